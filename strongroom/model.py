@@ -66,7 +66,9 @@ class Media(StrEnum):
     BINARY = "binary"
 
 
-class Version(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, rename={"value": "length"}):
+class SecretVersion(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, rename={"value": "length"}
+):
     """One version of a secret. ``value`` is ``None`` unless the version is live.
 
     Nothing encodes a value: where a version is written as JSON, its value's length takes that place.
@@ -79,7 +81,9 @@ class Version(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, r
     created_at: str | None = None
 
 
-class Rotation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+class RotationSchedule(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False
+):
     """How often a secret is to be rotated."""
 
     days: int
@@ -97,21 +101,21 @@ class Secret(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     type: str = field(default_factory=lambda: "generic")  # of a factory's own, never left out
-    versions: tuple[Version, ...]
+    versions: tuple[SecretVersion, ...]
     tags: dict[str, str] = {}
     created_at: str | None = None
     updated_at: str | None = None
     expires_at: str | None = None
-    rotation: Rotation | None = None
+    rotation: RotationSchedule | None = None
     metadata: dict[str, Any] = {}
 
     @property
-    def current(self) -> Version:
+    def current(self) -> SecretVersion:
         """The newest version, whatever its state."""
         return self.versions[-1]
 
 
-class Entry(Struct, frozen=True, array_like=True, gc=False):
+class ListedSecret(Struct, frozen=True, array_like=True, gc=False):
     """One line of a source's listing: enough to plan with, and to find the secret again.
 
     ``size`` estimates the bytes of values and metadata. ``locator`` is the source's own

@@ -11,8 +11,8 @@ from workers.app import app
 from workers.base import define
 
 if TYPE_CHECKING:
-    from strongroom.operations.alerts.notify import Found, Sending
-    from strongroom.operations.facts.watched import Watched
+    from strongroom.operations.alerts.notify import JudgedFacts, Sending
+    from strongroom.operations.facts.watched import WatchedInstallation
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def alerts() -> int:
     return len(found.alerts)
 
 
-def _tell(watched: Watched, found: Found, how: Sending) -> None:
+def _tell(watched: WatchedInstallation, found: JudgedFacts, how: Sending) -> None:
     """Tell people. Raises what went wrong where somebody was not told."""
     from strongroom.operations.alerts.notify import tell_people
 

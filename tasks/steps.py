@@ -16,7 +16,7 @@ from workers.send import send_tickets
 from workers.tickets import from_arguments
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.steps import Outcome
+    from strongroom.operations.runs.steps import AttemptOutcome
 
 StepTask = TypedTask[..., None]
 
@@ -41,7 +41,7 @@ def perform(kind: StepKind, **arguments: Any) -> None:
         raise shown
 
 
-def shown_as(kind: StepKind, outcome: Outcome) -> Exception | None:
+def shown_as(kind: StepKind, outcome: AttemptOutcome) -> Exception | None:
     """Return what Celery is to show of a step: nothing is a success.
 
     FAILURE: the report of a run that failed, so one task for each such run. RETRY: an attempt that failed.

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.operations.approval.record import Signature
-from strongroom.operations.approval.request import BREAK_GLASS, NAMESPACE, Document, break_glass_message
+from strongroom.operations.approval.request import (
+    BREAK_GLASS,
+    NAMESPACE,
+    ApprovalDocument,
+    break_glass_message,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +36,10 @@ class Person:
         command = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", str(self.file)]
         return subprocess.run(command, input=message, check=True, capture_output=True).stdout.decode()
 
-    def approve(self, document: Document) -> Signature:
+    def approve(self, document: ApprovalDocument) -> Signature:
         return Signature(armored=self.sign(document.content))
 
-    def break_glass(self, document: Document, reason: str) -> Signature:
+    def break_glass(self, document: ApprovalDocument, reason: str) -> Signature:
         message = break_glass_message(document, reason)
         armored = self.sign(message, namespace=BREAK_GLASS)
         return Signature(armored=armored, break_glass=True, reason=reason)

@@ -23,14 +23,14 @@ from msgspec import structs
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.alerts.notify import EDITED, Found, gather_and_judge, muted_now
+from strongroom.operations.alerts.notify import EDITED, JudgedFacts, gather_and_judge, muted_now
 from strongroom.operations.facts.gather import with_look
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.metrics.measures import Observed, Process
 from strongroom.operations.muted import Muted
 from strongroom.state import schema_check
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.store import RunStore
 from strongroom.wiring import alerts
 from strongroom.wiring.database import database_url
@@ -52,9 +52,9 @@ class Exporter:
     def __init__(self, live: LiveSettings) -> None:
         self._live = live
         self._lock = threading.Lock()
-        self._watched: tuple[int, Watched] | None = None
-        self._read: tuple[float, Found] | None = None
-        self._looked: Found | None = None
+        self._watched: tuple[int, WatchedInstallation] | None = None
+        self._read: tuple[float, JudgedFacts] | None = None
+        self._looked: JudgedFacts | None = None
         self._muted = Muted()
 
     def settings(self) -> Settings:
@@ -83,7 +83,7 @@ class Exporter:
                 log.error("look-failed", extra={"why": type(error).__name__})
             pause.wait(every(self.settings()))
 
-    def current(self) -> Found:
+    def current(self) -> JudgedFacts:
         """Return what the record has now with what the newest look saw, and what is wrong by both."""
         with self._lock:
             found = self._on_record()
@@ -92,7 +92,7 @@ class Exporter:
         facts = with_look(found.facts, self._looked.facts)
         if self._looked.facts.state == EDITED:  # a look reads more than the record alone is asked for
             facts = structs.replace(facts, state=EDITED)
-        return Found(facts=facts, limits=found.limits, findings=judge(facts, found.limits))
+        return JudgedFacts(facts=facts, limits=found.limits, findings=judge(facts, found.limits))
 
     def muted(self) -> Muted:
         """Return what people silenced or acknowledged, by the record as it is now."""
@@ -125,7 +125,7 @@ class Exporter:
         self._live.look()
         return self._live.current
 
-    def _on_record(self) -> Found:
+    def _on_record(self) -> JudgedFacts:
         now = time.monotonic()
         if self._read is None or now - self._read[0] > FRESH:
             found = gather_and_judge(_quick(self._watch()), alerts.limits(self._settings()), look=False)
@@ -133,7 +133,7 @@ class Exporter:
             self._muted = muted_now(self._watch(), found)
         return self._read[1]
 
-    def _watch(self) -> Watched:
+    def _watch(self) -> WatchedInstallation:
         """Return what is watched; made once for as long as the settings hold."""
         settings = self._settings()
         if self._watched is None or self._watched[0] != self._live.version:
@@ -142,7 +142,7 @@ class Exporter:
         return self._watched[1]
 
 
-def _quick(watched: Watched) -> Watched:
+def _quick(watched: WatchedInstallation) -> WatchedInstallation:
     """Leave out how much was verified: it takes a second for 60,000 containers, and a look has it."""
     verification = watched.verification
     return replace(watched, calendar=tuple(entry for entry in watched.calendar if entry != verification))
@@ -154,7 +154,7 @@ def _store(settings: Settings) -> Callable[[], RunStore]:
     @cache
     def opened() -> RunStore:
         url = database_url(settings)
-        schema_check.require(Database(url))
+        schema_check.require(StateDatabase(url))
         return RunStore(url)
 
     return opened

@@ -12,7 +12,7 @@ from strongroom.operations.archive.inventory import LOST, REPAIRED
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_record
 from strongroom.operations.dashboard import lists, overall, overview, single
-from strongroom.operations.dashboard.frame import Shown
+from strongroom.operations.dashboard.frame import PageFacts
 from strongroom.operations.dashboard.lists import PAGE
 from strongroom.operations.dashboard.single import OneBackup
 from strongroom.operations.evidence.access_log import FAILED, OPENED, RESTORED
@@ -55,19 +55,19 @@ class Routes:
         self._exporter = exporter
         self._lock = threading.Lock()
         self._services: tuple[Settings, Services] | None = None
-        self._lists: dict[str, Callable[[Mapping[str, str], Shown], bytes]] = {
+        self._lists: dict[str, Callable[[Mapping[str, str], PageFacts], bytes]] = {
             "backups": self._backups,
             "runs": self._runs,
             "schedule": self._schedule,
             "incidents": self._all_incidents,
         }
-        self._singles: dict[str, Callable[[str, Shown], bytes]] = {
+        self._singles: dict[str, Callable[[str, PageFacts], bytes]] = {
             "backups": self._backup,
             "runs": self._run,
             "incidents": self._incident,
         }
 
-    def page(self, path: str, query: Mapping[str, str], shown: Shown) -> bytes:
+    def page(self, path: str, query: Mapping[str, str], shown: PageFacts) -> bytes:
         """Return a page.
 
         Raises:
@@ -93,13 +93,13 @@ class Routes:
 
     # -- pages -------------------------------------------------------------------------
 
-    def _backups(self, query: Mapping[str, str], shown: Shown) -> bytes:
+    def _backups(self, query: Mapping[str, str], shown: PageFacts) -> bytes:
         store, policy = self.services().store, query.get("policy", "")
         found = store.backups(policy=policy or None, limit=PAGE + 1, before=query.get("before"))
         replicas = store.replicas_of([entry.backup for entry in found])
         return lists.backups(found, replicas, shown, policy=policy)
 
-    def _backup(self, name: str, shown: Shown) -> bytes:
+    def _backup(self, name: str, shown: PageFacts) -> bytes:
         store = self.services().store
         entry = store.backup(name)
         if entry is None:
@@ -118,7 +118,7 @@ class Routes:
         )
         return single.backup(found, shown)
 
-    def _run(self, name: str, shown: Shown) -> bytes:
+    def _run(self, name: str, shown: PageFacts) -> bytes:
         store = self.services().store
         try:
             run = store.load(name)
@@ -126,19 +126,19 @@ class Routes:
             raise NotThere("No run on record has that name.") from None
         return single.run(run, store.rows(run.id), pace_of(run, store, now=shown.facts.now), shown)
 
-    def _runs(self, query: Mapping[str, str], shown: Shown) -> bytes:
+    def _runs(self, query: Mapping[str, str], shown: PageFacts) -> bytes:
         return lists.runs(self.services().store.runs(PAGE + 1, before=query.get("before")), shown)
 
-    def _all_incidents(self, _query: Mapping[str, str], shown: Shown) -> bytes:
+    def _all_incidents(self, _query: Mapping[str, str], shown: PageFacts) -> bytes:
         return lists.incidents(self._incidents().values(), shown)
 
-    def _incident(self, name: str, shown: Shown) -> bytes:
+    def _incident(self, name: str, shown: PageFacts) -> bytes:
         found = self._incidents().get(name)
         if found is None:
             raise NotThere("No incident on record has that name.")
         return single.incident(found, shown)
 
-    def _schedule(self, _query: Mapping[str, str], shown: Shown) -> bytes:
+    def _schedule(self, _query: Mapping[str, str], shown: PageFacts) -> bytes:
         entries = calendar(self._exporter.settings())
         found = health_calendar.overview(self.services(), entries, now=shown.facts.now)
         return lists.schedule(found, shown)

@@ -14,7 +14,7 @@ from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
 from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import Shown
+from strongroom.operations.dashboard.frame import PageFacts
 from strongroom.sheet import Lines, Mood, Sheet, markup
 from strongroom.state.errors import StateError
 from workers import http_server, names, status
@@ -148,9 +148,9 @@ class Site:
             )
             return _say(start, HTTPStatus.INTERNAL_SERVER_ERROR, frame.document(page, shown))
 
-    def _shown(self) -> Shown:
+    def _shown(self) -> PageFacts:
         settings, found = self.exporter.settings(), self.exporter.current()
-        return Shown(
+        return PageFacts(
             facts=found.facts,
             limits=found.limits,
             alerts=found.alerts,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.config import Settings
-from strongroom.config.live import Change, LiveSettings
+from strongroom.config.live import LiveSettings, SettingsChange
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyring import Stamp, stamp
 from workers.names import SUBMIT
@@ -115,7 +115,7 @@ class PerProcess:
                 self._earlier = (version, self._build(before))
             return self._earlier[1]
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, change: SettingsChange) -> None:
         """Log and record what became of a changed file. Without the record, the log has it."""
         fields = {"file": change.file, "sha256": change.sha256}
         if change.taken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from strongroom.operations.errors import MessageRefused
-from strongroom.state.records import Step, StepKind, Ticket
+from strongroom.state.records import RunStep, StepKind, Ticket
 
 VERSION: Final = 1
 
@@ -34,4 +34,4 @@ def from_arguments(
     texts, numbers = (run, target), (piece, dispatch)
     if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
         raise MessageRefused("a step message with arguments of other types")
-    return Ticket(run=run, step=Step(kind, piece, target), dispatch=dispatch)
+    return Ticket(run=run, step=RunStep(kind, piece, target), dispatch=dispatch)

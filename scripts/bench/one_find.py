@@ -29,8 +29,8 @@ from strongroom.container.manifest import (
 )
 from strongroom.container.name_index import (
     IndexHead,
+    IndexLink,
     IndexRow,
-    Link,
     blocks,
     digest_of,
     encode_row,
@@ -68,7 +68,7 @@ class Nights:
         self._chance = random.Random(1)
         self._rows = {row.name: row for row in map(_row, range(secrets))}
         self._made = secrets
-        self._previous: Link | None = None
+        self._previous: IndexLink | None = None
         self._chain = ""
         self._put(".strongroom-target", b"")
 
@@ -181,7 +181,7 @@ class Nights:
         )
         self._put(name, bytes(content))
         self._put(receipt_name(name), INDEX.sign(receipt, self._control))
-        self._previous = Link(backup_id=backup, sha256=sealed.hexdigest)
+        self._previous = IndexLink(backup_id=backup, sha256=sealed.hexdigest)
 
     def _put(self, name: str, content: bytes) -> None:
         path = self._target / name

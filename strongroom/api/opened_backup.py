@@ -28,13 +28,13 @@ from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.rolelist import ROLES
 from strongroom.model import COMMAND, ApprovalAction, Secret
+from strongroom.operations.archive.choice import BackupPlace, describe_skipped
 from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
 from strongroom.operations.archive.failover import InOnePlace
 from strongroom.operations.archive.maker import maker_of, maker_of_backup, manifest_of
-from strongroom.operations.archive.on_record import Record
+from strongroom.operations.archive.on_record import BackupsOnRecord
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.salvage import Lost, LostPart, Salvaged, before_in
-from strongroom.operations.archive.select_backup import Holder, describe_skipped
+from strongroom.operations.archive.salvage import LostPart, LostParts, Salvaged, before_in
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import describe_ignored, look_beside
@@ -42,7 +42,7 @@ from strongroom.operations.errors import NotCovered, NothingOpens
 from strongroom.operations.evidence import access_log
 from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.sources.errors import SecretNotFound
-from strongroom.system.file_reader import FileReader
+from strongroom.system.file_reader import LocalFileReader
 from strongroom.system.person import who
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
@@ -197,7 +197,7 @@ class OpenedBackup:
         return f"<OpenedBackup {self.id} of policy {self.policy!r}>"
 
     @property
-    def lost(self) -> Lost | None:
+    def lost(self) -> LostParts | None:
         """What of it could not be read so far, and what came from earlier backups instead; or ``None``."""
         return self._backup.lost
 
@@ -324,7 +324,7 @@ def _opened(
     record: _Attempt,
 ) -> OpenedBackup:
     if Path(where).is_file() and _kind(Path(where)) is FileKind.CONTAINER:
-        reader = stack.enter_context(FileReader(Path(where)))
+        reader = stack.enter_context(LocalFileReader(Path(where)))
         return _lone(reader, openers, known, settings, record, anybody=anybody)
     objects = _objects(where, settings, stack)
     here = _on_record(settings)
@@ -360,7 +360,7 @@ def _opened(
 
 
 def _lone(
-    reader: FileReader,
+    reader: LocalFileReader,
     openers: Sequence[Opener],
     known: Signers,
     settings: Settings,
@@ -420,13 +420,13 @@ def _require_approved(settings: Settings, manifest: Manifest) -> None:
 
 
 def _chosen(
-    objects: Objects, asked: Asked, known: Signers, record: Record, *, anybody: bool
+    objects: Objects, asked: Asked, known: Signers, record: BackupsOnRecord, *, anybody: bool
 ) -> tuple[str | None, str]:
     """Return which backup is opened, by the rule of every command, and what makes it less than is known."""
     if asked.backup or isinstance(objects, BundleReader):
         return asked.backup or None, ""
     name = getattr(objects, "name", "")
-    chooser = record.chooser([Holder(name, lambda: objects)], trusted=known, strangers=anybody)
+    chooser = record.chooser([BackupPlace(name, lambda: objects)], trusted=known, strangers=anybody)
     less: list[str] = []
     try:
         choice = chooser.choose(asked)
@@ -442,7 +442,7 @@ def _chosen(
     return choice.manifest.backup_id, chosen + " ".join(less)
 
 
-def _on_record(settings: Settings) -> Record:
+def _on_record(settings: Settings) -> BackupsOnRecord:
     """Return what the record here says of backups; reading needs none."""
     from strongroom.operations.archive.read_record import read_record
     from strongroom.operations.shredding.record import shredded_backups
@@ -451,7 +451,7 @@ def _on_record(settings: Settings) -> Record:
     with suppress(StrongroomError):
         if (store := existing_run_store(settings)) is not None:
             return read_record(store, gone=frozenset(shredded_backups(store, _trusted(settings, ()))))
-    return Record()
+    return BackupsOnRecord()
 
 
 def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects:
@@ -476,7 +476,7 @@ def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects
 
 
 def _kind(path: Path) -> FileKind:
-    with FileReader(path) as reader:
+    with LocalFileReader(path) as reader:
         return sniff(reader.read(0, HEAD))
 
 

@@ -20,7 +20,7 @@ class Trust(Enum):
     SHOWS = "shows what it claims, and that its maker is unknown"
 
 
-class Aside(Enum):
+class QuarantineRule(Enum):
     """What a command does with a backup in quarantine."""
 
     REFUSES = "4, and where none was named the one before it; `--use-quarantined` takes it"
@@ -33,24 +33,24 @@ class Reading(NamedTuple):
     """What a command asks before it believes a backup."""
 
     trust: Trust
-    aside: Aside
+    aside: QuarantineRule
 
 
-_RESTORES = Reading(Trust.ASKS, Aside.REFUSES)
-_LOOKS = Reading(Trust.ASKS, Aside.SHOWS)
-_SHOWS = Reading(Trust.SHOWS, Aside.SHOWS)
-_NAMED = Reading(Trust.ASKS_FOR_A_NAME, Aside.REFUSES_ALWAYS)
-_OWN = Reading(Trust.OWN, Aside.REFUSES_ALWAYS)
-_TENDS = Reading(Trust.OWN, Aside.TENDS)
+_RESTORES = Reading(Trust.ASKS, QuarantineRule.REFUSES)
+_LOOKS = Reading(Trust.ASKS, QuarantineRule.SHOWS)
+_SHOWS = Reading(Trust.SHOWS, QuarantineRule.SHOWS)
+_NAMED = Reading(Trust.ASKS_FOR_A_NAME, QuarantineRule.REFUSES_ALWAYS)
+_OWN = Reading(Trust.OWN, QuarantineRule.REFUSES_ALWAYS)
+_TENDS = Reading(Trust.OWN, QuarantineRule.TENDS)
 
 READS: Final[dict[str, Reading]] = {
     **dict.fromkeys(("backups verify", "list", "get", "backups diff"), _RESTORES),
     **dict.fromkeys(("restore", "restore snapshot", "check secrets", "drill local"), _RESTORES),
     **dict.fromkeys(("backups find", "backups history"), _LOOKS),
     **dict.fromkeys(("backups show", "backups list"), _SHOWS),
-    "backups rebuild": Reading(Trust.ASKS_FOR_A_NAME, Aside.SHOWS),
+    "backups rebuild": Reading(Trust.ASKS_FOR_A_NAME, QuarantineRule.SHOWS),
     **dict.fromkeys(("recover", "check machine", "emergency escrow"), _NAMED),
-    "keys replace": Reading(Trust.ASKS_FOR_A_NAME, Aside.TENDS),
+    "keys replace": Reading(Trust.ASKS_FOR_A_NAME, QuarantineRule.TENDS),
     **dict.fromkeys(("drill", "restore undo", "check backups", "check", "check all", "runs retry"), _OWN),
     **dict.fromkeys(("up", "schedule", "alerts", "alerts send", "metrics"), _OWN),
     **dict.fromkeys(

@@ -18,7 +18,7 @@ from strongroom.config.keys import (
     PassphraseKey,
     Pkcs11Key,
     QuorumKey,
-    TransitKey,
+    TransitKeySettings,
 )
 from strongroom.config.load import load_settings
 from strongroom.config.model import (
@@ -33,7 +33,7 @@ from strongroom.config.model import (
     WorkerSettings,
 )
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
-from strongroom.config.problems import ConfigProblems, Problem
+from strongroom.config.problems import ConfigProblem, ConfigProblems
 from strongroom.config.rotators import (
     AwsRotator,
     CommandRotator,
@@ -42,12 +42,12 @@ from strongroom.config.rotators import (
     VaultEngineRotator,
 )
 from strongroom.config.sources import (
-    AwsSource,
-    FilesSource,
-    LocalSource,
-    RaftSource,
+    AwsSourceSettings,
+    FilesSourceSettings,
+    LocalSourceSettings,
+    RaftSourceSettings,
     SourceSettings,
-    VaultSource,
+    VaultSourceSettings,
 )
 from strongroom.config.targets import (
     AzureTargetSettings,
@@ -62,28 +62,28 @@ __all__ = [
     "AlertSettings",
     "AllOfKey",
     "AwsRotator",
-    "AwsSource",
+    "AwsSourceSettings",
     "AzureTargetSettings",
     "BrokerSettings",
     "CommandRotator",
     "ConfigProblems",
     "DirectoryTargetSettings",
     "DrillSettings",
-    "FilesSource",
+    "FilesSourceSettings",
     "FlowerSettings",
     "HpkeKey",
     "KeyFileKey",
     "KeySettings",
     "KmsKey",
     "LimitSettings",
-    "LocalSource",
+    "LocalSourceSettings",
     "MailSettings",
     "PassphraseKey",
     "Pkcs11Key",
     "PolicySettings",
-    "Problem",
+    "ConfigProblem",
     "QuorumKey",
-    "RaftSource",
+    "RaftSourceSettings",
     "RandomRotator",
     "RestoreSettings",
     "RotatorSettings",
@@ -94,11 +94,11 @@ __all__ = [
     "StageSettings",
     "StateSettings",
     "TargetSettings",
-    "TransitKey",
+    "TransitKeySettings",
     "TrustSettings",
     "VaultEngineRotator",
     "VaultSettings",
-    "VaultSource",
+    "VaultSourceSettings",
     "VaultTargetSettings",
     "WorkerSettings",
     "default_state_dir",

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import AbsolutePath, Duration, Name, Text
 from strongroom.config.targets import AzureTargetSettings, S3TargetSettings
 
 
-class AccessLogSettings(Section, frozen=True, kw_only=True):
+class AccessLogSettings(SettingsSection, frozen=True, kw_only=True):
     """A log of who reads backups, or uses their keys: its files are read where they lie, and each read is
     matched with Strongroom's own record. What nobody recorded is an alarm."""
 

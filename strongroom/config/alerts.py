@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import AbsolutePath, Duration, Host, MailAddress, Name
 from strongroom.config.shared import CaFile, LoginName, Port
 
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
-class AlertSettings(Section, frozen=True, kw_only=True):
+class AlertSettings(SettingsSection, frozen=True, kw_only=True):
     """What is an alarm, and who is notified. `strongroom alerts send` checks, and beat does if somebody is
     notified or pinged."""
 
@@ -95,7 +95,7 @@ class AlertSettings(Section, frozen=True, kw_only=True):
     ] = 10
 
 
-class MailSettings(Section, frozen=True, kw_only=True):
+class MailSettings(SettingsSection, frozen=True, kw_only=True):
     """The server that takes mail for `[alerts]` and channels. Its certificate is always checked."""
 
     host: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import AbsolutePath, Duration, Name
 from strongroom.model import ApprovalAction
 
@@ -18,7 +18,7 @@ _PEOPLE = Meta(
 )
 
 
-class ApprovalRuleSettings(Section, frozen=True, kw_only=True):
+class ApprovalRuleSettings(SettingsSection, frozen=True, kw_only=True):
     """Actions that `k` of some people have to approve. If several rules ask, each has to be met."""
 
     actions: Annotated[
@@ -52,14 +52,14 @@ class ApprovalRuleSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
-class BreakGlassSettings(Section, frozen=True, kw_only=True):
+class BreakGlassSettings(SettingsSection, frozen=True, kw_only=True):
     """Who may do without the approvals in an emergency, together. It is an alarm until it is looked into."""
 
     k: Annotated[int, _K] = 2
     people: Annotated[tuple[Person, ...], _PEOPLE]
 
 
-class ApprovalSettings(Section, frozen=True, kw_only=True):
+class ApprovalSettings(SettingsSection, frozen=True, kw_only=True):
     """What named people have to approve with their SSH keys. Each worker uses its own configuration."""
 
     allowed_signers: Annotated[

@@ -17,7 +17,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-class Section(Struct, frozen=True, kw_only=True):
+class SettingsSection(Struct, frozen=True, kw_only=True):
     """One table of ``strongroom.toml``: frozen, and no key beside those that are described.
 
     ``REPLACED`` has the keys that older versions knew, each with what to write now. ``SECRET_FILES`` are the

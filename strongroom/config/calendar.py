@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from msgspec import Meta, Struct, field
 from msgspec.structs import fields
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import InvalidValue, Text
 from strongroom.config.schema import toml_value
 
@@ -55,7 +55,7 @@ def _lines(name: str, table: dict[str, Any]) -> list[str]:
     return found or [f'{name} = "TIMES", or false']
 
 
-class CalendarSettings(Section, frozen=True, kw_only=True):
+class CalendarSettings(SettingsSection, frozen=True, kw_only=True):
     """What is due again and again, besides the policies: five cron fields (minute hour day month weekday), or
     `false`. An entry without a line is on unless something is missing: `strongroom schedule` says what. One
     with times is on although this host has no key for it, because the workers of another host have one."""
@@ -162,7 +162,7 @@ class CalendarSettings(Section, frozen=True, kw_only=True):
         return time_zone or self.time_zone
 
 
-class VerificationSettings(Section, frozen=True, kw_only=True):
+class VerificationSettings(SettingsSection, frozen=True, kw_only=True):
     """Of the calendar's entry `verification`: how soon every replica is read again, and how fast."""
 
     span_days: Annotated[
@@ -185,7 +185,7 @@ class VerificationSettings(Section, frozen=True, kw_only=True):
     ] = 20_000_000
 
 
-class PruneSettings(Section, frozen=True, kw_only=True):
+class PruneSettings(SettingsSection, frozen=True, kw_only=True):
     """Of the calendar's entry `prune`, and of `strongroom backups prune`."""
 
     grace_days: Annotated[
@@ -200,7 +200,7 @@ class PruneSettings(Section, frozen=True, kw_only=True):
     ] = 7
 
 
-class DriftSettings(Section, frozen=True, kw_only=True):
+class DriftSettings(SettingsSection, frozen=True, kw_only=True):
     """Of the calendar's entry `drift`."""
 
     mass_change_percent: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import AbsolutePath, Duration, MailAddress, Name, Text, Url
 from strongroom.config.shared import CaFile
 
@@ -39,7 +39,7 @@ _CaFile = Annotated[
 ]
 
 
-class MailChannel(Section, frozen=True, kw_only=True):
+class MailChannel(SettingsSection, frozen=True, kw_only=True):
     """Mail to some addresses, by the server in `[mail]`."""
 
     kind: Annotated[Literal["mail"], CHANNEL_KIND]
@@ -49,7 +49,7 @@ class MailChannel(Section, frozen=True, kw_only=True):
     ]
 
 
-class WebhookChannel(Section, frozen=True, kw_only=True):
+class WebhookChannel(SettingsSection, frozen=True, kw_only=True):
     """A POST of JSON, signed with HMAC-SHA256 as Standard Webhooks says."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = (
@@ -72,7 +72,7 @@ class WebhookChannel(Section, frozen=True, kw_only=True):
     timeout: _Timeout = 10
 
 
-class AppriseChannel(Section, frozen=True, kw_only=True):
+class AppriseChannel(SettingsSection, frozen=True, kw_only=True):
     """Any service that Apprise knows, such as Slack, Teams, PagerDuty or ntfy. It needs
     `strongroom[apprise]`."""
 
@@ -89,7 +89,7 @@ class AppriseChannel(Section, frozen=True, kw_only=True):
     timeout: _Timeout = 10
 
 
-class PingChannel(Section, frozen=True, kw_only=True):
+class PingChannel(SettingsSection, frozen=True, kw_only=True):
     """A dead man's switch that takes pings as Healthchecks does: at its address, `/start` and `/fail`.
     `alerts.ping` or the `ping` of policies name it; a route cannot."""
 
@@ -112,7 +112,7 @@ class PingChannel(Section, frozen=True, kw_only=True):
 ChannelSettings = MailChannel | WebhookChannel | AppriseChannel | PingChannel
 
 
-class RouteSettings(Section, frozen=True, kw_only=True):
+class RouteSettings(SettingsSection, frozen=True, kw_only=True):
     """Which alerts go through which channel. An alert takes every route that fits."""
 
     to: Annotated[

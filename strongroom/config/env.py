@@ -16,9 +16,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.model import Settings
-from strongroom.config.problems import Problem, dotted
+from strongroom.config.problems import ConfigProblem, dotted
 from strongroom.config.schema import Field, fields_of, is_deep, is_table, models_of
 
 PREFIX = "STRONGROOM_"
@@ -104,7 +104,7 @@ def printable(text: str) -> str:
 def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
     """Return a path with names as the file has them, or as the settings call them."""
     path: list[str] = []
-    model: type[Section] | None = Settings
+    model: type[SettingsSection] | None = Settings
     for part in parts:
         fields = fields_of(model) if model else {}
         written = raw if isinstance(raw, Mapping) else {}
@@ -114,7 +114,7 @@ def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _below(field: Field | None) -> type[Section] | None:
+def _below(field: Field | None) -> type[SettingsSection] | None:
     """Return the section that a key holds; the tables of people's own names are none."""
     models = models_of(field.kind) if field and not is_table(field.kind) else ()
     return models[0] if models else None
@@ -146,7 +146,7 @@ def value_of(text: str) -> Any:
     return text
 
 
-def suspects(env: Mapping[str, str]) -> list[Problem]:
+def suspects(env: Mapping[str, str]) -> list[ConfigProblem]:
     """Return variables that look like an override with an underscore forgotten."""
     meant = {
         f"{PREFIX}{section}_{_plain(key)}".upper(): f"{PREFIX}{section}__{_plain(key)}".upper()
@@ -155,7 +155,7 @@ def suspects(env: Mapping[str, str]) -> list[Problem]:
         for key in fields_of(model)
     }
     return [
-        Problem(
+        ConfigProblem(
             where=f"environment {variable}",
             key=dotted(tuple(meant[variable].removeprefix(PREFIX).lower().split("__"))),
             what="not read, for a section and its key are joined by two underscores",

@@ -44,7 +44,7 @@ class TextForm(Struct, frozen=True):
     words: str
 
 
-class Checked(Struct, frozen=True):
+class FormCheck(Struct, frozen=True):
     """In an annotation: what refuses a text of the right form."""
 
     by: Callable[[str], None]
@@ -121,4 +121,4 @@ MAIL_ADDRESS = (
 """A plain address, as it is written into an envelope and a header: no space, comma, quote or line feed."""
 MailAddress = Annotated[str, Meta(pattern=MAIL_ADDRESS)]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$|^[0-9A-Fa-f:.]+$")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), Checked(private)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), FormCheck(private)]

@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import AbsolutePath, Duration, Text, Url
 
 
-class HookSettings(Section, frozen=True, kw_only=True):
+class HookSettings(SettingsSection, frozen=True, kw_only=True):
     """A call: a `command`, or a URL in `url` or `url_file`."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("url_file",)
@@ -40,7 +40,7 @@ class HookSettings(Section, frozen=True, kw_only=True):
     ] = 60
 
 
-class HooksSettings(Section, frozen=True, kw_only=True):
+class HooksSettings(SettingsSection, frozen=True, kw_only=True):
     """What is called around a run, by the control workers. If `before` fails, the run is not begun."""
 
     before: Annotated[

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import Name
 
 
-class RotationSettings(Section, frozen=True, kw_only=True):
+class RotationSettings(SettingsSection, frozen=True, kw_only=True):
     """Bringing the backups of policies to new keys, or new versions of their keys, as a matter of course."""
 
     policies: Annotated[

@@ -136,7 +136,7 @@ class Pkcs11Key(KindSection, frozen=True, kw_only=True):
     ] = None
 
 
-class TransitKey(KindSection, frozen=True, kw_only=True):
+class TransitKeySettings(KindSection, frozen=True, kw_only=True):
     """A key of Vault's transit engine. Anyone who may use it there can open."""
 
     LIBRARY: ClassVar[str | None] = "hvac"
@@ -202,4 +202,6 @@ class AllOfKey(KindSection, frozen=True, kw_only=True):
     ]
 
 
-KeySettings = PassphraseKey | KeyFileKey | HpkeKey | Pkcs11Key | TransitKey | KmsKey | QuorumKey | AllOfKey
+KeySettings = (
+    PassphraseKey | KeyFileKey | HpkeKey | Pkcs11Key | TransitKeySettings | KmsKey | QuorumKey | AllOfKey
+)

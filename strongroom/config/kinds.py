@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.policies import PolicySettings
 from strongroom.config.schema import toml_value
 from strongroom.config.vaults import VaultSettings
@@ -37,7 +37,7 @@ class Unfit(NamedTuple):
     right: str
 
 
-class KindSection(Section, frozen=True, kw_only=True):
+class KindSection(SettingsSection, frozen=True, kw_only=True):
     """A section that has a ``kind``. ``LIBRARY`` is the distribution that such a thing needs."""
 
     LIBRARY: ClassVar[str | None] = None

@@ -45,7 +45,7 @@ while the file was right finds it there when the file is broken."""
 Stamp = tuple[Path, int, int, int] | None
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class SettingsChange(Struct, frozen=True, kw_only=True):
     """What became of a changed file: taken on if nothing is said against it.
 
     ``problem`` says what is wrong with it. ``waits`` names the sections for which it waits for a restart.
@@ -78,7 +78,7 @@ class LiveSettings:
         self.before: Settings | None = None
         self.version = 0
         self._digest = _digest(self._seen)
-        self.change = Change(file=str(file or ""), sha256=self._digest)
+        self.change = SettingsChange(file=str(file or ""), sha256=self._digest)
         self._keep_good()
 
     @classmethod
@@ -100,7 +100,7 @@ class LiveSettings:
         """Return settings that no file changes."""
         return cls(lambda: None, lambda _file: settings)
 
-    def look(self) -> Change | None:
+    def look(self) -> SettingsChange | None:
         """Read the file again if it changed; return what became of it, or ``None`` if nothing did."""
         seen = _stamp(self._find())
         if seen == self._seen or _is_young(seen):
@@ -114,22 +114,22 @@ class LiveSettings:
         self.change = self._take_on(seen, digest)
         return self.change
 
-    def _take_on(self, seen: Stamp, digest: str) -> Change:
+    def _take_on(self, seen: Stamp, digest: str) -> SettingsChange:
         if seen is None:
             self._take_last_good()
-            return Change(file=self.change.file, problem="the configuration file is gone")
+            return SettingsChange(file=self.change.file, problem="the configuration file is gone")
         file = str(seen[0])
         if digest == self._digest:  # it was put back as it had been
-            return Change(file=file, sha256=digest)
+            return SettingsChange(file=file, sha256=digest)
         try:
             settings = self._read(seen[0])
         except ConfigError as error:
             self._take_last_good()
-            return Change(file=file, sha256=digest, problem=_why(error))
+            return SettingsChange(file=file, sha256=digest, problem=_why(error))
         waits = self._replace(settings, digest)
         if not waits:
             self._keep_good()
-        return Change(file=file, sha256=digest, waits=waits)
+        return SettingsChange(file=file, sha256=digest, waits=waits)
 
     def _replace(self, settings: Settings, digest: str) -> tuple[str, ...]:
         """Put other settings in force, unless some of them wait for a restart; return those."""

@@ -15,7 +15,7 @@ from strongroom.config import env as environment
 from strongroom.config.checks import Context, check
 from strongroom.config.fields import InvalidValue, absolute, is_text
 from strongroom.config.model import Settings
-from strongroom.config.problems import ConfigProblems, KeyPath, Problem, dotted
+from strongroom.config.problems import ConfigProblem, ConfigProblems, KeyPath, dotted
 from strongroom.config.reading import NOTHING, Wrong, read
 from strongroom.config.schema import is_deep, look_up
 
@@ -74,7 +74,7 @@ def _read(file: Path) -> dict[str, Any]:
     raise ConfigProblems.of([problem]) from None
 
 
-def _syntax_problem(file: Path, message: str, text: str) -> Problem:
+def _syntax_problem(file: Path, message: str, text: str) -> ConfigProblem:
     match = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
     what = message[: match.start()].strip() if match else message
     line = f":{match[1]}" if match and match[1] else ""
@@ -82,8 +82,10 @@ def _syntax_problem(file: Path, message: str, text: str) -> Problem:
     if match and what == "Cannot overwrite a value":
         second = text.splitlines()[int(match[1] or 0) - 1]  # at the end of the document it is in the last
         key = environment.printable(second.partition("=")[0].strip())
-        return Problem(where=f"{file}{line}", key=key, what="stands there twice", right="Take one away.")
-    return Problem(
+        return ConfigProblem(
+            where=f"{file}{line}", key=key, what="stands there twice", right="Take one away."
+        )
+    return ConfigProblem(
         where=f"{file}{line}",
         key="",
         what=f"not TOML: {what[:1].lower()}{what[1:]}{column}",
@@ -91,8 +93,8 @@ def _syntax_problem(file: Path, message: str, text: str) -> Problem:
     )
 
 
-def _file_problem(file: Path, what: str, right: str) -> Problem:
-    return Problem(where=environment.printable(str(file)), key="", what=what, right=right)
+def _file_problem(file: Path, what: str, right: str) -> ConfigProblem:
+    return ConfigProblem(where=environment.printable(str(file)), key="", what=what, right=right)
 
 
 class _Loading:
@@ -181,7 +183,7 @@ class _Loading:
     def _note(self, where: str, key: KeyPath, what: str, right: str) -> None:
         """Note a problem that can be shown, wherever the links lead that it tells of."""
         what, right = environment.printable(what), environment.printable(right)
-        self._problems.append(Problem(where=where, key=dotted(key), what=what, right=right))
+        self._problems.append(ConfigProblem(where=where, key=dotted(key), what=what, right=right))
 
     def _where(self, key: KeyPath) -> str:
         written = look_up(self._written, key) is not None

@@ -14,25 +14,25 @@ from msgspec.structs import force_setattr
 from strongroom.config.access_logs import AccessLogSettings
 from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.approvals import ApprovalSettings
-from strongroom.config.base import KIB, MIB, Section
+from strongroom.config.base import KIB, MIB, SettingsSection
 from strongroom.config.calendar import CalendarSettings, DriftSettings, PruneSettings, VerificationSettings
 from strongroom.config.channels import ChannelSettings, RouteSettings
 from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
 from strongroom.config.hooks import HookSettings, HooksSettings
 from strongroom.config.key_maintenance import RotationSettings
-from strongroom.config.keys import KeySettings, KmsKey, TransitKey
+from strongroom.config.keys import KeySettings, KmsKey, TransitKeySettings
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
 from strongroom.config.problems import KeyPath
 from strongroom.config.recovery import ContactsSettings, RecoverySettings
 from strongroom.config.rotators import RotatorSettings
 from strongroom.config.shared import ListenAddress, LoginName, Port
-from strongroom.config.sources import LocalSource, SourceSettings
+from strongroom.config.sources import LocalSourceSettings, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
 from strongroom.config.vaults import VaultSettings
 from strongroom.model import Selection
 
 
-class BrokerSettings(Section, frozen=True, kw_only=True):
+class BrokerSettings(SettingsSection, frozen=True, kw_only=True):
     """What carries the messages between workers."""
 
     url: Annotated[
@@ -60,7 +60,7 @@ class BrokerSettings(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class StateSettings(Section, frozen=True, kw_only=True):
+class StateSettings(SettingsSection, frozen=True, kw_only=True):
     """Where run records, catalog and slots are kept."""
 
     url: Annotated[
@@ -82,7 +82,7 @@ class StateSettings(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class StageSettings(Section, frozen=True, kw_only=True):
+class StageSettings(SettingsSection, frozen=True, kw_only=True):
     """Where sealed containers wait on their way to the targets."""
 
     path: Annotated[
@@ -95,7 +95,7 @@ class StageSettings(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class TrustSettings(Section, frozen=True, kw_only=True):
+class TrustSettings(SettingsSection, frozen=True, kw_only=True):
     """Whose signatures are believed besides this installation's own."""
 
     signers: Annotated[
@@ -107,7 +107,7 @@ class TrustSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
-class IndexSettings(Section, frozen=True, kw_only=True):
+class IndexSettings(SettingsSection, frozen=True, kw_only=True):
     """The index of names that each sealed backup writes beside it, so that finding takes seconds."""
 
     enabled: Annotated[
@@ -123,7 +123,7 @@ class IndexSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
-class WorkerSettings(Section, frozen=True, kw_only=True):
+class WorkerSettings(SettingsSection, frozen=True, kw_only=True):
     """How many tasks each pool works on at once."""
 
     control: Annotated[int, Meta(ge=1, le=256, description="Planning and committing.", examples=[2])] = 2
@@ -147,7 +147,7 @@ class WorkerSettings(Section, frozen=True, kw_only=True):
     ] = 2
 
 
-class LimitSettings(Section, frozen=True, kw_only=True):
+class LimitSettings(SettingsSection, frozen=True, kw_only=True):
     """Bounds on a run."""
 
     lease_seconds: Annotated[
@@ -191,7 +191,7 @@ class LimitSettings(Section, frozen=True, kw_only=True):
     ] = 2048 * MIB
 
 
-class ListenSettings(Section, frozen=True, kw_only=True):
+class ListenSettings(SettingsSection, frozen=True, kw_only=True):
     """Where the page, Flower and the metrics are served over HTTP: to this host alone, or with TLS."""
 
     host: Annotated[ListenAddress, Meta(examples=["10.0.0.7"])] = "127.0.0.1"
@@ -223,7 +223,7 @@ class ListenSettings(Section, frozen=True, kw_only=True):
 _SHARED = "Write it under [listen], where the page, Flower and the metrics have it in common."
 
 
-class ServiceSettings(Section, frozen=True, kw_only=True):
+class ServiceSettings(SettingsSection, frozen=True, kw_only=True):
     """What is served over HTTP, as `[listen]` says."""
 
     REPLACED = dict.fromkeys(("certificate_file", "key_file", "plain"), _SHARED)
@@ -321,7 +321,7 @@ class Served(Struct, frozen=True, kw_only=True):
     plain: bool
 
 
-class TraceSettings(Section, frozen=True, kw_only=True):
+class TraceSettings(SettingsSection, frozen=True, kw_only=True):
     """Where each run that the workers have ended is sent as a trace of OpenTelemetry."""
 
     url: Annotated[
@@ -334,7 +334,7 @@ class TraceSettings(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class SentrySettings(Section, frozen=True, kw_only=True):
+class SentrySettings(SettingsSection, frozen=True, kw_only=True):
     """Where unexpected errors are reported."""
 
     dsn: Annotated[
@@ -355,7 +355,7 @@ _LEFT_OUT: dict[str, TargetSettings] = {}
 
 
 def _local_source() -> dict[str, SourceSettings]:
-    return {"local": LocalSource(kind="local")}
+    return {"local": LocalSourceSettings(kind="local")}
 
 
 DEFAULT_TARGETS = ("region-a", "region-b", "region-c")
@@ -371,7 +371,7 @@ def _three_regions(state_dir: Path) -> dict[str, TargetSettings]:
     }
 
 
-class Settings(Section, frozen=True, kw_only=True):
+class Settings(SettingsSection, frozen=True, kw_only=True):
     """Everything that can be set, as one frozen value."""
 
     state_dir: Annotated[
@@ -549,7 +549,7 @@ class Settings(Section, frozen=True, kw_only=True):
     def _has_versions(self, policy: PolicySettings) -> bool:
         """Tell whether one of a policy's keys gets newer versions by itself, which a rotation takes up."""
         keys = (self.keys.get(name) for name in policy.recipients if policy.sealed)
-        return any(isinstance(key, KmsKey | TransitKey) for key in keys)
+        return any(isinstance(key, KmsKey | TransitKeySettings) for key in keys)
 
     @property
     def drilled(self) -> str:

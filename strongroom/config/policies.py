@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import Name, Text
 from strongroom.config.shared import Hooks, Schedule, TimeZone
 from strongroom.model import Depth, Selection
@@ -14,7 +14,7 @@ from strongroom.model import Depth, Selection
 YEAR_DAYS = 365
 
 
-class KeepSettings(Section, frozen=True, kw_only=True):
+class KeepSettings(SettingsSection, frozen=True, kw_only=True):
     """Which of a policy's backups are kept once they are older than `minimum_retention_days`."""
 
     last: Annotated[
@@ -44,7 +44,7 @@ class KeepSettings(Section, frozen=True, kw_only=True):
 _BEYOND = "What is kept beyond it, keep says: keep = { monthly = 24, yearly = 7 }."
 
 
-class PolicySettings(Section, frozen=True, kw_only=True):
+class PolicySettings(SettingsSection, frozen=True, kw_only=True):
     """What is backed up, how, when, to whom, and how long it is kept."""
 
     REPLACED: ClassVar = {
@@ -224,7 +224,7 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         return Selection(include=self.include, exclude=self.exclude, tags=self.tags)
 
 
-class ObjectiveSettings(Section, frozen=True, kw_only=True):
+class ObjectiveSettings(SettingsSection, frozen=True, kw_only=True):
     """How many seconds a recovery may take (recovery time objective), by what is recovered."""
 
     single: Annotated[int, Meta(ge=1, description="One secret.", examples=[600])] = 900
@@ -236,7 +236,7 @@ class ObjectiveSettings(Section, frozen=True, kw_only=True):
     ] = 14_400
 
 
-class DrillSettings(Section, frozen=True, kw_only=True):
+class DrillSettings(SettingsSection, frozen=True, kw_only=True):
     """The rehearsed recovery: restore a backup into a place of its own, compare everything, take the time."""
 
     policy: Annotated[
@@ -275,7 +275,7 @@ class DrillSettings(Section, frozen=True, kw_only=True):
     objective_seconds: ObjectiveSettings = ObjectiveSettings()
 
 
-class RestoreSettings(Section, frozen=True, kw_only=True):
+class RestoreSettings(SettingsSection, frozen=True, kw_only=True):
     """What a restore brings back first, into Vault and Secrets Manager."""
 
     first: Annotated[

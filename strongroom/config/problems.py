@@ -16,7 +16,7 @@ KeyPath = tuple[str | int, ...]
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class ConfigProblem(Struct, frozen=True, kw_only=True):
     """One thing to put right.
 
     Args:
@@ -44,12 +44,14 @@ class ConfigProblems(ConfigError):
 
     default_hint = "Put all of it right, then run 'strongroom check config'."
 
-    def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, problems: Sequence[ConfigProblem] = ()
+    ) -> None:
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
 
     @classmethod
-    def of(cls, problems: Sequence[Problem]) -> ConfigProblems:
+    def of(cls, problems: Sequence[ConfigProblem]) -> ConfigProblems:
         """Return the error that names each problem."""
         first = f"The configuration has {plural(len(problems), 'problem')}:"
         return cls("\n  ".join([first, *map(str, problems)]), problems=problems)

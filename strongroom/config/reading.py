@@ -13,7 +13,7 @@ from typing import Any, Final, get_args, get_origin
 
 from msgspec import Struct
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import InvalidValue
 from strongroom.config.problems import KeyPath, did_you_mean
 from strongroom.config.schema import (
@@ -70,11 +70,11 @@ def read(
     Returns:
         ``NOTHING`` if too little is right, and the wrong things in the order of the sections' keys.
     """
-    reading = _Reading(base, texts or {})
+    reading = _SettingsReading(base, texts or {})
     return reading.value(annotation, raw, _Place(())), reading.wrong
 
 
-class _Reading:
+class _SettingsReading:
     def __init__(self, base: Path, texts: Mapping[KeyPath, str]) -> None:
         self._base = base
         self._texts = texts
@@ -133,7 +133,7 @@ class _Reading:
             return False
         return True
 
-    def _section(self, models: tuple[type[Section], ...], raw: Any, place: _Place) -> Any:
+    def _section(self, models: tuple[type[SettingsSection], ...], raw: Any, place: _Place) -> Any:
         if not isinstance(raw, dict):
             raise wrong_type("a table")
         model = models[0] if len(models) == 1 else self._of_kind(models, raw, place)
@@ -149,8 +149,8 @@ class _Reading:
         return model(**right) if whole else NOTHING
 
     def _of_kind(
-        self, models: tuple[type[Section], ...], raw: dict[str, Any], place: _Place
-    ) -> type[Section] | None:
+        self, models: tuple[type[SettingsSection], ...], raw: dict[str, Any], place: _Place
+    ) -> type[SettingsSection] | None:
         kinds = {kind: model for model in models if (kind := kind_of(model))}
         kind = raw.get("kind")
         if isinstance(kind, str) and kind in kinds:

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import Duration, MailAddress, Text
 
 PLACES = ("recovery", "opened", "elapsed", "objective", "step", "lost", "leaked", "outcome", "left", "call")
 """What a message may name in braces."""
 
 
-class ContactSettings(Section, frozen=True, kw_only=True):
+class ContactSettings(SettingsSection, frozen=True, kw_only=True):
     """Somebody to call."""
 
     who: Annotated[Text | None, Meta(description="Who they are.", examples=["DevOps team (24/7)"])] = None
@@ -31,7 +31,7 @@ class ContactSettings(Section, frozen=True, kw_only=True):
         return ", ".join(filter(None, (self.who, self.phone, self.mail)))
 
 
-class ContactsSettings(Section, frozen=True, kw_only=True):
+class ContactsSettings(SettingsSection, frozen=True, kw_only=True):
     """Whom to call in an emergency, in this order. `strongroom recover` and `incident` print them when they
     are needed."""
 
@@ -77,7 +77,7 @@ Please call: {call}.
 """
 
 
-class MessageSettings(Section, frozen=True, kw_only=True):
+class MessageSettings(SettingsSection, frozen=True, kw_only=True):
     """What is printed and mailed at some steps: `{lost}`, `{call}` and others are filled in."""
 
     opened: Annotated[
@@ -114,7 +114,7 @@ class MessageSettings(Section, frozen=True, kw_only=True):
     ] = _LATE
 
 
-class RecoverySettings(Section, frozen=True, kw_only=True):
+class RecoverySettings(SettingsSection, frozen=True, kw_only=True):
     """A guided recovery (`strongroom recover`)."""
 
     objective: Annotated[

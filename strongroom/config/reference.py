@@ -12,7 +12,7 @@ from typing import Literal, get_args, get_origin
 
 from msgspec import NODEFAULT
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.calendar import Entry
 from strongroom.config.fields import TextForm
 from strongroom.config.model import Settings
@@ -85,7 +85,7 @@ def reference_markdown() -> str:
     return "\n".join(parts)
 
 
-Shown = dict[type[Section], str]
+Shown = dict[type[SettingsSection], str]
 """The sections that the page has described, by where. Another that is read as one of them refers to it."""
 
 
@@ -104,14 +104,14 @@ def _section(section: str, field: Field, shown: Shown) -> Iterator[str]:
         yield from _described(section, model, shown)
 
 
-def _described(section: str, model: type[Section], shown: Shown) -> Iterator[str]:
+def _described(section: str, model: type[SettingsSection], shown: Shown) -> Iterator[str]:
     yield _table(section, model, shown)
     shown[model] = section
     for name, inner in fields_of(model).items():
         yield from _section(f"{section}.{name}", inner, shown)
 
 
-def _table(section: str, model: type[Section], shown: Shown) -> str:
+def _table(section: str, model: type[SettingsSection], shown: Shown) -> str:
     rows = ["| Key | Value | Default | Meaning | Example |", "|---|---|---|---|---|"]
     below = dict(shown)
     for name, field in fields_of(model).items():

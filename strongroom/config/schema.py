@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.problems import KeyPath
 
 _DEEPEST = 100  # settings go down five
@@ -42,7 +42,7 @@ class Field(Struct, frozen=True, kw_only=True):
 
 
 @cache
-def fields_of(model: type[Section]) -> Mapping[str, Field]:
+def fields_of(model: type[SettingsSection]) -> Mapping[str, Field]:
     """Return a section's keys in their order."""
     described = {}
     for each in fields(model):
@@ -84,16 +84,16 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     return tuple(each for each in get_args(annotation) if each is not types.NoneType)
 
 
-def models_of(annotation: Any) -> tuple[type[Section], ...]:
+def models_of(annotation: Any) -> tuple[type[SettingsSection], ...]:
     """Return the sections that a key, or the entries of a table of tables, may be."""
     if is_table(annotation):
         annotation = get_args(annotation)[1]
     return tuple(
-        each for each in _choices(annotation) if isinstance(each, type) and issubclass(each, Section)
+        each for each in _choices(annotation) if isinstance(each, type) and issubclass(each, SettingsSection)
     )
 
 
-def kind_of(model: type[Section]) -> str | None:
+def kind_of(model: type[SettingsSection]) -> str | None:
     """Return the one ``kind`` that is read as this section, if it goes by kind."""
     field = fields_of(model).get("kind")
     kinds = get_args(field.kind) if field else ()

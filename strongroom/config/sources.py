@@ -20,7 +20,7 @@ from strongroom.config.shared import (
 )
 
 
-class LocalSource(SourceKind, frozen=True, kw_only=True):
+class LocalSourceSettings(SourceKind, frozen=True, kw_only=True):
     """The local store: SQLite, each value sealed under the store's own master key."""
 
     MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:local_source"
@@ -49,7 +49,7 @@ class LocalSource(SourceKind, frozen=True, kw_only=True):
         yield "strongroom set NAME", "store a secret; 'strongroom secrets import FILE' stores many"
 
 
-class FilesSource(SourceKind, frozen=True, kw_only=True):
+class FilesSourceSettings(SourceKind, frozen=True, kw_only=True):
     """Secrets in files."""
 
     MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:files_source"
@@ -91,7 +91,7 @@ _LOGIN = {"token_file": "/etc/strongroom/vault-token"}
 _OF_VAULT = "docs/how-to/back-up-vault.md has the policies that"
 
 
-class VaultSource(SourceKind, frozen=True, kw_only=True):
+class VaultSourceSettings(SourceKind, frozen=True, kw_only=True):
     """KV secrets of a Vault or OpenBao server: every version, with its metadata."""
 
     MADE_BY: ClassVar[str] = "strongroom.wiring.vault_adapters:vault_source"
@@ -160,7 +160,7 @@ class VaultSource(SourceKind, frozen=True, kw_only=True):
         yield f"(umask 077; {login} >{vaults[self.vault].token_file or 'FILE'})", "the login"
 
 
-class RaftSource(SourceKind, frozen=True, kw_only=True):
+class RaftSourceSettings(SourceKind, frozen=True, kw_only=True):
     """Snapshots of a whole Vault or OpenBao server that keeps its data by Raft.
 
     They hold everything that the server has, and are restored as a whole, by
@@ -176,7 +176,7 @@ class RaftSource(SourceKind, frozen=True, kw_only=True):
     vault: Annotated[VaultName, Meta(examples=["main"])]
 
 
-class AwsSource(SourceKind, frozen=True, kw_only=True):
+class AwsSourceSettings(SourceKind, frozen=True, kw_only=True):
     """AWS Secrets Manager, one region of one account."""
 
     MADE_BY: ClassVar[str] = "strongroom.wiring.aws_adapters:aws_source"
@@ -242,4 +242,6 @@ class AwsSource(SourceKind, frozen=True, kw_only=True):
         yield "less ops/aws/secrets-manager/backup.json", "the rights to grant"
 
 
-SourceSettings = LocalSource | FilesSource | VaultSource | RaftSource | AwsSource
+SourceSettings = (
+    LocalSourceSettings | FilesSourceSettings | VaultSourceSettings | RaftSourceSettings | AwsSourceSettings
+)

@@ -16,7 +16,7 @@ from strongroom.config.keys import (
     PassphraseKey,
     Pkcs11Key,
     QuorumKey,
-    TransitKey,
+    TransitKeySettings,
 )
 from strongroom.config.kinds import server
 from strongroom.config.model import Settings
@@ -54,7 +54,7 @@ def _thing(settings: Settings, key: KeySettings) -> str | None:
     match key:
         case QuorumKey():
             return f"a share of the quorum {_real(key.file)}" if _needs_all(key.file) else None
-        case Pkcs11Key() | TransitKey() | KmsKey():
+        case Pkcs11Key() | TransitKeySettings() | KmsKey():
             return _kept(settings, key)
         case PassphraseKey():
             return f"the passphrase in {_real(key.file)}" if key.file else "the environment's passphrase"
@@ -66,11 +66,11 @@ def _thing(settings: Settings, key: KeySettings) -> str | None:
             return None  # its legs are
 
 
-def _kept(settings: Settings, key: Pkcs11Key | TransitKey | KmsKey) -> str:
+def _kept(settings: Settings, key: Pkcs11Key | TransitKeySettings | KmsKey) -> str:
     match key:
         case Pkcs11Key():
             return f"the token `{key.token}`" if key.token else f"the HSM key `{key.label}` v{key.version}"
-        case TransitKey():
+        case TransitKeySettings():
             return server_of(settings, key.vault)
         case KmsKey():
             return f"the KMS key {key.key_id} in {key.region}"

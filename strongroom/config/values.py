@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from strongroom.config.fields import Checked, InvalidValue, TextForm, absolute, bad_format
+from strongroom.config.fields import FormCheck, InvalidValue, TextForm, absolute, bad_format
 from strongroom.config.schema import noted
 
 LARGEST = 2**63 - 1  # what the databases, and whoever else is told of a number, can hold
@@ -58,7 +58,7 @@ def _text(value: Any, marks: Marks) -> str:
     if pattern and not re.fullmatch(pattern, value):
         raise bad_format()
     for mark in marks:
-        if isinstance(mark, Checked):
+        if isinstance(mark, FormCheck):
             mark.by(value)
     return value
 

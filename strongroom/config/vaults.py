@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.fields import AbsolutePath, Text, Url
 from strongroom.config.shared import CaFile
 
 
-class VaultSettings(Section, frozen=True, kw_only=True):
+class VaultSettings(SettingsSection, frozen=True, kw_only=True):
     """A Vault or OpenBao server. Sources, targets and keys name it."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = (

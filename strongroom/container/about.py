@@ -15,7 +15,7 @@ from strongroom.container.padding import unpad, zeros
 from strongroom.model import prepare
 
 
-class About(Struct, frozen=True, kw_only=True):
+class ContainerHeader(Struct, frozen=True, kw_only=True):
     """Which backup a container belongs to, and which part of it it is.
 
     ``piece`` counts from 0 to ``pieces - 1``. ``values`` is false in a sealed
@@ -65,8 +65,8 @@ class Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     segments: tuple[SegmentInfo, ...]
 
     @property
-    def about(self) -> About:
-        return About(
+    def about(self) -> ContainerHeader:
+        return ContainerHeader(
             backup_id=self.backup_id,
             piece=self.piece,
             pieces=self.pieces,
@@ -86,7 +86,11 @@ prepare(Index)
 
 
 def make_index(
-    about: About, segments: list[SegmentInfo], span: tuple[bytes, bytes], signer: bytes, directory: bytes
+    about: ContainerHeader,
+    segments: list[SegmentInfo],
+    span: tuple[bytes, bytes],
+    signer: bytes,
+    directory: bytes,
 ) -> Index:
     """Put an index together; ``span`` is the lowest and the highest hash of the names."""
     return Index(

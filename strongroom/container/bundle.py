@@ -45,11 +45,11 @@ class Object(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class _Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _BundleIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     objects: tuple[Object, ...]
 
 
-prepare(_Index)
+prepare(_BundleIndex)
 
 
 def is_name(name: str) -> bool:
@@ -59,7 +59,7 @@ def is_name(name: str) -> bool:
 
 def ending(objects: Iterable[Object], end: int) -> bytes:
     """Return the index and the trailer of a file whose objects end at ``end``."""
-    index = canonical.encode(_Index(objects=tuple(objects)))
+    index = canonical.encode(_BundleIndex(objects=tuple(objects)))
     total = end + len(index) + TRAILER.size
     return index + TRAILER.pack(len(index), hashlib.sha256(index).digest(), total, END)
 
@@ -77,7 +77,7 @@ def read_index(reader: RangeReader) -> tuple[Object, ...]:
     data = read_exactly(reader, start, length)
     if hashlib.sha256(data).digest() != digest:
         raise Tampered("The backup file's index was altered.")
-    objects = canonical.decode(data, _Index, "The backup file's index").objects
+    objects = canonical.decode(data, _BundleIndex, "The backup file's index").objects
     _check_tiling(objects, start)
     return objects
 

@@ -34,7 +34,7 @@ _PATTERN = re.compile(
 )
 
 
-class _Unsigned(Struct, frozen=True):
+class _UnsignedCertificate(Struct, frozen=True):
     installation: str
     role: str
     key: str
@@ -82,7 +82,9 @@ class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
 @lru_cache(maxsize=SIGNERS)
 def _verified(certificate: Certificate) -> None:
     """Check a certificate once: thousands of documents carry the same few. A failure is not kept."""
-    unsigned = _Unsigned(certificate.installation, certificate.role, certificate.key, certificate.issued_at)
+    unsigned = _UnsignedCertificate(
+        certificate.installation, certificate.role, certificate.key, certificate.issued_at
+    )
     public, signature = bytes.fromhex(certificate.installation), bytes.fromhex(certificate.signature)
     try:
         verify(public, DOMAIN, canonical.encode(unsigned), signature)
@@ -96,7 +98,7 @@ prepare(Certificate)
 def certify(installation: Signer, *, role: str, public: bytes, issued_at: datetime) -> Certificate:
     """Have an installation vouch for a role's key."""
     moment = rfc3339(issued_at)
-    unsigned = _Unsigned(installation.public.hex(), role, public.hex(), moment)
+    unsigned = _UnsignedCertificate(installation.public.hex(), role, public.hex(), moment)
     signature = installation.sign(DOMAIN, canonical.encode(unsigned)).hex()
     certificate = Certificate(unsigned.installation, role, unsigned.key, moment, signature)
     certificate.check_form()

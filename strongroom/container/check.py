@@ -15,7 +15,7 @@ from strongroom.container.manifest import ContainerEntry
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
 from strongroom.container.segment import split_rows
-from strongroom.container.writer import Sealed, fold_segment
+from strongroom.container.writer import SealedContainer, fold_segment
 
 
 class Scrubbed(Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ def scrub(
     )
 
 
-def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
+def check_sealed(reader: RangeReader, sealed: SealedContainer) -> None:
     """Reopen what was sealed with the retained file key and compare it, byte for byte, with
     what it was made of: counts, compressed rows, digests and values. (That the rows come back
     from their compression was seen when they were compressed.)
@@ -69,7 +69,7 @@ def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
     _compare(sealed, reader.size, digest.digest(), fold.digest())
 
 
-def _compare(sealed: Sealed, size: int, sha256: bytes, fold: bytes) -> None:
+def _compare(sealed: SealedContainer, size: int, sha256: bytes, fold: bytes) -> None:
     if (size, sha256) != (sealed.size, sealed.sha256):
         raise VerificationFailed("What was read back is not the file that was written.")
     if fold != sealed.fold:

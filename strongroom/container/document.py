@@ -38,7 +38,7 @@ _LENGTH = re.compile(_LENGTH_OPEN + rb"([0-9]{12})" + re.escape(_LENGTH_CLOSE))
 LENGTH_TAIL = len(_LENGTH_OPEN) + 12 + len(_LENGTH_CLOSE)
 
 
-class Kind(Struct, frozen=True):
+class DocumentKind(Struct, frozen=True):
     """A kind of document. ``name`` goes into ``format``, ``words`` into messages; ``roles`` sign it.
 
     ``most`` is how many bytes one has at most.
@@ -62,14 +62,14 @@ class Kind(Struct, frozen=True):
         return b"strongroom/v1/" + self.name.encode()
 
 
-class Document(Struct, frozen=True):
+class SignedDocument(Struct, frozen=True):
     """A document's body, and the certificate of the key that signed it."""
 
     body: bytes
     certificate: Certificate
 
 
-def write(kind: Kind, body: bytes, signer: CertifiedSigner) -> bytes:
+def write(kind: DocumentKind, body: bytes, signer: CertifiedSigner) -> bytes:
     """Frame and sign canonical JSON. Deterministic: the same input gives the same bytes."""
     certificate = signer.certificate.encode()
     signature = signer.sign(kind.domain, signed_message(body, certificate)).hex().encode()
@@ -92,7 +92,7 @@ _OLD = (
 )
 
 
-def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Document:
+def parse(kind: DocumentKind, data: bytes, *, trusted: frozenset[str] | None) -> SignedDocument:
     """Take a document apart and check its signature and its signer's certificate.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
@@ -110,10 +110,10 @@ def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Documen
     message = signed_message(match[1], match[2])
     verify(certificate.public, kind.domain, message, bytes.fromhex(match[3].decode()))
     require_signer(certificate, may=kind.roles, what=kind.words, trusted=trusted)
-    return Document(match[1], certificate)
+    return SignedDocument(match[1], certificate)
 
 
-def check_opening(kind: Kind, head: bytes, tail: bytes, length: int) -> None:
+def check_opening(kind: DocumentKind, head: bytes, tail: bytes, length: int) -> None:
     """Tell this kind in this version from others, from a cut and from an altered one.
 
     ``head`` is the first 64 bytes, ``tail`` the last ``LENGTH_TAIL``.

@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from strongroom.container import canonical, document
 from strongroom.container.certificate import ENVELOPE_ROLES, Certificate, CertifiedSigner
-from strongroom.container.document import Kind
+from strongroom.container.document import DocumentKind
 from strongroom.container.errors import Malformed, Stale, Tampered
 from strongroom.container.wrapping import FileKeyWrap, WrappingKeyRecord
 from strongroom.model import prepare
 
 MAX_ENVELOPE = 256 * 1024
 _FRAME = 1024
-DETACHED = Kind("envelope", "detached envelope", ENVELOPE_ROLES, MAX_ENVELOPE + _FRAME)
+DETACHED = DocumentKind("envelope", "detached envelope", ENVELOPE_ROLES, MAX_ENVELOPE + _FRAME)
 
 
 class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from msgspec import Struct
 from strongroom.container.canonical import unhex
 from strongroom.container.certificate import MANIFEST_ROLES
 from strongroom.container.errors import Malformed
-from strongroom.container.name_index import Link
+from strongroom.container.name_index import IndexLink
 from strongroom.container.statement import StatementKind, is_time
 from strongroom.model import prepare
 
@@ -29,7 +29,7 @@ class IndexReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     container_signature: str
     containers: str
     chain: str
-    previous: Link | None
+    previous: IndexLink | None
     made_at: str
 
 

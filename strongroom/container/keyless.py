@@ -15,7 +15,7 @@ from strongroom.container import layout
 from strongroom.container.certificate import CONTAINER_ROLES, require_signer
 from strongroom.container.envelope import MAX_ENVELOPE, Envelope, decode_envelope
 from strongroom.container.errors import LegacyFormat, NotABackup, Tampered, Truncated
-from strongroom.container.layout import Entry, Header, Trailer
+from strongroom.container.layout import Header, SegmentEntry, Trailer
 from strongroom.container.legacy import is_legacy
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.ranges import RangeReader, read_exactly
@@ -34,7 +34,7 @@ class Outer(Struct, frozen=True, kw_only=True):
 
     header: Header
     trailer: Trailer
-    entries: tuple[Entry, ...]
+    entries: tuple[SegmentEntry, ...]
     directory: bytes
     index: bytes
     envelope: Envelope
@@ -136,7 +136,7 @@ def read_segments(reader: RangeReader, outer: Outer) -> Iterator[tuple[bytes, by
         yield read_segment(reader, entry)
 
 
-def read_segment(reader: RangeReader, entry: Entry) -> tuple[bytes, bytes]:
+def read_segment(reader: RangeReader, entry: SegmentEntry) -> tuple[bytes, bytes]:
     """Read a segment's messages of values and of rows; raise Tampered."""
     data = read_exactly(reader, entry.offset, entry.size)
     values, rows = data[: entry.values], data[entry.values :]
@@ -145,7 +145,7 @@ def read_segment(reader: RangeReader, entry: Entry) -> tuple[bytes, bytes]:
     return values, rows
 
 
-def read_rows(reader: RangeReader, entry: Entry) -> bytes:
+def read_rows(reader: RangeReader, entry: SegmentEntry) -> bytes:
     """Read a segment's message of rows alone; raise Tampered."""
     data = read_exactly(reader, entry.offset + entry.values, entry.rows)
     _check_sha256(data, entry.rows_sha256)

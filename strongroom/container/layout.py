@@ -48,7 +48,7 @@ class Header(Struct, frozen=True):
         return self.prefix + self.tag
 
 
-class Entry(Struct, frozen=True):
+class SegmentEntry(Struct, frozen=True):
     """A segment: a message of values (absent: length 0) and then one of rows."""
 
     offset: int
@@ -113,7 +113,7 @@ def message_context(tag: bytes, kind: int, number: int) -> bytes:
     return tag + struct.pack(">BI", kind, number)
 
 
-def parse_directory(data: bytes, end: int) -> tuple[Entry, ...]:
+def parse_directory(data: bytes, end: int) -> tuple[SegmentEntry, ...]:
     """Parse the directory; its segments must tile the file from the header to ``end``."""
     if len(data) % ENTRY.size:
         raise Malformed("The directory's length is not a number of entries.")
@@ -121,7 +121,7 @@ def parse_directory(data: bytes, end: int) -> tuple[Entry, ...]:
     for values, rows, values_sha256, rows_sha256 in ENTRY.iter_unpack(data):
         if values > MAX_MESSAGE or rows > MAX_MESSAGE or not rows:
             raise Malformed("A segment's length is out of bounds.")
-        entries.append(Entry(offset, values, rows, values_sha256, rows_sha256))
+        entries.append(SegmentEntry(offset, values, rows, values_sha256, rows_sha256))
         offset += values + rows
     if offset != end:
         raise Malformed("The segments do not fill the file up to the directory.")

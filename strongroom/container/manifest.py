@@ -20,14 +20,14 @@ from strongroom.container.certificate import (
     require_listed,
 )
 from strongroom.container.digests import SIZE
-from strongroom.container.document import Kind
+from strongroom.container.document import DocumentKind
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.receipt import Receipt, verify_receipt
 from strongroom.container.signing import fingerprint
 from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 
-MANIFEST = Kind("manifest", "manifest", MANIFEST_ROLES)
+MANIFEST = DocumentKind("manifest", "manifest", MANIFEST_ROLES)
 MAX_CONTAINERS = 100_000
 MAX_TEXTS = 1_000
 MAX_TEXT = 1_000

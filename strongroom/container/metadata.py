@@ -27,15 +27,15 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.document import LENGTH_TAIL, Kind, check_length, check_opening, length_tail
+from strongroom.container.document import LENGTH_TAIL, DocumentKind, check_length, check_opening, length_tail
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.ranges import RangeReader, read_exactly
 from strongroom.container.truncation import SEARCH
 from strongroom.errors import SourceError
-from strongroom.model import Rotation, Secret, Version, VersionState, prepare
+from strongroom.model import RotationSchedule, Secret, SecretVersion, VersionState, prepare
 
-METADATA = Kind("metadata", "metadata document")
+METADATA = DocumentKind("metadata", "metadata document")
 
 _ABOUT = b'"about":'
 _OPEN = b',\n"secrets":['
@@ -76,13 +76,13 @@ class MetadataRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     created_at: str | None = None
     updated_at: str | None = None
     expires_at: str | None = None
-    rotation: Rotation | None = None
+    rotation: RotationSchedule | None = None
 
 
 prepare(DocumentAbout, MetadataRow)
 
 
-class Written(Struct, frozen=True, kw_only=True):
+class CheckedMetadata(Struct, frozen=True, kw_only=True):
     """A document as written or checked: size in bytes, SHA-256 of the whole file, counts."""
 
     size: int
@@ -99,7 +99,7 @@ class Written(Struct, frozen=True, kw_only=True):
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
-class _Output:
+class _MetadataOutput:
     def __init__(self, sink: Callable[[bytes], object]) -> None:
         self._sink = sink
         self.sha256 = hashlib.sha256()
@@ -113,9 +113,9 @@ class _Output:
 
 def write_document(
     sink: Callable[[bytes], object], secrets: Iterable[Secret], *, about: DocumentAbout
-) -> Written:
+) -> CheckedMetadata:
     """Write the allow-listed metadata of ``secrets``, in the given order, streamed."""
-    out = _Output(sink)
+    out = _MetadataOutput(sink)
     out.write(METADATA.opening + _ABOUT + canonical.encode(about) + _OPEN)
     count = versions = 0
     lines: list[bytes] = []
@@ -129,7 +129,9 @@ def write_document(
     out.write(b"".join(lines) + _CLOSE)
     out.write(_DIGEST_OPEN + out.sha256.hexdigest().encode() + _DIGEST_CLOSE)
     out.write(length_tail(out.size + LENGTH_TAIL))
-    return Written(size=out.size, sha256=out.sha256.digest(), secrets=count, versions=versions, about=about)
+    return CheckedMetadata(
+        size=out.size, sha256=out.sha256.digest(), secrets=count, versions=versions, about=about
+    )
 
 
 def to_metadata(secret: Secret) -> MetadataRow:
@@ -146,7 +148,7 @@ def to_metadata(secret: Secret) -> MetadataRow:
     )
 
 
-class Place(NamedTuple):
+class ManifestPlace(NamedTuple):
     """The manifest that names a document, and its entry there."""
 
     manifest: Manifest
@@ -161,7 +163,7 @@ class Place(NamedTuple):
             raise Tampered(f"Document {self.entry.piece} belongs to another backup than the manifest says.")
 
 
-def check_document(reader: RangeReader, *, place: Place | None = None) -> Written:
+def check_document(reader: RangeReader, *, place: ManifestPlace | None = None) -> CheckedMetadata:
     """Read a whole document, check digest and structure, and say what is in it.
 
     Args:
@@ -181,10 +183,12 @@ def check_document(reader: RangeReader, *, place: Place | None = None) -> Writte
         place.check(lines.about)
         if secrets != place.entry.secrets:
             raise Tampered(f"Document {place.entry.piece} does not hold what the manifest says.")
-    return Written(size=reader.size, sha256=sha256, secrets=secrets, versions=versions, about=lines.about)
+    return CheckedMetadata(
+        size=reader.size, sha256=sha256, secrets=secrets, versions=versions, about=lines.about
+    )
 
 
-def read_document(reader: RangeReader, *, place: Place | None = None) -> Iterator[Secret]:
+def read_document(reader: RangeReader, *, place: ManifestPlace | None = None) -> Iterator[Secret]:
     """Yield every secret (its versions without values); checks as :func:`check_document`."""
     _check_frame(reader)
     lines = _Lines(reader)
@@ -281,7 +285,7 @@ def _to_secret(row: MetadataRow) -> Secret:
     return Secret(
         name=row.name,
         versions=tuple(
-            Version(number=v.number, state=v.state, created_at=v.created_at) for v in row.versions
+            SecretVersion(number=v.number, state=v.state, created_at=v.created_at) for v in row.versions
         ),
         type=row.type,
         tags=row.tags,

@@ -20,7 +20,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from strongroom.container import canonical, segment
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.canonical import unhex
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.columns import ABSENT, Column, decode_columns, decompress, encode_column
@@ -32,8 +32,8 @@ from strongroom.container.reader import Container
 from strongroom.container.rows import MOST_NUMBER, VersionRow
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord
-from strongroom.container.writer import Sealed, Sink, write_container
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState, prepare
+from strongroom.container.writer import SealedContainer, Sink, write_container
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState, prepare
 
 SOURCE = "strongroom-names/1"
 """The source of such a container. No source is called so, since a name of one has no slash."""
@@ -74,7 +74,7 @@ class Older(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc
 
 
 def older_versions(
-    versions: Sequence[Version | VersionRow], has_value: Callable[[int], bool]
+    versions: Sequence[SecretVersion | VersionRow], has_value: Callable[[int], bool]
 ) -> tuple[Older, ...]:
     """Return all versions but the newest.
 
@@ -113,7 +113,7 @@ class IndexRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     older: tuple[Older, ...] = ()
 
 
-class Link(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IndexLink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The index that another one continues: of which backup, and the SHA-256 (hex) of the file."""
 
     backup_id: str
@@ -129,7 +129,7 @@ class IndexHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     source: str
     containers: str
-    previous: Link | None
+    previous: IndexLink | None
     blocks: tuple[tuple[str, int], ...]
 
     @property
@@ -224,7 +224,7 @@ def quoted_name(line: bytes) -> bytes:
     return line.partition(b"\t")[0]
 
 
-class Rows:
+class BlockRows:
     """The rows of a block: their names as they stand there, and their lines when they are asked for.
 
     All names are looked at: that there are as many as were announced, ascending, from the ``first`` on. The
@@ -326,12 +326,12 @@ def portions(lines: Iterable[bytes], full: int) -> Iterator[list[bytes]]:
         yield gathered
 
 
-def unpack_block(content: bytes, first: str, rows: int) -> Rows:
+def unpack_block(content: bytes, first: str, rows: int) -> BlockRows:
     """Return the rows of a block. Its own sizes are compared first, so that none makes us allocate more."""
     parts, end = segment.part_rows(content)
     if end != len(content) or not 0 < parts.length <= MOST_BLOCK or parts.rows != rows:
         raise Malformed("A block of an index of names has an impossible length.")
-    return Rows(decompress(parts.frame, parts.length), parts.digests, parts.rows, first)
+    return BlockRows(decompress(parts.frame, parts.length), parts.digests, parts.rows, first)
 
 
 # -- the file ------------------------------------------------------------------------
@@ -348,9 +348,9 @@ def write_name_index(
     wrapping_key: WrappingKey,
     signer: CertifiedSigner,
     _random: Random = os.urandom,
-) -> Sealed:
+) -> SealedContainer:
     """Seal an index into ``sink``; ``frame`` gives a block by its number, each once and in any order."""
-    about = About(
+    about = ContainerHeader(
         backup_id=backup_id,
         piece=0,
         pieces=1,
@@ -386,7 +386,7 @@ def _part(name: str, value: bytes) -> Secret:
     return Secret(
         name=name,
         type=SOURCE,
-        versions=(Version(number=0, value=SecretBytes(value), media=Media.BINARY),),
+        versions=(SecretVersion(number=0, value=SecretBytes(value), media=Media.BINARY),),
     )
 
 
@@ -421,10 +421,10 @@ class NameIndex:
         return cls(Container.open(reader, identities, newer=newer, trusted=trusted))
 
     @property
-    def about(self) -> About:
+    def about(self) -> ContainerHeader:
         return self._container.about
 
-    def block(self, number: int) -> Rows:
+    def block(self, number: int) -> BlockRows:
         """Return the rows of one block."""
         first, rows = self.head.blocks[number]
         try:

@@ -30,7 +30,7 @@ class BytesReader:
         return bytes(self._data[offset : offset + length])
 
 
-class FileReader:
+class OpenFileRanges:
     """A :class:`RangeReader` over a file that is open, of which ``size`` bytes count. It moves the file's
     position."""
 
@@ -43,7 +43,7 @@ class FileReader:
         return self._file.read(length)
 
 
-class Part:
+class RangePart:
     """A :class:`RangeReader` over a part of another one."""
 
     def __init__(self, whole: RangeReader, offset: int, size: int) -> None:

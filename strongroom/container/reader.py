@@ -9,7 +9,7 @@ from operator import ge
 from msgspec import Struct
 
 from strongroom.container import layout
-from strongroom.container.about import About, Index, decode_index
+from strongroom.container.about import ContainerHeader, Index, decode_index
 from strongroom.container.certificate import Certificate
 from strongroom.container.digests import SIZE, name_hashes
 from strongroom.container.envelope import choose
@@ -18,8 +18,8 @@ from strongroom.container.filekeys import FileKeys
 from strongroom.container.keyless import Outer, read_outer, read_rows, read_segment
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.ranges import RangeReader
-from strongroom.container.rows import Row, to_secret, to_secrets
-from strongroom.container.segment import Rows, check_values, unpack_rows
+from strongroom.container.rows import SecretRow, to_secret, to_secrets
+from strongroom.container.segment import SegmentRows, check_values, unpack_rows
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
 from strongroom.model import Secret
@@ -33,7 +33,7 @@ class Container:
         self._outer = outer
         self._keys = FileKeys.of(file_key, outer.header)
         self._index = open_index(self._keys, outer)
-        self.about: About = self._index.about
+        self.about: ContainerHeader = self._index.about
 
     @classmethod
     def open(
@@ -111,7 +111,7 @@ class Container:
         """How many secrets each of its segments has."""
         return [segment.secrets for segment in self._index.segments]
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SecretRow]:
         """Yield every secret's metadata, in the order of the names; reads and decrypts no value."""
         for segment in self._segments(values=False):
             yield from segment.rows.rows
@@ -121,7 +121,7 @@ class Container:
         for segment in self._segments(values=True):
             yield from segment.secrets
 
-    def rows_of(self, number: int) -> list[Row]:
+    def rows_of(self, number: int) -> list[SecretRow]:
         """Return the metadata of one segment's secrets."""
         return self._checked(number, values=False).rows.rows
 
@@ -173,7 +173,7 @@ class Container:
         """Yield each secret's name, with the keyed digest of each value stored by its version's number."""
         yield from ((row.name, digests) for row, digests in self.digested_rows())
 
-    def digested_rows(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
+    def digested_rows(self) -> Iterator[tuple[SecretRow, dict[int, bytes]]]:
         """Yield every secret's metadata, with the keyed digest of each value stored by its version's number.
 
         No value is read or decrypted.
@@ -181,13 +181,13 @@ class Container:
         for segment in self._segments(values=False):
             yield from _digested(segment.rows)
 
-    def digested_row(self, name: str) -> tuple[Row, dict[int, bytes]] | None:
+    def digested_row(self, name: str) -> tuple[SecretRow, dict[int, bytes]] | None:
         """Return the same of one secret, reading the rows of one segment; ``None`` if it is not in here."""
         number = self._index.find(name)
         described = _digested(self._checked(number, values=False).rows) if number >= 0 else iter(())
         return next((found for found in described if found[0].name == name), None)
 
-    def _segments(self, *, values: bool) -> Iterator[_Segment]:
+    def _segments(self, *, values: bool) -> Iterator[_ReadSegment]:
         """Yield every segment: every name is in its place, none is there twice, and none is missing."""
         span: tuple[bytes, ...] = ()
         for number in range(len(self._outer.entries)):
@@ -198,23 +198,23 @@ class Container:
         if [each.hex() for each in span] != [self._index.first, self._index.last][: len(span)]:
             raise Malformed("The range of names is not the one that the index says.")
 
-    def _checked(self, number: int, *, values: bool) -> _Segment:
+    def _checked(self, number: int, *, values: bool) -> _ReadSegment:
         """Return a segment that was held to the index."""
         rows, plain = self._segment(number) if values else (self._rows(number), b"")
-        return _Segment(rows, plain, self._check_rows(number, rows))
+        return _ReadSegment(rows, plain, self._check_rows(number, rows))
 
-    def _rows(self, number: int) -> Rows:
+    def _rows(self, number: int) -> SegmentRows:
         message = read_rows(self._reader, self._outer.entries[number])
         return unpack_rows(self._keys.open(layout.ROWS, number, message))
 
-    def _segment(self, number: int) -> tuple[Rows, bytes]:
+    def _segment(self, number: int) -> tuple[SegmentRows, bytes]:
         values, message = read_segment(self._reader, self._outer.entries[number])
         rows = unpack_rows(self._keys.open(layout.ROWS, number, message))
         if not self.about.values:
             return rows, b""
         return rows, check_values(self._keys.open(layout.VALUES, number, values), rows.rows)
 
-    def _check_rows(self, number: int, rows: Rows) -> list[bytes]:
+    def _check_rows(self, number: int, rows: SegmentRows) -> list[bytes]:
         """Hold a segment to the index. Return the names' hashes."""
         info, names = self._index.segments[number], [row.name for row in rows.rows]
         if any(map(ge, names, names[1:])):
@@ -230,10 +230,10 @@ class Container:
         return hashes
 
 
-class _Segment(Struct, frozen=True):
+class _ReadSegment(Struct, frozen=True):
     """A segment that was read, its values if they were asked for, and the hashes of its names."""
 
-    rows: Rows
+    rows: SegmentRows
     values: bytes
     hashes: list[bytes]
 
@@ -242,7 +242,7 @@ class _Segment(Struct, frozen=True):
         return to_secrets(self.rows.rows, self.values)
 
 
-def _digested(rows: Rows) -> Iterator[tuple[Row, dict[int, bytes]]]:
+def _digested(rows: SegmentRows) -> Iterator[tuple[SecretRow, dict[int, bytes]]]:
     digests = iter(rows.digests[at : at + SIZE] for at in range(0, len(rows.digests), SIZE))
     for row in rows.rows:
         yield row, {v.number: next(digests) for v in row.versions if v.length is not None}

@@ -12,7 +12,7 @@ from strongroom import freeform
 from strongroom.container import canonical
 from strongroom.container.columns import ABSENT, Column, decode_columns, encode_column
 from strongroom.container.errors import Malformed
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 
 
 class VersionRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -26,7 +26,7 @@ class VersionRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     created_at: str | None = None
 
 
-class Row(Struct, frozen=True, gc=False):
+class SecretRow(Struct, frozen=True, gc=False):
     """A secret without its values. The order of the fields is that of the format's columns."""
 
     name: str
@@ -36,7 +36,7 @@ class Row(Struct, frozen=True, gc=False):
     created_at: str | None = None
     updated_at: str | None = None
     expires_at: str | None = None
-    rotation: Rotation | None = None
+    rotation: RotationSchedule | None = None
     metadata: dict[str, Any] = {}
 
     @property
@@ -91,7 +91,7 @@ _COLUMNS: tuple[Column[Any], ...] = (
     _TIME,
     _TIME,
     _TIME,
-    Column[Rotation | None](Rotation, default=lambda: None),
+    Column[RotationSchedule | None](RotationSchedule, default=lambda: None),
     _Metadata(),
 )
 COLUMNS = len(_COLUMNS)
@@ -103,7 +103,7 @@ def bare(secret: Secret) -> Secret:
     return replace(secret, versions=versions, metadata={})
 
 
-def to_secrets(rows: list[Row], values: bytes) -> Iterator[Secret]:
+def to_secrets(rows: list[SecretRow], values: bytes) -> Iterator[Secret]:
     """Yield the secrets of a segment's rows and values."""
     start = 0
     for row in rows:
@@ -112,7 +112,7 @@ def to_secrets(rows: list[Row], values: bytes) -> Iterator[Secret]:
         start += length
 
 
-def to_secret(row: Row, values: bytes) -> Secret:
+def to_secret(row: SecretRow, values: bytes) -> Secret:
     """Return the secret of a row and its own values, one after another."""
     return Secret(
         name=row.name,
@@ -127,7 +127,7 @@ def to_secret(row: Row, values: bytes) -> Secret:
     )
 
 
-def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
+def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[SecretVersion]:
     versions, start = [], 0
     for v in rows:
         value = None
@@ -135,7 +135,7 @@ def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
             value = SecretBytes(values[start : start + v.length])
             start += v.length
         versions.append(
-            Version(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
+            SecretVersion(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
         )
     return versions
 
@@ -164,7 +164,7 @@ def encode_columns(secrets: Sequence[Secret], values: Sequence[bytes]) -> list[b
     ]
 
 
-def _written(v: Version, lengths: Iterator[int]) -> tuple[object, ...]:
+def _written(v: SecretVersion, lengths: Iterator[int]) -> tuple[object, ...]:
     return v.number, None if v.value is None else next(lengths), v.media, v.state, v.created_at
 
 
@@ -174,15 +174,15 @@ def encode_secrets(secrets: Sequence[Secret]) -> bytes:
     return b"".join(encode_columns(secrets, stored))
 
 
-def decode_rows(data: bytes, rows: int) -> list[Row]:
+def decode_rows(data: bytes, rows: int) -> list[SecretRow]:
     """Parse columns strictly: known members, one encoding but for ``metadata``, sane versions."""
-    found = list(map(Row, *decode_columns(data, rows, _COLUMNS)))
+    found = list(map(SecretRow, *decode_columns(data, rows, _COLUMNS)))
     if not all(map(ascending, found)):
         raise Malformed("The versions of a secret do not ascend, or have an impossible length.")
     return found
 
 
-def ascending(row: Row) -> bool:
+def ascending(row: SecretRow) -> bool:
     """Tell whether versions ascend from 0 or more, and lengths are possible."""
     last = -1
     for version in row.versions:

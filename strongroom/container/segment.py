@@ -11,16 +11,16 @@ from strongroom.container import columns
 from strongroom.container.digests import SIZE
 from strongroom.container.errors import Malformed
 from strongroom.container.padding import unpad, zeros
-from strongroom.container.rows import Row, decode_rows
+from strongroom.container.rows import SecretRow, decode_rows
 
 MAX_COLUMNS = 32 * 1024 * 1024
 _HEAD = struct.Struct(">IIII")
 
 
-class Rows(Struct, frozen=True):
+class SegmentRows(Struct, frozen=True):
     """What a rows message holds: the rows, and one digest for each stored value in order."""
 
-    rows: list[Row]
+    rows: list[SecretRow]
     columns: bytes
     digests: bytes
 
@@ -30,7 +30,7 @@ def pack_values(values: list[bytes], length: int) -> bytes:
     return b"".join([*values, zeros(length)])
 
 
-def check_values(plain: bytes, rows: list[Row]) -> bytes:
+def check_values(plain: bytes, rows: list[SecretRow]) -> bytes:
     """Return the values without their padding; raise Malformed if it is not exact."""
     return unpad(plain, sum([row.length for row in rows]), "What a segment has of values")
 
@@ -83,7 +83,7 @@ def part_rows(plain: bytes) -> tuple[Packed, int]:
     return Packed(rows, values, length, plain[_HEAD.size : digests], plain[digests:end]), end
 
 
-def unpack_rows(plain: bytes) -> Rows:
+def unpack_rows(plain: bytes) -> SegmentRows:
     """Parse strictly what :func:`pack_rows` made."""
     parts = split_rows(plain)
     if not parts.rows:
@@ -92,4 +92,4 @@ def unpack_rows(plain: bytes) -> Rows:
     rows = decode_rows(data, parts.rows)
     if sum([v.length is not None for row in rows for v in row.versions]) != parts.values:
         raise Malformed("A segment's digests are not as many as its values.")
-    return Rows(rows, data, parts.digests)
+    return SegmentRows(rows, data, parts.digests)

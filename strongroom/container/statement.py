@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from strongroom.container import canonical, document
 from strongroom.container.certificate import Certificate, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
+from strongroom.container.document import DocumentKind
 from strongroom.container.errors import Malformed
 
 S = TypeVar("S", bound=Struct)
@@ -36,7 +36,7 @@ class Signed(Struct, Generic[S], frozen=True):
         return self.certificate.fingerprint
 
 
-class StatementKind(Kind, Generic[S], frozen=True, kw_only=True):
+class StatementKind(DocumentKind, Generic[S], frozen=True, kw_only=True):
     """A kind of statement.
 
     Args:

@@ -52,7 +52,7 @@ _TYPE = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 _CONTEXT = b"strongroom/v1/wrapping-key/"
 
 
-class _Unsigned(Struct, frozen=True):
+class _UnsignedWrapping(Struct, frozen=True):
     id: str
     generation: int
     stanzas: tuple[Stanza, ...]
@@ -153,7 +153,7 @@ class WrappingKey:
 
         That is all that can be told of its stanzas without the recipients' own keys.
         """
-        mac = _mac(self._key, _Unsigned(record.id, record.generation, record.stanzas))
+        mac = _mac(self._key, _UnsignedWrapping(record.id, record.generation, record.stanzas))
         return record.id == self.record.id and hmac.compare_digest(mac.hex(), record.mac)
 
     @property
@@ -195,7 +195,7 @@ def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> Wrappin
             are), and no other fits; the first such error.
     """
     key = _find_key(record, identities)
-    mac = _mac(key, _Unsigned(record.id, record.generation, record.stanzas))
+    mac = _mac(key, _UnsignedWrapping(record.id, record.generation, record.stanzas))
     if not hmac.compare_digest(mac, unhex(record.mac, 32, "A wrapping key's MAC")):
         raise Tampered("The list of recipients was altered.")
     return WrappingKey(key, record)
@@ -255,13 +255,13 @@ def _record(key: bytes, key_id: str, generation: int, stanzas: tuple[Stanza, ...
             "So many passphrases would cost a reader too much work: each has to be tried.",
             hint="Sixteen are allowed. Seal to a key pair in their place ('strongroom keys new').",
         )
-    mac = _mac(key, _Unsigned(key_id, generation, stanzas))
+    mac = _mac(key, _UnsignedWrapping(key_id, generation, stanzas))
     record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=mac.hex())
     record.check()
     return record
 
 
-def _mac(key: bytes, unsigned: _Unsigned) -> bytes:
+def _mac(key: bytes, unsigned: _UnsignedWrapping) -> bytes:
     salt = unhex(unsigned.id, ID_SIZE, "A wrapping key's id")
     return hmac.digest(hkdf(key, salt=salt, info=derive.RECORD), canonical.encode(unsigned), "sha256")
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from strongroom import freeform
 from strongroom.container import canonical, derive, layout
-from strongroom.container.about import About, SegmentInfo, bound_between, encode_index, make_index
+from strongroom.container.about import ContainerHeader, SegmentInfo, bound_between, encode_index, make_index
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random, require_key
 from strongroom.container.digests import ValueDigester, value_digester
@@ -26,7 +26,7 @@ from strongroom.container.rows import COLUMNS, MOST_NUMBER, bare, encode_columns
 from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import SourceError
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 
 SEGMENT_SECRETS = 2048
 SEGMENT_VALUES = 256 * 1024
@@ -46,7 +46,7 @@ Note = Callable[[Sequence[Pair], Sequence[int], Sequence[bytes]], None]
 """Is given a few secrets that were taken, how many values of each are stored, and the digests of these."""
 
 
-class Sealed(Struct, frozen=True, kw_only=True):
+class SealedContainer(Struct, frozen=True, kw_only=True):
     """What was written, and what is needed to reopen and compare it.
 
     ``sha256`` is the whole file's, ``signature`` the one at its end. ``first_hash`` and
@@ -76,13 +76,13 @@ def write_container(
     sink: Sink,
     rows: Iterable[Pair],
     *,
-    about: About,
+    about: ContainerHeader,
     wrapping_key: WrappingKey,
     signer: CertifiedSigner,
     digest_key: bytes,
     note: Note | None = None,
     _random: Random = os.urandom,
-) -> Sealed:
+) -> SealedContainer:
     """Seal secrets into ``sink``.
 
     Args:
@@ -97,7 +97,7 @@ def write_container(
         SourceError: a secret's versions do not ascend, or its metadata is not JSON.
     """
     require_key(about.name_key, "name key")
-    writer = _Writer(
+    writer = _ContainerWriter(
         sink,
         about=about,
         wrapping_key=wrapping_key,
@@ -110,7 +110,7 @@ def write_container(
     return writer.finish()
 
 
-class _Output:
+class _ContainerOutput:
     """The sink, counted and hashed."""
 
     def __init__(self, sink: Sink) -> None:
@@ -127,7 +127,7 @@ class _Output:
         return self._sha256.digest()
 
 
-class _Segment:
+class _OpenSegment:
     """What the segment being filled holds so far."""
 
     def __init__(self, bound: str) -> None:
@@ -141,7 +141,7 @@ class _Segment:
         self.secrets = 0
         self.versions = 0
 
-    def fits(self, batch: _Batch) -> bool:
+    def fits(self, batch: _EncodedBatch) -> bool:
         """Say whether a batch may still be added. An empty segment takes anything."""
         return not self.secrets or (
             self.secrets + len(batch.pairs) <= SEGMENT_SECRETS
@@ -149,7 +149,7 @@ class _Segment:
             and self.size + batch.size <= SEGMENT_COLUMNS
         )
 
-    def add(self, batch: _Batch, digests: list[bytes]) -> None:
+    def add(self, batch: _EncodedBatch, digests: list[bytes]) -> None:
         """Add a batch, with the digest of each of its values."""
         for column, part in zip(self.columns, batch.columns, strict=True):
             column.extend(part)
@@ -162,7 +162,7 @@ class _Segment:
         self.last = batch.pairs[-1][1].name
 
 
-class _Batch:
+class _EncodedBatch:
     """A few neighbours, encoded together: per-secret calls are what sealing spends time on.
 
     ``values`` are all values of theirs that are to be stored, in order; ``stored``, how many of each secret.
@@ -193,14 +193,14 @@ class _Batch:
             if version.value is not None
         ]
 
-    def singles(self) -> Iterator[_Batch]:
+    def singles(self) -> Iterator[_EncodedBatch]:
         """Yield batches of one secret each."""
         for pair in self.pairs:
             values = _revealed(pair[1])
-            yield _Batch([pair], values, [len(values)])
+            yield _EncodedBatch([pair], values, [len(values)])
 
 
-def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
+def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_EncodedBatch]:
     """Yield the rows in batches, cut early where values or metadata are large.
 
     So what is gathered stays about a segment's size, whatever the secrets' sizes are.
@@ -218,30 +218,30 @@ def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
                 length += len(version.value)
         stored.append(len(kept) - before)
         if len(pairs) == size or length > BATCH_VALUES:
-            batch = _Batch(pairs, kept, stored)
+            batch = _EncodedBatch(pairs, kept, stored)
             size, length, pairs, kept, stored = BATCH if batch.small else 1, 0, [], [], []
             yield batch
     if pairs:
-        yield _Batch(pairs, kept, stored)
+        yield _EncodedBatch(pairs, kept, stored)
 
 
 def _revealed(secret: Secret) -> list[bytes]:
     return [version.value.reveal() for version in secret.versions if version.value is not None]
 
 
-class _Writer:
+class _ContainerWriter:
     def __init__(
         self,
         sink: Sink,
         *,
-        about: About,
+        about: ContainerHeader,
         wrapping_key: WrappingKey,
         signer: CertifiedSigner,
         digester: ValueDigester,
         note: Note | None,
         random: Random,
     ) -> None:
-        self._out = _Output(sink)
+        self._out = _ContainerOutput(sink)
         self._note = note
         self._about, self._signer, self._digester, self._random = about, signer, digester, random
         file_id, self._file_key = random(FILE_ID_SIZE), random(derive.KEY_SIZE)
@@ -254,7 +254,7 @@ class _Writer:
                 certificate=signer.certificate,
             )
         )
-        self._segment = _Segment("")
+        self._segment = _OpenSegment("")
         self._infos: list[SegmentInfo] = []
         self._directory = bytearray()
         self._fold = hashlib.sha256()
@@ -272,11 +272,11 @@ class _Writer:
                 _check_limits(single)
                 self._add(single)
 
-    def _add(self, batch: _Batch) -> None:
+    def _add(self, batch: _EncodedBatch) -> None:
         segment = self._segment
         if not segment.fits(batch):
             self._flush(segment)
-            segment = self._segment = _Segment(bound_between(segment.last, batch.pairs[0][1].name))
+            segment = self._segment = _OpenSegment(bound_between(segment.last, batch.pairs[0][1].name))
         digests = batch.digests(self._digester)
         segment.add(batch, digests)
         if self._note is not None:
@@ -293,7 +293,7 @@ class _Writer:
         hashes = [*self._span, *[name_hash for name_hash, _ in pairs]]
         self._span = (min(hashes), max(hashes))
 
-    def _flush(self, segment: _Segment) -> None:
+    def _flush(self, segment: _OpenSegment) -> None:
         number = len(self._infos)
         if number == layout.MAX_SEGMENTS:
             raise SecretTooLarge("A container cannot hold this many secrets.")
@@ -309,11 +309,11 @@ class _Writer:
         self._infos.append(SegmentInfo(segment.bound, segment.secrets, segment.versions))
         fold_segment(self._fold.update, packed, plain)
 
-    def finish(self) -> Sealed:
+    def finish(self) -> SealedContainer:
         if self._segment.secrets:
             self._flush(self._segment)
         signature = self._write_end()
-        return Sealed(
+        return SealedContainer(
             size=self._out.size,
             sha256=self._out.digest(),
             signature=signature,
@@ -366,7 +366,7 @@ def _encode(secrets: list[Secret], values: list[bytes]) -> list[bytes]:
         raise SourceError(f"The metadata of {_unencodable(secrets)!r} cannot be written as JSON.") from None
 
 
-def _ascend(versions: tuple[Version, ...]) -> bool:
+def _ascend(versions: tuple[SecretVersion, ...]) -> bool:
     last = -1
     for version in versions:
         if version.number <= last:
@@ -384,7 +384,7 @@ def _unencodable(secrets: list[Secret]) -> str:
     return "a secret"
 
 
-def _check_limits(batch: _Batch) -> None:
+def _check_limits(batch: _EncodedBatch) -> None:
     name = batch.pairs[0][1].name
     if batch.length > MAX_VALUES:
         raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")

@@ -29,7 +29,7 @@ from strongroom.system import private_file
 from strongroom.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from strongroom.keys.sealedfile import Sealed
+    from strongroom.keys.sealedfile import SealedKeyFile
 
 __all__ = ["KIND", "SUITES", "TYPE", "HpkeIdentity", "HpkeRecipient", "Kem", "PublicKey"]
 
@@ -177,7 +177,7 @@ def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
     return made
 
 
-def _opened(sealed: Sealed, passphrases: Passphrases) -> HpkeIdentity:
+def _opened(sealed: SealedKeyFile, passphrases: Passphrases) -> HpkeIdentity:
     return _made(sealed.path, sealed.variety, sealed.open(passphrases))
 
 

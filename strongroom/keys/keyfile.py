@@ -18,7 +18,7 @@ from strongroom.system import private_file
 from strongroom.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from strongroom.keys.sealedfile import Sealed
+    from strongroom.keys.sealedfile import SealedKeyFile
 
 # Few keys' files are sealed by a passphrase, and all others would pay for importing it.
 _READ_SEALED = lazy("strongroom.keys.sealedfile:read")
@@ -63,7 +63,7 @@ def load_key_file(path: Path, passphrases: Passphrases = nobody) -> bytes:
     return _opened(_READ_SEALED(path, kind=KIND), passphrases)
 
 
-def _opened(sealed: Sealed, passphrases: Passphrases) -> bytes:
+def _opened(sealed: SealedKeyFile, passphrases: Passphrases) -> bytes:
     return _checked(sealed.path, sealed.variety, sealed.open(passphrases))
 
 
@@ -126,7 +126,7 @@ class _SealedRecipient(KeyFileRecipient):
 
     __slots__ = ("_open",)
 
-    def __init__(self, sealed: Sealed, *, label: str, passphrases: Passphrases) -> None:
+    def __init__(self, sealed: SealedKeyFile, *, label: str, passphrases: Passphrases) -> None:
         self._id, self._random, self.label = _sealed_id(sealed), os.urandom, label
         self._open = cache(lambda: SecretBytes(_opened(sealed, passphrases)))
 
@@ -176,7 +176,7 @@ def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
     return made
 
 
-def _sealed_id(sealed: Sealed) -> str:
+def _sealed_id(sealed: SealedKeyFile) -> str:
     if sealed.variety != ALGORITHM or len(sealed.id) != _ID:
         raise ConfigError(f"'{sealed.path}' holds a key of an unknown kind")
     return sealed.id.hex()

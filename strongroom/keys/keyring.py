@@ -23,7 +23,7 @@ class Keyring:
         self._folder = folder
         self._lock = threading.Lock()
         self._signers: dict[str, CertifiedSigner] = {}
-        self._listed = rolelist.Listed()
+        self._listed = rolelist.RoleKeyList()
         self._seen: Stamp = ()
 
     def signer(self, role: str) -> CertifiedSigner:

@@ -68,7 +68,7 @@ def scrypt(password: bytes, salt: bytes, log_n: int) -> bytes:
         ) from None
 
 
-class _Keys:
+class _DerivedKeys:
     """Keys derived from one passphrase, each derivation done once."""
 
     __slots__ = ("_derived", "_passphrase")
@@ -127,7 +127,7 @@ class PassphraseRecipient(KeyHolder):
         log_n = DEFAULT_LOG_N if log_n is None else log_n
         if log_n not in LOG_N:
             raise UsageError(f"scrypt's log_n is {log_n}: must be {LOG_N[0]} to {LOG_N[-1]}")
-        self._keys = _Keys(passphrase)
+        self._keys = _DerivedKeys(passphrase)
         self._stanza, self._cost = (SCRYPT, log_n) if iterations is None else (PBKDF2, iterations)
         self._random = random
         self._salt = random(SALT) if salt is None else salt
@@ -163,7 +163,7 @@ class PassphraseIdentity(KeyHolder):
     words = "a passphrase"
 
     def __init__(self, passphrase: str) -> None:
-        self._keys = _Keys(passphrase)
+        self._keys = _DerivedKeys(passphrase)
 
     def describe(self) -> str:
         return self.words

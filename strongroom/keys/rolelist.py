@@ -63,7 +63,7 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         return not self.distrusted and (not self.until or now <= datetime.fromisoformat(self.until))
 
 
-class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RoleKeyList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The installation's public key (hex, empty before there is one), and every role's keys, the oldest
     version first. ``former`` are the installation keys that were handed over, the oldest first."""
 
@@ -80,7 +80,7 @@ class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return a role's keys."""
         return self.roles.get(role, ())
 
-    def with_keys(self, role: str, keys: tuple[RoleKey, ...]) -> Listed:
+    def with_keys(self, role: str, keys: tuple[RoleKey, ...]) -> RoleKeyList:
         """Return the list with a role's keys exchanged."""
         return structs.replace(self, roles={**self.roles, role: keys})
 
@@ -91,7 +91,7 @@ class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple(fingerprint(bytes.fromhex(key)) for key in keys)
 
 
-def read(folder: Path) -> Listed:
+def read(folder: Path) -> RoleKeyList:
     """Return the list, with what the newest trust list of the installation says of its keys; an empty one if
     there is none.
 
@@ -102,7 +102,7 @@ def read(folder: Path) -> Listed:
     return _distrusting(listed, kept_lists.read(folder)) if listed.installation else listed
 
 
-def _distrusting(listed: Listed, lists: Sequence[SignedTrustList]) -> Listed:
+def _distrusting(listed: RoleKeyList, lists: Sequence[SignedTrustList]) -> RoleKeyList:
     """Return the list with those keys distrusted that another host distrusted."""
     leaked = {key.key: key for key in counting(listed.fingerprints, lists)}
     if not leaked:
@@ -122,13 +122,13 @@ def _as_listed(key: RoleKey, leaked: Distrusted | None) -> RoleKey:
     return structs.replace(key, distrusted=leaked.since, reason=leaked.reason)
 
 
-def _read(folder: Path) -> Listed:
+def _read(folder: Path) -> RoleKeyList:
     path = folder / TRUSTED
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             mode, text = os.fstat(file.fileno()).st_mode, file.read(LIMIT)
     except FileNotFoundError:
-        return Listed()
+        return RoleKeyList()
     except OSError as error:
         raise ConfigError(f"'{path}' cannot be read: {error.strerror}") from None
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -136,7 +136,7 @@ def _read(folder: Path) -> Listed:
     return _parse(path, text)
 
 
-def write(folder: Path, listed: Listed) -> None:
+def write(folder: Path, listed: RoleKeyList) -> None:
     """Put a new list in the old one's place, durably; the caller holds the folder's lock."""
     plain = msgspec.to_builtins(listed, order="sorted")
     try:
@@ -154,11 +154,11 @@ def current(keys: tuple[RoleKey, ...]) -> RoleKey | None:
     return next((key for key in reversed(keys) if key.signs), None)
 
 
-def _parse(path: Path, text: str) -> Listed:
+def _parse(path: Path, text: str) -> RoleKeyList:
     try:
         plain = json.loads(text)
         _require_certificates(path, plain)
-        listed = msgspec.convert(plain, Listed)
+        listed = msgspec.convert(plain, RoleKeyList)
         if len(bytes.fromhex(listed.installation)) != (PUBLIC if listed.installation else 0):
             raise ValueError(listed.installation)
         if any(len(bytes.fromhex(key)) != PUBLIC for key in listed.former):

@@ -22,7 +22,7 @@ from strongroom.container.signing import PUBLIC, Signer, Signers, is_small_order
 from strongroom.container.trust_list import counting, number_in, with_lists
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import kept_lists, rolelist
-from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
+from strongroom.keys.rolelist import TRUSTED, RoleKey, RoleKeyList
 from strongroom.keys.trust_making import chain_of, check_reason, named_successor, next_list
 from strongroom.system import files, private_file
 
@@ -170,7 +170,7 @@ def hand_over(folder: Path, successor: Signer, *, installation_key: Certifier, n
         return known if own else next_list(folder, successor, now=now)
 
 
-def _certified_anew(listed: Listed, successor: Signer, now: datetime) -> Listed:
+def _certified_anew(listed: RoleKeyList, successor: Signer, now: datetime) -> RoleKeyList:
     def anew(role: str, key: RoleKey) -> RoleKey:
         if key.until or key.distrusted:
             return key
@@ -326,7 +326,7 @@ def certify_key(
         return _begin(folder, role, made, ends=_stamp(moment + grace))
 
 
-def _known(listed: Listed, role: str, public: bytes) -> RoleKey | None:
+def _known(listed: RoleKeyList, role: str, public: bytes) -> RoleKey | None:
     """Return the entry of a key that is to be certified. Raises UsageError if it must not be."""
     for owner, keys in listed.roles.items():
         for key in keys:
@@ -472,7 +472,7 @@ def _finish(folder: Path, role: str) -> None:
         files.sync(folder)
 
 
-def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
+def _found(listed: RoleKeyList, fingerprint: str) -> tuple[str, RoleKey]:
     for role, keys in listed.roles.items():
         for key in keys:
             if key.fingerprint == fingerprint:
@@ -491,7 +491,7 @@ def can_certify(folder: Path, installation_key: Certifier = None) -> bool:
     return isinstance(installation_key, Signer) or (installation_key or folder / INSTALLATION).exists()
 
 
-def _ready(folder: Path, installation_key: Certifier) -> Listed:
+def _ready(folder: Path, installation_key: Certifier) -> RoleKeyList:
     """Return the list; of a new installation, make its key and begin the list with it."""
     listed = rolelist.read(folder)
     if listed.installation:

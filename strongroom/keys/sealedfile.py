@@ -29,7 +29,7 @@ _LABEL = b"strongroom/v1/sealed-key/"
 _TAIL = passphrase.SALT + keywrap.SALT + keywrap.WRAPPED
 
 
-class Sealed(Struct, frozen=True, kw_only=True):
+class SealedKeyFile(Struct, frozen=True, kw_only=True):
     """What a sealed file says.
 
     Args:
@@ -99,7 +99,7 @@ def sealed_kind(kind: str) -> str:
     return kind.replace("strongroom-", private_file.SEALED, 1)
 
 
-def read(path: Path, *, kind: str) -> Sealed:
+def read(path: Path, *, kind: str) -> SealedKeyFile:
     """Return what the sealed file of a kind of key says.
 
     Raises:
@@ -110,7 +110,7 @@ def read(path: Path, *, kind: str) -> Sealed:
         raise KeyFileUnreadable(f"'{path}' holds a sealed key of an unknown kind")
     own, tail = content[1:-_TAIL], content[-_TAIL:]
     salt, wrapped = tail[passphrase.SALT : -keywrap.WRAPPED], tail[-keywrap.WRAPPED :]
-    return Sealed(
+    return SealedKeyFile(
         path=path,
         kind=kind,
         variety=variety,
@@ -133,7 +133,7 @@ class SealedIdentity(KeyHolder):
 
     def __init__(
         self,
-        sealed: Sealed,
+        sealed: SealedKeyFile,
         *,
         type: str,  # noqa: A002 - what stanzas call it
         load: Callable[[], Opener],

@@ -30,7 +30,7 @@ from strongroom.keys.errors import (
 )
 from strongroom.keys.holder import KeyHolder
 from strongroom.vault import failures
-from strongroom.vault.answers import Answer
+from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.client import Vault
 
 TYPE = "transit"
@@ -84,7 +84,7 @@ class TransitKey:
                     self.key, "plaintext", bits=8 * KEY_SIZE, mount_point=self.mount
                 )
             )
-        except failures.Refused:
+        except failures.VaultRefused:
             self.settings()  # says so if there is no such key: a refusal is all that Vault answers then
             raise self._odd() from None
         try:
@@ -110,7 +110,7 @@ class TransitKey:
                 lambda: self._vault.transit.decrypt_data(self.key, ciphertext, mount_point=self.mount)
             )
             plain = base64.b64decode(str(answer.data().get("plaintext", "")), validate=True)
-        except failures.Refused:
+        except failures.VaultRefused:
             self._require_opens(version)
             return None
         except (ValueError, failures.NotVault):
@@ -121,7 +121,7 @@ class TransitKey:
         """Return what Vault says of the key: type, versions. Raises KeyServiceError."""
         try:
             answer = self._guarded(lambda: self._vault.transit.read_key(self.key, mount_point=self.mount))
-        except failures.Refused as error:
+        except failures.VaultRefused as error:
             raise KeyServiceError(f"{self.describe()}: {error.message}") from None
         if not answer.found:
             raise self._missing()
@@ -137,7 +137,7 @@ class TransitKey:
             self._guarded(
                 lambda: self._vault.post(self.mount, "keys", self.key, what, body=body, repeatable=True)
             )
-        except failures.Refused as error:
+        except failures.VaultRefused as error:
             raise KeyServiceError(f"{self.describe()} ({what}): {error.message}") from None
 
     def _require_opens(self, version: int) -> None:
@@ -167,11 +167,11 @@ class TransitKey:
     def _missing(self) -> KeyNotFound:
         return KeyNotFound(f"there is no {self.describe().removeprefix('the ')}, or no mount '{self.mount}'")
 
-    def _guarded(self, ask: Callable[[], Answer]) -> Answer:
+    def _guarded(self, ask: Callable[[], ServerAnswer]) -> ServerAnswer:
         """Ask; where the answer is lost, ask again: done twice, each request is as good as once."""
         try:
             return ask()
-        except failures.Refused:
+        except failures.VaultRefused:
             raise
         except failures.Unavailable as error:
             raise KeyServiceUnavailable(

@@ -17,7 +17,7 @@ from strongroom.container.trust_list import (
 )
 from strongroom.errors import UsageError
 from strongroom.keys import kept_lists, rolelist
-from strongroom.keys.rolelist import Listed
+from strongroom.keys.rolelist import RoleKeyList
 from strongroom.timestamps import rfc3339
 
 
@@ -67,7 +67,7 @@ def next_list(folder: Path, installation: Signer, *, now: datetime, successor: s
     return made.number
 
 
-def _here(listed: Listed) -> list[Distrusted]:
+def _here(listed: RoleKeyList) -> list[Distrusted]:
     return [
         Distrusted(key=key.certificate.key, since=key.distrusted, reason=key.reason)
         for keys in listed.roles.values()

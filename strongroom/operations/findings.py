@@ -25,7 +25,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """How something stands. The order is that in which it is shown.
 
     What is wrong is critical. People are notified of it and of a warning, of a remark they are not.
@@ -47,7 +47,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """
 
     check: str
-    state: State
+    state: FindingState
     what: str
     to_do: str = ""
     policy: str = ""
@@ -68,17 +68,17 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     @property
     def severity(self) -> Severity:
-        return Severity.CRITICAL if self.state is State.WRONG else Severity.WARNING
+        return Severity.CRITICAL if self.state is FindingState.WRONG else Severity.WARNING
 
     @property
     def is_alert(self) -> bool:
         """Whether people are told of it."""
-        return bool(self.kind) and self.state in (State.WRONG, State.WARNING)
+        return bool(self.kind) and self.state in (FindingState.WRONG, FindingState.WARNING)
 
     @property
     def damage(self) -> bool:
         """Whether it tells of damage."""
-        return self.state is State.WRONG and self.code in _DAMAGE
+        return self.state is FindingState.WRONG and self.code in _DAMAGE
 
     @property
     def error(self) -> StrongroomError | None:
@@ -103,22 +103,22 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 def good(check: str, what: str) -> Finding:
     """Return that something is as it should be."""
-    return Finding(check=check, state=State.GOOD, what=what)
+    return Finding(check=check, state=FindingState.GOOD, what=what)
 
 
 def remark(check: str, what: str, to_do: str = "") -> Finding:
     """Return that something stands out, and is no reason for an alarm."""
-    return Finding(check=check, state=State.REMARK, what=what, to_do=to_do)
+    return Finding(check=check, state=FindingState.REMARK, what=what, to_do=to_do)
 
 
 def wrong(check: str, error: StrongroomError) -> Finding:
     """Return that something is wrong, by the class of the error that fits."""
-    return _of(check, State.WRONG, error)
+    return _of(check, FindingState.WRONG, error)
 
 
 def unknown(check: str, error: StrongroomError) -> Finding:
     """Return that something could not be looked at, and why."""
-    return _of(check, State.UNKNOWN, error)
+    return _of(check, FindingState.UNKNOWN, error)
 
 
 def finding_of_error(check: str, error: StrongroomError) -> Finding:
@@ -126,7 +126,7 @@ def finding_of_error(check: str, error: StrongroomError) -> Finding:
     return wrong(check, error) if isinstance(error, DAMAGE) else unknown(check, error)
 
 
-def _of(check: str, state: State, error: StrongroomError) -> Finding:
+def _of(check: str, state: FindingState, error: StrongroomError) -> Finding:
     return Finding(
         check=check,
         state=state,
@@ -140,7 +140,7 @@ def _of(check: str, state: State, error: StrongroomError) -> Finding:
 
 # -- all of them ---------------------------------------------------------------
 
-_ORDER = tuple(State)
+_ORDER = tuple(FindingState)
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:

@@ -6,10 +6,10 @@ import re
 
 from msgspec import structs
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.receipt import Receipt
-from strongroom.container.writer import Sealed
+from strongroom.container.writer import SealedContainer
 from strongroom.targets.manifest_listing import MANIFESTS
 
 EMERGENCY = "emergency/"
@@ -81,7 +81,7 @@ def staged_plan(run: str, sha256: str) -> str:
     return f"{staged_prefix(run)}plan/{sha256}"
 
 
-def sealed_receipt(about: About, sealed: Sealed) -> Receipt:
+def sealed_receipt(about: ContainerHeader, sealed: SealedContainer) -> Receipt:
     """Return the receipt of a container that was just sealed."""
     return Receipt(
         run=about.backup_id,

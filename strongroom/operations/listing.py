@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from strongroom.container.digests import SIZE, name_hashes
-from strongroom.model import Entry, Selection
+from strongroom.model import ListedSecret, Selection
 from strongroom.sources import Listable, Source
 from strongroom.sources.select import matches
 from strongroom.system.batches import batched
@@ -20,15 +20,15 @@ BATCH_ENTRIES = 32_768
 SECTIONS = 256
 _INDEX = Packed(f">{SECTIONS + 1}I")
 
-Placed = tuple[bytes, Entry]
+Placed = tuple[bytes, ListedSecret]
 """An entry behind its keyed name hash."""
 
 
-class Section(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ListingSection(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Entries whose name hashes (16 bytes, one after another) begin with one byte, in any order."""
 
     hashes: bytes
-    entries: list[Entry]
+    entries: list[ListedSecret]
 
     def placed(self) -> Iterator[Placed]:
         """Yield each entry behind its hash."""
@@ -37,10 +37,10 @@ class Section(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Section).decode
+_decode = msgspec.msgpack.Decoder(ListingSection).decode
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
+class ListingBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Some of a listing: how many secrets, and their estimated bytes.
 
     ``packed`` is in 256 sections by the hash's first byte, behind their offsets.
@@ -55,17 +55,17 @@ class ListingLost(Exception):
     """A listing that was made ahead ended early. Make it again: then its error shows."""
 
 
-class Listing(Protocol):
+class SecretListing(Protocol):
     """A listing under way. ``name_key`` is what its names are hashed with (HMAC-SHA256)."""
 
     name_key: bytes
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[ListingBatch]:
         """Yield the batches, once. Memory is bounded by one of them."""
         ...
 
 
-Lister = Callable[[Source, Selection], Listing]
+Lister = Callable[[Source, Selection], SecretListing]
 
 
 class InProcessListing:
@@ -76,35 +76,35 @@ class InProcessListing:
         self._source = source
         self._selection = selection
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[ListingBatch]:
         """Yield the batches. Raises what the source raises."""
         for listed in batched(_selected(self._source, self._selection), BATCH_ENTRIES):
             hashes = name_hashes(self.name_key, [entry.name for entry in listed])
             size = sum([entry.size for entry in listed])
-            yield Batch(packed=_pack(hashes, listed), secrets=len(listed), size=size)
+            yield ListingBatch(packed=_pack(hashes, listed), secrets=len(listed), size=size)
 
 
-def _selected(source: Listable, selection: Selection) -> Iterable[Entry]:
+def _selected(source: Listable, selection: Selection) -> Iterable[ListedSecret]:
     entries = source.list(with_tags=bool(selection.tags))
     if selection == Selection():
         return entries
     return (entry for entry in entries if matches(selection, entry))
 
 
-def _pack(hashes: list[bytes], entries: list[Entry]) -> bytes:
+def _pack(hashes: list[bytes], entries: list[ListedSecret]) -> bytes:
     # Who reads has to sort what several batches hold anyway.
     hashes_of: list[list[bytes]] = [[] for _ in range(SECTIONS)]
-    entries_of: list[list[Entry]] = [[] for _ in range(SECTIONS)]
+    entries_of: list[list[ListedSecret]] = [[] for _ in range(SECTIONS)]
     for name_hash, entry in zip(hashes, entries, strict=True):
         section = name_hash[0]
         hashes_of[section].append(name_hash)
         entries_of[section].append(entry)
-    found = map(Section, map(b"".join, hashes_of), entries_of)
+    found = map(ListingSection, map(b"".join, hashes_of), entries_of)
     encoded = list(map(_encode, found))
     return _INDEX.pack(*accumulate(map(len, encoded), initial=_INDEX.size)) + b"".join(encoded)
 
 
-def sections(packed: bytes, low: int = 0, high: int = SECTIONS - 1) -> Iterator[Section]:
+def sections(packed: bytes, low: int = 0, high: int = SECTIONS - 1) -> Iterator[ListingSection]:
     """Yield the sections from ``low`` up to and with ``high``."""
     offsets = _INDEX.unpack_from(packed)
     for section in range(low, high + 1):

@@ -8,7 +8,7 @@ from typing import Final
 from strongroom.durations import measured
 
 
-class Scope(StrEnum):
+class DrillScope(StrEnum):
     """How much is brought back, and from where: without a region, or from the medium in the safe."""
 
     SINGLE = "single"
@@ -19,11 +19,11 @@ class Scope(StrEnum):
 
 
 OBJECTIVES: Final = {
-    Scope.SINGLE: 15 * 60.0,
-    Scope.CATEGORY: 30 * 60.0,
-    Scope.FULL: 2 * 3600.0,
-    Scope.FAILOVER: 2 * 3600.0,
-    Scope.EMERGENCY: 4 * 3600.0,
+    DrillScope.SINGLE: 15 * 60.0,
+    DrillScope.CATEGORY: 30 * 60.0,
+    DrillScope.FULL: 2 * 3600.0,
+    DrillScope.FAILOVER: 2 * 3600.0,
+    DrillScope.EMERGENCY: 4 * 3600.0,
 }
 """Seconds, by the procedures."""
 

@@ -50,7 +50,7 @@ class Engine(Protocol):
         ...
 
 
-class Rotator(msgspec.Struct, frozen=True, kw_only=True):
+class SecretRotator(msgspec.Struct, frozen=True, kw_only=True):
     """What gives secrets a new value.
 
     Args:

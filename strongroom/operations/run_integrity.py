@@ -175,7 +175,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 # -- receipts ----------------------------------------------------------------------
 
 
-class Signed(msgspec.Struct, frozen=True, kw_only=True):
+class SignedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A receipt as a capture's result keeps it, and the public key that it was found to be of."""
 
     receipt: Receipt
@@ -183,13 +183,13 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
     signer: bytes = b""
 
 
-prepare(Signed)
+prepare(SignedRun)
 
 
-def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services: Services) -> Signed:
+def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services: Services) -> SignedRun:
     """Return a capture's receipt, refusing one that the seal role did not sign for this piece."""
     try:
-        signed = msgspec.convert({key: (result or {})[key] for key in ("receipt", "signature")}, Signed)
+        signed = msgspec.convert({key: (result or {})[key] for key in ("receipt", "signature")}, SignedRun)
         signer = verify_receipt(signed.receipt, signed.signature, services.trusted("seal"))
     except (KeyError, msgspec.ValidationError, Tampered, Malformed):
         raise RecordRefused(f"the receipt of piece {piece} of run {run.id} is not the seal role's") from None

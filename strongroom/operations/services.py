@@ -16,7 +16,7 @@ from strongroom.keys import Opener, Recipient
 from strongroom.operations.approval_rules import ApprovalRules
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.listing import InProcessListing, Lister
-from strongroom.operations.rotator import Rotator
+from strongroom.operations.rotator import SecretRotator
 from strongroom.operations.scheduled import Hooks
 from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.state.records import Run, Spec
@@ -32,7 +32,7 @@ _RECORDED_RESTORE = lazy("strongroom.operations.restore.by_record:RecordedRestor
 _RECORDED_UNDO = lazy("strongroom.operations.restore.by_record:RecordedUndo")
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class RunLimits(Struct, frozen=True, kw_only=True):
     """Bounds on a run. Times in seconds.
 
     ``window`` is how many containers may be between capture and their last upload: with
@@ -61,7 +61,7 @@ class Pinned(Struct, frozen=True, kw_only=True):
     index_recipients: tuple[Recipient, ...] = ()
 
 
-class Checked(Struct, frozen=True, kw_only=True):
+class CheckResult(Struct, frozen=True, kw_only=True):
     """What a check of the calendar found. ``bad`` names each thing that is wrong, without the name of a
     secret; ``do`` says what to do about it, if something is."""
 
@@ -113,11 +113,11 @@ class Services:
     digest_key: bytes
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     hooks: Mapping[str, Hooks] = field(default_factory=dict)
-    checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
-    rotators: Sequence[Rotator] = ()
+    checks: Mapping[str, Callable[[Services], CheckResult]] = field(default_factory=dict)
+    rotators: Sequence[SecretRotator] = ()
     writers: Mapping[str, str] = field(default_factory=dict)
     scratch: Callable[[str], ScratchPlace] = no_scratch
-    limits: Limits = Limits()
+    limits: RunLimits = RunLimits()
     approvals: ApprovalRules = field(default_factory=ApprovalRules)
     span: float = 30 * 86_400.0
     retention: Callable[[], Mapping[str, ConfiguredPolicy]] = dict

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from strongroom.config.live import Change
+from strongroom.config.live import SettingsChange
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
 
@@ -15,7 +15,7 @@ _KINDS: Final = (TAKEN, REFUSED, WAITS)
 _REMEMBERED: Final = 400 * 86_400.0
 
 
-def record(store: RunStore, host: str, change: Change) -> None:
+def record(store: RunStore, host: str, change: SettingsChange) -> None:
     """Record a change, unless another process of the host was faster."""
     kind = TAKEN if change.taken else REFUSED if change.problem else WAITS
     newest = _newest(store).get((host, change.file))
@@ -31,7 +31,7 @@ def record(store: RunStore, host: str, change: Change) -> None:
     store.event(kind, host=host, file=change.file, sha256=change.sha256, **said)
 
 
-def settle(store: RunStore, host: str, change: Change) -> None:
+def settle(store: RunStore, host: str, change: SettingsChange) -> None:
     """Record that a process began with settings of which another said that they are not in force."""
     newest = _newest(store).get((host, change.file))
     if newest is not None and newest.kind != TAKEN:

@@ -207,7 +207,7 @@ class StatementsOn(Generic[S]):
                 said = f"{said} and {verb(many, 'count')} for nothing: {junk[0]}"
                 self.aside[f"{self.kind.prefix}{folder}/"] = said.rstrip(".")
 
-    def all(self) -> Newest[S]:
+    def all(self) -> NewestStatement[S]:
         """Return the newest of each folder. One that could not be looked through has none."""
         found: dict[str, S | None] = {}
         for folder in self._infos:
@@ -215,7 +215,7 @@ class StatementsOn(Generic[S]):
                 found[folder] = self.newest(folder)
             except TargetUnsound as error:
                 self.aside[f"{self.kind.prefix}{folder}/"] = f"{error.code}: {error.message}"
-        return Newest(newest={name: one for name, one in found.items() if one}, aside=self.aside)
+        return NewestStatement(newest={name: one for name, one in found.items() if one}, aside=self.aside)
 
 
 def read_on(names: Sequence[N], read: Callable[[N], T]) -> Iterator[tuple[N, T]]:
@@ -232,7 +232,7 @@ def read_on(names: Sequence[N], read: Callable[[N], T]) -> Iterator[tuple[N, T]]
 # -- over several places -------------------------------------------------------------------------------
 
 
-class Newest(Struct, Generic[S], frozen=True, kw_only=True):
+class NewestStatement(Struct, Generic[S], frozen=True, kw_only=True):
     """The statement of each folder that counts on some places, and the objects that did not count there."""
 
     newest: Mapping[str, S]
@@ -257,12 +257,12 @@ def newest_on(places: Iterable[StatementsOn[M]], kind: MarkKind[M], folder: str)
     return highest(kind, marks)
 
 
-def merge_newest(kind: MarkKind[M], found: Iterable[Newest[M]]) -> Newest[M]:
+def merge_newest(kind: MarkKind[M], found: Iterable[NewestStatement[M]]) -> NewestStatement[M]:
     """Return what counts over several places."""
     each = list(found)
     folders = dict.fromkeys(folder for one in each for folder in one.newest)
     newest = {folder: highest(kind, (one.newest.get(folder) for one in each)) for folder in folders}
-    return Newest(
+    return NewestStatement(
         newest={folder: mark for folder, mark in newest.items() if mark is not None},
         aside={name: why for one in each for name, why in one.aside.items()},
     )

@@ -8,18 +8,18 @@ from typing import ClassVar, Protocol
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Entry, Secret, Version
+from strongroom.model import ListedSecret, Secret, SecretVersion
 
 
 class Listable(Protocol):
     """What can be listed: a source, or a part of one."""
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield its secrets, as :meth:`Source.list` does."""
         ...
 
 
-class Right(Protocol):
+class CredentialRights(Protocol):
     """What a credential lacks at a path, and what it may do there and should not."""
 
     @property
@@ -42,7 +42,7 @@ class Right(Protocol):
         ...
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class SecretChange(Struct, frozen=True, kw_only=True):
     """A write with check-and-set: ``expected`` is the current version number that the
     writer saw, or ``None`` if there was no such secret."""
 
@@ -82,7 +82,7 @@ class Source:
     def address(self) -> str:
         return ""
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield every secret once, in any order, without holding them all in memory.
 
         ``with_tags`` asks for ``Entry.tags`` too, which some sources must read for.
@@ -90,7 +90,7 @@ class Source:
         """
         raise NotImplementedError
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield, in the given order, each secret with all its versions.
 
         ``None`` means it vanished since it was listed. Raises
@@ -126,13 +126,13 @@ class Source:
         """Return its server's own name for itself, by whatever address; empty if it does not say."""
         return ""
 
-    def rights(self) -> Iterable[Right] | None:
+    def rights(self) -> Iterable[CredentialRights] | None:
         """Return what its credential lacks to read, and may do and should not; ``None`` if nobody tells."""
         return None
 
     def write_rights(
         self, secrets: Iterable[Secret] | None = None, *, removing: bool = False
-    ) -> Iterable[Right] | None:
+    ) -> Iterable[CredentialRights] | None:
         """Return what its credential lacks to write: for each of ``secrets``, in their order, or for whatever
         may come. ``removing`` asks for what it takes to remove them instead. Asking changes nothing.
 
@@ -155,7 +155,7 @@ class Destination(Source):
         """Return the current version number of each of ``names`` that exists."""
         raise NotImplementedError
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret, all versions and metadata; return how many were written.
 
         Commits in batches, each whole or not at all. Raises
@@ -248,12 +248,12 @@ class Destination(Source):
 
     # -- a new version beside the current one: each is given the secret as it was read, which is the condition
 
-    def stage(self, secret: Secret, version: Version) -> bool:
+    def stage(self, secret: Secret, version: SecretVersion) -> bool:
         """Put a version beside the current one; say whether there is such a place. Raises Conflict if there
         is one already."""
         return False
 
-    def staged(self, secret: Secret) -> Version | None:
+    def staged(self, secret: Secret) -> SecretVersion | None:
         """Return the version beside the current one, if there is one. Asks nobody."""
         return None
 

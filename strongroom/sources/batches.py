@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 
 BATCH = 8_192
 BATCH_BYTES = 16 << 20
@@ -32,7 +32,7 @@ def batched_secrets(items: Iterable[T], *, by: Callable[[T], Secret]) -> Iterato
         yield batch
 
 
-def windows(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+def windows(entries: Sequence[ListedSecret]) -> Iterator[Sequence[ListedSecret]]:
     """Yield runs of ``entries`` whose secrets fit into memory together."""
     start = size = 0
     for end, entry in enumerate(entries):

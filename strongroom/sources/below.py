@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from strongroom.model import Entry, Secret
-from strongroom.sources import Change, Destination, Refuse
+from strongroom.model import ListedSecret, Secret
+from strongroom.sources import Destination, Refuse, SecretChange
 
 
 class Below(Destination):
@@ -25,13 +25,13 @@ class Below(Destination):
         self._inner = inner
         self._folder = folder
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield what lies in the folder."""
         for entry in self._inner.list(with_tags=with_tags):
             if entry.name.startswith(self._folder):
                 yield replace(entry, name=entry.name.removeprefix(self._folder))
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret."""
         below = [replace(entry, name=self._folder + entry.name) for entry in entries]
         for entry, secret in zip(entries, self._inner.read(below), strict=True):
@@ -42,7 +42,7 @@ class Below(Destination):
         found = self._inner.heads([self._folder + name for name in names])
         return {name.removeprefix(self._folder): number for name, number in found.items()}
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret."""
         below = (replace(change, secret=self._below(change.secret)) for change in changes)
         return self._inner.write(below, refuse=refuse and self._refusing(refuse))

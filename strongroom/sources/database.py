@@ -48,7 +48,7 @@ _TABLES = (
 )
 
 
-class Database:
+class StoreDatabase:
     """Gives each thread of each process its own connection, opened on use.
 
     Args:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw
 
-from strongroom.model import Entry, Media, Secret
+from strongroom.model import ListedSecret, Media, Secret
 from strongroom.sources import records
 from strongroom.sources.records import BadRecordError, Records, attempt, parse_value
 from strongroom.sources.slices import BLOCK, LARGEST, MARK, BadSliceError
@@ -27,22 +27,24 @@ _space = re.compile(r"[ \t\r\n]*").match
 _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
-class Document:
+class JsonLayout:
     """The layout of a JSON file. The slice of an object's member includes its name."""
 
     def __init__(self) -> None:
         self._records = Records()
 
-    def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
+    def entries(self, fd: int, *, with_tags: bool) -> Iterator[ListedSecret]:
         """Yield every member."""
         names: set[str] = set()
-        for offset, piece in _Members(fd).walk():
+        for offset, piece in _JsonMembers(fd).walk():
             secret, problem = self._attempt(piece)
             if secret is None:
                 raise BadSliceError(problem, offset=offset)
             if len(names) <= len(_ANSWER):
                 names.add(_nested(secret))
-            yield Entry(secret.name, len(piece), (offset, len(piece)), secret.tags if with_tags else None)
+            yield ListedSecret(
+                secret.name, len(piece), (offset, len(piece)), secret.tags if with_tags else None
+            )
         if _NESTED in names and names <= _ANSWER:
             raise BadSliceError(_NO_SECRETS, offset=0)
 
@@ -111,7 +113,7 @@ def _nested(secret: Secret) -> str:
     return _NESTED if inner is not None and bytes(inner)[:1] == b"{" else secret.name
 
 
-class _Members:
+class _JsonMembers:
     """Walks over the members of a document's outermost object or list."""
 
     def __init__(self, fd: int) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources.history import only
 from strongroom.sources.records import BadRecordError
 from strongroom.sources.slices import LARGEST, BadSliceError
@@ -38,7 +38,7 @@ _BOM = b"\xef\xbb\xbf"
 class Dotenv:
     """The layout of a ``.env`` file; small by nature, so it is read as a whole."""
 
-    def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
+    def entries(self, fd: int, *, with_tags: bool) -> Iterator[ListedSecret]:
         """Yield every statement; a name that is given twice, twice."""
         text = os.pread(fd, LARGEST + 1, 0)
         if len(text) > LARGEST:
@@ -47,7 +47,7 @@ class Dotenv:
         while at < len(text):
             match = _statement(text, at)
             length = match.end() - at
-            yield Entry(match["name"].decode(), length, (at, length), {} if with_tags else None)
+            yield ListedSecret(match["name"].decode(), length, (at, length), {} if with_tags else None)
             at = _skip(text, _end(text, match))
 
     def starts(self, text: bytes) -> bool:

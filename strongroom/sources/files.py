@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from strongroom.errors import SourceError, UsageError
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Listable, Source
-from strongroom.sources.document import Document
+from strongroom.sources.document import JsonLayout
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
 from strongroom.sources.slices import MARK, SlicedFile, opened, refusals
@@ -30,7 +30,7 @@ _is_sealed = lazy("strongroom.sources.sops:is_sealed")
 
 _MAKERS: dict[str, Callable[[str, str], Source]] = {
     "env": lambda path, name: SlicedFile(path, Dotenv(), name=name),
-    "json": lambda path, name: SlicedFile(path, Document(), name=name),
+    "json": lambda path, name: SlicedFile(path, JsonLayout(), name=name),
     "jsonl": lambda path, name: SlicedFile(path, Jsonl(), name=name),
     "tree": lambda path, name: SecretTree(path, name=name),
     "pass": lambda path, name: _PASS(path, name=name),
@@ -68,7 +68,7 @@ class FilesSource(Source):
         self._layout = layout
         self.name = name
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every secret."""
         return self._source().list(with_tags=with_tags)
 
@@ -77,7 +77,7 @@ class FilesSource(Source):
         source = self._source()
         return source.parts(most)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret."""
         return self._source().read(entries)
 

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError, StrongroomError
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change, Refuse
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState
+from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.errors import SourceChanged, SourceClosed
 from strongroom.system.errors import Conflict
 
@@ -78,17 +78,19 @@ def media_of(value: bytes) -> Media:
 
 def only(name: str, value: bytes) -> Secret:
     """Make a secret of mere bytes: one version, and nothing else known of it."""
-    return Secret(name=name, versions=(Version(number=1, value=SecretBytes(value), media=media_of(value)),))
+    return Secret(
+        name=name, versions=(SecretVersion(number=1, value=SecretBytes(value), media=media_of(value)),)
+    )
 
 
-def check_expected(change: Change, actual: int | None) -> None:
+def check_expected(change: SecretChange, actual: int | None) -> None:
     """Refuse a change whose writer saw another version than there is now."""
     if change.expected != actual:
         saw, have = (_words(number) for number in (change.expected, actual))
         raise Conflict(f"secret {change.secret.name!r} has {have}, but the writer expected {saw}")
 
 
-def on_top(versions: tuple[Version, ...], head: int) -> tuple[Version, ...]:
+def on_top(versions: tuple[SecretVersion, ...], head: int) -> tuple[SecretVersion, ...]:
     """Renumber ``versions`` so that they follow version ``head``."""
     return tuple(replace(version, number=head + step) for step, version in enumerate(versions, 1))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import records
 from strongroom.sources.records import BadRecordError, Records, attempt
 from strongroom.sources.slices import LARGEST, MARK, BadSliceError, blocks
@@ -37,7 +37,7 @@ class Jsonl:
                 starts.append(found)
         return [Jsonl(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
-    def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
+    def entries(self, fd: int, *, with_tags: bool) -> Iterator[ListedSecret]:
         """Yield a line's record each."""
         offset = start = self._start or _begin(fd)
         for lines in _lines(fd, start, self._end):
@@ -66,24 +66,24 @@ def holds_records(start: bytes) -> bool:
     return bool(end)
 
 
-def _listed(lines: list[bytes], offset: int) -> Iterator[Entry]:
+def _listed(lines: list[bytes], offset: int) -> Iterator[ListedSecret]:
     decode = records.listed
     for line in lines:
         size = len(line)
         try:
-            yield Entry(decode(line).name, size, (offset, size))
+            yield ListedSecret(decode(line).name, size, (offset, size))
         except (ValueError, RecursionError):
             _refuse(line, offset)
         offset += size + 1
 
 
-def _tagged(lines: list[bytes], offset: int) -> Iterator[Entry]:
+def _tagged(lines: list[bytes], offset: int) -> Iterator[ListedSecret]:
     decode = records.tagged
     for line in lines:
         size = len(line)
         try:
             record = decode(line)
-            yield Entry(record.name, size, (offset, size), record.tags or {})
+            yield ListedSecret(record.name, size, (offset, size), record.tags or {})
         except (ValueError, RecursionError):
             _refuse(line, offset)
         offset += size + 1

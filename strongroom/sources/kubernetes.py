@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.errors import SourceError
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.sources.history import media_of
 from strongroom.sources.parsed import ParsedFiles
 from strongroom.sources.slices import opened, refusal
 from strongroom.sources.sops import decrypted, is_sealed
-from strongroom.sources.tree import Directories, Walk, contents
+from strongroom.sources.tree import Directories, SecretTreeWalk, contents
 from strongroom.sources.yamlnodes import LARGEST, BadYamlError, Node, documents
 
 ENDINGS = (".yaml", ".yml", ".json")
@@ -65,7 +65,7 @@ def _directory(path: str) -> Iterator[tuple[str, bytes]]:
     """Yield the manifests below a directory; links are followed within it, as in a tree."""
     directories = Directories(path)
     try:
-        for name, _ in Walk(path).files():
+        for name, _ in SecretTreeWalk(path).files():
             if not name.endswith(ENDINGS):
                 continue
             found = _contents(directories, path, name)
@@ -112,7 +112,7 @@ def _manifest(fields: dict[str, Node], at: Node) -> Iterator[Secret]:
         _part(key, at)
         yield Secret(
             name=f"{namespace}/{name}/{key}",
-            versions=(Version(number=1, value=SecretBytes(value), media=media_of(value)),),
+            versions=(SecretVersion(number=1, value=SecretBytes(value), media=media_of(value)),),
             type=fields["type"].text("a Secret's type") if "type" in fields else "Opaque",
             tags=_labels(about.get("labels")),
             created_at=about["creationTimestamp"].said() if "creationTimestamp" in about else None,

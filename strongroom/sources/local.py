@@ -12,13 +12,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.container.errors import DuplicateSecret, WrongKey
-from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version
-from strongroom.sources import Change, Destination, Refuse, masterkey, rows
+from strongroom.model import ListedSecret, Media, RotationSchedule, Secret, SecretBytes, SecretVersion
+from strongroom.sources import Destination, Refuse, SecretChange, masterkey, rows
 from strongroom.sources.batches import batched_secrets, windows
-from strongroom.sources.database import Database
+from strongroom.sources.database import StoreDatabase
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.history import check_name, media_of
-from strongroom.sources.rows import Row
+from strongroom.sources.rows import StoredRow
 from strongroom.sources.sealing import Seals
 from strongroom.system.batches import batched
 from strongroom.system.errors import WouldOverwrite
@@ -44,7 +44,7 @@ class LocalStore(Destination):
         self.name = name
         self._key_path = Path(state_dir) / "keys" / "store.key"
         self._path = Path(state_dir) / "store" / "secrets.db"
-        self._database = Database(self._path, key_check=self._new_key_check)
+        self._database = StoreDatabase(self._path, key_check=self._new_key_check)
         self._unlocked: Seals | None = None
 
     @property
@@ -62,7 +62,7 @@ class LocalStore(Destination):
         """Whether there is a store yet: the first write makes it."""
         return self._unlocked is not None or self._database.is_made()
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every secret, all as of one moment. Looking makes no store."""
         if not self.made:
             return
@@ -75,7 +75,7 @@ class LocalStore(Destination):
                 else:
                     yield rows.entry_of(found)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret with all its versions, or ``None`` for one that is gone."""
         if not self.made:
             yield from (None for _ in entries)
@@ -94,7 +94,7 @@ class LocalStore(Destination):
         Raises:
             SecretNotFound: there is none of that name.
         """
-        (secret,) = self.read([Entry(name, 0)])
+        (secret,) = self.read([ListedSecret(name, 0)])
         if secret is None:
             raise SecretNotFound(f"the local store has no secret {name!r}")
         return secret
@@ -107,14 +107,16 @@ class LocalStore(Destination):
         type: str | None = None,  # noqa: A002 - what a person calls it
         tags: Mapping[str, str] | None = None,
         expires_at: str | None = None,
-        rotation: Rotation | None = None,
+        rotation: RotationSchedule | None = None,
         metadata: Mapping[str, Any] | None = None,
         media: Media | None = None,
     ) -> int:
         """Add a version and return its number; what is left out stays as it was."""
         check_name(name)
         now = _now()
-        version = Version(number=1, value=value, media=media or media_of(value.reveal()), created_at=now)
+        version = SecretVersion(
+            number=1, value=value, media=media or media_of(value.reveal()), created_at=now
+        )
         given = {
             "type": type,
             "tags": dict(tags) if tags is not None else None,
@@ -140,7 +142,7 @@ class LocalStore(Destination):
                 heads = rows.heads(connection, [secret.name for secret in batch])
                 _check_import(batch, heads, seen, overwrite=overwrite)
                 seen.update(secret.name for secret in batch)
-                changes = [Change(secret=secret, expected=heads.get(secret.name)) for secret in batch]
+                changes = [SecretChange(secret=secret, expected=heads.get(secret.name)) for secret in batch]
                 rows.write_batch(connection, seals, changes)
                 written += len(batch)
         return written
@@ -153,7 +155,7 @@ class LocalStore(Destination):
         with self._database.reading() as connection:
             return rows.heads(connection, names)
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret, a batch a transaction; see :class:`~strongroom.sources.Destination`."""
         seals = self._seals()
         written = 0
@@ -188,7 +190,7 @@ class LocalStore(Destination):
         """Close this thread's connection; the next use opens another."""
         self._database.close()
 
-    def _add(self, name: str, version: Version, given: dict[str, Any]) -> int:
+    def _add(self, name: str, version: SecretVersion, given: dict[str, Any]) -> int:
         seals = self._seals()
         with self._database.writing() as connection:
             row = rows.by_name(connection, [name]).get(name)
@@ -196,10 +198,10 @@ class LocalStore(Destination):
             old = rows.open_head(seals, row) if row else fresh
             new = replace(old, versions=(version,), updated_at=version.created_at, **given)
             head = row.head if row else None
-            rows.write_batch(connection, seals, [Change(secret=new, expected=head)])
+            rows.write_batch(connection, seals, [SecretChange(secret=new, expected=head)])
         return (head or 0) + 1
 
-    def _located(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+    def _located(self, entries: Sequence[ListedSecret]) -> Sequence[ListedSecret]:
         """Give each entry a row and a size; those that have none are looked up by name."""
         missing = [entry.name for entry in entries if not entry.locator]
         if not missing:
@@ -208,7 +210,7 @@ class LocalStore(Destination):
             found = rows.places(connection, missing)
         return [entry if entry.locator else found.get(entry.name, entry) for entry in entries]
 
-    def _fetch(self, window: Sequence[Entry]) -> tuple[dict[str, Row], rows.Older]:
+    def _fetch(self, window: Sequence[ListedSecret]) -> tuple[dict[str, StoredRow], rows.Older]:
         with self._database.reading() as connection:
             found = rows.by_id(connection, [entry.locator[0] for entry in window if entry.locator])
             moved = [entry.name for entry in window if entry.name not in found]
@@ -248,8 +250,8 @@ def _check_import(
             )
 
 
-def _tagged(seals: Seals, row: Row) -> Entry:
-    return Entry(row.name, row.size, (row.id,), rows.open_head(seals, row).tags)
+def _tagged(seals: Seals, row: StoredRow) -> ListedSecret:
+    return ListedSecret(row.name, row.size, (row.id,), rows.open_head(seals, row).tags)
 
 
 def _now() -> str:

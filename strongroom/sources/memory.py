@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from strongroom.model import Entry, Secret, Version
-from strongroom.sources import Change, Destination, Refuse
+from strongroom.model import ListedSecret, Secret, SecretVersion
+from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.history import Refusing, check_expected, check_writable, on_top
 
 BATCH = 1_000
@@ -27,13 +27,13 @@ class MemoryStore(Destination):
         for secret in secrets:
             self._held[secret.name] = (*self._held.get(secret.name, ()), secret)
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every secret."""
         for secrets in list(self._held.values()):
             for secret in secrets:
-                yield Entry(secret.name, _size(secret), (), dict(secret.tags) if with_tags else None)
+                yield ListedSecret(secret.name, _size(secret), (), dict(secret.tags) if with_tags else None)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret, or ``None`` for one that is gone."""
         for entry in entries:
             secrets = self._held.get(entry.name)
@@ -44,10 +44,10 @@ class MemoryStore(Destination):
         with self._lock:
             return {name: self._held[name][-1].current.number for name in names if name in self._held}
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write in batches, each whole or not at all."""
         written = 0
-        batch: list[Change] = []
+        batch: list[SecretChange] = []
         for change in changes:
             batch.append(change)
             if len(batch) == BATCH:
@@ -64,7 +64,7 @@ class MemoryStore(Destination):
         """Return nothing: all of a secret is kept."""
         return ()
 
-    def _commit(self, batch: Sequence[Change], refuse: Refuse | None) -> int:
+    def _commit(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> int:
         written = 0
         with self._lock:
             merged: dict[str, Secret] = {}
@@ -81,7 +81,7 @@ class MemoryStore(Destination):
         return merged.get(name) or (secrets[-1] if secrets else None)
 
 
-def _merge(old: Secret | None, change: Change) -> Secret:
+def _merge(old: Secret | None, change: SecretChange) -> Secret:
     check_expected(change, old.current.number if old else None)
     if old is None:
         return change.secret
@@ -93,5 +93,5 @@ def _size(secret: Secret) -> int:
     return len(secret.name) + sum(map(_value_size, secret.versions))
 
 
-def _value_size(version: Version) -> int:
+def _value_size(version: SecretVersion) -> int:
     return len(version.value) if version.value is not None else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from strongroom.container.errors import DuplicateSecret
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 
@@ -28,7 +28,7 @@ class ParsedFiles(Source):
         self.name = name
         self._nothing = nothing
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every secret; a name that is there twice, twice.
 
         Raises:
@@ -38,11 +38,11 @@ class ParsedFiles(Source):
         empty = True
         for secret in self._parse():
             empty = False
-            yield Entry(secret.name, _size(secret), (), secret.tags if with_tags else None)
+            yield ListedSecret(secret.name, _size(secret), (), secret.tags if with_tags else None)
         if empty:
             raise EmptySource(self._nothing)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret, or ``None`` if it is not there (any more).
 
         Raises:

@@ -16,13 +16,13 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.history import only
-from strongroom.sources.program import Ended, run
+from strongroom.sources.program import ProgramEnd, run
 from strongroom.sources.slices import LARGEST, refusal
-from strongroom.sources.tree import GONE, Directories, Walk
+from strongroom.sources.tree import GONE, Directories, SecretTreeWalk
 
 SUFFIX = ".gpg"
 _COMMAND = (
@@ -40,7 +40,7 @@ class PassTree(Source):
         self._path = path
         self.name = name
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every sealed file. Its size is a guess from the file's: gpg packs.
 
         Raises:
@@ -49,20 +49,20 @@ class PassTree(Source):
         """
         tags: dict[str, str] | None = {} if with_tags else None
         entry, left_out = None, 0
-        for path, size in Walk(self._path).files():
+        for path, size in SecretTreeWalk(self._path).files():
             if any(part.startswith(".") for part in path.split("/")):
                 continue  # the store's own: .gpg-id, .git, .extensions
             if not path.endswith(SUFFIX):
                 left_out += 1
                 continue
-            entry = Entry(path.removesuffix(SUFFIX), max(_LEAST, 4 * size), (), tags)
+            entry = ListedSecret(path.removesuffix(SUFFIX), max(_LEAST, 4 * size), (), tags)
             yield entry
         if left_out:
             _log.warning("%d files of '%s' are not sealed by gpg; left out", left_out, self._path)
         if entry is None:
             raise EmptySource(f"'{self._path}' holds no file that ends with {SUFFIX}")
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret, or ``None`` if there is no such file (any more).
 
         Raises:
@@ -95,7 +95,7 @@ class PassTree(Source):
             os.close(descriptor)
 
 
-def _decrypted(name: str, ended: Ended) -> bytes:
+def _decrypted(name: str, ended: ProgramEnd) -> bytes:
     """Return the plaintext, if gpg says that it is whole: a cut or changed one comes out too."""
     status = [line.split()[1:] for line in ended.errors.splitlines() if line.startswith(b"[GNUPG:] ")]
     said = {words[0] for words in status if words}

@@ -24,7 +24,7 @@ _ERRORS = 1 << 16
 _BLOCK = 1 << 16
 
 
-class Ended(Struct, frozen=True):
+class ProgramEnd(Struct, frozen=True):
     """How a program ended and what it said."""
 
     status: int
@@ -32,7 +32,7 @@ class Ended(Struct, frozen=True):
     errors: bytes
 
 
-def run(command: Sequence[str], *, about: str, stdin: int | None = None, limit: int) -> Ended:
+def run(command: Sequence[str], *, about: str, stdin: int | None = None, limit: int) -> ProgramEnd:
     """Run a program to its end.
 
     Args:
@@ -65,7 +65,7 @@ def run(command: Sequence[str], *, about: str, stdin: int | None = None, limit: 
         try:
             output, errors = _said(process, about, limit, ends)
             # It may close its pipes and stay.
-            return Ended(process.wait(max(0.0, ends - time.monotonic())), output, errors)
+            return ProgramEnd(process.wait(max(0.0, ends - time.monotonic())), output, errors)
         except subprocess.TimeoutExpired:
             pass
         finally:

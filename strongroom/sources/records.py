@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, defstruct
 
 from strongroom import freeform
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion
 
 Name = Annotated[str, Meta(min_length=1)]
 Number = Annotated[int, Meta(ge=1, le=2**53)]
@@ -26,14 +26,14 @@ class BadRecordError(ValueError):
     """A record breaks the rules. Its text names fields and types, never a value."""
 
 
-class Listed(Struct, gc=False):
+class RecordHead(Struct, gc=False):
     """What a listing needs of a record; the rest is skipped over, which is fast."""
 
     name: Name
     value: Raw
 
 
-class Tagged(Listed, gc=False):
+class Tagged(RecordHead, gc=False):
     """The same with tags."""
 
     tags: dict[str, str] | None = None
@@ -44,7 +44,7 @@ class _Rotation(Struct, gc=False):
     enabled: bool = True
 
 
-class _Record(Tagged, gc=False):
+class _SecretRecord(Tagged, gc=False):
     type: str = "generic"
     version: Number = 1
     created_at: str | None = None
@@ -53,12 +53,12 @@ class _Record(Tagged, gc=False):
     rotation: _Rotation | None = None
 
 
-KNOWN = frozenset(_Record.__struct_fields__)
+KNOWN = frozenset(_SecretRecord.__struct_fields__)
 LEARNED = 64
 
-listed = msgspec.json.Decoder(Listed).decode
+listed = msgspec.json.Decoder(RecordHead).decode
 tagged = msgspec.json.Decoder(Tagged).decode
-_record = msgspec.json.Decoder(_Record).decode
+_record = msgspec.json.Decoder(_SecretRecord).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 _TEXT = frozenset({str})
@@ -108,7 +108,7 @@ class _Shape:
     def parse(self, data: bytes) -> Secret | None:
         """Decode one record; ``None`` if its rotation cannot be, or a number may come back as another."""
         record = self._decode(data)
-        rotation = cast("Rotation | None", record.rotation)
+        rotation = cast("RotationSchedule | None", record.rotation)
         if rotation is not None and not 0 < rotation.days <= MOST_DAYS:
             return None
         metadata = {}
@@ -122,18 +122,18 @@ class _Shape:
         return _secret(record, _version(record.value, record.version), rotation, metadata)
 
 
-def _shaped(places: dict[str, str], value: type[str | Raw]) -> type[_Record]:
+def _shaped(places: dict[str, str], value: type[str | Raw]) -> type[_SecretRecord]:
     # A rotation with more than the model has goes to the metadata, which a shape cannot tell: it fails.
     return cast(
-        "type[_Record]",
+        "type[_SecretRecord]",
         defstruct(
             "Shaped",
             [
                 ("value", value),
-                ("rotation", Rotation | None, None),
+                ("rotation", RotationSchedule | None, None),
                 *((place, Any, UNSET) for place in places),
             ],
-            bases=(_Record,),
+            bases=(_SecretRecord,),
             rename=places,
             forbid_unknown_fields=True,
             gc=False,
@@ -165,7 +165,7 @@ class Records:
     def _learn(self, data: bytes) -> Secret:
         record, fields = _record(data), _fields(data)
         found = record.rotation
-        rotation = None if found is None else Rotation(days=found.days, enabled=found.enabled)
+        rotation = None if found is None else RotationSchedule(days=found.days, enabled=found.enabled)
         secret = _secret(record, _version(record.value, record.version), rotation, _metadata(fields))
         shape = self._shape
         further = shape.further + tuple(
@@ -187,7 +187,9 @@ def parse_value(name: str, value: Raw) -> Secret:
     return Secret(name=name, versions=(attempt(_version, value, 1),))
 
 
-def _secret(record: _Record, version: Version, rotation: Rotation | None, metadata: dict[str, Any]) -> Secret:
+def _secret(
+    record: _SecretRecord, version: SecretVersion, rotation: RotationSchedule | None, metadata: dict[str, Any]
+) -> Secret:
     return Secret(
         name=record.name,
         versions=(version,),
@@ -201,15 +203,15 @@ def _secret(record: _Record, version: Version, rotation: Rotation | None, metada
     )
 
 
-def _version(value: str | Raw, number: int) -> Version:
+def _version(value: str | Raw, number: int) -> SecretVersion:
     if isinstance(value, str):
-        return Version(number=number, value=SecretBytes(value.encode()))
+        return SecretVersion(number=number, value=SecretBytes(value.encode()))
     written = bytes(value)
     if written[:1] == b'"':
-        return Version(number=number, value=SecretBytes(_text(written).encode()))
+        return SecretVersion(number=number, value=SecretBytes(_text(written).encode()))
     if not written.isascii():
         written.decode()  # msgspec skips over bytes that it was not asked to decode
-    return Version(number=number, value=SecretBytes(written), media=Media.JSON)
+    return SecretVersion(number=number, value=SecretBytes(written), media=Media.JSON)
 
 
 def _metadata(fields: dict[str, Raw]) -> dict[str, Any]:

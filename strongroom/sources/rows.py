@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import Tampered
-from strongroom.model import Entry, Secret, Version, prepare
-from strongroom.sources import Change, Refuse
+from strongroom.model import ListedSecret, Secret, SecretVersion, prepare
+from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.history import Refusing, check_expected, check_writable, is_text, on_top
 from strongroom.sources.sealing import HINT, Sealer, Seals, bound_to
 from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_older, unpack_head, unpack_older
@@ -22,7 +22,7 @@ Older = dict[int, list[tuple[int, bytes]]]
 COLUMNS = "id, name, head, older, size, sealed"
 
 
-class Row(Struct, frozen=True, array_like=True, gc=False):
+class StoredRow(Struct, frozen=True, array_like=True, gc=False):
     """A secret as stored: its current version number, how many older versions there are,
     and roughly how many bytes all of it takes."""
 
@@ -34,15 +34,15 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
     sealed: bytes
 
 
-prepare(Row)
+prepare(StoredRow)
 
 
-def by_id(connection: sqlite3.Connection, ids: Collection[int]) -> dict[str, Row]:
+def by_id(connection: sqlite3.Connection, ids: Collection[int]) -> dict[str, StoredRow]:
     """Return the rows of these ids, by name."""
     return _rows(connection, "id", list(ids))
 
 
-def by_name(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, Row]:
+def by_name(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, StoredRow]:
     """Return the rows of these names, by name."""
     return _rows(connection, "name", list(names))
 
@@ -53,7 +53,7 @@ def heads(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, i
     return dict(connection.execute(query, (_listed(list(names)),)))
 
 
-def places(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, Entry]:
+def places(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, ListedSecret]:
     """Return where these names are and how large they are, without their values."""
     query = f"SELECT id, name, size FROM secrets WHERE name IN ({_LISTED})"
     return {entry.name: entry for entry in map(entry_of, connection.execute(query, (_listed(list(names)),)))}
@@ -67,7 +67,7 @@ def key_check(connection: sqlite3.Connection) -> bytes:
     return marks[0][0]
 
 
-def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> Older:
+def older_of(connection: sqlite3.Connection, rows: Iterable[StoredRow]) -> Older:
     """Return the sealed older versions of these rows, ascending, by the secret's id."""
     found: Older = {row.id: [] for row in rows if row.older}
     if found:
@@ -77,7 +77,7 @@ def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> Older:
     return found
 
 
-def open_head(seals: Seals, row: Row) -> Secret:
+def open_head(seals: Seals, row: StoredRow) -> Secret:
     """Return a secret with its current version alone."""
     plain = seals.open(row.sealed, bound_to(HEAD, row.name, row.head), row.name)
     secret, older = unpack_head(plain, row.name, row.head)
@@ -86,7 +86,7 @@ def open_head(seals: Seals, row: Row) -> Secret:
     return secret
 
 
-def open_secret(seals: Seals, row: Row, older: Sequence[tuple[int, bytes]]) -> Secret:
+def open_secret(seals: Seals, row: StoredRow, older: Sequence[tuple[int, bytes]]) -> Secret:
     """Return a secret with all its versions.
 
     Raises:
@@ -104,7 +104,7 @@ def open_secret(seals: Seals, row: Row, older: Sequence[tuple[int, bytes]]) -> S
 def write_batch(
     connection: sqlite3.Connection,
     seals: Seals,
-    changes: Sequence[Change],
+    changes: Sequence[SecretChange],
     *,
     refuse: Refuse | None = None,
 ) -> int:
@@ -114,7 +114,7 @@ def write_batch(
         Conflict: one of them expected another version than there is, and ``refuse`` was left out.
     """
     rows = by_name(connection, [change.secret.name for change in changes])
-    writer = _Writer(connection, seals)
+    writer = _RowWriter(connection, seals)
     written = 0
     for change in sorted(changes, key=_name):  # kinder to the index than a random order
         with Refusing(change.secret.name, refuse):
@@ -134,7 +134,7 @@ def delete(connection: sqlite3.Connection, names: Collection[str]) -> int:
     return connection.execute(f"DELETE FROM secrets WHERE id IN ({_LISTED})", (ids,)).rowcount
 
 
-class _Writer:
+class _RowWriter:
     """Collects what a batch inserts and updates, so that SQLite gets it in three calls."""
 
     def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
@@ -146,7 +146,7 @@ class _Writer:
         self._changed: list[tuple[int, int, int, bytes, int]] = []
         self._older: list[tuple[int, int, bytes]] = []
 
-    def add(self, secret: Secret, row: Row | None) -> None:
+    def add(self, secret: Secret, row: StoredRow | None) -> None:
         if row is None:
             self._insert(secret)
         else:
@@ -168,7 +168,7 @@ class _Writer:
             size += self._keep(id_, secret.name, version)
         self._new.append((id_, secret.name, current.number, len(past), size, sealed))
 
-    def _put_on_top(self, secret: Secret, row: Row) -> None:
+    def _put_on_top(self, secret: Secret, row: StoredRow) -> None:
         replaced = open_head(self._seals, row).current
         *past, current = on_top(secret.versions, row.head)
         older = row.older + len(secret.versions)
@@ -178,16 +178,16 @@ class _Writer:
             size += self._keep(row.id, row.name, version)
         self._changed.append((current.number, older, size, sealed, row.id))
 
-    def _head(self, secret: Secret, current: Version, older: int) -> bytes:
+    def _head(self, secret: Secret, current: SecretVersion, older: int) -> bytes:
         return self._seal(pack_head(secret, current, older), bound_to(HEAD, secret.name, current.number))
 
-    def _keep(self, id_: int, name: str, version: Version) -> int:
+    def _keep(self, id_: int, name: str, version: SecretVersion) -> int:
         sealed = self._seal(pack_older(version), bound_to(OLDER, name, version.number))
         self._older.append((id_, version.number, sealed))
         return len(sealed)
 
 
-def _name(change: Change) -> str:
+def _name(change: SecretChange) -> str:
     return change.secret.name
 
 
@@ -202,27 +202,29 @@ def _listed(keys: Sequence[int] | Sequence[str]) -> str:
         return msgspec.json.encode([key for key in keys if is_text(str(key))]).decode()
 
 
-def _rows(connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]) -> dict[str, Row]:
+def _rows(
+    connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]
+) -> dict[str, StoredRow]:
     query = f"SELECT {COLUMNS} FROM secrets WHERE {column} IN ({_LISTED})"
     return {found[1]: row_of(found) for found in connection.execute(query, (_listed(keys),))}
 
 
-def entry_of(found: Sequence[object]) -> Entry:
+def entry_of(found: Sequence[object]) -> ListedSecret:
     """Return a secret's id, name and size as an entry."""
     id_, name, size = found
     if not isinstance(id_, int) or not isinstance(name, str) or not isinstance(size, int):
         raise _altered()
-    return Entry(name, size, (id_,))
+    return ListedSecret(name, size, (id_,))
 
 
 def _altered() -> Tampered:
     return Tampered("a row of the local store was altered", hint=HINT)
 
 
-def row_of(found: Sequence[object]) -> Row:
+def row_of(found: Sequence[object]) -> StoredRow:
     """Return a row as it was fetched. SQLite keeps text where a number was, if somebody puts it there."""
     try:
-        return msgspec.convert(found, Row)
+        return msgspec.convert(found, StoredRow)
     except msgspec.ValidationError:
         raise _altered() from None
 
@@ -232,9 +234,9 @@ def _last_id(connection: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def _open_older(seals: Seals, name: str, number: int, sealed: bytes) -> Version:
+def _open_older(seals: Seals, name: str, number: int, sealed: bytes) -> SecretVersion:
     return unpack_older(seals.open(sealed, bound_to(OLDER, name, number), name), number)
 
 
-def _cut(row: Row) -> Tampered:
+def _cut(row: StoredRow) -> Tampered:
     return Tampered(f"secret {row.name!r} in the local store has lost or gained versions", hint=HINT)

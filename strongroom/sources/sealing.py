@@ -47,7 +47,7 @@ class Seals:
 
     def batch(self) -> Sealer:
         """Return what seals the values of one batch, each with what it belongs to."""
-        return _Batch(self._derive_key).seal
+        return _SealedBatch(self._derive_key).seal
 
     def open(self, sealed: bytes, bound: bytes, name: str) -> bytes:
         """Return a sealed value; ``name`` is the secret's, for the error.
@@ -72,7 +72,7 @@ class Seals:
 HINT = "Keep the store as evidence and restore this secret from a backup."
 
 
-class _Batch:
+class _SealedBatch:
     def __init__(self, key_of: Callable[[bytes], AESGCM]) -> None:
         self._key_of = key_of
         self._left = 0

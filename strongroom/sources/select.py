@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
 
 
-def matches(selection: Selection, item: Entry | Secret) -> bool:
+def matches(selection: Selection, item: ListedSecret | Secret) -> bool:
     """Say whether ``selection`` means ``item``.
 
     Raises:
@@ -23,7 +23,7 @@ def _named(selection: Selection, name: str) -> bool:
     return not any(fnmatchcase(name, pattern) for pattern in selection.exclude)
 
 
-def _tagged(selection: Selection, item: Entry | Secret) -> bool:
+def _tagged(selection: Selection, item: ListedSecret | Secret) -> bool:
     if not selection.tags:
         return True
     if item.tags is None:

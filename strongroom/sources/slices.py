@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Listable, Source
 from strongroom.sources.errors import EmptySource, SourceChanged, SourceUnavailable
 from strongroom.sources.records import BadRecordError
@@ -30,7 +30,7 @@ LARGEST = 64 << 20
 class Layout(Protocol):
     """How a kind of file holds its secrets: pure bytes, no paths."""
 
-    def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
+    def entries(self, fd: int, *, with_tags: bool) -> Iterator[ListedSecret]:
         """Yield every secret, its slice as locator; raise :class:`BadSliceError`."""
         ...
 
@@ -68,7 +68,7 @@ class SlicedFile(Source):
         self._layout = layout
         self.name = name
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every secret in the file, in its order.
 
         Raises:
@@ -91,7 +91,7 @@ class SlicedFile(Source):
             layouts = self._layout.parts(fd, most)
         return [_Part(self._path, layout, cut) for layout in layouts]
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret from its slice.
 
         An entry without a locator is looked for by name, which costs one listing.
@@ -115,20 +115,20 @@ class SlicedFile(Source):
                     problem = str(error)
                 raise self._changed(fd, entry, piece, problem)
 
-    def _changed(self, fd: int, entry: Entry, piece: bytes, problem: str | None) -> SourceError:
+    def _changed(self, fd: int, entry: ListedSecret, piece: bytes, problem: str | None) -> SourceError:
         """Return what is wrong where an entry's secret should be."""
         if problem is None or self._layout.name_of(piece) != entry.name:
             return SourceChanged(f"'{self._path}' changed meanwhile: {entry.name!r} is not where it was")
         return _bad(self._path, fd, problem, entry.locator[0])
 
-    def _located(self, entries: Sequence[Entry]) -> Iterator[Entry]:
-        found: dict[str, Entry | None] = {entry.name: None for entry in entries}
+    def _located(self, entries: Sequence[ListedSecret]) -> Iterator[ListedSecret]:
+        found: dict[str, ListedSecret | None] = {entry.name: None for entry in entries}
         for entry in self.list():
             if entry.name in found:
                 if found[entry.name] is not None:
                     raise DuplicateSecret(f"'{self._path}' has two secrets of the name {entry.name!r}")
                 found[entry.name] = entry
-        return (found[entry.name] or Entry(entry.name, 0) for entry in entries)
+        return (found[entry.name] or ListedSecret(entry.name, 0) for entry in entries)
 
 
 _State = tuple[int, int, int, int]
@@ -145,7 +145,7 @@ class _Part:
         self._layout = layout
         self._cut = cut
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield the secrets of this part; raises what :meth:`SlicedFile.list` raises, but for emptiness."""
         with opened(self._path) as fd:
             if _state(fd) != self._cut:
@@ -159,7 +159,7 @@ def _state(fd: int) -> _State:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _entries(path: str, fd: int, layout: Layout, *, with_tags: bool) -> Iterator[Entry]:
+def _entries(path: str, fd: int, layout: Layout, *, with_tags: bool) -> Iterator[ListedSecret]:
     try:
         yield from layout.entries(fd, with_tags=with_tags)
         return

@@ -17,10 +17,10 @@ from pathlib import Path
 import msgspec
 
 from strongroom.errors import SourceError
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.sources.history import only
 from strongroom.sources.parsed import ParsedFiles
-from strongroom.sources.program import Ended, run
+from strongroom.sources.program import ProgramEnd, run
 from strongroom.sources.records import BadRecordError, attempt, parse_value
 from strongroom.sources.slices import LARGEST, opened
 from strongroom.sources.yamlnodes import BadYamlError, Node, documents
@@ -86,7 +86,7 @@ def kind_of(path: str) -> str:
     return next((kind for ending, kind in _KINDS if path.endswith(ending)), "binary")
 
 
-def _checked(path: str, ended: Ended) -> bytes:
+def _checked(path: str, ended: ProgramEnd) -> bytes:
     if ended.status == 0:
         return ended.output
     problem, hint = _PROBLEMS.get(ended.status, (f"sops could not open it (status {ended.status})", None))
@@ -113,7 +113,7 @@ def _of_yaml(key: str, node: Node) -> Secret:
     if node.is_scalar and not node.is_nothing:
         return only(_named(key), node.written().encode())
     value = SecretBytes(msgspec.json.encode(node.plain()))
-    return Secret(name=_named(key), versions=(Version(number=1, value=value, media=Media.JSON),))
+    return Secret(name=_named(key), versions=(SecretVersion(number=1, value=value, media=Media.JSON),))
 
 
 def _of_json(key: str, value: msgspec.Raw) -> Secret:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from strongroom import freeform
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 
 HEAD = b"head"
 OLDER = b"older"
@@ -39,7 +39,7 @@ class _Head(Struct, frozen=True, array_like=True, gc=False):
     created_at: str | None
     updated_at: str | None
     expires_at: str | None
-    rotation: Rotation | None
+    rotation: RotationSchedule | None
     metadata: dict[str, Any]
 
 
@@ -48,7 +48,7 @@ _decode_head = msgspec.json.Decoder(_Head, float_hook=freeform.number).decode
 _decode_older = msgspec.json.Decoder(_Older).decode
 
 
-def pack_head(secret: Secret, current: Version, older: int) -> bytes:
+def pack_head(secret: Secret, current: SecretVersion, older: int) -> bytes:
     """Return the plaintext of a secret's row: all but its older versions."""
     head = _Head(
         current.media,
@@ -67,7 +67,7 @@ def pack_head(secret: Secret, current: Version, older: int) -> bytes:
     return _pack(_encode(head), current.value)
 
 
-def pack_older(version: Version) -> bytes:
+def pack_older(version: SecretVersion) -> bytes:
     """Return the plaintext of an older version's row."""
     about = _Older(version.media, version.state, version.created_at, version.value is not None)
     return _pack(_encode(about), version.value)
@@ -77,7 +77,7 @@ def unpack_head(plain: bytes, name: str, number: int) -> tuple[Secret, int]:
     """Return a secret with its current version alone, and how many older ones it has."""
     end = 4 + int.from_bytes(plain[:4], "big")
     head = _decode_head(plain[4:end])
-    current = Version(
+    current = SecretVersion(
         number=number,
         value=SecretBytes(plain[end:]) if head.valued else None,
         media=head.media,
@@ -106,11 +106,11 @@ def _metadata(about: bytes, head: _Head) -> dict[str, Any]:
     return found
 
 
-def unpack_older(plain: bytes, number: int) -> Version:
+def unpack_older(plain: bytes, number: int) -> SecretVersion:
     """Return an older version."""
     end = 4 + int.from_bytes(plain[:4], "big")
     older = _decode_older(plain[4:end])
-    return Version(
+    return SecretVersion(
         number=number,
         value=SecretBytes(plain[end:]) if older.valued else None,
         media=older.media,

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.history import is_text, only
@@ -38,7 +38,7 @@ class SecretTree(Source):
         self._path = path
         self.name = name
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every file; sockets, pipes and devices are no secrets.
 
         Raises:
@@ -47,13 +47,13 @@ class SecretTree(Source):
         """
         tags: dict[str, str] | None = {} if with_tags else None
         entry = None
-        for name, size in Walk(self._path).files():
-            entry = Entry(name, size, (), tags)
+        for name, size in SecretTreeWalk(self._path).files():
+            entry = ListedSecret(name, size, (), tags)
             yield entry
         if entry is None:
             raise EmptySource(f"'{self._path}' holds no secret")
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each file's secret, or ``None`` if there is no such file (any more)."""
         directories = Directories(self._path)
         try:
@@ -102,7 +102,7 @@ def contents(descriptor: int, name: str) -> bytes | None:
     return value
 
 
-class Walk:
+class SecretTreeWalk:
     """Lists a tree's files; holds one directory's listing at a time."""
 
     def __init__(self, path: str) -> None:

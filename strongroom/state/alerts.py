@@ -17,7 +17,7 @@ from strongroom.state import codec, sql, tables
 _alerts = tables.alerts.c
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class NotifiedAlert(Struct, frozen=True, kw_only=True):
     """An alert as its audience last knew it. ``weight`` is how bad it was within its severity.
 
     Times are seconds since the epoch by the clock of the host that checked. ``sent_at`` stays ``None`` until
@@ -33,26 +33,26 @@ class Told(Struct, frozen=True, kw_only=True):
     resolved_at: float | None = None
 
 
-prepare(Told)
+prepare(NotifiedAlert)
 
 
-def alerts_told(conn: Connection, audience: str) -> list[Told]:
+def alerts_told(conn: Connection, audience: str) -> list[NotifiedAlert]:
     """Return what an audience was told of, by key."""
     query = select(tables.alerts).where(_alerts.audience == audience).order_by(_alerts.key)
     return list(codec.readable(conn.execute(query), _told))
 
 
-def told_of(conn: Connection, key: str) -> list[Told]:
+def told_of(conn: Connection, key: str) -> list[NotifiedAlert]:
     """Return what is on record of an alert that is not over, for each audience."""
     query = select(tables.alerts).where(_alerts.key == key, _alerts.resolved_at.is_(None))
     return list(codec.readable(conn.execute(query), _told))
 
 
-def _told(row: codec.AnyRow) -> Told:
-    return codec.record_of(row, Told, f"alert {row.key}")
+def _told(row: codec.AnyRow) -> NotifiedAlert:
+    return codec.record_of(row, NotifiedAlert, f"alert {row.key}")
 
 
-def put(conn: Connection, audience: str, rows: Sequence[Told]) -> None:
+def put(conn: Connection, audience: str, rows: Sequence[NotifiedAlert]) -> None:
     """Record what an audience was told; a known alert takes what is new of it."""
     sql.put(conn, tables.alerts, [{"audience": audience, **codec.row_of(row)} for row in rows])
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Double, and_, bindparam, distinct, exists, fu
 
 from strongroom.state import codec, runs, sql, step_conditions, tables
 from strongroom.state.errors import StateError
-from strongroom.state.records import Claim, RunState, Step, StepKind, StepState, Ticket
+from strongroom.state.records import Claim, RunState, RunStep, StepKind, StepState, Ticket
 
 _runs, _steps = tables.runs.c, tables.steps.c
 
@@ -32,7 +32,7 @@ def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
     return _send(conn, run_id, going)
 
 
-def _due(conn: Connection, run: str) -> list[Step]:
+def _due(conn: Connection, run: str) -> list[RunStep]:
     return [codec.step_of(row) for row in conn.execute(_DUE, {"at_run": run})]
 
 
@@ -64,7 +64,7 @@ _OPEN_PIECES: Final = (
 )
 
 
-def _send(conn: Connection, run: str, going: list[Step]) -> list[Ticket]:
+def _send(conn: Connection, run: str, going: list[RunStep]) -> list[Ticket]:
     if not going:
         return []
     first = _next_dispatches(conn, len(going))

@@ -21,8 +21,8 @@ from strongroom.state.records import (
     Run,
     RunCount,
     RunState,
+    RunStep,
     Spec,
-    Step,
     StepKind,
     StepRow,
     StepState,
@@ -110,7 +110,7 @@ _TOO_MANY: Final = 2**53  # beyond it JSON's numbers lose their last digits
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=_TOO_MANY)]
 
 
-class _Planned(msgspec.Struct):
+class _PlannedFacts(msgspec.Struct):
     pieces: Annotated[int, msgspec.Meta(ge=0, lt=10_000_000)]
     secrets: _Count = 0
     size: _Count = 0
@@ -121,17 +121,17 @@ class _Counted(msgspec.Struct):
     size: _Count = 0
 
 
-class _Facts(msgspec.Struct):
+class _ReckonedFacts(msgspec.Struct):
     """Of a run's facts what is reckoned with, so that no edited number gets as far as that."""
 
-    plan: _Planned | None = None
+    plan: _PlannedFacts | None = None
     counts: _Counted | None = None
     report: dict[str, Any] | None = None
     ending: RunState | None = None
     error: str | None = None
 
 
-_facts = msgspec.json.Decoder(_Facts)
+_facts = msgspec.json.Decoder(_ReckonedFacts)
 
 
 def _decoded_facts(text: str) -> dict[str, Any]:
@@ -158,15 +158,15 @@ def _run(row: AnyRow) -> Run:
     )
 
 
-def step_of(row: AnyRow) -> Step:
+def step_of(row: AnyRow) -> RunStep:
     """Return a step's key."""
     return _readable(_step, row, f"step of run {row.run}")
 
 
-def _step(row: AnyRow) -> Step:
+def _step(row: AnyRow) -> RunStep:
     if not isinstance(row.target, str):
         raise TypeError("no target")
-    return Step(StepKind(row.kind), count(row.piece, least=-1), row.target)
+    return RunStep(StepKind(row.kind), count(row.piece, least=-1), row.target)
 
 
 def step_row_of(row: AnyRow) -> StepRow:

@@ -114,7 +114,7 @@ def _renew_all() -> None:
 os.register_at_fork(after_in_child=_renew_all)
 
 
-class Database:
+class StateDatabase:
     """Where the state lies. Nothing is opened before the first use.
 
     All that name one address in a process share its connections.
@@ -260,4 +260,4 @@ class Transactions:
     """A database whose methods are one transaction or one read each; none is held across other I/O."""
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url)
+        self._database = StateDatabase(url)

@@ -7,9 +7,9 @@ from heapq import merge
 from typing import Any
 
 from strongroom.state import alerts, events, leases
-from strongroom.state.alerts import Told
+from strongroom.state.alerts import NotifiedAlert
 from strongroom.state.engine import Transactions
-from strongroom.state.records import Event, Link
+from strongroom.state.records import ChainedEvent, Event
 
 
 class EventLog(Transactions):
@@ -43,12 +43,12 @@ class EventLog(Transactions):
             yield from page
             after = page[-1].id
 
-    def links(self, *, after: int = 0, limit: int = 1000) -> list[Link]:
+    def links(self, *, after: int = 0, limit: int = 1000) -> list[ChainedEvent]:
         """Return events as they are chained, in order, those with an id above ``after``."""
         with self._database.reading() as conn:
             return events.links(conn, after=after, limit=limit)
 
-    def newest_link(self) -> Link | None:
+    def newest_link(self) -> ChainedEvent | None:
         """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
         with self._database.reading() as conn:
             return events.newest_link(conn)
@@ -95,17 +95,17 @@ class EventLog(Transactions):
         with self._database.writing() as conn:
             leases.release(conn, name, owner)
 
-    def told(self, audience: str) -> list[Told]:
+    def told(self, audience: str) -> list[NotifiedAlert]:
         """Return the alerts that an audience was told of, by key."""
         with self._database.reading() as conn:
             return alerts.alerts_told(conn, audience)
 
-    def told_of(self, key: str) -> list[Told]:
+    def told_of(self, key: str) -> list[NotifiedAlert]:
         """Return what each audience was told of an alert that is not over."""
         with self._database.reading() as conn:
             return alerts.told_of(conn, key)
 
-    def put_told(self, audience: str, rows: Sequence[Told], *, forget: float) -> None:
+    def put_told(self, audience: str, rows: Sequence[NotifiedAlert], *, forget: float) -> None:
         """Record what an audience was told; forget what has been over since before ``forget``."""
         with self._database.writing() as conn:
             alerts.put(conn, audience, rows)

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from strongroom.state import codec, sql, tables
-from strongroom.state.records import Event, Link
+from strongroom.state.records import ChainedEvent, Event
 
 FUTURE: Final = 300.0
 """Seconds by which a heartbeat may be ahead: the clock may have been set back a little."""
@@ -47,20 +47,20 @@ def digest(before: str, *, at: float, kind: str, run: str | None, detail: str) -
     return hashlib.sha256(msgspec.json.encode([before, float(at), kind, run, detail])).hexdigest()
 
 
-def links(conn: Connection, *, after: int, limit: int) -> list[Link]:
+def links(conn: Connection, *, after: int, limit: int) -> list[ChainedEvent]:
     """Return events as they are chained, with an id above ``after``, in order."""
     query = select(tables.events).where(_events.id > after).order_by(_events.id).limit(limit)
     return [_link(row) for row in conn.execute(query)]
 
 
-def newest_link(conn: Connection) -> Link | None:
+def newest_link(conn: Connection) -> ChainedEvent | None:
     """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
     row = conn.execute(select(tables.events).order_by(_events.id.desc()).limit(1)).one_or_none()
     return None if row is None else _link(row)
 
 
-def _link(row: Row[Any]) -> Link:
-    return Link(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=row.detail, chain=row.chain)
+def _link(row: Row[Any]) -> ChainedEvent:
+    return ChainedEvent(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=row.detail, chain=row.chain)
 
 
 def recorded(conn: Connection, *, run: str | None, kind: str | None, after: int, limit: int) -> list[Event]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from strongroom.state.records import Step, StepState
+from strongroom.state.records import RunStep, StepState
 from strongroom.state.step_conditions import FARTHEST
 
 
-class Patience(Struct, frozen=True, kw_only=True):
+class LossPatience(Struct, frozen=True, kw_only=True):
     """How long to wait before something counts as lost. Seconds, but for ``starts``.
 
     ``lease``: a claim without renewal. ``grace``: a message overtaken by a later one.
@@ -31,11 +31,11 @@ class Patience(Struct, frozen=True, kw_only=True):
     starts: int = 5
 
 
-class Watched(Struct, frozen=True, kw_only=True):
+class UnsettledStep(Struct, frozen=True, kw_only=True):
     """An unsettled step as recovery looks at it; ``key`` finds and guards its row."""
 
     run: str
-    step: Step
+    step: RunStep
     state: StepState
     dispatch: int
     silent: int
@@ -60,7 +60,7 @@ def is_live(lease_expires: float, now: float) -> bool:
     return now <= lease_expires <= now + FARTHEST
 
 
-def is_lost(watched: Watched, queue: Queue, now: float, patience: Patience) -> bool:
+def is_lost(watched: UnsettledStep, queue: Queue, now: float, patience: LossPatience) -> bool:
     """Whether a SENT step's message will not come any more."""
     doubling: float = 2 ** max(0, watched.sends - 1)
     age = now - watched.sent_at

@@ -26,15 +26,15 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
-    Step,
+    RunStep,
+    StepConsequence,
     StepKind,
     StepState,
     Tally,
-    Verdict,
 )
 
 _steps = tables.steps.c
-_REPORT = Step(StepKind.REPORT)
+_REPORT = RunStep(StepKind.REPORT)
 
 
 def finish(conn: Connection, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
@@ -159,7 +159,7 @@ _STANDS: Final = select(_steps.state, _steps.dispatch, _steps.fence).where(step_
 
 
 def give_up(
-    conn: Connection, run: Run, step: Step, *, state: StepState, error: str, decide: Decide
+    conn: Connection, run: Run, step: RunStep, *, state: StepState, error: str, decide: Decide
 ) -> tuple[Run, Tally]:
     """Draw the consequence of a step settled as MISSED or POISONED, the run's row locked."""
     if step.kind is StepKind.REPORT:
@@ -173,13 +173,13 @@ def give_up(
     return run, runs.tally(conn, run.id)
 
 
-def _conclude(conn: Connection, run: Run, step: Step, decide: Decide) -> tuple[Run, Tally]:
+def _conclude(conn: Connection, run: Run, step: RunStep, decide: Decide) -> tuple[Run, Tally]:
     """Ask what a settled step leads to, and record that too, the run's row locked."""
     tally = runs.tally(conn, run.id)
     return _apply(conn, run, step, decide(run, tally, step)), tally
 
 
-def _apply(conn: Connection, run: Run, step: Step, verdict: Verdict) -> Run:
+def _apply(conn: Connection, run: Run, step: RunStep, verdict: StepConsequence) -> Run:
     if verdict.facts:
         run = structs.replace(run, facts={**run.facts, **verdict.facts})
         runs.change(conn, run.id, facts=run.facts)
@@ -270,7 +270,7 @@ def has_reported(conn: Connection, run_id: str) -> bool:
     return conn.execute(_STANDS, step_conditions.at(run_id, _REPORT)).first() is not None
 
 
-def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[Step]) -> Run:
+def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[RunStep]) -> Run:
     """Take a failed run up again; see :meth:`strongroom.state.store.RunStore.retry`."""
     run = runs.lock(conn, run_id)
     if run.state is not RunState.FAILED:

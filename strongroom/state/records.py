@@ -130,7 +130,7 @@ class StepState(StrEnum):
         return self in (StepState.DONE, StepState.MISSED, StepState.POISONED)
 
 
-class Step(Struct, frozen=True, order=True):
+class RunStep(Struct, frozen=True, order=True):
     """One piece of work: its kind, the container's number (-1: none), the target (or "")."""
 
     kind: StepKind
@@ -247,7 +247,7 @@ class Ticket(Struct, frozen=True):
     """
 
     run: str
-    step: Step
+    step: RunStep
     dispatch: int
 
 
@@ -283,7 +283,7 @@ class StepRow(Struct, frozen=True, kw_only=True):
     ``not_before`` is when a READY step that failed is due again; ``waits_since`` is since when
     it has been waiting for room, or for a place that does not answer."""
 
-    step: Step
+    step: RunStep
     state: StepState
     attempts: int
     result: Mapping[str, Any] | None
@@ -295,21 +295,21 @@ class StepRow(Struct, frozen=True, kw_only=True):
     waits_since: float | None = None
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
+class StepConsequence(Struct, frozen=True, kw_only=True):
     """What a recorded outcome leads to, decided by ``operations.decide`` inside the
     transaction that records it: rows to insert (those that exist stay), facts to add to
     the run, kinds of steps whose pause ends now, and, if this ends the run, its final state and error."""
 
-    follow: tuple[Step, ...] = ()
+    follow: tuple[RunStep, ...] = ()
     facts: Mapping[str, Any] = {}
     wake: tuple[StepKind, ...] = ()
     state: RunState | None = None
     error: str | None = None
 
 
-Decide = Callable[[Run, Tally, Step], Verdict]
+Decide = Callable[[Run, Tally, RunStep], StepConsequence]
 """What follows from a recorded outcome. It is called in the transaction that records it, and is pure."""
-DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
+DecideAgain = Callable[[Run, Tally, RunStep, Mapping[str, Any]], StepConsequence]
 Needed = Callable[[Run, Tally], bool]
 """Whether the run cannot do without a step any more."""
 
@@ -423,7 +423,7 @@ class Event(Struct, frozen=True, kw_only=True):
     id: int = 0
 
 
-class Link(Struct, frozen=True, kw_only=True):
+class ChainedEvent(Struct, frozen=True, kw_only=True):
     """An event as it is chained: ``detail`` as it is stored, and the digest that it carries."""
 
     id: int

@@ -16,16 +16,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
 from strongroom.state import codec, events, outcomes, runs, sql, step_conditions, tables
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.losses import Patience, Queue, Watched, is_live, is_lost
-from strongroom.state.records import Decide, Run, RunState, Step, StepKind, StepState
+from strongroom.state.losses import LossPatience, Queue, UnsettledStep, is_live, is_lost
+from strongroom.state.records import Decide, Run, RunState, RunStep, StepKind, StepState
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
 
 _runs, _steps = tables.runs.c, tables.steps.c
-Exhausted = Callable[[Run, Step], StepState]
+Exhausted = Callable[[Run, RunStep], StepState]
 
 
 SLICE: Final = 250
@@ -45,7 +45,7 @@ QueueOf = Mapping[StepKind, str]
 """The queue that carries each kind of step; a kind that is not in it has one of its own."""
 
 
-def given_up(run: Run, step: Step) -> StepState:
+def given_up(run: Run, step: RunStep) -> StepState:
     """What a step becomes that had all its starts: a replica is missed, else the run fails."""
     replica = step.kind in (StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR)
     return StepState.MISSED if replica else StepState.POISONED
@@ -56,10 +56,10 @@ def unannounced(_run: Run) -> None:
 
 
 def reconcile(
-    database: Database,
+    database: StateDatabase,
     decide: Decide,
     *,
-    patience: Patience,
+    patience: LossPatience,
     exhausted: Exhausted,
     strict: str,
     failed: Callable[[Run], None] = unannounced,
@@ -85,7 +85,7 @@ def reconcile(
         return _due_runs(conn)
 
 
-def _is_failing(database: Database, run_id: str) -> Run | None:
+def _is_failing(database: StateDatabase, run_id: str) -> Run | None:
     """Return a run that failed, or is about to end so."""
     with database.reading() as conn:
         run = runs.load(conn, run_id)
@@ -102,25 +102,25 @@ def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:
     conn.execute(steps.where(_steps.state == StepState.SENT.value).values(state=StepState.READY.value))
 
 
-def _stuck(conn: Connection, patience: Patience, queue_of: QueueOf) -> dict[str, list[Watched]]:
+def _stuck(conn: Connection, patience: LossPatience, queue_of: QueueOf) -> dict[str, list[UnsettledStep]]:
     """Return, by run, the steps to act on; a run without any step to wait for has none."""
     now: float = conn.execute(select(sql.now())).scalar_one()
     watched = _watched(conn)
     queues = _queues(conn, watched, now, patience, queue_of)
-    stuck: dict[str, list[Watched]] = {run: [] for run in _stalled_runs(conn)}
+    stuck: dict[str, list[UnsettledStep]] = {run: [] for run in _stalled_runs(conn)}
     for step in watched:
         if _is_stuck(step, queues[_name(queue_of, step.step.kind)], now, patience):
             stuck.setdefault(step.run, []).append(step)
     return stuck
 
 
-def _is_stuck(watched: Watched, queue: Queue, now: float, patience: Patience) -> bool:
+def _is_stuck(watched: UnsettledStep, queue: Queue, now: float, patience: LossPatience) -> bool:
     if watched.state is StepState.RUNNING:
         return not is_live(watched.lease_expires, now)
     return is_lost(watched, queue, now, patience)
 
 
-def _watched(conn: Connection) -> list[Watched]:
+def _watched(conn: Connection) -> list[UnsettledStep]:
     in_flight = (StepState.SENT.value, StepState.RUNNING.value)
     query = (
         select(tables.steps)
@@ -130,8 +130,8 @@ def _watched(conn: Connection) -> list[Watched]:
     return list(codec.readable(conn.execute(query), _watch))
 
 
-def _watch(row: codec.AnyRow) -> Watched:
-    return Watched(
+def _watch(row: codec.AnyRow) -> UnsettledStep:
+    return UnsettledStep(
         run=row.run,
         step=codec.step_of(row),
         state=StepState(row.state),
@@ -157,9 +157,9 @@ def _name(queue_of: QueueOf, kind: StepKind) -> str:
 
 
 def _queues(
-    conn: Connection, watched: Iterable[Watched], now: float, patience: Patience, queue_of: QueueOf
+    conn: Connection, watched: Iterable[UnsettledStep], now: float, patience: LossPatience, queue_of: QueueOf
 ) -> Mapping[str, Queue]:
-    by_queue: dict[str, list[Watched]] = defaultdict(list)
+    by_queue: dict[str, list[UnsettledStep]] = defaultdict(list)
     for step in watched:
         by_queue[_name(queue_of, step.step.kind)].append(step)
     kinds = {name: [kind for kind in StepKind if _name(queue_of, kind) == name] for name in by_queue}
@@ -167,7 +167,11 @@ def _queues(
 
 
 def _queue(
-    conn: Connection, kinds: Sequence[StepKind], steps: Sequence[Watched], now: float, patience: Patience
+    conn: Connection,
+    kinds: Sequence[StepKind],
+    steps: Sequence[UnsettledStep],
+    now: float,
+    patience: LossPatience,
 ) -> Queue:
     waiting = [step.sent_at for step in steps if step.state is StepState.SENT]
     if not waiting:
@@ -204,13 +208,13 @@ def _due_runs(conn: Connection) -> list[str]:
 
 
 def _mend_slowly(
-    database: Database,
+    database: StateDatabase,
     run_id: str,
-    stuck: Sequence[Watched],
+    stuck: Sequence[UnsettledStep],
     until: float,
     *,
     decide: Decide,
-    patience: Patience,
+    patience: LossPatience,
     exhausted: Exhausted,
 ) -> None:
     """Put a run's steps right, a slice a transaction, and let others write in between."""
@@ -229,15 +233,15 @@ def _mend_slowly(
 def _mend(
     conn: Connection,
     run_id: str,
-    stuck: Sequence[Watched],
+    stuck: Sequence[UnsettledStep],
     *,
     decide: Decide,
-    patience: Patience,
+    patience: LossPatience,
     exhausted: Exhausted,
 ) -> int:
     """Put steps of a run right until a slice's time is over; return how many were looked at."""
     run, until = runs.lock(conn, run_id), time.monotonic() + SLICE_SECONDS
-    ready: list[Watched] = []
+    ready: list[UnsettledStep] = []
     over = 0
     while over < len(stuck) and not run.state.final and time.monotonic() < until:
         watched = stuck[over]
@@ -252,13 +256,13 @@ def _mend(
     return len(stuck) if run.state.final else over
 
 
-def _is_over(watched: Watched, run: Run, patience: Patience) -> bool:
+def _is_over(watched: UnsettledStep, run: Run, patience: LossPatience) -> bool:
     """Tell whether a step whose lease ran out, or whose message got lost, is not to be tried again."""
     closing = run.closing and watched.step.kind is not StepKind.REPORT
     return closing or (watched.state is StepState.RUNNING and watched.silent >= patience.starts)
 
 
-def _tell(conn: Connection, run: str, ready: Sequence[Watched]) -> None:
+def _tell(conn: Connection, run: str, ready: Sequence[UnsettledStep]) -> None:
     """Append one event for all steps of a slice whose messages got lost, and one for lost leases."""
     expired = [str(step.step) for step in ready if step.state is StepState.RUNNING]
     lost = [str(step.step) for step in ready if step.state is StepState.SENT]
@@ -267,7 +271,7 @@ def _tell(conn: Connection, run: str, ready: Sequence[Watched]) -> None:
             events.append(conn, kind, run, {"step": steps[0], "steps": len(steps)})
 
 
-def _give_up(conn: Connection, watched: Watched, state: StepState, decide: Decide) -> bool:
+def _give_up(conn: Connection, watched: UnsettledStep, state: StepState, decide: Decide) -> bool:
     error = f"{plural(watched.silent, 'start')} without an outcome; each ended its worker or lost its lease"
     if not _change(conn, watched, _SETTLE, new_state=state.value, new_error=error):
         return False
@@ -277,7 +281,7 @@ def _give_up(conn: Connection, watched: Watched, state: StepState, decide: Decid
     return True
 
 
-def _change(conn: Connection, watched: Watched, statement: Any, **values: Any) -> bool:
+def _change(conn: Connection, watched: UnsettledStep, statement: Any, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
     given = step_conditions.at(watched.run, watched.step) | {
         "at_state": watched.state.value,

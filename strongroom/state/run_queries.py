@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from strongroom.state import catalog, runs
 from strongroom.state.engine import Transactions
-from strongroom.state.records import Run, RunCount, RunKind, Step, StepKind, StepRow, Tally, Waiting
+from strongroom.state.records import Run, RunCount, RunKind, RunStep, StepKind, StepRow, Tally, Waiting
 
 
 class RunQueries(Transactions):
@@ -75,7 +75,7 @@ class RunQueries(Transactions):
         with self._database.reading() as conn:
             return runs.moved_at(conn, run)
 
-    def row(self, run: str, step: Step) -> StepRow:
+    def row(self, run: str, step: RunStep) -> StepRow:
         """Return one step. Raises StateError if there is no such row."""
         with self._database.reading() as conn:
             return runs.row(conn, run, step)

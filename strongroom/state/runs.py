@@ -15,8 +15,8 @@ from strongroom.state.records import (
     RunCount,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
     StepKind,
     StepRow,
     StepState,
@@ -34,7 +34,7 @@ def create(
     conn: Connection,
     spec: Spec,
     *,
-    first: Sequence[Step],
+    first: Sequence[RunStep],
     request_id: str | None,
     slot: tuple[str, float] | None,
     facts: Mapping[str, Any],
@@ -82,7 +82,7 @@ def _insert(conn: Connection, run: Run) -> bool:
     )
 
 
-def insert_steps(conn: Connection, run: str, new: Iterable[Step]) -> None:
+def insert_steps(conn: Connection, run: str, new: Iterable[RunStep]) -> None:
     """Insert steps as READY; those that exist stay as they are."""
     fresh = {
         "state": StepState.READY.value,
@@ -249,7 +249,7 @@ def moved_at(conn: Connection, run: str) -> float:
     return max(found, default=0.0)
 
 
-def row(conn: Connection, run: str, step: Step) -> StepRow:
+def row(conn: Connection, run: str, step: RunStep) -> StepRow:
     """Return one step."""
     record = conn.execute(
         select(tables.steps).where(step_conditions.STEP), step_conditions.at(run, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import SchemaMismatch, StateError
 from strongroom.state.migrations import HEAD
 
@@ -13,7 +13,7 @@ _NOT_YET = (
 _OLDER = "Stop what still runs in the old version; then 'strongroom runs' migrates it."
 
 
-def require(database: Database) -> None:
+def require(database: StateDatabase) -> None:
     """Return if there is a database of the very schema that this version has.
 
     Raises:

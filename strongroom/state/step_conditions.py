@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, or_
 
 from strongroom.state.errors import StateUnkept
-from strongroom.state.records import Claim, Step, StepState
+from strongroom.state.records import Claim, RunStep, StepState
 from strongroom.state.sql import now
 from strongroom.state.tables import steps
 
@@ -50,12 +50,12 @@ DUE: Final = or_(steps.c.not_before <= now(), steps.c.not_before > now() + FARTH
 """A READY step may begin; the same of its pause."""
 
 
-def at(run: str, step: Step) -> dict[str, Any]:
+def at(run: str, step: RunStep) -> dict[str, Any]:
     """Return the parameters of :data:`STEP`."""
     return {"at_run": run, "at_kind": step.kind.value, "at_piece": step.piece, "at_target": step.target}
 
 
-def unkept(run: str, step: Step) -> StateUnkept:
+def unkept(run: str, step: RunStep) -> StateUnkept:
     """Return what to raise where a row that fits a change was not changed by it.
 
     Somebody's trigger or rule makes nothing of it. Whoever went on would do the same step for ever.

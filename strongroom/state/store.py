@@ -17,15 +17,15 @@ from strongroom.state.access_marks import AccessMarks
 from strongroom.state.backup_catalog import BackupCatalog
 from strongroom.state.calendar import Calendar
 from strongroom.state.event_log import EventLog
-from strongroom.state.losses import Patience
+from strongroom.state.losses import LossPatience
 from strongroom.state.records import (
     Claim,
     Decide,
     DecideAgain,
     Needed,
     Run,
+    RunStep,
     Spec,
-    Step,
     StepKind,
     StepState,
     Tally,
@@ -36,7 +36,7 @@ from strongroom.state.run_queries import RunQueries
 from strongroom.state.secret_rotations import SecretRotations
 from strongroom.state.step_conditions import FARTHEST
 
-__all__ = ["Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
+__all__ = ["Decide", "DecideAgain", "Exhausted", "LossPatience", "RunStore"]
 
 
 class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, AccessMarks):
@@ -50,9 +50,9 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         patience: how long to wait before something counts as lost.
     """
 
-    def __init__(self, url: str, *, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, *, patience: LossPatience | None = None) -> None:
         super().__init__(url)
-        self._patience = patience or Patience()
+        self._patience = patience or LossPatience()
 
     def close(self) -> None:
         """Close this process's connections."""
@@ -71,7 +71,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         self,
         spec: Spec,
         *,
-        first: Sequence[Step],
+        first: Sequence[RunStep],
         request_id: str | None = None,
         slot: tuple[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
@@ -95,7 +95,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         with self._database.writing() as conn:
             return outcomes.cancel(conn, run, error)
 
-    def retry(self, run: str, decide: DecideAgain, *, first: Sequence[Step] = ()) -> Run:
+    def retry(self, run: str, decide: DecideAgain, *, first: Sequence[RunStep] = ()) -> Run:
         """Make a FAILED run ACTIVE again, its poisoned and missed steps READY with no
         attempts counted; with ``first``, forget all its steps and start over with these.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 
-class FileReader:
+class LocalFileReader:
     """A local file that can be read at any offset; a context manager that closes it.
 
     ``stat`` is of the file that was opened, whatever has its name by now.

@@ -34,7 +34,7 @@ class CrossedFork(sqlite3.OperationalError):
     """The database was in use when this process was forked, so its locks here would be no locks."""
 
 
-class Connection(sqlite3.Connection):
+class SqliteConnection(sqlite3.Connection):
     """A connection that is closed as its process ends: the last one to close empties the log."""
 
     path: Path
@@ -50,8 +50,8 @@ class Connection(sqlite3.Connection):
             self.close()
 
 
-_open: WeakSet[Connection] = WeakSet()
-_inherited: list[Connection] = []
+_open: WeakSet[SqliteConnection] = WeakSet()
+_inherited: list[SqliteConnection] = []
 _crossed: frozenset[Path] = frozenset()
 _idle: WeakSet[Any] = WeakSet()
 
@@ -70,7 +70,7 @@ def create(path: Path) -> None:
             raise
 
 
-def connect(path: Path, *, timeout: float) -> Connection:
+def connect(path: Path, *, timeout: float) -> SqliteConnection:
     """Open a connection to a file that exists, in autocommit mode. Raises sqlite3.Error."""
     resolved = path.resolve()
     if resolved in _crossed:
@@ -82,7 +82,7 @@ def connect(path: Path, *, timeout: float) -> Connection:
         timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
-        factory=Connection,
+        factory=SqliteConnection,
     )
     connection.path = resolved
     _open.add(connection)

@@ -22,11 +22,11 @@ from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets import ObjectInfo
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.identity import Place, Placed
+from strongroom.targets.identity import Identified, TargetIdentity
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
-from strongroom.targets.probing import Check, of_mode
+from strongroom.targets.probing import ProbeCheck, of_mode
 from strongroom.targets.provisional import Provisional, remove_if_abandoned
-from strongroom.targets.tree import DIRECTORY, Branch, Found, Walk, walk
+from strongroom.targets.tree import DIRECTORY, Branch, TreeFile, TreeWalk, walk
 from strongroom.words import plural, spelled_out
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _LINKS_TOLD = 3
 _OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class DirectoryTarget(Placed):
+class DirectoryTarget(Identified):
     """A :class:`~strongroom.targets.Target` in a directory of a POSIX file system.
 
     The directory must carry a marker, which :meth:`prepare` writes once. Without it every
@@ -72,7 +72,9 @@ class DirectoryTarget(Placed):
         provider: str = "directory",
         reserve: int = RESERVE_BYTES,
     ) -> None:
-        super().__init__(Place(name=name, region=region, provider=provider, address=os.path.realpath(path)))
+        super().__init__(
+            TargetIdentity(name=name, region=region, provider=provider, address=os.path.realpath(path))
+        )
         self._reserve = reserve
         self._links: set[str] = set()
 
@@ -150,15 +152,15 @@ class DirectoryTarget(Placed):
         with self._errors("look for room"), self._root() as branch:
             self._check_room(branch.leaf, size)
 
-    def refusals(self, name: str) -> Iterator[Check]:  # noqa: ARG002
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:  # noqa: ARG002
         """Return nothing: :meth:`put` itself asks the file system not to replace a file."""
         return iter(())
 
-    def excess(self, name: str) -> Iterator[Check]:  # noqa: ARG002
+    def excess(self, name: str) -> Iterator[ProbeCheck]:  # noqa: ARG002
         """Look who else may use the directory."""
         return iter((of_mode(self.address),))
 
-    def settings(self) -> Iterator[Check]:
+    def settings(self) -> Iterator[ProbeCheck]:
         """Return nothing: a directory has no settings of its own."""
         return iter(())
 
@@ -290,7 +292,7 @@ class DirectoryTarget(Placed):
                     if info is not None:
                         yield info
 
-    def _walk(self, prefix: str, object_leaf: Callable[[str], str | None]) -> Iterator[Found]:
+    def _walk(self, prefix: str, object_leaf: Callable[[str], str | None]) -> Iterator[TreeFile]:
         above, slash, _ = prefix.rpartition("/")
         with self._root() as branch:
             try:
@@ -298,7 +300,7 @@ class DirectoryTarget(Placed):
             except (FileNotFoundError, NotADirectoryError):
                 self._link_to(above)
                 return
-            yield from walk(branch.leaf, above + slash, Walk(prefix, object_leaf, self._tell_of_link))
+            yield from walk(branch.leaf, above + slash, TreeWalk(prefix, object_leaf, self._tell_of_link))
 
     # -- the root and its errors ---------------------------------------------
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from strongroom.errors import StrongroomError
 from strongroom.targets import Target
-from strongroom.targets.probing import Check, Outcome
+from strongroom.targets.probing import ProbeCheck, ProbeResult
 from strongroom.targets.resilient import Resilient, bare
 
 
@@ -41,18 +41,20 @@ class KeepsVersions(Protocol):
         """
         ...
 
-    def telling(self) -> Iterator[Check]:
+    def telling(self) -> Iterator[ProbeCheck]:
         """Try what :meth:`hidden` asks for, be there any or not."""
         ...
 
 
-def may(what: str, attempt: Callable[[], object]) -> Check:
+def may(what: str, attempt: Callable[[], object]) -> ProbeCheck:
     """Try what a report can do without, saying "unknown" in its place."""
     try:
         attempt()
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.ADVICE, detail=f"{error.message}; reports then say 'unknown'")
-    return Check(what=what)
+        return ProbeCheck(
+            what=what, outcome=ProbeResult.ADVICE, detail=f"{error.message}; reports then say 'unknown'"
+        )
+    return ProbeCheck(what=what)
 
 
 def hidden_versions(target: Target, prefix: str) -> Sequence[HiddenVersion]:

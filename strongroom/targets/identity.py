@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class TargetIdentity(Struct, frozen=True, kw_only=True):
     """What a target is called, where it lies, who runs it, and its canonical address."""
 
     name: str
@@ -17,10 +17,10 @@ class Place(Struct, frozen=True, kw_only=True):
         return f"target '{self.name}' ({self.address})"
 
 
-class Placed:
+class Identified:
     """The four properties that :class:`~strongroom.targets.Target` asks for, read from one record."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: TargetIdentity) -> None:
         self.place = place
 
     @property

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.system.errors import TargetFull
 from strongroom.targets import ObjectInfo
-from strongroom.targets.identity import Place, Placed
+from strongroom.targets.identity import Identified, TargetIdentity
 from strongroom.targets.names import check_name, check_prefix, check_range
 from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024
 
 
-class MemoryTarget(Placed):
+class MemoryTarget(Identified):
     """A :class:`~strongroom.targets.Target` that is gone when the process ends.
 
     Args:
@@ -31,7 +31,9 @@ class MemoryTarget(Placed):
         provider: str = "memory",
         capacity: int | None = None,
     ) -> None:
-        super().__init__(Place(name=name, region=region, provider=provider, address=f"memory:{name}"))
+        super().__init__(
+            TargetIdentity(name=name, region=region, provider=provider, address=f"memory:{name}")
+        )
         self._capacity = capacity
         self._objects: dict[str, bytes] = {}
         self._held = 0

@@ -26,7 +26,7 @@ UNUSED_LOCK = "write 'lock' into the target's section: without it who may delete
 """What is advised where a server would lock what it is given, and nobody asks it to."""
 
 
-class Outcome(StrEnum):
+class ProbeResult(StrEnum):
     """The result of one check."""
 
     FINE = "fine"
@@ -40,51 +40,51 @@ class Outcome(StrEnum):
     """It could not be found out here."""
 
 
-class Check(Struct, frozen=True, kw_only=True):
+class ProbeCheck(Struct, frozen=True, kw_only=True):
     """One thing that was tried or looked up, and its result. ``error`` is the class of what it failed of."""
 
     what: str
-    outcome: Outcome = Outcome.FINE
+    outcome: ProbeResult = ProbeResult.FINE
     detail: str = ""
     error: str = ""
 
     @property
     def failed(self) -> bool:
-        return self.outcome in {Outcome.MISSING, Outcome.EXCESS}
+        return self.outcome in {ProbeResult.MISSING, ProbeResult.EXCESS}
 
 
 @runtime_checkable
 class Probed(Protocol):
     """What a target can do besides, if its server can be asked for what it has to refuse."""
 
-    def refusals(self, name: str) -> Iterator[Check]:
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Ask for what no client may be given: writing over an object, removing a locked one.
 
         ``name`` is an object of the caller's own; afterwards it may be gone.
         """
         ...
 
-    def excess(self, name: str) -> Iterator[Check]:
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Try what this target's credential has no need of. ``name`` as above."""
         ...
 
-    def settings(self) -> Iterator[Check]:
+    def settings(self) -> Iterator[ProbeCheck]:
         """Look at how the store is set up, as far as the credential may."""
         ...
 
 
-def of_mode(path: str | Path) -> Check:
+def of_mode(path: str | Path) -> ProbeCheck:
     """Look whether others than the owner and its group may use a file or directory, or its group write."""
     what = "others may not use it"
     try:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
     except OSError as error:
-        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=os.strerror(error.errno or 0))
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=os.strerror(error.errno or 0))
     open_to = [word for bit, word in _BITS.items() if mode & bit]
     if not open_to:
-        return Check(what=what)
+        return ProbeCheck(what=what)
     detail = f"mode {mode:04o}: {', '.join(open_to)}; run chmod o=,g-w"
-    return Check(what=what, outcome=Outcome.EXCESS, detail=detail)
+    return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=detail)
 
 
 _BITS = {0o020: "its group may write", 0o004: "everybody may read", 0o002: "everybody may write"}
@@ -92,7 +92,7 @@ _BITS = {0o020: "its group may write", 0o004: "everybody may read", 0o002: "ever
 
 def must_be_refused(
     what: str, attempt: Callable[[], object], *refusals: type[StrongroomError], otherwise: str = ""
-) -> Check:
+) -> ProbeCheck:
     """Try what has to fail with one of ``refusals``.
 
     Args:
@@ -101,9 +101,11 @@ def must_be_refused(
     try:
         attempt()
     except refusals:
-        return Check(what=what)
+        return ProbeCheck(what=what)
     except TargetUnavailable as error:
-        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=f"another refusal: {error.message}")
-    return Check(what=what, outcome=Outcome.EXCESS, detail=otherwise)
+        return ProbeCheck(
+            what=what, outcome=ProbeResult.NOT_SHOWN, detail=f"another refusal: {error.message}"
+        )
+    return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=otherwise)

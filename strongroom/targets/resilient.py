@@ -23,7 +23,7 @@ from strongroom.system.retry import backoff
 from strongroom.targets import Locking, Target
 from strongroom.targets.breaker import Breaker
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
-from strongroom.targets.identity import Place, Placed
+from strongroom.targets.identity import Identified, TargetIdentity
 from strongroom.targets.names import check_name, check_prefix, check_range
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Afresh:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waits:
+class RetryWaits:
     """How long to wait between attempts, in seconds; see :func:`~strongroom.system.retry.backoff`.
 
     A target that says when to come back is taken at its word, and then some of our own so that
@@ -64,7 +64,7 @@ class Waits:
         return drawn + (retry_after or 0.0)
 
 
-class Resilient(Placed):
+class Resilient(Identified):
     """A :class:`~strongroom.targets.Target` round another one.
 
     One whose target locks is a :class:`ResilientLocking`; :func:`resilient` chooses.
@@ -85,19 +85,21 @@ class Resilient(Placed):
         deadline: float = 60.0,
         progress: int = 64 * 1024,
         breaker: Breaker | None = None,
-        waits: Waits | None = None,
+        waits: RetryWaits | None = None,
     ) -> None:
         if attempts < 1:
             raise ValueError("at least one attempt is needed")
         super().__init__(
-            Place(name=target.name, region=target.region, provider=target.provider, address=target.address)
+            TargetIdentity(
+                name=target.name, region=target.region, provider=target.provider, address=target.address
+            )
         )
         self.target = target
         self._attempts = attempts
         self._deadline = deadline
         self._progress = progress
         self._breaker = breaker or Breaker()
-        self._waits = waits or Waits()
+        self._waits = waits or RetryWaits()
 
     def put(self, name: str, chunks: Iterable[Chunk], *, size: int, sha256: bytes) -> bool:
         """Store an object once; see :meth:`strongroom.targets.Target.put`.
@@ -204,9 +206,9 @@ class Resilient(Placed):
     def _series(self) -> _Series:
         return _Series(self._attempts, self._deadline, self._waits, self._breaker)
 
-    def _attempt(self, taken: _Taken | None = None) -> _Attempt:
+    def _attempt(self, taken: _Taken | None = None) -> _BreakerAttempt:
         """Enter the breaker. Called outside of the blocks that try again: a refusal is final."""
-        return _Attempt(self._breaker, f"target '{self.name}'", taken)
+        return _BreakerAttempt(self._breaker, f"target '{self.name}'", taken)
 
 
 class ResilientLocking(Resilient):
@@ -237,7 +239,7 @@ def resilient(
     deadline: float = 60.0,
     progress: int = 64 * 1024,
     breaker: Breaker | None = None,
-    waits: Waits | None = None,
+    waits: RetryWaits | None = None,
 ) -> Resilient:
     """Return a resilient target that locks if, and only if, ``target`` does."""
     kind = ResilientLocking if isinstance(target, Locking) else Resilient
@@ -252,7 +254,7 @@ def bare(target: Target) -> Target:
 class _Series:
     """The attempts of one call: failures in a row, and the time since the first of them."""
 
-    def __init__(self, attempts: int, deadline: float, waits: Waits, breaker: Breaker) -> None:
+    def __init__(self, attempts: int, deadline: float, waits: RetryWaits, breaker: Breaker) -> None:
         self._attempts = attempts
         self._deadline = deadline
         self._waits = waits
@@ -276,7 +278,7 @@ class _Series:
         self._waits.wait(delay)
 
 
-class _Attempt:
+class _BreakerAttempt:
     """One attempt's passage through the breaker."""
 
     def __init__(self, breaker: Breaker, title: str, taken: _Taken | None) -> None:

@@ -16,19 +16,19 @@ from typing import Self
 from strongroom.container import bundle
 from strongroom.container.bundle import Object
 from strongroom.container.errors import MissingPiece, VerificationFailed
-from strongroom.container.ranges import Part, RangeReader, read_exactly
+from strongroom.container.ranges import RangePart, RangeReader, read_exactly
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system import files
 from strongroom.system.atomic_file import translated
 from strongroom.system.errors import Conflict, TargetFull, TargetReadOnly, WouldOverwrite
-from strongroom.system.file_reader import FileReader
+from strongroom.system.file_reader import LocalFileReader
 from strongroom.system.undo import on_failure
 
 _BLOCK = 1024 * 1024
 
 
-class _File:
+class _BackupFile:
     """What the two sides have in common: how a file presents itself as a target."""
 
     provider = "file"
@@ -70,7 +70,7 @@ class _File:
         return entry
 
 
-class BundleWriter(_File):
+class BundleWriter(_BackupFile):
     """The write side: a provisional file that gets its name when it is complete.
 
     A context manager; leaving it without :meth:`close` having committed removes the
@@ -197,7 +197,7 @@ class BundleWriter(_File):
         self.close(commit=False)
 
 
-class BundleReader(_File):
+class BundleReader(_BackupFile):
     """The read side. A context manager.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, Malformed.
@@ -207,7 +207,7 @@ class BundleReader(_File):
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
         try:
-            self._reader = FileReader(path)
+            self._reader = LocalFileReader(path)
         except OSError as error:
             raise MissingPiece(f"'{path}' cannot be read: {os.strerror(error.errno or 0)}.") from None
         with on_failure(self._reader.close):
@@ -234,7 +234,7 @@ class BundleReader(_File):
     def open(self, name: str) -> RangeReader:
         """Return one object for reading by range."""
         entry = self._find(name)
-        return Part(self._reader, entry.offset, entry.size)
+        return RangePart(self._reader, entry.offset, entry.size)
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:  # noqa: ARG002
         """Refuse: a complete file does not change."""

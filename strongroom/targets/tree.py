@@ -69,7 +69,7 @@ class Branch:
             os.close(fd)
 
 
-class Found(Struct, frozen=True):
+class TreeFile(Struct, frozen=True):
     """A regular file: its open directory, its own name there, and its object's name."""
 
     directory: int
@@ -77,7 +77,7 @@ class Found(Struct, frozen=True):
     name: str
 
 
-class Walk(Struct, frozen=True):
+class TreeWalk(Struct, frozen=True):
     """What is looked for in a tree.
 
     ``object_leaf`` tells from a file's own name its object's last segment, or ``None`` to
@@ -89,21 +89,21 @@ class Walk(Struct, frozen=True):
     link: Callable[[str], None]
 
 
-def walk(directory: int, above: str, wanted: Walk) -> Iterator[Found]:
+def walk(directory: int, above: str, wanted: TreeWalk) -> Iterator[TreeFile]:
     """Yield regular files whose object's name starts with ``prefix``, ascending by it.
 
     Holds one directory's names at a time, and those on the way to it.
     """
     for name, leaf in sorted(_entries(directory, above, wanted)):
         if not name.endswith("/"):
-            yield Found(directory, leaf, name)
+            yield TreeFile(directory, leaf, name)
             continue
         with open_below(directory, leaf) as below:
             if below is not None:
                 yield from walk(below, name, wanted)
 
 
-def _entries(directory: int, above: str, wanted: Walk) -> Iterator[tuple[str, str]]:
+def _entries(directory: int, above: str, wanted: TreeWalk) -> Iterator[tuple[str, str]]:
     # A directory's name carries its slash, so that "a-b" < "a/b" < "a0" as in a plain sort.
     with os.scandir(directory) as entries:
         for entry in entries:

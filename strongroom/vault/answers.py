@@ -15,7 +15,7 @@ from strongroom.vault.failures import NotVault
 T = TypeVar("T")
 
 
-class Answer(Struct, frozen=True, gc=False):
+class ServerAnswer(Struct, frozen=True, gc=False):
     """Status, headers (whatever the case of their names) and body. It has no ``repr``: the body is secret."""
 
     status: int

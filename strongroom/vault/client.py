@@ -18,13 +18,13 @@ from hvac.api import SystemBackend
 from hvac.api.secrets_engines import Transit
 
 from strongroom.vault import failures, paths
-from strongroom.vault.answers import Answer
-from strongroom.vault.connection import Connection
+from strongroom.vault.answers import ServerAnswer
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.failures import Ambiguous, Unavailable
 from strongroom.vault.hvac_adapter import SendingAdapter
 from strongroom.vault.latest import INDEX, Latest
-from strongroom.vault.pace import CLOCK, Clock, Pace
-from strongroom.vault.patience import Patience, passing, reason_of, sealed
+from strongroom.vault.pace import CLOCK, Clock, RequestPace
+from strongroom.vault.patience import RequestPatience, passing, reason_of, sealed
 from strongroom.vault.process import PerProcess
 from strongroom.vault.streams import Streams
 from strongroom.vault.tokens import Tokens
@@ -34,7 +34,7 @@ KEPT_HEADERS = 64
 
 Happened = Callable[[], bool]
 """Looks whether a write has happened whose reply was lost."""
-_DONE = Answer(204, {}, b"")
+_DONE = ServerAnswer(204, {}, b"")
 """Stands for the lost reply to a write that has happened."""
 
 
@@ -49,18 +49,18 @@ class Vault:
         ConfigError: a file that the login needs cannot be read.
     """
 
-    def __init__(self, connection: Connection, *, clock: Clock = CLOCK) -> None:
+    def __init__(self, connection: VaultConnection, *, clock: Clock = CLOCK) -> None:
         self.connection = connection
-        self._process = PerProcess(lambda: _Link(connection, clock))
+        self._process = PerProcess(lambda: _VaultProcess(connection, clock))
 
     def __repr__(self) -> str:
         return f"Vault({self.connection.address})"
 
-    def get(self, *path: str, namespace: str = "", **parameters: object) -> Answer:
+    def get(self, *path: str, namespace: str = "", **parameters: object) -> ServerAnswer:
         """Read."""
         return self._process.get().ask("GET", paths.target(*path, **parameters), None, namespace)
 
-    def list(self, *path: str, namespace: str = "", **parameters: object) -> Answer:
+    def list(self, *path: str, namespace: str = "", **parameters: object) -> ServerAnswer:
         """List a folder. A GET, since proxies and libraries know no method LIST."""
         target = paths.target(*path, **{"list": "true", **parameters})
         return self._process.get().ask("GET", _with_slash(target), None, namespace)
@@ -72,7 +72,7 @@ class Vault:
         namespace: str = "",
         repeatable: bool = False,
         happened: Happened | None = None,
-    ) -> Answer:
+    ) -> ServerAnswer:
         """Write. Raises :class:`Ambiguous` if it may have happened or not.
 
         Args:
@@ -90,7 +90,7 @@ class Vault:
         """Wait until what was written shows, where a standby reads late; return whether it does."""
         return self._process.get().wait_until(is_so)
 
-    def delete(self, *path: str, namespace: str = "") -> Answer:
+    def delete(self, *path: str, namespace: str = "") -> ServerAnswer:
         """Delete; doing it twice is the same as once."""
         return self._process.get().ask("DELETE", paths.target(*path), None, namespace)
 
@@ -150,7 +150,7 @@ class Vault:
         return link.tokens.logins if link else 0
 
 
-class _Status(msgspec.Struct, frozen=True):
+class _HealthStatus(msgspec.Struct, frozen=True):
     sealed: bool = False
     cluster_id: str = ""
 
@@ -160,18 +160,18 @@ class _Leader(msgspec.Struct, frozen=True):
 
 
 _LEADER = msgspec.json.Decoder(_Leader)
-_STATUS = msgspec.json.Decoder(_Status)
+_STATUS = msgspec.json.Decoder(_HealthStatus)
 
 
-class _Link:
+class _VaultProcess:
     """What belongs to one process: connections, token, pace, threads."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: VaultConnection, clock: Clock) -> None:
         self._connection = connection
         self._transport = Transport(connection)
-        self._patience = Patience(connection.patience_seconds, clock)
+        self._patience = RequestPatience(connection.patience_seconds, clock)
         self._latest = Latest()
-        self._pace = Pace(connection.requests_per_second, shared=connection.pace_file, clock=clock)
+        self._pace = RequestPace(connection.requests_per_second, shared=connection.pace_file, clock=clock)
         self._headers: dict[tuple[str | None, str], dict[str, str]] = {}
         self.tokens = Tokens(connection.login, self._with_token)
         self.streams = Streams(connection, self._transport, self.tokens)
@@ -181,7 +181,7 @@ class _Link:
 
     def ask(
         self, method: str, target: str, body: bytes | None, namespace: str, *, repeatable: bool | None = None
-    ) -> Answer:
+    ) -> ServerAnswer:
         """Send with our token; after a 403 once more, if another token can help."""
         again = method != "POST" if repeatable is None else repeatable
         token = self.tokens.current()
@@ -193,7 +193,7 @@ class _Link:
 
     def write(
         self, target: str, body: bytes, namespace: str, *, repeatable: bool, happened: Happened | None
-    ) -> Answer:
+    ) -> ServerAnswer:
         """Send a write, and after a lost reply look whether it has happened."""
         trial = self._patience.trial(writes=True)
         while True:
@@ -215,14 +215,14 @@ class _Link:
                 return False
         return True
 
-    def _with_token(self, method: str, target: str, body: bytes | None, token: str | None) -> Answer:
+    def _with_token(self, method: str, target: str, body: bytes | None, token: str | None) -> ServerAnswer:
         """Send on behalf of a login or a renewal: with that token, or with none. A login whose reply was lost
         leaves a token that nobody has, which ends by itself."""
         return self._patiently(method, target, body, token, "", again=True)
 
     def _patiently(
         self, method: str, target: str, body: bytes | None, token: str | None, namespace: str, *, again: bool
-    ) -> Answer:
+    ) -> ServerAnswer:
         trial = self._patience.trial(writes=method != "GET")
         headers = self._headers_for(token, namespace)
         while True:
@@ -268,7 +268,9 @@ class _Link:
             headers["X-Vault-Token"] = token
         return headers
 
-    def _followed(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _followed(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> ServerAnswer:
         answer = self._transport.send(method, target, body, headers)
         hops = 0
         while answer.status in REDIRECTS:
@@ -294,15 +296,15 @@ class _Link:
         """Ask why there is no service. What is sealed stays so until a person comes."""
         return self._status().sealed
 
-    def _status(self) -> _Status:
+    def _status(self) -> _HealthStatus:
         try:
             answer = self._transport.send("GET", "/v1/sys/seal-status", None, {"X-Vault-Request": "true"})
-            return answer.read(_STATUS) if answer.status == 200 else _Status()
+            return answer.read(_STATUS) if answer.status == 200 else _HealthStatus()
         except failures.VaultError:
-            return _Status()
+            return _HealthStatus()
 
 
-def _accepted(answer: Answer, *, written: bool, asked: str) -> Answer:
+def _accepted(answer: ServerAnswer, *, written: bool, asked: str) -> ServerAnswer:
     if answer.status < 300 or answer.status == 404:
         return answer
     about: dict[str, Any] = {
@@ -314,7 +316,7 @@ def _accepted(answer: Answer, *, written: bool, asked: str) -> Answer:
         raise failures.Denied(f"the token may not {asked}", **about)
     if answer.status >= 500:
         raise (Ambiguous if written else Unavailable)(f"it failed (status {answer.status})", **about)
-    raise failures.Refused(f"it refuses (status {answer.status})", **about)
+    raise failures.VaultRefused(f"it refuses (status {answer.status})", **about)
 
 
 def _path_of(target: str) -> str:

@@ -12,7 +12,7 @@ from strongroom.system.host import is_loopback
 from strongroom.vault.login import Login
 
 
-class Connection(Struct, frozen=True, kw_only=True):
+class VaultConnection(Struct, frozen=True, kw_only=True):
     """How to reach and use a server.
 
     Args:

@@ -56,7 +56,7 @@ class Unavailable(VaultError):
     transient = True
 
 
-class Sealed(Unavailable):
+class VaultSealed(Unavailable):
     """The server, or the namespace, is sealed."""
 
 
@@ -80,7 +80,7 @@ class LoginRefused(VaultError):
     """The server gives us no token."""
 
 
-class Refused(VaultError):
+class VaultRefused(VaultError):
     """The server will not do this, however often it is asked."""
 
 

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 import msgspec
 from hvac.adapters import Adapter
 
-from strongroom.vault.answers import Answer
+from strongroom.vault.answers import ServerAnswer
 
-Send = Callable[[str, str, bytes | None], Answer]
+Send = Callable[[str, str, bytes | None], ServerAnswer]
 """Method, request target and body of one request, which is answered or raises VaultError."""
 
 
@@ -28,7 +28,7 @@ class SendingAdapter(Adapter):  # type: ignore[misc]  # hvac has no types
     def __init__(self, send: Send) -> None:
         self._send = send
 
-    def request(self, method: str, url: str, *_: Any, **options: Any) -> Answer:
+    def request(self, method: str, url: str, *_: Any, **options: Any) -> ServerAnswer:
         """Send one request. A folder is listed by a GET, since proxies know no method LIST."""
         content, parameters = options.get("json"), dict(options.get("params") or {})
         if method == "list":
@@ -37,6 +37,6 @@ class SendingAdapter(Adapter):  # type: ignore[misc]  # hvac has no types
         body = None if content is None and method == "get" else msgspec.json.encode(content or {})
         return self._send(method.upper(), target, body)
 
-    def get_login_token(self, response: Answer) -> str:
+    def get_login_token(self, response: ServerAnswer) -> str:
         """Refuse: a login's token is kept in one place, which is not here."""
         raise NotImplementedError

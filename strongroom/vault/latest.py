@@ -18,7 +18,7 @@ INDEX = "X-Vault-Index"
 _NONE: Mapping[str, str] = {}
 
 
-class _Index(Struct, frozen=True):
+class _OpenBaoIndex(Struct, frozen=True):
     """OpenBao's index. Vault's is a text of its own, which is given back as it came."""
 
     cluster: str
@@ -30,7 +30,7 @@ class Latest:
 
     def __init__(self) -> None:
         self._text = ""
-        self._index: _Index | None = None
+        self._index: _OpenBaoIndex | None = None
         self._lock = threading.Lock()
 
     def note(self, text: str | None) -> None:
@@ -60,14 +60,14 @@ class Latest:
             self._text, self._index = "", None
 
 
-def _read(text: str) -> _Index | None:
+def _read(text: str) -> _OpenBaoIndex | None:
     try:
-        return msgspec.json.decode(base64.b64decode(text), type=_Index)
+        return msgspec.json.decode(base64.b64decode(text), type=_OpenBaoIndex)
     except (ValueError, msgspec.MsgspecError):
         return None
 
 
-def _is_before(index: _Index | None, known: _Index | None) -> bool:
+def _is_before(index: _OpenBaoIndex | None, known: _OpenBaoIndex | None) -> bool:
     """Say whether an index lies before the known one of the same cluster."""
     if index is None or known is None or index.cluster != known.cluster:
         return False

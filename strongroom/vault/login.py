@@ -16,14 +16,14 @@ from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.system.private_file import read_private
-from strongroom.vault.answers import Answer
-from strongroom.vault.failures import LoginRefused, NotVault, Refused
+from strongroom.vault.answers import ServerAnswer
+from strongroom.vault.failures import LoginRefused, NotVault, VaultRefused
 from strongroom.vault.hvac_adapter import SendingAdapter
 
 JWT_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 T = TypeVar("T")
-Exchange = Callable[[str, str, bytes | None, str | None], Answer]
+Exchange = Callable[[str, str, bytes | None, str | None], ServerAnswer]
 """Method, request target, body and token of one request, which is answered or raises VaultError."""
 
 
@@ -108,7 +108,7 @@ def renewed(exchange: Exchange, lease: Lease) -> Lease:
     """Renew a token. Raises :class:`Refused` if the server will not."""
     answer = _over(exchange, auth_methods.Token, token=lease.token).renew_self()
     if answer.status != 200:
-        raise Refused("the token cannot be renewed", status=answer.status)
+        raise VaultRefused("the token cannot be renewed", status=answer.status)
     renewal = _lease(answer.body)
     return Lease(
         token=lease.token, seconds=renewal.seconds, granted=lease.granted, renewable=renewal.renewable
@@ -120,8 +120,8 @@ def alive(exchange: Exchange, token: str) -> bool:
     return _look_up(exchange, token).status == 200
 
 
-def _look_up(exchange: Exchange, token: str) -> Answer:
-    answer: Answer = _over(exchange, auth_methods.Token, token=token).lookup_self()
+def _look_up(exchange: Exchange, token: str) -> ServerAnswer:
+    answer: ServerAnswer = _over(exchange, auth_methods.Token, token=token).lookup_self()
     return answer
 
 
@@ -129,7 +129,7 @@ def _over(exchange: Exchange, method: Callable[[SendingAdapter], T], *, token: s
     return method(SendingAdapter(lambda verb, target, body: exchange(verb, target, body, token)))
 
 
-def _granted(answer: Answer) -> Lease:
+def _granted(answer: ServerAnswer) -> Lease:
     if answer.status >= 400:
         raise LoginRefused(
             "the login was refused",
@@ -139,14 +139,14 @@ def _granted(answer: Answer) -> Lease:
     return _lease(answer.body)
 
 
-class _Auth(Struct):
+class _LoginAuth(Struct):
     client_token: str
     lease_duration: float = 0
     renewable: bool = False
 
 
 class _Login(Struct):
-    auth: _Auth
+    auth: _LoginAuth
 
 
 def _lease(body: bytes) -> Lease:

@@ -29,7 +29,7 @@ class Clock(msgspec.Struct, frozen=True):
 CLOCK = Clock()
 
 
-class Pace:
+class RequestPace:
     """Hands out moments, ``1 / rate`` seconds apart; after a pause, none before it ends.
 
     Args:

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from strongroom.system.retry import backoff
-from strongroom.vault.answers import Answer
+from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.failures import (
     REASONS,
     Ambiguous,
-    Sealed,
     Throttled,
     Unavailable,
     Unconfirmed,
     VaultError,
+    VaultSealed,
 )
 from strongroom.vault.pace import Clock
 
@@ -46,7 +46,7 @@ class Passing(Struct, frozen=True):
     lasts: bool = True
 
 
-def passing(answer: Answer) -> Passing | None:
+def passing(answer: ServerAnswer) -> Passing | None:
     """Say whether asking again can help, and how certain it is that nothing has happened."""
     status = answer.status
     if status in _UNHANDLED or (status == 400 and _UPGRADING in answer.body):
@@ -60,12 +60,12 @@ def passing(answer: Answer) -> Passing | None:
     return None
 
 
-def reason_of(answer: Answer) -> str | None:
+def reason_of(answer: ServerAnswer) -> str | None:
     """Return what the server says of its refusal, if it is one of the things that we take over."""
     return next((words for words in REASONS if words.encode() in answer.body), None)
 
 
-class Patience:
+class RequestPatience:
     """How long the requests of one process wait for a server.
 
     A request that waited in vain takes the patience from those that follow, until one is answered: a server
@@ -103,7 +103,7 @@ class Patience:
 class Trial:
     """The attempts of one request, and the waits between them."""
 
-    def __init__(self, patience: Patience, clock: Clock, *, seconds: float, writes: bool) -> None:
+    def __init__(self, patience: RequestPatience, clock: Clock, *, seconds: float, writes: bool) -> None:
         self._patience = patience
         self._clock = clock
         self._ends = clock.monotonic() + seconds
@@ -119,7 +119,7 @@ class Trial:
             raise Ambiguous(error.message) from None
         self._wait(error, lasts=self._patience.was_served)
 
-    def after_answer(self, answer: Answer, found: Passing, *, repeatable: bool) -> float:
+    def after_answer(self, answer: ServerAnswer, found: Passing, *, repeatable: bool) -> float:
         """Wait, or raise; return for how many seconds it waited."""
         failure = failure_of(answer)
         if not repeatable and not found.unhandled:
@@ -152,7 +152,7 @@ class Trial:
         return delay
 
 
-def failure_of(answer: Answer) -> Unavailable:
+def failure_of(answer: ServerAnswer) -> Unavailable:
     """Return what an answer says that is none."""
     kind = Throttled if answer.status == 429 else Unavailable
     words = {429: "it asks for fewer requests", 412: "its replica is behind"}
@@ -163,9 +163,9 @@ def failure_of(answer: Answer) -> Unavailable:
     return kind(message, status=answer.status, headers=answer.headers, reason=reason_of(answer))
 
 
-def sealed() -> Sealed:
+def sealed() -> VaultSealed:
     """Return what is raised at once: what is sealed stays so until a person comes."""
-    return Sealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom runs retry'.")
+    return VaultSealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom runs retry'.")
 
 
 def _asked_for(headers: Mapping[str, str]) -> float | None:

@@ -37,7 +37,7 @@ class Need(Struct, frozen=True, kw_only=True):
     beside: bool = False
 
 
-class Right(Struct, frozen=True):
+class PathRights(Struct, frozen=True):
     """What is missing at a path, and what is there and should not be."""
 
     path: str
@@ -52,17 +52,17 @@ class Right(Struct, frozen=True):
         return not self.missing and not self.excess
 
 
-def rights(vault: Vault, needs: Iterable[Need]) -> tuple[Right, ...]:
+def rights(vault: Vault, needs: Iterable[Need]) -> tuple[PathRights, ...]:
     """Compare needs with what the token has.
 
     Raises VaultError: the server was not to be asked.
     """
-    judged: list[Right] = []
+    judged: list[PathRights] = []
     for batch in batched(needs, BATCH):
         # Asked in our own namespace: 'default' allows the question there, and not below.
         has = vault.system().get_capabilities([need.path for need in batch]).data()
         if any(ROOT in has.get(_echoed(need.path), ()) for need in batch):
-            return (Right(EVERYWHERE, excess=(ROOT,)),)
+            return (PathRights(EVERYWHERE, excess=(ROOT,)),)
         judged += (_compared(need, has) for need in batch)
     return tuple(judged)
 
@@ -72,9 +72,9 @@ def _echoed(path: str) -> str:
     return path.strip()
 
 
-def _compared(need: Need, capabilities: Mapping[str, Any]) -> Right:
+def _compared(need: Need, capabilities: Mapping[str, Any]) -> PathRights:
     has = {str(each) for each in capabilities.get(_echoed(need.path), ())}
-    return Right(
+    return PathRights(
         need.path,
         missing=tuple(sorted(need.capabilities - has)),
         excess=tuple(sorted((has & CHANGING) - need.capabilities)),

@@ -14,8 +14,8 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from strongroom.vault import failures
-from strongroom.vault.connection import Connection
-from strongroom.vault.failures import Ambiguous, Denied, Refused, Sealed, Unavailable, VaultError
+from strongroom.vault.connection import VaultConnection
+from strongroom.vault.failures import Ambiguous, Denied, Unavailable, VaultError, VaultRefused, VaultSealed
 from strongroom.vault.tokens import Tokens
 from strongroom.vault.transport import CHUNK, REDIRECTS, NeverSent, Transport, check_redirect, explained
 
@@ -28,7 +28,7 @@ _WORDS = 4_096
 class Streams:
     """Downloads and uploads over one process's connections."""
 
-    def __init__(self, connection: Connection, transport: Transport, tokens: Tokens) -> None:
+    def __init__(self, connection: VaultConnection, transport: Transport, tokens: Tokens) -> None:
         self._connection = connection
         self._transport = transport
         self._tokens = tokens
@@ -111,8 +111,8 @@ def _refusal(response: BaseHTTPResponse, *, written: bool) -> VaultError:
     if status == 403:
         return Denied("the token may not do that", status=status)
     if status == 503 and b"sealed" in words.lower():
-        return Sealed("it is sealed", status=status)
+        return VaultSealed("it is sealed", status=status)
     if status >= 500 or status in (412, 429):
         kind = Ambiguous if written and status not in (412, 429, 472, 473, 503) else Unavailable
         return kind(f"it failed (status {status})", status=status, reason=reason)
-    return Refused(f"it refuses (status {status})", status=status, reason=reason)
+    return VaultRefused(f"it refuses (status {status})", status=status, reason=reason)

@@ -8,7 +8,7 @@ import time
 
 from msgspec import Struct
 
-from strongroom.vault.failures import LoginRefused, Refused, Unavailable
+from strongroom.vault.failures import LoginRefused, Unavailable, VaultRefused
 from strongroom.vault.login import Exchange, Lease, Login, alive, renewed
 
 RENEW_AT = 2 / 3
@@ -16,7 +16,7 @@ SHRUNK = 0.9
 SOON = 5.0  # seconds until a renewal that failed is tried again
 
 
-class _Held(Struct, frozen=True):
+class _HeldToken(Struct, frozen=True):
     lease: Lease
     renew_at: float
     ends_at: float
@@ -32,7 +32,7 @@ class Tokens:
     def __init__(self, login: Login, exchange: Exchange) -> None:
         self._login = login
         self._exchange = exchange
-        self._held: _Held | None = None
+        self._held: _HeldToken | None = None
         self._lock = threading.Lock()
         self.logins = 0
 
@@ -56,7 +56,7 @@ class Tokens:
                 return False
             return self._log_in().lease.token != refused
 
-    def _fresh(self) -> _Held:
+    def _fresh(self) -> _HeldToken:
         held = self._held
         if held is None:
             return self._log_in()
@@ -64,10 +64,10 @@ class Tokens:
             return held
         return self._renew(held)
 
-    def _renew(self, held: _Held) -> _Held:
+    def _renew(self, held: _HeldToken) -> _HeldToken:
         try:
             lease = renewed(self._exchange, held.lease) if held.lease.renewable else None
-        except Refused:
+        except VaultRefused:
             lease = None
         except Unavailable:
             return self._later(held)
@@ -75,7 +75,7 @@ class Tokens:
             return self._replace(held, lease)
         return self._hold(lease)
 
-    def _replace(self, held: _Held, renewed_to: Lease | None) -> _Held:
+    def _replace(self, held: _HeldToken, renewed_to: Lease | None) -> _HeldToken:
         """Log in anew; if that fails, make do with what is left of the old token."""
         try:
             return self._log_in()
@@ -84,18 +84,18 @@ class Tokens:
                 return self._hold(renewed_to)
             return self._later(held)
 
-    def _later(self, held: _Held) -> _Held:
+    def _later(self, held: _HeldToken) -> _HeldToken:
         if time.monotonic() >= held.ends_at:
             return self._log_in()
-        self._held = _Held(held.lease, time.monotonic() + SOON, held.ends_at)
+        self._held = _HeldToken(held.lease, time.monotonic() + SOON, held.ends_at)
         return self._held
 
-    def _log_in(self) -> _Held:
+    def _log_in(self) -> _HeldToken:
         self.logins += 1
         return self._hold(self._login.obtain(self._exchange))
 
-    def _hold(self, lease: Lease) -> _Held:
+    def _hold(self, lease: Lease) -> _HeldToken:
         now = time.monotonic()
         wait = lease.seconds * RENEW_AT if lease.seconds < math.inf else math.inf
-        self._held = _Held(lease, now + wait, now + lease.seconds)
+        self._held = _HeldToken(lease, now + wait, now + lease.seconds)
         return self._held

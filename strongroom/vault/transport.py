@@ -12,8 +12,8 @@ import urllib3
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from strongroom.vault.answers import Answer
-from strongroom.vault.connection import Connection
+from strongroom.vault.answers import ServerAnswer
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.failures import NotVault, Unavailable
 
 CHUNK = 1 << 18
@@ -37,7 +37,7 @@ class Misled(NotVault):
 class Transport:
     """Connections to one server. Proxies and the environment's settings are not looked at."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: VaultConnection) -> None:
         self._connection = connection
         self._manager = urllib3.PoolManager(
             num_pools=4, maxsize=connection.in_flight, block=True, **_tls(connection)
@@ -47,7 +47,7 @@ class Transport:
         prefix = urlsplit(connection.address).path.rstrip("/")
         self._prefix = prefix
 
-    def send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> ServerAnswer:
         """Send one request to the configured address."""
         return self._exchange(self._home, method, self._prefix + target, body, headers)
 
@@ -81,7 +81,7 @@ class Transport:
         except (HTTPError, OSError) as error:
             raise explained(error) from None
 
-    def send_to(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def send_to(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str]) -> ServerAnswer:
         """Send one request to another address, which the caller has found to be allowed."""
         parts = urlsplit(url)
         pool = self._manager.connection_from_url(url)
@@ -90,7 +90,7 @@ class Transport:
 
     def _exchange(
         self, pool: Any, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
-    ) -> Answer:
+    ) -> ServerAnswer:
         deadline = time.monotonic() + self._connection.total_seconds
         try:
             response = pool.urlopen(
@@ -106,14 +106,14 @@ class Transport:
             content = _content(response, deadline)
         except (HTTPError, OSError) as error:
             raise explained(error) from None
-        return Answer(response.status, response.headers, content)
+        return ServerAnswer(response.status, response.headers, content)
 
     def close(self) -> None:
         """Close idle connections."""
         self._manager.clear()
 
 
-def check_redirect(connection: Connection, url: str, *, hops: int, status: int) -> None:
+def check_redirect(connection: VaultConnection, url: str, *, hops: int, status: int) -> None:
     """Refuse a redirect that leads elsewhere, or comes after too many: the token goes with it."""
     if hops == HOPS:
         raise Misled("it redirects without end", status=status)
@@ -141,7 +141,7 @@ def _content(response: Any, deadline: float) -> bytes:
     return b"".join(pieces)
 
 
-def _tls(connection: Connection) -> dict[str, Any]:
+def _tls(connection: VaultConnection) -> dict[str, Any]:
     if not connection.address.startswith("https:"):
         return {}
     context = ssl.create_default_context(cafile=connection.ca_file and str(connection.ca_file))

@@ -10,14 +10,14 @@ from strongroom.config.access_logs import AccessLogSettings
 from strongroom.operations.access.follow import LogFolder, LogPlace
 from strongroom.operations.access.look import AccessLog, look
 from strongroom.operations.access.matching import Watch
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.wiring.adapters import log_store
 
 NAME = "access"
 """The check, and the entry of the calendar."""
 
 
-def check(services: Services, settings: Settings) -> Checked:
+def check(services: Services, settings: Settings) -> CheckResult:
     """Read all access logs, as the calendar asks for it."""
     return look(services, access_logs(settings), now=time.time())
 

@@ -10,7 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from strongroom.config import DirectoryTargetSettings, FilesSource, LocalSource, Settings, TargetSettings
+from strongroom.config import (
+    DirectoryTargetSettings,
+    FilesSourceSettings,
+    LocalSourceSettings,
+    Settings,
+    TargetSettings,
+)
 from strongroom.errors import ConfigError, TargetError
 from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.sources.files import open_files
@@ -52,12 +58,12 @@ def destination(name: str, settings: Settings) -> Destination:
     return cast("Destination", source(name, settings))
 
 
-def local_source(name: str, found: LocalSource, settings: Settings) -> Destination:
+def local_source(name: str, found: LocalSourceSettings, settings: Settings) -> Destination:
     """Return a local store."""
     return LocalStore(found.path or settings.state_dir, name=name)
 
 
-def files_source(name: str, found: FilesSource, settings: Settings) -> Source:
+def files_source(name: str, found: FilesSourceSettings, settings: Settings) -> Source:
     """Return secrets in files."""
     return open_files(found.path, found.format, name=name)
 

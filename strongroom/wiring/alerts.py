@@ -14,12 +14,12 @@ from strongroom.config.env import find_config
 from strongroom.operations.drift import mass_change
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.facts.gather import on_record
-from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedRoom
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
+from strongroom.operations.facts.watched import WatchedDrill, WatchedInstallation, WatchedRoom
 from strongroom.operations.health.calendar import late_entries
 from strongroom.operations.services import Services
 from strongroom.state import schema_check
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from strongroom.wiring import adapters, signers
@@ -31,11 +31,11 @@ from strongroom.wiring.policies import configured
 from strongroom.wiring.read_only import looking_services
 
 
-def watched(settings: Settings) -> Watched:
+def watched(settings: Settings) -> WatchedInstallation:
     """Return what is watched; nothing is connected yet, and nothing is made."""
     host = socket.gethostname()
     targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
-    seen = Watched(
+    seen = WatchedInstallation(
         host=host,
         store=cache(lambda: _store(settings)),
         targets=targets,
@@ -63,7 +63,7 @@ def watched(settings: Settings) -> Watched:
     )
 
 
-def facts_on_record(settings: Settings, services: Services, *, now: float) -> Facts:
+def facts_on_record(settings: Settings, services: Services, *, now: float) -> InstallationFacts:
     """Return what the record has; no target is asked. Raises StateError if it cannot be read."""
     known = replace(watched(settings), trusted=services.signer_fingerprints)
     return on_record(known, limits(settings), services.store, now=now)
@@ -93,21 +93,21 @@ def _store(settings: Settings) -> RunStore:
     Workers of an older version would refuse a database that a newer look had migrated.
     """
     url = database_url(settings)
-    database = Database(url)
+    database = StateDatabase(url)
     if database.revision() is not None:
         schema_check.require(database)
     return RunStore(url)
 
 
-def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:
+def limits(settings: Settings, *, threshold_age: float | None = None) -> AlertLimits:
     """Return from when on something is told."""
     found = settings.alerts
-    return Limits(
+    return AlertLimits(
         threshold_age=found.threshold_age if threshold_age is None else threshold_age,
         key_age=found.key_age,
         notice=found.notice,
         free_percent=found.free_percent,
-        mass_change=mass_change.Limits(mass_change_percent=settings.drift.mass_change_percent),
+        mass_change=mass_change.MassChangeLimits(mass_change_percent=settings.drift.mass_change_percent),
     )
 
 

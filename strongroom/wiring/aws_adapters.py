@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from strongroom.config import AwsRotator, AwsSource, S3TargetSettings, Settings
+from strongroom.config import AwsRotator, AwsSourceSettings, S3TargetSettings, Settings
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsOptions
 from strongroom.sources.aws import AwsSource as Reader
 from strongroom.targets import Target
-from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target
+from strongroom.targets.s3 import LockMode, ObjectLock, S3Options, S3Target
 
 
-def aws_source(name: str, source: AwsSource, settings: Settings) -> Destination:
+def aws_source(name: str, source: AwsSourceSettings, settings: Settings) -> Destination:
     """Return Secrets Manager and Parameter Store of a region as a source."""
     options = AwsOptions(
         region=source.region,
@@ -35,7 +35,7 @@ def s3_target(name: str, target: S3TargetSettings, settings: Settings) -> Target
     """Return a bucket of S3."""
     lock = None
     if target.lock != "none":
-        lock = Lock(mode=LockMode(target.lock), days=target.lock_days, max_days=target.max_lock_days)
+        lock = ObjectLock(mode=LockMode(target.lock), days=target.lock_days, max_days=target.max_lock_days)
     options = S3Options(
         bucket=target.bucket,
         region=target.region,

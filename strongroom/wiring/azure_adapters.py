@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from strongroom.config import AzureTargetSettings, Settings
 from strongroom.targets import Target
-from strongroom.targets.azure import Account, AzureTarget, Lock
+from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
 
 
 def azure_target(name: str, target: AzureTargetSettings, settings: Settings) -> Target:
     """Return a container of Azure Blob Storage."""
     lock = None
     if target.lock != "none":
-        lock = Lock(days=target.lock_days, most_days=target.max_lock_days, final=target.lock == "locked")
-    account = Account(
+        lock = BlobLock(days=target.lock_days, most_days=target.max_lock_days, final=target.lock == "locked")
+    account = AzureAccount(
         url=target.account_url,
         container=target.container,
         credential_file=target.credential_file,

@@ -17,7 +17,7 @@ from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
 from strongroom.model import EVERY_POLICY, Depth
 from strongroom.operations.archive.coverage import limits_on
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
 from strongroom.wiring.drills import drill_options
@@ -144,11 +144,13 @@ def _rotation(settings: Settings) -> Iterator[Scheduled]:
 
 
 def _drills(settings: Settings) -> Iterator[Scheduled]:
-    yield _drill("full-drill", Scope.FULL, settings, reason="proves that everything comes back, and how fast")
+    yield _drill(
+        "full-drill", DrillScope.FULL, settings, reason="proves that everything comes back, and how fast"
+    )
     regions = {settings.targets[name].region for name in _targets_of(settings.drilled, settings)}
     yield _drill(
         "failover-drill",
-        Scope.FAILOVER,
+        DrillScope.FAILOVER,
         settings,
         reason="proves that everything comes back without one of the regions",
         needs="" if len(regions) > 1 else f"the targets of '{settings.drilled}' are all in one region",
@@ -238,7 +240,7 @@ def _drift(settings: Settings) -> Iterator[Scheduled]:
 def _monthly_tests(settings: Settings) -> Iterator[Scheduled]:
     reason = "proves that one secret comes back, of a random backup of the last months"
     within = settings.drill.within_days
-    yield _drill("monthly-tests", Scope.SINGLE, settings, reason=reason, within_days=within)
+    yield _drill("monthly-tests", DrillScope.SINGLE, settings, reason=reason, within_days=within)
     found = settings.calendar.monthly_tests
     yield _entry(
         "monthly-tests",
@@ -254,7 +256,7 @@ def _monthly_tests(settings: Settings) -> Iterator[Scheduled]:
 
 def _drill(
     name: str,
-    drill: Scope,
+    drill: DrillScope,
     settings: Settings,
     *,
     reason: str,

@@ -1,7 +1,7 @@
 """The checks of the calendar: for each name the function that does it, which loads on first use.
 
 A new check is a function from the services and the settings to a
-:class:`~strongroom.operations.services.Checked`, a line here, and an entry of the calendar whose option
+:class:`~strongroom.operations.services.CheckResult`, a line here, and an entry of the calendar whose option
 ``check`` names it. It raises what kept it from looking: a check that could not be done has failed.
 """
 
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from strongroom.config import Settings
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.system.lazy import resolve
 
 CHECKS: Final[Mapping[str, str]] = {
@@ -24,11 +24,11 @@ CHECKS: Final[Mapping[str, str]] = {
 }
 
 
-def checks(settings: Settings) -> Mapping[str, Callable[[Services], Checked]]:
+def checks(settings: Settings) -> Mapping[str, Callable[[Services], CheckResult]]:
     """Return every check there is, by name."""
     return {name: partial(_check, function, settings) for name, function in CHECKS.items()}
 
 
-def _check(function: str, settings: Settings, services: Services) -> Checked:
-    checked: Checked = resolve(function)(services, settings)
+def _check(function: str, settings: Settings, services: Services) -> CheckResult:
+    checked: CheckResult = resolve(function)(services, settings)
     return checked

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from strongroom.config import Settings
 from strongroom.keys import rolelist
 from strongroom.state import schema_check
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.store import RunStore
 from strongroom.system import private_file
 
@@ -38,7 +38,7 @@ def existing_run_store(settings: Settings) -> RunStore | None:
         StateError: it cannot be used, or has another schema.
     """
     url = database_url(settings)
-    database = Database(url)
+    database = StateDatabase(url)
     if database.file is not None and not (database.file.is_file() and database.file.stat().st_size):
         return None
     schema_check.require(database)

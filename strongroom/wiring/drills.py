@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from strongroom.config import Settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.drills.facts import LOCAL, DrillOptions
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.wiring.adapters import check_scratch
 
 
 def drill_options(
     settings: Settings,
-    drill: str = Scope.FULL.value,
+    drill: str = DrillScope.FULL.value,
     *,
     secret: str = "",
     tags: Mapping[str, str] | None = None,
@@ -28,10 +28,10 @@ def drill_options(
         ConfigError: no drill may restore into what is named.
         UsageError: there is no such drill.
     """
-    if drill not in {one.value for one in Scope}:
-        known = ", ".join(one.value for one in Scope)
+    if drill not in {one.value for one in DrillScope}:
+        known = ", ".join(one.value for one in DrillScope)
         raise UsageError(f"There is no drill '{drill}'.", hint=f"One of: {known}.")
-    kind, into = Scope(drill), into or settings.drill.into
+    kind, into = DrillScope(drill), into or settings.drill.into
     if into != LOCAL:
         check_scratch(into, settings)
     objective: int = getattr(settings.drill.objective_seconds, kind.value)
@@ -39,7 +39,7 @@ def drill_options(
         drill=kind,
         secret=secret,
         tags=dict(tags or {}),
-        target=target or (settings.drill.cut_off or "" if kind is Scope.FAILOVER else ""),
+        target=target or (settings.drill.cut_off or "" if kind is DrillScope.FAILOVER else ""),
         into=into,
         within_days=within_days,
         objective_seconds=objective if objective_seconds is None else objective_seconds,
@@ -52,12 +52,12 @@ def drilled_policy(settings: Settings, drill: str) -> str:
     Raises:
         ConfigError: there is none.
     """
-    if drill != Scope.EMERGENCY:
+    if drill != DrillScope.EMERGENCY:
         name = settings.drilled
     else:
         policies = settings.policies.items()
         name = next((name for name, policy in policies if policy.offline and policy.kind == "full"), "")
-    if not name and drill == Scope.EMERGENCY:
+    if not name and drill == DrillScope.EMERGENCY:
         raise ConfigError(
             "No full policy is offline, so there is no medium to recover from.",
             hint="See docs/how-to/make-an-emergency-backup.md, or name a policy with --policy.",

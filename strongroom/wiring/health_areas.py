@@ -9,16 +9,16 @@ from functools import partial
 
 from msgspec import structs
 
-from strongroom.config import LocalSource, Settings
+from strongroom.config import LocalSourceSettings, Settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.remarks import remarks
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.notify import Found, gather_and_judge
+from strongroom.operations.alerts.notify import JudgedFacts, gather_and_judge
 from strongroom.operations.facts.gather import without_record
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.findings import (
     Finding,
-    State,
+    FindingState,
     attempted,
     good,
     remark,
@@ -28,12 +28,12 @@ from strongroom.operations.findings import (
 )
 from strongroom.operations.health import key_metrics, machine
 from strongroom.operations.health.backups import retained_backups
-from strongroom.operations.health.key_metrics import Metrics
+from strongroom.operations.health.key_metrics import KeyMetrics
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.readiness import machine as readiness
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.sources.local import LocalStore
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import RecordRefused, StateError
 from strongroom.wiring.alerts import limits, watched
 from strongroom.wiring.database import database_url
@@ -46,7 +46,7 @@ Look = Callable[[], Iterable[Finding]]
 
 def check_areas(
     settings: Settings, *, days: int, now: float, besides: Sequence[tuple[str, Look]] = ()
-) -> tuple[list[Finding], Metrics | None]:
+) -> tuple[list[Finding], KeyMetrics | None]:
     """Look at every area; the metrics are missing where the record cannot be read.
 
     Args:
@@ -62,7 +62,7 @@ def check_areas(
         seen_all = _without_record(settings, error, now)
         return [*_configuration(settings), *seen_all, *_all(looks)], None
     found = gather_and_judge(seen, limits(settings), now=now)
-    database = Database(database_url(settings))
+    database = StateDatabase(database_url(settings))
     foundations = (
         (machine.STATE, partial(machine.database, database, services.store)),
         (machine.CLOCK, partial(machine.clock, database)),
@@ -74,20 +74,20 @@ def check_areas(
         return [*findings, unknown(METRICS, error)], None
 
 
-def check_now(_services: Services, settings: Settings) -> Checked:
+def check_now(_services: Services, settings: Settings) -> CheckResult:
     """Look at the installation as this process sees it: what the calendar asks for daily. What is an alert by
     itself is left out."""
     findings, _ = check_areas(settings, days=MONTH_DAYS, now=time.time())
-    bad = [one for one in worst_first(findings) if one.state in (State.WRONG, State.UNKNOWN)]
+    bad = [one for one in worst_first(findings) if one.state in (FindingState.WRONG, FindingState.UNKNOWN)]
     named = (
         " ".join(filter(None, (one.check, one.policy, one.target, f"({one.code})")))
         for one in bad
         if not one.is_alert
     )
-    return Checked(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom check' to see what to do.")
+    return CheckResult(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom check' to see what to do.")
 
 
-def _watched(settings: Settings, services: Services) -> Watched:
+def _watched(settings: Settings, services: Services) -> WatchedInstallation:
     """Return what is watched, by this record; key services are asked which keys the policies name."""
     policies = tuple(policies_now(settings, services).values())
     return replace(
@@ -126,13 +126,13 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 def _machine(settings: Settings) -> Iterator[tuple[str, Look]]:
     for name, source in settings.sources.items():
-        if isinstance(source, LocalSource):
+        if isinstance(source, LocalSourceSettings):
             store = LocalStore(source.path or settings.state_dir, name=name)
             yield machine.STORE, partial(machine.local_store, store)
     yield machine.FILES, partial(machine.modes, settings.state_dir, secret_files(settings).values())
     yield readiness.SWAP, readiness.swap
 
 
-def _metrics(services: Services, found: Found, seen: Watched, days: int) -> Metrics:
+def _metrics(services: Services, found: JudgedFacts, seen: WatchedInstallation, days: int) -> KeyMetrics:
     policies = {policy.name: policy for policy in seen.policies}
     return key_metrics.metrics(services, found.facts, retained_backups(services), policies, days=days)

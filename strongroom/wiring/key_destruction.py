@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKey
+from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKeySettings
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, hpke, keyfile, roles
 from strongroom.keys.destroying import Destroyer
@@ -15,7 +15,7 @@ from strongroom.keys.destroying.transit import TransitDestroyer
 from strongroom.keys.hpke import HpkeRecipient
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient
-from strongroom.operations.shredding.scope import ErasurePolicy, Scope
+from strongroom.operations.shredding.scope import ErasurePolicy, ShredScope
 from strongroom.system.lazy import lazy
 from strongroom.wiring import key_services
 from strongroom.wiring.keys import passphrases, public_key
@@ -24,7 +24,7 @@ from strongroom.wiring.prompts import Ask
 _HSM_DESTROYER = lazy("strongroom.wiring.hsm:destroyer")
 
 
-def scope(settings: Settings, ask: Ask | None = None) -> Scope:
+def scope(settings: Settings, ask: Ask | None = None) -> ShredScope:
     """Return the policies' word on shredding, and the destroyers. Calls no key service."""
     policies = {
         name: ErasurePolicy(
@@ -35,7 +35,7 @@ def scope(settings: Settings, ask: Ask | None = None) -> Scope:
         for name, policy in settings.policies.items()
     }
     made = {name: _reached(name, settings, ask) for name in settings.keys}
-    return Scope(
+    return ShredScope(
         confirmers=roles.believed(settings.state_dir / "keys" / "roles"),
         policies=policies,
         destroyers={name: one for name, one in made.items() if one is not None},
@@ -74,7 +74,7 @@ def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | Non
                 public=lambda: HpkeRecipient(public_key(pair)).fingerprint,
                 load=load,
             )
-        case TransitKey() as key:
+        case TransitKeySettings() as key:
             return TransitDestroyer(name, key_services.transit_key(key, settings))
         case KmsKey(key_id=key_id) as key if "alias/" not in key_id:
             return KmsDestroyer(name, key_services.kms(key))

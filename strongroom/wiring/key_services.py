@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config import KmsKey, Pkcs11Key, Settings, TransitKey
+from strongroom.config import KmsKey, Pkcs11Key, Settings, TransitKeySettings
 from strongroom.keys import Opener, Recipient, transit
 from strongroom.keys.kms import KmsIdentity, KmsRecipient
 from strongroom.keys.kms.service import Kms, KmsOptions
@@ -17,7 +17,7 @@ from strongroom.wiring.vaults import vault
 _HSM_RECIPIENT = lazy("strongroom.wiring.hsm:recipient")
 _HSM_IDENTITY = lazy("strongroom.wiring.hsm:identity")
 
-KeptKey = Pkcs11Key | TransitKey | KmsKey
+KeptKey = Pkcs11Key | TransitKeySettings | KmsKey
 
 
 def recipient(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> Recipient:
@@ -26,7 +26,7 @@ def recipient(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> R
         case Pkcs11Key():
             made: Recipient = _HSM_RECIPIENT(name, key, ask)
             return made
-        case TransitKey():
+        case TransitKeySettings():
             return TransitRecipient(transit_key(key, settings), label=name)
         case KmsKey():
             return KmsRecipient(kms(key), label=name)
@@ -38,13 +38,13 @@ def identity(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> It
         case Pkcs11Key():
             if key.module is not None:
                 yield _HSM_IDENTITY(name, key, ask)
-        case TransitKey():
+        case TransitKeySettings():
             yield TransitIdentity(transit_key(key, settings))
         case KmsKey():
             yield KmsIdentity(kms(key))
 
 
-def transit_key(key: TransitKey, settings: Settings) -> transit.TransitKey:
+def transit_key(key: TransitKeySettings, settings: Settings) -> transit.TransitKey:
     """Return a transit key of a configured server."""
     server = vault(key.vault, settings)
     return transit.TransitKey(server, key=key.key, mount=key.mount, server=key.vault)

@@ -20,7 +20,7 @@ from strongroom.config import (
     Pkcs11Key,
     QuorumKey,
     Settings,
-    TransitKey,
+    TransitKeySettings,
 )
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, passphrase
@@ -50,7 +50,7 @@ def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipien
         case AllOfKey() as key:
             legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
             return AllOfRecipient(legs, label=name)
-        case Pkcs11Key() | TransitKey() | KmsKey() as key:
+        case Pkcs11Key() | TransitKeySettings() | KmsKey() as key:
             made: Recipient = _KEPT_RECIPIENT(name, key, settings, ask)
             return made
         case key:
@@ -103,7 +103,7 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
             return  # on purpose: whatever else is sealed still opens with the other keys
         case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file):
             yield load_identity(file, passphrases(ask))
-        case Pkcs11Key() | TransitKey() | KmsKey() as key:
+        case Pkcs11Key() | TransitKeySettings() | KmsKey() as key:
             yield from _KEPT_IDENTITY(name, key, settings, ask)
 
 

@@ -22,7 +22,7 @@ from strongroom.keys.keyring import Keyring
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.services import Pinned, Services
 from strongroom.state import schema_check
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RecipientPin
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
@@ -39,7 +39,7 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         ConfigError: a key file is damaged or open to others.
     """
     url = database_url(settings)
-    schema_check.require(Database(url))
+    schema_check.require(StateDatabase(url))
     folder = settings.state_dir / "keys"
     keyring = Keyring(folder / "roles")
     targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}

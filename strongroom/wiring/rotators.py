@@ -12,10 +12,10 @@ from strongroom.config import (
     RotatorSettings,
     Settings,
     VaultEngineRotator,
-    VaultSource,
+    VaultSourceSettings,
 )
 from strongroom.model import Selection
-from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind, Shape
+from strongroom.operations.rotator import Engine, Program, RotatorKind, SecretRotator, Shape
 from strongroom.system.lazy import lazy
 
 CLASSES: Final = {
@@ -27,15 +27,15 @@ CLASSES: Final = {
 _ENGINE = lazy("strongroom.wiring.vault_adapters:secrets_engine")
 
 
-def rotators(settings: Settings) -> tuple[Rotator, ...]:
+def rotators(settings: Settings) -> tuple[SecretRotator, ...]:
     """Return every rotator, in the order of the configuration."""
     return tuple(_rotator(name, found, settings) for name, found in settings.rotators.items())
 
 
-def _rotator(name: str, found: RotatorSettings, settings: Settings) -> Rotator:
+def _rotator(name: str, found: RotatorSettings, settings: Settings) -> SecretRotator:
     selection = Selection(include=found.include, exclude=found.exclude, tags=found.tags)
     check = Program(command=found.check, timeout=found.timeout) if found.check else None
-    return Rotator(
+    return SecretRotator(
         name=name,
         kind=RotatorKind(found.kind),
         source=found.source or "",
@@ -56,17 +56,17 @@ def writers(settings: Settings) -> Mapping[str, str]:
     """
     places: dict[tuple[str, str], list[str]] = {}
     for name, source in settings.sources.items():
-        if isinstance(source, VaultSource) and source.destination:
+        if isinstance(source, VaultSourceSettings) and source.destination:
             places.setdefault(_server(source, settings), []).append(name)
     found = {
         name: places.get(_server(source, settings), [])
         for name, source in settings.sources.items()
-        if isinstance(source, VaultSource) and not source.destination
+        if isinstance(source, VaultSourceSettings) and not source.destination
     }
     return {name: names[0] for name, names in found.items() if len(names) == 1}
 
 
-def _server(source: VaultSource, settings: Settings) -> tuple[str, str]:
+def _server(source: VaultSourceSettings, settings: Settings) -> tuple[str, str]:
     server = settings.vaults[source.vault]
     return server.address.rstrip("/"), server.namespace.strip("/")
 

@@ -19,7 +19,7 @@ from strongroom.operations.evidence.review import (
 from strongroom.operations.findings import Finding
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.key_management.usage import KeyUse, survey
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.timestamps import rfc3339
 
 YEAR = 365 * DAY
@@ -71,14 +71,14 @@ def _access(found: Audit) -> Iterator[tuple[str, int]]:
     yield from ((kind, count) for kind, count in sorted(counted.items()) if kind.startswith(_ACCESS))
 
 
-def remind(services: Services, _settings: Settings) -> Checked:
+def remind(services: Services, _settings: Settings) -> CheckResult:
     """Say that the review of this year is missing: the calendar asks for it until it is made."""
     now = time.time()
     first = next(iter(services.store.events(limit=1)), None)
     made = services.store.happened(MADE, since=now - DUE)
     if any(True for _ in made) or first is None or now - first.at < YOUNG:
-        return Checked()
-    return Checked(
+        return CheckResult()
+    return CheckResult(
         bad=("the security review of this year is missing",),
         do="Run 'strongroom reports review --output review.json', look at the page beside it, and sign it.",
     )

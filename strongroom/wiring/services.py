@@ -11,8 +11,8 @@ from strongroom.config import Settings
 from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.approval.changes import approved_retention
-from strongroom.operations.services import Limits, Services, no_scratch
-from strongroom.state.store import Patience, RunStore
+from strongroom.operations.services import RunLimits, Services, no_scratch
+from strongroom.state.store import LossPatience, RunStore
 from strongroom.wiring import adapters, keys, policies, signers
 from strongroom.wiring.approvals import approval_rules
 from strongroom.wiring.checks import checks
@@ -83,14 +83,14 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
 def run_store(settings: Settings) -> RunStore:
     """Return the run store; nothing is connected yet. All of a process share its connections."""
     limits = settings.limits
-    patience = Patience(lease=limits.lease_seconds, starts=limits.max_attempts)
+    patience = LossPatience(lease=limits.lease_seconds, starts=limits.max_attempts)
     return RunStore(database_url(settings), patience=patience)
 
 
-def _limits(settings: Settings, role: str) -> Limits:
+def _limits(settings: Settings, role: str) -> RunLimits:
     limits = settings.limits
     fitting = max(1, limits.stage_bytes // limits.container_bytes)
-    return Limits(
+    return RunLimits(
         lease=limits.lease_seconds,
         attempts=limits.max_attempts,
         window=min(limits.open_containers, fitting),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from strongroom.config import RaftSource, Settings, VaultEngineRotator, VaultSource, VaultTargetSettings
+from strongroom.config import (
+    RaftSourceSettings,
+    Settings,
+    VaultEngineRotator,
+    VaultSourceSettings,
+    VaultTargetSettings,
+)
 from strongroom.config.failure_domains import own_mounts
 from strongroom.keys import clusterkeys
 from strongroom.sources import Destination, Source
@@ -16,7 +22,7 @@ from strongroom.wiring.adapters import stage
 from strongroom.wiring.vaults import vault
 
 
-def vault_source(name: str, source: VaultSource, settings: Settings) -> Destination:
+def vault_source(name: str, source: VaultSourceSettings, settings: Settings) -> Destination:
     """Return a Vault as a source."""
     return VaultReader(
         vault(source.vault, settings),
@@ -34,7 +40,7 @@ def scratch_mounts(name: str, settings: Settings) -> ScratchMounts:
     return ScratchMounts(vault(name, settings), name=name)
 
 
-def raft_source(name: str, source: RaftSource, settings: Settings) -> Source:
+def raft_source(name: str, source: RaftSourceSettings, settings: Settings) -> Source:
     """Return the snapshots of a Vault as a source."""
     return RaftReader(
         vault(source.vault, settings),

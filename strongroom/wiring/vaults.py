@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strongroom.config import Settings, VaultSettings
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.login import AppRole, Kubernetes, Login, TokenFile
 
 LEAST_PATIENCE, MOST_PATIENCE = 5, 60
@@ -19,10 +19,10 @@ def vault(name: str, settings: Settings) -> Vault:
     return Vault(connection(name, settings))
 
 
-def connection(name: str, settings: Settings) -> Connection:
+def connection(name: str, settings: Settings) -> VaultConnection:
     """Return how a configured Vault server is reached."""
     found = settings.vaults[name]
-    return Connection(
+    return VaultConnection(
         address=found.address,
         login=_login(found),
         namespace=found.namespace,

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.layout import manifest_name
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState
 from tests.chaos.place import REGIONS, Place
@@ -117,10 +117,10 @@ def arrange(place: Place, errands: Errands) -> None:
     place.config.write_text(text)
 
 
-def _own() -> Iterator[Change]:
+def _own() -> Iterator[SecretChange]:
     for name, value in OWN.items():
-        versions = (Version(number=1, value=SecretBytes(value)),)
-        yield Change(secret=Secret(name=name, versions=versions), expected=None)
+        versions = (SecretVersion(number=1, value=SecretBytes(value)),)
+        yield SecretChange(secret=Secret(name=name, versions=versions), expected=None)
 
 
 def in_spare(place: Place) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.keys.hpke import HpkeIdentity
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.layout import INDEXES, kept_prefix
 from strongroom.sources.local import LocalStore
 from strongroom.targets.directory import MARKER, DirectoryTarget
@@ -184,7 +184,7 @@ def made_up(containers: int, seed: int) -> list[Secret]:
         Secret(
             name=f"app/{number:05}",
             type="api_key",
-            versions=(Version(number=1, value=SecretBytes(_value(source, number, size))),),
+            versions=(SecretVersion(number=1, value=SecretBytes(_value(source, number, size))),),
         )
         for number in range(containers * VALUES_A_CONTAINER)
     ]

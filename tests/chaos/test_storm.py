@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.config import load_settings
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.sources.local import LocalStore
@@ -193,7 +193,7 @@ def test_a_restore_and_an_undo_that_left_other_values_are_found(ended: Ended) ->
     assert list(errands.judge_undo(ended.site)) == []
     assert list(errands.judge_restore(ended.site)) == []
     store = LocalStore(ended.place.root / errands.SPARE, name=errands.SPARE)
-    versions = (Version(number=1, value=SecretBytes(b"CANARY-odd")),)
+    versions = (SecretVersion(number=1, value=SecretBytes(b"CANARY-odd")),)
     store.import_([Secret(name="app/00001", versions=versions)])
     assert any("never had" in words for words in errands.judge_restore(ended.site))
     assert any("1 secrets are not as" in words for words in errands.judge_undo(ended.site))

@@ -14,7 +14,7 @@ from strongroom.operations.restore import account
 from strongroom.operations.restore.facts import RestoreOptions, RunRestored
 from strongroom.operations.restore.job import submit_restore
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Step, StepKind, StepRow, StepState
+from strongroom.state.records import RunStep, StepKind, StepRow, StepState
 from tests.operations.world import make_world
 
 
@@ -47,7 +47,7 @@ def test_a_restore_that_waits_before_it_writes_is_not_told_as_one_with_nothing_t
 
 def step(target: str, error: str | None, *, piece: int = 0, waits: bool = True) -> StepRow:
     return StepRow(
-        step=Step(StepKind.UPLOAD, piece, target) if target else Step(StepKind.PLAN),
+        step=RunStep(StepKind.UPLOAD, piece, target) if target else RunStep(StepKind.PLAN),
         state=StepState.READY,
         attempts=1,
         result=None,

@@ -14,7 +14,7 @@ import pytest
 
 import strongroom
 from strongroom.cli import parser
-from strongroom.cli.backups_read import READ_NONE, READS, Aside, Trust
+from strongroom.cli.backups_read import READ_NONE, READS, QuarantineRule, Trust
 from strongroom.cli.table import COMMANDS
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signer
@@ -58,7 +58,7 @@ def test_its_options_are_those_of_what_it_asks(name: str) -> None:
     assert ("--any-signer" in given) == (asks is not None and asks.trust is Trust.ASKS)
     if asks is not None and asks.trust in (Trust.ASKS, Trust.ASKS_FOR_A_NAME):
         assert "--signer" in given
-    assert ("--use-quarantined" in given) == (asks is not None and asks.aside is Aside.REFUSES)
+    assert ("--use-quarantined" in given) == (asks is not None and asks.aside is QuarantineRule.REFUSES)
 
 
 # -- each asks -----------------------------------------------------------------------
@@ -280,7 +280,7 @@ def aside(filed: Machine, furnish: Furnish) -> str:
     return str(furnish(filed, stock, keep_house, with_files, put_aside))
 
 
-@pytest.mark.parametrize("name", [one for one in TRIED if READS[one].aside is Aside.REFUSES])
+@pytest.mark.parametrize("name", [one for one in TRIED if READS[one].aside is QuarantineRule.REFUSES])
 def test_what_is_in_quarantine_is_refused_and_taken_aloud_on_request(
     filed: Machine, aside: str, name: str
 ) -> None:
@@ -298,7 +298,7 @@ def which(words: Words, backup: str) -> Words:
     return (backup, "live") if "diff" in words else ("--backup", backup)
 
 
-@pytest.mark.parametrize("name", [one for one in TRIED if READS[one].aside is Aside.SHOWS])
+@pytest.mark.parametrize("name", [one for one in TRIED if READS[one].aside is QuarantineRule.SHOWS])
 def test_what_shows_a_backup_in_quarantine_says_so_and_ends_with_70(
     filed: Machine, aside: str, name: str
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from strongroom.cli.shared.identities import load_key
 from strongroom.cli.shared.sources import way_into
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import Tampered, UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys import roles
@@ -207,9 +207,9 @@ def damage(file: Path) -> None:
 def test_a_secret_goes_back_to_where_it_was(tmp_path: Path, more: str, words: str) -> None:
     vaults = {name: {"address": "https://a"} for name in ("reader", "writer")} | {"else": {"address": "b"}}
     tables = tomllib.loads("[sources.kv]\nkind = 'vault'\nvault = 'reader'\n" + more) | {"vaults": vaults}
-    assert f"--to {way_into('kv', Place(tmp_path, tables))} " == words
-    assert way_into("other", Place(tmp_path, tables)) == ""
-    assert way_into("local", Place(tmp_path, tables)) == "local"
+    assert f"--to {way_into('kv', InstallationPlace(tmp_path, tables))} " == words
+    assert way_into("other", InstallationPlace(tmp_path, tables)) == ""
+    assert way_into("local", InstallationPlace(tmp_path, tables)) == "local"
 
 
 def test_a_secret_of_a_source_that_is_not_here_is_put_nowhere_else(house: Machine) -> None:

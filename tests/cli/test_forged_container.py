@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from strongroom.cli.shared.identities import load_key
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.digests import name_hash
 from strongroom.container.errors import Tampered
 from strongroom.container.reader import Container
@@ -93,7 +93,7 @@ def forge(machine: Machine) -> None:
     path.write_bytes(content)
 
 
-def hashed(about: About, secrets: Iterator[Secret]) -> Iterator[tuple[bytes, Secret]]:
+def hashed(about: ContainerHeader, secrets: Iterator[Secret]) -> Iterator[tuple[bytes, Secret]]:
     return ((name_hash(about.name_key, secret.name), secret) for secret in secrets)
 
 

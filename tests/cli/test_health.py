@@ -26,7 +26,7 @@ from strongroom.operations.errors import (
 )
 from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
 from strongroom.state.events import digest
-from strongroom.state.records import Replica, RunKind, Spec, Step, StepKind
+from strongroom.state.records import Replica, RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.errors import TargetUnavailable
@@ -338,7 +338,7 @@ def test_a_backup_that_failed_last_is_told(well: Machine) -> None:
 
 def test_a_run_whose_process_was_killed_is_told(well: Machine) -> None:
     store = store_of(well)
-    run = store.create(Spec(kind=RunKind.BACKUP, policy="full"), first=(Step(StepKind.PLAN),))
+    run = store.create(Spec(kind=RunKind.BACKUP, policy="full"), first=(RunStep(StepKind.PLAN),))
     store.close()
     assert run is not None
     (well.state / "driving").mkdir(exist_ok=True)

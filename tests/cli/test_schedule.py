@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import BackupOverdue
-from strongroom.state.records import RunKind, Spec, Step, StepKind
+from strongroom.state.records import RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from tests.cli.program import Machine
 
@@ -26,7 +26,7 @@ def schedule_minutely(machine: Machine, *more: str) -> None:
 def recorded_run(machine: Machine, *, ago: float) -> RunStore:
     """Return the record, with a run in it that is so old: before it nobody could miss anything."""
     store = RunStore(f"sqlite:///{machine.state}/state.db")
-    run = store.create(Spec(kind=RunKind.VERIFY, policy="metadata"), first=[Step(StepKind.PLAN)])
+    run = store.create(Spec(kind=RunKind.VERIFY, policy="metadata"), first=[RunStep(StepKind.PLAN)])
     assert run is not None
     with store._database.writing() as conn:
         conn.exec_driver_sql("UPDATE runs SET created_at = ? WHERE id = ?", (time.time() - ago, run.id))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.cli.commands.runs.up import Telling
+from strongroom.cli.commands.runs.up import RunReporter
 from strongroom.cli.terminal.output import Output
 
 AT = "2026-11-28T01:00:00.000+00:00"
@@ -18,7 +18,7 @@ def line(event: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_a_run_begins_once_and_why_and_waits_once_for_one_thing(capsys: pytest.CaptureFixture[str]) -> None:
-    tell = Telling(Output())
+    tell = RunReporter(Output())
     for _ in range(2):  # a message comes twice, and a step looks again each minute
         tell(line("run-begun", slot="policy full"))
         tell(line("step-waits", step="upload/0/eu", error_class="TargetFull"))
@@ -36,7 +36,7 @@ def test_a_run_begins_once_and_why_and_waits_once_for_one_thing(capsys: pytest.C
 
 
 def test_a_changed_file_that_is_refused_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    tell = Telling(Output())
+    tell = RunReporter(Output())
     file = {"file": "strongroom.toml", "sha256": "aa"}
     for _ in range(3):  # each process sees the same file
         tell(line("settings-refused", **file, why="policies.full.keeep: unknown key"))
@@ -48,7 +48,7 @@ def test_a_changed_file_that_is_refused_is_told_once(capsys: pytest.CaptureFixtu
 
 
 def test_of_a_run_that_failed_the_class_is_told_and_where(capsys: pytest.CaptureFixture[str]) -> None:
-    tell = Telling(Output())
+    tell = RunReporter(Output())
     tell(line("run-failed", step="capture", target="", error_class="DuplicateSecret"))
     tell(line("run-degraded", step="upload", target="eu", error_class="TargetUnavailable"))
     tell(line("run-degraded", step="report", target="", error_class="RunDegraded"))
@@ -63,7 +63,7 @@ def test_of_a_run_that_failed_the_class_is_told_and_where(capsys: pytest.Capture
 
 
 def test_a_name_of_others_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    tell = Telling(Output())
+    tell = RunReporter(Output())
     tell(line("run-begun", policy="full\nThe cluster has stopped.", slot="x\x1b[2J"))
     [said] = capsys.readouterr().err.splitlines()
     assert said.isprintable()

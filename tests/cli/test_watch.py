@@ -12,7 +12,14 @@ from strongroom.cli.commands.runs import glance
 from strongroom.cli.terminal.screen import fitting
 from strongroom.errors import UsageError
 from strongroom.model import Depth
-from strongroom.operations.facts.records import Facts, Limits, OnTarget, Pace, Policy, Running
+from strongroom.operations.facts.records import (
+    AlertLimits,
+    InstallationFacts,
+    NewestOnTarget,
+    Policy,
+    Running,
+    RunPace,
+)
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import wrong
 from strongroom.operations.muted import Muted, Silence
@@ -105,9 +112,9 @@ def test_a_look_at_one_run_or_by_a_machine_is_another_command(configured: Machin
 HOSTILE = "evil\x1b[2J\nALERTS\u202e"
 
 
-def installation() -> Facts:
-    replica = OnTarget(target=HOSTILE, good=True, depth=Depth.DIGEST)
-    pace = Pace(unit="step", done=37, total=100, rate=2.0, left=31.5)
+def installation() -> InstallationFacts:
+    replica = NewestOnTarget(target=HOSTILE, good=True, depth=Depth.DIGEST)
+    pace = RunPace(unit="step", done=37, total=100, rate=2.0, left=31.5)
     run = Running(
         run="r1",
         state=RunState.ACTIVE,
@@ -131,12 +138,14 @@ def installation() -> Facts:
         Waiting(kind=StepKind.UPLOAD, state=StepState.READY, steps=7, since=NOW - 90),
         Waiting(kind=StepKind.UPLOAD, state=StepState.RUNNING, steps=2, since=NOW - 5),
     )
-    policy = Policy(name=HOSTILE, on_targets=(replica, OnTarget(target="us", good=False)), wanted=2)
-    return Facts(now=NOW, policies=(policy,), active=(run, waits), waiting=steps)
+    policy = Policy(name=HOSTILE, on_targets=(replica, NewestOnTarget(target="us", good=False)), wanted=2)
+    return InstallationFacts(now=NOW, policies=(policy,), active=(run, waits), waiting=steps)
 
 
-def shown(facts: Facts, *alerts: Finding, muted: Muted | None = None, width: int = 200) -> list[str]:
-    return glance.lines_of(facts, alerts, muted or Muted(), limits=Limits(), width=width)
+def shown(
+    facts: InstallationFacts, *alerts: Finding, muted: Muted | None = None, width: int = 200
+) -> list[str]:
+    return glance.lines_of(facts, alerts, muted or Muted(), limits=AlertLimits(), width=width)
 
 
 def test_names_of_others_move_no_cursor_begin_no_line_and_turn_no_order() -> None:
@@ -175,12 +184,12 @@ def test_a_silenced_alert_is_shown_as_one() -> None:
     silence = Silence(id="s", pattern="backup.*", since=NOW, until=NOW + 9, by="me", reason="known")
     assert any(
         line.endswith("it failed (silenced)")
-        for line in shown(Facts(now=NOW), alert, muted=Muted(silences=(silence,)))
+        for line in shown(InstallationFacts(now=NOW), alert, muted=Muted(silences=(silence,)))
     )
 
 
 def test_a_state_database_that_does_not_answer_is_told_and_comes_back_as_a_change() -> None:
-    away = Facts(now=NOW, state="it does not answer")
+    away = InstallationFacts(now=NOW, state="it does not answer")
     assert shown(away) == ["The state database does not answer: it does not answer"]
     before, after = glance.changes_of(away, [], Muted()), glance.changes_of(installation(), [], Muted())
     assert ("the state database", "over") in glance.said_of(before, after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from strongroom.config import ConfigProblems, Problem, Settings, load_settings
+from strongroom.config import ConfigProblem, ConfigProblems, Settings, load_settings
 
 
 class Place:
@@ -20,11 +20,11 @@ class Place:
         self.file.write_text(text)
         return load_settings({**self.env, **(env or {})}, self.file)
 
-    def problems(self, text: str = "", env: Mapping[str, str] | None = None) -> list[Problem]:
+    def problems(self, text: str = "", env: Mapping[str, str] | None = None) -> list[ConfigProblem]:
         return problems_from(lambda: self.load(text, env))
 
 
-def problems_from(load: Callable[[], Settings]) -> list[Problem]:
+def problems_from(load: Callable[[], Settings]) -> list[ConfigProblem]:
     try:
         load()
     except ConfigProblems as error:

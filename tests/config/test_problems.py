@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from strongroom.config import ConfigProblems, Problem, load_settings
+from strongroom.config import ConfigProblem, ConfigProblems, load_settings
 from strongroom.errors import ConfigError
 from tests.config.loading import Place, problems_from
 
@@ -1354,7 +1354,7 @@ def test_nothing_is_written_while_looking(place: Place) -> None:
 
 
 def test_a_problem_reads_as_where_key_what_right() -> None:
-    problem = Problem(where="f.toml", key="a.b", what="wrong", right="Do this.")
+    problem = ConfigProblem(where="f.toml", key="a.b", what="wrong", right="Do this.")
 
     assert str(problem) == "f.toml: a.b: wrong. Do this."
 

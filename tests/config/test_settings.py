@@ -13,10 +13,10 @@ import pytest
 
 from strongroom.config import (
     DirectoryTargetSettings,
-    FilesSource,
+    FilesSourceSettings,
     HpkeKey,
     KeyFileKey,
-    LocalSource,
+    LocalSourceSettings,
     PassphraseKey,
     find_config,
     load_settings,
@@ -131,8 +131,8 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
     assert settings.database_url == "postgresql://strongroom@db.example.org/strongroom"
     assert settings.stage_path == Path("~/stage").expanduser()
     assert settings.sources == {
-        "local": LocalSource(kind="local"),
-        "mounted": FilesSource(kind="files", path=place.path / "mounted", format="tree"),
+        "local": LocalSourceSettings(kind="local"),
+        "mounted": FilesSourceSettings(kind="files", path=place.path / "mounted", format="tree"),
     }
     assert settings.targets["us"] == DirectoryTargetSettings(
         kind="directory", path=Path("/mnt/us"), region="us-east", create=True
@@ -184,7 +184,7 @@ def test_without_a_file_there_is_a_local_store_and_three_regions(
     settings = load_settings(place.env)
 
     assert settings.state_dir == state
-    assert settings.sources == {"local": LocalSource(kind="local")}
+    assert settings.sources == {"local": LocalSourceSettings(kind="local")}
     assert {
         name: (target.path, target.region, target.create) for name, target in settings.targets.items()
     } == {name: (state / "targets" / name, name, True) for name in ("region-a", "region-b", "region-c")}

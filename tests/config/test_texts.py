@@ -14,7 +14,7 @@ from strongroom.config import (
     PassphraseKey,
     Settings,
 )
-from strongroom.config.base import Section
+from strongroom.config.base import SettingsSection
 from strongroom.config.own_places import OwnMail, named, parse_source, parse_target
 from strongroom.config.reading import read
 from strongroom.config.reference import reference_markdown
@@ -27,9 +27,9 @@ HERE = Path(__file__).parent
 
 def fields() -> list[tuple[str, Field]]:
     """Return every key of every section, each section where it comes first."""
-    seen: set[type[Section]] = set()
+    seen: set[type[SettingsSection]] = set()
 
-    def of(model: type[Section], above: str) -> list[tuple[str, Field]]:
+    def of(model: type[SettingsSection], above: str) -> list[tuple[str, Field]]:
         if model in seen:
             return []
         seen.add(model)

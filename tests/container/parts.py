@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import (
@@ -27,8 +27,8 @@ from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Sealed, write_container
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.container.writer import SealedContainer, write_container
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.layout import container_entry
 from strongroom.targets.single_file import BundleWriter
 from tests.certified import certified
@@ -83,11 +83,11 @@ OTHER = RawKey(bytes([1]) * 32)
 
 
 def secret(name: str, value: bytes = b"CANARY-value", *, number: int = 1) -> Secret:
-    return Secret(name=name, versions=(Version(number=number, value=SecretBytes(value)),))
+    return Secret(name=name, versions=(SecretVersion(number=number, value=SecretBytes(value)),))
 
 
-def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> About:
-    return About(
+def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> ContainerHeader:
+    return ContainerHeader(
         backup_id="20261125T024501Z-3f9a0c1d",
         piece=piece,
         pieces=pieces,
@@ -108,9 +108,9 @@ def sealed(
     *,
     recipients: Iterable[Recipient] = (KEY,),
     wrapping_key: WrappingKey | None = None,
-    about_: About | None = None,
+    about_: ContainerHeader | None = None,
     signer: CertifiedSigner = SIGNER,
-) -> tuple[bytes, Sealed]:
+) -> tuple[bytes, SealedContainer]:
     parts: list[bytes] = []
     record = write_container(
         parts.append,

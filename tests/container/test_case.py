@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import Malformed, NotABackup, Tampered, UntrustedSigner
-from strongroom.operations.archive.incidents import INCIDENT, IncidentEntry, Step
+from strongroom.operations.archive.incidents import INCIDENT, IncidentEntry, IncidentStep
 from tests.container.parts import CONTROL, INSTALLATION, RECOVER, TRUSTED, certified
 
 SEAL = certified("seal", installation=INSTALLATION)
@@ -16,7 +16,7 @@ WAIVED = IncidentEntry(
     number=2,
     at="2026-01-31T00:00:00Z",
     by="ops@host",
-    step=Step.ROTATE,
+    step=IncidentStep.ROTATE,
     state="waived",
     said="they were test data",
 )

@@ -8,7 +8,7 @@ import pytest
 from strongroom.container import document
 from strongroom.container.certificate import CertifiedSigner, parse_certificate, require_signer
 from strongroom.container.check import scrub
-from strongroom.container.document import Kind
+from strongroom.container.document import DocumentKind
 from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Tampered, UntrustedSigner
 from strongroom.container.manifest import open_manifest, sign_manifest
@@ -89,7 +89,7 @@ def test_the_certificate_is_part_of_what_a_document_signs() -> None:
 
 
 def test_a_body_cannot_bring_a_frame_of_its_own() -> None:
-    kind = Kind("manifest", "manifest", ("control",))
+    kind = DocumentKind("manifest", "manifest", ("control",))
     body = b'{},\n"certificate":' + CONTROL.certificate.encode()
     with pytest.raises(Tampered, match="frame"):
         document.parse(kind, document.write(kind, body, CONTROL), trusted=None)

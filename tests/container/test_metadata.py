@@ -14,7 +14,7 @@ from strongroom.container.manifest import sign_manifest
 from strongroom.container.metadata import check_document, read_document, write_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.wrapping import WrappingKey
-from strongroom.model import Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from tests.container.parts import (
     CONTROL,
     DOCUMENT_ABOUT,
@@ -31,14 +31,14 @@ FULL = Secret(
     name="prod/db",
     type="password",
     versions=(
-        Version(number=1, state=VersionState.DESTROYED, created_at="2025-01-01T00:00:00Z"),
-        Version(number=5, value=SecretBytes(b"CANARY-value")),
+        SecretVersion(number=1, state=VersionState.DESTROYED, created_at="2025-01-01T00:00:00Z"),
+        SecretVersion(number=5, value=SecretBytes(b"CANARY-value")),
     ),
     tags={"team": "x", "area": "y"},
     created_at="2025-01-01T00:00:00Z",
     updated_at="2025-01-02T00:00:00Z",
     expires_at="2026-01-01T00:00:00Z",
-    rotation=Rotation(days=90, enabled=False),
+    rotation=RotationSchedule(days=90, enabled=False),
     metadata={"note": "CANARY-note"},
 )
 

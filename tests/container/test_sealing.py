@@ -35,7 +35,7 @@ from strongroom.container.rows import bare, decode_rows, encode_secrets
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SEGMENT_COLUMNS, SEGMENT_SECRETS, SEGMENT_VALUES, write_container
 from strongroom.errors import SourceError, UsageError
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from tests.container.parts import (
     DIGEST_KEY,
     INSTALLATION,
@@ -60,10 +60,10 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 
 @st.composite
-def versions(draw: st.DrawFn) -> tuple[Version, ...]:
+def versions(draw: st.DrawFn) -> tuple[SecretVersion, ...]:
     numbers = sorted(draw(st.sets(st.integers(0, 2**64 - 1), min_size=1, max_size=4)))
     return tuple(
-        Version(
+        SecretVersion(
             number=number,
             value=draw(st.none() | st.binary(max_size=40).map(SecretBytes)),
             media=draw(st.sampled_from(Media)),
@@ -84,7 +84,7 @@ secrets_ = st.lists(
         created_at=times,
         updated_at=times,
         expires_at=times,
-        rotation=st.none() | st.builds(Rotation, days=st.integers(0, 999), enabled=st.booleans()),
+        rotation=st.none() | st.builds(RotationSchedule, days=st.integers(0, 999), enabled=st.booleans()),
         metadata=st.dictionaries(text, json_values, max_size=3),
     ),
     max_size=6,
@@ -146,9 +146,9 @@ def test_stored_digests_are_those_of_source_name_version_and_value() -> None:
     two = Secret(
         name="a",
         versions=(
-            Version(number=1, value=SecretBytes(b"CANARY-1")),
-            Version(number=2, state=VersionState.DESTROYED),
-            Version(number=3, value=SecretBytes(b"CANARY-3")),
+            SecretVersion(number=1, value=SecretBytes(b"CANARY-1")),
+            SecretVersion(number=2, state=VersionState.DESTROYED),
+            SecretVersion(number=3, value=SecretBytes(b"CANARY-3")),
         ),
     )
     data, _ = sealed([two])
@@ -175,16 +175,18 @@ def test_a_digest_differs_where_source_name_version_or_value_does() -> None:
 def test_metadata_only_containers_hold_no_value_and_no_free_form_metadata() -> None:
     full = Secret(
         name="a",
-        versions=(Version(number=4, value=SecretBytes(b"CANARY")),),
+        versions=(SecretVersion(number=4, value=SecretBytes(b"CANARY")),),
         tags={"team": "x"},
         metadata={"note": "CANARY-note"},
     )
     data, record = sealed([full], about_=about_(values=False))
     check_sealed(BytesReader(data), record)
     container = opened(data)
-    assert list(container.secrets()) == [Secret(name="a", versions=(Version(number=4),), tags={"team": "x"})]
+    assert list(container.secrets()) == [
+        Secret(name="a", versions=(SecretVersion(number=4),), tags={"team": "x"})
+    ]
     assert list(container.digests()) == []
-    assert container.find("a") == Secret(name="a", versions=(Version(number=4),), tags={"team": "x"})
+    assert container.find("a") == Secret(name="a", versions=(SecretVersion(number=4),), tags={"team": "x"})
 
 
 def test_the_wrong_key_is_called_that_and_the_message_lists_what_was_tried() -> None:
@@ -243,7 +245,7 @@ def test_unsorted_rows_are_a_mistake_of_the_caller() -> None:
 
 
 def test_versions_that_do_not_ascend_are_refused() -> None:
-    twisted = Secret(name="a", versions=(Version(number=2), Version(number=1)))
+    twisted = Secret(name="a", versions=(SecretVersion(number=2), SecretVersion(number=1)))
     with pytest.raises(SourceError, match="'a'"):
         sealed([twisted])
     with pytest.raises(SourceError, match="'none'"):
@@ -251,17 +253,17 @@ def test_versions_that_do_not_ascend_are_refused() -> None:
 
 
 def test_metadata_that_is_not_json_is_refused_and_the_secret_named() -> None:
-    odd = Secret(name="odd", versions=(Version(number=1),), metadata={"x": object()})
+    odd = Secret(name="odd", versions=(SecretVersion(number=1),), metadata={"x": object()})
     with pytest.raises(SourceError, match="'odd'"):
         sealed([secret("a"), odd])
 
 
 def test_a_secret_too_large_for_the_format_is_refused() -> None:
     big = bytes(33 * 1024 * 1024)
-    values = tuple(Version(number=n, value=SecretBytes(big)) for n in (1, 2))
+    values = tuple(SecretVersion(number=n, value=SecretBytes(big)) for n in (1, 2))
     with pytest.raises(SecretTooLarge, match="values of 'a'"):
         sealed([Secret(name="a", versions=values)])
-    wide = Secret(name="b", versions=(Version(number=1),), metadata={"x": "y" * (17 * 1024 * 1024)})
+    wide = Secret(name="b", versions=(SecretVersion(number=1),), metadata={"x": "y" * (17 * 1024 * 1024)})
     with pytest.raises(SecretTooLarge, match="metadata of 'b'"):
         sealed([wide])
 
@@ -281,7 +283,7 @@ def test_segments_are_bounded_in_secrets_values_and_columns() -> None:
     mixed = [
         Secret(
             name=f"s{n}",
-            versions=(Version(number=1, value=SecretBytes(bytes(n * 37 % 3000))),),
+            versions=(SecretVersion(number=1, value=SecretBytes(bytes(n * 37 % 3000))),),
             metadata={"m": "x" * (n * 97 % 9000)},
         )
         for n in range(3000)
@@ -481,12 +483,12 @@ def test_a_secret_is_encoded_as_its_row_and_a_value_as_its_length_alone() -> Non
     secret = Secret(
         name="a",
         versions=(
-            Version(number=1, value=SecretBytes(b"CANARY-one")),
-            Version(number=2, state=VersionState.DELETED),
-            Version(number=3, value=SecretBytes(b""), media=Media.JSON, created_at="2026-01-01"),
+            SecretVersion(number=1, value=SecretBytes(b"CANARY-one")),
+            SecretVersion(number=2, state=VersionState.DELETED),
+            SecretVersion(number=3, value=SecretBytes(b""), media=Media.JSON, created_at="2026-01-01"),
         ),
         tags={"k": "v"},
-        rotation=Rotation(days=30),
+        rotation=RotationSchedule(days=30),
         metadata={"note": "kept"},
     )
     data = encode_secrets([secret])
@@ -504,7 +506,7 @@ def test_a_secret_is_encoded_as_its_row_and_a_value_as_its_length_alone() -> Non
 def test_a_value_among_the_metadata_is_refused_and_not_stored_as_its_length() -> None:
     strayed = Secret(
         name="a",
-        versions=(Version(number=1, value=SecretBytes(b"x")),),
+        versions=(SecretVersion(number=1, value=SecretBytes(b"x")),),
         metadata={"also": [SecretBytes(b"CANARY-strayed")]},
     )
     with pytest.raises(SourceError, match="metadata of 'a'"):

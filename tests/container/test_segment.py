@@ -11,7 +11,7 @@ import zstandard
 from strongroom.container import columns
 from strongroom.container.errors import Malformed, VerificationFailed
 from strongroom.container.padding import padded, zeros
-from strongroom.container.rows import Row, VersionRow
+from strongroom.container.rows import SecretRow, VersionRow
 from strongroom.container.segment import Packed, check_values, pack_values, unpack_rows
 
 
@@ -30,7 +30,7 @@ def test_padding_never_shortens_costs_at_most_an_eighth_and_is_stable() -> None:
 
 
 def test_padding_is_checked_to_the_last_byte() -> None:
-    rows = [Row("a", "t", (VersionRow(1, 3),))]
+    rows = [SecretRow("a", "t", (VersionRow(1, 3),))]
     plain = pack_values([b"abc"], 3)
     assert check_values(plain, rows) == b"abc"
     for altered in (plain[:-1] + b"\x01", plain[:3] + b"\x01" + plain[4:], plain + b"\x00", plain[:-1]):

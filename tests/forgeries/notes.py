@@ -10,11 +10,18 @@ from msgspec.structs import replace
 
 from strongroom.container import canonical, document
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.document import Kind
+from strongroom.container.document import DocumentKind
 from strongroom.container.head import HEAD
 from strongroom.container.index_receipt import INDEX
 from strongroom.container.marks import QUARANTINE
-from strongroom.container.name_index import Block, IndexHead, IndexRow, Link, encode_row, write_name_index
+from strongroom.container.name_index import (
+    Block,
+    IndexHead,
+    IndexLink,
+    IndexRow,
+    encode_row,
+    write_name_index,
+)
 from strongroom.container.signing import Signer
 from strongroom.container.trust_list import ROLE, TRUST_LIST
 from strongroom.container.wrapping import WrappingKey
@@ -29,7 +36,7 @@ from tests.vectors import material as m
 Body = dict[str, Any]
 
 
-def said(kind: Kind, body: Body, signer: CertifiedSigner) -> bytes:
+def said(kind: DocumentKind, body: Body, signer: CertifiedSigner) -> bytes:
     """Sign any body as a document of a kind."""
     return document.write(kind, msgspec.json.encode(body), signer)
 
@@ -189,7 +196,7 @@ ODD_INDEXES: dict[str, tuple[IndexHead, bytes]] = {
     "a block with bytes after it": (HEAD_OF_INDEX, BLOCK.content + b"\0"),
     "a frame that is cut": (HEAD_OF_INDEX, BLOCK.content[:-20]),
     "itself before it": (
-        replace(HEAD_OF_INDEX, previous=Link(backup_id=BACKUP, sha256="ab" * 32)),
+        replace(HEAD_OF_INDEX, previous=IndexLink(backup_id=BACKUP, sha256="ab" * 32)),
         BLOCK.content,
     ),
 }

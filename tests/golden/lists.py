@@ -12,7 +12,7 @@ from strongroom.cli.parser import parser_of
 from strongroom.cli.reference import exit_codes_markdown
 from strongroom.cli.table import COMMANDS
 from strongroom.config.reference import reference_markdown
-from strongroom.operations.judge.kinds import KINDS, Kind
+from strongroom.operations.judge.kinds import KINDS, FindingKind
 from strongroom.operations.metrics.measures import MEASURES
 
 COMMON: Final = ("help", "json", "quiet")
@@ -70,6 +70,6 @@ def _exit_codes() -> Iterator[str]:
             yield f"{found[1]} {found[2] or ''}".rstrip() if found[1] else f"  {found[3]}"
 
 
-def _of_kind(name: str, kind: Kind) -> str:
+def _of_kind(name: str, kind: FindingKind) -> str:
     exits = dict.fromkeys(error.exit_code for error in (kind.grave, kind.error) if error)
     return f"{name}: {' or '.join(kind.severities)}, {' or '.join(map(str, exits))}"

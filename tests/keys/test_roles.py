@@ -260,7 +260,7 @@ def test_whoever_dies_while_certifying_certifies_by_repeating_it(folder: Path, t
 def _die_at(folder: Path, public: bytes, call: int) -> None:
     real, calls = rolelist.write, [0]
 
-    def dying(where: Path, content: rolelist.Listed) -> None:
+    def dying(where: Path, content: rolelist.RoleKeyList) -> None:
         calls[0] += 1
         if calls[0] == call:
             os._exit(9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from tests.leaks.search import MARK, NAME_MARK
 
 COUNT = 200
@@ -22,7 +22,7 @@ def planted() -> Iterator[Secret]:
         )
 
 
-def _version(number: int, version: int) -> Version:
+def _version(number: int, version: int) -> SecretVersion:
     token = _token(number, f"v{version}")
     media, value = (
         (Media.TEXT, token.encode()),
@@ -30,7 +30,7 @@ def _version(number: int, version: int) -> Version:
         (Media.JSON, f'{{"password": "{token}", "again": "{token}"}}'.encode()),
         (Media.BINARY, b"\0\xff" + token.encode() + b"\x80"),
     )[number % 4]
-    return Version(number=version, value=SecretBytes(value), media=media)
+    return SecretVersion(number=version, value=SecretBytes(value), media=media)
 
 
 def _token(number: int, what: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from strongroom.vault.connection import Connection
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.login import AppRole, TokenFile
 from tests.process import (
     POLL_SECONDS,
@@ -147,10 +147,10 @@ class OpenBao:
         self.call("POST", "sys/quotas/config", {"enable_rate_limit_response_headers": True})
         self.call("POST", f"sys/quotas/rate-limit/{name}", {"rate": rate, "path": path})
 
-    def connection(self, folder: Path, *policies: str, **settings: Any) -> Connection:
+    def connection(self, folder: Path, *policies: str, **settings: Any) -> VaultConnection:
         """Return a connection with a token of these policies, or with the root token."""
         login = settings.pop("login", None) or self.token_file(folder, *policies)
-        return Connection(address=self.address, login=login, **settings)
+        return VaultConnection(address=self.address, login=login, **settings)
 
     def kill(self) -> None:
         """End it as a power cut would."""

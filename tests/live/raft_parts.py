@@ -15,16 +15,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.operations.restore.vault_snapshot import (
-    Outcome,
+    SnapshotRestoreResult,
     assembled,
     confirmation,
     look,
     restore_snapshot,
 )
-from strongroom.sources.raft import About, RaftSource
-from strongroom.sources.raft.spool import Place
+from strongroom.sources.raft import RaftSource, SnapshotHeader
+from strongroom.sources.raft.spool import SpoolStore
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao, RaftServer
@@ -51,7 +51,7 @@ def running_server() -> Iterator[RaftServer]:
 
 
 def source_of(
-    server: OpenBao, folder: Path, *policies: str, spool: Place | None = None, key: bytes | None = None
+    server: OpenBao, folder: Path, *policies: str, spool: SpoolStore | None = None, key: bytes | None = None
 ) -> RaftSource:
     """Return a source with a token of these policies, or with the root token."""
     folder.mkdir(exist_ok=True)
@@ -59,10 +59,10 @@ def source_of(
     return RaftSource(vault, name="raft", spool=spool or MemoryTarget(), key=key or os.urandom(32))
 
 
-def about_of(source: RaftSource, entries: list[Entry]) -> About:
+def about_of(source: RaftSource, entries: list[ListedSecret]) -> SnapshotHeader:
     (secret,) = source.read(entries[-1:])
     assert secret is not None
-    return msgspec.json.decode(content_of(secret), type=About)
+    return msgspec.json.decode(content_of(secret), type=SnapshotHeader)
 
 
 def content_of(secret: Secret | None) -> bytes:
@@ -188,7 +188,7 @@ def restored(
     *policies: str,
     vault: Vault | None = None,
     **options: object,
-) -> Outcome:
+) -> SnapshotRestoreResult:
     """Put it back, having typed what is asked for."""
     folder.mkdir(exist_ok=True)
     vault = vault or Vault(server.connection(folder, *policies))

@@ -17,9 +17,9 @@ from typing import Any
 from azure.storage.blob import ContainerClient
 
 from strongroom.targets import Target
-from strongroom.targets.azure import Account, AzureTarget
+from strongroom.targets.azure import AzureAccount, AzureTarget
 from strongroom.targets.breaker import Breaker
-from strongroom.targets.resilient import Resilient, Waits, resilient
+from strongroom.targets.resilient import Resilient, RetryWaits, resilient
 from strongroom.targets.s3 import S3Options, S3Target
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.live.ministack import CREDENTIALS, MiniStack
@@ -63,7 +63,7 @@ class Region:
             pause: seconds for which it is left alone after three failures in a row.
         """
         inner = self.make(url or self.url, **options)
-        waits = Waits(first=0.0)
+        waits = RetryWaits(first=0.0)
         return resilient(inner, breaker=Breaker(failures=3, pause=pause), waits=waits)
 
 
@@ -97,7 +97,7 @@ def azure_region(server: Azurite, folder: Path, *, name: str) -> Region:
     file = server.key_file(folder / f"{container}.key")
 
     def make(url: str, *, seconds: float = 20.0, ca_bundle: Path | None = None) -> Target:
-        account = Account(
+        account = AzureAccount(
             url=f"{url}/{ACCOUNT}",
             container=container,
             credential_file=file,

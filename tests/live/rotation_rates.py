@@ -30,7 +30,7 @@ from strongroom.operations.archive.envelopes import own_record, wrapping_keys
 from strongroom.operations.archive.open import ObjectReader, readable_container
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.outcome import results
-from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
+from strongroom.operations.rotation.rewrap import RewrapOrder, rewrap_backup
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
@@ -113,7 +113,7 @@ class Bench:
 
     def rewrap(self) -> None:
         """Re-wrap, and record nothing."""
-        rotation = Rotation(
+        rotation = RewrapOrder(
             recipients=[self.new.recipient],
             identities=[self.old.identity, self.new.identity],
             signer=self.world.signers["recover"],

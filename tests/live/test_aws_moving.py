@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.model import Entry
-from strongroom.sources import Change
+from strongroom.model import ListedSecret
+from strongroom.sources import SecretChange
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.errors import SourceChanged
 from tests.live.aws_parts import everything, op
@@ -45,7 +45,7 @@ def test_a_secret_that_is_written_meanwhile_is_read_as_of_one_moment(
         client.tag_resource(SecretId="A", Tags=[{"Key": "of", "Value": "2"}])
 
     proxy.fail(Call(write), when=op(operation))
-    (found,) = source.read([Entry("A", 0)])
+    (found,) = source.read([ListedSecret("A", 0)])
     assert found is not None
     values = [version.value.reveal() for version in found.versions if version.value]
     assert values[-1] == f"CANARY-{found.tags['of']}".encode()
@@ -58,7 +58,7 @@ def test_a_secret_that_never_rests_is_said(moto: Moto, proxy: FaultyProxy, sourc
     write = Call(lambda request: client.put_secret_value(SecretId="A", SecretString="CANARY"))
     proxy.fail(write, when=op("ListSecretVersionIds"), times=None)
     with pytest.raises(SourceChanged, match="'A' changed 5 times"):
-        list(source.read([Entry("A", 0)]))
+        list(source.read([ListedSecret("A", 0)]))
 
 
 def test_a_secret_deleted_while_it_is_read_has_vanished(moto: Moto, proxy: FaultyProxy) -> None:
@@ -68,7 +68,7 @@ def test_a_secret_deleted_while_it_is_read_has_vanished(moto: Moto, proxy: Fault
         client.create_secret(Name=name, SecretString="CANARY")
     delete = Call(lambda request: client.delete_secret(SecretId="A", ForceDeleteWithoutRecovery=True))
     proxy.fail(delete, when=op("BatchGetSecretValue"))
-    gone, there = source.read([Entry("A", 0), Entry("B", 0)])
+    gone, there = source.read([ListedSecret("A", 0), ListedSecret("B", 0)])
     assert gone is None
     assert there is not None
 
@@ -77,7 +77,7 @@ def test_no_level_of_logging_shows_a_value(
     moto: Moto, source: AwsSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    source.write([Change(secret=secret("A", "CANARY-logged"), expected=None)])
+    source.write([SecretChange(secret=secret("A", "CANARY-logged"), expected=None)])
     everything(source)
     assert caplog.records
     assert "CANARY-logged" not in caplog.text

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.model import Entry
+from strongroom.model import ListedSecret
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.restore.journal import Restored
@@ -198,7 +198,7 @@ def test_a_restore_over_what_was_changed_keeps_the_newer_history(
     client.put_resource_policy(SecretId="A", ResourcePolicy="{}")
     destination = AwsSource(moto.options(), name="aws")
     assert bring_back(world, tmp_path / "backup", destination, overwrite=True).changed == 1
-    (found,) = destination.read([Entry("A", 0)])
+    (found,) = destination.read([ListedSecret("A", 0)])
     assert found is not None
     assert [v.value and v.value.reveal() for v in found.versions] == [
         b"CANARY-old",

@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret, SecretBytes
+from strongroom.model import ListedSecret, Secret, SecretBytes
 from strongroom.operations.restore.restore import restore
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.aws import AwsSource, restore_seconds
 from strongroom.system.errors import Conflict
 from tests.live import aws_account
@@ -50,7 +50,7 @@ def backed_up(moto: Moto) -> list[Secret]:
     """A few secrets that need every kind of write; the server is empty again."""
     names = aws_account.fill(moto, (3, 6, 19))
     source = AwsSource(moto.options(), name="aws")
-    held = [held for held in source.read([Entry(name, 0) for name in names]) if held]
+    held = [held for held in source.read([ListedSecret(name, 0) for name in names]) if held]
     moto.reset()
     return held
 
@@ -131,7 +131,7 @@ def test_a_writer_that_was_faster_is_a_conflict_and_stays_current(
     faster = Call(lambda request: client.put_secret_value(SecretId="A", SecretString="CANARY-faster"))
     proxy.fail(faster, when=op("UpdateSecretVersionStage", about="AWSCURRENT"))
     with pytest.raises(Conflict, match="'A' got another current version meanwhile"):
-        source.write([Change(secret=secret("A", "CANARY-restored"), expected=1)])
+        source.write([SecretChange(secret=secret("A", "CANARY-restored"), expected=1)])
     assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
     stages = client.describe_secret(SecretId="A")["VersionIdsToStages"].values()
     assert sorted(label for labels in stages for label in labels) == ["AWSCURRENT", "AWSPREVIOUS"]
@@ -154,7 +154,7 @@ def test_a_writer_that_comes_after_is_not_overtaken(
     proxy.fail(
         Call(write), when=lambda request: op("DescribeSecret")(request) and any(map(moved, proxy.requests))
     )
-    source.write([Change(secret=secret("A", "CANARY-restored"), expected=1)])
+    source.write([SecretChange(secret=secret("A", "CANARY-restored"), expected=1)])
     current = client.get_secret_value(SecretId="A", VersionStage="AWSCURRENT")
     assert current["SecretString"] == "CANARY-later"
 
@@ -169,7 +169,7 @@ def test_another_backup_is_not_mixed_with_an_unfinished_restore(
         write_all(source, [older])
     proxy.heal()
     write_all(source, [newer])
-    (found,) = source.read([Entry("A", 0)])
+    (found,) = source.read([ListedSecret("A", 0)])
     assert found is not None
     assert [v.value.reveal() for v in found.versions if v.value] == [
         b"CANARY-1",
@@ -190,7 +190,7 @@ def test_a_writer_between_plan_and_write_is_a_conflict(moto: Moto, source: AwsSo
     )
     assert AwsSource(moto.options(), name="aws").heads(["A"]) == {"A": 2}
     with pytest.raises(Conflict, match="another current version than the writer saw"):
-        source.write([Change(secret=secret("A"), expected=2)])
+        source.write([SecretChange(secret=secret("A"), expected=2)])
 
 
 def test_nothing_is_still_being_written_when_the_error_arrives(moto: Moto, proxy: FaultyProxy) -> None:
@@ -202,7 +202,7 @@ def test_nothing_is_still_being_written_when_the_error_arrives(moto: Moto, proxy
 
     def write() -> None:
         try:
-            source.write([Change(secret=secret(name), expected=None) for name in ("denied", "held")])
+            source.write([SecretChange(secret=secret(name), expected=None) for name in ("denied", "held")])
         except SourceError as error:
             errors.append(error)
 
@@ -234,7 +234,7 @@ def test_a_secret_created_meanwhile_is_a_conflict(moto: Moto, proxy: FaultyProxy
     create = Call(lambda request: client.create_secret(Name="A", SecretString="CANARY-faster"))
     proxy.fail(create, when=op("CreateSecret"))
     with pytest.raises(Conflict, match="'A' was created meanwhile"):
-        source.write([Change(secret=secret("A"), expected=None)])
+        source.write([SecretChange(secret=secret("A"), expected=None)])
     assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
 
 

@@ -17,7 +17,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, TargetError
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Locking
-from strongroom.targets.azure import Account, AzureTarget, Lock
+from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
 from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.targets.conformance import MIB, SharedConformance, get, killed_putter, names, put
@@ -38,19 +38,19 @@ def container(azurite: Azurite) -> Iterator[str]:
 
 
 @pytest.fixture
-def account(azurite: Azurite, container: str, tmp_path: Path) -> Account:
+def account(azurite: Azurite, container: str, tmp_path: Path) -> AzureAccount:
     key = azurite.key_file(tmp_path / "azure.key")
-    return Account(url=azurite.account_url, container=container, credential_file=key, retries=0)
+    return AzureAccount(url=azurite.account_url, container=container, credential_file=key, retries=0)
 
 
 @pytest.fixture
-def target(account: Account) -> Iterator[AzureTarget]:
+def target(account: AzureAccount) -> Iterator[AzureTarget]:
     made = make(account)
     yield made
     made.close()
 
 
-def make(account: Account, **options: Any) -> AzureTarget:
+def make(account: AzureAccount, **options: Any) -> AzureTarget:
     return AzureTarget(account, name="azure-a", region="westeurope", **options)
 
 
@@ -65,7 +65,7 @@ class TestAzure(SharedConformance):
     page = 60  # Azurite's page has 5,000, which is none to fill again and again
 
     @pytest.fixture
-    def target(self, account: Account) -> Iterator[AzureTarget]:
+    def target(self, account: AzureAccount) -> Iterator[AzureTarget]:
         made = make(account)
         yield made
         made.close()
@@ -79,7 +79,7 @@ class TestAzureInSmallBlocks(SharedConformance):
     @pytest.fixture
     def target(self, azurite: Azurite, container: str, tmp_path: Path) -> Iterator[AzureTarget]:
         file = azurite.key_file(tmp_path / "azure.cs", azurite.connection_string())
-        account = Account(url=azurite.account_url, container=container, credential_file=file, retries=0)
+        account = AzureAccount(url=azurite.account_url, container=container, credential_file=file, retries=0)
         made = make(account, prefix="backups/prod", block_bytes=700 * 1024)
         yield made
         made.close()
@@ -107,7 +107,7 @@ def test_a_sweep_never_drops_a_blob_that_was_committed_after_all(target: AzureTa
     assert get(target, "containers/r/empty") == b""
 
 
-def test_of_two_writers_in_blocks_the_second_learns_that_it_came_second(account: Account) -> None:
+def test_of_two_writers_in_blocks_the_second_learns_that_it_came_second(account: AzureAccount) -> None:
     first, second = make(account, block_bytes=MIB), make(account, block_bytes=MIB)
     mine, theirs = bytes(3 * MIB), bytes([1]) * (3 * MIB)
 
@@ -124,7 +124,7 @@ def test_of_two_writers_in_blocks_the_second_learns_that_it_came_second(account:
     second.close()
 
 
-def test_two_prefixes_in_one_container_do_not_see_each_other(account: Account) -> None:
+def test_two_prefixes_in_one_container_do_not_see_each_other(account: AzureAccount) -> None:
     one, two = make(account, prefix="one"), make(account, prefix="one/two/")
     put(one, "a", b"1")
     put(two, "a", b"22")
@@ -164,14 +164,14 @@ def sas(azurite: Azurite, container: str, permissions: str, *, hours: float = 1)
     )
 
 
-def with_credential(azurite: Azurite, account: Account, content: str) -> AzureTarget:
+def with_credential(azurite: Azurite, account: AzureAccount, content: str) -> AzureTarget:
     assert account.credential_file is not None
     azurite.key_file(account.credential_file, content)
     return make(account)
 
 
 def test_a_sas_token_with_the_rights_that_are_listed_in_the_docs_is_enough(
-    azurite: Azurite, account: Account
+    azurite: Azurite, account: AzureAccount
 ) -> None:
     target = with_credential(azurite, account, sas(azurite, account.container, "rcwdl"))
 
@@ -184,7 +184,7 @@ def test_a_sas_token_with_the_rights_that_are_listed_in_the_docs_is_enough(
 
 
 def test_a_token_that_may_only_read_makes_the_target_read_only(
-    target: AzureTarget, azurite: Azurite, account: Account
+    target: AzureTarget, azurite: Azurite, account: AzureAccount
 ) -> None:
     put(target, "a", b"content")
     reader = with_credential(azurite, account, sas(azurite, account.container, "rl"))
@@ -198,7 +198,9 @@ def test_a_token_that_may_only_read_makes_the_target_read_only(
     reader.close()
 
 
-def test_an_expired_token_and_a_wrong_key_are_refused_for_good(azurite: Azurite, account: Account) -> None:
+def test_an_expired_token_and_a_wrong_key_are_refused_for_good(
+    azurite: Azurite, account: AzureAccount
+) -> None:
     for content in (sas(azurite, account.container, "rcwdl", hours=-1), "QUJDREVGR0hJSktMTU5PUA=="):
         target = with_credential(azurite, account, content)
         with pytest.raises(TargetError) as caught:
@@ -208,7 +210,7 @@ def test_an_expired_token_and_a_wrong_key_are_refused_for_good(azurite: Azurite,
 
 
 def test_a_token_that_a_clock_ten_minutes_ahead_has_signed_is_refused_and_the_clock_named(
-    azurite: Azurite, account: Account
+    azurite: Azurite, account: AzureAccount
 ) -> None:
     ahead = datetime.now(UTC) + timedelta(minutes=10)
     token = generate_container_sas(
@@ -229,7 +231,7 @@ def test_a_token_that_a_clock_ten_minutes_ahead_has_signed_is_refused_and_the_cl
     target.close()
 
 
-def test_a_renewed_credential_file_is_read_after_a_refusal(azurite: Azurite, account: Account) -> None:
+def test_a_renewed_credential_file_is_read_after_a_refusal(azurite: Azurite, account: AzureAccount) -> None:
     target = with_credential(azurite, account, sas(azurite, account.container, "rcwdl", hours=-1))
     with pytest.raises(TargetError):
         target.stat("a")
@@ -241,13 +243,13 @@ def test_a_renewed_credential_file_is_read_after_a_refusal(azurite: Azurite, acc
 
 
 def test_no_error_quotes_a_token(
-    azurite: Azurite, account: Account, caplog: pytest.LogCaptureFixture
+    azurite: Azurite, account: AzureAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     token = sas(azurite, account.container, "rl")
     reader = with_credential(azurite, account, token)
     gone = AzureTarget(
-        Account(
+        AzureAccount(
             url="http://127.0.0.1:9/strongroomtest",
             container="gone",
             credential_file=account.credential_file,
@@ -278,7 +280,7 @@ def test_no_error_quotes_a_token(
     ],
 )
 def test_a_credential_file_of_another_kind_or_account_is_refused(
-    azurite: Azurite, account: Account, content: str
+    azurite: Azurite, account: AzureAccount, content: str
 ) -> None:
     target = with_credential(azurite, account, content)
 
@@ -287,7 +289,7 @@ def test_a_credential_file_of_another_kind_or_account_is_refused(
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_credential_file_that_others_may_read_is_refused(account: Account) -> None:
+def test_a_credential_file_that_others_may_read_is_refused(account: AzureAccount) -> None:
     assert account.credential_file is not None
     account.credential_file.chmod(0o644)
 
@@ -295,15 +297,17 @@ def test_a_credential_file_that_others_may_read_is_refused(account: Account) -> 
         make(account).stat("a")
 
 
-def test_without_a_credential_file_and_azure_identity_it_says_what_to_do(account: Account) -> None:
-    target = make(Account(url=account.url, container=account.container))
+def test_without_a_credential_file_and_azure_identity_it_says_what_to_do(account: AzureAccount) -> None:
+    target = make(AzureAccount(url=account.url, container=account.container))
 
     with pytest.raises(ConfigError, match="azure-identity"):
         target.stat("a")
 
 
-def test_a_container_that_is_not_there_is_never_made(account: Account) -> None:
-    target = make(Account(url=account.url, container="never-made", credential_file=account.credential_file))
+def test_a_container_that_is_not_there_is_never_made(account: AzureAccount) -> None:
+    target = make(
+        AzureAccount(url=account.url, container="never-made", credential_file=account.credential_file)
+    )
 
     for call in (lambda: put(target, "a", b"x"), lambda: list(target.list()), lambda: target.stat("a")):
         with pytest.raises(TargetError, match="does not exist") as caught:
@@ -326,7 +330,7 @@ def test_a_container_that_is_not_there_is_never_made(account: Account) -> None:
     ],
 )
 def test_an_address_is_written_in_one_way(url: str, address: str) -> None:
-    assert make(Account(url=url, container="c-1")).address == address
+    assert make(AzureAccount(url=url, container="c-1")).address == address
 
 
 @pytest.mark.parametrize(
@@ -343,21 +347,21 @@ def test_an_address_is_written_in_one_way(url: str, address: str) -> None:
 )
 def test_an_address_that_is_none_or_would_leak_is_refused(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        make(Account(url=url, container="c-1"))
+        make(AzureAccount(url=url, container="c-1"))
     assert "CANARY" not in str(caught.value)
 
 
 @pytest.mark.parametrize("prefix", ["../up", "a//b", ".hidden", "a b"])
 def test_a_prefix_that_no_name_can_have_is_refused(prefix: str) -> None:
     with pytest.raises(ConfigError):
-        make(Account(url="https://acct.blob.core.windows.net", container="c-1"), prefix=prefix)
+        make(AzureAccount(url="https://acct.blob.core.windows.net", container="c-1"), prefix=prefix)
 
 
 # -- locks: the emulator has none, and that is what is shown here ------------
 
 
-def test_where_the_account_cannot_lock_a_target_with_a_lock_refuses_to_put(account: Account) -> None:
-    target = make(account, lock=Lock(days=1))
+def test_where_the_account_cannot_lock_a_target_with_a_lock_refuses_to_put(account: AzureAccount) -> None:
+    target = make(account, lock=BlobLock(days=1))
 
     assert isinstance(target, Locking)
     assert target.can_lock() is False
@@ -378,7 +382,7 @@ def test_extending_a_lock_there_is_an_error_and_not_a_silence(target: AzureTarge
 
 
 def test_a_cap_bounds_every_lock() -> None:
-    lock = Lock(days=7, most_days=30)
+    lock = BlobLock(days=7, most_days=30)
     assert lock.capped(datetime.now(UTC) + timedelta(days=400)) < datetime.now(UTC) + timedelta(days=31)
     assert lock.capped(soon := datetime.now(UTC) + timedelta(days=1)) == soon
 
@@ -386,9 +390,9 @@ def test_a_cap_bounds_every_lock() -> None:
 # -- the service's troubles --------------------------------------------------
 
 
-def test_a_service_that_is_not_there_is_unavailable(account: Account) -> None:
+def test_a_service_that_is_not_there_is_unavailable(account: AzureAccount) -> None:
     target = make(
-        Account(
+        AzureAccount(
             url=f"http://127.0.0.1:9/{ACCOUNT}",
             container=account.container,
             credential_file=account.credential_file,
@@ -408,7 +412,7 @@ def test_a_server_that_ends_in_the_middle_of_a_put_and_back_later_holds_all_or_n
     with container_client(own_azurite, "killed") as client:
         client.create_container()
     key = own_azurite.key_file(tmp_path / "azure.key")
-    account = Account(url=own_azurite.account_url, container="killed", credential_file=key, retries=0)
+    account = AzureAccount(url=own_azurite.account_url, container="killed", credential_file=key, retries=0)
     target = make(account, block_bytes=MIB)
     content = bytes(range(256)) * (16 * 1024)
 

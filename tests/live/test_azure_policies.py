@@ -14,7 +14,7 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 from strongroom.errors import StrongroomError
 from strongroom.operations.probe.target import probe_rights
 from strongroom.targets import Target
-from strongroom.targets.azure import Account, AzureTarget
+from strongroom.targets.azure import AzureAccount, AzureTarget
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.process import ROOT
 from tests.targets.conformance import MIB, SharedConformance, get, names, put
@@ -45,7 +45,7 @@ class Place:
             expiry=datetime.now(UTC) + timedelta(hours=1),
         )
         file = self._azurite.key_file(self._folder / f"{secrets.token_hex(4)}.sas", token)
-        account = Account(
+        account = AzureAccount(
             url=self._azurite.account_url, container=self._container, credential_file=file, retries=0
         )
         return AzureTarget(account, name="azure", region="westeurope", block_bytes=MIB)

@@ -13,7 +13,7 @@ import pytest
 from strongroom.targets.hidden import HiddenVersion, hidden_versions
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import resilient
-from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target
+from strongroom.targets.s3 import LockMode, ObjectLock, S3Options, S3Target
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
 from tests.live.regions import credentials_file
@@ -39,7 +39,7 @@ class Bucket:
             prefix="backups",
             endpoint_url=server.endpoint,
             credentials_file=credentials_file(folder / f"{self.name}.aws"),
-            lock=Lock(mode=LockMode.GOVERNANCE, days=1) if locking else None,
+            lock=ObjectLock(mode=LockMode.GOVERNANCE, days=1) if locking else None,
             max_attempts=1,
         )
         self.target = S3Target(options, name="eu")

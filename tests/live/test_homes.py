@@ -17,12 +17,12 @@ from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import resilient
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
+from strongroom.vault.connection import VaultConnection
 from tests.live.openbao import OpenBao
 from tests.operations.world import World, make_world
 
 
-def by_name(connection: Connection) -> Vault:
+def by_name(connection: VaultConnection) -> Vault:
     """Reach the same server by another address."""
     return Vault(structs.replace(connection, address=connection.address.replace("127.0.0.1", "localhost")))
 
@@ -42,7 +42,7 @@ def run_to(world: World, targets: dict[str, Any], source: Any, *, counts: bool =
 
 
 @pytest.fixture
-def connection(own_openbao: OpenBao, tmp_path: Path) -> Connection:
+def connection(own_openbao: OpenBao, tmp_path: Path) -> VaultConnection:
     own_openbao.put("secret/", "app", {"password": "CANARY"})
     for mount in ("one", "two"):
         own_openbao.mount(mount)
@@ -50,7 +50,7 @@ def connection(own_openbao: OpenBao, tmp_path: Path) -> Connection:
 
 
 def test_a_target_in_the_source_under_another_address_is_refused(
-    connection: Connection, tmp_path: Path
+    connection: VaultConnection, tmp_path: Path
 ) -> None:
     source = VaultSource(Vault(connection), mounts=("secret",))
     inside = target(by_name(connection), "inside", "one")
@@ -60,14 +60,16 @@ def test_a_target_in_the_source_under_another_address_is_refused(
     assert list(inside.list()) == []
 
 
-def test_a_target_that_is_known_not_to_count_may_lie_there(connection: Connection, tmp_path: Path) -> None:
+def test_a_target_that_is_known_not_to_count_may_lie_there(
+    connection: VaultConnection, tmp_path: Path
+) -> None:
     source = VaultSource(Vault(connection), mounts=("secret",))
     inside = target(Vault(connection), "inside", "one")
     run = run_to(make_world(tmp_path), {"inside": inside}, source, counts=False)
     assert (run.state, run.error) == (RunState.DONE, None)
 
 
-def test_two_targets_in_one_server_are_refused(connection: Connection, tmp_path: Path) -> None:
+def test_two_targets_in_one_server_are_refused(connection: VaultConnection, tmp_path: Path) -> None:
     world = make_world(tmp_path)
     targets = {
         "a": target(Vault(connection), "a", "one"),
@@ -79,7 +81,7 @@ def test_two_targets_in_one_server_are_refused(connection: Connection, tmp_path:
 
 
 def test_a_server_that_is_down_stops_no_plan(
-    connection: Connection, own_openbao: OpenBao, tmp_path: Path
+    connection: VaultConnection, own_openbao: OpenBao, tmp_path: Path
 ) -> None:
     world = make_world(tmp_path)
     there = world.with_targets(world.targets | {"down": resilient(target(Vault(connection), "down", "one"))})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media
+from strongroom.model import ListedSecret, Media
 from strongroom.sources.files import detect, open_files
 from tests.process import beside_python
 from tests.sources.gpg import KEY, fingerprint, gpg_home
@@ -195,7 +195,7 @@ def test_sealed_manifests_are_opened_and_not_taken_for_values(sops: str, tmp_pat
 
 def refused(path: Path) -> str:
     with pytest.raises(SourceError) as caught:
-        list(open_files(path, "sops").read([Entry("password", 0)]))
+        list(open_files(path, "sops").read([ListedSecret("password", 0)]))
     assert "CANARY" not in f"{caught.value}{caught.value.hint}"
     return str(caught.value)
 

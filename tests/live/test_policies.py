@@ -29,9 +29,9 @@ from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.hidden import hidden_versions
-from strongroom.targets.probing import Outcome
+from strongroom.targets.probing import ProbeResult
 from strongroom.targets.resilient import resilient
-from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target
+from strongroom.targets.s3 import LockMode, ObjectLock, S3Options, S3Target
 from tests.live import shipped
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
@@ -270,7 +270,7 @@ def test_the_probe_finds_the_policy_of_another_role_too_much_or_too_little(accou
 def test_the_probe_names_what_a_report_of_old_versions_lacks(account: Account, lacks: str) -> None:
     target = account.target("s3-recover.json", lacks=lacks)
 
-    advice = [check.detail for check in probe_rights(target, role="recover").of(Outcome.ADVICE)]
+    advice = [check.detail for check in probe_rights(target, role="recover").of(ProbeResult.ADVICE)]
 
     assert [lacks in detail for detail in advice] == [True]
 
@@ -382,7 +382,7 @@ def _damage(moto: Moto, bucket: str, backup: str) -> None:
 def test_the_bucket_s_settings_are_taken_as_they_are_shipped_and_a_locked_backup_fits_them(
     ministack: MiniStack, tmp_path: Path
 ) -> None:
-    lock = Lock(mode=LockMode.COMPLIANCE, days=1)
+    lock = ObjectLock(mode=LockMode.COMPLIANCE, days=1)
     region = s3_region(
         ministack, tmp_path, name="eu", locking=True, lock=lock, sse="aws:kms", kms_key_id=shipped.KEY
     )

@@ -15,10 +15,10 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 
 from strongroom.operations.probe.target import Probe, probe_rights, probe_storage
 from strongroom.targets import Target
-from strongroom.targets.azure import Account, AzureTarget, Lock
-from strongroom.targets.probing import UNUSED_LOCK, Outcome
-from strongroom.targets.s3 import Lock as S3Lock
+from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
+from strongroom.targets.probing import UNUSED_LOCK, ProbeResult
 from strongroom.targets.s3 import LockMode, S3Target
+from strongroom.targets.s3 import ObjectLock as S3Lock
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.live.ministack import MiniStack
 from tests.live.proxy import Answer, FaultyProxy, method
@@ -26,7 +26,7 @@ from tests.live.regions import Region, azure_region, s3_region
 from tests.operations.world import names_on
 
 
-def by_outcome(probe: Probe, outcome: Outcome) -> set[str]:
+def by_outcome(probe: Probe, outcome: ProbeResult) -> set[str]:
     return {check.what for check in probe.checks if check.outcome is outcome}
 
 
@@ -49,8 +49,8 @@ def test_a_plain_bucket_works_refuses_an_overwrite_and_could_be_safer(
     probe = probe_storage(target)
 
     assert failed(probe) == set()
-    assert "write over an object" in by_outcome(probe, Outcome.FINE)
-    assert by_outcome(probe, Outcome.ADVICE) == {
+    assert "write over an object" in by_outcome(probe, ProbeResult.FINE)
+    assert by_outcome(probe, ProbeResult.ADVICE) == {
         "the bucket keeps versions",
         "the bucket has Object Lock",
     }
@@ -66,7 +66,7 @@ def test_a_locked_bucket_refuses_to_shorten_a_lock_and_to_remove_what_it_holds(
     probe = probe_storage(target)
 
     assert failed(probe) == set()
-    assert by_outcome(probe, Outcome.FINE) >= {
+    assert by_outcome(probe, ProbeResult.FINE) >= {
         "write over an object",
         "shorten a lock",
         "remove a locked version",
@@ -83,20 +83,20 @@ def test_a_bucket_that_would_lock_and_is_not_asked_to_is_told(ministack: MiniSta
 
     [locks] = [one for one in probe_storage(target).checks if one.what == "the bucket has Object Lock"]
 
-    assert (locks.outcome, locks.detail) == (Outcome.ADVICE, UNUSED_LOCK)
+    assert (locks.outcome, locks.detail) == (ProbeResult.ADVICE, UNUSED_LOCK)
 
 
 def test_a_credential_that_may_bypass_governance_is_too_much(ministack: MiniStack, tmp_path: Path) -> None:
     probe = probe_rights(locked_region(ministack, tmp_path, LockMode.GOVERNANCE).target(), role="transfer")
 
-    assert by_outcome(probe, Outcome.EXCESS) >= {"shorten a lock with s3:BypassGovernanceRetention"}
+    assert by_outcome(probe, ProbeResult.EXCESS) >= {"shorten a lock with s3:BypassGovernanceRetention"}
 
 
 def test_nobody_can_bypass_compliance(ministack: MiniStack, tmp_path: Path) -> None:
     probe = probe_rights(locked_region(ministack, tmp_path, LockMode.COMPLIANCE).target(), role="transfer")
 
     assert failed(probe) == set()
-    assert by_outcome(probe, Outcome.NOT_SHOWN) == {"change the bucket itself"}
+    assert by_outcome(probe, ProbeResult.NOT_SHOWN) == {"change the bucket itself"}
 
 
 def test_who_may_remove_a_version_of_an_unlocked_bucket_can_do_too_much(
@@ -133,7 +133,7 @@ def test_what_a_credential_may_not_look_at_is_not_shown(ministack: MiniStack, tm
         probe = probe_storage(region.target(proxy.url))
 
         assert failed(probe) == set()
-        assert by_outcome(probe, Outcome.NOT_SHOWN) == {
+        assert by_outcome(probe, ProbeResult.NOT_SHOWN) == {
             "the bucket keeps versions",
             "the bucket has Object Lock",
         }
@@ -146,7 +146,7 @@ def test_a_bucket_that_is_not_there_is_said_at_once(ministack: MiniStack, tmp_pa
     ministack.client().delete_bucket(Bucket=target.bucket.options.bucket)
 
     [check] = probe_storage(target).checks
-    assert (check.what, check.outcome) == ("write an object", Outcome.MISSING)
+    assert (check.what, check.outcome) == ("write an object", ProbeResult.MISSING)
 
 
 # -- Azure -------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def place(azurite: Azurite, container: str, tmp_path: Path) -> tuple[Azurite, st
 
 
 def azure_target(
-    azurite: Azurite, container: str, folder: Path, *, rights: str, lock: Lock | None = None
+    azurite: Azurite, container: str, folder: Path, *, rights: str, lock: BlobLock | None = None
 ) -> Target:
     token = generate_container_sas(
         ACCOUNT,
@@ -177,7 +177,7 @@ def azure_target(
         expiry=datetime.now(UTC) + timedelta(hours=1),
     )
     file = azurite.key_file(folder / f"{rights}.sas", token)
-    account = Account(url=azurite.account_url, container=container, credential_file=file, retries=0)
+    account = AzureAccount(url=azurite.account_url, container=container, credential_file=file, retries=0)
     return AzureTarget(account, name="azure", region="westeurope", lock=lock)
 
 
@@ -187,14 +187,14 @@ def test_an_azure_container_works_and_refuses_an_overwrite(azurite: Azurite, tmp
     probe = probe_storage(target)
 
     assert failed(probe) == set()
-    assert "write over an object" in by_outcome(probe, Outcome.FINE)
+    assert "write over an object" in by_outcome(probe, ProbeResult.FINE)
     assert names_on(target) == []
 
 
 def test_a_container_that_cannot_lock_lacks_that_for_a_target_that_locks(
     azurite: Azurite, container: str, tmp_path: Path
 ) -> None:
-    probe = probe_storage(azure_target(azurite, container, tmp_path, rights="rcwdl", lock=Lock(days=1)))
+    probe = probe_storage(azure_target(azurite, container, tmp_path, rights="rcwdl", lock=BlobLock(days=1)))
 
     assert failed(probe) == {"write an object"}
 

@@ -17,7 +17,7 @@ from azure.storage.blob import ContainerClient
 from strongroom.operations.retention.delete import Deleted
 from strongroom.state.records import RunState
 from strongroom.targets import Target
-from strongroom.targets.azure import Account, AzureTarget
+from strongroom.targets.azure import AzureAccount, AzureTarget
 from strongroom.targets.clock import time_of
 from strongroom.targets.directory import DirectoryTarget
 from tests.live.azurite import Azurite
@@ -57,7 +57,7 @@ def in_container(server: Azurite, folder: Path) -> Place:
     name = f"sr-{secrets.token_hex(6)}"
     owner = ContainerClient.from_connection_string(server.connection_string(), name)
     owner.create_container()
-    account = Account(
+    account = AzureAccount(
         url=server.account_url,
         container=name,
         credential_file=server.key_file(folder / f"{name}.key"),

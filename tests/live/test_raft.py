@@ -11,7 +11,7 @@ import pytest
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media
+from strongroom.model import ListedSecret, Media
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.vault_snapshot import assembled
 from strongroom.sources.raft import RaftSource
@@ -182,7 +182,7 @@ def test_a_part_that_was_listed_and_is_gone_fails_the_run_and_is_not_left_out(
     with pytest.raises(SourceError, match="no longer on the stage") as caught:
         list(source.read(entries))
     assert not caught.value.transient
-    assert list(source.read([Entry(entries[1].name, 0)])) == [None], "nobody listed this"
+    assert list(source.read([ListedSecret(entries[1].name, 0)])) == [None], "nobody listed this"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_part_that_was_listed_and_is_gone_fails_the_run_and_is_not_left_out(
     ],
 )
 def test_an_odd_name_that_is_not_there_reads_as_none(source: RaftSource, name: str) -> None:
-    assert list(source.read([Entry(name, 0)])) == [None]
+    assert list(source.read([ListedSecret(name, 0)])) == [None]
 
 
 def test_old_snapshots_leave_the_stage_with_the_next_listing_and_young_ones_stay(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import FormatError, Malformed, Tampered, Truncated
-from strongroom.sources.raft.archive import Facts, check_archive
+from strongroom.sources.raft.archive import SnapshotFacts, check_archive
 from strongroom.sources.raft.chunked import Chunked
 from tests.live.openbao import RaftServer
 from tests.live.raft_parts import MEMBERS, entry, members_of, packed, snapshot_of, summed, varint
@@ -37,7 +37,7 @@ def members(snapshot: bytes) -> dict[str, bytes]:
     return members_of(snapshot)
 
 
-def checked(content: bytes) -> Facts:
+def checked(content: bytes) -> SnapshotFacts:
     return check_archive(io.BytesIO(content))
 
 

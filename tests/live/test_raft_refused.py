@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, Malformed, MissingPiece, NotABackup, Tampered
 from strongroom.errors import SourceError, StrongroomError
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.vault_snapshot import assembled
-from strongroom.sources.raft.about import About, part_name
+from strongroom.sources.raft.about import SnapshotHeader, part_name
 from strongroom.sources.raft.spool import PART
 from strongroom.system.errors import WouldOverwrite
 from strongroom.vault.client import Vault
@@ -55,7 +55,7 @@ def value(secret: Secret) -> bytes:
 
 
 def with_value(name: str, content: bytes) -> Secret:
-    return Secret(name=name, versions=(Version(number=1, value=SecretBytes(content)),))
+    return Secret(name=name, versions=(SecretVersion(number=1, value=SecretBytes(content)),))
 
 
 def flip(content: bytes) -> bytes:
@@ -112,7 +112,7 @@ def test_what_is_said_about_it_has_to_be_true(server: RaftServer, tmp_path: Path
 def test_a_backup_of_something_else_is_no_snapshot(server: RaftServer, tmp_path: Path) -> None:
     *parts, about = taken(server, tmp_path)
     other = taken(server, tmp_path)
-    without = Secret(name=about.name, versions=(Version(number=1),), type="metadata only")
+    without = Secret(name=about.name, versions=(SecretVersion(number=1),), type="metadata only")
     unlike = with_value(about.name, b"{}")
     cases: list[tuple[list[Secret], type[StrongroomError]]] = [
         ([with_value("app/password", b"CANARY")], NotABackup),
@@ -138,7 +138,7 @@ def test_nothing_is_sent_before_cluster_and_moment_were_typed(
     server: RaftServer, tmp_path: Path, typed: str
 ) -> None:
     secrets = taken(server, tmp_path)
-    about = About(**json.loads(value(secrets[-1])))
+    about = SnapshotHeader(**json.loads(value(secrets[-1])))
     typed = typed.replace("CLUSTER", about.cluster_name).replace("INDEX", str(about.index))
     undone: list[str] = []
     with FaultyProxy(server.process.port) as proxy:

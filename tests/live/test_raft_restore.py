@@ -14,11 +14,11 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.undo import UndoSealer, undo_into
-from strongroom.operations.restore.vault_snapshot import Outcome, keep
+from strongroom.operations.restore.vault_snapshot import SnapshotRestoreResult, keep
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.targets.single_file import BundleReader
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.login import TokenFile
 from tests.certified import certified
 from tests.live.openbao import Answered, RaftServer
@@ -46,7 +46,7 @@ def test_a_server_goes_back_to_the_moment_of_its_snapshot(server: RaftServer, tm
 
     outcome = restored(secrets[::-1], server, tmp_path, "raft-restore", "default")
 
-    assert outcome == Outcome(sealed=False, matches=True)
+    assert outcome == SnapshotRestoreResult(sealed=False, matches=True)
     assert everything(server) == before
     with pytest.raises(Answered):
         server.data("secret/data/later")
@@ -59,7 +59,7 @@ def test_a_lost_server_comes_back_on_a_new_one_with_the_old_keys(server: RaftSer
     with RaftServer() as new:
         new.initialise()
         outcome = restored(secrets, new, tmp_path / "new", foreign=True)
-        assert outcome == Outcome(sealed=True, matches=False)
+        assert outcome == SnapshotRestoreResult(sealed=True, matches=False)
 
         new.kill()  # it expects the number of keys that it was initialised with until it is restarted
         new.start()
@@ -82,7 +82,9 @@ def test_after_new_unseal_keys_the_old_snapshot_needs_the_old_ones(tmp_path: Pat
         assert server.data("secret/data/app/1")["data"] == {"password": "CANARY-later"}
 
         # It goes on with the root key in its memory; the next time it starts, it needs the old keys.
-        assert restored(secrets, server, tmp_path, foreign=True) == Outcome(sealed=False, matches=True)
+        assert restored(secrets, server, tmp_path, foreign=True) == SnapshotRestoreResult(
+            sealed=False, matches=True
+        )
         assert everything(server) == before
         server.kill()
         server.start()
@@ -211,7 +213,7 @@ def test_a_token_that_cannot_leave_a_mark_is_refused_before_anything_is_sent(
     token = server.new_token("raft-restore", "look", no_default_policy=True)
     (folder / "token").write_text(token)
     with FaultyProxy(server.process.port) as proxy:
-        vault = Vault(Connection(address=proxy.url, login=TokenFile(path=folder / "token")))
+        vault = Vault(VaultConnection(address=proxy.url, login=TokenFile(path=folder / "token")))
         with pytest.raises(SourceError, match="mark") as caught:
             restored(secrets, server, tmp_path, vault=vault)
         assert proxy.seen(POSTED) == []

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
-from strongroom.operations.restore.journal import Account, Restored
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
+from strongroom.operations.restore.journal import RestoreAccount, Restored
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     IN_PLACE,
-    Action,
     PlanEntry,
     Relocation,
+    RestoreAction,
     RestorePlan,
     name_destination,
 )
@@ -61,8 +61,8 @@ def do(
     destination: Destination,
     plan: Sequence[PlanEntry],
     relocation: Relocation = IN_PLACE,
-) -> Account:
-    account = Account()
+) -> RestoreAccount:
+    account = RestoreAccount()
     restore(lambda: iter(secrets), destination, plan=plan, relocation=relocation, account=account)
     return account
 
@@ -72,7 +72,7 @@ def named(entries: Sequence[PlanEntry]) -> dict[str, PlanEntry]:
 
 
 def read_all(source: Destination, names: Sequence[str]) -> list[Secret]:
-    return [found for found in source.read([Entry(name, 0) for name in names]) if found is not None]
+    return [found for found in source.read([ListedSecret(name, 0) for name in names]) if found is not None]
 
 
 def test_what_the_local_store_held_goes_into_a_mount_as_its_plan_foretells(
@@ -84,12 +84,12 @@ def test_what_the_local_store_held_goes_into_a_mount_as_its_plan_foretells(
         secret("db/password", "CANARY-text", tags={"long": "x" * 600, "team": "pay"}),
         replace(
             secret("db/object"),
-            versions=(Version(number=1, value=SecretBytes(b'{"a":"CANARY"}'), media=Media.JSON),),
+            versions=(SecretVersion(number=1, value=SecretBytes(b'{"a":"CANARY"}'), media=Media.JSON),),
         ),
     ]
     plan = plan_of(secrets, vault, relocation)
     entries = named(plan)
-    assert {entry.action for entry in plan} == {Action.CREATE}
+    assert {entry.action for entry in plan} == {RestoreAction.CREATE}
     assert "'tag.long' breaks the server's limits" in entries[OWN + "db/password"].loss
     assert "no JSON object" in entries[OWN + "db/password"].loss
     assert entries[OWN + "db/object"].loss == ""
@@ -105,7 +105,7 @@ def test_a_secret_without_a_mount_cannot_be_restored_unless_the_plan_makes_the_m
     vault = source_of(openbao, tmp_path)
     below = secret("planned-mount/a/key", "CANARY")
     [entry] = plan_of([below], vault)
-    assert (entry.action, entry.why[:24]) == (Action.CANNOT, "there is no KV mount for")
+    assert (entry.action, entry.why[:24]) == (RestoreAction.CANNOT, "there is no KV mount for")
     openbao.policy("blind", 'path "sys/mounts" { capabilities = ["read"] }')
     (tmp_path / "blind").mkdir()
     relocated = replace(below, metadata={"vault": {"mount": "kv/"}})
@@ -115,13 +115,13 @@ def test_a_secret_without_a_mount_cannot_be_restored_unless_the_plan_makes_the_m
     mount = replace(
         secret("sys/mounts/planned-mount"),
         type="vault_mount",
-        versions=(Version(number=1, value=SecretBytes(fields), media=Media.JSON),),
+        versions=(SecretVersion(number=1, value=SecretBytes(fields), media=Media.JSON),),
     )
-    assert [entry.action for entry in plan_of([below, mount], vault)] == [Action.CREATE] * 2
+    assert [entry.action for entry in plan_of([below, mount], vault)] == [RestoreAction.CREATE] * 2
 
 
 def json_secret(name: str, raw: bytes) -> Secret:
-    version = Version(number=1, value=SecretBytes(raw), media=Media.JSON)
+    version = SecretVersion(number=1, value=SecretBytes(raw), media=Media.JSON)
     return replace(secret(name), versions=(version,))
 
 
@@ -144,8 +144,8 @@ def test_a_number_that_version_2_rounds_is_foretold_refused_and_stops_nothing_el
     kept = NUMBERS[raw]
     secrets = [json_secret(f"{OWN}number", raw), secret(f"{OWN}other", "CANARY-other")]
     plan = named(plan_of(secrets, vault))
-    assert plan[f"{OWN}number"].action is (Action.CREATE if kept else Action.CANNOT)
-    account = Account()
+    assert plan[f"{OWN}number"].action is (RestoreAction.CREATE if kept else RestoreAction.CANNOT)
+    account = RestoreAccount()
     restore(lambda: iter(secrets), vault, account=account)
     assert account.counts.created == 1 + kept
     assert [one.why for one in account.not_done] == ([] if kept else [account.not_done[0].why])
@@ -163,12 +163,12 @@ def test_an_empty_object_goes_into_version_2_and_is_refused_by_version_1_beforeh
     plan = named(plan_of(secrets, vault))
     actions = {name: entry.action for name, entry in plan.items()}
     assert actions == {
-        "plain/empty": Action.CANNOT,
-        f"{OWN}empty": Action.CREATE,
-        "plain/exact": Action.CREATE,
+        "plain/empty": RestoreAction.CANNOT,
+        f"{OWN}empty": RestoreAction.CREATE,
+        "plain/exact": RestoreAction.CREATE,
     }
     assert do(secrets, vault, [plan[one.name] for one in secrets]).counts.created == 2
-    account = Account()
+    account = RestoreAccount()
     restore(lambda: iter(secrets), vault, account=account)
     assert [one.code for one in account.not_done] == ["SourceError"]
     mounted.unmount("plain")
@@ -188,8 +188,8 @@ def test_a_role_whose_auth_method_is_not_there_is_foretold_and_named(
         "auth/lost/config": "there is no auth method",
         "nowhere/sys/policies/acl/p": "there is no namespace",
     }
-    assert [entry.action for entry in plan_of([method, role], vault)] == [Action.CREATE] * 2
-    account = Account()
+    assert [entry.action for entry in plan_of([method, role], vault)] == [RestoreAction.CREATE] * 2
+    account = RestoreAccount()
     restore(lambda: iter([role, secret(f"{OWN}other", "CANARY-other")]), vault, account=account)
     assert account.counts.created == 1
     [refused] = account.not_done
@@ -206,7 +206,7 @@ def test_a_name_with_a_blank_at_its_end_is_restored_by_a_plan_like_any_other(
         mounted.policy(f"{name}-blank", shipped(name).replace('"secret/', f'"{OWN}'))
     least = source_of(mounted, tmp_path / "least", *(f"{name}-blank" for name in RESTORE), mounts=(OWN,))
     plan = plan_of(backup, least)
-    assert [entry.action for entry in plan] == [Action.CREATE] * 2
+    assert [entry.action for entry in plan] == [RestoreAction.CREATE] * 2
     assert do(backup, least, plan).counts.created == 2
     assert {right.missing for right in least.write_rights(backup, removing=True)} == {()}
 
@@ -224,7 +224,7 @@ def test_a_mount_is_restored_into_another_one_and_what_moved_there_is_left(
     assert next((entry.name, entry.to, entry.action) for entry in plan) == (
         f"{OWN}app/0",
         f"{OWN}copy/0",
-        Action.CHANGE,
+        RestoreAction.CHANGE,
     )
     mounted.put(OWN, "copy/0", {"value": "CANARY-later"})
     mounted.put(OWN, "copy/1", {"value": "CANARY-later"})
@@ -259,17 +259,17 @@ def test_secrets_manager_says_what_it_will_refuse_and_lose_of_secrets_from_elsew
     moto: Moto, tmp_path: Path
 ) -> None:
     aws = AwsSource(moto.options(), name="aws")
-    deleted = Version(number=1, state=VersionState.DELETED)
+    deleted = SecretVersion(number=1, state=VersionState.DELETED)
     secrets = [
         secret("no name there!", "CANARY"),
         replace(
             secret("app/one"),
-            versions=(deleted, Version(number=2, value=SecretBytes(b"CANARY"))),
+            versions=(deleted, SecretVersion(number=2, value=SecretBytes(b"CANARY"))),
             metadata={"vault": {"mount": "kv/"}},
         ),
     ]
     entries = named(plan_of(secrets, aws))
-    assert entries["no name there!"].action is Action.CANNOT
+    assert entries["no name there!"].action is RestoreAction.CANNOT
     loss = entries["app/one"].loss
     assert "metadata that Secrets Manager has no place for" in loss
     assert "versions without a value" in loss

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.operations.restore import staged
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.job import submit_restore
@@ -27,7 +27,9 @@ SOME = [3, 17]
 def histories(mount: str) -> list[Secret]:
     """Return secrets of three versions each, every third of them critical."""
     versions = tuple(
-        Version(number=number, value=SecretBytes(b'{"password":"CANARY-%d"}' % number), media=Media.JSON)
+        SecretVersion(
+            number=number, value=SecretBytes(b'{"password":"CANARY-%d"}' % number), media=Media.JSON
+        )
         for number in (1, 2, 3)
     )
     return [

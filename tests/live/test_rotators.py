@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Selection
-from strongroom.operations.rotator import Rotator, RotatorKind
+from strongroom.operations.rotator import RotatorKind, SecretRotator
 from strongroom.operations.rotators.records import Rotated
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.services import Services
@@ -80,7 +80,9 @@ class Place:
         self.vault = Vault(bao.connection(folder))
         self.world = make_world(folder, secrets=[])
 
-    def services(self, *rotators: Rotator, policies: Sequence[str] = (), system: bool = False) -> Services:
+    def services(
+        self, *rotators: SecretRotator, policies: Sequence[str] = (), system: bool = False
+    ) -> Services:
         through = replace(self.bao.connection(self.folder, *policies), address=self.proxy.url)
         mounts = [self.mount.rstrip("/")]
         source = VaultSource(Vault(through), name="vault", mounts=mounts, system=system)
@@ -114,7 +116,7 @@ class Place:
         settings = {"db_name": "shop", "username": login.role, "rotation_period": "24h"}
         self.bao.call("POST", f"{self.engine}/static-roles/app", settings)
 
-    def engine_rotator(self, rotate: str, read: str = "", **more: object) -> Rotator:
+    def engine_rotator(self, rotate: str, read: str = "", **more: object) -> SecretRotator:
         def engine(name: str) -> SecretsEngine:
             assert name.startswith(self.mount)
             return SecretsEngine(
@@ -125,7 +127,7 @@ class Place:
             )
 
         given = {"name": "engine", "kind": RotatorKind.VAULT_ENGINE, "selection": EVERYTHING, **more}
-        return Rotator(engine=engine, **given)  # type: ignore[arg-type]
+        return SecretRotator(engine=engine, **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def place(openbao: OpenBao, postgres_server: PostgresServer, tmp_path: Path) -> 
     openbao.unmount(made.mount)
 
 
-def set_password(place: Place, login: Login) -> Rotator:
+def set_password(place: Place, login: Login) -> SecretRotator:
     """Return a rotator whose program sets a role's password in the database, and tries it."""
     psql = f"psql -q -v ON_ERROR_STOP=1 -h {place.server.folder} postgres"
     program = script(
@@ -400,14 +402,14 @@ def account(moto: Moto) -> Iterator[tuple[Moto, FaultyProxy]]:
         yield moto, proxy
 
 
-def aws_services(folder: Path, account: tuple[Moto, FaultyProxy], *rotators: Rotator) -> Services:
+def aws_services(folder: Path, account: tuple[Moto, FaultyProxy], *rotators: SecretRotator) -> Services:
     source = AwsSource(account[0].options(endpoint_url=account[1].url), name="aws")
     return services_for(make_world(folder, secrets=[]), source, *rotators)
 
 
-def aws_rotator(**more: object) -> Rotator:
+def aws_rotator(**more: object) -> SecretRotator:
     given: dict[str, object] = {"name": "function", "kind": RotatorKind.AWS, "selection": EVERYTHING}
-    return Rotator(**{**given, **more})  # type: ignore[arg-type]
+    return SecretRotator(**{**given, **more})  # type: ignore[arg-type]
 
 
 def test_killed_while_aws_rotates_the_next_process_waits_for_the_same_rotation(

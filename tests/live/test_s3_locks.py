@@ -24,7 +24,7 @@ from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.repaired import whole_copy
 from strongroom.targets.resilient import resilient
-from strongroom.targets.s3 import Lock, LockMode, S3Target
+from strongroom.targets.s3 import LockMode, ObjectLock, S3Target
 from tests.live.ministack import MiniStack
 from tests.live.proxy import FaultyProxy, LoseReply, method
 from tests.live.regions import s3_region
@@ -49,7 +49,9 @@ def locked_target(
     clock: Clock = now,
     **options: object,
 ) -> S3Target:
-    region = s3_region(server, folder, name=name, locking=True, lock=Lock(mode=mode, days=1, max_days=400))
+    region = s3_region(
+        server, folder, name=name, locking=True, lock=ObjectLock(mode=mode, days=1, max_days=400)
+    )
     made = region.make(url or region.url, **options)
     assert isinstance(made, S3Target)
     return S3Target(made.bucket.options, name=name, region=name, clock=clock)
@@ -131,7 +133,7 @@ def test_an_object_whose_lock_ended_can_be_removed(ministack: MiniStack, tmp_pat
 def test_a_bucket_without_object_lock_takes_nothing_for_a_target_that_locks(
     ministack: MiniStack, tmp_path: Path
 ) -> None:
-    region = s3_region(ministack, tmp_path, name="eu", lock=Lock(mode=LockMode.GOVERNANCE))
+    region = s3_region(ministack, tmp_path, name="eu", lock=ObjectLock(mode=LockMode.GOVERNANCE))
     target = region.target()
 
     with pytest.raises(TargetError) as caught:

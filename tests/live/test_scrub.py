@@ -12,7 +12,7 @@ from msgspec import structs
 
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.facts import record
-from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
@@ -22,7 +22,7 @@ from strongroom.state.records import RunKind, RunState
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import resilient
-from strongroom.targets.s3 import Lock, LockMode
+from strongroom.targets.s3 import LockMode, ObjectLock
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
 from tests.live.regions import azure_region, s3_region
@@ -67,7 +67,7 @@ def at(ministack: MiniStack, azurite: Azurite, tmp_path: Path) -> Rotated:
     """A world whose targets are a bucket under Object Lock, an Azure container and a directory."""
     directory = DirectoryTarget(tmp_path / "ap", name="ap", region="ap")
     directory.prepare()
-    lock = Lock(mode=LockMode.GOVERNANCE, days=1, max_days=400)
+    lock = ObjectLock(mode=LockMode.GOVERNANCE, days=1, max_days=400)
     targets: dict[str, Target] = {
         "eu": s3_region(ministack, tmp_path, name="eu", locking=True, lock=lock).target(),
         "us": azure_region(azurite, tmp_path, name="us").target(),
@@ -121,5 +121,5 @@ def test_damage_on_real_targets_is_found_repaired_and_told_by_the_next_slot(
             opened = open_backup(target, backup, identities=[at.old, at.new], trusted=at.trusted)
             assert sum(1 for _ in opened.secrets()) == 4
     mended = tuple(record.mended_replicas(services.store, now=ended.created_at))
-    told = alerts(Facts(now=ended.created_at, mended=mended), Limits())
+    told = alerts(InstallationFacts(now=ended.created_at, mended=mended), AlertLimits())
     assert sorted(alert.key for alert in told) == [f"replica.repaired:{name}" for name in ("ap", "eu", "us")]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Entry, Secret
-from strongroom.operations.restore.plan import Action
+from strongroom.model import ListedSecret, Secret
+from strongroom.operations.restore.plan import RestoreAction
 from strongroom.operations.restore.restore import present
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
@@ -34,7 +34,7 @@ def newest(restoring: Restoring) -> str:
 
 
 def held(source: Destination, names: Sequence[str]) -> list[Secret]:
-    return [one for one in source.read([Entry(name, 0) for name in names]) if one is not None]
+    return [one for one in source.read([ListedSecret(name, 0) for name in names]) if one is not None]
 
 
 # -- OpenBao -----------------------------------------------------------------------
@@ -236,8 +236,8 @@ def test_who_may_not_remove_is_told_before_an_undo_begins(
         entry.name: (entry.action, entry.why) for entry in restoring.plan_undo(newest(restoring), lesser)
     }
     assert planned == {
-        f"{mount}changed": (Action.CHANGE, ""),
-        f"{mount}made": (Action.CANNOT, f"no right to delete {mount}metadata/made"),
+        f"{mount}changed": (RestoreAction.CHANGE, ""),
+        f"{mount}made": (RestoreAction.CANNOT, f"no right to delete {mount}metadata/made"),
     }
     openbao.unmount("undoing2")
 

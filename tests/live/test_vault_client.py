@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from strongroom.errors import ConfigError
 from strongroom.vault import paths
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
-from strongroom.vault.failures import Denied, LoginRefused, NotVault, Refused, Unavailable
+from strongroom.vault.connection import VaultConnection
+from strongroom.vault.failures import Denied, LoginRefused, NotVault, Unavailable, VaultRefused
 from strongroom.vault.login import Kubernetes, TokenFile
-from strongroom.vault.pace import Pace
+from strongroom.vault.pace import RequestPace
 from strongroom.vault.process import PerProcess
 from strongroom.vault.transport import HOPS
 from tests.live.certificates import make_certificate
@@ -220,7 +220,7 @@ def test_a_refusal_does_not_repeat_the_servers_words(server: OpenBao, tmp_path: 
         proxy.fail(
             Answer(400, {}, b'{"errors":["cannot take CANARY"]}'), when=method("POST", path="/secret/")
         )
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(VaultRefused) as caught:
             through(proxy, server, tmp_path).post("secret", "data", "x", body={"data": {}})
         assert "CANARY" not in str(caught.value)
 
@@ -229,13 +229,15 @@ def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("CANARY")
     token.chmod(0o600)
-    connection = Connection(address="http://127.0.0.1:1", login=TokenFile(path=token), patience_seconds=0.2)
+    connection = VaultConnection(
+        address="http://127.0.0.1:1", login=TokenFile(path=token), patience_seconds=0.2
+    )
     with pytest.raises(Unavailable, match="cannot be reached"):
         Vault(connection).get("secret", "data", "client")
 
 
 def test_plain_text_is_never_redirected_to_from_tls() -> None:
-    connection = Connection(
+    connection = VaultConnection(
         address="https://vault:8200",
         login=TokenFile(path=Path("/t")),
         redirect_hosts=frozenset({"node:8200"}),
@@ -248,10 +250,10 @@ def test_plain_text_is_never_redirected_to_from_tls() -> None:
 def test_a_token_goes_to_no_other_host_without_tls() -> None:
     login = TokenFile(path=Path("/t"))
     for address in ("http://localhost:8200", "http://[::1]:8200", "https://vault:8200"):
-        Connection(address=address, login=login)
+        VaultConnection(address=address, login=login)
     for address in ("http://vault:8200", "http://127.0.0.1.evil.test:8200", "http://10.0.0.1:8200"):
         with pytest.raises(ConfigError, match="without TLS"):
-            Connection(address=address, login=login)
+            VaultConnection(address=address, login=login)
 
 
 # -- processes and pace --------------------------------------------------------
@@ -268,7 +270,9 @@ def test_processes_share_a_rate(tmp_path: Path) -> None:
     """Two processes that take ten turns each at 50 a second need at least 19 intervals together."""
     shared = tmp_path / "pace"
     start = time.monotonic()
-    children = [_child(lambda: [Pace(50.0, shared=shared).wait() for _ in range(10)]) for _ in range(2)]
+    children = [
+        _child(lambda: [RequestPace(50.0, shared=shared).wait() for _ in range(10)]) for _ in range(2)
+    ]
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     assert time.monotonic() - start >= 19 / 50
 

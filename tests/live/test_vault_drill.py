@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.operations.drills.archive import list_reports
 from strongroom.operations.drills.report import DrillReport
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.vault.scratch import PREFIX, ScratchMounts
 from strongroom.state.records import RunState, StepKind, Ticket
 from strongroom.vault.client import Vault
@@ -40,7 +40,7 @@ def mounts(bao: OpenBao, tmp_path: Path) -> ScratchMounts:
 
 
 def secret(name: str, *values: bytes, media: Media = Media.TEXT) -> Secret:
-    versions = (Version(number=n, value=SecretBytes(v), media=media) for n, v in enumerate(values, 1))
+    versions = (SecretVersion(number=n, value=SecretBytes(v), media=media) for n, v in enumerate(values, 1))
     return Secret(name=name, tags={"category": "drill"}, versions=tuple(versions))
 
 
@@ -140,7 +140,7 @@ def test_a_mount_that_was_there_before_is_neither_used_nor_removed(
 
 def test_another_installations_mount_is_left_alone(bao: OpenBao, world: World, mounts: ScratchMounts) -> None:
     theirs = "20260101T000000000000Z-00000000"
-    mounts.make(theirs).write([Change(secret=secret("a", b"CANARY"), expected=None)])
+    mounts.make(theirs).write([SecretChange(secret=secret("a", b"CANARY"), expected=None)])
     world.back_up()
     assert drilled(services_of(world, mounts), into="main").state is RunState.DONE
     assert drill_mounts(bao) == [f"{PREFIX}{theirs}/"]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from strongroom.model import Media, Secret, SecretBytes, Version
-from strongroom.operations.restore.journal import Account
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
+from strongroom.operations.restore.journal import RestoreAccount
 from strongroom.operations.restore.restore import restore
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource
 from strongroom.system.errors import Conflict
@@ -41,9 +41,9 @@ def wanted(prefix: str, *, count: int = COUNT) -> list[Secret]:
     ]
 
 
-def _version(number: int, version: int) -> Version:
+def _version(number: int, version: int) -> SecretVersion:
     value = SecretBytes(b'{"value":"CANARY-%d-%d"}' % (number, version))
-    return Version(number=version, value=value, media=Media.JSON)
+    return SecretVersion(number=version, value=value, media=Media.JSON)
 
 
 def at(node: RaftServer, cluster: RaftCluster, folder: Path, *, port: int | None = None) -> VaultSource:
@@ -73,7 +73,7 @@ def test_a_restore_goes_on_through_two_changes_of_the_leader(
         source = at(node, raft_cluster, tmp_path, port=proxy.port)
         for when in (20, 100):
             proxy.fail(away, when=_nth(WRITES, when))
-        account = Account()
+        account = RestoreAccount()
         secrets = wanted("secret/")
         done = restore(lambda: iter(secrets), source, account=account)
     assert (done.created, account.not_done) == (COUNT, [])
@@ -83,7 +83,7 @@ def test_a_restore_goes_on_through_two_changes_of_the_leader(
 def test_a_backup_goes_on_through_a_change_of_the_leader(raft_cluster: RaftCluster, tmp_path: Path) -> None:
     node = raft_cluster.leader
     for secret in wanted("secret/"):
-        at(node, raft_cluster, tmp_path).write([Change(secret=secret, expected=None)])
+        at(node, raft_cluster, tmp_path).write([SecretChange(secret=secret, expected=None)])
     with FaultyProxy(node.process.port) as proxy:
         proxy.fail(Call(lambda _: raft_cluster.step_down()), when=_nth(READS, 20))
         source = at(node, raft_cluster, tmp_path, port=proxy.port)
@@ -97,7 +97,7 @@ def test_what_is_written_through_a_standby_reads_back_as_written(
     """A standby answers reads itself, a moment late: a fifth of them were wrong."""
     source = at(raft_cluster.standby, raft_cluster, tmp_path)
     secrets = wanted("secret/", count=200)
-    account = Account()
+    account = RestoreAccount()
     done = restore(lambda: iter(secrets), source, account=account)
     assert (done.created, account.not_done) == (200, [])
 
@@ -111,7 +111,7 @@ def test_a_lost_reply_is_looked_up_where_a_standby_reads_late(
         proxy.fail(LoseReply(), when=_every(method("POST", path="/metadata/"), 2), times=None)
         source = at(node, raft_cluster, tmp_path, port=proxy.port)
         secrets = wanted("secret/")
-        account = Account()
+        account = RestoreAccount()
         done = restore(lambda: iter(secrets), source, account=account)
     assert (done.created, account.not_done) == (COUNT, [])
     assert {len(node.data(f"secret/metadata/app/{number:03}")["versions"]) for number in range(COUNT)} == {3}
@@ -161,7 +161,7 @@ def test_half_a_minute_without_a_leader_is_waited_for(
         assert list(source.list()) == []
         away = _from(begins)
         proxy.fail(fault, when=lambda request: _is_of(own, request) and away(request), times=None)
-        account = Account()
+        account = RestoreAccount()
         done = restore(lambda: iter(secrets), source, account=account)
     assert (done.created, account.not_done) == (6, [])
     assert 30 <= time_passes.now < 60
@@ -208,7 +208,7 @@ def test_one_write_that_never_arrives_keeps_no_other_from_being_written(
     secrets = wanted(own, count=6)
     with FaultyProxy(openbao.process.port) as proxy:
         proxy.fail(Answer(503), when=method("POST", path="/data/app/002"), times=None)
-        account = Account()
+        account = RestoreAccount()
         source = source_at(proxy, openbao, tmp_path, own, Time().clock)
         done = restore(lambda: iter(secrets), source, account=account)
     assert (done.created, [one.name for one in account.not_done]) == (5, [f"{own}app/002"])
@@ -222,12 +222,14 @@ def test_the_making_of_a_mount_whose_reply_is_lost_is_looked_up(
     made = Secret(
         name=path,
         type="vault_mount" if "mounts" in path else "vault_auth",
-        versions=(Version(number=1, value=SecretBytes(b'{"type":"%b"}' % kind.encode()), media=Media.JSON),),
+        versions=(
+            SecretVersion(number=1, value=SecretBytes(b'{"type":"%b"}' % kind.encode()), media=Media.JSON),
+        ),
     )
     with FaultyProxy(own_openbao.process.port) as proxy:
         proxy.fail(LoseReply(), when=method("POST", path=f"/v1/{path}"))
         source = VaultSource(Vault(replace(own_openbao.connection(tmp_path), address=proxy.url)))
-        assert source.write([Change(secret=made, expected=None)]) == 1
+        assert source.write([SecretChange(secret=made, expected=None)]) == 1
         assert len(proxy.seen(method("POST", path=f"/v1/{path}"))) == 1
     assert own_openbao.data(path.rsplit("/", 1)[0])["lost/"]["type"] == kind
 
@@ -237,14 +239,14 @@ def test_a_mount_that_another_made_meanwhile_is_a_conflict(own_openbao: OpenBao,
     made = Secret(
         name="sys/mounts/theirs",
         type="vault_mount",
-        versions=(Version(number=1, value=value, media=Media.JSON),),
+        versions=(SecretVersion(number=1, value=value, media=Media.JSON),),
     )
     with FaultyProxy(own_openbao.process.port) as proxy:
         first = Call(lambda _: own_openbao.call("POST", "sys/mounts/theirs", {"type": "transit"}))
         proxy.fail(first, when=method("POST", path="/v1/sys/mounts/theirs"))
         source = VaultSource(Vault(replace(own_openbao.connection(tmp_path), address=proxy.url)))
         with pytest.raises(Conflict, match="somebody else made"):
-            source.write([Change(secret=made, expected=None)])
+            source.write([SecretChange(secret=made, expected=None)])
 
 
 def test_a_login_waits_for_a_leader_too(openbao: OpenBao, own: str, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from strongroom.errors import KeyServiceError, SourceError, TargetError
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
-from strongroom.model import Entry, Secret, SecretBytes, Version
-from strongroom.sources import Change
+from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion
+from strongroom.sources import SecretChange
 from strongroom.sources.vault.scratch import ScratchMounts
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
@@ -149,9 +149,9 @@ def _drills(holder: Holder) -> object:
     store = mounts.make(run)
     for expected in (None, 1):
         value = os.urandom(9).hex().encode()
-        version = Version(number=1, value=SecretBytes(value))
-        store.write([Change(secret=Secret(name="a", versions=(version,)), expected=expected)])
-    back = next(iter(store.read([Entry("a", 0)])))
+        version = SecretVersion(number=1, value=SecretBytes(value))
+        store.write([SecretChange(secret=Secret(name="a", versions=(version,)), expected=expected)])
+    back = next(iter(store.read([ListedSecret("a", 0)])))
     found = [len(list(store.list())), back and len(back.versions)]
     mounts.remove(run)
     return found, list(mounts.left())

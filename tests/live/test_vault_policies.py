@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
+from strongroom.sources import SecretChange
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
-from strongroom.vault.rights import Right
+from strongroom.vault.rights import PathRights
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import capabilities, shipped, without
@@ -142,30 +142,32 @@ def _lines(name: str) -> Iterator[tuple[str, str]]:
 
 def test_the_root_policy_is_too_much_and_is_said_once(server: OpenBao, tmp_path: Path) -> None:
     source = VaultSource(Vault(server.connection(tmp_path)))
-    assert source.rights() == (Right("*", excess=("root",)),)
+    assert source.rights() == (PathRights("*", excess=("root",)),)
 
 
 def rich(name: str) -> Secret:
     """Return a secret whose restore takes every kind of write."""
-    live = [Version(number=n, value=SecretBytes(b'{"v":"CANARY"}'), media=Media.JSON) for n in range(1, 13)]
-    live[5] = Version(number=6, state=VersionState.DELETED)
-    live[7] = Version(number=8, state=VersionState.DESTROYED)
+    live = [
+        SecretVersion(number=n, value=SecretBytes(b'{"v":"CANARY"}'), media=Media.JSON) for n in range(1, 13)
+    ]
+    live[5] = SecretVersion(number=6, state=VersionState.DELETED)
+    live[7] = SecretVersion(number=8, state=VersionState.DESTROYED)
     return Secret(name=name, versions=tuple(live), tags={"a": "b"})
 
 
 def plain(name: str) -> Secret:
-    version = Version(number=1, value=SecretBytes(b'{"v":"CANARY"}'), media=Media.JSON)
+    version = SecretVersion(number=1, value=SecretBytes(b'{"v":"CANARY"}'), media=Media.JSON)
     return Secret(name=name, versions=(version,))
 
 
 def restored(source: VaultSource) -> None:
     """Write new secrets and over old ones, everywhere."""
     for namespace in ("", "team/"):
-        source.write([Change(secret=rich(f"{namespace}secret/new"), expected=None)])
-        source.write([Change(secret=rich(f"{namespace}secret/app/1"), expected=1)])
-        source.write([Change(secret=plain(f"{namespace}secret/plain"), expected=None)])
-        source.write([Change(secret=plain(f"{namespace}kv1/new"), expected=None)])
-        source.write([Change(secret=plain(f"{namespace}kv1/app/1"), expected=1)])
+        source.write([SecretChange(secret=rich(f"{namespace}secret/new"), expected=None)])
+        source.write([SecretChange(secret=rich(f"{namespace}secret/app/1"), expected=1)])
+        source.write([SecretChange(secret=plain(f"{namespace}secret/plain"), expected=None)])
+        source.write([SecretChange(secret=plain(f"{namespace}kv1/new"), expected=None)])
+        source.write([SecretChange(secret=plain(f"{namespace}kv1/app/1"), expected=1)])
 
 
 def undone(source: VaultSource) -> None:
@@ -178,10 +180,10 @@ def undone_system(source: VaultSource) -> None:
     fresh = f"made-{next(_numbers)}"
     for namespace in ("", "team/"):
         names = [f"{namespace}{path.rpartition('/')[0]}/{fresh}" for path in LIKE_THESE]
-        entries = [Entry(f"{namespace}{path}", 0) for path in LIKE_THESE]
+        entries = [ListedSecret(f"{namespace}{path}", 0) for path in LIKE_THESE]
         found = [secret for secret in source.read(entries) if secret]
         made = [_renamed(secret, name) for secret, name in zip(found, names, strict=True)]
-        source.write(Change(secret=secret, expected=None) for secret in made)
+        source.write(SecretChange(secret=secret, expected=None) for secret in made)
         assert source.delete(names) == len(names)
         source.delete([f"{namespace}kv1/app/{number}" for number in range(3)])
         assert source.delete([f"{namespace}sys/mounts/kv1"]) == 1
@@ -200,7 +202,7 @@ def brought_back(source: VaultSource) -> None:
     entries = [entry for entry in source.list() if "sys/" in entry.name or "auth/" in entry.name]
     found = [secret for secret in source.read(entries) if secret and not _is_deeper(secret)]
     fresh = f"new-{next(_numbers)}"
-    source.write(Change(secret=_issued_by(fresh, secret), expected=1) for secret in found)
+    source.write(SecretChange(secret=_issued_by(fresh, secret), expected=1) for secret in found)
     for secret in found:
         place, _, last = secret.name.rpartition("/")
         if last not in (
@@ -209,7 +211,7 @@ def brought_back(source: VaultSource) -> None:
             "token",
             "secret",
         ):  # a new mount's settings need lines of its own
-            source.write([Change(secret=_renamed(secret, f"{place}/{fresh}-{last}"), expected=None)])
+            source.write([SecretChange(secret=_renamed(secret, f"{place}/{fresh}-{last}"), expected=None)])
 
 
 def _is_deeper(secret: Secret) -> bool:
@@ -230,7 +232,7 @@ def _renamed(secret: Secret, name: str) -> Secret:
 def _with_text(secret: Secret, name: str, old: bytes, new: bytes) -> Secret:
     value = secret.current.value
     assert value is not None
-    version = Version(number=1, value=SecretBytes(re.sub(old, new, value.reveal())), media=Media.JSON)
+    version = SecretVersion(number=1, value=SecretBytes(re.sub(old, new, value.reveal())), media=Media.JSON)
     return Secret(name=name, type=secret.type, versions=(version,))
 
 

@@ -10,12 +10,12 @@ from typing import Self
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import chosen, restore
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.vault import VaultSource, listing, reading
 from strongroom.sources.vault.writing import TIMES
 from strongroom.state.records import RunState
@@ -165,8 +165,8 @@ def test_what_a_mount_forgets_by_itself_is_said(own_openbao: OpenBao, tmp_path: 
     """``undelete`` stamps a new time of deletion as long as the mount says so: it cannot take one away."""
     own_openbao.call("POST", "secret/config", {"delete_version_after": "24h"})
     destination = source_of(own_openbao, tmp_path)
-    live = tuple(Version(number=n, value=SecretBytes(b"{}"), media=Media.JSON) for n in (1, 2))
-    destination.write([Change(secret=Secret(name="secret/a", versions=live), expected=None)])
+    live = tuple(SecretVersion(number=n, value=SecretBytes(b"{}"), media=Media.JSON) for n in (1, 2))
+    destination.write([SecretChange(secret=Secret(name="secret/a", versions=live), expected=None)])
     own_openbao.call("POST", "secret/undelete/a", {"versions": [1, 2]})
     versions = own_openbao.data("secret/metadata/a")["versions"]
     assert all(version["deletion_time"] for version in versions.values())
@@ -178,9 +178,9 @@ def test_what_a_mount_forgets_by_itself_is_said(own_openbao: OpenBao, tmp_path: 
 def test_history_is_not_pushed_out_by_what_is_restored_on_top(own_openbao: OpenBao, tmp_path: Path) -> None:
     for number in range(1, 11):
         own_openbao.put("secret/", "a", {"v": number})
-    live = tuple(Version(number=n, value=SecretBytes(b"{}"), media=Media.JSON) for n in range(1, 6))
+    live = tuple(SecretVersion(number=n, value=SecretBytes(b"{}"), media=Media.JSON) for n in range(1, 6))
     destination = source_of(own_openbao, tmp_path)
-    destination.write([Change(secret=Secret(name="secret/a", versions=live), expected=10)])
+    destination.write([SecretChange(secret=Secret(name="secret/a", versions=live), expected=10)])
     found = own_openbao.data("secret/metadata/a")
     assert sorted(map(int, found["versions"])) == list(range(1, 16))
     assert found["max_versions"] == 0
@@ -188,18 +188,18 @@ def test_history_is_not_pushed_out_by_what_is_restored_on_top(own_openbao: OpenB
 
 def test_a_secret_that_kv_version_1_cannot_keep_is_refused(own_openbao: OpenBao, tmp_path: Path) -> None:
     own_openbao.mount("kv1", version=1)
-    version = Version(number=1, value=SecretBytes(b"CANARY"))
-    change = Change(secret=Secret(name="kv1/a", versions=(version,)), expected=None)
+    version = SecretVersion(number=1, value=SecretBytes(b"CANARY"))
+    change = SecretChange(secret=Secret(name="kv1/a", versions=(version,)), expected=None)
     with pytest.raises(SourceError, match="KV version 1 keeps one version"):
         source_of(own_openbao, tmp_path).write([change])
 
 
 def test_custom_metadata_beyond_the_limits_is_said(own_openbao: OpenBao, tmp_path: Path) -> None:
-    version = Version(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
+    version = SecretVersion(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
     secret = Secret(name="secret/a", versions=(version,), tags={"good": "x", "long": "y" * 600})
     destination = source_of(own_openbao, tmp_path)
-    destination.write([Change(secret=secret, expected=None)])
-    (found,) = destination.read([Entry("secret/a", 0)])
+    destination.write([SecretChange(secret=secret, expected=None)])
+    (found,) = destination.read([ListedSecret("secret/a", 0)])
     assert found is not None
     assert found.tags == {"good": "x"}
     assert destination.kept(found) == destination.kept(secret)
@@ -212,10 +212,10 @@ def test_a_mark_of_ours_that_somebody_set_by_hand_comes_back(own_openbao: OpenBa
     own_openbao.call("POST", "secret/metadata/a", {"custom_metadata": marked})
     own_openbao.put("secret/", "a", {"user": "CANARY"})
     source = source_of(own_openbao, tmp_path)
-    (found,) = source.read([Entry("secret/a", 0)])
+    (found,) = source.read([ListedSecret("secret/a", 0)])
     assert found is not None
     source.delete(["secret/a"])
-    source.write([Change(secret=found, expected=None)])
+    source.write([SecretChange(secret=found, expected=None)])
     assert own_openbao.data("secret/metadata/a")["custom_metadata"] == marked
     assert own_openbao.data("secret/data/a")["data"] == {"user": "CANARY"}
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import SourceError
 from strongroom.model import Secret
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.vault.source import VaultSource
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
@@ -61,7 +61,7 @@ def test_one_secret_is_read_and_written_without_asking_other_namespaces_or_mount
     source = site.source()
     secret = read(source, "team/kv/app")
     site.asked()
-    assert source.write([Change(secret=secret, expected=1)]) == 1
+    assert source.write([SecretChange(secret=secret, expected=1)]) == 1
     assert source.heads(["team/kv/app"]) == {"team/kv/app": 2}
     assert source.delete(["team/kv/app"]) == 1
     asked = site.asked()

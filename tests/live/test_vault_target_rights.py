@@ -12,7 +12,7 @@ import pytest
 from strongroom.errors import TargetError
 from strongroom.operations.probe.target import probe_rights, probe_storage
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets.probing import Outcome
+from strongroom.targets.probing import ProbeResult
 from strongroom.targets.vault import VaultTarget
 from tests.live.openbao import Answered, OpenBao
 from tests.live.vault_parts import shipped, without
@@ -138,16 +138,16 @@ def test_storage_is_proven_and_an_overwrite_has_to_be_refused(
     bao.policy("sees", shipped("kv-target") + 'path "strongroom/config" { capabilities = ["read"] }')
 
     found = {check.what: check.outcome for check in probe_storage(make(bao, tmp_path, "sees")).checks}
-    assert found["write over an object"] is Outcome.FINE
-    assert found["the mount keeps what it holds"] is Outcome.FINE
-    assert found["the mount demands check-and-set"] is Outcome.ADVICE
-    assert set(found.values()) == {Outcome.FINE, Outcome.ADVICE}
+    assert found["write over an object"] is ProbeResult.FINE
+    assert found["the mount keeps what it holds"] is ProbeResult.FINE
+    assert found["the mount demands check-and-set"] is ProbeResult.ADVICE
+    assert set(found.values()) == {ProbeResult.FINE, ProbeResult.ADVICE}
     more = {check.what: check.outcome for check in probe_storage(make(bao, tmp_path, "more")).checks}
-    assert more["write over an object"] is Outcome.EXCESS
-    assert more["the mount keeps what it holds"] is Outcome.NOT_SHOWN
+    assert more["write over an object"] is ProbeResult.EXCESS
+    assert more["the mount keeps what it holds"] is ProbeResult.NOT_SHOWN
     bao.call("POST", "strongroom/config", {"delete_version_after": "1h"})
     (forgets, _) = make(bao, tmp_path, "sees").settings()
-    assert forgets.outcome is Outcome.EXCESS
+    assert forgets.outcome is ProbeResult.EXCESS
 
 
 # -- transit -----------------------------------------------------------------

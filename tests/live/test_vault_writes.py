@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource
 from strongroom.system.errors import Conflict
@@ -26,10 +26,11 @@ REQUESTS = 8
 def history(name: str) -> Secret:
     """Return a secret whose restore takes every kind of write: eight requests."""
     live = [
-        Version(number=n, value=SecretBytes(b'{"v":"CANARY-%d"}' % n), media=Media.JSON) for n in range(1, 6)
+        SecretVersion(number=n, value=SecretBytes(b'{"v":"CANARY-%d"}' % n), media=Media.JSON)
+        for n in range(1, 6)
     ]
-    live[1] = Version(number=2, state=VersionState.DELETED)
-    live[3] = Version(number=4, state=VersionState.DESTROYED)
+    live[1] = SecretVersion(number=2, state=VersionState.DELETED)
+    live[3] = SecretVersion(number=4, state=VersionState.DESTROYED)
     return Secret(name=name, versions=tuple(live), tags={"a": "b"})
 
 
@@ -47,7 +48,7 @@ FAULTS = {"reply": LoseReply(), "request": Reset(), "503": Answer(503), "500": A
 def test_a_lost_reply_writes_nothing_twice(site: Site, own: str, lost: str, fault: str) -> None:
     source = site.source(own)
     rule = site.proxy.fail(FAULTS[fault], when=method("POST", path=lost), times=2)
-    assert source.write([Change(secret=history(f"{own}a"), expected=None)]) == 1
+    assert source.write([SecretChange(secret=history(f"{own}a"), expected=None)]) == 1
     assert rule.met == min(2, len(site.proxy.seen(method("POST", path=lost))))
     (found,) = source.read(list(source.list()))
     assert found is not None
@@ -68,7 +69,7 @@ def test_somebody_elses_version_is_not_taken_for_ours_when_our_request_is_lost(s
     theirs = Overtaken(lambda: site.server.put(own, "a", {"v": "theirs"}))
     site.proxy.fail(theirs, when=method("POST", path="/data/a"))
     with pytest.raises(Conflict, match="somebody else wrote version 1"):
-        site.source(own).write([Change(secret=replace(history(f"{own}a"), tags={}), expected=None)])
+        site.source(own).write([SecretChange(secret=replace(history(f"{own}a"), tags={}), expected=None)])
     assert site.server.data(f"{own}data/a")["data"] == {"v": "theirs"}
 
 
@@ -84,7 +85,7 @@ def test_somebody_elses_version_is_not_taken_for_ours(
 
     site.proxy.fail(Call(interfere), when=method("POST", path="/data/a"))
     with pytest.raises(Conflict, match="somebody else wrote version 1"):
-        source.write([Change(secret=replace(history(f"{own}a"), tags={}), expected=None)])
+        source.write([SecretChange(secret=replace(history(f"{own}a"), tags={}), expected=None)])
     assert site.server.data(f"{own}data/a")["data"] == {"v": "theirs"}
 
 
@@ -98,11 +99,11 @@ def test_a_restore_that_was_interrupted_goes_on_where_it_stopped(site: Site, own
         site.proxy.fail(Call(lambda _: None), when=method("POST", path=f"/{own}"), times=step)
         site.proxy.fail(Answer(400), when=method("POST", path=f"/{own}"), times=None)
         try:
-            source.write([Change(secret=wanted, expected=None)])
+            source.write([SecretChange(secret=wanted, expected=None)])
         except SourceError:
             site.proxy.heal()
             heads = source.heads([wanted.name])
-            source.write([Change(secret=wanted, expected=heads.get(wanted.name))])
+            source.write([SecretChange(secret=wanted, expected=heads.get(wanted.name))])
             assert _metadata(site.server, own) == whole
         else:
             break
@@ -113,10 +114,10 @@ def test_a_restore_that_was_interrupted_goes_on_where_it_stopped(site: Site, own
 def test_a_version_that_was_taken_away_since_comes_back_on_top(site: Site, own: str, taken: str) -> None:
     """What is there is no mere beginning of what is wanted, even if all else is the same."""
     wanted, source = history(f"{own}a"), site.source(own)
-    source.write([Change(secret=wanted, expected=None)])
+    source.write([SecretChange(secret=wanted, expected=None)])
     site.server.call("POST", f"{own}{taken}/a", {"versions": [3]})
-    source.write([Change(secret=wanted, expected=5)])
-    (found,) = source.read([Entry(wanted.name, 0)])
+    source.write([SecretChange(secret=wanted, expected=5)])
+    (found,) = source.read([ListedSecret(wanted.name, 0)])
     assert found is not None
     values = {version.number: version.value.reveal() for version in found.versions if version.value}
     assert values[8] == b'{"v":"CANARY-3"}'
@@ -125,15 +126,15 @@ def test_a_version_that_was_taken_away_since_comes_back_on_top(site: Site, own: 
 
 def test_only_metadata_is_written_where_only_that_differs(site: Site, own: str) -> None:
     wanted, source = history(f"{own}a"), site.source(own)
-    source.write([Change(secret=replace(wanted, tags={"other": "tag"}), expected=None)])
-    source.write([Change(secret=wanted, expected=5)])
-    (found,) = source.read([Entry(wanted.name, 0)])
+    source.write([SecretChange(secret=replace(wanted, tags={"other": "tag"}), expected=None)])
+    source.write([SecretChange(secret=wanted, expected=5)])
+    (found,) = source.read([ListedSecret(wanted.name, 0)])
     assert found is not None
     assert source.kept(found) == source.kept(wanted)
 
 
 def _metadata_after(server: OpenBao, mount: str, source: VaultSource, wanted: Secret) -> object:
-    source.write([Change(secret=wanted, expected=None)])
+    source.write([SecretChange(secret=wanted, expected=None)])
     return _metadata(server, mount)
 
 
@@ -148,15 +149,15 @@ def _metadata(server: OpenBao, mount: str) -> object:
 # -- what the server does not take ---------------------------------------------
 
 
-def of_strings(name: str, count: int) -> Change:
+def of_strings(name: str, count: int) -> SecretChange:
     """Return a change to a secret of so many strings, one of them a key that has a number."""
     fields = {f"key-{number}": "CANARY" for number in range(count // 2)} | ({"odd": 1} if count % 2 else {})
     return live(name, json.dumps(fields).encode())
 
 
-def live(name: str, value: bytes) -> Change:
-    version = Version(number=1, value=SecretBytes(value), media=Media.JSON)
-    return Change(secret=Secret(name=name, versions=(version,)), expected=None)
+def live(name: str, value: bytes) -> SecretChange:
+    version = SecretVersion(number=1, value=SecretBytes(value), media=Media.JSON)
+    return SecretChange(secret=Secret(name=name, versions=(version,)), expected=None)
 
 
 @pytest.mark.parametrize("count", [997, 998, 999])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from strongroom.model import Entry, Secret, VersionState
-from strongroom.sources import Change, Destination, Refuse
+from strongroom.model import ListedSecret, Secret, VersionState
+from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
@@ -94,13 +94,15 @@ class Within(Destination):
     def name(self) -> str:
         return self.inner.name
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         for entry in self.inner.list(with_tags=with_tags):
             if not entry.name.startswith("sys/"):
-                yield Entry(entry.name.removeprefix(self._mount), entry.size, entry.locator, entry.tags)
+                yield ListedSecret(
+                    entry.name.removeprefix(self._mount), entry.size, entry.locator, entry.tags
+                )
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
-        inner = [Entry(self._mount + entry.name, entry.size, entry.locator) for entry in entries]
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
+        inner = [ListedSecret(self._mount + entry.name, entry.size, entry.locator) for entry in entries]
         for found in self.inner.read(inner):
             yield self._shown(found) if found else None
 
@@ -108,9 +110,9 @@ class Within(Destination):
         found = self.inner.heads([self._mount + name for name in names])
         return {name.removeprefix(self._mount): head for name, head in found.items()}
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         named = (
-            Change(
+            SecretChange(
                 secret=replace(change.secret, name=self._mount + change.secret.name)
                 if change.secret.name
                 else change.secret,

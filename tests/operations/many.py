@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import Counts, Manifest, ManifestSelection, ManifestTarget, sign_manifest
@@ -39,7 +39,7 @@ def make_backup(
     hundred thousand of them fit into memory: what must not be read is told by its name.
     """
     control, seal = signers
-    about = About(
+    about = ContainerHeader(
         backup_id=f"20260101T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}Z-{number:08x}",
         piece=0,
         pieces=pieces,
@@ -73,7 +73,9 @@ def make_backup(
     return manifest, objects | {manifest_name(about.backup_id): sign_manifest(manifest, control)}
 
 
-def _manifest(about: About, entries: Sequence, recipients: Sequence[Recipient], spec: Spec) -> Manifest:  # type: ignore[type-arg]
+def _manifest(
+    about: ContainerHeader, entries: Sequence, recipients: Sequence[Recipient], spec: Spec
+) -> Manifest:  # type: ignore[type-arg]
     return Manifest(
         backup_id=about.backup_id,
         policy=about.policy,

@@ -16,8 +16,8 @@ from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.restore.journal import (
     DONE,
     PARTIAL,
-    Account,
     Journal,
+    RestoreAccount,
     continue_with,
     interrupted,
 )
@@ -47,7 +47,7 @@ class Restoring:
         destination: Destination,
         *,
         plan: Sequence[PlanEntry] | None = None,
-    ) -> Account:
+    ) -> RestoreAccount:
         """Restore over what is there, or by a plan; go on with what was interrupted."""
         account, earlier = self._begin("backup")
         restore(
@@ -61,7 +61,7 @@ class Restoring:
         )
         return self._end(account, earlier)
 
-    def undo(self, run: str, destination: Destination) -> Account:
+    def undo(self, run: str, destination: Destination) -> RestoreAccount:
         """Undo a restore; go on with an undo that was interrupted."""
         what, entries = undoable(self.root, run), list[PlanEntry]()
         self.number += 1
@@ -90,28 +90,28 @@ class Restoring:
         bundle = opened.enter_context(BundleReader(file))
         return open_backup(bundle, identities=[self.identity], trusted=None)
 
-    def _begin(self, about: str) -> tuple[Account, list]:  # type: ignore[type-arg]
+    def _begin(self, about: str) -> tuple[RestoreAccount, list]:  # type: ignore[type-arg]
         earlier = list(interrupted(self.root, to="there", backup=about))
         self.number += 1
         folder = self.root / f"{self.number:03}-{os.getpid()}"
         journal = Journal(started_at=rfc3339(time.time()), backup=about, to="there", goes_on="")
         seal_key = partial(seal_record_key, self._sealer())
-        account = Account(folder, journal, recorder=Recorder(folder, seal_key))
+        account = RestoreAccount(folder, journal, recorder=Recorder(folder, seal_key))
         account.begin()
         return account, earlier
 
-    def _keep(self, account: Account, destination: Destination):  # type: ignore[no-untyped-def]
+    def _keep(self, account: RestoreAccount, destination: Destination):  # type: ignore[no-untyped-def]
         return undo_into(self._folder(account), destination, self._sealer())
 
     def _sealer(self) -> UndoSealer:
         return UndoSealer([self.identity], certified("recover"))
 
-    def _end(self, account: Account, earlier: list) -> Account:  # type: ignore[type-arg]
+    def _end(self, account: RestoreAccount, earlier: list) -> RestoreAccount:  # type: ignore[type-arg]
         folder = self._folder(account)
         account.end(PARTIAL if account.counts.not_done else DONE)
         continue_with(earlier, folder)
         return account
 
-    def _folder(self, account: Account) -> Path:
+    def _folder(self, account: RestoreAccount) -> Path:
         assert account.folder is not None
         return account.folder

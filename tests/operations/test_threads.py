@@ -35,7 +35,10 @@ for thread in threads:
 @pytest.mark.parametrize(
     ("record", "data"),
     [
-        ("strongroom.operations.run_integrity.Signed", {"receipt": {"run": "", "piece": 0}, "signature": ""}),
+        (
+            "strongroom.operations.run_integrity.SignedRun",
+            {"receipt": {"run": "", "piece": 0}, "signature": ""},
+        ),
         ("strongroom.container.manifest.Manifest", {"counts": {}, "containers": [{}], "previous": ""}),
         ("strongroom.container.envelope.Envelope", {"file_key": {}, "wrapping_key": {"stanzas": [{}]}}),
     ],

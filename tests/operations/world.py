@@ -11,15 +11,15 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.head import HEAD
 from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Depth, Secret, SecretBytes, Version
+from strongroom.model import Depth, Secret, SecretBytes, SecretVersion
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Limits, Pinned, Services
+from strongroom.operations.services import Pinned, RunLimits, Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, Spec
-from strongroom.state.store import Patience, RunStore
+from strongroom.state.store import LossPatience, RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
@@ -29,7 +29,7 @@ REGIONS = ("eu", "us", "ap")
 LEASE = 0.1
 """Seconds until a dead process's work is taken over."""
 
-PATIENCE = Patience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)
+PATIENCE = LossPatience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)
 
 
 def made_up(count: int, *, size: int = 40) -> list[Secret]:
@@ -39,7 +39,7 @@ def made_up(count: int, *, size: int = 40) -> list[Secret]:
             name=f"app/{number:04}",
             type="api_key",
             tags={"parity": "even" if number % 2 == 0 else "odd"},
-            versions=(Version(number=1, value=SecretBytes(b"CANARY-%04d-" % number + b"x" * size)),),
+            versions=(SecretVersion(number=1, value=SecretBytes(b"CANARY-%04d-" % number + b"x" * size)),),
         )
         for number in range(count)
     ]
@@ -70,7 +70,7 @@ class World:
             owner=f"test:{os.urandom(4).hex()}",
             state_dir=self.folder,
             store=RunStore(
-                self.database, patience=Patience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)
+                self.database, patience=LossPatience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)
             ),
             stage=self.stage,
             targets=self.targets,
@@ -87,7 +87,7 @@ class World:
             identities=lambda: (self.identity,),
             work_key=self.work_key,
             digest_key=self.digest_key,
-            limits=Limits(lease=LEASE, backoff=0.01),
+            limits=RunLimits(lease=LEASE, backoff=0.01),
         )
         return replace(own, **changed)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from strongroom import freeform
 from strongroom.container import document, writer
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
@@ -26,7 +26,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.layout import container_entry, container_name, sealed_receipt
 from tests.keys.software import EcIdentity
 from tests.vectors import good
@@ -107,7 +107,7 @@ class Maker:
                 for _ in range(r.choice((1, 1, 1, 2, 4)))
             }
         )
-        rotation = Rotation(days=r.choice((0, 1, 90, 2**31, 2**64 - 1)), enabled=r.random() < 0.5)
+        rotation = RotationSchedule(days=r.choice((0, 1, 90, 2**31, 2**64 - 1)), enabled=r.random() < 0.5)
         return Secret(
             name=self.text(),
             type=self.text(),
@@ -120,12 +120,12 @@ class Maker:
             metadata=freeform.parse(metadata_text(r)) if r.random() < 0.4 else {},
         )
 
-    def version(self, number: int) -> Version:
+    def version(self, number: int) -> SecretVersion:
         r = self.r
         state = r.choice((VersionState.LIVE, *VersionState))
         size = r.choice((0, 1, 9, 40, 300, r.randrange(2000), r.choice((1, 1, 16_384, 40_000))))
         value = SecretBytes(r.randbytes(size)) if state is VersionState.LIVE and r.random() < 0.9 else None
-        return Version(
+        return SecretVersion(
             number=number,
             value=value,
             media=r.choice(list(Media)),
@@ -162,7 +162,7 @@ class Maker:
             for _ in range(r.choice((1, 1, 2)))
         ]
         for number, piece in enumerate(pieces):
-            about = About(
+            about = ContainerHeader(
                 backup_id=m.BACKUP, piece=number, pieces=len(pieces), **self.whose,
                 values=values, created_at=self.text(), name_key=name_key,
             )  # fmt: skip

@@ -18,10 +18,11 @@ from strongroom.container.rows import encode_secrets
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
+from strongroom.operations.archive.choice import ASIDE, BackupPlace
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.salvage import Salvaged
-from strongroom.operations.archive.select_backup import ASIDE, Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
 from tests.reader import reader
@@ -54,7 +55,7 @@ class Answer:
 def by_product(placed: Placed, place: Path | None) -> Answer:
     taken, missed = "", None
     try:
-        chooser = Chooser([Holder("copy", lambda: _target(placed, place))], trusted=placed.pins, now=NOW)
+        chooser = Chooser([BackupPlace("copy", lambda: _target(placed, place))], trusted=placed.pins, now=NOW)
         asked = Asked(backup=placed.wanted)
         choice = chooser.choose(asked)
         taken = choice.manifest.backup_id

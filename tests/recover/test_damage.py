@@ -13,10 +13,11 @@ import pytest
 
 from strongroom.container.digests import name_hash
 from strongroom.container.errors import WrongKey
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.salvage import Salvaged
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.targets.memory import MemoryTarget
 from tests.recover.damaged import HELD, NEWEST, OLDER, OLDEST, Damaged, Objects, Piece, key_file, make, value
 from tests.recover.test_recover import recover
@@ -139,7 +140,7 @@ def by_the_product(objects: Objects) -> tuple[Held, Salvaged]:
     for name, content in objects.items():
         target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
     pins = frozenset({m.INSTALLATION.fingerprint})
-    chooser = Chooser([Holder("copy", lambda: target)], trusted=pins)
+    chooser = Chooser([BackupPlace("copy", lambda: target)], trusted=pins)
     choice = chooser.choose(Asked())
     assert choice.manifest.backup_id == NEWEST
 

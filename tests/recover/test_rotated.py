@@ -20,7 +20,7 @@ from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.re_sign import re_sign_backup
-from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.single_file import rewrap_file
 from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified
@@ -47,7 +47,7 @@ class File:
         """Rewrite the file for another key; what is older is kept or not, as the product does it."""
         rewrap_file(
             self.path,
-            Rotation(
+            RewrapOrder(
                 recipients=[self.keys[to].recipient()],
                 identities=self.keys,
                 signer=signer,

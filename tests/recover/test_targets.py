@@ -13,11 +13,12 @@ from strongroom.container.errors import FormatError, WrongKey
 from strongroom.container.rows import encode_secrets
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.choice import ASIDE, BackupChoice, BackupPlace
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.salvage import Salvaged
-from strongroom.operations.archive.select_backup import ASIDE, Choice, Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
@@ -84,7 +85,7 @@ def choose(chooser: Chooser, asked: Asked) -> str:
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_product_takes_the_backup_that_a_target_says(name: str) -> None:
     vector, known = STORED[name], trusted(STORED[name]) or frozenset()
-    chooser = Chooser([Holder("target", lambda: target_of(vector))], trusted=known, strangers=not known)
+    chooser = Chooser([BackupPlace("target", lambda: target_of(vector))], trusted=known, strangers=not known)
     asked = Asked(backup=vector.one("backup") or "", partial=True)
     if vector.one("expect") != "ok":
         with pytest.raises(StrongroomError) as caught:
@@ -170,9 +171,9 @@ def test_what_lay_in_lost_parts_comes_from_the_backup_that_a_target_says(name: s
 
 def salvaged(vector: Vector) -> Salvaged:
     target, known = target_of(vector), trusted(vector) or frozenset()
-    chooser = Chooser([Holder("target", lambda: target)], trusted=known)
+    chooser = Chooser([BackupPlace("target", lambda: target)], trusted=known)
 
-    def opened(choice: Choice) -> Replicated:
+    def opened(choice: BackupChoice) -> Replicated:
         return Replicated(choice, identities(vector), trusted=known, told=chooser.note)
 
     choice = chooser.choose(Asked(partial=True, values=False))

@@ -13,8 +13,8 @@ from msgspec import structs
 from sqlalchemy import Connection, event
 
 from strongroom.state import runs
-from strongroom.state.engine import Database
-from strongroom.state.records import Pause, Run, RunKind, Spec, Step
+from strongroom.state.engine import StateDatabase
+from strongroom.state.records import Pause, Run, RunKind, RunStep, Spec
 from strongroom.state.store import RunStore
 from tests.simulation.thin_store import name_of
 
@@ -37,7 +37,7 @@ class ClockedStore(RunStore):
         self._really.close()
 
     def create(
-        self, spec: Spec, *, first: Sequence[Step], slot: tuple[str, float] | None = None, **more: Any
+        self, spec: Spec, *, first: Sequence[RunStep], slot: tuple[str, float] | None = None, **more: Any
     ) -> Run | None:
         with patch.object(runs, "_new", _new):
             run = super().create(spec, first=first, slot=slot, **more)
@@ -80,7 +80,7 @@ class ClockedStore(RunStore):
 class _Reached:
     """A database that is away when ``reach`` raises."""
 
-    def __init__(self, database: Database, reach: Callable[[], None]) -> None:
+    def __init__(self, database: StateDatabase, reach: Callable[[], None]) -> None:
         self._database, self._reach = database, reach
 
     @contextmanager

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from strongroom.container.marks import DeletionMark
 from strongroom.model import Depth, Selection
 from strongroom.operations.keep_rules import KeepRules
-from strongroom.operations.verification.order import MANIFEST, Item
+from strongroom.operations.verification.order import MANIFEST, DueContainer
 from strongroom.state.records import RunKind, Spec, TargetPin
 from tests.simulation.faults import DAY, REGIONS, Fault, chance
 
@@ -71,7 +71,7 @@ class Copy:
     verified_at: float | None = None
     checked: dict[int, float] = field(default_factory=dict)
     """When each container was read last, by the record."""
-    items: list[Item] | None = None
+    items: list[DueContainer] | None = None
 
     def check(self, piece: int, at: float) -> None:
         """Enter that a container was read."""
@@ -99,17 +99,17 @@ class Backup:
     size: int = 200 << 20
     """Bytes of each container."""
 
-    def items(self, target: str, copy: Copy) -> list[Item]:
+    def items(self, target: str, copy: Copy) -> list[DueContainer]:
         """Return the manifest and the containers of a replica, with when each was read last."""
         if copy.items is None:
             copy.items = list(self._items(target, copy))
         return copy.items
 
-    def _items(self, target: str, copy: Copy) -> Iterator[Item]:
+    def _items(self, target: str, copy: Copy) -> Iterator[DueContainer]:
         """Yield the manifest and the containers of a replica, with when each was read last."""
         for piece in range(MANIFEST, self.pieces):
             at = copy.checked.get(piece)
-            yield Item(
+            yield DueContainer(
                 backup=self.name,
                 target=target,
                 piece=piece,

@@ -25,14 +25,21 @@ from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.commit import Committed
 from strongroom.operations.backup.facts import PlannedPieces, pieces_of
 from strongroom.operations.backup.name_index import Indexed, IndexFile, IndexUploaded, Vouched
-from strongroom.operations.backup.plan import Plan, Planned
+from strongroom.operations.backup.plan import BackupPlan, ListedPieces
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
-from strongroom.operations.backup.repair import Published, Repaired, ToRepair
-from strongroom.operations.backup.scrub import Checked, Place, Slice, scope_of_run
+from strongroom.operations.backup.repair import PublishedManifest, Repaired, ToRepair
+from strongroom.operations.backup.scrub import ContainerPlace, ContainerReadBack, Slice, scope_of_run
 from strongroom.operations.backup.upload import Uploaded
 from strongroom.operations.backup.verify import Verified
-from strongroom.operations.drills.facts import Compared, Live, Picked, Proved, Rehearsed, TornDown
-from strongroom.operations.drills.facts import Plan as DrillPlan
+from strongroom.operations.drills.facts import (
+    DrillComparison,
+    DrillPlan,
+    Live,
+    Picked,
+    Proved,
+    Rehearsed,
+    TornDown,
+)
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs import job, steps
@@ -45,7 +52,7 @@ from strongroom.operations.verification import order
 from strongroom.operations.verification.coverage import scope_of
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.sources.errors import SourceUnavailable
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
+from strongroom.state.records import Run, RunKind, RunState, RunStep, Spec, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import rfc3339
@@ -56,7 +63,7 @@ from tests.simulation.installation import LOCKED_FOR, PINS, Backup, Copy
 if TYPE_CHECKING:
     from tests.simulation.year import Year
 
-Performed = Callable[["Year", Run, Step], msgspec.Struct]
+Performed = Callable[["Year", Run, RunStep], msgspec.Struct]
 
 
 @contextmanager
@@ -83,7 +90,7 @@ def _simulated(kind: RunKind, real: Any, year: Year) -> Any:
 
 
 def _performed(work: Performed, year: Year) -> Any:
-    def perform(run: Run, step: Step, services: Services) -> msgspec.Struct:
+    def perform(run: Run, step: RunStep, services: Services) -> msgspec.Struct:
         year.strike(run, step, "before")
         try:
             result = work(year, run, step)
@@ -115,10 +122,10 @@ class Simulated:
         recorded = RECORDS.get(run.spec.kind)
         return recorded(self.year, run) if recorded else ()
 
-    def after_step(self, run: Run, step: Step, services: Services) -> None:
+    def after_step(self, run: Run, step: RunStep, services: Services) -> None:
         return
 
-    def take_back(self, run: Run, step: Step, result: object, services: Services) -> None:
+    def take_back(self, run: Run, step: RunStep, result: object, services: Services) -> None:
         return
 
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
@@ -145,14 +152,14 @@ class Simulated:
 # -- backup --------------------------------------------------------------------------------------------------
 
 
-def _plan(year: Year, run: Run, step: Step) -> Planned:
+def _plan(year: Year, run: Run, step: RunStep) -> BackupPlan:
     policy = year.installation.policies[run.spec.policy]
     if year.is_on("source away"):
         raise SourceUnavailable("the source does not answer")
     _need_stage(year)
     secrets = year.secrets_of(policy.name)
-    plan = Plan(pieces=policy.pieces, secrets=secrets, size=secrets * 100, chunks=(), name_key="")
-    return Planned(plan=plan, previous=None, trust=0)
+    plan = ListedPieces(pieces=policy.pieces, secrets=secrets, size=secrets * 100, chunks=(), name_key="")
+    return BackupPlan(plan=plan, previous=None, trust=0)
 
 
 def _need_stage(year: Year) -> None:
@@ -160,7 +167,7 @@ def _need_stage(year: Year) -> None:
         raise TargetFull("the stage is full")
 
 
-def _capture(year: Year, run: Run, step: Step) -> Captured:
+def _capture(year: Year, run: Run, step: RunStep) -> Captured:
     if year.is_on("source away"):
         raise SourceUnavailable("the source does not answer")
     _need_stage(year)
@@ -186,13 +193,13 @@ CAPTURED = Captured(
 )
 
 
-def _upload(year: Year, run: Run, step: Step) -> Uploaded:
+def _upload(year: Year, run: Run, step: RunStep) -> Uploaded:
     year.need_target(step.target, room=True)
     year.placed.setdefault(run.id, {}).setdefault(step.target, set()).add(step.piece)
     return Uploaded(created=True)
 
 
-def _commit(year: Year, run: Run, step: Step) -> Committed:
+def _commit(year: Year, run: Run, step: RunStep) -> Committed:
     pieces = pieces_of(run)
     complete = complete_targets(run.spec, year.store.tally(run.id), pieces)
     there = tuple(name for name in complete if not year.is_on("target away", name))
@@ -219,7 +226,7 @@ def _commit(year: Year, run: Run, step: Step) -> Committed:
     )
 
 
-def _verify(year: Year, run: Run, step: Step) -> Verified:
+def _verify(year: Year, run: Run, step: RunStep) -> Verified:
     backup = _backup_of(year, run)
     year.need_target(step.target)
     copy = backup.copies.get(step.target)
@@ -231,18 +238,18 @@ def _verify(year: Year, run: Run, step: Step) -> Verified:
     return VERIFIED
 
 
-def _index(year: Year, run: Run, step: Step) -> Indexed:
+def _index(year: Year, run: Run, step: RunStep) -> Indexed:
     _need_stage(year)
     return Indexed(
         staged="index", files=(IndexFile(backup=run.id, sha256="", size=1, signer="", signature=""),)
     )
 
 
-def _vouch(year: Year, run: Run, step: Step) -> Vouched:
+def _vouch(year: Year, run: Run, step: RunStep) -> Vouched:
     return Vouched(document="receipt")
 
 
-def _upload_index(year: Year, run: Run, step: Step) -> IndexUploaded:
+def _upload_index(year: Year, run: Run, step: RunStep) -> IndexUploaded:
     year.need_target(step.target, room=True)
     return IndexUploaded(placed=1)
 
@@ -289,7 +296,7 @@ def _replicas_outcome(year: Year, run: Run) -> Ending:
 # -- repair --------------------------------------------------------------------------------------------------
 
 
-def _list_to_repair(year: Year, run: Run, step: Step) -> ToRepair:
+def _list_to_repair(year: Year, run: Run, step: RunStep) -> ToRepair:
     backup = _backup_of(year, run)
     away = tuple(pin.name for pin in run.spec.targets if year.is_on("target away", pin.name))
     held = tuple(name for name in backup.good if name not in away)
@@ -299,7 +306,7 @@ def _list_to_repair(year: Year, run: Run, step: Step) -> ToRepair:
     return ToRepair(plan=plan, manifest="m", held=held, away=away, lacking=lacking, idle=not bad)
 
 
-def _repair(year: Year, run: Run, step: Step) -> Repaired:
+def _repair(year: Year, run: Run, step: RunStep) -> Repaired:
     year.counts["containers repaired"] += 1
     backup = _backup_of(year, run)
     year.need_target(step.target, room=True)
@@ -310,7 +317,7 @@ def _repair(year: Year, run: Run, step: Step) -> Repaired:
     raise MissingPiece(f"no target has a sound container {step.piece}")
 
 
-def _publish(year: Year, run: Run, step: Step) -> Published:
+def _publish(year: Year, run: Run, step: RunStep) -> PublishedManifest:
     backup = _backup_of(year, run)
     placed = [
         name
@@ -319,13 +326,13 @@ def _publish(year: Year, run: Run, step: Step) -> Published:
     ]
     for name in placed:
         backup.copies[name].manifest = True
-    return Published(targets=tuple(placed), unplaced={}, unlocked={})
+    return PublishedManifest(targets=tuple(placed), unplaced={}, unlocked={})
 
 
 # -- verification that covers --------------------------------------------------------------------------------
 
 
-def _plan_slice(year: Year, run: Run, step: Step) -> Slice:
+def _plan_slice(year: Year, run: Run, step: RunStep) -> Slice:
     away = {name: "it does not answer" for name in REGIONS if year.is_on("target away", name)}
     items = year.items(away)
     missing = [one for one in items if one.piece == MANIFEST and not year.copy_of(one).manifest]
@@ -334,17 +341,17 @@ def _plan_slice(year: Year, run: Run, step: Step) -> Slice:
     terms = scope_of_run(run)
     due = order.due_checks(items, terms, now=run.created_at, draw=sample)
     chosen = [*missing, *(one for one in due if (one.backup, one.target) not in lost)]
-    places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
+    places = tuple(ContainerPlace(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
     going = tuple(sorted(year.installation.marked))
     return Slice(plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside={}, going=going)
 
 
-def _check(year: Year, run: Run, step: Step) -> Checked:
+def _check(year: Year, run: Run, step: RunStep) -> ContainerReadBack:
     place = read_facts(run, Slice).places[step.piece]
     backup = year.installation.backups.get(place.backup)
     copy = backup.copies.get(place.target) if backup else None
     if backup is None or copy is None:
-        return Checked()
+        return ContainerReadBack()
     year.need_target(place.target)
     there = (
         copy.is_there(backup.pieces)
@@ -352,17 +359,17 @@ def _check(year: Year, run: Run, step: Step) -> Checked:
         else copy.manifest and place.piece in copy.pieces
     )
     if not there:
-        return Checked(damage="MissingPiece: it is not there")
+        return ContainerReadBack(damage="MissingPiece: it is not there")
     if place.piece != MANIFEST and not copy.pieces[place.piece]:
-        return Checked(damage="Tampered: it is not what was written")
-    return Checked(depth=Depth.DIGEST)
+        return ContainerReadBack(damage="Tampered: it is not what was written")
+    return ContainerReadBack(depth=Depth.DIGEST)
 
 
-def _looked(year: Year, run: Run) -> Iterator[tuple[Place, Checked, float]]:
+def _looked(year: Year, run: Run) -> Iterator[tuple[ContainerPlace, ContainerReadBack, float]]:
     rows = [row for row in year.store.rows(run.id, StepKind.VERIFY) if row.result]
     places = read_facts(run, Slice).places if rows else ()
     for row in rows:
-        yield places[row.step.piece], msgspec.convert(row.result, Checked), row.finished_at or 0.0
+        yield places[row.step.piece], msgspec.convert(row.result, ContainerReadBack), row.finished_at or 0.0
 
 
 def _record_slice(year: Year, run: Run) -> list[str]:
@@ -399,7 +406,7 @@ def _slice_outcome(year: Year, run: Run) -> Ending:
 # -- drill ---------------------------------------------------------------------------------------------------
 
 
-def _drill_pick(year: Year, run: Run, step: Step) -> DrillPlan:
+def _drill_pick(year: Year, run: Run, step: RunStep) -> DrillPlan:
     backup = _backup_of(year, run)
     return DrillPlan(
         picked=Picked(
@@ -414,11 +421,11 @@ def _drill_pick(year: Year, run: Run, step: Step) -> DrillPlan:
     )
 
 
-def _drill_prove(year: Year, run: Run, step: Step) -> Proved:
+def _drill_prove(year: Year, run: Run, step: RunStep) -> Proved:
     return Proved(checks=(), seconds=1.0)
 
 
-def _drill_restore(year: Year, run: Run, step: Step) -> Rehearsed:
+def _drill_restore(year: Year, run: Run, step: RunStep) -> Rehearsed:
     backup = _backup_of(year, run)
     there = [copy for name, copy in backup.copies.items() if not year.is_on("target away", name)]
     if not all(any(copy.pieces.get(piece) for copy in there) for piece in range(backup.pieces)):
@@ -437,15 +444,15 @@ def _drill_restore(year: Year, run: Run, step: Step) -> Rehearsed:
     )
 
 
-def _drill_compare(year: Year, run: Run, step: Step) -> Compared:
-    return Compared(compared=1, differ=0, missing=0, stand_out=None, seconds=1.0)
+def _drill_compare(year: Year, run: Run, step: RunStep) -> DrillComparison:
+    return DrillComparison(compared=1, differ=0, missing=0, stand_out=None, seconds=1.0)
 
 
-def _drill_teardown(year: Year, run: Run, step: Step) -> TornDown:
+def _drill_teardown(year: Year, run: Run, step: RunStep) -> TornDown:
     return TornDown(seconds=1.0)
 
 
-def _drill_live(year: Year, run: Run, step: Step) -> Live:
+def _drill_live(year: Year, run: Run, step: RunStep) -> Live:
     return Live(same=1, changed=0, missing=0, unread=0, seconds=1.0)
 
 

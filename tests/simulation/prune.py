@@ -18,11 +18,11 @@ from strongroom.container.marks import DeletionMark
 from strongroom.operations import run_integrity
 from strongroom.operations.archive import deletions, successor
 from strongroom.operations.retention import delete, plan, prune_plan
-from strongroom.operations.retention.delete import Left
-from strongroom.operations.retention.plan import Planned, RetentionPlan
+from strongroom.operations.retention.delete import UndeletedBackup
+from strongroom.operations.retention.plan import PlannedRemoval, RetentionPlan
 from strongroom.operations.retention.prune_plan import Doomed
 from strongroom.operations.retention.stock import Stock
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.timestamps import rfc3339
 from tests.simulation import retention_model
 from tests.simulation.faults import DAY, REGIONS
@@ -93,7 +93,7 @@ def _plan(year: Year, now: float) -> RetentionPlan:
     found, answering = year.installation.backups, _answering(year)
     return RetentionPlan(
         backups=tuple(
-            Planned(
+            PlannedRemoval(
                 backup=one.backup,
                 judgement=one,
                 targets=tuple(name for name in found[one.backup].copies if name in answering),
@@ -177,13 +177,13 @@ class Deletion(delete._Deletion):
     def _held(self, one: Doomed) -> str:
         return self._year.held().get(one.backup, "")
 
-    def _locked(self, one: Doomed) -> Left | None:
+    def _locked(self, one: Doomed) -> UndeletedBackup | None:
         copy = self._year.installation.copy_on(one.backup, self._target.name)
         if copy is None or copy.locked_until <= self._year.now:
             return None
-        return Left(why="it is locked", until=rfc3339(copy.locked_until))
+        return UndeletedBackup(why="it is locked", until=rfc3339(copy.locked_until))
 
-    def _removed(self, one: Doomed) -> Left | None:
+    def _removed(self, one: Doomed) -> UndeletedBackup | None:
         if self._year.installation.copy_on(one.backup, self._target.name) is not None:
             backup = self._year.installation.backups[one.backup]
             check(self._year, backup, self._target.name)
@@ -218,13 +218,13 @@ def check(year: Year, backup: Backup, target: str) -> None:
 # -- the steps -----------------------------------------------------------------------------------------------
 
 
-def plan_step(year: Year, run: Run, step: Step) -> prune_plan.ToPrune:
+def plan_step(year: Year, run: Run, step: RunStep) -> prune_plan.ToPrune:
     return prune_plan.plan_prune(run, step, year.services)
 
 
-def mark_step(year: Year, run: Run, step: Step) -> delete.Marked:
+def mark_step(year: Year, run: Run, step: RunStep) -> delete.Marked:
     return delete.mark(run, step, year.services)
 
 
-def delete_step(year: Year, run: Run, step: Step) -> delete.Deleted:
+def delete_step(year: Year, run: Run, step: RunStep) -> delete.Deleted:
     return delete.delete(run, step, year.services)

@@ -21,7 +21,7 @@ from strongroom.operations.retention.rules import Candidate
 from strongroom.operations.runs import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.verification import order
-from strongroom.operations.verification.order import Item, Terms
+from strongroom.operations.verification.order import DueContainer, Terms
 from strongroom.timestamps import rfc3339
 from tests.simulation import slots
 from tests.simulation.simulation import Lived, live, shrink
@@ -51,8 +51,8 @@ def end_the_grace_at_midnight(mark: DeletionMark, *, now: float) -> bool:
 
 
 def read_the_newest_first(
-    items: Sequence[Item], terms: Terms, now: float, draw: Callable[[], float]
-) -> list[Item]:
+    items: Sequence[DueContainer], terms: Terms, now: float, draw: Callable[[], float]
+) -> list[DueContainer]:
     """A slice begins with the newest backups, whenever they were read."""
     ordered = sorted(items, key=lambda item: -item.made_at)
     return ordered[: order._count_due(sorted(items, key=lambda item: item.read_at(now)), terms, now)]

@@ -19,7 +19,7 @@ from msgspec import structs
 from strongroom.state import recovery
 from strongroom.state.errors import ClaimLost, RunNotFound, StillNeeded
 from strongroom.state.events import FUTURE
-from strongroom.state.losses import Patience, Queue, Watched, is_live, is_lost
+from strongroom.state.losses import LossPatience, Queue, UnsettledStep, is_live, is_lost
 from strongroom.state.records import (
     Claim,
     Decide,
@@ -29,14 +29,14 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
     Ticket,
-    Verdict,
 )
 from strongroom.state.slots import SKEW
 from strongroom.state.step_conditions import AHEAD, FARTHEST
@@ -46,7 +46,7 @@ from strongroom.timestamps import stamp
 READY, SENT, RUNNING = StepState.READY, StepState.SENT, StepState.RUNNING
 DONE, MISSED, POISONED = StepState.DONE, StepState.MISSED, StepState.POISONED
 UNSETTLED = (READY, SENT, RUNNING)
-REPORT = Step(StepKind.REPORT)
+REPORT = RunStep(StepKind.REPORT)
 
 
 def name_of(spec: Spec, now: float) -> str:
@@ -77,7 +77,7 @@ class Row:
         "waits_since",
     )
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: RunStep) -> None:
         self.step, self.state = step, READY
         self.attempts = self.silent = self.dispatch = self.sends = self.fence = 0
         self.not_before = 0.0
@@ -96,9 +96,9 @@ class ThinStore(RunStore):
 
     def __init__(self, clock: Callable[[], float], reach: Callable[[], None] = lambda: None) -> None:
         self._clock, self._reach = clock, reach
-        self._patience = Patience()
+        self._patience = LossPatience()
         self._runs: dict[str, Run] = {}
-        self._steps: dict[str, dict[Step, Row]] = {}
+        self._steps: dict[str, dict[RunStep, Row]] = {}
         self._requests: dict[str, str] = {}
         self._active: dict[str, None] = {}
         self._by_kind: dict[tuple[str, RunKind], list[str]] = defaultdict(list)
@@ -120,7 +120,7 @@ class ThinStore(RunStore):
         self,
         spec: Spec,
         *,
-        first: Sequence[Step],
+        first: Sequence[RunStep],
         request_id: str | None = None,
         slot: tuple[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
@@ -217,7 +217,7 @@ class ThinStore(RunStore):
         rows = self._steps[run].values()
         return Tally(Counter((row.step.kind, row.step.target, row.state) for row in rows))
 
-    def row(self, run: str, step: Step) -> StepRow:
+    def row(self, run: str, step: RunStep) -> StepRow:
         return _record(self._steps[run][step])
 
     def rows(self, run: str, kind: StepKind | None = None, *, piece: int | None = None) -> list[StepRow]:
@@ -369,7 +369,7 @@ class ThinStore(RunStore):
         row.not_before, row.finished_at = now + wait, None if state is READY else now
 
     def _give_up(
-        self, run: Run, step: Step, state: StepState, error: str, decide: Decide
+        self, run: Run, step: RunStep, state: StepState, error: str, decide: Decide
     ) -> tuple[Run, Tally]:
         if step.kind is StepKind.REPORT:
             run = self._finalise(run, RunState.FAILED, f"{step}: {error}")
@@ -381,11 +381,11 @@ class ThinStore(RunStore):
             return self._conclude(run, step, decide)
         return run, self.tally(run.id)
 
-    def _conclude(self, run: Run, step: Step, decide: Decide) -> tuple[Run, Tally]:
+    def _conclude(self, run: Run, step: RunStep, decide: Decide) -> tuple[Run, Tally]:
         tally = self.tally(run.id)
         return self._apply(run, step, decide(run, tally, step)), tally
 
-    def _apply(self, run: Run, step: Step, verdict: Verdict) -> Run:
+    def _apply(self, run: Run, step: RunStep, verdict: StepConsequence) -> Run:
         if verdict.facts:
             run = self._change(run, facts={**run.facts, **verdict.facts})
         if run.closing and step.kind is not StepKind.REPORT:
@@ -400,7 +400,7 @@ class ThinStore(RunStore):
         early = verdict.state in (RunState.FAILED, RunState.CANCELLED) and step.kind is not StepKind.REPORT
         return (self._close if early else self._finalise)(run, verdict.state, verdict.error)
 
-    def _insert(self, run: str, steps: Sequence[Step]) -> None:
+    def _insert(self, run: str, steps: Sequence[RunStep]) -> None:
         rows = self._steps[run]
         for step in steps:
             if step not in rows:
@@ -569,8 +569,8 @@ def _holds(claim: Claim, row: Row) -> bool:
     return row.state is RUNNING and (row.dispatch, row.fence) == (claim.ticket.dispatch, claim.fence)
 
 
-def _watched(run: str, row: Row) -> Watched:
-    return Watched(
+def _watched(run: str, row: Row) -> UnsettledStep:
+    return UnsettledStep(
         run=run,
         step=row.step,
         state=row.state,

@@ -15,24 +15,24 @@ from strongroom.model import Depth
 from strongroom.operations.alerts.due_notifications import tell
 from strongroom.operations.facts.freshness import ENDED_WHOLE, SKEW
 from strongroom.operations.facts.records import (
+    AlertLimits,
     Drilled,
     Drills,
-    Entry,
-    Facts,
-    Limits,
-    Pace,
-    Place,
+    InstallationFacts,
+    PausedEntry,
     Policy,
     Ran,
     Running,
-    Seen,
+    RunPace,
+    TargetFacts,
+    VerifiedBackup,
 )
 from strongroom.operations.findings import Finding, Severity
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.kinds import BEAT_IS_GONE, BEAT_RESTS, KINDS
-from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
-from strongroom.operations.verification.order import Item
-from strongroom.state.alerts import Told
+from strongroom.operations.verification.coverage import VerificationState, by_target, coverage, scope_of
+from strongroom.operations.verification.order import DueContainer
+from strongroom.state.alerts import NotifiedAlert
 from strongroom.state.records import Run, RunKind
 from tests.simulation.faults import DAY, REGIONS
 from tests.simulation.installation import Backup
@@ -40,7 +40,7 @@ from tests.simulation.installation import Backup
 if TYPE_CHECKING:
     from tests.simulation.year import Year
 
-LIMITS: Final = Limits()
+LIMITS: Final = AlertLimits()
 REPEAT: Final = DAY
 COMPARED: Final = (
     *("state.", "backup.overdue", "target.away", "run.waiting", "beat.", "replica.bad"),
@@ -58,7 +58,7 @@ class Watcher:
 
     def __init__(self, year: Year) -> None:
         self._year = year
-        self._told: dict[str, Told] = {}
+        self._told: dict[str, NotifiedAlert] = {}
 
     def look(self) -> None:
         """Judge what there is now, hold it against the plain model, and tell what is new."""
@@ -98,13 +98,13 @@ def _named(alert: Finding) -> str:
 # -- what is gathered ----------------------------------------------------------------------------------------
 
 
-def gather(year: Year) -> Facts:
+def gather(year: Year) -> InstallationFacts:
     """Return what a look at the record and the targets finds."""
     away = [name for name in REGIONS if year.is_on("target away", name)]
     if year.is_on("database away"):
-        places = tuple(Place(name=name, away="away" if name in away else None) for name in REGIONS)
-        return Facts(now=year.now, places=places, state="the state database did not answer")
-    return Facts(
+        places = tuple(TargetFacts(name=name, away="away" if name in away else None) for name in REGIONS)
+        return InstallationFacts(now=year.now, places=places, state="the state database did not answer")
+    return InstallationFacts(
         now=year.now,
         policies=tuple(_policy(year, name) for name in year.installation.policies),
         places=tuple(_place(year, name, away) for name in REGIONS),
@@ -131,11 +131,11 @@ def _policy(year: Year, name: str) -> Policy:
     )
 
 
-def _seen(backup: Backup | None) -> Seen | None:
+def _seen(backup: Backup | None) -> VerifiedBackup | None:
     if backup is None:
         return None
     depth = Depth.DIGEST if backup.is_verified else None
-    return Seen(backup=backup.name, made_at=backup.made_at, depth=depth)
+    return VerifiedBackup(backup=backup.name, made_at=backup.made_at, depth=depth)
 
 
 def _ran(run: Run) -> Ran:
@@ -143,7 +143,7 @@ def _ran(run: Run) -> Ran:
 
 
 def _running(run: Run) -> Running:
-    pace = Pace(unit="step", done=0, total=0)  # no rule judges how far a run is
+    pace = RunPace(unit="step", done=0, total=0)  # no rule judges how far a run is
     spec = run.spec
     return Running(
         run=run.id,
@@ -156,15 +156,15 @@ def _running(run: Run) -> Running:
     )
 
 
-def _place(year: Year, name: str, away: list[str]) -> Place:
+def _place(year: Year, name: str, away: list[str]) -> TargetFacts:
     if name in away:
-        return Place(name=name, away="it does not answer")
+        return TargetFacts(name=name, away="it does not answer")
     bad, missing = [], []
     for backup in year.installation.backups.values():
         copy = backup.copies.get(name)
         if name in year.installation.lacking(backup):
             (bad if copy is not None and copy.manifest else missing).append(backup.name)
-    return Place(name=name, bad=tuple(bad), missing=tuple(missing))
+    return TargetFacts(name=name, bad=tuple(bad), missing=tuple(missing))
 
 
 def _drills(year: Year) -> Iterator[Drills]:
@@ -177,18 +177,18 @@ def _drills(year: Year) -> Iterator[Drills]:
             yield Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
 
 
-def _paused(year: Year) -> Iterator[Entry]:
+def _paused(year: Year) -> Iterator[PausedEntry]:
     for entry in year.calendar:
         pause = year.store.paused.get(entry.name)
         if pause is not None and pause.holds(year.now):
             due = entry.last(year.now) or 0.0
-            yield Entry(name=entry.name, due=due, following=entry.next(due) or 0.0, paused=pause.since)
+            yield PausedEntry(name=entry.name, due=due, following=entry.next(due) or 0.0, paused=pause.since)
 
 
-def _verification(year: Year) -> Standing:
+def _verification(year: Year) -> VerificationState:
     scope = scope_of(year.verification, year.now)
     targets = by_target(year.items())
-    return Standing(
+    return VerificationState(
         span=scope.span,
         all=coverage((), scope, now=year.now),
         targets={name: coverage(items, scope, now=year.now) for name, items in targets.items()},
@@ -285,7 +285,7 @@ def _expected_of_verification(year: Year) -> Iterator[str]:
     yield from (f"verification.late:{name}" for name in late)
 
 
-def _read_at(item: Item, now: float) -> float:
+def _read_at(item: DueContainer, now: float) -> float:
     """Return when a container was read or made. A check that is dated an hour ahead counts as none."""
     at = item.checked_at or 0.0
     return item.made_at if not at or at > now + 3600.0 else at

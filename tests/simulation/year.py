@@ -29,10 +29,10 @@ from strongroom.operations.judge import runs as judge_runs
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Limits, Pinned, Services
-from strongroom.operations.verification.order import Item
+from strongroom.operations.services import Pinned, RunLimits, Services
+from strongroom.operations.verification.order import DueContainer
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Pause, Pool, Run, RunKind, Step, Ticket
+from strongroom.state.records import Pause, Pool, Run, RunKind, RunStep, Ticket
 from strongroom.system.errors import TargetFull
 from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
@@ -55,7 +55,7 @@ HARMLESS = (
     *("messages twice", "target full", "source away", "prune workers away"),
 )
 """Faults that keep nothing from being read."""
-LIMITS = Limits(patience=3 * HOUR)
+LIMITS = RunLimits(patience=3 * HOUR)
 
 
 class Killed(BaseException):
@@ -184,7 +184,7 @@ class Year:
         """Tell whether a target answers and shows all of a backup, by names and sizes."""
         return not self.is_on("target away", target) and backup.copies[target].is_there(backup.pieces)
 
-    def items(self, away: Collection[str] = ()) -> list[Item]:
+    def items(self, away: Collection[str] = ()) -> list[DueContainer]:
         """Return every container of every replica that is good by the record, as the record has it."""
         return [
             item
@@ -206,7 +206,7 @@ class Year:
         ]
         return sum(end - begin for begin, end in spans if end > begin)
 
-    def copy_of(self, item: Item) -> Copy:
+    def copy_of(self, item: DueContainer) -> Copy:
         """Return the replica that an item is of."""
         return self.installation.backups[item.backup].copies[item.target]
 
@@ -236,7 +236,7 @@ class Year:
         if self.is_on("database away"):
             raise StateUnavailable("the state database did not answer")
 
-    def strike(self, run: Run, step: Step, when: str) -> None:
+    def strike(self, run: Run, step: RunStep, when: str) -> None:
         """Kill or stop the process that performs a step, if that is to be."""
         if self.meets("workers killed", run.id, step, when, self.now):
             raise Killed

@@ -18,8 +18,16 @@ from itertools import islice
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change, Destination, Source
+from strongroom.model import (
+    ListedSecret,
+    Media,
+    RotationSchedule,
+    Secret,
+    SecretBytes,
+    SecretVersion,
+    VersionState,
+)
+from strongroom.sources import Destination, SecretChange, Source
 from strongroom.system.errors import Conflict
 
 Filled = Callable[[Sequence[Secret]], Source]
@@ -30,13 +38,15 @@ def secret(
 ) -> Secret:
     """Make a secret of one version."""
     raw = value.encode() if isinstance(value, str) else value
-    versions = (Version(number=number, value=SecretBytes(raw)),)
+    versions = (SecretVersion(number=number, value=SecretBytes(raw)),)
     return Secret(name=name, versions=versions, **attributes)  # type: ignore[arg-type]
 
 
-def versions(*numbers: int) -> tuple[Version, ...]:
+def versions(*numbers: int) -> tuple[SecretVersion, ...]:
     """Make live versions of these numbers, each with a value of its own."""
-    return tuple(Version(number=number, value=SecretBytes(f"CANARY-{number}".encode())) for number in numbers)
+    return tuple(
+        SecretVersion(number=number, value=SecretBytes(f"CANARY-{number}".encode())) for number in numbers
+    )
 
 
 SECRETS = (
@@ -48,17 +58,19 @@ SECRETS = (
 RICH = Secret(
     name="prod/db/password-ü",
     versions=(
-        Version(number=3, value=SecretBytes(b"CANARY-old"), created_at="2024-01-01T00:00:00Z"),
-        Version(number=5, state=VersionState.DELETED),
-        Version(number=6, value=SecretBytes(b'{"a": 1.50}'), media=Media.JSON),
-        Version(number=9, value=SecretBytes(b"CANARY\x00\xff"), media=Media.BINARY, created_at="2025-01-01"),
+        SecretVersion(number=3, value=SecretBytes(b"CANARY-old"), created_at="2024-01-01T00:00:00Z"),
+        SecretVersion(number=5, state=VersionState.DELETED),
+        SecretVersion(number=6, value=SecretBytes(b'{"a": 1.50}'), media=Media.JSON),
+        SecretVersion(
+            number=9, value=SecretBytes(b"CANARY\x00\xff"), media=Media.BINARY, created_at="2025-01-01"
+        ),
     ),
     type="database_password",
     tags={"priority": "critical", "category": "database"},
     created_at="2024-01-01T00:00:00Z",
     updated_at="2025-01-01T00:00:00.123456+02:00",
     expires_at="2027-01-01",
-    rotation=Rotation(days=90, enabled=False),
+    rotation=RotationSchedule(days=90, enabled=False),
     metadata={"description": "CANARY", "big": 2**80, "nested": {"list": [1, 2.5, None, True]}},
 )
 
@@ -82,7 +94,7 @@ class SourceConformance:
         """Return what was read without what the source itself added."""
         return found
 
-    def read_all(self, source: Source, entries: Sequence[Entry]) -> list[Secret | None]:
+    def read_all(self, source: Source, entries: Sequence[ListedSecret]) -> list[Secret | None]:
         """Read, and take off what the source added."""
         return [held and self.seen(held) for held in source.read(entries)]
 
@@ -128,19 +140,21 @@ class SourceConformance:
 
     def test_a_secret_is_found_by_its_name_alone(self, filled: Filled) -> None:
         source = filled(self.secrets)
-        entries = [Entry(held.name, 0) for held in self.secrets]
+        entries = [ListedSecret(held.name, 0) for held in self.secrets]
         assert self.read_all(source, entries) == [self.kept(held) for held in self.secrets]
 
     def test_a_secret_that_is_not_there_reads_as_none(self, filled: Filled) -> None:
         source = filled(self.secrets)
-        first, missing, last = source.read([Entry("EMPTY", 0), Entry("GONE", 0), Entry("UNICODE", 0)])
+        first, missing, last = source.read(
+            [ListedSecret("EMPTY", 0), ListedSecret("GONE", 0), ListedSecret("UNICODE", 0)]
+        )
         assert first is not None
         assert missing is None
         assert last is not None
 
     @pytest.mark.parametrize("name", ["", "a\x00b", "a\udcff", "../a", "'", '"', "%", "x" * 5_000])
     def test_an_odd_name_that_is_not_there_reads_as_none(self, filled: Filled, name: str) -> None:
-        assert list(filled(self.secrets).read([Entry(name, 0)])) == [None]
+        assert list(filled(self.secrets).read([ListedSecret(name, 0)])) == [None]
 
     def test_reading_nothing_yields_nothing(self, filled: Filled) -> None:
         assert list(filled(self.secrets).read([])) == []
@@ -214,7 +228,7 @@ class DestinationConformance(SourceConformance):
     def test_restored_versions_go_on_top_of_an_existing_history(self, destination: Destination) -> None:
         destination.write(_new(Secret(name="A", versions=versions(1, 4))))
         restored = Secret(name="A", versions=versions(2, 9), tags={"from": "backup"})
-        destination.write([Change(secret=restored, expected=4)])
+        destination.write([SecretChange(secret=restored, expected=4)])
         found = _read(destination, "A")
         assert [version.number for version in found.versions] == [1, 4, 5, 6]
         assert _values(found) == [b"CANARY-1", b"CANARY-4", b"CANARY-2", b"CANARY-9"]
@@ -222,7 +236,7 @@ class DestinationConformance(SourceConformance):
 
     def test_a_history_grows_with_every_write(self, destination: Destination) -> None:
         for number in range(5):
-            change = Change(secret=secret("A", f"CANARY-{number}"), expected=number or None)
+            change = SecretChange(secret=secret("A", f"CANARY-{number}"), expected=number or None)
             destination.write([change])
         assert _values(_read(destination, "A")) == [b"CANARY-%d" % number for number in range(5)]
 
@@ -238,23 +252,23 @@ class DestinationConformance(SourceConformance):
     ) -> None:
         destination.write(_new(Secret(name="A", versions=versions(1, 4))))
         with pytest.raises(Conflict, match="A'"):
-            destination.write([Change(secret=secret("A", "CANARY-new"), expected=expected)])
+            destination.write([SecretChange(secret=secret("A", "CANARY-new"), expected=expected)])
         assert self.seen(_read(destination, "A")).versions == versions(1, 4)
 
     def test_a_secret_that_vanished_meanwhile_is_a_conflict(self, destination: Destination) -> None:
         with pytest.raises(Conflict, match="no version"):
-            destination.write([Change(secret=secret("A"), expected=1)])
+            destination.write([SecretChange(secret=secret("A"), expected=1)])
         assert list(destination.list()) == []
 
     def test_a_batch_with_a_conflict_is_not_written_at_all(self, destination: Destination) -> None:
-        changes = [*_new(secret("A"), secret("B")), Change(secret=secret("C"), expected=7)]
+        changes = [*_new(secret("A"), secret("B")), SecretChange(secret=secret("C"), expected=7)]
         with pytest.raises(Conflict):
             destination.write(changes)
         assert destination.heads(["A", "B", "C"]) == {}
 
     def test_what_is_refused_keeps_no_other_secret_from_being_written(self, destination: Destination) -> None:
         destination.write(_new(secret("TAKEN")))
-        gone = Change(secret=secret("GONE"), expected=7)
+        gone = SecretChange(secret=secret("GONE"), expected=7)
         changes = [
             *_new(secret("A"), Secret(name="BAD", versions=()), secret("TAKEN")),
             gone,
@@ -268,14 +282,18 @@ class DestinationConformance(SourceConformance):
 
     def test_two_changes_of_one_secret_follow_each_other(self, destination: Destination) -> None:
         first, second = secret("A", "CANARY-1"), secret("A", "CANARY-2")
-        destination.write([Change(secret=first, expected=None), Change(secret=second, expected=1)])
+        destination.write(
+            [SecretChange(secret=first, expected=None), SecretChange(secret=second, expected=1)]
+        )
         assert _values(_read(destination, "A")) == [b"CANARY-1", b"CANARY-2"]
 
     @pytest.mark.parametrize(
         "bad",
         [
             pytest.param(Secret(name="A", versions=()), id="no version"),
-            pytest.param(Secret(name="A", versions=(Version(number=1),)), id="a live version without value"),
+            pytest.param(
+                Secret(name="A", versions=(SecretVersion(number=1),)), id="a live version without value"
+            ),
             pytest.param(Secret(name="A", versions=versions(2, 1)), id="versions that descend"),
             pytest.param(Secret(name="A", versions=versions(1, 1)), id="two versions of one number"),
             pytest.param(secret(""), id="no name"),
@@ -319,7 +337,7 @@ class DestinationConformance(SourceConformance):
         destination.write(_new(*self.secrets))
         for held in destination.read(list(destination.list())):
             assert held is not None
-            destination.write([Change(secret=held, expected=held.current.number)])
+            destination.write([SecretChange(secret=held, expected=held.current.number)])
         assert set(destination.heads([held.name for held in self.secrets]).values()) == {2}
 
     def test_writing_works_on_both_sides_of_a_fork(self, destination: Destination) -> None:
@@ -329,12 +347,12 @@ class DestinationConformance(SourceConformance):
         assert {"A", "C"} <= {entry.name for entry in destination.list()}
 
 
-def _new(*secrets: Secret) -> list[Change]:
-    return [Change(secret=held, expected=None) for held in secrets]
+def _new(*secrets: Secret) -> list[SecretChange]:
+    return [SecretChange(secret=held, expected=None) for held in secrets]
 
 
 def _read(source: Source, name: str) -> Secret:
-    (found,) = source.read([Entry(name, 0)])
+    (found,) = source.read([ListedSecret(name, 0)])
     assert found is not None
     return found
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from strongroom.config import AwsSource as AwsSettings
+from strongroom.config import AwsSourceSettings as AwsSettings
 from strongroom.errors import ConfigError, SourceError
-from strongroom.model import Media, Rotation, Secret, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretVersion, VersionState
 from strongroom.sources.aws import AwsOptions, AwsSource, restore_seconds
 from strongroom.sources.aws.checks import check
 from strongroom.sources.aws.convention import spelled, understood
-from strongroom.sources.aws.losses import Losses
-from strongroom.sources.aws.versions import CURRENT, Held, in_order, media_of, numbered, own_id
+from strongroom.sources.aws.losses import AwsLosses
+from strongroom.sources.aws.versions import CURRENT, ListedVersion, in_order, media_of, numbered, own_id
 from strongroom.wiring import adapters
 from tests.config.loading import Place
 from tests.sources.conformance import secret, versions
@@ -29,9 +29,9 @@ UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(5)]
 
 def test_what_is_current_is_last_whatever_its_age() -> None:
     held = [
-        Held(UUIDS[0], (CURRENT,), "2026-01-01T00:00:00.000Z"),
-        Held(UUIDS[1], (), "2026-03-01T00:00:00.000Z"),
-        Held(UUIDS[2], ("AWSPENDING",), "2026-02-01T00:00:00.000Z"),
+        ListedVersion(UUIDS[0], (CURRENT,), "2026-01-01T00:00:00.000Z"),
+        ListedVersion(UUIDS[1], (), "2026-03-01T00:00:00.000Z"),
+        ListedVersion(UUIDS[2], ("AWSPENDING",), "2026-02-01T00:00:00.000Z"),
     ]
     assert [version.id for version in in_order(held)] == [UUIDS[2], UUIDS[1], UUIDS[0]]
 
@@ -98,7 +98,7 @@ def test_tags_mean_type_expiry_and_rotation() -> None:
         }
     )
     assert (meaning.type, meaning.expires_at, meaning.tags) == ("api_key", "2027-01-01", {"team": "blue"})
-    assert meaning.rotation == Rotation(days=30, enabled=False)
+    assert meaning.rotation == RotationSchedule(days=30, enabled=False)
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ class Refused:
         Refused(secret("a" * 513), "cannot be the name"),
         Refused(secret("A", b"CANARY\xff"), "is called text and is not UTF-8"),
         Refused(
-            Secret(name="A", versions=(*versions(1), Version(number=2, state=VersionState.DELETED))),
+            Secret(name="A", versions=(*versions(1), SecretVersion(number=2, state=VersionState.DELETED))),
             "an older one would come to life",
         ),
         Refused(
-            Secret(name="A", versions=(Version(number=1, state=VersionState.DESTROYED),)),
+            Secret(name="A", versions=(SecretVersion(number=1, state=VersionState.DESTROYED),)),
             "has no version with a value to write",
         ),
     ],
@@ -163,7 +163,7 @@ def test_the_slowest_quota_decides_how_long_a_restore_takes() -> None:
 
 
 def test_losses_are_counted_and_the_first_are_named() -> None:
-    losses = Losses()
+    losses = AwsLosses()
     for number in range(7):
         losses.add("lost", f"s{number}")
     losses.add("also", "t")

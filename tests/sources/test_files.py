@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError, UsageError
-from strongroom.model import Entry, Media, Rotation, Secret, Version
+from strongroom.model import ListedSecret, Media, RotationSchedule, Secret, SecretVersion
 from strongroom.sources import Listable, Source, jsonl, slices
 from strongroom.sources.errors import EmptySource, SourceChanged
 from strongroom.sources.files import detect, open_files
@@ -29,7 +29,7 @@ def bare(held: Secret) -> Secret:
     """Return what a file that knows names and values alone keeps."""
     value = held.current.value
     assert value is not None
-    return Secret(name=held.name, versions=(Version(number=1, value=value),))
+    return Secret(name=held.name, versions=(SecretVersion(number=1, value=value),))
 
 
 def record(held: Secret) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def test_two_dotenv_lines_of_one_name_are_both_listed(file: Path) -> None:
     source = open_files(file, "env")
     assert [entry.name for entry in source.list()] == ["A", "A"]
     with pytest.raises(DuplicateSecret):
-        list(source.read([Entry("A", 0)]))
+        list(source.read([ListedSecret("A", 0)]))
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r")))
@@ -222,7 +222,7 @@ def test_every_field_of_a_record_is_kept(file: Path, layout: str) -> None:
         created_at="2024",
         updated_at="2025",
         expires_at="2026",
-        rotation=Rotation(days=30, enabled=False),
+        rotation=RotationSchedule(days=30, enabled=False),
         metadata={"description": "words", "n": {"x": [1.5, None]}},
     )
 
@@ -274,7 +274,7 @@ def test_a_further_field_may_have_any_name(file: Path, field: str) -> None:
 def test_further_fields_of_a_rotation_are_kept(file: Path) -> None:
     file.write_text('{"name":"a","value":"","rotation":{"days":1,"owner":"me"}}\n{"name":"b","value":""}')
     first, second = read_all(file, "jsonl")
-    assert first.rotation == Rotation(days=1)
+    assert first.rotation == RotationSchedule(days=1)
     assert first.metadata == {"rotation": {"owner": "me"}}
     assert second.metadata == {}
 

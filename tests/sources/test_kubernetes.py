@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Secret
+from strongroom.model import ListedSecret, Media, Secret
 from strongroom.sources import Source, yamlnodes
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
@@ -166,7 +166,7 @@ def test_two_secrets_of_one_name_are_both_listed_and_not_chosen_between(manifest
     source = open_files(manifest)
     assert [entry.name for entry in source.list()] == ["default/a/k"] * 2
     with pytest.raises(DuplicateSecret):
-        list(source.read([Entry("default/a/k", 0)]))
+        list(source.read([ListedSecret("default/a/k", 0)]))
 
 
 BOMB = "a: &a [CANARY, CANARY]\n" + "".join(

@@ -18,8 +18,8 @@ import pytest
 
 from strongroom.container.errors import DuplicateSecret, Tampered, UnsupportedVersion, WrongKey
 from strongroom.errors import SourceError, StrongroomError
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
-from strongroom.sources import Change, batches, database, masterkey, sealing
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion
+from strongroom.sources import SecretChange, batches, database, masterkey, sealing
 from strongroom.sources.errors import SecretNotFound, SourceUnavailable
 from strongroom.sources.local import LocalStore
 from strongroom.system.errors import WouldOverwrite
@@ -70,14 +70,14 @@ def test_set_makes_a_secret_and_get_returns_it(store: LocalStore) -> None:
         type="api_key",
         tags={"priority": "critical"},
         expires_at="2027-01-01",
-        rotation=Rotation(days=90),
+        rotation=RotationSchedule(days=90),
         metadata={"note": 1},
     )
     found = store.get("API_KEY")
     assert number == 1
     assert revealed(found) == [b"CANARY"]
     assert (found.type, found.tags) == ("api_key", {"priority": "critical"})
-    assert (found.expires_at, found.rotation) == ("2027-01-01", Rotation(days=90))
+    assert (found.expires_at, found.rotation) == ("2027-01-01", RotationSchedule(days=90))
     assert found.metadata == {"note": 1}
     assert found.created_at == found.updated_at == found.current.created_at
     assert found.created_at is not None
@@ -162,7 +162,7 @@ def test_earlier_batches_stay_when_a_later_one_conflicts(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "BATCH", 2)
-    changes = [Change(secret=secret(name), expected=9 if name == "D" else None) for name in "ABCD"]
+    changes = [SecretChange(secret=secret(name), expected=9 if name == "D" else None) for name in "ABCD"]
     with pytest.raises(StrongroomError):
         store.write(changes)
     assert store.heads(list("ABCD")) == {"A": 1, "B": 1}
@@ -240,7 +240,7 @@ def test_another_master_key_is_refused_for_reading_and_writing(store: LocalStore
         lambda: other.get("A"),
         lambda: list(other.list()),
         lambda: other.set("B", canary()),
-        lambda: other.write([Change(secret=secret("B"), expected=None)]),
+        lambda: other.write([SecretChange(secret=secret("B"), expected=None)]),
         lambda: other.import_([secret("B")]),
         lambda: other.delete(["A"]),
     ):
@@ -467,7 +467,7 @@ def test_a_listing_sees_one_moment(store: LocalStore) -> None:
 
 
 def test_a_child_never_uses_its_parents_connection(tmp_path: Path) -> None:
-    base = database.Database(tmp_path / "store" / "secrets.db", key_check=lambda: b"check")
+    base = database.StoreDatabase(tmp_path / "store" / "secrets.db", key_check=lambda: b"check")
     inherited = base.connection()
     assert base.connection() is inherited
     assert in_a_child(lambda: base.connection() is not inherited)
@@ -489,7 +489,10 @@ def test_a_store_carried_elsewhere_opens_with_its_key(
 def test_a_deleted_version_without_value_is_kept_apart_from_an_empty_one(store: LocalStore) -> None:
     held = Secret(
         name="A",
-        versions=(Version(number=1, value=SecretBytes(b"")), Version(number=2, state=RICH.versions[1].state)),
+        versions=(
+            SecretVersion(number=1, value=SecretBytes(b"")),
+            SecretVersion(number=2, state=RICH.versions[1].state),
+        ),
     )
     store.import_([held])
     assert store.get("A") == held
@@ -504,7 +507,7 @@ def test_no_use_of_the_file_in_a_process_takes_away_its_lock(tmp_path: Path, use
         other = LocalStore(tmp_path)
         other.set("app/b", canary())
         other.close()
-        database.Database(file, key_check=bytes)._create()  # as one does that saw it half made
+        database.StoreDatabase(file, key_check=bytes)._create()  # as one does that saw it half made
 
     if use == "threads":
         threads = [threading.Thread(target=another) for _ in range(4)]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from strongroom import freeform
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.sources.records import Records
 from strongroom.sources.stored import pack_head, unpack_head
 
@@ -40,7 +40,7 @@ def test_metadata_of_a_record_keeps_it_and_the_value_stays_what_it_is(written: b
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_the_local_store_keeps_it(written: bytes) -> None:
-    version = Version(number=1, value=SecretBytes(b"CANARY"))
+    version = SecretVersion(number=1, value=SecretBytes(b"CANARY"))
     secret = Secret(name="A", versions=(version,), metadata={"free": freeform.decode(written)})
 
     found, older = unpack_head(pack_head(secret, version, 0), "A", 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Secret
+from strongroom.model import ListedSecret, Media, Secret
 from strongroom.sources import Source, passtree
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
@@ -67,7 +67,7 @@ class TestPassStore(SourceConformance):
 
 
 def read(store: Path, *names: str) -> list[Secret | None]:
-    return list(open_files(store).read([Entry(name, 0) for name in names]))
+    return list(open_files(store).read([ListedSecret(name, 0) for name in names]))
 
 
 def test_the_value_is_the_whole_file_byte_for_byte(store: Path, home: Path) -> None:

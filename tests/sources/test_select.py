@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from strongroom.model import Entry, Selection
+from strongroom.model import ListedSecret, Selection
 from strongroom.sources.select import matches
 from tests.sources.conformance import secret
 
 
 def selected(selection: Selection, name: str, tags: Mapping[str, str] | None = None) -> bool:
-    return matches(selection, Entry(name, 1, (), dict(tags) if tags is not None else None))
+    return matches(selection, ListedSecret(name, 1, (), dict(tags) if tags is not None else None))
 
 
 def test_an_empty_selection_means_everything() -> None:

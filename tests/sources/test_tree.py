@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media
+from strongroom.model import ListedSecret, Media
 from strongroom.sources import tree
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
@@ -74,7 +74,7 @@ def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"CANARY\r\n\n")
     (tmp_path / "binary").write_bytes(b"\x00\xff\n")
     assert values(tmp_path) == {"text": b"CANARY\r\n\n", "binary": b"\x00\xff\n"}
-    text, binary = open_files(tmp_path).read([Entry("text", 0), Entry("binary", 0)])
+    text, binary = open_files(tmp_path).read([ListedSecret("text", 0), ListedSecret("binary", 0)])
     assert text is not None
     assert text.current.media is Media.TEXT
     assert binary is not None
@@ -118,7 +118,7 @@ def test_a_name_that_leads_out_of_the_tree_is_not_there(tmp_path: Path, name: st
     (inside / "a" / "b").write_text("1")
     (inside / "link").symlink_to("/etc")
     (inside / "stolen").symlink_to("../outside")
-    assert list(open_files(inside).read([Entry(name, 0)])) == [None]
+    assert list(open_files(inside).read([ListedSecret(name, 0)])) == [None]
 
 
 def test_a_file_exchanged_for_a_link_after_the_listing_is_not_followed_out(tmp_path: Path) -> None:
@@ -150,7 +150,10 @@ def test_sockets_and_pipes_are_no_secrets_and_do_not_hang(
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
         assert values(tmp_path) == {"own": b"1"}
-        assert list(open_files(tmp_path).read([Entry("pipe", 0), Entry("socket", 0)])) == [None, None]
+        assert list(open_files(tmp_path).read([ListedSecret("pipe", 0), ListedSecret("socket", 0)])) == [
+            None,
+            None,
+        ]
 
 
 def test_a_file_that_vanished_reads_as_none(tmp_path: Path) -> None:
@@ -198,9 +201,9 @@ def test_a_file_larger_than_a_secret_may_be_is_refused_by_name(
     (tmp_path / "fits").write_text("x" * 10)
     (tmp_path / "large").write_text("x" * 11)
     source = open_files(tmp_path)
-    assert [held is not None for held in source.read([Entry("fits", 0)])] == [True]
+    assert [held is not None for held in source.read([ListedSecret("fits", 0)])] == [True]
     with pytest.raises(SourceError, match="'large' is larger"):
-        list(source.read([Entry("large", 0)]))
+        list(source.read([ListedSecret("large", 0)]))
 
 
 def open_descriptors() -> int:
@@ -216,7 +219,7 @@ def test_more_directories_than_may_be_open_are_read(tmp_path: Path, monkeypatch:
         (tmp_path / f"{number}" / "s").write_text(f"{number}")
     before = open_descriptors()
     source = open_files(tmp_path)
-    read = source.read([Entry(f"{number}/s", 0) for number in range(count)])
+    read = source.read([ListedSecret(f"{number}/s", 0) for number in range(count)])
     held = [next(read) for _ in range(count)]
     assert open_descriptors() <= before + 20
     assert all(held)

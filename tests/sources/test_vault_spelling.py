@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.convention import spelled, understood
 from strongroom.sources.vault.history import plan
 from strongroom.sources.vault.kv_form import fitting, kept
-from strongroom.sources.vault.losses import MOST, Losses, spans
+from strongroom.sources.vault.losses import MOST, VaultLosses, spans
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig, MountInfo
 from strongroom.sources.vault.secrets import custom_of, data_of, secret_of
 from strongroom.sources.vault.times import seconds_of, time_of
@@ -47,7 +47,7 @@ VALUES = st.sampled_from(
     ]
 ) | st.text(max_size=9)
 MOUNT = Mount("", "secret/", 2, MountInfo(type="kv", options={"version": "2"}))
-ONE = Version(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
+ONE = SecretVersion(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8), st.sets(KEYS, max_size=3))
@@ -82,21 +82,21 @@ def test_the_convention_means_what_it_says() -> None:
     }
     meaning = understood(custom, tag_metadata=["owner"])
     assert (meaning.type, meaning.expires_at) == ("api_key", "2027-01-01T00:00:00Z")
-    assert meaning.rotation == Rotation(days=90, enabled=False)
+    assert meaning.rotation == RotationSchedule(days=90, enabled=False)
     assert meaning.tags == {"team": "payments", "owner": "someone"}
     assert meaning.rest == {"owner": "someone"}
     assert understood({"rotation_days": "090"}).rest == {"rotation_days": "090"}
-    secret = Secret(name="a", versions=(ONE,), tags={"k": "v"}, rotation=Rotation(days=7))
+    secret = Secret(name="a", versions=(ONE,), tags={"k": "v"}, rotation=RotationSchedule(days=7))
     assert spelled(secret, {}) == {"rotation_days": "7", "tag.k": "v"}
 
 
 VERSIONS = st.builds(
-    Version,
+    SecretVersion,
     number=st.just(1),
     value=st.builds(SecretBytes, st.text(max_size=20).map(str.encode)),
     media=st.just(Media.TEXT),
 ) | st.builds(
-    Version,
+    SecretVersion,
     number=st.just(1),
     value=st.builds(SecretBytes, st.binary(max_size=20)),
     media=st.just(Media.BINARY),
@@ -104,20 +104,20 @@ VERSIONS = st.builds(
 
 
 @given(VERSIONS)
-def test_a_value_that_is_no_object_comes_back(version: Version) -> None:
+def test_a_value_that_is_no_object_comes_back(version: SecretVersion) -> None:
     assert wrapping.unwrapped(_stored(version)) == version
 
 
 @pytest.mark.parametrize("text", ['{"value": "x"}', '{"json": "x"}', "[1]", '"x"', "1", "null", '{"a": 1}'])
 def test_json_comes_back_even_if_it_looks_as_if_it_were_wrapped(text: str) -> None:
-    version = Version(number=1, value=SecretBytes(text.encode()), media=Media.JSON)
+    version = SecretVersion(number=1, value=SecretBytes(text.encode()), media=Media.JSON)
     assert wrapping.unwrapped(_stored(version)) == version
 
 
-def _stored(version: Version) -> Version:
+def _stored(version: SecretVersion) -> SecretVersion:
     data = data_of(version, wrap=True)
     assert isinstance(msgspec.json.decode(data), dict)
-    return Version(number=1, value=SecretBytes(data), media=Media.JSON)
+    return SecretVersion(number=1, value=SecretBytes(data), media=Media.JSON)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def _stored(version: Version) -> Version:
 )
 def test_a_value_cannot_say_anything_about_the_request_it_is_in(text: str) -> None:
     """A backup is hostile input: what merely begins like an object is carried as text."""
-    version = Version(number=1, value=SecretBytes(text.encode("latin-1")), media=Media.JSON)
+    version = SecretVersion(number=1, value=SecretBytes(text.encode("latin-1")), media=Media.JSON)
     assert wrapping.needs_wrapping((version,))
 
 
 def test_numbers_that_are_one_to_the_server_are_one_to_the_comparison() -> None:
     def held(text: bytes) -> Secret:
-        version = Version(number=1, value=SecretBytes(text), media=Media.JSON)
+        version = SecretVersion(number=1, value=SecretBytes(text), media=Media.JSON)
         return kept(Secret(name="a", versions=(version,)))
 
     assert held(b'{"a": 1.50, "b": 1.0}') == held(b'{"b":1,"a":1.5}')
@@ -162,7 +162,7 @@ def test_the_limit_of_versions_pushes_out_what_was_pushed_out(
 ) -> None:
     facts = {"vault": {"oldest_version": oldest, "max_versions": limit}}
     versions = tuple(
-        Version(number=number, value=SecretBytes(b"{}"), media=Media.JSON)
+        SecretVersion(number=number, value=SecretBytes(b"{}"), media=Media.JSON)
         for number in range(max(1, oldest), last + 1)
     )
     secret = Secret(name="a", versions=versions, metadata=facts)
@@ -171,8 +171,8 @@ def test_the_limit_of_versions_pushes_out_what_was_pushed_out(
 
 def test_a_gap_is_written_and_destroyed() -> None:
     versions = (
-        Version(number=2, value=SecretBytes(b"{}"), media=Media.JSON),
-        Version(number=4, state=VersionState.DELETED),
+        SecretVersion(number=2, value=SecretBytes(b"{}"), media=Media.JSON),
+        SecretVersion(number=4, state=VersionState.DELETED),
     )
     todo = plan(Secret(name="a", versions=versions), None, MountConfig())
     assert [version.number for version in todo.write] == [1, 2, 3, 4]
@@ -180,7 +180,7 @@ def test_a_gap_is_written_and_destroyed() -> None:
 
 
 def test_lines_are_bounded_and_come_once() -> None:
-    losses = Losses()
+    losses = VaultLosses()
     for number in range(MOST + 5):
         losses.add(f"line {number}")
         losses.add("line 0")

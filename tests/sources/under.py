@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Source
 
 
@@ -22,12 +22,12 @@ class Under(Source):
     def name(self) -> str:
         return self.inner.name
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         for entry in self.inner.list(with_tags=with_tags):
             assert entry.name.startswith(self.prefix)
-            yield Entry(entry.name.removeprefix(self.prefix), entry.size, entry.locator, entry.tags)
+            yield ListedSecret(entry.name.removeprefix(self.prefix), entry.size, entry.locator, entry.tags)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
-        asked = [Entry(self.prefix + entry.name, entry.size, entry.locator) for entry in entries]
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
+        asked = [ListedSecret(self.prefix + entry.name, entry.size, entry.locator) for entry in entries]
         for held in self.inner.read(asked):
             yield held and replace(held, name=held.name.removeprefix(self.prefix))

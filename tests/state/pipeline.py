@@ -13,61 +13,61 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepState,
     Tally,
     Ticket,
-    Verdict,
 )
 from strongroom.state.store import RunStore
 
 TARGETS = ("a", "b", "c")
 PIECES = 3
-PLAN, COMMIT, REPORT = Step(StepKind.PLAN), Step(StepKind.COMMIT), Step(StepKind.REPORT)
+PLAN, COMMIT, REPORT = RunStep(StepKind.PLAN), RunStep(StepKind.COMMIT), RunStep(StepKind.REPORT)
 SPEC = Spec(kind=RunKind.BACKUP, policy="weekly-critical", source="local")
 
 
-def capture(piece: int) -> Step:
+def capture(piece: int) -> RunStep:
     """The capture of a piece."""
-    return Step(StepKind.CAPTURE, piece)
+    return RunStep(StepKind.CAPTURE, piece)
 
 
-def upload(piece: int, target: str = "a") -> Step:
+def upload(piece: int, target: str = "a") -> RunStep:
     """The upload of a piece."""
-    return Step(StepKind.UPLOAD, piece, target)
+    return RunStep(StepKind.UPLOAD, piece, target)
 
 
-def decide(run: Run, tally: Tally, step: Step) -> Verdict:
+def decide(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
     """plan → captures → uploads → commit → verify → report, as the real one does."""
     if step.kind is StepKind.PLAN:
-        return Verdict(follow=tuple(map(capture, range(PIECES))), facts={"pieces": PIECES})
+        return StepConsequence(follow=tuple(map(capture, range(PIECES))), facts={"pieces": PIECES})
     if step.kind is StepKind.REPORT:
         missed = tally.of(StepKind.UPLOAD, states=(StepState.MISSED,))
-        return Verdict(state=RunState.DEGRADED if missed else RunState.DONE)
-    return Verdict(follow=_followers(tally, step))
+        return StepConsequence(state=RunState.DEGRADED if missed else RunState.DONE)
+    return StepConsequence(follow=_followers(tally, step))
 
 
-def _followers(tally: Tally, step: Step) -> tuple[Step, ...]:
+def _followers(tally: Tally, step: RunStep) -> tuple[RunStep, ...]:
     match step.kind:
         case StepKind.CAPTURE:
             return tuple(upload(step.piece, target) for target in TARGETS)
         case StepKind.UPLOAD if tally.unsettled(StepKind.CAPTURE) + tally.unsettled(StepKind.UPLOAD) == 0:
             return (COMMIT,)
         case StepKind.COMMIT:
-            return tuple(Step(StepKind.VERIFY, -1, target) for target in TARGETS)
+            return tuple(RunStep(StepKind.VERIFY, -1, target) for target in TARGETS)
         case StepKind.VERIFY if tally.unsettled(StepKind.VERIFY) == 0:
             return (REPORT,)
     return ()
 
 
-def decide_again(run: Run, tally: Tally, step: Step, _result: Mapping[str, Any]) -> Verdict:
+def decide_again(run: Run, tally: Tally, step: RunStep, _result: Mapping[str, Any]) -> StepConsequence:
     """The same, as a retry asks."""
     return decide(run, tally, step)
 
 
-def new_run(store: RunStore, first: Sequence[Step] = (PLAN,)) -> Run:
+def new_run(store: RunStore, first: Sequence[RunStep] = (PLAN,)) -> Run:
     """Create a run."""
     run = store.create(SPEC, first=first)
     assert run is not None
@@ -86,7 +86,7 @@ def claimed(store: RunStore, ticket: Ticket, owner: str = "worker") -> Claim:
     return claim
 
 
-def start(store: RunStore, first: Sequence[Step]) -> list[Claim]:
+def start(store: RunStore, first: Sequence[RunStep]) -> list[Claim]:
     """Create a run of these steps and claim all of them; the claims come in this order."""
     tickets = {ticket.step: ticket for ticket in take(store, new_run(store, first))}
     return [claimed(store, tickets[step]) for step in first]
@@ -106,7 +106,7 @@ def work_off(store: RunStore, run: Run | str) -> Run:
     return store.load(name)
 
 
-def state_of(store: RunStore, run: Run | str, step: Step) -> StepState:
+def state_of(store: RunStore, run: Run | str, step: RunStep) -> StepState:
     """How a step stands."""
     name = run if isinstance(run, str) else run.id
     return {row.step: row.state for row in store.rows(name)}[step]

@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.state import runs
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Claim, Run, RunState, Step, Tally, Ticket, Verdict
+from strongroom.state.records import Claim, Run, RunState, RunStep, StepConsequence, Tally, Ticket
 from strongroom.state.store import RunStore
 from tests.state.pipeline import PLAN, SPEC, decide
 
@@ -59,7 +59,7 @@ def finish_while_the_other_counts(
     if not locked:
         runs.lock = runs.load
 
-    def slowly(run: Run, tally: Tally, step: Step) -> Verdict:
+    def slowly(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
         events[0].set()
         events[1].wait(1.0 if locked else SECONDS)
         return decide(run, tally, step)
@@ -77,7 +77,7 @@ def finish_all(barrier: Any, url: str, claims: Sequence[Claim]) -> None:
         store.finish(claim, {}, decide)
 
 
-def claim_all(barrier: Any, url: str, tickets: Sequence[Ticket], owner: str) -> list[Step]:
+def claim_all(barrier: Any, url: str, tickets: Sequence[Ticket], owner: str) -> list[RunStep]:
     """Try to claim every ticket; return those that were."""
     store = _opened(url)
     barrier.wait(SECONDS)

@@ -8,14 +8,16 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from strongroom.operations.alerts.notify import gather_and_judge
-from strongroom.state.alerts import Told
+from strongroom.state.alerts import NotifiedAlert
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from tests.operations.alerts.test_gather import LIMITS, watching
 from tests.operations.world import POLICY, make_world
 from tests.state.pipeline import PLAN, SPEC
 
-ONE = Told(key="backup.failed:p", severity="critical", weight=2, what="failed", first_seen=1.5, sent_at=2.5)
+ONE = NotifiedAlert(
+    key="backup.failed:p", severity="critical", weight=2, what="failed", first_seen=1.5, sent_at=2.5
+)
 TWO = replace(ONE, key="backup.slow:p", severity="warning", sent_at=None)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from strongroom.state.records import Pause, RunKind, Slot, Spec, Step, StepKind
+from strongroom.state.records import Pause, RunKind, RunStep, Slot, Spec, StepKind
 from strongroom.state.store import RunStore
 
 SPEC = Spec(kind=RunKind.BACKUP, policy="weekly")
-PLAN = Step(StepKind.PLAN)
+PLAN = RunStep(StepKind.PLAN)
 PAUSE = Pause(entry="weekly", reason="the vault moves", by="ann@ops", since=1000.0, until=2000.0)
 
 

@@ -191,8 +191,8 @@ def use_in_a_child(url: str) -> None:
 
 LOOKS: dict[str, Callable[[str], object]] = {
     "a second store": lambda url: RunStore(url).events(),
-    "another's revision": lambda url: engine.Database(url).revision(),
-    "whether there is one": lambda url: schema_check.require(engine.Database(url)),
+    "another's revision": lambda url: engine.StateDatabase(url).revision(),
+    "whether there is one": lambda url: schema_check.require(engine.StateDatabase(url)),
     "another's damage": lambda url: RunStore(url).examine(),
     "threads with a store each": use_in_threads,
     "a second store that is closed": use_and_close_another,
@@ -300,7 +300,7 @@ def test_a_file_that_another_was_put_in_place_of_is_written_to_no_more(file: Pat
 
 
 def test_asking_for_the_revision_of_what_is_not_there_makes_nothing(file: Path) -> None:
-    assert engine.Database(f"sqlite:///{file}").revision() is None
+    assert engine.StateDatabase(f"sqlite:///{file}").revision() is None
     assert not file.parent.exists()
 
 

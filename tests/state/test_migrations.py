@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event, inspect, text
 
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.state import migrations, tables
-from strongroom.state.engine import Database, _create, _parse
+from strongroom.state.engine import StateDatabase, _create, _parse
 from strongroom.state.errors import SchemaMismatch
 from strongroom.state.sql import begin_writing
 from strongroom.state.store import RunStore
@@ -30,19 +30,19 @@ def test_head_is_the_newest_revision_there_is() -> None:
 
 
 @pytest.fixture(params=("made at once", "brought up"))
-def database(request: pytest.FixtureRequest, empty_url: str) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, empty_url: str) -> Iterator[StateDatabase]:
     """One that was empty, and one that went through every revision: they have to be alike."""
     if request.param == "brought up":
         engine = _create(_parse(empty_url))
         with begin_writing(engine) as conn:
             migrations.migrate(conn)
         engine.dispose()
-    database = Database(empty_url)
+    database = StateDatabase(empty_url)
     yield database
     database.close()
 
 
-def test_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
+def test_migrations_make_exactly_the_tables_that_the_code_uses(database: StateDatabase) -> None:
     with database.reading() as conn:
         context = MigrationContext.configure(conn, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
@@ -50,7 +50,7 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(database: Databas
         assert conn.execute(text("SELECT name FROM counters")).scalars().all() == ["dispatch"]
 
 
-def test_migrations_make_the_partial_indexes(database: Database) -> None:
+def test_migrations_make_the_partial_indexes(database: StateDatabase) -> None:
     with database.reading() as conn:
         found = (tables.runs, tables.steps, tables.replicas)
         names = {index["name"] for table in found for index in inspect(conn).get_indexes(table.name)}
@@ -124,7 +124,7 @@ def drop_later_tables(conn: Connection) -> None:
 
 
 def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:
-    database = Database(empty_url)
+    database = StateDatabase(empty_url)
     with database.writing() as conn:
         drop_later_tables(conn)
         for later in ("ix_replicas_bad", "ix_runs_remains"):

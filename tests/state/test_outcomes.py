@@ -10,7 +10,16 @@ from sqlalchemy import text
 
 from strongroom.errors import UsageError
 from strongroom.state.errors import ClaimLost
-from strongroom.state.records import Claim, Run, RunState, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.records import (
+    Claim,
+    Run,
+    RunState,
+    RunStep,
+    StepConsequence,
+    StepKind,
+    StepState,
+    Tally,
+)
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (
     COMMIT,
@@ -52,7 +61,7 @@ def test_finishing_records_the_result_and_what_follows(store: RunStore) -> None:
 
 def test_a_follower_that_exists_stays_as_it_is(store: RunStore) -> None:
     claim, other = start(store, [capture(4), upload(4, "a")])
-    store.finish(other, {"kept": True}, lambda *_: Verdict())
+    store.finish(other, {"kept": True}, lambda *_: StepConsequence())
     store.finish(claim, {}, decide)
     assert [row.result for row in store.rows(claim.ticket.run) if row.step == upload(4, "a")] == [
         {"kept": True}
@@ -61,17 +70,17 @@ def test_a_follower_that_exists_stays_as_it_is(store: RunStore) -> None:
 
 def test_facts_of_several_steps_are_merged(store: RunStore) -> None:
     first, second = start(store, [upload(0), upload(1)])
-    store.finish(first, {}, lambda *_: Verdict(facts={"one": 1, "both": 1}))
-    run, _ = store.finish(second, {}, lambda *_: Verdict(facts={"two": 2, "both": 2}))
+    store.finish(first, {}, lambda *_: StepConsequence(facts={"one": 1, "both": 1}))
+    run, _ = store.finish(second, {}, lambda *_: StepConsequence(facts={"two": 2, "both": 2}))
     assert run.facts == store.load(run.id).facts == {"one": 1, "two": 2, "both": 2}
 
 
 def test_decide_sees_the_run_as_it_is_recorded(store: RunStore) -> None:
-    seen: list[tuple[Run, Tally, Step]] = []
+    seen: list[tuple[Run, Tally, RunStep]] = []
 
-    def look(run: Run, tally: Tally, step: Step) -> Verdict:
+    def look(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
         seen.append((run, tally, step))
-        return Verdict()
+        return StepConsequence()
 
     (claim,) = start(store, [PLAN])
     store.finish(claim, {}, look)
@@ -219,7 +228,9 @@ def test_a_closing_run_s_report_keeps_its_lease_and_its_retries(store: RunStore)
 
 def test_a_verdict_of_failure_closes_the_run_too(store: RunStore) -> None:
     claim, other = start(store, [COMMIT, upload(0)])
-    failing = Verdict(state=RunState.FAILED, error="1 of 2 regions", follow=(PLAN,), facts={"held": 1})
+    failing = StepConsequence(
+        state=RunState.FAILED, error="1 of 2 regions", follow=(PLAN,), facts={"held": 1}
+    )
     run, _ = store.finish(claim, {}, lambda *_: failing)
     assert run.closing
     assert run.facts == {"held": 1, "ending": "failed", "error": "1 of 2 regions"}
@@ -326,7 +337,7 @@ def test_a_run_that_failed_at_its_report_reports_again(store: RunStore) -> None:
 def test_facts_found_while_a_run_is_closing_are_kept(store: RunStore) -> None:
     bad, other = start(store, [capture(0), capture(1)])
     poison(store, bad)
-    leaving = Verdict(facts={"found": 1}, follow=(COMMIT,), state=RunState.DONE)
+    leaving = StepConsequence(facts={"found": 1}, follow=(COMMIT,), state=RunState.DONE)
     run, _ = store.finish(other, {}, lambda *_: leaving)
     assert (run.facts["found"], run.state) == (1, RunState.ACTIVE)
     assert [ticket.step for ticket in take(store, run)] == [REPORT]
@@ -378,9 +389,9 @@ def test_a_retry_asks_with_the_results_that_were_recorded(store: RunStore) -> No
     work_off(store, run)
     asked = []
 
-    def look(run: Run, tally: Tally, step: Step, result: Mapping[str, Any]) -> Verdict:
+    def look(run: Run, tally: Tally, step: RunStep, result: Mapping[str, Any]) -> StepConsequence:
         asked.append((step, result, tally.unsettled(StepKind.CAPTURE)))
-        return Verdict(facts={"asked": True})
+        return StepConsequence(facts={"asked": True})
 
     assert store.retry(run.id, look).facts == {"asked": True}
     assert asked == [(capture(0), {"sha256": "ab"}, 1)]
@@ -397,7 +408,7 @@ def test_a_step_given_up_while_closing_asks_nobody(store: RunStore) -> None:
     assert store.load(run.id).state is RunState.FAILED
 
 
-def nobody(run: Run, tally: Tally, step: Step) -> Verdict:
+def nobody(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
     raise AssertionError(f"asked for {step}")
 
 
@@ -416,7 +427,7 @@ def test_a_step_that_waits_gets_its_attempt_back_and_is_due_after_the_pause(stor
         assert take(store, run) == []
         let_pass(store, 11.0)
         claim = claimed(store, take(store, run)[0])
-    store.finish(claim, {}, lambda *_: Verdict())
+    store.finish(claim, {}, lambda *_: StepConsequence())
     (row,) = store.rows(run)
     assert (row.state, row.attempts, row.waits_since) == (StepState.DONE, 1, None)
 

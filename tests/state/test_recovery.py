@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, event, update
 
 from strongroom.state import claims, recovery, tables
-from strongroom.state.losses import Patience, Queue, Watched, is_lost
-from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.losses import LossPatience, Queue, UnsettledStep, is_lost
+from strongroom.state.records import Run, RunState, RunStep, StepConsequence, StepKind, StepState, Tally
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (
     COMMIT,
@@ -29,9 +29,9 @@ from tests.state.pipeline import (
 )
 
 
-def sent(*, age: float, dispatch: int = 10, sends: int = 1) -> Watched:
+def sent(*, age: float, dispatch: int = 10, sends: int = 1) -> UnsettledStep:
     """A step whose message was sent ``age`` seconds before the time 1000."""
-    return Watched(
+    return UnsettledStep(
         run="r",
         step=COMMIT,
         state=StepState.SENT,
@@ -64,9 +64,9 @@ def sent(*, age: float, dispatch: int = 10, sends: int = 1) -> Watched:
     ],
 )
 def test_a_message_is_lost_when_overtaken_or_its_queue_is_silent(
-    watched: Watched, queue: Queue, lost: bool
+    watched: UnsettledStep, queue: Queue, lost: bool
 ) -> None:
-    assert is_lost(watched, queue, 1000, Patience()) is lost
+    assert is_lost(watched, queue, 1000, LossPatience()) is lost
 
 
 def events(store: RunStore, kind: str) -> list[object]:
@@ -158,8 +158,8 @@ def test_what_is_queued_behind_many_others_is_not_sent_again(store: RunStore) ->
     queued = take(store, run)
     for ticket in queued:
         let_pass(store, 20)
-        assert store.reconcile(lambda *_: Verdict()) == []
-        store.finish(claimed(store, ticket), {}, lambda *_: Verdict())
+        assert store.reconcile(lambda *_: StepConsequence()) == []
+        store.finish(claimed(store, ticket), {}, lambda *_: StepConsequence())
     assert events(store, "reconcile.lost") == []
 
 
@@ -193,11 +193,13 @@ def test_a_lease_renewed_just_before_is_left_alone(store: RunStore) -> None:
     (claim,) = start(store, [capture(0)])
     let_pass(store, 16)
     with store._database.reading() as conn:
-        stuck = recovery._stuck(conn, Patience(), {})
+        stuck = recovery._stuck(conn, LossPatience(), {})
     assert store.renew(claim)
     with store._database.writing() as conn:
         for run, found in stuck.items():
-            recovery._mend(conn, run, found, decide=decide, patience=Patience(), exhausted=recovery.given_up)
+            recovery._mend(
+                conn, run, found, decide=decide, patience=LossPatience(), exhausted=recovery.given_up
+            )
     assert state_of(store, claim.ticket.run, capture(0)) is StepState.RUNNING
 
 
@@ -206,12 +208,12 @@ def test_a_step_sent_again_meanwhile_is_left_alone(store: RunStore) -> None:
     take(store, run)
     let_pass(store, 31)
     with store._database.reading() as conn:
-        stuck = recovery._stuck(conn, Patience(), {})
+        stuck = recovery._stuck(conn, LossPatience(), {})
     store.reconcile(decide)
     (ticket,) = take(store, run)
     with store._database.writing() as conn:
         recovery._mend(
-            conn, run.id, stuck[run.id], decide=decide, patience=Patience(), exhausted=recovery.given_up
+            conn, run.id, stuck[run.id], decide=decide, patience=LossPatience(), exhausted=recovery.given_up
         )
     assert store.claim(ticket, owner="worker") is not None
 
@@ -227,7 +229,7 @@ def test_a_step_that_was_tried_and_sent_again_overtakes_nothing(store: RunStore)
     assert store.reconcile(decide) == [], "the later number waits behind the earlier one"
 
 
-def use_up(store: RunStore, run: Run, step: Step) -> list[str]:
+def use_up(store: RunStore, run: Run, step: RunStep) -> list[str]:
     """Start a step five times, each time dying; return what reconcile said the last time."""
     due: list[str] = []
     for _ in range(5):
@@ -279,7 +281,7 @@ def test_the_caller_says_what_an_exhausted_step_becomes(store: RunStore) -> None
 
 def test_a_run_with_nothing_left_to_do_fails_instead_of_waiting(store: RunStore) -> None:
     (claim,) = start(store, [PLAN])
-    run, _ = store.finish(claim, {}, lambda *_: Verdict())
+    run, _ = store.finish(claim, {}, lambda *_: StepConsequence())
     assert store.reconcile(decide) == [run.id]
     ended = work_off(store, run)
     assert (ended.state, ended.error) == (
@@ -290,7 +292,7 @@ def test_a_run_with_nothing_left_to_do_fails_instead_of_waiting(store: RunStore)
 
 def test_a_report_without_a_verdict_fails_the_run_instead_of_waiting(store: RunStore) -> None:
     (claim,) = start(store, [REPORT])
-    run, _ = store.finish(claim, {}, lambda *_: Verdict())
+    run, _ = store.finish(claim, {}, lambda *_: StepConsequence())
     assert store.reconcile(decide) == []
     assert store.load(run.id).state is RunState.FAILED
 
@@ -305,7 +307,7 @@ def test_a_run_that_ended_is_left_alone(store: RunStore) -> None:
 
 
 def test_a_verdict_that_cannot_be_reached_does_not_stop_the_others(store: RunStore) -> None:
-    def fragile(run: Run, tally: Tally, step: Step) -> Verdict:
+    def fragile(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
         raise KeyError(run.facts["edited away"])
 
     broken, healthy = new_run(store, [upload(0)]), new_run(store)
@@ -318,7 +320,7 @@ def test_a_verdict_that_cannot_be_reached_does_not_stop_the_others(store: RunSto
 
 
 def test_patience_is_a_setting(url: str) -> None:
-    store = RunStore(url, patience=Patience(lease=1, idle=2, starts=1))
+    store = RunStore(url, patience=LossPatience(lease=1, idle=2, starts=1))
     run = new_run(store)
     take(store, run)
     let_pass(store, 3)
@@ -417,7 +419,7 @@ def test_steps_are_given_out_in_bounded_numbers_and_captures_keep_nothing_else_b
 FAR = 1e18
 
 
-def edit(store: RunStore, step: Step, **values: object) -> None:
+def edit(store: RunStore, step: RunStep, **values: object) -> None:
     """Change a step's row behind the store's back."""
     with store._database.writing() as conn:
         conn.execute(update(tables.steps).where(tables.steps.c.kind == step.kind.value).values(**values))
@@ -460,7 +462,7 @@ def test_a_message_sent_in_the_future_is_lost(store: RunStore) -> None:
 def test_a_step_started_in_the_future_says_nothing_of_its_queue(store: RunStore) -> None:
     (claim,) = start(store, [upload(0)])
     edit(store, upload(0), started_at=FAR)
-    store.finish(claim, {}, lambda *_: Verdict(follow=(upload(1),)))
+    store.finish(claim, {}, lambda *_: StepConsequence(follow=(upload(1),)))
     take(store, claim.ticket.run)
     let_pass(store, 31)
     assert store.reconcile(decide) == [claim.ticket.run]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from strongroom.state.records import RunKind, StepKind, Verdict
+from strongroom.state.records import RunKind, StepConsequence, StepKind
 from strongroom.state.store import RunStore
 from tests.state.pipeline import capture, claimed, decide, new_run, take, upload
 from tests.state.test_catalog import entry, replica
@@ -60,7 +60,7 @@ def test_a_step_costs_no_more_than_one_look_at_an_index_of_its_own_run(store: Ru
     for _ in range(5):
         take(store, pieces(store, 200))  # other runs, which cost nothing
     (ticket, *_) = take(store, pieces(store, 200))
-    cost = Work(store).of(lambda: store.finish(claimed(store, ticket), result, lambda *_: Verdict()))
+    cost = Work(store).of(lambda: store.finish(claimed(store, ticket), result, lambda *_: StepConsequence()))
     assert 0 < cost <= 20 * 800
 
 
@@ -68,7 +68,7 @@ def test_a_step_costs_two_commits(store: RunStore) -> None:
     (ticket, *_) = take(store, pieces(store, 200))
     commits: list[object] = []
     event.listen(store._database.engine, "commit", commits.append)
-    store.finish(claimed(store, ticket), {}, lambda *_: Verdict())
+    store.finish(claimed(store, ticket), {}, lambda *_: StepConsequence())
     assert len(commits) == 2
 
 
@@ -76,7 +76,7 @@ def test_a_tally_reads_no_results(store: RunStore) -> None:
     """Only an index: a result may be long, and the table has it in every row."""
     run = pieces(store, 200)
     for ticket in take(store, run)[:30]:
-        store.finish(claimed(store, ticket), {"note": "x" * 500}, lambda *_: Verdict())
+        store.finish(claimed(store, ticket), {"note": "x" * 500}, lambda *_: StepConsequence())
     assert store.tally(run).of(StepKind.UPLOAD) == 600
     assert 0 < Work(store).of(lambda: store.tally(run)) <= 20 * 800
 
@@ -93,7 +93,7 @@ def test_what_is_degraded_or_unfinished_is_found_without_looking_at_all_there_ev
         run = new_run(store, [upload(0)])
         store.cancel(run.id)
         (report,) = take(store, run)
-        verdict = Verdict(facts={"report": {"unswept": []}})
+        verdict = StepConsequence(facts={"report": {"unswept": []}})
         store.finish(claimed(store, report), {}, lambda *_: verdict)
 
     fill(range(1))

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from strongroom.state.errors import StateUnkept
-from strongroom.state.records import Claim, RunState, Ticket, Verdict
+from strongroom.state.records import Claim, RunState, StepConsequence, Ticket
 from strongroom.state.store import RunStore
 from tests.state.pipeline import claimed, decide, let_pass, new_run, take, upload
 
@@ -36,7 +36,7 @@ def heed(store: RunStore, kind: str, table: str) -> None:
 
 WRITES: dict[str, Callable[[RunStore, Ticket, Claim], object]] = {
     "claim": lambda store, ticket, _: store.claim(ticket, owner="worker"),
-    "finish": lambda store, _, held: store.finish(held, {}, lambda *_: Verdict()),
+    "finish": lambda store, _, held: store.finish(held, {}, lambda *_: StepConsequence()),
     "fail": lambda store, _, held: store.fail(held, "no", retry_in=1.0, decide=decide),
     "take_ready": lambda store, ticket, _: store.take_ready(ticket.run, window=10),
     "reconcile": lambda store, ticket, _: store.reconcile(decide, strict=ticket.run),
@@ -49,7 +49,7 @@ def test_a_step_that_does_not_change_is_an_error(store: RunStore, kind: str, wri
     run = new_run(store, steps[:2])
     held, sent = take(store, run)
     claim = claimed(store, held)
-    store.finish(claim, {}, lambda *_: Verdict(follow=(steps[2],)))
+    store.finish(claim, {}, lambda *_: StepConsequence(follow=(steps[2],)))
     (ready,) = [row for row in store.rows(run.id) if row.step == steps[2]]
     assert ready.state.value == "ready"
     other = new_run(store, [upload(0)])
@@ -71,7 +71,7 @@ def test_a_run_that_does_not_change_is_an_error(store: RunStore, kind: str) -> N
     ignore(store, kind, "runs")
     try:
         with pytest.raises(StateUnkept, match=f"change to run {run.id}"):
-            store.finish(claimed(store, ticket), {}, lambda *_: Verdict(state=RunState.DONE))
+            store.finish(claimed(store, ticket), {}, lambda *_: StepConsequence(state=RunState.DONE))
     finally:
         heed(store, kind, "runs")
 

@@ -10,7 +10,7 @@ from strongroom.targets import ObjectInfo
 from strongroom.targets.breaker import Breaker
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.resilient import Waits
+from strongroom.targets.resilient import RetryWaits
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
@@ -32,9 +32,9 @@ class Clock:
         self.waited.append(seconds)
         self.seconds += seconds
 
-    def waits(self) -> Waits:
+    def waits(self) -> RetryWaits:
         """Return waits that are drawn as long as they can be."""
-        return Waits(uniform=lambda low, high: high, wait=self.wait, monotonic=self.monotonic)
+        return RetryWaits(uniform=lambda low, high: high, wait=self.wait, monotonic=self.monotonic)
 
     def breaker(self, *, failures: int = 3, pause: float = 30.0) -> Breaker:
         return Breaker(failures=failures, pause=pause, monotonic=self.monotonic, now=self.now)

@@ -18,7 +18,7 @@ from strongroom.system.errors import TargetFull
 from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.resilient import Afresh, Resilient, ResilientLocking, Waits, resilient
+from strongroom.targets.resilient import Afresh, Resilient, ResilientLocking, RetryWaits, resilient
 from tests.targets.conformance import TargetConformance, exit_code, get, in_child, names, put
 from tests.targets.flaky import START, Clock, FlakyTarget, LockingTarget, gone
 
@@ -122,7 +122,7 @@ def test_waits_grow_up_to_a_limit_and_half_of_each_is_drawn() -> None:
         drawn.append((low, high))
         return low
 
-    waits = Waits(first=1.0, longest=5.0, uniform=uniform)
+    waits = RetryWaits(first=1.0, longest=5.0, uniform=uniform)
 
     assert [waits.delay(failures, None) for failures in (1, 2, 3, 4, 5000)] == [0.5, 1.0, 2.0, 2.5, 2.5]
     assert drawn == [(0.5, 1.0), (1.0, 2.0), (2.0, 4.0), (2.5, 5.0), (2.5, 5.0)]

@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 
-from strongroom.targets.s3.bucket import Head
+from strongroom.targets.s3.bucket import ObjectHead
 from strongroom.targets.s3.content import checksum
 from strongroom.targets.s3.putting import _is_ours
-from strongroom.targets.s3.uploads import Part
+from strongroom.targets.s3.uploads import UploadedPart
 
 DATA = b"CANARY-part"
 MD5 = hashlib.md5(DATA).hexdigest()
@@ -30,7 +30,7 @@ MD5 = hashlib.md5(DATA).hexdigest()
 def test_a_part_is_known_by_its_checksum_and_else_by_its_etag(
     etag: str, size: int, sha256: str | None, expected: bool
 ) -> None:
-    part = Part(number=1, etag=etag, size=size, checksum=sha256)
+    part = UploadedPart(number=1, etag=etag, size=size, checksum=sha256)
 
     assert part.holds(DATA, checksum(DATA)) is expected
 
@@ -49,7 +49,7 @@ def test_a_part_is_known_by_its_checksum_and_else_by_its_etag(
 def test_what_is_there_is_ours_if_version_or_etag_say_so_quoted_or_not(
     reply: dict[str, str], expected: bool
 ) -> None:
-    found = Head(
+    found = ObjectHead(
         size=1,
         etag='"e-1"',
         version="v",

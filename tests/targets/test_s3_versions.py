@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from strongroom.targets.s3.lifecycle import Rule
-from strongroom.targets.s3.versions import Version, old_of
+from strongroom.targets.s3.lifecycle import LifecycleRule
+from strongroom.targets.s3.versions import ObjectVersion, old_of
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def made(key: str, number: str, day: int, *, latest: bool = False, marker: bool = False) -> Version:
-    return Version(key=key, id=number, since=START + day * DAY, latest=latest, marker=marker, size=4)
+def made(key: str, number: str, day: int, *, latest: bool = False, marker: bool = False) -> ObjectVersion:
+    return ObjectVersion(key=key, id=number, since=START + day * DAY, latest=latest, marker=marker, size=4)
 
 
 def test_a_version_is_old_since_the_next_one_or_a_marker_came_over_it() -> None:
@@ -33,7 +33,7 @@ def test_of_two_of_one_second_the_latest_is_the_newer_one() -> None:
 
 
 def test_a_rule_s_days_end_at_midnight() -> None:
-    rule = Rule(prefix="a", days=2)
+    rule = LifecycleRule(prefix="a", days=2)
     midnight = datetime(2026, 1, 4, tzinfo=UTC)
     assert rule.end("a", 4, since=START, newer=0) == midnight
     assert rule.end("a", 4, since=midnight - 2 * DAY, newer=0) == midnight
@@ -41,7 +41,7 @@ def test_a_rule_s_days_end_at_midnight() -> None:
 
 
 def test_a_rule_s_sizes_are_exclusive() -> None:
-    rule = Rule(prefix="", days=2, above=3, below=5)
+    rule = LifecycleRule(prefix="", days=2, above=3, below=5)
     assert [rule.end("a", size, since=START, newer=0) is not None for size in (3, 4, 5)] == [
         False,
         True,

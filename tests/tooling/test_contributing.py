@@ -332,11 +332,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "    away = set(facts.away)\n    for place in facts.places:\n        if place.away is not None:\n",
     )
     tried = """
-from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.facts.records import InstallationFacts, AlertLimits
 from strongroom.operations.judge.judgement import alerts, judge
-facts = Facts(now=0.0)
-print([(one.what, one.to_do) for one in alerts(facts, Limits()) if one.key == "toy.broken:bear"])
-print(sum(one.key == "toy.broken:bear" for one in judge(facts, Limits())))
+facts = InstallationFacts(now=0.0)
+print([(one.what, one.to_do) for one in alerts(facts, AlertLimits()) if one.key == "toy.broken:bear"])
+print(sum(one.key == "toy.broken:bear" for one in judge(facts, AlertLimits())))
 """
     assert tree.run("-c", tried).splitlines() == ["[('the bear has one eye', \"Mend 'bear'.\")]", "1"]
     assert tree.touched == said_of("alert") - {"docs/how-to/symptoms.md"} | {

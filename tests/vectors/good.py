@@ -31,8 +31,8 @@ from strongroom.container.marks import DELETION, HOLD, DeletionMark, HoldMark
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
 from strongroom.container.name_index import (
     IndexHead,
+    IndexLink,
     IndexRow,
-    Link,
     Older,
     blocks,
     encode_row,
@@ -50,7 +50,7 @@ from strongroom.keys import hpke, keyfile
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.layout import container_entry
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
@@ -265,8 +265,8 @@ def container_all_of_stanza_malformed() -> Vector:
 def container_numbers_most() -> Vector:
     comment = "the largest numbers of a version, and of a rotation's days"
     numbers = (0, 2**63, canonical.MOST)
-    versions = tuple(Version(number=n, value=SecretBytes(b"CANARY-most")) for n in numbers)
-    most = [Secret(name="most", versions=versions, rotation=Rotation(days=canonical.MOST))]
+    versions = tuple(SecretVersion(number=n, value=SecretBytes(b"CANARY-most")) for n in numbers)
+    most = [Secret(name="most", versions=versions, rotation=RotationSchedule(days=canonical.MOST))]
     return of_container("most", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=most)
 
 
@@ -369,7 +369,7 @@ NAMES_NEXT = (
 
 
 def of_names(
-    name: str, comment: str, rows: tuple[IndexRow, ...], *, backup: str, previous: Link | None
+    name: str, comment: str, rows: tuple[IndexRow, ...], *, backup: str, previous: IndexLink | None
 ) -> Vector:
     """Return an index of names: a container, whose secrets are a head and blocks of rows."""
     made, parts, random = list(blocks(map(encode_row, rows))), list[bytes](), m.stream(name)
@@ -405,7 +405,9 @@ def index_first() -> Vector:
 @scenario
 def index_next() -> Vector:
     comment = "an index of names that continues the one before: a secret is gone, another has a new version"
-    link = Link(backup_id="20261125T024501Z-00000001", sha256=hashlib.sha256(index_first().body).hexdigest())
+    link = IndexLink(
+        backup_id="20261125T024501Z-00000001", sha256=hashlib.sha256(index_first().body).hexdigest()
+    )
     return of_names("index next", comment, NAMES_NEXT, backup="20261126T024501Z-00000002", previous=link)
 
 
@@ -413,7 +415,7 @@ def index_receipt_record(*, continues: bool = False) -> IndexReceipt:
     """Return the receipt of one of the indexes above."""
     first, backup = index_first(), "20261125T024501Z-00000001"
     own = index_next() if continues else first
-    link = Link(backup_id=backup, sha256=hashlib.sha256(first.body).hexdigest())
+    link = IndexLink(backup_id=backup, sha256=hashlib.sha256(first.body).hexdigest())
     return IndexReceipt(
         backup_id="20261126T024501Z-00000002" if continues else backup,
         sha256=hashlib.sha256(own.body).hexdigest(),

@@ -16,14 +16,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.hpke import Suite
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Sealed, write_container
+from strongroom.container.writer import SealedContainer, write_container
 from strongroom.keys import sealedfile
 from strongroom.keys.ec import SUITES as EC_SUITES
 from strongroom.keys.ec import EcRecipient
@@ -32,7 +32,7 @@ from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.record import decode as decode_quorum
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.system import private_file
 from tests.keys.software import EcIdentity
 
@@ -156,8 +156,8 @@ def recorded(public: bytes, suite: Suite) -> Callable[..., bytes]:
     return seal
 
 
-def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> About:
-    return About(
+def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> ContainerHeader:
+    return ContainerHeader(
         backup_id=BACKUP,
         piece=piece,
         pieces=pieces,
@@ -171,7 +171,7 @@ def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> About:
 
 def secret(name: str, *values: bytes) -> Secret:
     """Return a plain secret with one version for each value."""
-    versions = (Version(number=n, value=SecretBytes(v)) for n, v in enumerate(values, 1))
+    versions = (SecretVersion(number=n, value=SecretBytes(v)) for n, v in enumerate(values, 1))
     return Secret(name=name, versions=tuple(versions), created_at=CREATED)
 
 
@@ -182,30 +182,32 @@ def few() -> list[Secret]:
             name="prod/payments/DB_PASSWORD",
             type="database_password",
             versions=(
-                Version(number=3, state=VersionState.DESTROYED, created_at="2025-01-02T03:04:05Z"),
-                Version(number=4, state=VersionState.DELETED),
-                Version(number=9, value=SecretBytes(b"CANARY-db-9"), created_at="2026-01-02T03:04:05.678Z"),
-                Version(number=10, value=SecretBytes("CANARY-pässwörd".encode())),
+                SecretVersion(number=3, state=VersionState.DESTROYED, created_at="2025-01-02T03:04:05Z"),
+                SecretVersion(number=4, state=VersionState.DELETED),
+                SecretVersion(
+                    number=9, value=SecretBytes(b"CANARY-db-9"), created_at="2026-01-02T03:04:05.678Z"
+                ),
+                SecretVersion(number=10, value=SecretBytes("CANARY-pässwörd".encode())),
             ),
             tags={"team": "payments", "priority": "critical"},
             created_at="2025-01-02T03:04:05Z",
             updated_at="2026-01-02T03:04:05Z",
             expires_at="2027-01-02T03:04:05Z",
-            rotation=Rotation(days=90),
+            rotation=RotationSchedule(days=90),
             metadata={"note": 'a "quoted" \\ line\nand another', "n": [1, -2.5, None, True, {"x": "ü"}]},
         ),
         Secret(
             name="prod/Ключ/鍵",
             versions=(
-                Version(
+                SecretVersion(
                     number=1, value=SecretBytes(b'{"user":"u","password":"CANARY-json"}'), media=Media.JSON
                 ),
             ),
-            rotation=Rotation(days=30, enabled=False),
+            rotation=RotationSchedule(days=30, enabled=False),
         ),
         Secret(
             name="prod/tls.key",
-            versions=(Version(number=1, value=SecretBytes(bytes(range(256))), media=Media.BINARY),),
+            versions=(SecretVersion(number=1, value=SecretBytes(bytes(range(256))), media=Media.BINARY),),
         ),
         secret("empty", b""),
     ]
@@ -229,11 +231,11 @@ def container(
 def piece(
     random: Random,
     secrets: Iterable[Secret],
-    told: About,
+    told: ContainerHeader,
     wrapping_key: WrappingKey,
     *,
     signer: CertifiedSigner = SEAL,
-) -> tuple[bytes, Sealed]:
+) -> tuple[bytes, SealedContainer]:
     """Seal secrets as one container of a backup."""
     parts: list[bytes] = []
     rows = sorted(((name_hash(told.name_key, s.name), s) for s in secrets), key=lambda pair: pair[1].name)

@@ -18,14 +18,14 @@ from strongroom.config.live import LiveSettings
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import MessageRefused
 from strongroom.operations.runs.steps import pools
-from strongroom.state.records import Step, StepKind, Ticket
+from strongroom.state.records import RunStep, StepKind, Ticket
 from tests.redis_server import RedisServer
 from workers.app import Strongroom
 from workers.messages import HIDDEN, check_task, register_envelope
 from workers.send import send_tickets
 
-UPLOAD = Ticket("20261125T024501Z-3f9a0c1d", Step(StepKind.UPLOAD, 3, "region-a"), 41)
-RESTORE = Ticket("20261125T024501Z-3f9a0c1d", Step(StepKind.RESTORE), 42)
+UPLOAD = Ticket("20261125T024501Z-3f9a0c1d", RunStep(StepKind.UPLOAD, 3, "region-a"), 41)
+RESTORE = Ticket("20261125T024501Z-3f9a0c1d", RunStep(StepKind.RESTORE), 42)
 
 
 class Sender:
@@ -124,7 +124,7 @@ def test_an_added_header_is_refused(transfer: Sender, name: str) -> None:
 
 def test_the_body_of_another_message_is_refused(transfer: Sender) -> None:
     one = sent(transfer)
-    other = sent(transfer, Ticket(UPLOAD.run, Step(StepKind.UPLOAD, 4, "region-b"), 43))
+    other = sent(transfer, Ticket(UPLOAD.run, RunStep(StepKind.UPLOAD, 4, "region-b"), 43))
     one.body = other.body
 
     with pytest.raises(MessageRefused, match="headers were altered"):

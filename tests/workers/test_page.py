@@ -24,7 +24,7 @@ from strongroom.errors import ConfigError
 from strongroom.operations import muted
 from strongroom.operations.dashboard.frame import PAGES
 from strongroom.operations.dashboard.lists import PAGE
-from strongroom.state.records import CatalogEntry, Replica, RunKind, RunState, Step, StepKind
+from strongroom.state.records import CatalogEntry, Replica, RunKind, RunState, RunStep, StepKind
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people
 from tests.cli.program import PASSPHRASE, Machine
@@ -445,7 +445,7 @@ def test_without_the_state_database_the_page_says_so_and_shows_what_was_seen(tmp
 def test_what_runs_is_shown_with_how_far_it_is_and_how_long_the_rest_takes(place: Place) -> None:
     with served(replaced_port(place.settings)) as own:
         like = next(run for run in own.store.runs() if run.spec.kind is RunKind.BACKUP)
-        own.store.create(like.spec, first=(Step(StepKind.PLAN),))
+        own.store.create(like.spec, first=(RunStep(StepKind.PLAN),))
         page = own.show("/")
         assert "backup of" in page
         assert '<svg class="share"' in page

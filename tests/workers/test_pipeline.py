@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from strongroom.model import Secret, SecretBytes, Version
-from strongroom.sources import Change
+from strongroom.model import Secret, SecretBytes, SecretVersion
+from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState
@@ -45,10 +45,10 @@ class Installation:
         (cluster.state_dir / "strongroom.toml").write_text(CONFIG)
         cluster.environment["STRONGROOM_PASSPHRASE"] = "CANARY-passphrase"
         LocalStore(cluster.state_dir, name="local").write(
-            Change(
+            SecretChange(
                 secret=Secret(
                     name=f"app/{number}",
-                    versions=(Version(number=1, value=SecretBytes(VALUE)),),
+                    versions=(SecretVersion(number=1, value=SecretBytes(VALUE)),),
                 ),
                 expected=None,
             )

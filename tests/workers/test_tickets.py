@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from strongroom.operations.errors import MessageRefused
-from strongroom.state.records import Step, StepKind, Ticket
+from strongroom.state.records import RunStep, StepKind, Ticket
 from workers.tickets import from_arguments, to_arguments
 
-TICKET = Ticket("20261125T024501Z-3f9a0c1d", Step(StepKind.UPLOAD, 3, "region-a"), 41)
+TICKET = Ticket("20261125T024501Z-3f9a0c1d", RunStep(StepKind.UPLOAD, 3, "region-a"), 41)
 
 
 def test_a_ticket_comes_back_from_its_arguments() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from strongroom.cli.commands.runs.up import Telling
+from strongroom.cli.commands.runs.up import RunReporter
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from tests.workers import forked
@@ -33,5 +33,5 @@ if __name__ == "__main__":
         pools=chosen or None,
         on_ready=ready,
         log_folder=settings.state_dir / "logs",
-        on_line=Telling(Output()),
+        on_line=RunReporter(Output()),
     )

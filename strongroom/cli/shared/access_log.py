@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys.errors import KeyServiceUnavailable
@@ -17,7 +17,12 @@ from strongroom.operations.evidence import access_log
 
 
 def record_opening(
-    arguments: Namespace, output: Output, installation: Place, backup: str, *, quarantine: str = ""
+    arguments: Namespace,
+    output: Output,
+    installation: InstallationPlace,
+    backup: str,
+    *,
+    quarantine: str = "",
 ) -> None:
     """Note that a backup is about to be opened; ``quarantine`` says why it should not be."""
     given = vars(arguments)
@@ -28,7 +33,13 @@ def record_opening(
 
 
 def record_attempt(
-    arguments: Namespace, output: Output, installation: Place, *, backup: str, where: str, **more: str
+    arguments: Namespace,
+    output: Output,
+    installation: InstallationPlace,
+    *,
+    backup: str,
+    where: str,
+    **more: str,
 ) -> None:
     """Note an attempt before it is made: a process that is killed leaves that much.
 
@@ -42,7 +53,7 @@ def record_attempt(
 
 
 def record_reading(
-    arguments: Namespace, output: Output, installation: Place, *, backup: str, where: str
+    arguments: Namespace, output: Output, installation: InstallationPlace, *, backup: str, where: str
 ) -> None:
     """Note that a replica is about to be read and not opened, and, with the outcomes, that it was."""
     detail = {"backup": backup, "where": where}
@@ -75,7 +86,11 @@ _UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
 
 
 def record_access(
-    kind: str, arguments: Namespace, output: Output, installation: Place, **detail: str | int | None
+    kind: str,
+    arguments: Namespace,
+    output: Output,
+    installation: InstallationPlace,
+    **detail: str | int | None,
 ) -> None:
     """Leave a line where an installation is. One that cannot be left is said: it stops no recovery."""
     if kind in (access_log.RESTORED, access_log.SHOWN):  # which only an opened backup leads to

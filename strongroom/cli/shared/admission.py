@@ -14,13 +14,13 @@ from msgspec import Struct
 
 from strongroom.cli.shared import own_record, trust
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.certificate import Certificate
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.maker import Maker, maker_of, maker_of_backup
-from strongroom.operations.archive.on_record import Record
+from strongroom.operations.archive.on_record import BackupsOnRecord
 from strongroom.operations.archive.open import Objects
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import SetAside, TargetUnsound
@@ -37,7 +37,7 @@ class Admitted(Struct, frozen=True, kw_only=True):
 
 
 def admit(
-    signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: Place
+    signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: InstallationPlace
 ) -> Admitted:
     """Let a command read a backup.
 
@@ -58,7 +58,9 @@ def admit(
     return Admitted(maker=maker, quarantine=quarantine)
 
 
-def admit_container(certificate: Certificate, arguments: Namespace, output: Output, place: Place) -> Admitted:
+def admit_container(
+    certificate: Certificate, arguments: Namespace, output: Output, place: InstallationPlace
+) -> Admitted:
     """Let a command read one container alone, which is of no backup that could be in quarantine.
 
     Raises:
@@ -77,7 +79,7 @@ def admit_maker(maker: Maker, arguments: Namespace, output: Output) -> Maker:
 
 
 def show(
-    signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: Place
+    signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: InstallationPlace
 ) -> Admitted:
     """Let a command show what a backup claims, and end with what speaks against believing it."""
     known = trust.signers_on(objects, arguments, place)
@@ -90,7 +92,9 @@ def show(
     return Admitted(maker=maker, quarantine=quarantine)
 
 
-def show_container(certificate: Certificate, arguments: Namespace, output: Output, place: Place) -> Admitted:
+def show_container(
+    certificate: Certificate, arguments: Namespace, output: Output, place: InstallationPlace
+) -> Admitted:
     """Let a command show what one container alone claims."""
     return Admitted(maker=show_maker(maker_of(certificate, _known(arguments, place)), output))
 
@@ -110,10 +114,12 @@ def set_aside(quarantined: Mapping[str, str]) -> SetAside | None:
     return SetAside(f"In quarantine: {told}{more}.")
 
 
-def look_at(objects: Objects, backup: str, pins: Signers, place: Place) -> Chooser:
+def look_at(objects: Objects, backup: str, pins: Signers, place: InstallationPlace) -> Chooser:
     """Return what judges a backup by what lies beside it; by all of the record here only if it must."""
     recorded = own_record.quarantined(place, backup)
-    found = Record(quarantined={backup: recorded} if recorded else {}).of_one_place(objects, trusted=pins)
+    found = BackupsOnRecord(quarantined={backup: recorded} if recorded else {}).of_one_place(
+        objects, trusted=pins
+    )
     if not found.nobody_can_tell(backup):
         return found
     return own_record.read_record(place).of_one_place(objects, trusted=pins)
@@ -129,5 +135,5 @@ def _tell_unsound(looked: Chooser, signed: SignedManifest, arguments: Namespace,
     output.end_with(TargetUnsound(f"Not all that is next to the backup counts: {odd}.") if odd else None)
 
 
-def _known(arguments: Namespace, place: Place) -> Signers:
+def _known(arguments: Namespace, place: InstallationPlace) -> Signers:
     return trust.trusted_signers(place, getattr(arguments, "signer", ()))

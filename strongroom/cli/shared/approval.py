@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.model import ApprovalAction, Selection
 from strongroom.system.lazy import resolve
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 _ASKING = "strongroom.cli.shared.approval_asking"
 
 
-def has_rules(installation: Place) -> bool:
+def has_rules(installation: InstallationPlace) -> bool:
     """Tell whether this host's configuration may ask for approvals; reading it in full decides."""
     given = any(name.upper().startswith("STRONGROOM_APPROVALS__") for name in os.environ)
     return given or "approvals" in installation.tables
 
 
-def require_approved(installation: Place, action: ApprovalAction, what: object, **about: Any) -> str:
+def require_approved(
+    installation: InstallationPlace, action: ApprovalAction, what: object, **about: Any
+) -> str:
     """Return if a command may go on, by which name; see
     :func:`~strongroom.operations.approval.request.command_request` for the arguments. With ``lasting`` it is
     not used up before :func:`end_approval`: the command goes on where it was interrupted.
@@ -39,7 +41,7 @@ def require_approved(installation: Place, action: ApprovalAction, what: object, 
 
 
 def require_medium_approved(
-    installation: Place, policy: str, media: Sequence[str], services: Services
+    installation: InstallationPlace, policy: str, media: Sequence[str], services: Services
 ) -> None:
     """Return if every value that a policy selects may go onto media that somebody takes away."""
     recipients = services.pinned(policy).recipients
@@ -62,7 +64,9 @@ def how_much(selection: Selection) -> str:
     return f"a part, by {', '.join(given)}" if given else "everything"
 
 
-def require_plan_approved(installation: Place, plan: RestorePlan, *, policy: str, kept: bool) -> None:
+def require_plan_approved(
+    installation: InstallationPlace, plan: RestorePlan, *, policy: str, kept: bool
+) -> None:
     """Return if a restore plan may be done.
 
     Args:
@@ -73,7 +77,7 @@ def require_plan_approved(installation: Place, plan: RestorePlan, *, policy: str
         resolve(f"{_ASKING}:ask_for_plan")(plan, policy=policy, kept=kept)
 
 
-def end_approval(installation: Place, subject: str) -> None:
+def end_approval(installation: InstallationPlace, subject: str) -> None:
     """Let nobody use again what a plan or command was approved for: all of it is done."""
     if subject and has_rules(installation):
         resolve(f"{_ASKING}:end")(subject)

@@ -35,7 +35,7 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     """
     store = run_store()
     run = _begun(store, name, patience)
-    waits = Waits(output, store)
+    waits = WaitReporter(output, store)
     with leaving(_GOES_ON.format(run=run.id)), showing_progress(output, store) as watch:
         while not run.state.final and (cluster_runs(load_settings()) or not nobody_drives(run, store)):
             if watch is not None:
@@ -46,7 +46,7 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     return run
 
 
-class Waits:
+class WaitReporter:
     """Says what a run waits for, approvals, room, or a place that does not answer, and what it tries again.
     Each thing once."""
 

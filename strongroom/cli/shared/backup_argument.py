@@ -9,13 +9,13 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import MissingPiece
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.ranges import RangeReader
 from strongroom.errors import TargetError, UsageError
 from strongroom.operations.archive.open import Objects
-from strongroom.system.file_reader import FileReader
+from strongroom.system.file_reader import LocalFileReader
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.single_file import BundleReader
 from strongroom.words import nearest
@@ -41,7 +41,7 @@ def open_file(path: Path) -> Iterator[RangeReader]:
             raise UsageError(
                 f"'{path}' is not a file.", hint="Name a backup file, or give a directory with --from-target."
             )
-        reader = FileReader(path)
+        reader = LocalFileReader(path)
     except OSError as error:
         raise MissingPiece(f"'{path}' cannot be read: {error.strerror}.", hint="Check the path.") from None
     with reader:
@@ -99,7 +99,7 @@ def open_objects(file: Path) -> Iterator[Objects]:
         yield reader
 
 
-def configured_target(path: Path, place: Place) -> Target | None:
+def configured_target(path: Path, place: InstallationPlace) -> Target | None:
     """Return the configured target that a word means which was taken for a path, by name or by directory."""
     word, folders = str(path), _target_folders(place)
     if word in folders and not path.exists():
@@ -108,7 +108,7 @@ def configured_target(path: Path, place: Place) -> Target | None:
     return None if found is None else target_of(found, place)
 
 
-def target_of(word: str, place: Place) -> Target:
+def target_of(word: str, place: InstallationPlace) -> Target:
     """Return the target that a person means: a configured name, or a directory.
 
     A directory that is configured goes by its configured name. Only other kinds need the
@@ -135,7 +135,7 @@ def target_of(word: str, place: Place) -> Target:
     )
 
 
-def _target_folders(place: Place) -> dict[str, Path | None]:
+def _target_folders(place: InstallationPlace) -> dict[str, Path | None]:
     """Return where each configured target lies, of those that lie in a directory."""
     tables = place.section("targets")
     if not tables:

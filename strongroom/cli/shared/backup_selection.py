@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.cli.shared import backup_argument, opening, own_record, rollback_check, shred_guard, trust
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
-from strongroom.operations.archive.coverage import PART, Asked, limits_of
-from strongroom.operations.archive.maker import maker_of_backup
-from strongroom.operations.archive.select_backup import (
+from strongroom.operations.archive.choice import (
     ASIDE,
     SHOWN,
-    Choice,
-    Chooser,
-    Holder,
-    Known,
+    BackupChoice,
+    BackupPlace,
+    KnownBackup,
     describe_skipped,
     is_ahead,
 )
+from strongroom.operations.archive.coverage import PART, Asked, limits_of
+from strongroom.operations.archive.maker import maker_of_backup
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import LeftAside, LessThanKnown, TargetUnsound
 from strongroom.operations.layout import manifest_name
 from strongroom.system.deadlines import run_all
@@ -70,7 +70,7 @@ def requested(
     )
 
 
-def make_chooser(arguments: Namespace, installation: Place, known: frozenset[str]) -> Chooser:
+def make_chooser(arguments: Namespace, installation: InstallationPlace, known: frozenset[str]) -> Chooser:
     """Look at the targets that are named, or at all that are configured."""
     record = own_record.read_record(installation)
     holders = list(
@@ -89,8 +89,8 @@ def make_chooser(arguments: Namespace, installation: Place, known: frozenset[str
 
 
 def _shown_elsewhere(
-    asked: Collection[str], arguments: Namespace, installation: Place, trusted: frozenset[str]
-) -> list[Known]:
+    asked: Collection[str], arguments: Namespace, installation: InstallationPlace, trusted: frozenset[str]
+) -> list[KnownBackup]:
     """Return what the configured targets show that are not asked, if they answer soon: one that is asked may
     have been put back, and without a record nothing else tells."""
     if not arguments.from_target or not asked & installation.section("targets").keys():
@@ -105,12 +105,12 @@ def _late(name: str) -> type[StrongroomError]:
     return TargetUnavailable
 
 
-def _newest_shown(holder: Holder, trusted: frozenset[str]) -> list[Known]:
+def _newest_shown(holder: BackupPlace, trusted: frozenset[str]) -> list[KnownBackup]:
     chooser = Chooser([holder], trusted=trusted)
     listed = islice(chooser.listed(Asked(values=False, partial=True)), LOOKED)
     manifests = [signed.manifest for signed, believed in listed if believed]
     return [
-        Known(
+        KnownBackup(
             backup=one.backup_id,
             policy=one.policy,
             source=one.source,
@@ -123,14 +123,14 @@ def _newest_shown(holder: Holder, trusted: frozenset[str]) -> list[Known]:
     ]
 
 
-def _named_holders(words: Sequence[str], installation: Place) -> Iterator[Holder]:
+def _named_holders(words: Sequence[str], installation: InstallationPlace) -> Iterator[BackupPlace]:
     for word in dict.fromkeys(words):
         target = backup_argument.target_of(word, installation)  # a wrong word is told before anything is read
         configured_as = target.name if target.name in installation.section("targets") else word
-        yield Holder(configured_as, partial(_same, target))
+        yield BackupPlace(configured_as, partial(_same, target))
 
 
-def configured_holders(installation: Place) -> Iterator[Holder]:
+def configured_holders(installation: InstallationPlace) -> Iterator[BackupPlace]:
     """Yield the targets that policies name, or all of them; those of a fresh installation, as far as made.
 
     Raises:
@@ -150,7 +150,9 @@ def configured_holders(installation: Place) -> Iterator[Holder]:
     used = {name: _is_online(policies, name) for policy in policies for name in _targets_of(policy)}
     for name in names:
         if not used or name in used:
-            yield Holder(name, partial(backup_argument.target_of, name, installation), used.get(name, True))
+            yield BackupPlace(
+                name, partial(backup_argument.target_of, name, installation), used.get(name, True)
+            )
 
 
 def _targets_of(policy: Mapping[str, Any]) -> list[str]:
@@ -167,7 +169,7 @@ def _same(target: Any) -> Any:
     return target
 
 
-def choose_backup(chooser: Chooser, asked: Asked, output: Output) -> Choice:
+def choose_backup(chooser: Chooser, asked: Asked, output: Output) -> BackupChoice:
     """Choose a backup, and say which one and what was passed over.
 
     Raises:
@@ -178,7 +180,7 @@ def choose_backup(chooser: Chooser, asked: Asked, output: Output) -> Choice:
     return choice
 
 
-def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output) -> None:
+def report_choice(choice: BackupChoice, chooser: Chooser, asked: Asked, output: Output) -> None:
     """Say which backup is read, what newer ones were passed over, and what this one cannot bring."""
     manifest = choice.manifest
     where = ", ".join(f"'{replica.name}'" for replica in choice.replicas)
@@ -273,7 +275,9 @@ _SET_ASIDE = (
 )
 
 
-def report_unlisted(choice: Choice, known: Signers, output: Output, installation: Place) -> frozenset[str]:
+def report_unlisted(
+    choice: BackupChoice, known: Signers, output: Output, installation: InstallationPlace
+) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
     pins = maker_of_backup(choice.signed, known).pins(known)
     for replica in choice.replicas:
@@ -286,7 +290,7 @@ def report_unlisted(choice: Choice, known: Signers, output: Output, installation
 
 
 def _report_stale(
-    target: Target, signed: SignedManifest, pins: frozenset[str], output: Output, place: Place
+    target: Target, signed: SignedManifest, pins: frozenset[str], output: Output, place: InstallationPlace
 ) -> None:
     """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
     if error := rollback_check.find_newer_envelope(target, signed.manifest, place, trusted=pins):
@@ -314,7 +318,7 @@ def telling_losses(read: Sequence[Salvaged], output: Output) -> Iterator[None]:
 
 @contextmanager
 def reporting_damage(
-    chooser: Chooser, output: Output, installation: Place, *, dry: bool = False
+    chooser: Chooser, output: Output, installation: InstallationPlace, *, dry: bool = False
 ) -> Iterator[None]:
     """Have the command say at its end, and by its exit code, which target is damaged or away.
 
@@ -337,7 +341,7 @@ def reporting_damage(
         output.end_with(TargetUnsound(f"Not every target is as it should be: {told}."))
 
 
-def _put_on_record(chooser: Chooser, installation: Place, *, dry: bool) -> None:
+def _put_on_record(chooser: Chooser, installation: InstallationPlace, *, dry: bool) -> None:
     if dry or not chooser.damaged:
         return
     with suppress(StrongroomError):  # a recovery needs no record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.stanza import Stanza
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.prompting import may_ask
@@ -19,7 +19,9 @@ from strongroom.keys.quorum.record import Quorum
 from strongroom.system.private_file import read_private
 
 
-def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> Iterator[Opener]:
+def custodians_of(
+    arguments: Namespace, output: Output, place: InstallationPlace, *, ask: bool
+) -> Iterator[Opener]:
     """Yield an identity for each quorum that is known, if anybody can give its shares."""
     tables = place.section("keys").values()
     named = [place.path(table.get("file")) for table in tables if table.get("kind") == "quorum"]

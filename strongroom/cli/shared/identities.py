@@ -10,7 +10,7 @@ from typing import Any
 from strongroom.cli.shared import passphrases
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.stanza import Stanza
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener, Recipient
@@ -18,7 +18,9 @@ from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.identityfile import load_identity
 
 
-def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bool = True) -> list[Opener]:
+def identities_of(
+    arguments: Namespace, output: Output, place: InstallationPlace, *, ask: bool = True
+) -> list[Opener]:
     """Return everything at hand that may open, the typed first, a prompt last.
 
     Args:
@@ -35,7 +37,7 @@ def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     return _with_composition(found)
 
 
-def typed_only(arguments: Namespace, output: Output, place: Place) -> list[Opener]:
+def typed_only(arguments: Namespace, output: Output, place: InstallationPlace) -> list[Opener]:
     """Return what was given on the command line, and nothing else; nothing if nothing was."""
     found = [load_key(path) for path in arguments.identity]
     if arguments.passphrase_file is not None:
@@ -50,7 +52,9 @@ def _given_passphrase(arguments: Namespace, output: Output) -> Opener | None:
     return None if passphrase is None else _passphrase_identity(passphrase)
 
 
-def _custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> list[Opener]:
+def _custodians_of(
+    arguments: Namespace, output: Output, place: InstallationPlace, *, ask: bool
+) -> list[Opener]:
     """Return an identity for each quorum that is known. Most installations have none, and load none of it."""
     configured = any(table.get("kind") == "quorum" for table in place.section("keys").values())
     if not (configured or arguments.quorum or arguments.share):
@@ -91,7 +95,7 @@ def load_key(path: Path) -> Opener:
     return load_identity(path, passphrases.for_key_file)
 
 
-def _configured_identities(place: Place, output: Output) -> Iterator[Opener]:
+def _configured_identities(place: InstallationPlace, output: Output) -> Iterator[Opener]:
     for name, table in place.section("keys").items():
         try:
             yield from _identities_of_table(name, table, place, output)
@@ -100,7 +104,7 @@ def _configured_identities(place: Place, output: Output) -> Iterator[Opener]:
 
 
 def _identities_of_table(
-    name: str, table: Mapping[str, Any], place: Place, output: Output
+    name: str, table: Mapping[str, Any], place: InstallationPlace, output: Output
 ) -> Iterator[Opener]:
     kind = table.get("kind")
     if kind in _NOT_HERE:

@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from strongroom.cli.shared import access_log, admission, backup_selection, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.keys import Identity
+from strongroom.operations.archive.choice import BackupChoice
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.salvage import Before, Salvaged
-from strongroom.operations.archive.select_backup import Choice, Chooser
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import NotCovered
 
 MOST = 21
@@ -30,7 +31,7 @@ Opened = tuple[Salvaged, Callable[[], None]]
 
 @contextmanager
 def backup_on_targets(
-    arguments: Namespace, asked: Asked, output: Output, installation: Place
+    arguments: Namespace, asked: Asked, output: Output, installation: InstallationPlace
 ) -> Iterator[Salvaged]:
     """Open the backup on targets that a command is to look into."""
     with backups_on_targets(arguments, asked, output, installation) as backups:
@@ -41,7 +42,7 @@ def backup_on_targets(
 
 @contextmanager
 def backups_on_targets(
-    arguments: Namespace, asked: Asked, output: Output, installation: Place
+    arguments: Namespace, asked: Asked, output: Output, installation: InstallationPlace
 ) -> Iterator[Iterator[Opened]]:
     """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
     known = trust.trusted_signers(installation, arguments.signer)
@@ -75,14 +76,14 @@ def backups_on_targets(
 
 
 def _before(
-    choice: Choice, chooser: Chooser, asked: Asked, identities: Sequence[Identity], pins: frozenset[str]
+    choice: BackupChoice, chooser: Chooser, asked: Asked, identities: Sequence[Identity], pins: frozenset[str]
 ) -> Before:
     """Give the backups that tell of what is lost of one, as they are asked for."""
     earlier = chooser.before(choice.manifest, asked)
     return (Replicated(one, identities, trusted=pins, told=chooser.note) for one in earlier)
 
 
-def _choices(chooser: Chooser, asked: Asked) -> Iterator[Choice]:
+def _choices(chooser: Chooser, asked: Asked) -> Iterator[BackupChoice]:
     """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
     found = chooser.choices(asked)
     try:

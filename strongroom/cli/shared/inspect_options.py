@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.keys import Identity
 from strongroom.model import Depth
 
@@ -19,7 +19,7 @@ class InspectOptions(NamedTuple):
 
     depth: Depth
     output: Output
-    place: Place
+    place: InstallationPlace
     keys: Sequence[Identity] = ()
     entering: bool = False
     shows: bool = False

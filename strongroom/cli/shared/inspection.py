@@ -37,7 +37,7 @@ from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import clusterkeys
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.read_back import Keys, open_all, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, open_all, read_back
 
 if TYPE_CHECKING:
     from strongroom.operations.drift.comparison import Drift
@@ -135,7 +135,7 @@ def _inspect_manifest(
             arguments, means.output, means.place, backup=manifest.backup_id, where=target.name
         )
     pins = opening.report_unlisted(objects, signed, known, means.output, newest=not arguments.backup)
-    tools = Keys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
+    tools = ReadBackKeys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
     seen = nullcontext() if target is None or not means.entering else _recorded(target, manifest, means)
     try:
         with (
@@ -155,7 +155,9 @@ def _read_depth(means: InspectOptions) -> Depth:
     return Depth.COMPARED if means.depth is Depth.LIVE else means.depth
 
 
-def _compare_live(objects: Objects, manifest: Manifest, tools: Keys, means: InspectOptions) -> Drift | None:
+def _compare_live(
+    objects: Objects, manifest: Manifest, tools: ReadBackKeys, means: InspectOptions
+) -> Drift | None:
     if means.depth is not Depth.LIVE:
         return None
     if not (manifest.sealed and manifest.values):

@@ -12,7 +12,7 @@ from strongroom.container.signing import Signer
 from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.keys.quorum.errors import ShareMistyped, SharesTooFew
-from strongroom.keys.quorum.shares import Share, combine, parse
+from strongroom.keys.quorum.shares import QuorumShare, combine, parse
 from strongroom.keys.roles import Certifier
 from strongroom.system.private_file import read_private
 
@@ -39,7 +39,7 @@ def key_of_files(paths: Sequence[Path]) -> Signer:
 
 def key_of_words(question: str, output: Output) -> Signer | None:
     """Ask for the words of a key, share after share; ``None`` if the first answer is empty."""
-    shares: list[Share] = []
+    shares: list[QuorumShare] = []
     while not shares or len(shares) < shares[0].threshold:
         more = f"Another share ({shares[0].threshold - len(shares)} more)" if shares else question
         text = prompts.hidden(f"{more}: ")
@@ -57,7 +57,7 @@ def key_of_words(question: str, output: Output) -> Signer | None:
     return _joined(shares)
 
 
-def _joined(shares: Sequence[Share]) -> Signer:
+def _joined(shares: Sequence[QuorumShare]) -> Signer:
     """Put shares together. One more than needed must not stand in the way."""
     distinct = list({one.index: one for one in shares}.values())
     if not distinct:

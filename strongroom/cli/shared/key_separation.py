@@ -7,14 +7,14 @@ from pathlib import Path
 
 from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import TargetError
 from strongroom.operations.key_management.misplaced_keys import keys_under
 
 _VAULTS = ("vault", "raft")
 
 
-def refuse_on_target(path: Path, place: Place) -> None:
+def refuse_on_target(path: Path, place: InstallationPlace) -> None:
     """Refuse to write a key where backups lie, under whatever link. Raises UnsafeSetup."""
     folder = path.absolute().parent.resolve()
     for name, table in place.section("targets").items():
@@ -40,7 +40,7 @@ def warn_of_keys_beside(file: Path, output: Output) -> None:
         )
 
 
-def refuse_circular_keys(arguments: Namespace, names: list[str], place: Place) -> None:
+def refuse_circular_keys(arguments: Namespace, names: list[str], place: InstallationPlace) -> None:
     """Refuse a backup of a Vault that only that Vault's own keys would open. Raises UnsafeSetup.
 
     Args:

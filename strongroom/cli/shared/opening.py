@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from strongroom.cli.shared import access_log, admission, backup_argument, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import WrongKey
 from strongroom.container.keyless import read_outer
 from strongroom.container.kinds import FileKind
@@ -85,7 +85,7 @@ def objects_in_file(file: Path) -> Iterator[Objects]:
 
 
 def open_trusted(
-    objects: Objects, arguments: Namespace, output: Output, openers: Openers, place: Place
+    objects: Objects, arguments: Namespace, output: Output, openers: Openers, place: InstallationPlace
 ) -> Backup:
     """Open a backup: only one whose signer counts here, and that nobody set aside. It goes on record.
 
@@ -105,7 +105,9 @@ def open_trusted(
 
 
 @contextmanager
-def backup_trusted(arguments: Namespace, output: Output, openers: Openers, place: Place) -> Iterator[Backup]:
+def backup_trusted(
+    arguments: Namespace, output: Output, openers: Openers, place: InstallationPlace
+) -> Iterator[Backup]:
     """Open what ``--backup-file`` names: see :func:`open_trusted`. A lone container counts by its own
     certificate."""
     if not is_container(arguments):
@@ -123,7 +125,7 @@ def backup_trusted(arguments: Namespace, output: Output, openers: Openers, place
 
 
 @contextmanager
-def backup_for_inspection(arguments: Namespace, output: Output, place: Place) -> Iterator[Backup]:
+def backup_for_inspection(arguments: Namespace, output: Output, place: InstallationPlace) -> Iterator[Backup]:
     """Open what ``--backup-file`` names with what the command line gives: see :func:`backup_trusted`."""
     openers = partial(identities_of, arguments, output, place)
     with backup_trusted(arguments, output, openers, place) as backup:
@@ -137,14 +139,14 @@ def is_container(arguments: Namespace) -> bool:
 
 
 def _report_container(
-    lone: LoneContainer, arguments: Namespace, output: Output, place: Place
+    lone: LoneContainer, arguments: Namespace, output: Output, place: InstallationPlace
 ) -> LoneContainer:
     output.note(f"note: this is {lone.described}; it holds no secret of the others")
     access_log.record_opening(arguments, output, place, lone.manifest.backup_id)
     return lone
 
 
-def before_in_file(backup: Backup, arguments: Namespace, place: Place) -> Iterator[Replicated]:
+def before_in_file(backup: Backup, arguments: Namespace, place: InstallationPlace) -> Iterator[Replicated]:
     """Open the earlier backups in a file, as they are asked for: it may hold two."""
     if not is_container(arguments):
         known = trust.signers_on(backup.objects, arguments, place)

@@ -6,16 +6,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import shred_guard, trust
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.quarantine import QUARANTINED, Recorded
+from strongroom.operations.archive.quarantine import QUARANTINED, RecordedQuarantine
 from strongroom.state.probe import may_have_event
 
 if TYPE_CHECKING:
-    from strongroom.operations.archive.on_record import Record
+    from strongroom.operations.archive.on_record import BackupsOnRecord
 
 
-def quarantined(installation: Place, backup: str) -> Recorded | None:
+def quarantined(installation: InstallationPlace, backup: str) -> RecordedQuarantine | None:
     """Return why a backup is in quarantine by the record here; where nothing ever was, none is loaded."""
     file = shred_guard.own_file(installation)
     if file is not None and not (file.is_file() and may_have_event(file, QUARANTINED)):
@@ -23,9 +23,9 @@ def quarantined(installation: Place, backup: str) -> Recorded | None:
     return read_record(installation).quarantined.get(backup)
 
 
-def read_record(installation: Place) -> Record:
+def read_record(installation: InstallationPlace) -> BackupsOnRecord:
     """Return what the record here says of backups; a recovery needs no record."""
-    from strongroom.operations.archive.on_record import Record
+    from strongroom.operations.archive.on_record import BackupsOnRecord
 
     with suppress(StrongroomError):
         if (store := shred_guard.find_run_store(installation)) is not None:
@@ -34,4 +34,4 @@ def read_record(installation: Place) -> Record:
 
             gone = frozenset(shredded_backups(store, trust.trusted_signers(installation)))
             return read(store, gone=gone)
-    return Record()
+    return BackupsOnRecord()

@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.cli.shared import key_separation, passphrases
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.key_redundancy import UnlockPath, single_points_of_failure
 from strongroom.keys import Recipient
@@ -19,7 +19,7 @@ from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
 
 
-def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Recipient]:
+def recipients_of(arguments: Namespace, output: Output, place: InstallationPlace) -> list[Recipient]:
     """Return for whom to seal.
 
     What is typed counts alone. Otherwise the passphrase of the environment, otherwise the
@@ -36,7 +36,7 @@ def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Re
     return typed or _default_recipients(output, place)
 
 
-def _only_configured(arguments: Namespace, output: Output, place: Place) -> list[str]:
+def _only_configured(arguments: Namespace, output: Output, place: InstallationPlace) -> list[str]:
     """Return the names of the keys that are sealed for, if all are configured ones."""
     keys = place.section("keys")
     if arguments.recipient or arguments.passphrase_file is not None:
@@ -82,7 +82,7 @@ def _legs(recipient: Recipient) -> Sequence[Sequence[Recipient]]:
     return recipient.legs
 
 
-def _default_recipients(output: Output, place: Place) -> list[Recipient]:
+def _default_recipients(output: Output, place: InstallationPlace) -> list[Recipient]:
     if passphrase := passphrases.from_environment(output):
         return [_passphrase_recipient(passphrase, output)]
     keys = place.section("keys")
@@ -90,7 +90,7 @@ def _default_recipients(output: Output, place: Place) -> list[Recipient]:
     return configured or [_passphrase_recipient(passphrases.ask_new(output), output, checked=True)]
 
 
-def configured_without_questions(output: Output, place: Place) -> Iterator[Recipient]:
+def configured_without_questions(output: Output, place: InstallationPlace) -> Iterator[Recipient]:
     """Yield the configured keys as far as they can be had here without asking anybody anything."""
     for name, table in place.section("keys").items():
         if table.get("kind") == "passphrase" and "file" not in table:
@@ -99,7 +99,7 @@ def configured_without_questions(output: Output, place: Place) -> Iterator[Recip
             yield _configured_recipient(name, table, output, place, ask=False)
 
 
-def recipient_of(word: str, output: Output, place: Place) -> Recipient:
+def recipient_of(word: str, output: Output, place: InstallationPlace) -> Recipient:
     """Return the recipient that a person means by a word.
 
     Raises:
@@ -134,7 +134,7 @@ def _recipient_of_file(path: Path) -> Recipient:
 
 
 def _configured_recipient(
-    name: str, table: Mapping[str, Any], output: Output, place: Place, *, ask: bool = True
+    name: str, table: Mapping[str, Any], output: Output, place: InstallationPlace, *, ask: bool = True
 ) -> Recipient:
     kind, path = table.get("kind"), place.path(table.get("file"))
     if kind == "hpke":
@@ -159,7 +159,7 @@ def _recipient_by_settings(name: str, *, ask: bool) -> Recipient:
     return keys.recipient(name, load_settings(), asking() if ask else None)
 
 
-def _configured_public_key(name: str, table: Mapping[str, Any], place: Place) -> Recipient:
+def _configured_public_key(name: str, table: Mapping[str, Any], place: InstallationPlace) -> Recipient:
     if isinstance(text := table.get("public_key"), str):
         return _public_key(text, label=name)
     path = place.path(table.get("public_key_file"))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from strongroom.cli.shared import shred_guard, trust
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def recorded(
-    target: Target, manifest: Manifest, depth: Depth, installation: Place, output: Output
+    target: Target, manifest: Manifest, depth: Depth, installation: InstallationPlace, output: Output
 ) -> Iterator[None]:
     """Have the catalog know what comes of reading a replica back.
 
@@ -43,7 +43,7 @@ def recorded(
 
 
 def _record_result(
-    target: Target, manifest: Manifest, depth: Depth | None, installation: Place, output: Output
+    target: Target, manifest: Manifest, depth: Depth | None, installation: InstallationPlace, output: Output
 ) -> None:
     try:
         store = shred_guard.find_run_store(installation)

@@ -23,18 +23,19 @@ from strongroom.cli.shared import (
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
+from strongroom.operations.archive.choice import BackupChoice
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
 from strongroom.operations.archive.failover import InOnePlace, Replicated
 from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.salvage import Before, Salvaged
-from strongroom.operations.archive.select_backup import Choice, Chooser
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
 from strongroom.operations.restore.restorable import Restorable
@@ -90,7 +91,9 @@ class RestoreSource(Restorable):
             self._as_restored,
             identities=self.openers,
             asked=lambda name: (
-                name in request_names if request_names else matches(_by_name(selection), Entry(name, 0))
+                name in request_names
+                if request_names
+                else matches(_by_name(selection), ListedSecret(name, 0))
             ),
         )
         return found
@@ -153,10 +156,10 @@ class _TargetOptions(NamedTuple):
     asked: Asked
     arguments: Namespace
     output: Output
-    here: Place
+    here: InstallationPlace
     openers: list[Opener]
 
-    def open(self, choice: Choice) -> Replicated:
+    def open(self, choice: BackupChoice) -> Replicated:
         """Open a backup, which goes on record."""
         backup = choice.manifest.backup_id
         known = self.found.trusted
@@ -167,11 +170,11 @@ class _TargetOptions(NamedTuple):
         pins = backup_selection.report_unlisted(choice, known, self.output, self.here)
         return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
 
-    def before(self, choice: Choice) -> Before:
+    def before(self, choice: BackupChoice) -> Before:
         """Open the backups that tell of what is lost of one, as they are asked for."""
         return map(self.open, self.found.before(choice.manifest, self.asked))
 
-    def earlier(self, choice: Choice, installation: Place) -> Earlier:
+    def earlier(self, choice: BackupChoice, installation: InstallationPlace) -> Earlier:
         """Return the backups before one, of the same source."""
         known = self.found.trusted
         return Earlier(
@@ -188,16 +191,16 @@ class _TargetOptions(NamedTuple):
 class _OlderBackups:
     """The older backups that may hold a secret, opened one after another."""
 
-    def __init__(self, choices: Iterator[Choice], means: _TargetOptions) -> None:
+    def __init__(self, choices: Iterator[BackupChoice], means: _TargetOptions) -> None:
         self._choices = choices
         self._means = means
         self.looked = 0
 
-    def tell(self, choice: Choice) -> None:
+    def tell(self, choice: BackupChoice) -> None:
         """Say which of them is taken, and what was passed over."""
         backup_selection.report_choice(choice, self._means.found, self._means.asked, self._means.output)
 
-    def backups(self, what: str, first: Manifest | None) -> Iterator[tuple[Choice, Replicated]]:
+    def backups(self, what: str, first: Manifest | None) -> Iterator[tuple[BackupChoice, Replicated]]:
         """Yield them, newest first; as many as it is worth to open."""
         manifest, (found, _, _, output, *_rest) = first, self._means
         for choice in self._choices:
@@ -212,7 +215,9 @@ class _OlderBackups:
 
 
 @contextmanager
-def open_restore_source(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
+def open_restore_source(
+    arguments: Namespace, output: Output, installation: InstallationPlace
+) -> Iterator[RestoreSource]:
     """Open what is restored from; what is wrong with it is said here, before anything is written.
 
     Raises:
@@ -228,7 +233,9 @@ def open_restore_source(arguments: Namespace, output: Output, installation: Plac
         yield from _from_targets(arguments, output, installation)
 
 
-def _from_file(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
+def _from_file(
+    arguments: Namespace, output: Output, installation: InstallationPlace
+) -> Iterator[RestoreSource]:
     file = arguments.backup_file
     kind = None if file.is_dir() else kind_of(file)
     legacy.refuse_legacy_option(arguments, kind)
@@ -256,7 +263,9 @@ def _from_file(arguments: Namespace, output: Output, installation: Place) -> Ite
             yield origin
 
 
-def _from_targets(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
+def _from_targets(
+    arguments: Namespace, output: Output, installation: InstallationPlace
+) -> Iterator[RestoreSource]:
     legacy.refuse_legacy_option(arguments, None)
     if arguments.backup:
         shred_guard.refuse_shredded(installation, arguments.backup)
@@ -293,7 +302,9 @@ def _by_name(selection: Selection) -> Selection:
     return Selection(include=selection.include, exclude=selection.exclude)
 
 
-def _incidents(installation: Place, known: frozenset[str], chooser: Chooser) -> Mapping[str, Incident]:
+def _incidents(
+    installation: InstallationPlace, known: frozenset[str], chooser: Chooser
+) -> Mapping[str, Incident]:
     """Return the incidents that the record here and the places of the backup know of."""
     places = {name: one.objects for name, one in chooser.listings.items()}
     store = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from strongroom.cli.shared import backup_argument, shred_guard
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import Stale
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
@@ -16,7 +16,7 @@ from strongroom.targets import Target
 
 
 def find_newer_envelope(
-    target: Target, manifest: Manifest, installation: Place, *, trusted: frozenset[str]
+    target: Target, manifest: Manifest, installation: InstallationPlace, *, trusted: frozenset[str]
 ) -> Stale | None:
     """Return what is wrong if another target, or this installation's record, knows a newer generation.
 
@@ -38,21 +38,21 @@ def find_newer_envelope(
 
 
 def _newest_known(
-    target: Target, manifest: Manifest, installation: Place, trusted: frozenset[str]
+    target: Target, manifest: Manifest, installation: InstallationPlace, trusted: frozenset[str]
 ) -> Callable[[str], int]:
     elsewhere = Elsewhere(list(_other_targets(target, installation)), trusted=trusted)
     recorded = _generations_on_record(manifest, installation)
     return lambda key: max(elsewhere(key), recorded.get(key, 0))
 
 
-def _other_targets(target: Target, installation: Place) -> Iterator[Target]:
+def _other_targets(target: Target, installation: InstallationPlace) -> Iterator[Target]:
     for name in installation.section("targets") or backup_argument.DEFAULTS:
         if name != target.name:
             with suppress(StrongroomError):
                 yield backup_argument.target_of(name, installation)
 
 
-def _generations_on_record(manifest: Manifest, installation: Place) -> Mapping[str, int]:
+def _generations_on_record(manifest: Manifest, installation: InstallationPlace) -> Mapping[str, int]:
     """Return the generations that rotations of this installation reached, by wrapping key."""
     try:
         if (store := shred_guard.find_run_store(installation)) is None:

@@ -9,16 +9,16 @@ import msgspec
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, plural, table
-from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
+from strongroom.operations.rotators.records import PlannedRotation, SecretRotationPlan
 
 
-def plan_document(plan: RotationPlan) -> dict[str, Any]:
+def plan_document(plan: SecretRotationPlan) -> dict[str, Any]:
     """Return a plan for machines."""
     document: dict[str, Any] = msgspec.to_builtins(plan)
     return document
 
 
-def plan_lines(plan: RotationPlan) -> Iterator[str]:
+def plan_lines(plan: SecretRotationPlan) -> Iterator[str]:
     """Yield a plan for people."""
     yield f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value:"
     rows = [(one.name, one.rotator or "-", _planned(one)) for one in plan.secrets]
@@ -32,7 +32,7 @@ def _planned(one: PlannedRotation) -> str:
     return f"{one.does}{last}" if one.rotator else f"nothing: {one.why}"
 
 
-def confirm(plans: Sequence[RotationPlan], output: Output, *, force: bool) -> None:
+def confirm(plans: Sequence[SecretRotationPlan], output: Output, *, force: bool) -> None:
     """Show what gets a new value, and ask. Raises ConfirmationRequired."""
     if not force:
         for line in (line for plan in plans for line in plan_lines(plan)):

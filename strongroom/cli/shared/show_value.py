@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from strongroom.cli.shared import access_log, approval
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest
 from strongroom.model import COMMAND, ApprovalAction, SecretBytes
 from strongroom.operations.evidence import access_log as evidence_access_log
 
 
-class Holder(NamedTuple):
+class ValueHolder(NamedTuple):
     """What holds a value: in words, and as an approval is bound to it."""
 
     words: str
@@ -22,7 +22,7 @@ class Holder(NamedTuple):
     policy: str = ""
 
     @classmethod
-    def backup(cls, manifest: Manifest) -> Holder:
+    def backup(cls, manifest: Manifest) -> ValueHolder:
         policy = "" if manifest.policy == COMMAND else manifest.policy
         return cls(f"backup {manifest.backup_id}", manifest.backup_id, policy)
 
@@ -31,10 +31,10 @@ def reveal_value(
     value: SecretBytes,
     *,
     of: tuple[str, int],
-    held_by: Holder,
+    held_by: ValueHolder,
     arguments: Namespace,
     output: Output,
-    installation: Place,
+    installation: InstallationPlace,
 ) -> bytes:
     """Return a value for the screen, once that is approved, where a rule asks for it, and on record.
 

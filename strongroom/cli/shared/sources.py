@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared.options import LOCAL
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.sources import Destination, Source
@@ -23,7 +23,7 @@ _READ_ONLY = frozenset({"files", "raft"})
 _ALIASES = {"directory": "tree", "auto": None}
 
 
-def source_of(spec: str, place: Place) -> Source:
+def source_of(spec: str, place: InstallationPlace) -> Source:
     """Return the source that a person named.
 
     Raises:
@@ -40,7 +40,7 @@ def source_of(spec: str, place: Place) -> Source:
     raise UsageError(f"There is no source '{spec}'.", hint=f"{known} Or give files:PATH[:FORMAT].")
 
 
-def refuse_whole_server(name: str, place: Place) -> None:
+def refuse_whole_server(name: str, place: InstallationPlace) -> None:
     """Refuse to look at single secrets of a source that is a server as a whole. Raises UsageError."""
     if place.section("sources").get(name, {}).get("kind") == "raft":
         raise UsageError(
@@ -49,7 +49,7 @@ def refuse_whole_server(name: str, place: Place) -> None:
         )
 
 
-def destination_of(spec: str, place: Place) -> Destination:
+def destination_of(spec: str, place: InstallationPlace) -> Destination:
     """Return what a person wants to restore into. Files are read only.
 
     Raises:
@@ -70,7 +70,7 @@ def destination_of(spec: str, place: Place) -> Destination:
     return adapters.destination(spec, load_settings())
 
 
-def way_into(source: str, place: Place) -> str:
+def way_into(source: str, place: InstallationPlace) -> str:
     """Return the name under which secrets are written into a source: its own, unless another one is marked as
     the destination on the same server. Empty if nothing here writes there."""
     configured = place.section("sources")
@@ -83,18 +83,18 @@ def way_into(source: str, place: Place) -> str:
     return source if table.get("destination") else next(same, source)
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any], place: Place) -> bool:
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], place: InstallationPlace) -> bool:
     """Tell whether two sources are the same server, account or file."""
     return _where(one, place) == _where(other, place)
 
 
-def _where(table: Mapping[str, Any], place: Place) -> tuple[object, ...]:
+def _where(table: Mapping[str, Any], place: InstallationPlace) -> tuple[object, ...]:
     vault = place.section("vaults").get(str(table.get("vault")), {})
     of_vault = (vault.get("address"), vault.get("namespace"))
     return (*of_vault, *(table.get(key) for key in ("kind", "region", "endpoint_url", "path")))
 
 
-def changing_store(place: Place) -> LocalStore:
+def changing_store(place: InstallationPlace) -> LocalStore:
     """Return the local store of this installation, to write into: not into one that an older version left."""
     from strongroom.keys import rolelist
 
@@ -102,7 +102,7 @@ def changing_store(place: Place) -> LocalStore:
     return local_store(place)
 
 
-def local_store(place: Place) -> LocalStore:
+def local_store(place: InstallationPlace) -> LocalStore:
     """Return the local store of this installation."""
     from strongroom.sources.local import LocalStore
 
@@ -134,7 +134,7 @@ def _files(path: str, layout: str | None, name: str | None = None) -> Source:
     return open_files(path, layout, name=name)
 
 
-def _configured(name: str, table: Mapping[str, Any], place: Place) -> Source:
+def _configured(name: str, table: Mapping[str, Any], place: InstallationPlace) -> Source:
     if table.get("kind") == "local":
         from strongroom.sources.local import LocalStore
 

@@ -15,15 +15,15 @@ from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.choice import BackupPlace, describe_skipped
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.inventory import look_over, put_on_record, still_lost
-from strongroom.operations.archive.select_backup import Holder, describe_skipped
 from strongroom.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.operations.archive.inventory import Lost
+    from strongroom.operations.archive.inventory import LostReplica
     from strongroom.state.store import RunStore
 
 SOME = 3
@@ -54,7 +54,7 @@ def compared_with_record(
         raise Stale(newer, hint=_hint(target))
 
 
-def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[str]) -> list[Lost]:
+def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[str]) -> list[LostReplica]:
     """Return what the catalog has on this target, and it does not show; a look needs no catalog."""
     with suppress(StrongroomError):
         store = shred_guard.find_run_store(means.place)
@@ -67,7 +67,7 @@ def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[st
     return []
 
 
-def _put_on_record(store: RunStore, lost: Sequence[Lost], output: Output, *, entering: bool) -> None:
+def _put_on_record(store: RunStore, lost: Sequence[LostReplica], output: Output, *, entering: bool) -> None:
     if not entering:
         return
     try:
@@ -82,7 +82,7 @@ def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str
     record = own_record.read_record(means.place)
     holders = [one for one in backup_selection.configured_holders(means.place) if one.name != target.name]
     others = record.chooser(holders, trusted=known)
-    here = record.chooser([Holder(target.name, lambda: target)], trusted=known)
+    here = record.chooser([BackupPlace(target.name, lambda: target)], trusted=known)
     newest = next((signed for signed, believed in here.listed(asked) if believed), None)
     if newest is not None:
         for line in describe_skipped(here.passed):
@@ -103,7 +103,7 @@ def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str
     return ""
 
 
-def _missing_words(target: Target, lost: Sequence[Lost]) -> str:
+def _missing_words(target: Target, lost: Sequence[LostReplica]) -> str:
     names = ", ".join(one.replica.backup for one in lost[:SOME])
     more = f" and {len(lost) - SOME:,} more" if len(lost) > SOME else ""
     return f"Target '{target.name}' does not show what the catalog has as good there: {names}{more}"

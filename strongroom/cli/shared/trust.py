@@ -6,7 +6,7 @@ import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 
-from strongroom.cli.terminal.place import Place, trusted_in_file
+from strongroom.cli.terminal.place import InstallationPlace, trusted_in_file
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signers
 from strongroom.errors import Untrusted, UsageError
@@ -19,7 +19,7 @@ _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 _UNKNOWN = re.compile(rf"Signed by installation ({_FINGERPRINT.pattern})")
 
 
-def trusted_signers(place: Place, typed: Sequence[str] = ()) -> Signers:
+def trusted_signers(place: InstallationPlace, typed: Sequence[str] = ()) -> Signers:
     """Return the fingerprints that count here; one that is typed does, whatever is known of it."""
     for word in typed:
         if not _FINGERPRINT.fullmatch(word):
@@ -27,7 +27,7 @@ def trusted_signers(place: Place, typed: Sequence[str] = ()) -> Signers:
     return roles.believed(place.role_keys, trusted_in_file(place)).with_named(typed)
 
 
-def signers_on(objects: Objects, arguments: Namespace, place: Place) -> Signers:
+def signers_on(objects: Objects, arguments: Namespace, place: InstallationPlace) -> Signers:
     """Return whose signatures count on a place, by the trust lists there.
 
     Raises:

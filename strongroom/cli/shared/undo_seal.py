@@ -7,7 +7,7 @@ from functools import partial
 
 from strongroom.cli.shared import identities, recipients
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest
 from strongroom.keys import Opener
 from strongroom.keys.roles import load_or_create_role
@@ -15,7 +15,7 @@ from strongroom.operations.restore.undo import UndoSealer
 
 
 def undo_sealer(
-    openers: Sequence[Opener], manifest: Manifest | None, output: Output, place: Place
+    openers: Sequence[Opener], manifest: Manifest | None, output: Output, place: InstallationPlace
 ) -> UndoSealer:
     """Return it: for the keys at hand, and the backup's other recipients that this host knows."""
     return UndoSealer(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 FILE_NAME = "strongroom.toml"
 
 
-class Place(NamedTuple):
+class InstallationPlace(NamedTuple):
     """The state directory, and the configuration file's tables as they stand there.
 
     ``base`` is what relative paths in the file start from. ``problem`` says why a file
@@ -45,13 +45,13 @@ class Place(NamedTuple):
         return Path(base, os.path.expanduser(text))  # noqa: PTH111 - pathlib raises without a home
 
 
-def find(env: Mapping[str, str] | None = None) -> Place:
+def find(env: Mapping[str, str] | None = None) -> InstallationPlace:
     """Return where this installation lies, by the environment and the file, if there is one."""
     env = os.environ if env is None else env
     fallback = _default_state_dir(env)
     file = _file(env, fallback)
     tables, problem = _tables(file)
-    place = Place(fallback, _overridden(tables, env), file, problem)
+    place = InstallationPlace(fallback, _overridden(tables, env), file, problem)
     configured = None if env.get("STRONGROOM_STATE_DIR") else place.path(place.tables.get("state_dir"))
     return place._replace(state_dir=configured or fallback)
 
@@ -97,7 +97,7 @@ def _overridden(tables: dict[str, Any], env: Mapping[str, str]) -> dict[str, Any
     return tables if signers is None else {**tables, "trust": {"signers": signers}}
 
 
-def trusted_in_file(place: Place) -> Iterator[str]:
+def trusted_in_file(place: InstallationPlace) -> Iterator[str]:
     """Yield the fingerprints under ``trust.signers``, whether a list or its text."""
     trust = place.tables.get("trust")
     signers = trust.get("signers") if isinstance(trust, Mapping) else None

@@ -32,7 +32,7 @@ class Silently(KeyboardInterrupt, SystemExit):
 @contextmanager
 def in_order() -> Iterator[None]:
     """Have signals raise in this process, and let it take back what it began."""
-    asked = _Asked()
+    asked = _StopRequests()
     before, hook = {}, sys.unraisablehook
     with suppress(ValueError):  # a thread may not set signals; whoever calls from one has its own
         before = {number: signal.signal(number, asked) for number in _SIGNALS}
@@ -56,7 +56,7 @@ def leaving(words: str) -> Iterator[None]:
         raise
 
 
-class _Asked:
+class _StopRequests:
     """Counts how often it was asked. Forked processes are asked too, and stay silent."""
 
     def __init__(self) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator
 
 from strongroom.config.checks import (
     access_logs,
@@ -22,35 +21,35 @@ from strongroom.config.checks import (
     snapshots,
     stores,
 )
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 
-__all__ = ["Context", "Finding", "check"]
+__all__ = ["Context", "Misfit", "check"]
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield what does not fit, each with its key and what would be right."""
-    for module in (
-        policies,
-        schedules,
-        paths,
-        secrets,
-        servers,
-        stores,
-        snapshots,
-        custody,
-        erasable,
-        limits,
-        alerts,
-        approvals,
-        hooks,
+    for check_section in (
+        policies.check,
+        schedules.check,
+        paths.check,
+        secrets.check,
+        servers.check,
+        stores.check,
+        snapshots.check,
+        custody.check,
+        erasable.check,
+        limits.check,
+        alerts.check,
+        approvals.check,
+        hooks.check,
         *_of_sections(context),
     ):
-        yield from module.check(context)
+        yield from check_section(context)
 
 
-def _of_sections(context: Context) -> Iterator[ModuleType]:
+def _of_sections(context: Context) -> Iterator[Callable[[Context], Iterator[Misfit]]]:
     """Yield the checks of sections that most configurations have not."""
     if context.settings.rotators:
-        yield rotators
+        yield rotators.check
     if context.settings.access_logs:
-        yield access_logs
+        yield access_logs.check

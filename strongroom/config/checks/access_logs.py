@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from strongroom.config.access_logs import AccessLogSettings
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.model import Settings
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield logs that lie nowhere or at two places, and names and networks that are none."""
     for name, log in context.settings.access_logs.items():
         at = ("access_logs", name)
         if (log.directory is None) == (log.store is None) and not context.is_bad(*at):
-            yield Finding(
+            yield Misfit(
                 (*at, "directory"), "name either directory or store", "One of them is where it lies."
             )
         if not _knows_any(log, context.settings):
-            yield Finding(
+            yield Misfit(
                 (*at, "format"),
                 "no target and no key here is of a kind that such a log tells of",
                 "Name the target that it is about, or take the log out.",
@@ -30,7 +30,7 @@ def check(context: Context) -> Iterator[Finding]:
             try:
                 ip_network(network, strict=False)
             except ValueError:
-                yield Finding((*at, "networks"), "one of them is no network", 'As "10.2.0.0/16".')
+                yield Misfit((*at, "networks"), "one of them is no network", 'As "10.2.0.0/16".')
 
 
 def _knows_any(log: AccessLogSettings, settings: Settings) -> bool:

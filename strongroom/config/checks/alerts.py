@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from strongroom.config.channels import ChannelSettings, MailChannel, PingChannel, WebhookChannel
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.checks.secrets import missing
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
@@ -16,13 +16,13 @@ from strongroom.system.host import is_loopback
 _NAMED = re.compile(r"\{([^{}]*)\}")
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield what keeps mail from being sent, or would show a password."""
     settings = context.settings
     if not context.is_bad("mail"):
         yield from _mail(settings)
         if settings.mail.host is None and (who := _who_gets_mail(settings)):
-            yield Finding(("mail", "host"), f"missing, and {who} names who is notified", "Name the server.")
+            yield Misfit(("mail", "host"), f"missing, and {who} names who is notified", "Name the server.")
     for name, channel in settings.channels.items():
         yield from _channel(name, channel)
     for key, named in _named(settings):
@@ -30,7 +30,7 @@ def check(context: Context) -> Iterator[Finding]:
         if named in settings.channels and isinstance(settings.channels[named], PingChannel) == (
             key[0] == "routes"
         ):
-            yield Finding(key, "not a channel that does this", _PINGS)
+            yield Misfit(key, "not a channel that does this", _PINGS)
     yield from _gaps(settings)
     yield from _recovery(context)
 
@@ -45,13 +45,13 @@ def _who_gets_mail(settings: Settings) -> str:
     return next((f"channels.{name}" for name in mails), "")
 
 
-def _channel(name: str, channel: ChannelSettings) -> Iterator[Finding]:
+def _channel(name: str, channel: ChannelSettings) -> Iterator[Misfit]:
     if isinstance(channel, WebhookChannel | PingChannel):
         if (channel.url is None) == (channel.url_file is None):
             what = "missing" if channel.url is None else "given twice, with url_file"
-            yield Finding(("channels", name, "url"), what, "Give one of url and url_file.")
+            yield Misfit(("channels", name, "url"), what, "Give one of url and url_file.")
         if channel.ca_file and (why := missing(channel.ca_file)):
-            yield Finding(("channels", name, "ca_file"), why, "Name the file of certificates (PEM).")
+            yield Misfit(("channels", name, "ca_file"), why, "Name the file of certificates (PEM).")
 
 
 def _named(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
@@ -65,44 +65,44 @@ def _named(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
         yield ("alerts", "ping"), settings.alerts.ping
 
 
-def _gaps(settings: Settings) -> Iterator[Finding]:
+def _gaps(settings: Settings) -> Iterator[Misfit]:
     """Yield routes to policies that there are not, and that critical alerts may go nowhere at all."""
     for name, route in settings.routes.items():
         for policy in set(route.policies) - set(settings.policies):
-            yield Finding(("routes", name, "policies"), f"there is no policy '{policy}'", "Name one.")
+            yield Misfit(("routes", name, "policies"), f"there is no policy '{policy}'", "Name one.")
     takes_all = (not route.policies and not route.kinds for route in settings.routes.values())
     if settings.routes and not settings.alerts.email and not any(takes_all):
         what = "no route takes every critical alert, so some would reach nobody"
-        yield Finding(("routes",), what, "Give one route without policies and kinds, or set alerts.email.")
+        yield Misfit(("routes",), what, "Give one route without policies and kinds, or set alerts.email.")
 
 
-def _mail(settings: Settings) -> Iterator[Finding]:
+def _mail(settings: Settings) -> Iterator[Misfit]:
     mail = settings.mail
     if (mail.username is None) != (mail.password_file is None):
         what, other = ("username", "password_file")[:: 1 if mail.username is None else -1]
-        yield Finding(("mail", what), f"missing, while {other} is given", "Give both, or neither.")
+        yield Misfit(("mail", what), f"missing, while {other} is given", "Give both, or neither.")
     if mail.security == "none":
         if mail.username is not None and not is_loopback(mail.host or "localhost"):
             right = 'Use security = "starttls" or "tls"; "none" with a login is for a server on this host.'
-            yield Finding(("mail", "security"), "would show the password to the network", right)
+            yield Misfit(("mail", "security"), "would show the password to the network", right)
         if mail.ca_file is not None:
-            yield Finding(("mail", "ca_file"), "has no effect without TLS", 'Use "starttls" or "tls".')
+            yield Misfit(("mail", "ca_file"), "has no effect without TLS", 'Use "starttls" or "tls".')
     if mail.ca_file and (why := missing(mail.ca_file)):
-        yield Finding(("mail", "ca_file"), why, "Name the file of certificates (PEM).")
+        yield Misfit(("mail", "ca_file"), why, "Name the file of certificates (PEM).")
 
 
-def _recovery(context: Context) -> Iterator[Finding]:
+def _recovery(context: Context) -> Iterator[Misfit]:
     """Yield what would keep a message from being sent, or leave a gap in it."""
     recovery, called = context.settings.recovery, context.settings.contacts.escalation
     mailed = recovery.stakeholders or (called is not None and called.mail)
     if mailed and context.settings.mail.host is None and not context.is_bad("mail"):
-        yield Finding(
+        yield Misfit(
             ("mail", "host"), "missing, and a recovery mails its messages to somebody", "Name the server."
         )
     for name in ("opened", "restored", "closed", "late"):
         unknown = [word for word in _NAMED.findall(getattr(recovery.messages, name)) if word not in PLACES]
         if unknown:
             right = f"Name one of these in braces: {', '.join(PLACES)}."
-            yield Finding(
+            yield Misfit(
                 ("recovery", "messages", name), f"names '{{{unknown[0]}}}', and no such thing is known", right
             )

@@ -12,7 +12,7 @@ from strongroom.config.problems import KeyPath, did_you_mean
 from strongroom.config.schema import look_up
 
 
-class Finding(NamedTuple):
+class Misfit(NamedTuple):
     """What does not fit: the key, what is wrong with it, and what would be right."""
 
     key: KeyPath
@@ -45,11 +45,11 @@ class Context(Struct, frozen=True, kw_only=True):
         declared = frozenset(written) if isinstance(written, dict) else frozenset()
         return declared | frozenset(getattr(self.settings, section))
 
-    def reference(self, key: KeyPath, name: str, section: str) -> Iterator[Finding]:
+    def reference(self, key: KeyPath, name: str, section: str) -> Iterator[Misfit]:
         """Find a name that the table has not."""
         if (section,) not in self.bad and name not in self.names(section):
             singular = {"policies": "policy"}.get(section, section.removesuffix("s"))
             right = did_you_mean(name, self.names(section))
             if section == "targets" and name in DEFAULT_TARGETS:
                 right += " It is a default directory, there only while no target is named: name it too."
-            yield Finding(key, f"there is no {singular} '{name}'", right)
+            yield Misfit(key, f"there is no {singular} '{name}'", right)

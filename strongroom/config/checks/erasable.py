@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.keys import (
     AllOfKey,
     HpkeKey,
@@ -20,28 +20,28 @@ from strongroom.config.policies import PolicySettings
 LEG = "Take a transit, KMS or HSM key, or put it into an all-of beside one that can be destroyed."
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield what would keep an erasable policy from being shredded."""
     for name, policy in context.settings.policies.items():
         if policy.erasable and not context.is_bad("policies", name):
             yield from _erasable(context, name, policy)
 
 
-def _erasable(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _erasable(context: Context, name: str, policy: PolicySettings) -> Iterator[Misfit]:
     at = ("policies", name, "erasable")
     if not policy.sealed:
-        yield Finding(at, "this policy seals nothing, so no key can be destroyed", "Add encrypt = true.")
+        yield Misfit(at, "this policy seals nothing, so no key can be destroyed", "Add encrypt = true.")
     for other in policy.targets:
         target = context.settings.targets.get(other)
         if target is not None and getattr(target, "lock", "none") != "none":
-            yield Finding(
+            yield Misfit(
                 at,
                 f"target '{other}' locks what is put on it, so nothing could be removed there",
                 "A policy is immutable or erasable: take a target without a lock, or leave erasable out.",
             )
     for key in policy.recipients:
         if key in context.settings.keys and (why := undestroyable(context.settings, key, name)):
-            yield Finding(at, f"'{key}' cannot be destroyed for this policy alone: {why}", LEG)
+            yield Misfit(at, f"'{key}' cannot be destroyed for this policy alone: {why}", LEG)
 
 
 def undestroyable(settings: Settings, name: str, policy: str) -> str:

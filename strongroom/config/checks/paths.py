@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield paths that must not lie where they do."""
     targets = {
         name: real(target.folder)
@@ -27,15 +27,15 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _not_backing_up_itself(context.settings, targets)
 
 
-def _apart(targets: dict[str, Path]) -> Iterator[Finding]:
+def _apart(targets: dict[str, Path]) -> Iterator[Misfit]:
     """Two targets on one directory would count one copy twice."""
     for name, path in targets.items():
         for other, place in targets.items():
             key = ("targets", name, "path")
             if path == place and list(targets).index(other) < list(targets).index(name):
-                yield Finding(key, f"the same directory as target '{other}'", "Give each its own.")
+                yield Misfit(key, f"the same directory as target '{other}'", "Give each its own.")
             elif place in path.parents:
-                yield Finding(key, f"lies inside target '{other}'", "Give each its own, side by side.")
+                yield Misfit(key, f"lies inside target '{other}'", "Give each its own, side by side.")
 
 
 def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
@@ -50,23 +50,21 @@ def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
             yield ("sources", name, "path"), source.folder, "live secrets must never lie with their backups"
 
 
-def _not_in_target(key: KeyPath, path: Path, targets: dict[str, Path], why: str) -> Iterator[Finding]:
+def _not_in_target(key: KeyPath, path: Path, targets: dict[str, Path], why: str) -> Iterator[Misfit]:
     found = real(path)
     for name, place in targets.items():
         if place == found or place in found.parents:
-            yield Finding(key, f"lies inside target '{name}', and {why}", f"Keep it outside of {place}.")
+            yield Misfit(key, f"lies inside target '{name}', and {why}", f"Keep it outside of {place}.")
 
 
-def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iterator[Finding]:
+def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iterator[Misfit]:
     for source_name, source in settings.sources.items():
         if not source.BY_FILE or source.folder is None:
             continue
         for name, path in targets.items():
             if real(source.folder) in path.parents:
                 key = ("targets", name, "path")
-                yield Finding(
-                    key, f"is inside source '{source_name}'", "Keep it outside of what it backs up."
-                )
+                yield Misfit(key, f"is inside source '{source_name}'", "Keep it outside of what it backs up.")
 
 
 def real(path: Path) -> Path:

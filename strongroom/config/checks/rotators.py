@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import log2
 
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.rotators import (
     AwsRotator,
     CommandRotator,
@@ -13,7 +13,7 @@ from strongroom.config.rotators import (
     RotatorSettings,
     VaultEngineRotator,
 )
-from strongroom.config.sources import AwsSource
+from strongroom.config.sources import AwsSourceSettings
 
 _WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
 _PATH = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
@@ -24,15 +24,15 @@ LEAST_BITS = 64
 CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield rotators that are for anything, of a source that cannot be written, or make weak values."""
     for name, rotator in context.settings.rotators.items():
         at = ("rotators", name)
         if not (rotator.include or rotator.tags) and not context.is_bad(*at, "include"):
-            yield Finding((*at, "include"), "missing, and there are no tags", _WHICH)
+            yield Misfit((*at, "include"), "missing, and there are no tags", _WHICH)
         yield from _programs(name, rotator)
         if isinstance(rotator, VaultEngineRotator) and rotator.check and not rotator.read:
-            yield Finding(
+            yield Misfit(
                 (*at, "check"), "there is nothing to try: 'read' is missing", "Add read, or leave it out."
             )
         yield from _source(context, name, rotator)
@@ -40,16 +40,16 @@ def check(context: Context) -> Iterator[Finding]:
             yield from _strength(name, rotator)
 
 
-def _programs(name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+def _programs(name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
     programs = {"check": rotator.check}
     if isinstance(rotator, CommandRotator):
         programs["command"] = rotator.command
     for key, program in programs.items():
         if program and not program[0].startswith("/"):
-            yield Finding(("rotators", name, key), "the program is not named by its absolute path", _PATH)
+            yield Misfit(("rotators", name, key), "the program is not named by its absolute path", _PATH)
 
 
-def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
     yield from _destination(context, name, rotator)
     if rotator.source is None:
         return
@@ -57,12 +57,12 @@ def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[F
     yield from context.reference(key, rotator.source, "sources")
     source = context.settings.sources.get(rotator.source)
     if source is not None and not source.WRITABLE:
-        yield Finding(key, *_NO_WRITING)
-    elif isinstance(rotator, AwsRotator) and source is not None and not isinstance(source, AwsSource):
-        yield Finding(key, "it is no source of AWS", "Name one of kind aws.")
+        yield Misfit(key, *_NO_WRITING)
+    elif isinstance(rotator, AwsRotator) and source is not None and not isinstance(source, AwsSourceSettings):
+        yield Misfit(key, "it is no source of AWS", "Name one of kind aws.")
 
 
-def _destination(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+def _destination(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
     if rotator.destination is None:
         return
     key = ("rotators", name, "destination")
@@ -70,15 +70,15 @@ def _destination(context: Context, name: str, rotator: RotatorSettings) -> Itera
     sources = context.settings.sources
     there = sources.get(rotator.destination)
     if there is not None and not there.WRITABLE:
-        yield Finding(key, *_NO_WRITING)
+        yield Misfit(key, *_NO_WRITING)
     if rotator.source is None:
-        yield Finding(("rotators", name, "source"), "missing, and there is a destination", _WHOSE)
+        yield Misfit(("rotators", name, "source"), "missing, and there is a destination", _WHOSE)
     elif there is not None and type(sources.get(rotator.source)) is not type(there):
-        yield Finding(key, f"it is of another kind than '{rotator.source}'", _SAME)
+        yield Misfit(key, f"it is of another kind than '{rotator.source}'", _SAME)
 
 
-def _strength(name: str, rotator: RandomRotator | CommandRotator) -> Iterator[Finding]:
+def _strength(name: str, rotator: RandomRotator | CommandRotator) -> Iterator[Misfit]:
     bits = rotator.length * log2(CHARACTERS[rotator.alphabet] + len(set(rotator.symbols)))
     if bits < LEAST_BITS:
         what = f"values of {bits:.0f} bits can be guessed"
-        yield Finding(("rotators", name, "length"), what, f"Make it longer: {LEAST_BITS} bits at least.")
+        yield Misfit(("rotators", name, "length"), what, f"Make it longer: {LEAST_BITS} bits at least.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
 
@@ -15,16 +15,16 @@ _NO_ZONE = "this machine knows no such time zone"
 _RIGHT_ZONE = 'A name of the IANA database, for example: time_zone = "Europe/Berlin"'
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield schedules that are none."""
     for key, schedule in _schedules(context.settings):
         if schedule and (what := _wrong_with(schedule)):
-            yield Finding(key, what, _RIGHT.format(key[-1]))
+            yield Misfit(key, what, _RIGHT.format(key[-1]))
     for name, policy in context.settings.policies.items():
         if policy.time_zone and not _is_zone(policy.time_zone):
-            yield Finding(("policies", name, "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+            yield Misfit(("policies", name, "time_zone"), _NO_ZONE, _RIGHT_ZONE)
     if not _is_zone(context.settings.calendar.time_zone):
-        yield Finding(("calendar", "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+        yield Misfit(("calendar", "time_zone"), _NO_ZONE, _RIGHT_ZONE)
 
 
 def _schedules(settings: Settings) -> Iterator[tuple[KeyPath, str | None]]:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from strongroom.config.base import Section
-from strongroom.config.checks.context import Context, Finding
+from strongroom.config.base import SettingsSection
+from strongroom.config.checks.context import Context, Misfit
 from strongroom.config.keys import HpkeKey
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
 from strongroom.system.host import is_loopback
 
 
-def check(context: Context) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Misfit]:
     """Yield secrets in the open, and addresses that are none."""
     for key, path in secret_files(context.settings).items():
         yield from _private(key, path)
@@ -39,7 +39,7 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("metrics", "token_file"): settings.metrics.token_file,
         ("page", "password_file"): settings.page.password_file,
     }
-    sections: dict[KeyPath, Section] = {**settings.calls}
+    sections: dict[KeyPath, SettingsSection] = {**settings.calls}
     for table in ("channels", "keys", "vaults", "sources", "targets"):
         sections |= {(table, name): entry for name, entry in getattr(settings, table).items()}
     stores = {("access_logs", name, "store"): log.store for name, log in settings.access_logs.items()}
@@ -49,42 +49,42 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
     return {key: path for key, path in named.items() if path}
 
 
-def _private(key: KeyPath, path: Path) -> Iterator[Finding]:
+def _private(key: KeyPath, path: Path) -> Iterator[Misfit]:
     # A missing file is no problem here: a host that only seals holds no identity.
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # missing on every host
-            yield Finding(key, f"cannot be read: {error.strerror}", "Name the file that holds the secret.")
+            yield Misfit(key, f"cannot be read: {error.strerror}", "Name the file that holds the secret.")
         return
     if not stat.S_ISREG(mode):
-        yield Finding(key, "not a regular file", "Name the file that holds the secret.")
+        yield Misfit(key, "not a regular file", "Name the file that holds the secret.")
     elif mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield Finding(key, "others than its owner may use this file", f"Run: chmod 600 '{path}'")
+        yield Misfit(key, "others than its owner may use this file", f"Run: chmod 600 '{path}'")
 
 
-def _public_keys(context: Context) -> Iterator[Finding]:
+def _public_keys(context: Context) -> Iterator[Misfit]:
     for name, key in context.settings.keys.items():
         at = ("keys", name)
         if not isinstance(key, HpkeKey) or context.is_bad(*at):
             continue
         if (key.public_key is None) == (key.public_key_file is None):
             what = "missing" if key.public_key is None else "given twice, with public_key_file"
-            yield Finding((*at, "public_key"), what, "Give one of public_key and public_key_file.")
+            yield Misfit((*at, "public_key"), what, "Give one of public_key and public_key_file.")
         elif key.public_key_file and (why := missing(key.public_key_file)):
-            yield Finding((*at, "public_key_file"), why, "Name the public key's file.")
+            yield Misfit((*at, "public_key_file"), why, "Name the public key's file.")
 
 
-def _broker(settings: Settings) -> Iterator[Finding]:
+def _broker(settings: Settings) -> Iterator[Misfit]:
     broker = settings.broker
     if broker.url is not None:
         yield from _address(
             ("broker", "url"), broker.url, ("redis", "rediss"), "Write it as rediss://USER@HOST:PORT/0."
         )
         if broker.ca_file and _is_plain(broker.url):
-            yield Finding(("broker", "ca_file"), "has no effect without TLS", "Use rediss:// in broker.url.")
+            yield Misfit(("broker", "ca_file"), "has no effect without TLS", "Use rediss:// in broker.url.")
     if broker.ca_file and (why := missing(broker.ca_file)):
-        yield Finding(("broker", "ca_file"), why, "Name the file of certificates (PEM).")
+        yield Misfit(("broker", "ca_file"), why, "Name the file of certificates (PEM).")
 
 
 def missing(path: Path) -> str | None:
@@ -102,7 +102,7 @@ def _is_plain(url: str) -> bool:
         return False  # what it is to be is not known
 
 
-def _state(settings: Settings) -> Iterator[Finding]:
+def _state(settings: Settings) -> Iterator[Misfit]:
     url = settings.state.url
     if url is None:
         return
@@ -110,19 +110,19 @@ def _state(settings: Settings) -> Iterator[Finding]:
     schemes = ("sqlite", "postgresql", "postgresql+psycopg")
     yield from _address(("state", "url"), url, schemes, right)
     if url.startswith("sqlite:") and not url.startswith("sqlite:////"):
-        yield Finding(("state", "url"), "names no file by an absolute path", right)
+        yield Misfit(("state", "url"), "names no file by an absolute path", right)
 
 
-def _sentry(settings: Settings) -> Iterator[Finding]:
+def _sentry(settings: Settings) -> Iterator[Misfit]:
     dsn = settings.sentry.dsn
     if dsn is not None:
         right = "Write it as https://KEY@HOST/PROJECT."
         yield from _address(("sentry", "dsn"), dsn, ("https", "http"), right)
 
 
-def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> Iterator[Finding]:
+def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> Iterator[Misfit]:
     if url != url.strip() or not url.isprintable():  # what takes an address apart would leave it out
-        yield Finding(key, "holds a space or a control character that no address has", right)
+        yield Misfit(key, "holds a space or a control character that no address has", right)
         return
     try:
         parts = urlsplit(url)
@@ -132,33 +132,33 @@ def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> It
         local = parts.scheme == "sqlite" or (parts.scheme.startswith("postgresql") and "host" in query)
         whole = bool(parts.hostname or local) and (parts.port or 1) > 0
     except ValueError:  # a port that is no number, a bracket left open
-        yield Finding(key, "not an address", right)
+        yield Misfit(key, "not an address", right)
         return
     if hidden:
         holder = ".".join(map(str, (*key[:-1], "password_file")))
         instead = "Leave it out." if key[0] == "sentry" else f"Put it into a file and name that in {holder}."
-        yield Finding(key, "holds a password", instead)
+        yield Misfit(key, "holds a password", instead)
     if parts.scheme not in schemes or not whole:
-        yield Finding(key, "not an address of the right kind", right)
+        yield Misfit(key, "not an address of the right kind", right)
 
 
 _TLS = "Give listen.certificate_file, or set listen.plain on a network of your own."
 
 
-def _listening(context: Context) -> Iterator[Finding]:
+def _listening(context: Context) -> Iterator[Misfit]:
     """Yield certificates that are none, and addresses at which others could read a login or a token."""
     shared = context.settings.listen
     if shared.certificate_file is not None:
         if why := missing(shared.certificate_file):
-            yield Finding(("listen", "certificate_file"), why, "Name the file of the certificate (PEM).")
+            yield Misfit(("listen", "certificate_file"), why, "Name the file of the certificate (PEM).")
         return
     if shared.key_file is not None:
-        yield Finding(("listen", "key_file"), "has no effect without a certificate", "Give both.")
+        yield Misfit(("listen", "key_file"), "has no effect without a certificate", "Give both.")
     if shared.plain:
         return
     if not is_loopback(shared.host):
-        yield Finding(("listen", "host"), "would show passwords and the token to the network", _TLS)
+        yield Misfit(("listen", "host"), "would show passwords and the token to the network", _TLS)
     for section, shown in (("flower", "password"), ("metrics", "token"), ("page", "password")):
         host = getattr(context.settings, section).host
         if not context.is_bad(section) and host is not None and not is_loopback(host):
-            yield Finding((section, "host"), f"would show the {shown} to the network", _TLS)
+            yield Misfit((section, "host"), f"would show the {shown} to the network", _TLS)

@@ -17,7 +17,7 @@ from strongroom.container.stanza import Identity, Stanza
 from strongroom.errors import KeyServiceError, StrongroomError
 from strongroom.keys.errors import KeyDenied, PinLocked, PinRefused
 
-__all__ = ["Destroyer", "Fate", "Standing", "attempt"]
+__all__ = ["Destroyer", "Fate", "KeyVersionState", "attempt"]
 
 
 UNTRIED = (KeyDenied, PinLocked, PinRefused)
@@ -32,7 +32,7 @@ class Fate(StrEnum):
     GONE = "gone"
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class KeyVersionState(Struct, frozen=True, kw_only=True):
     """What a key service says of a key version; all of it public.
 
     Args:
@@ -73,7 +73,7 @@ class Destroyer(Protocol):
         """Say whether destroying ``version`` destroys ``other`` too."""
         ...
 
-    def look(self, version: int) -> Standing:
+    def look(self, version: int) -> KeyVersionState:
         """Ask the key service. Raises KeyServiceError if it does not answer."""
         ...
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.errors import KeyNotDestroyed
 from strongroom.system import files
 
@@ -53,9 +53,9 @@ class FileDestroyer:
     def takes(self, version: int, other: int) -> bool:
         return version == other
 
-    def look(self, version: int) -> Standing:  # noqa: ARG002 - a file holds one
+    def look(self, version: int) -> KeyVersionState:  # noqa: ARG002 - a file holds one
         there = os.path.lexists(self._path)
-        return Standing(
+        return KeyVersionState(
             fate=Fate.THERE if there else Fate.GONE,
             where=str(self._path),
             absent=not there,

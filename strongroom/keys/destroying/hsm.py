@@ -7,7 +7,7 @@ from typing import Any
 
 from strongroom.container.stanza import Identity, Stanza
 from strongroom.keys import Opener
-from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.pkcs11.objects import search
 from strongroom.keys.pkcs11.session import Token
 
@@ -43,7 +43,7 @@ class HsmDestroyer:
     def takes(self, version: int, other: int) -> bool:
         return version == other
 
-    def look(self, version: int) -> Standing:
+    def look(self, version: int) -> KeyVersionState:
         """Begin with the token anew, and look what it has."""
         self._token.begin_again()
         return self._token.do(lambda session: self._look(session, version))
@@ -62,10 +62,10 @@ class HsmDestroyer:
     def identity(self, version: int) -> Identity:  # noqa: ARG002 - the opener is of one version
         return self._opener
 
-    def _look(self, session: Any, version: int) -> Standing:
+    def _look(self, session: Any, version: int) -> KeyVersionState:
         serial = session.token.serial.decode("utf-8", "replace").strip("\0 ")
         keys = [key for kind in KINDS[:2] for key in search(session, kind, self._label, version)]
-        return Standing(
+        return KeyVersionState(
             fate=Fate.THERE if keys else Fate.GONE,
             where=f"{self._token.describe()}, serial number {serial}",
             absent=not keys,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.errors import KeyNotFound
 from strongroom.keys.kms import TYPE, KmsIdentity, arn_of
 from strongroom.keys.kms.service import Kms
@@ -30,15 +30,15 @@ class KmsDestroyer:
     def takes(self, version: int, other: int) -> bool:
         return version == other
 
-    def look(self, version: int) -> Standing:  # noqa: ARG002 - a key has one
+    def look(self, version: int) -> KeyVersionState:  # noqa: ARG002 - a key has one
         """Ask KMS for the key's state."""
         where = f"{self._kms.options.region} {self._kms.options.key_id}"
         try:
             found = self._kms.state()
         except KeyNotFound as error:
-            return Standing(fate=Fate.GONE, where=where, absent=True, answer={"said": error.code})
+            return KeyVersionState(fate=Fate.GONE, where=where, absent=True, answer={"said": error.code})
         state = str(found.get("KeyState", ""))
-        return Standing(
+        return KeyVersionState(
             fate=Fate.PENDING if state in _WAITS else Fate.THERE,
             where=where,
             until=_date(found.get("DeletionDate")) if state in _WAITS else "",

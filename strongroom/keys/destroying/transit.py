@@ -7,7 +7,7 @@ Vault trims from below: destroying a version takes all older ones with it. A rai
 from __future__ import annotations
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.errors import KeyNotDestroyed, KeyNotFound
 from strongroom.keys.transit import TYPE, TransitIdentity, TransitKey
 
@@ -38,16 +38,16 @@ class TransitDestroyer:
     def takes(self, version: int, other: int) -> bool:
         return other <= version
 
-    def look(self, version: int) -> Standing:
+    def look(self, version: int) -> KeyVersionState:
         """Ask Vault for the key's versions."""
         where = self._transit.place
         try:
             found = self._transit.settings()
         except KeyNotFound as error:
             doubt = "the whole key is not there, as it would not be at a wrong address"
-            return Standing(fate=Fate.GONE, where=where, doubts=(doubt,), answer={"said": error.code})
+            return KeyVersionState(fate=Fate.GONE, where=where, doubts=(doubt,), answer={"said": error.code})
         trimmed = _number(found, "min_available_version") > version
-        return Standing(
+        return KeyVersionState(
             fate=Fate.GONE if trimmed else Fate.THERE,
             where=where,
             doubts=tuple(_doubts(found)),

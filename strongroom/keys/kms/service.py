@@ -83,7 +83,7 @@ class KmsOptions(Struct, frozen=True, kw_only=True):
     max_attempts: int = 3
 
 
-class Opened(Struct, frozen=True, kw_only=True):
+class DecryptedKey(Struct, frozen=True, kw_only=True):
     """What decrypting gave, and with which key. It has no ``repr``."""
 
     key: bytes
@@ -100,7 +100,7 @@ class Kms:
 
     def __init__(self, options: KmsOptions) -> None:
         self.options = options
-        self._process = PerProcess(lambda: _Link(options))
+        self._process = PerProcess(lambda: _KmsProcess(options))
 
     def describe(self) -> str:
         return f"the KMS key `{self.options.key_id}` in {self.options.region}"
@@ -128,14 +128,14 @@ class Kms:
 
         return self._ask(encrypt)
 
-    def decrypt(self, blob: bytes, *, context: str) -> Opened | None:
+    def decrypt(self, blob: bytes, *, context: str) -> DecryptedKey | None:
         """Return what is in it; ``None`` if it was not made by this key for this context."""
 
-        def decrypt(client: Any) -> Opened:
+        def decrypt(client: Any) -> DecryptedKey:
             answer = client.decrypt(
                 KeyId=self.options.key_id, CiphertextBlob=blob, EncryptionContext={CONTEXT: context}
             )
-            return Opened(key=bytes(answer["Plaintext"]), arn=str(answer["KeyId"]))
+            return DecryptedKey(key=bytes(answer["Plaintext"]), arn=str(answer["KeyId"]))
 
         try:
             return self._ask(decrypt)
@@ -214,7 +214,7 @@ class Kms:
         return problem or KeyDisabled(f"{self.describe()} cannot be used in its state ({code})")
 
 
-class _Link:
+class _KmsProcess:
     """What belongs to one process."""
 
     def __init__(self, options: KmsOptions) -> None:

@@ -17,7 +17,7 @@ from strongroom.keys.keypair import SEED, Kem, public_of
 from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
 from strongroom.keys.quorum.gathering import open_together
 from strongroom.keys.quorum.record import Custodian, Quorum, check_names, fingerprint
-from strongroom.keys.quorum.shares import Share, parse, split
+from strongroom.keys.quorum.shares import QuorumShare, parse, split
 from strongroom.words import plural
 
 _TRIAL = b"strongroom/v1/ceremony"
@@ -33,7 +33,7 @@ class Papers:
 
     __slots__ = ("_shares", "_shown", "_typed", "custodians")
 
-    def __init__(self, custodians: Sequence[str], shares: Sequence[Share]) -> None:
+    def __init__(self, custodians: Sequence[str], shares: Sequence[QuorumShare]) -> None:
         self.custodians = tuple(custodians)
         self._shares = list(shares)
         self._typed: list[str] = []

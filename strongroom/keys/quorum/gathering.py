@@ -15,7 +15,7 @@ from strongroom.keys.quorum.errors import (
     SharesWrong,
 )
 from strongroom.keys.quorum.record import Custodian, Quorum
-from strongroom.keys.quorum.shares import Share, combine, parse
+from strongroom.keys.quorum.shares import QuorumShare, combine, parse
 
 
 class Gathering:
@@ -25,7 +25,7 @@ class Gathering:
 
     def __init__(self, quorum: Quorum) -> None:
         self.quorum = quorum
-        self._given: dict[int, Share] = {}
+        self._given: dict[int, QuorumShare] = {}
 
     @property
     def missing(self) -> int:
@@ -72,7 +72,7 @@ class Gathering:
             )
         return QuorumIdentity(seed, self.quorum)
 
-    def _whose(self, share: Share) -> Custodian:
+    def _whose(self, share: QuorumShare) -> Custodian:
         custodian = self.quorum.holder_of(share.mnemonic)
         if custodian is not None:
             return custodian

@@ -37,7 +37,7 @@ class Custodian(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     share: str
 
 
-class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _QuorumFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: str
     name: str
     created_at: str
@@ -99,7 +99,7 @@ class Quorum(Struct, frozen=True, kw_only=True):
         return msgspec.json.format(canonical.encode(_file(self, check)), indent=2) + b"\n"
 
 
-prepare(_File)
+prepare(_QuorumFile)
 
 
 def fingerprint(public: PublicKey, mnemonic: str) -> str:
@@ -125,7 +125,7 @@ def check_names(
 def decode(data: bytes, *, what: str = "the quorum file") -> Quorum:
     """Read a quorum file's content. Raises QuorumFileWrong."""
     try:
-        file = msgspec.json.decode(data, type=_File)
+        file = msgspec.json.decode(data, type=_QuorumFile)
         public = PublicKey.parse(file.public_key)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise QuorumFileWrong(f"{what} is not one, or it was damaged") from None
@@ -156,8 +156,8 @@ def load(path: Path) -> Quorum:
     return decode(data, what=f"'{path}'")
 
 
-def _file(quorum: Quorum, check: str) -> _File:
-    return _File(
+def _file(quorum: Quorum, check: str) -> _QuorumFile:
+    return _QuorumFile(
         format=FORMAT,
         name=quorum.name,
         created_at=quorum.created_at,
@@ -170,7 +170,7 @@ def _file(quorum: Quorum, check: str) -> _File:
     )
 
 
-def _quorum(file: _File, public: PublicKey) -> Quorum:
+def _quorum(file: _QuorumFile, public: PublicKey) -> Quorum:
     return Quorum(
         name=file.name,
         created_at=file.created_at,

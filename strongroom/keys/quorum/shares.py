@@ -21,7 +21,7 @@ _CHECKSUM = 3
 _EXTENDABLE = b"shamir_extendable"
 
 
-class Share(Struct, frozen=True, kw_only=True):
+class QuorumShare(Struct, frozen=True, kw_only=True):
     """A share that is whole. Its ``repr`` shows no word."""
 
     mnemonic: str
@@ -33,13 +33,13 @@ class Share(Struct, frozen=True, kw_only=True):
         return f"Share(number {self.index + 1} of set {self.set_id})"
 
 
-def split(seed: bytes, *, threshold: int, count: int) -> list[Share]:
+def split(seed: bytes, *, threshold: int, count: int) -> list[QuorumShare]:
     """Split a key into ``count`` shares of which ``threshold`` are needed."""
     (mnemonics,) = _slip39().generate_mnemonics(1, [(threshold, count)], seed, iteration_exponent=0)
     return [parse(mnemonic) for mnemonic in mnemonics]
 
 
-def parse(text: str) -> Share:
+def parse(text: str) -> QuorumShare:
     """Read one share as a person typed it: any spacing, any case.
 
     Raises:
@@ -56,7 +56,7 @@ def parse(text: str) -> Share:
     return _share(" ".join(words))
 
 
-def combine(shares: list[Share]) -> bytes:
+def combine(shares: list[QuorumShare]) -> bytes:
     """Put exactly as many shares as are needed together.
 
     Raises:
@@ -70,7 +70,7 @@ def combine(shares: list[Share]) -> bytes:
     raise problem
 
 
-def _share(mnemonic: str) -> Share:
+def _share(mnemonic: str) -> QuorumShare:
     library, found = _slip39(), None
     try:
         found = library.share.Share.from_mnemonic(mnemonic)
@@ -78,7 +78,7 @@ def _share(mnemonic: str) -> Share:
         found = None
     if found is None or found.group_count != 1 or not found.extendable or len(found.value) != 32:
         raise ShareMistyped("the words are a share of something else", hint="Strongroom did not make it.")
-    return Share(
+    return QuorumShare(
         mnemonic=mnemonic, set_id=found.identifier, index=found.index, threshold=found.member_threshold
     )
 

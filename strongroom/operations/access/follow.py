@@ -87,7 +87,7 @@ class LogFolder:
         )
 
 
-class Batch(Struct, frozen=True, kw_only=True):
+class LogBatch(Struct, frozen=True, kw_only=True):
     """Some of what is new: what was done, and how far each file was read. ``odd`` counts lines that are none
     of the format; ``rewritten`` names files that were cut or written anew."""
 
@@ -99,7 +99,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     gone: tuple[str, ...] = ()
 
 
-class _File(Struct, frozen=True, kw_only=True):
+class _LogFile(Struct, frozen=True, kw_only=True):
     """A file of the log, and whether it is packed."""
 
     info: ObjectInfo
@@ -127,9 +127,9 @@ class Follower:
         }
         self._seen: dict[str, str] = {}
 
-    def new(self) -> Iterator[Batch]:
+    def new(self) -> Iterator[LogBatch]:
         """Yield what is new, file by file."""
-        alike: dict[str, list[_File]] = {}
+        alike: dict[str, list[_LogFile]] = {}
         for number, info in enumerate(self._place.list()):
             if number >= MOST_FILES:
                 raise ConfigError(
@@ -151,33 +151,33 @@ class Follower:
             yield from follow(head, files)
         yield self._missing()
 
-    def _begun(self, info: ObjectInfo) -> tuple[str, _File]:
+    def _begun(self, info: ObjectInfo) -> tuple[str, _LogFile]:
         """Return by what a file is known; by nothing as long as its first line is being written."""
         start = b"".join(self._place.read(info.name, length=TAIL))
         packed = start.startswith(_GZIP)
         first = next(_unpacked([start]), b"")[:TAIL] if packed else start
         line, newline, _ = first.partition(b"\n")
-        file = _File(info=info, packed=packed)
+        file = _LogFile(info=info, packed=packed)
         if not (newline or self._form.whole or packed or len(first) >= TAIL):
             return "", file
         return hashlib.sha256(first if self._form.whole else line[:TAIL]).hexdigest(), file
 
-    def _damaged(self, info: ObjectInfo) -> Batch:
+    def _damaged(self, info: ObjectInfo) -> LogBatch:
         head = hashlib.sha256(info.name.encode()).hexdigest()
         self._seen[head] = info.name
         mark = AccessMark(log=self._log, head=head, name=info.name, size=info.size, tail=DAMAGED)
-        return Batch(marks=(mark,), lines=1, odd=1)
+        return LogBatch(marks=(mark,), lines=1, odd=1)
 
-    def _missing(self) -> Batch:
+    def _missing(self) -> LogBatch:
         """Say which files are gone. One whose name has a beginning that is new was put in its place."""
         gone = [mark for head, mark in self._known.items() if head not in self._seen]
         new = {name for head, name in self._seen.items() if head not in self._known}
         replaced = tuple(sorted({mark.name for mark in gone if mark.name in new}))
-        return Batch(rewritten=replaced, gone=tuple(mark.head for mark in gone))
+        return LogBatch(rewritten=replaced, gone=tuple(mark.head for mark in gone))
 
     # -- files of whole documents
 
-    def _follow_whole(self, head: str, files: list[_File]) -> Iterator[Batch]:
+    def _follow_whole(self, head: str, files: list[_LogFile]) -> Iterator[LogBatch]:
         """Read the files of one beginning: the first by that, the others by their names as well."""
         known = self._known.get(head)
         files.sort(key=lambda one: known is not None and one.info.name != known.name)
@@ -190,11 +190,11 @@ class Follower:
 
     # -- files of lines
 
-    def _follow_lines(self, head: str, files: list[_File]) -> Iterator[Batch]:
+    def _follow_lines(self, head: str, files: list[_LogFile]) -> Iterator[LogBatch]:
         """Read what is new in the files of one beginning, the longest first."""
         self._seen[head] = files[0].info.name
         mark = before = self._known.get(head)
-        lead, strays = None, list[_File]()
+        lead, strays = None, list[_LogFile]()
         for file in sorted(files, key=lambda one: (one.packed, -one.info.size)):
             own = _apart(head, file)
             try:
@@ -213,7 +213,7 @@ class Follower:
             strays.sort(key=lambda one: one.info.name != before.name)
         yield from self._follow_strays(head, strays, lead)
 
-    def _follow_strays(self, head: str, strays: list[_File], lead: _File | None) -> Iterator[Batch]:
+    def _follow_strays(self, head: str, strays: list[_LogFile], lead: _LogFile | None) -> Iterator[LogBatch]:
         """Read the files that do not hold what was read; without ``lead`` none of that beginning does."""
         for file in strays:
             try:
@@ -227,13 +227,13 @@ class Follower:
             except OddLine:
                 yield self._damaged(file.info)
 
-    def _go_on(self, file: _File, head: str, mark: AccessMark) -> Iterator[Batch]:
+    def _go_on(self, file: _LogFile, head: str, mark: AccessMark) -> Iterator[LogBatch]:
         if self._holds(file, mark):
             yield from self._lines(file, head, mark)
         else:
             yield from self._lines(file, head, None, rewritten=(file.info.name,))
 
-    def _holds(self, file: _File, mark: AccessMark) -> bool:
+    def _holds(self, file: _LogFile, mark: AccessMark) -> bool:
         """Tell whether what was read of a file stands there still."""
         info = file.info
         if file.packed and (mark.name, mark.size) == (info.name, info.size):
@@ -241,7 +241,7 @@ class Follower:
         recent = self._recent(info.name, mark.offset, packed=file.packed)
         return hashlib.sha256(recent).hexdigest() == mark.tail
 
-    def _is_part(self, file: _File, whole: _File) -> bool:
+    def _is_part(self, file: _LogFile, whole: _LogFile) -> bool:
         """Tell whether a file is the beginning of another: a copy from earlier, or what is left of a cut."""
         length, end = file.info.size, b""
         if file.packed:
@@ -252,15 +252,15 @@ class Follower:
             end = self._recent(file.info.name, length, packed=False)
         return self._recent(whole.info.name, length, packed=whole.packed) == end
 
-    def _whole(self, info: ObjectInfo, head: str) -> Batch:
+    def _whole(self, info: ObjectInfo, head: str) -> LogBatch:
         mark = AccessMark(log=self._log, head=head, name=info.name, size=info.size, offset=info.size, tail="")
         try:
             reads = self._parse(self._content(info))
         except OddLine:
-            return Batch(marks=(mark,), lines=1, odd=1)
+            return LogBatch(marks=(mark,), lines=1, odd=1)
         if any(map(self._is_young, reads)):
-            return Batch()
-        return Batch(reads=reads, marks=(mark,), lines=1)
+            return LogBatch()
+        return LogBatch(reads=reads, marks=(mark,), lines=1)
 
     def _content(self, info: ObjectInfo) -> bytes:
         content = bytearray()
@@ -282,13 +282,13 @@ class Follower:
 
     def _lines(
         self,
-        file: _File,
+        file: _LogFile,
         head: str,
         mark: AccessMark | None,
         *,
         rewritten: tuple[str, ...] = (),
         quiet: bool = False,
-    ) -> Generator[Batch, None, AccessMark]:
+    ) -> Generator[LogBatch, None, AccessMark]:
         """Yield what is new in a file, and return how far it was read; if ``quiet`` only what is new."""
         info, packed = file.info, file.packed
         if mark is not None and self._is_done(file, mark):
@@ -311,7 +311,7 @@ class Follower:
             endless = not length
             offset, lines, recent = offset + length, lines + 1, (recent + tail)[-TAIL:]
             if len(reads) >= BATCH:
-                yield Batch(
+                yield LogBatch(
                     reads=tuple(reads),
                     marks=(self._mark(info, head, offset, recent, size=-1),),
                     lines=lines,
@@ -322,10 +322,10 @@ class Follower:
         size = -1 if rest or (not packed and not endless and offset != info.size) else info.size
         mark = self._mark(info, head, offset, recent, size=size)
         if lines or rewritten or not quiet:
-            yield Batch(reads=tuple(reads), marks=(mark,), lines=lines, odd=odd, rewritten=rewritten)
+            yield LogBatch(reads=tuple(reads), marks=(mark,), lines=lines, odd=odd, rewritten=rewritten)
         return mark
 
-    def _is_done(self, file: _File, mark: AccessMark) -> bool:
+    def _is_done(self, file: _LogFile, mark: AccessMark) -> bool:
         """Tell whether a file is as it was, so that its end need not be read again."""
         same = (mark.name, mark.size) == (file.info.name, file.info.size)
         return same and (file.packed or mark.offset != mark.size)
@@ -355,7 +355,7 @@ class Follower:
         return self._until < read.at <= self._until + FUTURE
 
 
-def _apart(head: str, file: _File) -> str:
+def _apart(head: str, file: _LogFile) -> str:
     """Return by what a file is known that begins as another does, and goes on in another way."""
     return hashlib.sha256(f"{head} {file.info.name}".encode()).hexdigest()
 

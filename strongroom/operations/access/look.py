@@ -9,7 +9,7 @@ from msgspec import Struct, structs, to_builtins
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.access.activities import activities
-from strongroom.operations.access.follow import Batch, Follower, LogPlace
+from strongroom.operations.access.follow import Follower, LogBatch, LogPlace
 from strongroom.operations.access.matching import (
     CHANGED,
     KEY_USED,
@@ -24,7 +24,7 @@ from strongroom.operations.access.matching import (
 from strongroom.operations.access.parsers import FORMATS
 from strongroom.operations.access.reads import Did
 from strongroom.operations.evidence import access_log
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.state.store import RunStore
 from strongroom.words import plural
 
@@ -58,7 +58,7 @@ def beat_of(log: str) -> str:
     return f"access-log {log}"
 
 
-def look(services: Services, logs: Sequence[AccessLog], *, now: float) -> Checked:
+def look(services: Services, logs: Sequence[AccessLog], *, now: float) -> CheckResult:
     """Read what is new in each log, and put what nobody recorded on record.
 
     Raises:
@@ -74,7 +74,7 @@ def look(services: Services, logs: Sequence[AccessLog], *, now: float) -> Checke
             failed.append(error)
     if failed:
         raise failed[0]
-    return Checked(bad=tuple(dict.fromkeys(bad)), do=DO)
+    return CheckResult(bad=tuple(dict.fromkeys(bad)), do=DO)
 
 
 def _look_at(services: Services, log: AccessLog, *, now: float) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _look_at(services: Services, log: AccessLog, *, now: float) -> Iterator[str]
 
 
 def _strange(
-    services: Services, log: AccessLog, batch: Batch, policies: dict[str, str], refused: dict[str, int]
+    services: Services, log: AccessLog, batch: LogBatch, policies: dict[str, str], refused: dict[str, int]
 ) -> Iterator[Stranger]:
     reads = [structs.replace(read, log=log.name) for read in batch.reads]
     matched = [read.at for read in reads if read.did in (Did.READ, Did.OPENED)]

@@ -119,7 +119,7 @@ class _Resource(Struct):
     arn: str = field(default="", name="ARN")
 
 
-class _Record(Struct):
+class _LogRecord(Struct):
     time: str = field(name="eventTime")
     name: str = field(name="eventName")
     source: str = field(name="eventSource")
@@ -131,7 +131,7 @@ class _Record(Struct):
 
 
 class _Trail(Struct):
-    records: list[_Record] = field(name="Records")
+    records: list[_LogRecord] = field(name="Records")
 
 
 _TRAIL = msgspec.json.Decoder(_Trail)
@@ -228,7 +228,7 @@ def _azure_who(identity: _AzureIdentity | None) -> str:
 # -- Vault and OpenBao: audit devices of kind file ------------------------------------------------
 
 
-class _Auth(Struct):
+class _LoggedAuth(Struct):
     display_name: str = ""
     entity_id: str = ""
     metadata: dict[str, Any] | None = None
@@ -243,7 +243,7 @@ class _Request(Struct):
 class _VaultLine(Struct):
     type: str
     time: str
-    auth: _Auth | None = None
+    auth: _LoggedAuth | None = None
     request: _Request | None = None
     error: str = ""
 
@@ -261,7 +261,7 @@ def parse_vault(line: bytes) -> Iterator[Read]:
     said = _decode(_VAULT, line)
     if said.type != "response":
         return
-    asked, auth = said.request, said.auth or _Auth()
+    asked, auth = said.request, said.auth or _LoggedAuth()
     if asked is None:
         raise OddLine("an answer to nothing")
     if (did := _did_vault(asked.operation, asked.path)) is None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.operations.alerts.channel import Message
+from strongroom.operations.alerts.channel import AlertMessage
 from strongroom.operations.errors import ChannelUnavailable
 from strongroom.operations.findings import Severity
 from strongroom.system.deadlines import run_all
@@ -34,7 +34,7 @@ class Apprise(Struct, frozen=True, kw_only=True):
     def where(self) -> str:
         return f"'{self.name}' (Apprise)"
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         """Hand the message to the service. See :class:`~strongroom.operations.alerts.channel.Channel`."""
         service = self._service()
         kind = COLOURS[message.severity]

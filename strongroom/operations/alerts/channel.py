@@ -10,7 +10,7 @@ from msgspec import Struct
 from strongroom.operations.findings import Severity
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class AlertMessage(Struct, frozen=True, kw_only=True):
     """All news of one check on one route.
 
     Args:
@@ -38,7 +38,7 @@ class Channel(Protocol):
     def where(self) -> str:
         """Where it leads, for people; nothing secret."""
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         """Hand a message over, within the channel's own time limit.
 
         Raises:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from strongroom.operations.findings import Finding, Severity
 from strongroom.operations.judge.kinds import kind_of
 from strongroom.operations.muted import Muted
-from strongroom.state.alerts import Told
+from strongroom.state.alerts import NotifiedAlert
 
 FORGOTTEN: Final = 90 * 86_400.0
 """Seconds for which a resolved alert stays on record."""
@@ -28,7 +28,7 @@ class News(StrEnum):
     AGAIN = "again"
 
 
-class Item(Struct, frozen=True, kw_only=True):
+class NewsItem(Struct, frozen=True, kw_only=True):
     """An alert that is sent, why, and since when it is known (epoch seconds)."""
 
     alert: Finding
@@ -36,13 +36,13 @@ class Item(Struct, frozen=True, kw_only=True):
     since: float
 
 
-class Telling(Struct, frozen=True, kw_only=True):
+class DueNews(Struct, frozen=True, kw_only=True):
     """What to send, what is over, and the rows to write once it was sent. ``id`` names the news."""
 
     id: str
-    items: tuple[Item, ...]
-    over: tuple[Told, ...]
-    rows: tuple[Told, ...]
+    items: tuple[NewsItem, ...]
+    over: tuple[NotifiedAlert, ...]
+    rows: tuple[NotifiedAlert, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -56,7 +56,7 @@ class Telling(Struct, frozen=True, kw_only=True):
 
 def tell(
     alerts: Sequence[Finding],
-    told: Sequence[Told],
+    told: Sequence[NotifiedAlert],
     *,
     repeat: float,
     now: float,
@@ -65,7 +65,7 @@ def tell(
     everything: bool = False,
     muted: Muted = NOTHING_MUTED,
     teller: bool = True,
-) -> Telling:
+) -> DueNews:
     """Decide what is told.
 
     Args:
@@ -83,7 +83,7 @@ def tell(
     known = {one.key: one for one in told if one.resolved_at is None}
     news = [(alert, _news(alert, known.get(alert.key), muted, repeat=repeat, now=now)) for alert in alerts]
     items = tuple(
-        Item(alert=alert, news=why or News.AGAIN, since=_since(alert, known, now))
+        NewsItem(alert=alert, news=why or News.AGAIN, since=_since(alert, known, now))
         for alert, why in news
         if why is not None or everything
     )
@@ -91,7 +91,7 @@ def tell(
     ended = [one for one in known.values() if one.key not in wrong and _is_over(one.key, host, looked=looked)]
     over = tuple(one for one in ended if one.sent_at is not None and not _is_glimpsed(one.key))
     rows = (*(_row(item, now) for item in items), *(_resolved(one, now) for one in ended))
-    return Telling(id=_id(items, over, told), items=items, over=over, rows=rows)
+    return DueNews(id=_id(items, over, told), items=items, over=over, rows=rows)
 
 
 def _is_mine(key: str, host: str, muted: Muted, *, teller: bool) -> bool:
@@ -100,7 +100,7 @@ def _is_mine(key: str, host: str, muted: Muted, *, teller: bool) -> bool:
     return (teller or local) and muted.silence_of(key) is None
 
 
-def _id(items: Sequence[Item], over: Sequence[Told], told: Sequence[Told]) -> str:
+def _id(items: Sequence[NewsItem], over: Sequence[NotifiedAlert], told: Sequence[NotifiedAlert]) -> str:
     """Return the same for the same news: whoever died before it was recorded sends it once more."""
     before = {one.key: f"{one.sent_at} {one.resolved_at}" for one in told}
     words = [f"{item.alert.key} {item.news} {before.get(item.alert.key)}" for item in items]
@@ -108,7 +108,9 @@ def _id(items: Sequence[Item], over: Sequence[Told], told: Sequence[Told]) -> st
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 
-def _news(alert: Finding, before: Told | None, muted: Muted, *, repeat: float, now: float) -> News | None:
+def _news(
+    alert: Finding, before: NotifiedAlert | None, muted: Muted, *, repeat: float, now: float
+) -> News | None:
     if before is None or before.sent_at is None:
         return News.NEW
     if _badness(alert.severity, alert.weight) > _badness(before.severity, before.weight):
@@ -119,7 +121,7 @@ def _news(alert: Finding, before: Told | None, muted: Muted, *, repeat: float, n
     return News.AGAIN if not 0 <= now - before.sent_at < repeat else None
 
 
-def _is_acknowledged(alert: Finding, before: Told, muted: Muted) -> bool:
+def _is_acknowledged(alert: Finding, before: NotifiedAlert, muted: Muted) -> bool:
     """Tell whether somebody works on it: as bad as it is now, and since it began this time."""
     ack = muted.acknowledged.get(alert.key)
     return (
@@ -133,7 +135,7 @@ def _badness(severity: str, weight: int) -> tuple[bool, int]:
     return severity == Severity.CRITICAL.value, weight
 
 
-def _since(alert: Finding, known: dict[str, Told], now: float) -> float:
+def _since(alert: Finding, known: dict[str, NotifiedAlert], now: float) -> float:
     return known[alert.key].first_seen if alert.key in known else now
 
 
@@ -149,8 +151,8 @@ def _is_over(key: str, host: str, *, looked: bool) -> bool:
     return kind is None or ((looked or not kind.looks) and (not kind.local or key.endswith(f" on {host}")))
 
 
-def _row(item: Item, now: float) -> Told:
-    return Told(
+def _row(item: NewsItem, now: float) -> NotifiedAlert:
+    return NotifiedAlert(
         key=item.alert.key,
         severity=item.alert.severity.value,
         weight=item.alert.weight,
@@ -160,5 +162,5 @@ def _row(item: Item, now: float) -> Told:
     )
 
 
-def _resolved(one: Told, now: float) -> Told:
+def _resolved(one: NotifiedAlert, now: float) -> NotifiedAlert:
     return msgspec.structs.replace(one, resolved_at=now)

@@ -20,7 +20,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.channel import Message
+from strongroom.operations.alerts.channel import AlertMessage
 from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.system.undo import on_failure
 from strongroom.words import spelled_out
@@ -40,12 +40,12 @@ class Mail(Struct, frozen=True, kw_only=True):
     def where(self) -> str:
         return ", ".join(self.recipients)
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         """Mail the message to all. See :class:`~strongroom.operations.alerts.channel.Channel`."""
         send(letter(message, self.server.sender, self.recipients), self.server, self.recipients)
 
 
-def letter(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
+def letter(message: AlertMessage, sender: str, recipients: Sequence[str]) -> EmailMessage:
     """Return a message as a mail."""
     return plain_mail(message.subject, message.text, sender=sender, recipients=recipients, now=message.at)
 
@@ -144,14 +144,14 @@ class _Bounded(io.BufferedReader):
         return line
 
 
-class _Sealed(_Limited, smtplib.SMTP_SSL):
+class _TlsSmtp(_Limited, smtplib.SMTP_SSL):
     """The same, under TLS from its first byte."""
 
 
 @contextmanager
 def _connected(server: MailServer) -> Iterator[smtplib.SMTP]:
     context = None if server.security == "none" else _context(server)
-    smtp = _Sealed(server, context=context) if server.security == "tls" else _Limited(server)
+    smtp = _TlsSmtp(server, context=context) if server.security == "tls" else _Limited(server)
     try:
         if context is not None and server.security == "starttls":
             smtp.starttls(context=context)

@@ -10,8 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.durations import about
-from strongroom.operations.alerts.channel import Message
-from strongroom.operations.alerts.due_notifications import Item, News, Telling
+from strongroom.operations.alerts.channel import AlertMessage
+from strongroom.operations.alerts.due_notifications import DueNews, News, NewsItem
 from strongroom.operations.findings import Severity
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural, spelled_out
@@ -24,7 +24,7 @@ NOTHING = (
 _NEWS = {News.NEW: "", News.WORSE: ", worse than before", News.AGAIN: ", still so"}
 
 
-def write_message(telling: Telling, *, host: str, now: float, notes: Sequence[str] = ()) -> Message:
+def write_message(telling: DueNews, *, host: str, now: float, notes: Sequence[str] = ()) -> AlertMessage:
     """Write what is told.
 
     Args:
@@ -32,7 +32,7 @@ def write_message(telling: Telling, *, host: str, now: float, notes: Sequence[st
         notes: what the reader has to know besides, such as that the state was away.
     """
     worst = [severity for severity in Severity if telling.count(severity)]
-    return Message(
+    return AlertMessage(
         id=f"alerts_{telling.id}" if not telling.is_empty else f"nothing_{now * 1000:.0f}",
         at=now,
         subject=subject(telling, host),
@@ -42,14 +42,14 @@ def write_message(telling: Telling, *, host: str, now: float, notes: Sequence[st
     )
 
 
-def with_notes(message: Message, notes: Sequence[str]) -> Message:
+def with_notes(message: AlertMessage, notes: Sequence[str]) -> AlertMessage:
     """Put more notes before a message."""
     lines = "".join(f"{line}\n" for note in notes for line in (*_wrapped(note), ""))
     document = {**message.document, "notes": [*notes, *message.document["notes"]]}
     return replace(message, text=lines + message.text, document=document)
 
 
-def _document(telling: Telling, host: str, notes: Sequence[str]) -> dict[str, Any]:
+def _document(telling: DueNews, host: str, notes: Sequence[str]) -> dict[str, Any]:
     return {
         "host": host,
         "notes": list(notes),
@@ -61,7 +61,7 @@ def _document(telling: Telling, host: str, notes: Sequence[str]) -> dict[str, An
     }
 
 
-def _of_item(item: Item) -> dict[str, str]:
+def _of_item(item: NewsItem) -> dict[str, str]:
     alert = item.alert
     return {
         "key": alert.key,
@@ -76,7 +76,7 @@ def _of_item(item: Item) -> dict[str, str]:
     }
 
 
-def subject(telling: Telling, host: str) -> str:
+def subject(telling: DueNews, host: str) -> str:
     """Return the subject: how many of what, and where."""
     critical, warning = telling.count(Severity.CRITICAL), telling.count(Severity.WARNING)
     counts = [f"{critical} critical"] if critical else []
@@ -85,7 +85,7 @@ def subject(telling: Telling, host: str) -> str:
     return f"[strongroom] {', '.join(counts) or 'nothing to report'} on {spelled_out(host)}"
 
 
-def _lines(telling: Telling, host: str, now: float, notes: Sequence[str]) -> Iterator[str]:
+def _lines(telling: DueNews, host: str, now: float, notes: Sequence[str]) -> Iterator[str]:
     for note in notes:
         yield from (*_wrapped(note), "")
     if telling.is_empty:
@@ -104,7 +104,7 @@ def _lines(telling: Telling, host: str, now: float, notes: Sequence[str]) -> Ite
     yield from _wrapped(f"Sent by Strongroom on {host} at {at}.")
 
 
-def _item(item: Item, now: float) -> Iterator[str]:
+def _item(item: NewsItem, now: float) -> Iterator[str]:
     known = f", for {about(now - item.since)}" if item.news is not News.NEW else ""
     alert = item.alert
     yield from _wrapped(f"{alert.severity.upper()}: {alert.key}{_NEWS[item.news]}{known}")

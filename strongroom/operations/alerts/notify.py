@@ -16,21 +16,21 @@ from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
 from strongroom.operations import channel_log
-from strongroom.operations.alerts.channel import Message
-from strongroom.operations.alerts.due_notifications import FORGOTTEN, Telling, tell
+from strongroom.operations.alerts.channel import AlertMessage
+from strongroom.operations.alerts.due_notifications import FORGOTTEN, DueNews, tell
 from strongroom.operations.alerts.message import with_notes, write_message
 from strongroom.operations.alerts.routes import Route, audience
-from strongroom.operations.archive.inventory import Lost, put_on_record
+from strongroom.operations.archive.inventory import LostReplica, put_on_record
 from strongroom.operations.errors import ChannelUnavailable
 from strongroom.operations.facts.gather import gather, without_record
-from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.findings import Finding, Severity
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.judge.kinds import alerts_of
 from strongroom.operations.muted import Muted, read_muted
 from strongroom.operations.ping import Ping, Signal
-from strongroom.state.alerts import Told
+from strongroom.state.alerts import NotifiedAlert
 from strongroom.words import plural, spelled_out
 
 NO_RECORD = (
@@ -42,11 +42,11 @@ CLUSTER = "workers"
 EDITED = "the state database holds a row that nobody could have written there but by hand"
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class JudgedFacts(Struct, frozen=True, kw_only=True):
     """What a look found: the facts, and how they are judged by these limits."""
 
-    facts: Facts
-    limits: Limits
+    facts: InstallationFacts
+    limits: AlertLimits
     findings: tuple[Finding, ...]
 
     @property
@@ -77,7 +77,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """
 
     route: Route
-    telling: Telling
+    telling: DueNews
     channel: str = ""
     missed: tuple[str, ...] = ()
     error: StrongroomError | None = None
@@ -85,19 +85,19 @@ class Delivery(Struct, frozen=True, kw_only=True):
 
 
 def gather_and_judge(
-    watched: Watched, limits: Limits, *, now: float | None = None, look: bool = True
-) -> Found:
+    watched: WatchedInstallation, limits: AlertLimits, *, now: float | None = None, look: bool = True
+) -> JudgedFacts:
     """Gather the facts and judge them; see :func:`gather` for ``look``."""
     moment = time.time() if now is None else now
     try:
         facts = gather(watched, limits, now=moment, look=look)
-        return Found(facts=facts, limits=limits, findings=judge(facts, limits))
+        return JudgedFacts(facts=facts, limits=limits, findings=judge(facts, limits))
     except (TypeError, ValueError, OverflowError):  # a row that was edited keeps no alarm from being told
         facts = without_record(watched, limits, now=moment, why=EDITED, look=look)
-        return Found(facts=facts, limits=limits, findings=judge(facts, limits))
+        return JudgedFacts(facts=facts, limits=limits, findings=judge(facts, limits))
 
 
-def put_lost_on_record(watched: Watched, found: Found) -> None:
+def put_lost_on_record(watched: WatchedInstallation, found: JudgedFacts) -> None:
     """Have the record know which replicas a look did not find, so that the scheduled repair brings them up.
 
     What cannot be put on record is found again by the next look.
@@ -111,16 +111,18 @@ def put_lost_on_record(watched: Watched, found: Found) -> None:
             mine = [
                 replica for each in known for replica in each if replica.target == place.name and replica.good
             ]
-            put_on_record(store, [Lost(replica, "a check of the target did not find it") for replica in mine])
+            put_on_record(
+                store, [LostReplica(replica, "a check of the target did not find it") for replica in mine]
+            )
 
 
-def to_tell(watched: Watched, found: Found, sending: Sending) -> tuple[Delivery, ...]:
+def to_tell(watched: WatchedInstallation, found: JudgedFacts, sending: Sending) -> tuple[Delivery, ...]:
     """Return what there is to tell now, by what was told before."""
     notifier = _Notifier(watched, found, sending)
     return tuple(Delivery(route=route, telling=notifier.due(route)) for route in sending.routes)
 
 
-def tell_people(watched: Watched, found: Found, sending: Sending) -> tuple[Delivery, ...]:
+def tell_people(watched: WatchedInstallation, found: JudgedFacts, sending: Sending) -> tuple[Delivery, ...]:
     """Send on each route one message with all that is new, if anything is; return what became of it.
 
     What was not told is told by the next look, whoever makes it.
@@ -133,7 +135,7 @@ def tell_people(watched: Watched, found: Found, sending: Sending) -> tuple[Deliv
     return deliveries
 
 
-def muted_now(watched: Watched, found: Found) -> Muted:
+def muted_now(watched: WatchedInstallation, found: JudgedFacts) -> Muted:
     """Return what people silenced or acknowledged; nothing, where the record cannot be read."""
     if found.facts.state is None:
         with suppress(StrongroomError):
@@ -158,7 +160,7 @@ class _Notifier:
     Where the record cannot be read, or goes away meanwhile, all is told: twice is better than never.
     """
 
-    def __init__(self, watched: Watched, found: Found, sending: Sending) -> None:
+    def __init__(self, watched: WatchedInstallation, found: JudgedFacts, sending: Sending) -> None:
         self._watched, self._found, self._sending = watched, found, sending
         self._mine = sending.by or watched.host
         self._on_record = found.facts.state is None
@@ -180,7 +182,7 @@ class _Notifier:
             self._record(telling, route)
         return delivery
 
-    def due(self, route: Route, *, teller: bool = True) -> Telling:
+    def due(self, route: Route, *, teller: bool = True) -> DueNews:
         """Return what is to be told on a route."""
         facts = self._found.facts
         return tell(
@@ -222,7 +224,7 @@ class _Notifier:
                 "silence list')."
             )
 
-    def _deliver(self, delivery: Delivery, message: Message) -> Delivery:
+    def _deliver(self, delivery: Delivery, message: AlertMessage) -> Delivery:
         """Hand the message to the first channel of the route that takes it."""
         failed: list[StrongroomError] = []
         for channel in delivery.route.channels:
@@ -260,13 +262,13 @@ class _Notifier:
     def _audience(self, route: Route) -> str:
         return audience(route, threshold=self._found.limits.threshold_age)
 
-    def _told(self, route: Route) -> Sequence[Told]:
+    def _told(self, route: Route) -> Sequence[NotifiedAlert]:
         if self._on_record:
             with suppress(StrongroomError):
                 return self._watched.store().told(self._audience(route))
         return ()
 
-    def _record(self, telling: Telling, route: Route) -> None:
+    def _record(self, telling: DueNews, route: Route) -> None:
         """Record what was told. If that fails it is told again: that is no reason to have told nobody."""
         if self._on_record and telling.rows:
             with suppress(StrongroomError):

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.channel import Message
+from strongroom.operations.alerts.channel import AlertMessage
 from strongroom.operations.errors import ChannelRefused, ChannelUnavailable
 from strongroom.system.errors import NotTaken
 from strongroom.system.http_post import post
@@ -44,7 +44,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def where(self) -> str:
         return f"webhook '{self.name}'"
 
-    def send(self, message: Message) -> None:
+    def send(self, message: AlertMessage) -> None:
         """Post the message. See :class:`~strongroom.operations.alerts.channel.Channel`."""
         content = {"type": TYPE, "timestamp": rfc3339(message.at), "data": message.document}
         body = msgspec.json.encode(content)

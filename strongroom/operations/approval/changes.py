@@ -33,7 +33,7 @@ CONFIGURATION: Final = "(the configuration)"
 T = TypeVar("T")
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RetentionTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For how long a policy's backups were kept. More of any is longer; ``everything`` is longest."""
 
     everything: bool = False
@@ -48,7 +48,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     legal_hold: str = ""
 
     @classmethod
-    def of(cls, policy: ConfiguredPolicy) -> Kept:
+    def of(cls, policy: ConfiguredPolicy) -> RetentionTerms:
         counts = {name: getattr(policy.keep, name) for name in _COUNTS}
         return cls(
             everything=policy.keep.keep_everything,
@@ -57,7 +57,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             **counts,
         )
 
-    def lacks(self, former: Kept) -> tuple[str, ...]:
+    def lacks(self, former: RetentionTerms) -> tuple[str, ...]:
         """Return what is shorter than it was, in words."""
         names = [] if self.everything else [*_COUNTS, "grace_days"]
         found = [
@@ -72,7 +72,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(found)
 
 
-prepare(Kept)
+prepare(RetentionTerms)
 _RULES: Final = ("last", "daily", "weekly", "monthly", "yearly")
 _COUNTS: Final = (*_RULES, "minimum_days", "minimum_count")
 
@@ -142,21 +142,21 @@ def approved_retention(services: Services) -> Mapping[str, ConfiguredPolicy]:
     if not any(_asks(services, ApprovalAction.RETENTION, name) for name in configured):
         return configured
     file = _folder(services) / "retention"
-    known = _read(file, dict[str, Kept])
+    known = _read(file, dict[str, RetentionTerms])
     if known is None:
-        known = {name: Kept.of(policy) for name, policy in configured.items()}
+        known = {name: RetentionTerms.of(policy) for name, policy in configured.items()}
         _accept(services, file, known, what="retention")
     in_force = {name: _in_force(services, name, policy, known) for name, policy in configured.items()}
-    now = known | {name: Kept.of(policy) for name, policy in in_force.items()}
+    now = known | {name: RetentionTerms.of(policy) for name, policy in in_force.items()}
     if now != known:
         _accept(services, file, now, what="retention")
     return in_force
 
 
 def _in_force(
-    services: Services, name: str, policy: ConfiguredPolicy, known: Mapping[str, Kept]
+    services: Services, name: str, policy: ConfiguredPolicy, known: Mapping[str, RetentionTerms]
 ) -> ConfiguredPolicy:
-    wanted, former = Kept.of(policy), known.get(name)
+    wanted, former = RetentionTerms.of(policy), known.get(name)
     shorter = wanted.lacks(former) if former else ()
     if former is None or not shorter or not _asks(services, ApprovalAction.RETENTION, name):
         return policy
@@ -167,7 +167,7 @@ def _in_force(
     return _longer(policy, wanted, former)
 
 
-def _longer(policy: ConfiguredPolicy, wanted: Kept, former: Kept) -> ConfiguredPolicy:
+def _longer(policy: ConfiguredPolicy, wanted: RetentionTerms, former: RetentionTerms) -> ConfiguredPolicy:
     """Return a policy that keeps all that either of two keeps."""
     counts = {name: max(getattr(wanted, name), getattr(former, name)) for name in _COUNTS}
     if former.everything:

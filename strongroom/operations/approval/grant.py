@@ -10,8 +10,15 @@ import msgspec
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.errors import SignatureRefused
 from strongroom.operations.approval import record
-from strongroom.operations.approval.judge import Standing, count, digest_of, judge, rules_about, rules_for
-from strongroom.operations.approval.record import Case, Signature
+from strongroom.operations.approval.judge import (
+    ApprovalState,
+    count,
+    digest_of,
+    judge,
+    rules_about,
+    rules_for,
+)
+from strongroom.operations.approval.record import ApprovalCase, Signature
 from strongroom.operations.approval_rules import ApprovalRules
 from strongroom.operations.errors import NotApproved
 from strongroom.state.records import StepKind
@@ -20,7 +27,7 @@ from strongroom.state.store import RunStore
 _SEE: Final = "See 'strongroom approvals list'."
 
 
-def find_case(store: RunStore, name: str) -> Case:
+def find_case(store: RunStore, name: str) -> ApprovalCase:
     """Return a request by its run, command or id. Raises MissingPiece."""
     case = record.read_cases(store).find(name)
     if case is None:
@@ -28,7 +35,9 @@ def find_case(store: RunStore, name: str) -> Case:
     return case
 
 
-def add_signature(store: RunStore, approvals: ApprovalRules, case: Case, signature: Signature) -> Standing:
+def add_signature(
+    store: RunStore, approvals: ApprovalRules, case: ApprovalCase, signature: Signature
+) -> ApprovalState:
     """Put a signature on record, and return how the request stands by this host's configuration.
 
     The worker that executes judges anew, by its own.
@@ -53,7 +62,7 @@ def add_signature(store: RunStore, approvals: ApprovalRules, case: Case, signatu
     return judge(signed, rules, approvals, now=now)
 
 
-def require_open(case: Case, *, now: float) -> None:
+def require_open(case: ApprovalCase, *, now: float) -> None:
     """Refuse to sign what is over: it was used, was rejected, or has expired. Raises NotApproved."""
     why = ""
     if case.used:
@@ -66,7 +75,7 @@ def require_open(case: Case, *, now: float) -> None:
         raise NotApproved(f"The request about '{case.document.request.subject}' {why}.", hint=_SEE)
 
 
-def reject(store: RunStore, case: Case, *, by: str, reason: str) -> None:
+def reject(store: RunStore, case: ApprovalCase, *, by: str, reason: str) -> None:
     """Reject a request: it is not done, whoever approved it. Raises NotApproved if it is over already."""
     require_open(case, now=time.time())
     record.put_decision(store, record.REJECTED, case.document, by=by, reason=reason)

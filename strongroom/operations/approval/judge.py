@@ -11,13 +11,13 @@ from strongroom.container import canonical
 from strongroom.keys.allowed_signers import AllowedSigner
 from strongroom.keys.errors import SignatureRefused
 from strongroom.keys.sshsig import check_signature, parse_signature, ssh_fingerprint
-from strongroom.operations.approval.record import Case, Signature
+from strongroom.operations.approval.record import ApprovalCase, Signature
 from strongroom.operations.approval.request import (
     BREAK_GLASS,
     MAX_TEXT,
     NAMESPACE,
-    Document,
-    Request,
+    ApprovalDocument,
+    ApprovalRequest,
     break_glass_message,
 )
 from strongroom.operations.approval_rules import ApprovalRule, ApprovalRules
@@ -37,7 +37,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class ApprovalState(Struct, frozen=True, kw_only=True):
     """How a request stands. ``lacks`` has a line for each rule that is not met yet."""
 
     by: tuple[str, ...]
@@ -50,13 +50,13 @@ class Standing(Struct, frozen=True, kw_only=True):
         return self.break_glass or not self.lacks
 
 
-def rules_for(approvals: ApprovalRules, request: Request) -> tuple[ApprovalRule, ...]:
+def rules_for(approvals: ApprovalRules, request: ApprovalRequest) -> tuple[ApprovalRule, ...]:
     """Return the rules that ask for approvals of a request. Where it does not say a destination, a policy or
     a size, a rule that goes by those asks: what is not known must not be the way round it."""
     return tuple(rule for rule in approvals.rules if _matches(rule, request))
 
 
-def _matches(rule: ApprovalRule, request: Request) -> bool:
+def _matches(rule: ApprovalRule, request: ApprovalRequest) -> bool:
     return (
         request.action in rule.actions
         and (request.size is None or request.size > rule.above)
@@ -65,7 +65,9 @@ def _matches(rule: ApprovalRule, request: Request) -> bool:
     )
 
 
-def judge(case: Case, rules: Sequence[ApprovalRule], approvals: ApprovalRules, *, now: float) -> Standing:
+def judge(
+    case: ApprovalCase, rules: Sequence[ApprovalRule], approvals: ApprovalRules, *, now: float
+) -> ApprovalState:
     """Return how a request stands by the rules that ask for it.
 
     Raises:
@@ -83,7 +85,7 @@ def judge(case: Case, rules: Sequence[ApprovalRule], approvals: ApprovalRules, *
     approved = [one for one in counted if not one.break_glass]
     broken = [one for one in counted if one.break_glass]
     emergency = approvals.break_glass
-    return Standing(
+    return ApprovalState(
         by=tuple(
             dict.fromkeys(
                 name for rule in (*rules, *_break_glass(approvals)) for name in named(rule, counted)
@@ -109,7 +111,7 @@ def _break_glass(approvals: ApprovalRules) -> Iterator[ApprovalRule]:
 
 
 def count(
-    document: Document,
+    document: ApprovalDocument,
     signature: Signature,
     signers: Iterable[AllowedSigner],
     rules: Iterable[ApprovalRule],

@@ -9,19 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from strongroom.operations.approval.record import LONGEST
-from strongroom.operations.approval.request import Document
+from strongroom.operations.approval.request import ApprovalDocument
 from strongroom.operations.services import Services
 from strongroom.system.atomic_file import write_whole
 
 SPENT = "spent"
 
 
-def is_ours(services: Services, document: Document, holder: str) -> bool:
+def is_ours(services: Services, document: ApprovalDocument, holder: str) -> bool:
     """Tell whether this host has used it for this run before."""
     return _read(_file(services, document)) == holder
 
 
-def take(services: Services, document: Document, holder: str) -> bool:
+def take(services: Services, document: ApprovalDocument, holder: str) -> bool:
     """Take an approval for a run or a command; return whether it has it now, or had it before."""
     file = _file(services, document)
     if (known := _read(file)) not in ("", holder):
@@ -33,16 +33,16 @@ def take(services: Services, document: Document, holder: str) -> bool:
     return True
 
 
-def spend(services: Services, document: Document) -> None:
+def spend(services: Services, document: ApprovalDocument) -> None:
     """Let nobody use it any more, not even who had it: what was approved is over."""
     _write(_file(services, document), SPENT)
 
 
-def _file(services: Services, document: Document) -> Path:
+def _file(services: Services, document: ApprovalDocument) -> Path:
     return services.state_dir / "approvals" / document.id
 
 
-def _lease(document: Document) -> str:
+def _lease(document: ApprovalDocument) -> str:
     return f"approval {document.id}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from strongroom.container.errors import Malformed
-from strongroom.operations.approval.request import Document, parse_document
+from strongroom.operations.approval.request import ApprovalDocument, parse_document
 from strongroom.operations.muted import Muted, read_muted
 from strongroom.state.records import Event
 
@@ -43,10 +43,10 @@ class Signature(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Case(Struct, frozen=True, kw_only=True):
+class ApprovalCase(Struct, frozen=True, kw_only=True):
     """A request on record, and what is on record about it."""
 
-    document: Document
+    document: ApprovalDocument
     at: float
     signatures: tuple[Signature, ...] = ()
     rejected: str = ""
@@ -57,28 +57,28 @@ class Case(Struct, frozen=True, kw_only=True):
     acknowledged: bool = False
 
 
-class Cases(Struct, frozen=True, kw_only=True):
+class ApprovalCases(Struct, frozen=True, kw_only=True):
     """All requests on record, the oldest first, and what was refused so far: each is told once."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[ApprovalCase, ...]
     refused: frozenset[tuple[str, str]] = field(default_factory=frozenset)
 
-    def about(self, subject: str) -> tuple[Case, ...]:
+    def about(self, subject: str) -> tuple[ApprovalCase, ...]:
         """Return the requests about a run or a command."""
         return tuple(case for case in self.cases if case.document.request.subject == subject)
 
-    def find(self, name: str) -> Case | None:
+    def find(self, name: str) -> ApprovalCase | None:
         """Return the newest request of a run or command, or the one of an id."""
         found = [case for case in self.cases if name in (case.document.request.subject, case.document.id)]
         return found[-1] if found else None
 
 
-def read_cases(store: RunStore, *, since: float | None = None) -> Cases:
+def read_cases(store: RunStore, *, since: float | None = None) -> ApprovalCases:
     """Return what is on record. Rows that say nothing readable are left out."""
     start = time.time() - LONGEST - 86_400.0 if since is None else since
     kinds = (REQUESTED, SIGNED, REJECTED, REFUSED, USED, SPENT)
     events = store.happened(*kinds, since=start)
-    documents: dict[str, tuple[Document, float]] = {}
+    documents: dict[str, tuple[ApprovalDocument, float]] = {}
     for event in events:
         if event.kind == REQUESTED and (document := _document(event)) is not None:
             documents.setdefault(document.id, (document, event.at))
@@ -91,7 +91,7 @@ def read_cases(store: RunStore, *, since: float | None = None) -> Cases:
         for event in events
         if event.kind == REFUSED
     }
-    return Cases(cases=cases, refused=frozenset(refused))
+    return ApprovalCases(cases=cases, refused=frozenset(refused))
 
 
 def _by_document(events: Iterable[Event]) -> dict[str, list[Event]]:
@@ -102,12 +102,12 @@ def _by_document(events: Iterable[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _case(document: Document, at: float, events: Iterable[Event], muted: Muted) -> Case:
+def _case(document: ApprovalDocument, at: float, events: Iterable[Event], muted: Muted) -> ApprovalCase:
     told = list(events)
     by_kind = {event.kind: event for event in told}
     looked_into = muted.acknowledged.get(f"{BROKEN}:{document.request.subject}")
     rejected = by_kind.get(REJECTED)
-    return Case(
+    return ApprovalCase(
         document=document,
         at=at,
         signatures=tuple(_signature(event) for event in told if event.kind == SIGNED),
@@ -132,7 +132,7 @@ def _signature(event: Event) -> Signature:
     )
 
 
-def _document(event: Event) -> Document | None:
+def _document(event: Event) -> ApprovalDocument | None:
     try:
         return parse_document(_text(event.detail, "request").encode())
     except (Malformed, UnicodeEncodeError):
@@ -144,12 +144,12 @@ def _text(detail: Mapping[str, Any], name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def put_request(store: RunStore, document: Document) -> None:
+def put_request(store: RunStore, document: ApprovalDocument) -> None:
     """Put a request on record."""
     _put(store, REQUESTED, document, request=document.content.decode())
 
 
-def put_signature(store: RunStore, document: Document, signature: Signature, *, by: str) -> None:
+def put_signature(store: RunStore, document: ApprovalDocument, signature: Signature, *, by: str) -> None:
     """Put a signature on record that was checked."""
     detail = {"signature": signature.armored, "break_glass": signature.break_glass}
     if signature.reason:
@@ -157,25 +157,27 @@ def put_signature(store: RunStore, document: Document, signature: Signature, *, 
     _put(store, SIGNED, document, by=by, **detail)
 
 
-def put_refused(store: RunStore, document: Document, *, what: str, why: str, stale: bool = False) -> None:
+def put_refused(
+    store: RunStore, document: ApprovalDocument, *, what: str, why: str, stale: bool = False
+) -> None:
     """Put on record what did not count. ``what`` names it, so that it is told once. ``stale``: it was good
     for what was asked then, so that it is no attack."""
     _put(store, REFUSED, document, what=what, why=why, stale=stale)
 
 
-def put_decision(store: RunStore, kind: str, document: Document, *, by: str, reason: str) -> None:
+def put_decision(store: RunStore, kind: str, document: ApprovalDocument, *, by: str, reason: str) -> None:
     """Put on record that somebody rejected a request."""
     _put(store, kind, document, by=by, reason=reason)
 
 
-def put_used(store: RunStore, document: Document, *, by: Iterable[str], break_glass: bool) -> None:
+def put_used(store: RunStore, document: ApprovalDocument, *, by: Iterable[str], break_glass: bool) -> None:
     """Put on record that something is done on the word of these people."""
     request = document.request
     detail = {"action": request.action.value, "destination": request.destination, "size": request.size}
     _put(store, USED, document, by=list(by), break_glass=break_glass, **detail)
 
 
-def put_spent(store: RunStore, document: Document) -> None:
+def put_spent(store: RunStore, document: ApprovalDocument) -> None:
     """Put on record that what was approved is over."""
     _put(store, SPENT, document)
 
@@ -185,7 +187,7 @@ def put_accepted(store: RunStore, host: str, *, what: str) -> None:
     store.event(ACCEPTED, None, host=host, what=what)
 
 
-def _put(store: RunStore, kind: str, document: Document, **detail: Any) -> None:
+def _put(store: RunStore, kind: str, document: ApprovalDocument, **detail: Any) -> None:
     request = document.request
     said = {"subject": request.subject, "document": document.id, **detail}
     store.event(kind, None, **said)

@@ -25,7 +25,7 @@ MOST_LINES, LONGEST_LINE = 40, 300
 """How much of what a command will do is shown: a request is small."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be done, exactly. People sign all of it, so whoever executes makes it anew from what it is
     about to do, and gets the same bytes: nothing of it may depend on the time or on the host.
 
@@ -48,13 +48,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lines: tuple[str, ...] = ()
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApprovalDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What people sign: a request, by which installation, until when, and a number that is used once."""
 
     version: Literal[1] = 1
     kind: Literal["strongroom-approval"] = "strongroom-approval"
     installation: str
-    request: Request
+    request: ApprovalRequest
     asked_at: str
     expires: str
     nonce: str
@@ -76,7 +76,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return moment.timestamp() if moment else 0.0
 
 
-prepare(Request, Document)
+prepare(ApprovalRequest, ApprovalDocument)
 
 
 def command_request(
@@ -88,7 +88,7 @@ def command_request(
     policy: str = "",
     size: int | None = None,
     lines: tuple[str, ...] = (),
-) -> Request:
+) -> ApprovalRequest:
     """Return the request of a command. Repeated by the same person, it is the same, and finds its approvals.
 
     Args:
@@ -97,7 +97,7 @@ def command_request(
     requester, lines = shown(requester), shown_lines(lines)
     asked = (action, requester, destination, policy, size, lines, what)
     digest = hashlib.sha256(canonical.encode(msgspec.to_builtins(asked))).hexdigest()
-    return Request(
+    return ApprovalRequest(
         action=action,
         subject=f"{action.value}-{digest[:12]}",
         digest=digest,
@@ -121,9 +121,11 @@ def shown_lines(lines: Sequence[str]) -> tuple[str, ...]:
     return (*map(shown, lines[:MOST_LINES]), *more)
 
 
-def new_document(request: Request, *, installation: str, now: float, valid: float) -> Document:
+def new_document(
+    request: ApprovalRequest, *, installation: str, now: float, valid: float
+) -> ApprovalDocument:
     """Return a document that asks for a request from now on."""
-    return Document(
+    return ApprovalDocument(
         installation=installation,
         request=request,
         asked_at=rfc3339(now),
@@ -132,7 +134,7 @@ def new_document(request: Request, *, installation: str, now: float, valid: floa
     )
 
 
-def parse_document(content: bytes) -> Document:
+def parse_document(content: bytes) -> ApprovalDocument:
     """Return a document that a row or a file holds.
 
     Raises:
@@ -140,7 +142,7 @@ def parse_document(content: bytes) -> Document:
     """
     if len(content) > MAX_DOCUMENT or not content.endswith(b"\n"):
         raise Malformed("This is no request for approval.")
-    document = canonical.decode(content[:-1], Document, "The request for approval")
+    document = canonical.decode(content[:-1], ApprovalDocument, "The request for approval")
     request = document.request
     own = (document.installation, document.asked_at, document.expires, document.nonce)
     asked = (request.subject, request.digest, request.requester, request.destination, request.policy)
@@ -150,6 +152,6 @@ def parse_document(content: bytes) -> Document:
     return document
 
 
-def break_glass_message(document: Document, reason: str) -> bytes:
+def break_glass_message(document: ApprovalDocument, reason: str) -> bytes:
     """Return what is signed to do without approvals: the document, and why."""
     return document.content + reason.encode() + b"\n"

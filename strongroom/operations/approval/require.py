@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 from strongroom.operations.approval import once, record
-from strongroom.operations.approval.judge import Standing, judge, rules_for
-from strongroom.operations.approval.record import Case, Cases
-from strongroom.operations.approval.request import Document, Request, new_document
+from strongroom.operations.approval.judge import ApprovalState, judge, rules_for
+from strongroom.operations.approval.record import ApprovalCase, ApprovalCases
+from strongroom.operations.approval.request import ApprovalDocument, ApprovalRequest, new_document
 from strongroom.operations.approval_rules import ApprovalRule
 from strongroom.operations.errors import ApprovalNeeded, NotApproved
 from strongroom.operations.services import Services
@@ -19,7 +19,9 @@ SKEW = 300.0
 """Seconds by which the clock of the host that asked may have been ahead."""
 
 
-def require_approval(services: Services, request: Request, *, holder: str = "", again: bool = False) -> None:
+def require_approval(
+    services: Services, request: ApprovalRequest, *, holder: str = "", again: bool = False
+) -> None:
     """Return if no rule of this process's configuration asks for approvals, or if enough are there.
 
     Whoever executes asks it, with a request made anew of what it is about to do. Rows say nothing: a request
@@ -53,14 +55,14 @@ class _Question:
     """One request, by the rules that ask for it, and what is on record of it."""
 
     def __init__(
-        self, services: Services, request: Request, rules: Sequence[ApprovalRule], holder: str
+        self, services: Services, request: ApprovalRequest, rules: Sequence[ApprovalRule], holder: str
     ) -> None:
         self._services, self._request, self._rules = services, request, rules
         self._holder = holder or f"{services.owner} {os.urandom(8).hex()}"
         self._lasting = bool(holder)
         self._now = time.time()
         self._used_up: set[str] = set()
-        self._cases: Cases = record.read_cases(services.store)
+        self._cases: ApprovalCases = record.read_cases(services.store)
 
     def ask(self, *, again: bool) -> None:
         """Return if it may go on."""
@@ -74,14 +76,14 @@ class _Question:
             raise NotApproved(f"{self._what()} is not done: {why}.")
         document = open_ones[-1].document if open_ones else self._put_on_record()
         standing = judge(
-            open_ones[-1] if open_ones else Case(document=document, at=self._now),
+            open_ones[-1] if open_ones else ApprovalCase(document=document, at=self._now),
             self._rules,
             self._services.approvals,
             now=self._now,
         )
         raise self._needed(document, standing)
 
-    def _fitting(self) -> Iterator[Case]:
+    def _fitting(self) -> Iterator[ApprovalCase]:
         """Yield the requests on record that are the very one; what was signed for another is refused."""
         installation = self._services.installation()
         for case in self._cases.about(self._request.subject):
@@ -91,7 +93,7 @@ class _Question:
             elif case.signatures:
                 self._refuse(case, "document", why, stale=True)
 
-    def _grants(self, case: Case) -> bool:
+    def _grants(self, case: ApprovalCase) -> bool:
         """Tell whether a request is approved, and may be used now."""
         if case.rejected and self._is_open(case):
             raise NotApproved(f"{self._what()} is not done. {case.rejected}.")
@@ -103,7 +105,7 @@ class _Question:
             self._refuse(case, refusal.what, refusal.why)
         return standing.enough and self._take(case, standing)
 
-    def _is_in_time(self, case: Case) -> bool:
+    def _is_in_time(self, case: ApprovalCase) -> bool:
         ends = case.document.ends
         if ends > self._now + self._services.approvals.valid + SKEW:
             self._refuse(case, "document", f"It would hold until {case.document.expires}, which is too long.")
@@ -112,7 +114,7 @@ class _Question:
             self._refuse(case, "expiry", f"It expired at {case.document.expires}.", stale=True)
         return ends > self._now
 
-    def _take(self, case: Case, standing: Standing) -> bool:
+    def _take(self, case: ApprovalCase, standing: ApprovalState) -> bool:
         if not once.take(self._services, case.document, self._holder):
             self._used_up.add(case.document.id)
             if not case.used:  # otherwise somebody repeats what is done, and asks for it again
@@ -124,12 +126,12 @@ class _Question:
             )
         return True
 
-    def _is_open(self, case: Case) -> bool:
+    def _is_open(self, case: ApprovalCase) -> bool:
         latest = self._now + self._services.approvals.valid + SKEW
         over = case.used or case.document.id in self._used_up
         return not over and self._now < case.document.ends <= latest
 
-    def _put_on_record(self) -> Document:
+    def _put_on_record(self) -> ApprovalDocument:
         document = new_document(
             self._request,
             installation=self._services.installation(),
@@ -139,12 +141,12 @@ class _Question:
         record.put_request(self._services.store, document)
         return document
 
-    def _refuse(self, case: Case, what: str, why: str, *, stale: bool = False) -> None:
+    def _refuse(self, case: ApprovalCase, what: str, why: str, *, stale: bool = False) -> None:
         """Put on record, once, what does not count."""
         if (case.document.id, what) not in self._cases.refused:
             record.put_refused(self._services.store, case.document, what=what, why=why, stale=stale)
 
-    def _needed(self, document: Document, standing: Standing) -> ApprovalNeeded:
+    def _needed(self, document: ApprovalDocument, standing: ApprovalState) -> ApprovalNeeded:
         until = for_people(document.ends)
         return ApprovalNeeded(
             f"{self._what()} has to be approved first, by {'; and by '.join(standing.lacks)}.",
@@ -158,7 +160,7 @@ class _Question:
         return f"'{self._request.subject}'"
 
 
-def _difference(document: Document, request: Request, installation: str) -> str:
+def _difference(document: ApprovalDocument, request: ApprovalRequest, installation: str) -> str:
     """Say in what a request on record is another one; nothing if it is the very one."""
     if document.installation != installation:
         return "It is about another installation."

@@ -32,7 +32,7 @@ READ = 1_000
 """Names of one kind that are read on one target: anyone who may write there can leave any number."""
 
 
-class Cases(Struct, Generic[E], frozen=True, kw_only=True):
+class SignedCases(Struct, Generic[E], frozen=True, kw_only=True):
     """What is known of some cases: the entries of each, in order.
 
     ``unread`` says why a target could not be read, ``aside`` which objects did not count, and why.
@@ -63,15 +63,15 @@ def places_of(services: Services) -> Places:
     return Places(targets=services.targets, trusted=services.signer_fingerprints, store=services.store)
 
 
-def read_cases(services: Services, kind: CaseKind[E], case: str = "") -> Cases[E]:
+def read_cases(services: Services, kind: CaseKind[E], case: str = "") -> SignedCases[E]:
     """Return all cases of a kind, or one, by the record here and by every target that answers."""
     return read_on(places_of(services), kind, case)
 
 
-def read_on(places: Places, kind: CaseKind[E], case: str = "") -> Cases[E]:
+def read_on(places: Places, kind: CaseKind[E], case: str = "") -> SignedCases[E]:
     """Return all cases of a kind, or one, as some places have them."""
-    known = _Known(places, kind, case)
-    return Cases(entries=known.by_case(), unread=known.unread, aside=known.aside)
+    known = _KnownCases(places, kind, case)
+    return SignedCases(entries=known.by_case(), unread=known.unread, aside=known.aside)
 
 
 def add_entry(services: Services, kind: CaseKind[E], entry: E) -> Added[E]:
@@ -84,7 +84,7 @@ def add_entry(services: Services, kind: CaseKind[E], entry: E) -> Added[E]:
 
 def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner) -> Added[E]:
     """Put an entry on some places, as :func:`add_entry` does."""
-    known = _Known(places, kind, entry.case)
+    known = _KnownCases(places, kind, entry.case)
     number = 1 + max((one.statement.number for one in known.counting.values()), default=0)
     numbered = structs.replace(entry, number=number)
     known.add(numbered, signer)
@@ -93,7 +93,7 @@ def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner)
 
 def spread_case(services: Services, kind: CaseKind[E], case: str) -> Mapping[str, str]:
     """Bring each place what it lacks of a case; return why a target lacks something still."""
-    return _Known(places_of(services), kind, case).spread(services.signers("control"))
+    return _KnownCases(places_of(services), kind, case).spread(services.signers("control"))
 
 
 def spread_cases(places: Places, kind: CaseKind[E], signer: CertifiedSigner) -> None:
@@ -107,10 +107,10 @@ def spread_cases(places: Places, kind: CaseKind[E], signer: CertifiedSigner) -> 
             there.append({info.name for info in target.list(kind.prefix)})
     recorded = {name for name, _ in _recorded(places.store, kind)}
     if any(one != there[0] or recorded - one for one in there):
-        _Known(places, kind, "").spread(signer)
+        _KnownCases(places, kind, "").spread(signer)
 
 
-class _Known(Generic[E]):
+class _KnownCases(Generic[E]):
     """The entries that count, as they were signed, and which of them each place has."""
 
     def __init__(self, places: Places, kind: CaseKind[E], case: str) -> None:

@@ -21,7 +21,7 @@ from strongroom.targets.manifest_listing import ManifestListing, held_to_name
 from strongroom.targets.repaired import original_name
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class RefusedManifest(Struct, frozen=True, kw_only=True):
     """A manifest that is not believed, and why."""
 
     backup: str
@@ -34,7 +34,7 @@ class Rebuilt(Struct, frozen=True, kw_only=True):
 
     backups: tuple[str, ...]
     incomplete: tuple[str, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedManifest, ...]
 
 
 def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebuilt:
@@ -45,13 +45,13 @@ def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebu
     """
     found: list[str] = []
     incomplete: list[str] = []
-    refused: list[Refused] = []
+    refused: list[RefusedManifest] = []
     listing = ManifestListing(target)
     for backup in listing.backups:
         try:
             manifest, content = _manifest(listing, backup, trusted)
         except StrongroomError as error:
-            refused.append(Refused(backup=backup, code=error.code, reason=error.message))
+            refused.append(RefusedManifest(backup=backup, code=error.code, reason=error.message))
             continue
         good = not absent_containers(target, manifest)
         found.append(backup)

@@ -12,7 +12,7 @@ from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Stanza
 from strongroom.keys import BY_LABEL, allof
-from strongroom.operations.archive.envelopes import Readable, find_newest, wrapping_keys
+from strongroom.operations.archive.envelopes import EnvelopePlace, find_newest, wrapping_keys
 
 _WORDS = {
     "hpke": "the holder of the private key {}",
@@ -28,7 +28,7 @@ _CURVES = {0x0010: "P-256", 0x0011: "P-384", 0x0020: "X25519"}
 """What falls to a quantum computer, as RFC 9180 numbers it."""
 
 
-def readers_now(place: Readable, manifest: Manifest, *, trusted: frozenset[str] | None) -> Manifest:
+def readers_now(place: EnvelopePlace, manifest: Manifest, *, trusted: frozenset[str] | None) -> Manifest:
     """Return a manifest with the recipients that its wrapping keys' newest records open for.
 
     A manifest names those of the time of sealing. Where no newer envelope lies, they are it still.

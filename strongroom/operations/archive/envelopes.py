@@ -28,7 +28,7 @@ READ_BYTES = DETACHED.most + 1
 """Of what may be a detached envelope: enough to see that it is too long for one."""
 
 
-class Readable(Protocol):
+class EnvelopePlace(Protocol):
     """What is read from: a target, or a single-file backup."""
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]: ...
@@ -36,7 +36,7 @@ class Readable(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
 
 
-class Aside(Struct, frozen=True, kw_only=True):
+class UnreadableEnvelope(Struct, frozen=True, kw_only=True):
     """An object among the envelopes that is none: what it is called and what is wrong with it."""
 
     name: str
@@ -59,7 +59,7 @@ def describe_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
     return f"something beside it does not count ({where})"
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class PlacedEnvelopes(Struct, frozen=True, kw_only=True):
     """What lies on one place of one wrapping key: generations that count, and what was left aside.
 
     ``names`` is all that lies there, each name with its generation, whatever it is. ``certificates`` are
@@ -68,16 +68,16 @@ class Found(Struct, frozen=True, kw_only=True):
 
     records: dict[int, WrappingKeyRecord]
     certificates: dict[int, Certificate] = {}
-    aside: tuple[Aside, ...] = ()
+    aside: tuple[UnreadableEnvelope, ...] = ()
     names: tuple[tuple[str, int], ...] = ()
 
     @property
-    def doubtful(self) -> tuple[Aside, ...]:
+    def doubtful(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with nothing in its place: no copy of its generation counts."""
         return tuple(one for one in self.aside if one.generation not in self.records)
 
     @property
-    def replaced(self) -> tuple[Aside, ...]:
+    def replaced(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with a copy in its place that counts."""
         return tuple(one for one in self.aside if one.generation in self.records)
 
@@ -110,7 +110,7 @@ def by_wrapping_key(containers: Iterable[ContainerEntry]) -> dict[str, Container
     return found
 
 
-def find_newest(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Found:
+def find_newest(place: EnvelopePlace, key: str, *, trusted: frozenset[str] | None) -> PlacedEnvelopes:
     """Return the newest envelope of a wrapping key that counts, reading down from the last name.
 
     The generations below it stay unread: there is no falling back to their recipients.
@@ -118,30 +118,32 @@ def find_newest(place: Readable, key: str, *, trusted: frozenset[str] | None) ->
     return _find(place, key, trusted=trusted, every=False)
 
 
-def find_all(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Found:
+def find_all(place: EnvelopePlace, key: str, *, trusted: frozenset[str] | None) -> PlacedEnvelopes:
     """Read every envelope of a wrapping key on one place, for a check of all of them."""
     return _find(place, key, trusted=trusted, every=True)
 
 
-def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: bool) -> Found:
+def _find(place: EnvelopePlace, key: str, *, trusted: frozenset[str] | None, every: bool) -> PlacedEnvelopes:
     records: dict[int, WrappingKeyRecord] = {}
     certificates: dict[int, Certificate] = {}
-    aside: list[Aside] = []
+    aside: list[UnreadableEnvelope] = []
     names = named(place, key)
     for name, generation in names:
         try:
             signed = read_signed(place, name, key, generation, trusted)
         except FormatError as error:
-            aside.append(Aside(name=name, code=error.code, reason=error.message, generation=generation))
+            aside.append(
+                UnreadableEnvelope(name=name, code=error.code, reason=error.message, generation=generation)
+            )
         else:
             records.setdefault(generation, signed.record)
             certificates.setdefault(generation, signed.certificate)
         if records and not every:
             break
-    return Found(records=records, certificates=certificates, aside=tuple(aside), names=tuple(names))
+    return PlacedEnvelopes(records=records, certificates=certificates, aside=tuple(aside), names=tuple(names))
 
 
-def named(place: Readable, key: str) -> list[tuple[str, int]]:
+def named(place: EnvelopePlace, key: str) -> list[tuple[str, int]]:
     """Return names and generations of what lies here, the newest first, a copy's repairs after it.
 
     Not of the first generation: every container has that in itself, so nobody looks at what lies here under
@@ -155,14 +157,14 @@ def named(place: Readable, key: str) -> list[tuple[str, int]]:
 
 
 def read_envelope(
-    place: Readable, name: str, key: str, generation: int, trusted: frozenset[str] | None
+    place: EnvelopePlace, name: str, key: str, generation: int, trusted: frozenset[str] | None
 ) -> WrappingKeyRecord:
     """Read one envelope and hold it to its name; raise what is wrong with it."""
     return read_signed(place, name, key, generation, trusted).record
 
 
 def read_signed(
-    place: Readable, name: str, key: str, generation: int, trusted: frozenset[str] | None
+    place: EnvelopePlace, name: str, key: str, generation: int, trusted: frozenset[str] | None
 ) -> SignedEnvelope:
     """Read one envelope, with its signer's certificate; see :func:`read_envelope`."""
     # Read no further than an envelope can reach: what lies here may be anything.

@@ -17,11 +17,11 @@ from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.model import Secret
-from strongroom.operations.archive.envelopes import Aside
+from strongroom.operations.archive.choice import BackupChoice
+from strongroom.operations.archive.envelopes import UnreadableEnvelope
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.newest_envelope import Elsewhere
 from strongroom.operations.archive.open import Backup, DigestedRow, Listed
-from strongroom.operations.archive.select_backup import Choice
 
 T = TypeVar("T")
 Told = Callable[[str, str, str], None]
@@ -42,7 +42,7 @@ class Replicated:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: BackupChoice,
         identities: Sequence[Identity],
         *,
         trusted: frozenset[str] | None,
@@ -76,7 +76,7 @@ class Replicated:
         return self._places
 
     @property
-    def aside(self) -> tuple[Aside, ...]:
+    def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
         return tuple(one for backup in self._places.values() for one in backup.aside)
 

@@ -21,8 +21,9 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HOLD, HoldMark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.layout import base_of
 from strongroom.operations.statements import StatementsOn, fit, last_word, merge_newest, write_mark
 from strongroom.timestamps import rfc3339
@@ -37,7 +38,7 @@ HELD, RELEASED = "hold.added", "hold.released"
 Kind = Literal["backup", "tag", "policy"]
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class HoldSubject(Struct, frozen=True, kw_only=True):
     """A backup, as far as a hold asks for it."""
 
     backup: str
@@ -45,7 +46,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     selection: Selection
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Subject:
+    def of(cls, manifest: Manifest) -> HoldSubject:
         """Return the backup that a manifest is of."""
         chosen = manifest.selection
         selection = Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
@@ -59,12 +60,12 @@ class Holds(Struct, frozen=True, kw_only=True):
     unread: Mapping[str, str] = {}
     aside: Mapping[str, str] = {}
 
-    def why(self, subject: Subject) -> str:
+    def why(self, subject: HoldSubject) -> str:
         """Say what holds a backup; nothing if nothing does."""
         return next((describe(mark) for mark in self.standing if holds(mark, subject)), "")
 
 
-def holds(mark: HoldMark, subject: Subject) -> bool:
+def holds(mark: HoldMark, subject: HoldSubject) -> bool:
     """Tell whether a hold is about a backup.
 
     One about a tag holds every backup that may have a secret with that tag. One about a backup holds what it
@@ -94,13 +95,13 @@ def held_backups(services: Services, kind: Kind, subject: str) -> list[str]:
     """
     mark = _mark(kind, subject, "held", reason="", by="")
     chooser = Chooser(
-        [Holder(name, partial(services.target, name)) for name in services.targets],
+        [BackupPlace(name, partial(services.target, name)) for name in services.targets],
         trusted=services.signer_fingerprints,
     )
     if chooser.away and not chooser.listings:
         raise next(iter(chooser.away.values()))
     listed = chooser.listed(Asked(values=False, partial=True))
-    return [one.manifest.backup_id for one, _ in listed if holds(mark, Subject.of(one.manifest))]
+    return [one.manifest.backup_id for one, _ in listed if holds(mark, HoldSubject.of(one.manifest))]
 
 
 # -- placing and lifting -----------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from strongroom.state.store import RunStore
 MAX_TEXT = 4_000
 
 
-class Step(StrEnum):
+class IncidentStep(StrEnum):
     """What an entry is about: that the incident was opened or closed, or one of its :data:`STEPS`."""
 
     OPEN = "open"
@@ -40,7 +40,13 @@ class Step(StrEnum):
     CLOSE = "close"
 
 
-STEPS = (Step.ISOLATE, Step.READERS, Step.RESEAL, Step.ROTATE, Step.REPORT)
+STEPS = (
+    IncidentStep.ISOLATE,
+    IncidentStep.READERS,
+    IncidentStep.RESEAL,
+    IncidentStep.ROTATE,
+    IncidentStep.REPORT,
+)
 """What has to be done or waived before an incident is closed, in this order."""
 
 SETTLED = ("done", "waived", "not needed")
@@ -99,7 +105,7 @@ class Opening(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gone: tuple[str, ...]
 
 
-class Reader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackupOpener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Somebody who opened affected backups, or tried to: what they did, how often, first and last when."""
 
     who: str
@@ -110,32 +116,32 @@ class Reader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backups: tuple[str, ...]
 
 
-class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepOutcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What came of a step. ``done`` says what each thing is now, ``missing`` why another is not done;
     ``left`` is what a person has to do, in sentences."""
 
     counts: Mapping[str, int] = {}
     done: Mapping[str, str] = {}
     missing: Mapping[str, str] = {}
-    readers: tuple[Reader, ...] = ()
+    readers: tuple[BackupOpener, ...] = ()
     left: tuple[str, ...] = ()
 
 
 class IncidentEntry(CaseEntry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One word about an incident: that it was opened or closed, or how a step stands and why."""
 
-    step: Step
+    step: IncidentStep
     state: Literal["begun", "partly", "done", "waived"]
     said: str
     opening: Opening | None = None
-    outcome: Outcome | None = None
+    outcome: StepOutcome | None = None
 
 
 prepare(IncidentEntry)
 
 
 def _check(entry: IncidentEntry) -> None:
-    if (entry.step is Step.OPEN) != (entry.opening is not None):
+    if (entry.step is IncidentStep.OPEN) != (entry.opening is not None):
         raise Malformed("An entry that opens an incident says what was found, and no other does.")
     if not (printable(entry.said, MAX_TEXT) and printable(entry.by, MAX_TEXT)):
         raise Malformed("What the incident entry says is too long, or cannot be printed.")
@@ -154,12 +160,12 @@ INCIDENT = CaseKind(
 class StepStanding(Struct, frozen=True, kw_only=True):
     """How a step stands, why, and by whose word since when (both empty if nobody began it)."""
 
-    step: Step
+    step: IncidentStep
     state: Literal["open", "begun", "partly", "done", "waived", "not needed"]
     said: str
     by: str = ""
     at: str = ""
-    outcome: Outcome = Outcome()
+    outcome: StepOutcome = StepOutcome()
 
     @property
     def settled(self) -> bool:
@@ -204,7 +210,7 @@ class Incident(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def closed(self) -> IncidentEntry | None:
         """The entry that closed it, if one did."""
-        return next((entry for entry in self.entries if entry.step is Step.CLOSE), None)
+        return next((entry for entry in self.entries if entry.step is IncidentStep.CLOSE), None)
 
     @cached_property
     def policies(self) -> dict[str, tuple[str, ...]]:
@@ -226,15 +232,15 @@ class Incident(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(one.file for one in self.affected if one.file.endswith(SUPERSEDED))
 
     @cached_property
-    def readers(self) -> tuple[Reader, ...]:
+    def readers(self) -> tuple[BackupOpener, ...]:
         """Who read what, by the records of all hosts that looked; what a host said last counts."""
-        found: dict[tuple[str, str], Reader] = {}
+        found: dict[tuple[str, str], BackupOpener] = {}
         for entry in self.entries:
-            if entry.step is Step.READERS and entry.outcome is not None:
+            if entry.step is IncidentStep.READERS and entry.outcome is not None:
                 found |= {(one.who, one.did): one for one in entry.outcome.readers}
         return tuple(sorted(found.values(), key=lambda one: one.last, reverse=True))
 
-    def last(self, step: Step) -> IncidentEntry | None:
+    def last(self, step: IncidentStep) -> IncidentEntry | None:
         """Return the last word about a step."""
         return next((entry for entry in reversed(self.entries) if entry.step is step), None)
 
@@ -248,7 +254,7 @@ def steps_of(incident: Incident) -> tuple[StepStanding, ...]:
     return tuple(_standing(incident, step) for step in STEPS)
 
 
-def _standing(incident: Incident, step: Step) -> StepStanding:
+def _standing(incident: Incident, step: IncidentStep) -> StepStanding:
     if (entry := incident.last(step)) is not None:
         stale = entry.state == "done" and entry.number < incident.looked_at
         return StepStanding(
@@ -264,27 +270,27 @@ def _standing(incident: Incident, step: Step) -> StepStanding:
     return StepStanding(step=step, state="open", said="")
 
 
-def _outcome(incident: Incident, entry: IncidentEntry) -> Outcome:
+def _outcome(incident: Incident, entry: IncidentEntry) -> StepOutcome:
     """Return what came of a step, with the readers that other hosts found."""
-    outcome, readers = entry.outcome or Outcome(), incident.readers
-    if entry.step is not Step.READERS or len(readers) <= len(outcome.readers):
+    outcome, readers = entry.outcome or StepOutcome(), incident.readers
+    if entry.step is not IncidentStep.READERS or len(readers) <= len(outcome.readers):
         return outcome
     counts = {**outcome.counts, "readers": len(readers), "times": sum(one.times for one in readers)}
     return replace(outcome, counts=counts, readers=readers)
 
 
-def _needless(suspicion: Suspicion, step: Step) -> str:
+def _needless(suspicion: Suspicion, step: IncidentStep) -> str:
     """Say why a step has nothing to do for what is suspected; empty if it has."""
     if suspicion.is_about_backups:
         return ""
     if suspicion.target:
         return {
-            Step.RESEAL: "the backups on the target are sealed, and no key is suspected",
-            Step.ROTATE: "" if suspicion.secrets else "no value can be read there without a key",
+            IncidentStep.RESEAL: "the backups on the target are sealed, and no key is suspected",
+            IncidentStep.ROTATE: "" if suspicion.secrets else "no value can be read there without a key",
         }.get(step, "")
     return {
-        Step.ISOLATE: "the backups are good; only the values of some secrets are known to others",
-        Step.RESEAL: "no key is suspected",
+        IncidentStep.ISOLATE: "the backups are good; only the values of some secrets are known to others",
+        IncidentStep.RESEAL: "no key is suspected",
     }.get(step, "")
 
 
@@ -292,7 +298,7 @@ def next_command(incident: Incident) -> str:
     """Return the command line that goes on with an incident; empty once it is closed."""
     if incident.closed is not None:
         return ""
-    step = next((one.step for one in steps_of(incident) if not one.settled), Step.CLOSE)
+    step = next((one.step for one in steps_of(incident) if not one.settled), IncidentStep.CLOSE)
     return f"strongroom incident {step} {incident.id}"
 
 
@@ -306,7 +312,7 @@ def incidents_on(places: Places) -> dict[str, Incident]:
     return _incidents(read_on(places, INCIDENT).entries)
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class KnownIncidents(Struct, frozen=True, kw_only=True):
     """The incidents that are known, and why a target could not be asked."""
 
     incidents: Mapping[str, Incident]
@@ -314,10 +320,10 @@ class Known(Struct, frozen=True, kw_only=True):
     aside: Mapping[str, str]
 
 
-def read_incidents(services: Services, incident: str = "") -> Known:
+def read_incidents(services: Services, incident: str = "") -> KnownIncidents:
     """Return all incidents, or one, by the record here and by every target that answers."""
     cases = read_cases(services, INCIDENT, incident)
-    return Known(incidents=_incidents(cases.entries), unread=cases.unread, aside=cases.aside)
+    return KnownIncidents(incidents=_incidents(cases.entries), unread=cases.unread, aside=cases.aside)
 
 
 def _incidents(entries: Mapping[str, tuple[IncidentEntry, ...]]) -> dict[str, Incident]:

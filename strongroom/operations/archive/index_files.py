@@ -26,7 +26,7 @@ from strongroom.container.index_receipt import INDEX, MOST, IndexReceipt
 from strongroom.container.keyless import read_outer, require_signature
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import LONGEST, NameIndex, digest_of
-from strongroom.container.ranges import FileReader, RangeReader
+from strongroom.container.ranges import OpenFileRanges, RangeReader
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
@@ -56,14 +56,14 @@ class File(NamedTuple):
     objects: Objects
 
 
-class Shown(NamedTuple):
+class PlacedIndex(NamedTuple):
     """An index and its receipt, as places show them: copies of each."""
 
     files: list[File]
     receipts: list[File]
 
 
-Chains = dict[str, dict[str, dict[str, Shown]]]
+Chains = dict[str, dict[str, dict[str, PlacedIndex]]]
 """What lies there, by chain, by backup and by the digest of the file."""
 
 
@@ -80,14 +80,16 @@ def list_indexes(places: Mapping[str, Objects], *, told: Told) -> Chains:
                 if match := _NAME.fullmatch(info.name):
                     chain, backup, sha256, receipt = match.groups()
                     shown = chains.setdefault(chain, {}).setdefault(backup, {})
-                    one = shown.setdefault(sha256, Shown([], []))
+                    one = shown.setdefault(sha256, PlacedIndex([], []))
                     (one.receipts if receipt else one.files).append(File(info.name, info.size, objects))
         except StrongroomError as error:
             told(f"{place}/{INDEXES}", error)
     return {chain: vouched for chain, backups in chains.items() if (vouched := _vouched(chain, backups))}
 
 
-def _vouched(chain: str, backups: Mapping[str, Mapping[str, Shown]]) -> dict[str, dict[str, Shown]]:
+def _vouched(
+    chain: str, backups: Mapping[str, Mapping[str, PlacedIndex]]
+) -> dict[str, dict[str, PlacedIndex]]:
     """Leave out what has no receipt, or no file: it counts for nothing, and nobody need hear of it."""
     both = {
         backup: {sha256: one for sha256, one in shown.items() if one.files and one.receipts}
@@ -98,7 +100,7 @@ def _vouched(chain: str, backups: Mapping[str, Mapping[str, Shown]]) -> dict[str
 
 
 def receipt_of(
-    shown: Shown, chain: str, backup: str, sha256: str, *, trusted: frozenset[str]
+    shown: PlacedIndex, chain: str, backup: str, sha256: str, *, trusted: frozenset[str]
 ) -> IndexReceipt:
     """Return the receipt that counts of the index that has this place; raise why there is none."""
 
@@ -111,7 +113,7 @@ def receipt_of(
     return receipt
 
 
-def record_of(shown: Shown, receipt: IndexReceipt, *, trusted: frozenset[str]) -> WrappingKeyRecord:
+def record_of(shown: PlacedIndex, receipt: IndexReceipt, *, trusted: frozenset[str]) -> WrappingKeyRecord:
     """Return the wrapping key's record that an index carries. The signature that the receipt names covers it,
     so the end of the file is all that is read."""
 
@@ -123,7 +125,9 @@ def record_of(shown: Shown, receipt: IndexReceipt, *, trusted: frozenset[str]) -
     return _first([partial(read, copy) for copy in shown.files])
 
 
-def whole(shown: Shown, sha256: str, *, in_memory: Callable[[int], bool] = lambda _: False) -> RangeReader:
+def whole(
+    shown: PlacedIndex, sha256: str, *, in_memory: Callable[[int], bool] = lambda _: False
+) -> RangeReader:
     """Return the bytes that a receipt names. What was compared is what is read: none is read twice."""
 
     def read(copy: File) -> RangeReader:
@@ -166,7 +170,7 @@ class Envelopes:
         return found
 
 
-class _Held(NamedTuple):
+class _ReceiptedIndex(NamedTuple):
     """A file, compared with its receipt."""
 
     receipt: IndexReceipt
@@ -228,7 +232,7 @@ class _Chain:
     def __init__(
         self,
         name: str,
-        shown: Mapping[str, Mapping[str, Shown]],
+        shown: Mapping[str, Mapping[str, PlacedIndex]],
         envelopes: Envelopes,
         identities: Sequence[Opener],
         trusted: frozenset[str],
@@ -239,7 +243,7 @@ class _Chain:
         self._identities = identities
         self._trusted = trusted
         self._size = 0
-        self._held: dict[tuple[str, str], _Held | StrongroomError] = {}
+        self._held: dict[tuple[str, str], _ReceiptedIndex | StrongroomError] = {}
         self._known: dict[tuple[str, str], NameIndex | StrongroomError] = {}
 
     def up_to(self, backup: str) -> list[NameIndex]:
@@ -293,7 +297,7 @@ class _Chain:
             raise Tampered(f"The index of {backup} is not what its receipt says.")
         return index
 
-    def _compared(self, backup: str, sha256: str) -> _Held | StrongroomError:
+    def _compared(self, backup: str, sha256: str) -> _ReceiptedIndex | StrongroomError:
         key = backup, sha256
         if key not in self._held:
             try:
@@ -302,12 +306,12 @@ class _Chain:
                 self._held[key] = error
         return self._held[key]
 
-    def _read(self, backup: str, sha256: str) -> _Held:
+    def _read(self, backup: str, sha256: str) -> _ReceiptedIndex:
         shown = self._shown.get(backup, {}).get(sha256)
         if shown is None:
             raise MissingPiece(f"The index of {backup} is not there, or has no receipt.")
         receipt = receipt_of(shown, self._name, backup, sha256, trusted=self._trusted)
-        return _Held(receipt, whole(shown, sha256, in_memory=self._has_room))
+        return _ReceiptedIndex(receipt, whole(shown, sha256, in_memory=self._has_room))
 
     def _has_room(self, size: int) -> bool:
         fits = size <= SMALL and self._size + size <= ALL_SMALL
@@ -340,7 +344,7 @@ def _first(attempts: Sequence[Callable[[], T]]) -> T:
 
 def _copied(file: File, sha256: str, *, in_memory: bool) -> RangeReader:
     kept: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115  # its reader's
-    reader = FileReader(kept, file.size)
+    reader = OpenFileRanges(kept, file.size)
     weakref.finalize(reader, kept.close)
     digest = hashlib.sha256()
     for chunk in file.objects.read(file.name, length=file.size):

@@ -18,7 +18,7 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.index_files import (
     Chains,
-    Shown,
+    PlacedIndex,
     list_indexes,
     of_containers,
     receipt_of,
@@ -73,7 +73,9 @@ class IndexKeys:
                     with suppress(StrongroomError):
                         yield self._key(receipt, shown)
 
-    def _back_from(self, receipt: IndexReceipt, shown: Shown, kept: Collection[str]) -> Iterator[IndexKey]:
+    def _back_from(
+        self, receipt: IndexReceipt, shown: PlacedIndex, kept: Collection[str]
+    ) -> Iterator[IndexKey]:
         while True:
             with suppress(StrongroomError):  # a file that is damaged everywhere counts for nobody
                 yield self._key(receipt, shown)
@@ -86,12 +88,12 @@ class IndexKeys:
                 return
             receipt, shown = found, earlier
 
-    def _receipt(self, shown: Shown, chain: str, backup: str, sha256: str) -> IndexReceipt | None:
+    def _receipt(self, shown: PlacedIndex, chain: str, backup: str, sha256: str) -> IndexReceipt | None:
         with suppress(StrongroomError):
             return receipt_of(shown, chain, backup, sha256, trusted=self._trusted)
         return None
 
-    def _key(self, receipt: IndexReceipt, shown: Shown) -> IndexKey:
+    def _key(self, receipt: IndexReceipt, shown: PlacedIndex) -> IndexKey:
         record = record_of(shown, receipt, trusted=self._trusted)
         names = dict.fromkeys(self._targets[id(file.objects)] for file in shown.files)
         return IndexKey(record=record, backup=receipt.backup_id, targets=tuple(names))
@@ -101,6 +103,8 @@ def _merge(into: Chains, found: Chains) -> None:
     for chain, backups in found.items():
         for backup, indexes in backups.items():
             for sha256, one in indexes.items():
-                shown = into.setdefault(chain, {}).setdefault(backup, {}).setdefault(sha256, Shown([], []))
+                shown = (
+                    into.setdefault(chain, {}).setdefault(backup, {}).setdefault(sha256, PlacedIndex([], []))
+                )
                 shown.files.extend(one.files)
                 shown.receipts.extend(one.receipts)

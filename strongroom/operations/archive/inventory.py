@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import ever_trusted
+from strongroom.operations.archive.choice import KnownBackup, lacking_on
 from strongroom.operations.archive.deletions import forget_deleted
-from strongroom.operations.archive.select_backup import Known, lacking_on
 from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.system.batches import batched
@@ -36,7 +36,7 @@ REMEMBERED = 200
 """Backups on record that are missed where no place shows them: older ones nobody takes for the newest."""
 
 
-def known_backups(store: RunStore) -> list[Known]:
+def known_backups(store: RunStore) -> list[KnownBackup]:
     """Return the newest backups on record.
 
     The places of each are those that were to have it: what is noticed to be gone stays missed.
@@ -48,8 +48,8 @@ def known_backups(store: RunStore) -> list[Known]:
     return [one for one in known if one.places]
 
 
-def _known(entry: CatalogEntry, replicas: Iterable[Replica]) -> Known:
-    return Known(
+def _known(entry: CatalogEntry, replicas: Iterable[Replica]) -> KnownBackup:
+    return KnownBackup(
         backup=entry.backup,
         policy=entry.policy,
         source=entry.source,
@@ -60,7 +60,7 @@ def _known(entry: CatalogEntry, replicas: Iterable[Replica]) -> Known:
     )
 
 
-class Lost(NamedTuple):
+class LostReplica(NamedTuple):
     """A replica that is on record as good, and is not there as it should be."""
 
     replica: Replica
@@ -74,7 +74,7 @@ def look_over(
     trusted: frozenset[str],
     gone: frozenset[str] = frozenset(),
     deep: bool,
-) -> list[Lost]:
+) -> list[LostReplica]:
     """Return the replicas that are on record as good on a target, and that it does not show.
 
     Args:
@@ -89,13 +89,13 @@ def look_over(
     forget_deleted(store, [target], trusted=trusted)
     recorded = list(_good_on(store, target.name, gone))  # first: what is made meanwhile is not missed
     listing = ManifestListing(target)
-    found: list[Lost] = []
+    found: list[LostReplica] = []
     looking = True
     for entry, replica in recorded:
         if entry.backup not in listing:
-            found.append(Lost(replica, "its manifest is not there"))
+            found.append(LostReplica(replica, "its manifest is not there"))
         elif looking and (why := wanting(target, entry, trusted)):
-            found.append(Lost(replica, why))
+            found.append(LostReplica(replica, why))
         else:
             looking = deep
     return found
@@ -123,7 +123,9 @@ LOST, REPAIRED = "replica.lost", "replica.repaired"
 """The events that a replica was found to be bad, and that it was made good again."""
 
 
-def put_on_record(store: RunStore, lost: Iterable[Lost], damaged: Collection[int] | None = None) -> None:
+def put_on_record(
+    store: RunStore, lost: Iterable[LostReplica], damaged: Collection[int] | None = None
+) -> None:
     """Have the record know, so that it is repaired.
 
     Args:
@@ -147,7 +149,7 @@ def put_damaged_on_record(
     """
     for (name, backup), why in damaged.items():
         known = [one for one in store.replicas(backup) if one.target == name and one.good]
-        put_on_record(store, [Lost(one, why) for one in known], pieces.get((name, backup)))
+        put_on_record(store, [LostReplica(one, why) for one in known], pieces.get((name, backup)))
 
 
 def why_lost(store: RunStore, backup: str, target: str) -> str:
@@ -160,7 +162,7 @@ def why_lost(store: RunStore, backup: str, target: str) -> str:
     return str(found[-1].detail["why"]) if found and found[-1].kind == LOST else ""
 
 
-def still_lost(store: RunStore, target: Target, *, gone: frozenset[str]) -> list[Lost]:
+def still_lost(store: RunStore, target: Target, *, gone: frozenset[str]) -> list[LostReplica]:
     """Return the replicas that were found to be lost, are on record as that, and that a target still lacks.
 
     Raises:
@@ -172,7 +174,7 @@ def still_lost(store: RunStore, target: Target, *, gone: frozenset[str]) -> list
             whys[str(event.detail["backup"])] = str(event.detail["why"]) if event.kind == LOST else ""
     listing = ManifestListing(target) if any(whys.values()) else ()
     return [
-        Lost(replica, whys[backup])
+        LostReplica(replica, whys[backup])
         for backup, replicas in store.replicas_of([one for one, why in whys.items() if why]).items()
         for replica in replicas
         if replica.target == target.name and not replica.good

@@ -14,7 +14,7 @@ from typing import TypeVar
 from strongroom.container.digests import ValueDigester
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import SourceError, StrongroomError
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.sources import Source
 from strongroom.sources.select import matches
 from strongroom.system.batches import batched
@@ -32,7 +32,7 @@ Digests = Mapping[int, bytes]
 """The keyed digest of each stored value of a secret, by the number of its version."""
 
 
-class Standing(StrEnum):
+class SecretState(StrEnum):
     """How a secret of a backup stands in its source."""
 
     SAME = "same"
@@ -41,7 +41,7 @@ class Standing(StrEnum):
     UNREAD = "unread"
 
 
-def selected(source: Source, selection: Selection) -> Iterator[Entry]:
+def selected(source: Source, selection: Selection) -> Iterator[ListedSecret]:
     """Yield what a selection means in a source."""
     listed = source.list(with_tags=bool(selection.tags))
     return (entry for entry in listed if matches(selection, entry))
@@ -54,7 +54,7 @@ def beside(source: Source, held: Iterable[tuple[str, T]]) -> Iterator[tuple[str,
         SourceError: the source itself did not answer, and nothing is to be said of any secret.
     """
     for batch in batches(held):
-        live = read_each(source, [Entry(name, 0) for name, _ in batch])
+        live = read_each(source, [ListedSecret(name, 0) for name, _ in batch])
         yield from ((name, one, now) for (name, one), now in zip(batch, live, strict=True))
 
 
@@ -63,7 +63,7 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
     return batched(items, BATCH)
 
 
-def read_each(source: Source, batch: Sequence[Entry]) -> Iterator[Live]:
+def read_each(source: Source, batch: Sequence[ListedSecret]) -> Iterator[Live]:
     """Yield each secret, or what is wrong with it: one that is damaged must not hide the others."""
     given = 0
     try:
@@ -77,7 +77,7 @@ def read_each(source: Source, batch: Sequence[Entry]) -> Iterator[Live]:
             yield _alone(source, entry)
 
 
-def _alone(source: Source, entry: Entry) -> Live:
+def _alone(source: Source, entry: ListedSecret) -> Live:
     try:
         return next(iter(source.read([entry])), None)
     except (*DAMAGE, SourceError) as error:
@@ -86,15 +86,15 @@ def _alone(source: Source, entry: Entry) -> Live:
         return error
 
 
-def standing(live: Live, held: Digests, digest: ValueDigester) -> Standing:
+def standing(live: Live, held: Digests, digest: ValueDigester) -> SecretState:
     """Return how a secret stands of which a backup holds these digests."""
     match live:
         case None:
-            return Standing.MISSING
+            return SecretState.MISSING
         case Secret():
-            return Standing.SAME if digests_of(live, digest) == held else Standing.CHANGED
+            return SecretState.SAME if digests_of(live, digest) == held else SecretState.CHANGED
         case _:
-            return Standing.UNREAD
+            return SecretState.UNREAD
 
 
 def digests_of(secret: Secret, digest: ValueDigester) -> dict[int, bytes]:

@@ -9,7 +9,12 @@ from functools import partial
 from strongroom.container.errors import Stale, WrongKey
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import TargetError
-from strongroom.operations.archive.envelopes import Aside, Found, Readable, find_newest
+from strongroom.operations.archive.envelopes import (
+    EnvelopePlace,
+    PlacedEnvelopes,
+    UnreadableEnvelope,
+    find_newest,
+)
 
 
 class Newest:
@@ -17,7 +22,7 @@ class Newest:
 
     def __init__(
         self,
-        place: Readable,
+        place: EnvelopePlace,
         *,
         trusted: frozenset[str] | None,
         known: Callable[[str], int] | None = None,
@@ -25,7 +30,7 @@ class Newest:
         self._place = place
         self._trusted = trusted
         self._known = known
-        self._found: dict[str, Found] = {}
+        self._found: dict[str, PlacedEnvelopes] = {}
 
     def of(self, key: str) -> WrappingKeyRecord | None:
         """Return the record that counts; raise Stale if a newer one is known from elsewhere."""
@@ -41,7 +46,7 @@ class Newest:
         return newest
 
     @property
-    def aside(self) -> tuple[Aside, ...]:
+    def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with nothing in its place, of the keys that were looked up."""
         return tuple(one for found in self._found.values() for one in found.doubtful)
 
@@ -60,7 +65,7 @@ class Newest:
 class Elsewhere:
     """Tells the newest generation of a wrapping key over several places; those away tell nothing."""
 
-    def __init__(self, places: Iterable[Readable], *, trusted: frozenset[str]) -> None:
+    def __init__(self, places: Iterable[EnvelopePlace], *, trusted: frozenset[str]) -> None:
         self._places = list(places)
         self._trusted = trusted
         self._known: dict[str, int] = {}
@@ -70,7 +75,7 @@ class Elsewhere:
             self._known[key] = max(map(partial(self._at, key), self._places), default=0)
         return self._known[key]
 
-    def _at(self, key: str, readable: Readable) -> int:
+    def _at(self, key: str, readable: EnvelopePlace) -> int:
         with suppress(TargetError):
             newest = find_newest(readable, key, trusted=self._trusted).newest
             return newest.generation if newest else 0

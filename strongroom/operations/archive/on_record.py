@@ -7,37 +7,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.container.marks import HoldMark
-from strongroom.operations.archive.quarantine import Recorded
-from strongroom.operations.archive.select_backup import Chooser, Holder, Known
+from strongroom.operations.archive.choice import BackupPlace, KnownBackup
+from strongroom.operations.archive.quarantine import RecordedQuarantine
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.targets.repaired import Objects
 
 
-class Record(NamedTuple):
+class BackupsOnRecord(NamedTuple):
     """What the record here says of backups: in quarantine, shredded, known, and held.
 
     ``ledger`` is the digest of its first event, by which heads of it are found on targets.
     """
 
-    quarantined: Mapping[str, Recorded] = {}
+    quarantined: Mapping[str, RecordedQuarantine] = {}
     gone: frozenset[str] = frozenset()
-    known: Sequence[Known] = ()
+    known: Sequence[KnownBackup] = ()
     held: Mapping[str, HoldMark] = {}
     ledger: str = ""
 
     def of_one_place(self, objects: Objects, *, trusted: frozenset[str]) -> Chooser:
         """Return what judges the backups on one place by the rule that chooses among several."""
         name = str(getattr(objects, "name", "")) or "what was named"
-        return self.chooser([Holder(name, lambda: objects)], trusted=trusted, strict=False)
+        return self.chooser([BackupPlace(name, lambda: objects)], trusted=trusted, strict=False)
 
     def chooser(
         self,
-        holders: Sequence[Holder],
+        holders: Sequence[BackupPlace],
         *,
         trusted: frozenset[str],
         folder: Path | None = None,
         strict: bool = True,
         strangers: bool = False,
-        known: Sequence[Known] | None = None,
+        known: Sequence[KnownBackup] | None = None,
     ) -> Chooser:
         """Return what chooses on some places, with all that is known here."""
         return Chooser(

@@ -21,15 +21,15 @@ from strongroom.container.errors import (
     WrongKey,
 )
 from strongroom.container.manifest import ContainerEntry, Manifest, SignedManifest
-from strongroom.container.metadata import Place, read_document
+from strongroom.container.metadata import ManifestPlace, read_document
 from strongroom.container.reader import Container
-from strongroom.container.rows import Row
+from strongroom.container.rows import SecretRow
 from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import Identity
 from strongroom.model import Secret
 from strongroom.operations.archive.current_recipients import readers_now
-from strongroom.operations.archive.envelopes import Aside, own_record, wrapping_keys
+from strongroom.operations.archive.envelopes import UnreadableEnvelope, own_record, wrapping_keys
 from strongroom.operations.archive.newest_envelope import Newest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.targets.manifest_listing import ManifestListing, held_to_name
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-Listed = Row | Secret
+Listed = SecretRow | Secret
 """A secret's name and metadata: as a sealed container lists it, or a plain document."""
 DigestedRow = tuple[Listed, dict[int, bytes]]
 """The same, with the keyed digest of each value by its version's number; a plain document has none."""
@@ -143,7 +143,7 @@ class Backup:
         return self._identities
 
     @property
-    def aside(self) -> tuple[Aside, ...]:
+    def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
         return self._newest.aside
 
@@ -246,7 +246,7 @@ class Backup:
         """Yield the secrets of a piece that is not sealed: its digest is checked, since nothing else is."""
         reader = self.reader(entry)
         require_digest(self._objects, self._name(entry), entry)
-        yield from read_document(reader, place=Place(self.manifest, entry))
+        yield from read_document(reader, place=ManifestPlace(self.manifest, entry))
 
 
 def backup_ids(objects: Objects) -> list[str]:

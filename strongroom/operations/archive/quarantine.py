@@ -23,7 +23,7 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.statements import (
     AT_ONCE,
-    Newest,
+    NewestStatement,
     StatementsOn,
     fit,
     highest,
@@ -108,7 +108,7 @@ def _holding(services: Services, backup: str) -> Iterator[Target]:
 
 def all_quarantined(services: Services) -> dict[str, str]:
     """Return what is in quarantine by the record here or by a mark on a target, and why."""
-    by_target: list[Newest[QuarantineMark]] = []
+    by_target: list[NewestStatement[QuarantineMark]] = []
     for target in services.targets.values():
         with suppress(StrongroomError):  # one that is away marks nothing
             by_target.append(StatementsOn(target, QUARANTINE, trusted=services.signer_fingerprints).all())
@@ -122,10 +122,10 @@ def on_record(store: RunStore) -> dict[str, str]:
     return {backup: str(event.detail["incident"]) for backup, event in _last_events(store).items()}
 
 
-def quarantined_on_record(store: RunStore) -> dict[str, Recorded]:
+def quarantined_on_record(store: RunStore) -> dict[str, RecordedQuarantine]:
     """Return what a record has in quarantine, why and since when."""
     return {
-        backup: Recorded(f"since incident {event.detail['incident']}", event.at)
+        backup: RecordedQuarantine(f"since incident {event.detail['incident']}", event.at)
         for backup, event in _last_events(store).items()
     }
 
@@ -161,14 +161,14 @@ def check(services: Services, backup: str) -> None:
 # -- what counts ---------------------------------------------------------------------------------------
 
 
-class Recorded(NamedTuple):
+class RecordedQuarantine(NamedTuple):
     """Why a backup is in quarantine by a record, and since when, in seconds since the epoch."""
 
     why: str
     at: float
 
 
-def why_aside(mark: QuarantineMark | None, recorded: Recorded | None) -> str:
+def why_aside(mark: QuarantineMark | None, recorded: RecordedQuarantine | None) -> str:
     """Say why a backup is in quarantine, by the mark that counts and by a record; nothing if it is not.
 
     A mark that releases lifts a record's quarantine only if it is younger: the mark of a later quarantine
@@ -195,7 +195,7 @@ def in_quarantine(backup: str, why: str) -> BackupQuarantined:
 _Place = StatementsOn[QuarantineMark] | StrongroomError
 
 
-class Verdict(NamedTuple):
+class QuarantineReason(NamedTuple):
     """Why a backup is not to be restored from; empty if it is. ``unseen``: since nobody can tell."""
 
     why: str = ""
@@ -220,7 +220,7 @@ class Quarantine:
         pins: Callable[[str], frozenset[str]],
         shows: Callable[[str, str], bool],
         due: Callable[[str], int],
-        recorded: Mapping[str, Recorded],
+        recorded: Mapping[str, RecordedQuarantine],
         on_record: frozenset[str],
         told: Callable[[str, str, str], None],
     ) -> None:
@@ -232,15 +232,15 @@ class Quarantine:
         self._on_record = on_record
         self._told = told
         self._there: dict[frozenset[str], dict[str, _Place]] = {}
-        self._verdicts: dict[str, Verdict] = {}
+        self._verdicts: dict[str, QuarantineReason] = {}
 
-    def of(self, backup: str) -> Verdict:
+    def of(self, backup: str) -> QuarantineReason:
         """Tell whether a backup is in quarantine."""
         if backup not in self._verdicts:
             self._verdicts[backup] = self._judge(backup)
         return self._verdicts[backup]
 
-    def _judge(self, backup: str) -> Verdict:
+    def _judge(self, backup: str) -> QuarantineReason:
         found = dict(self._newest(backup))
         failed = {name: one for name, one in found.items() if isinstance(one, StrongroomError)}
         marks = {name: one for name, one in found.items() if not isinstance(one, StrongroomError)}
@@ -256,9 +256,9 @@ class Quarantine:
             self._told(name, folder, why)
         recorded = self._recorded.get(backup)
         if (seen == due and marks) or recorded is not None or backup in self._on_record:
-            return Verdict(why_aside(newest, recorded))
+            return QuarantineReason(why_aside(newest, recorded))
         said = "; ".join(f"{folder} on '{name}': {why}" for name, why in unsound.items())
-        return Verdict(said or f"mark {due} of it was set, and is not to be seen", unseen=True)
+        return QuarantineReason(said or f"mark {due} of it was set, and is not to be seen", unseen=True)
 
     def _newest(self, backup: str) -> Iterator[tuple[str, QuarantineMark | StrongroomError | None]]:
         """Yield what each place has; what does not count there is told."""

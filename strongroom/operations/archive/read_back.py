@@ -14,7 +14,7 @@ from strongroom.container.check import scrub
 from strongroom.container.digests import value_digester
 from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest
-from strongroom.container.metadata import Place, check_document
+from strongroom.container.metadata import ManifestPlace, check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import ever_trusted
 from strongroom.keys import Identity
@@ -33,7 +33,7 @@ ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 Progress = Callable[[int], object]
 
 
-class Keys(Struct, frozen=True, kw_only=True):
+class ReadBackKeys(Struct, frozen=True, kw_only=True):
     """What verifying may use: identities that open, the key of the values' digests, and whose
     detached envelopes count (``None``: anybody's)."""
 
@@ -43,7 +43,12 @@ class Keys(Struct, frozen=True, kw_only=True):
 
 
 def read_back(
-    objects: Objects, manifest: Manifest, depth: Depth, keys: Keys, *, progress: Progress | None = None
+    objects: Objects,
+    manifest: Manifest,
+    depth: Depth,
+    keys: ReadBackKeys,
+    *,
+    progress: Progress | None = None,
 ) -> int:
     """Read every container back to ``depth``; return how many secrets they hold.
 
@@ -60,7 +65,7 @@ def read_back(
 
 
 def _read_container(
-    objects: Objects, backup: Backup, entry: ContainerEntry, depth: Depth, keys: Keys
+    objects: Objects, backup: Backup, entry: ContainerEntry, depth: Depth, keys: ReadBackKeys
 ) -> None:
     """Read one container back to ``depth``."""
     manifest = backup.manifest
@@ -70,7 +75,7 @@ def _read_container(
         return
     require_digest(objects, name, entry)
     if not manifest.sealed:
-        check_document(ObjectReader(objects, name), place=Place(manifest, entry))
+        check_document(ObjectReader(objects, name), place=ManifestPlace(manifest, entry))
     elif depth is Depth.DIGEST:
         scrub(ObjectReader(objects, name), trusted=_ever(keys), entry=entry)
     else:
@@ -81,7 +86,7 @@ def _read_container(
             raise VerificationFailed(f"container {entry.piece} holds {held}, not {entry.secrets}")
 
 
-def _ever(keys: Keys) -> frozenset[str] | None:
+def _ever(keys: ReadBackKeys) -> frozenset[str] | None:
     return None if keys.trusted is None else ever_trusted(keys.trusted)
 
 

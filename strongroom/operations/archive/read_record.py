@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.operations.archive import holds, inventory, quarantine
-from strongroom.operations.archive.on_record import Record
+from strongroom.operations.archive.on_record import BackupsOnRecord
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -14,9 +14,9 @@ BEFORE_ALL = -(2**62)
 """The number before that of the first event, whatever somebody gave it."""
 
 
-def read_record(store: RunStore, *, gone: frozenset[str]) -> Record:
+def read_record(store: RunStore, *, gone: frozenset[str]) -> BackupsOnRecord:
     """Return what a record says. ``gone`` are the backups that are shredded."""
-    return Record(
+    return BackupsOnRecord(
         quarantined=quarantine.quarantined_on_record(store),
         gone=gone,
         known=inventory.known_backups(store),

@@ -27,7 +27,7 @@ FOLDER: Final = "recoveries"
 HERE: Final = "this machine"
 
 
-class Step(StrEnum):
+class RecoveryStep(StrEnum):
     """The steps of the procedures, in their order."""
 
     ASSESS = "assess"
@@ -38,10 +38,10 @@ class Step(StrEnum):
     ROTATE = "rotate"
 
 
-STEPS: Final = tuple(Step)
+STEPS: Final = tuple(RecoveryStep)
 
 
-class About(StrEnum):
+class RecoveryEntryKind(StrEnum):
     """What an entry says."""
 
     OPENED = "opened"
@@ -59,7 +59,7 @@ class About(StrEnum):
     CLOSED = "closed"
 
 
-class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RecoveryProof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A check, what it was of (a backup's id; empty: of the whole), how it ended and what it said.
 
     ``code`` is the error that the check ended with, by its class; empty if it ended well.
@@ -85,7 +85,7 @@ class SourceSeen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.there is None or self.there < self.held
 
 
-class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RecoveryScope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is lost, what is compromised, and where the lost is brought back to.
 
     ``away`` are the targets that do not answer, each with the reason. ``leaked`` names keys. ``into`` names
@@ -99,7 +99,7 @@ class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     into: Mapping[str, str]
 
 
-class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RecoveryPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A backup that is restored, and into what. Of one source the older ones come first.
 
     ``limits`` says what it was limited to; empty if it was made of everything.
@@ -118,12 +118,12 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RecoveryEntry(CaseEntry, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing that happened. Times are RFC 3339; ``by`` is a user at a host."""
 
-    about: About
-    step: Step | None = None
+    about: RecoveryEntryKind
+    step: RecoveryStep | None = None
     reason: str = ""
-    scope: Scope | None = None
-    parts: tuple[Part, ...] = ()
-    proofs: tuple[Proof, ...] = ()
+    scope: RecoveryScope | None = None
+    parts: tuple[RecoveryPart, ...] = ()
+    proofs: tuple[RecoveryProof, ...] = ()
     lines: tuple[str, ...] = ()
     overwrite: bool = False
 
@@ -136,7 +136,7 @@ prepare(RecoveryEntry)
 
 
 def _check(entry: RecoveryEntry) -> None:
-    if entry.about is About.OPENED and entry.step is not None:
+    if entry.about is RecoveryEntryKind.OPENED and entry.step is not None:
         raise Malformed("The recovery entry that opens a recovery is of no step.")
 
 
@@ -153,15 +153,15 @@ RECOVERY = CaseKind(
 class StepRecord(Struct, frozen=True, kw_only=True):
     """How far a step is. ``ended`` is :attr:`About.DONE`, ``WAIVED`` or ``UNNEEDED``, or ``None``."""
 
-    step: Step
+    step: RecoveryStep
     began_at: str = ""
     ended_at: str = ""
-    ended: About | None = None
+    ended: RecoveryEntryKind | None = None
     attempts: int = 0
     by: str = ""
     host: str = ""
     reason: str = ""
-    proofs: tuple[Proof, ...] = ()
+    proofs: tuple[RecoveryProof, ...] = ()
 
     @property
     def proved(self) -> frozenset[str]:
@@ -176,10 +176,10 @@ class Recovery(Struct, frozen=True, kw_only=True):
     opened_at: str
     by: str
     last: int
-    scope: Scope | None
-    parts: tuple[Part, ...]
+    scope: RecoveryScope | None
+    parts: tuple[RecoveryPart, ...]
     agreed: RecoveryEntry | None
-    steps: Mapping[Step, StepRecord]
+    steps: Mapping[RecoveryStep, StepRecord]
     told: tuple[RecoveryEntry, ...]
     left: tuple[str, ...]
     hosts: tuple[str, ...]
@@ -192,7 +192,7 @@ class Recovery(Struct, frozen=True, kw_only=True):
 
     @property
     def waived(self) -> tuple[StepRecord, ...]:
-        return tuple(record for record in self.steps.values() if record.ended is About.WAIVED)
+        return tuple(record for record in self.steps.values() if record.ended is RecoveryEntryKind.WAIVED)
 
 
 def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
@@ -205,13 +205,17 @@ def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
         by=first.by,
         last=ordered[-1].number,
         scope=next((one.scope for one in reversed(ordered) if one.scope is not None), None),
-        parts=next((one.parts for one in reversed(since) if one.about is About.PARTS), ()),
-        agreed=next((one for one in reversed(since) if one.about is About.AGREED), None),
+        parts=next((one.parts for one in reversed(since) if one.about is RecoveryEntryKind.PARTS), ()),
+        agreed=next((one for one in reversed(since) if one.about is RecoveryEntryKind.AGREED), None),
         steps=_steps(ordered),
-        told=tuple(one for one in ordered if one.about is About.TOLD),
-        left=tuple(dict.fromkeys(line for one in ordered if one.about is About.LEFT for line in one.lines)),
+        told=tuple(one for one in ordered if one.about is RecoveryEntryKind.TOLD),
+        left=tuple(
+            dict.fromkeys(
+                line for one in ordered if one.about is RecoveryEntryKind.LEFT for line in one.lines
+            )
+        ),
         hosts=tuple(dict.fromkeys(one.host for one in ordered)),
-        closed_at=next((one.at for one in ordered if one.about is About.CLOSED), ""),
+        closed_at=next((one.at for one in ordered if one.about is RecoveryEntryKind.CLOSED), ""),
         reason=first.reason,
     )
 
@@ -233,14 +237,14 @@ def recoveries_on(
 
 def _since_scope(ordered: Sequence[RecoveryEntry]) -> Sequence[RecoveryEntry]:
     """Return the entries since the scope was last put on record: a yes was to that one alone."""
-    last = max((at for at, entry in enumerate(ordered) if entry.about is About.SCOPE), default=0)
+    last = max((at for at, entry in enumerate(ordered) if entry.about is RecoveryEntryKind.SCOPE), default=0)
     return ordered[last:]
 
 
-def _steps(ordered: Iterable[RecoveryEntry]) -> dict[Step, StepRecord]:
+def _steps(ordered: Iterable[RecoveryEntry]) -> dict[RecoveryStep, StepRecord]:
     found = {step: StepRecord(step=step) for step in STEPS}
     for entry in ordered:
-        if entry.about is About.SCOPE:
+        if entry.about is RecoveryEntryKind.SCOPE:
             found |= {step: _opened_again(found[step]) for step in STEPS[1:]}
         if entry.step is not None:
             found[entry.step] = _after(found[entry.step], entry)
@@ -254,7 +258,7 @@ def _opened_again(record: StepRecord) -> StepRecord:
 
 def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
     match entry.about:
-        case About.BEGAN:
+        case RecoveryEntryKind.BEGAN:
             return replace(
                 record,
                 began_at=record.began_at or entry.at,
@@ -263,10 +267,10 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
                 by=entry.by,
                 host=entry.host,
             )
-        case About.PROVED:
+        case RecoveryEntryKind.PROVED:
             kept = tuple(one for one in record.proofs if not _same(one, entry.proofs))
             return replace(record, proofs=(*kept, *entry.proofs))
-        case About.DONE | About.WAIVED | About.UNNEEDED:
+        case RecoveryEntryKind.DONE | RecoveryEntryKind.WAIVED | RecoveryEntryKind.UNNEEDED:
             return replace(
                 record,
                 ended=entry.about,
@@ -279,6 +283,6 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
             return record
 
 
-def _same(proof: Proof, others: Iterable[Proof]) -> bool:
+def _same(proof: RecoveryProof, others: Iterable[RecoveryProof]) -> bool:
     """Tell whether a check was made once more: the newest result counts."""
     return any((proof.check, proof.of) == (one.check, one.of) for one in others)

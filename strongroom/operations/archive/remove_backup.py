@@ -30,7 +30,7 @@ from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 
-class Removed(Struct, frozen=True, kw_only=True):
+class BackupRemoval(Struct, frozen=True, kw_only=True):
     """What came of removing a backup from a target.
 
     ``deleted`` objects of ``freed`` bytes are gone, ``left`` ones stay, of which ``locked`` are under a lock.
@@ -65,7 +65,7 @@ def remove_backup(
     *,
     trusted: frozenset[str],
     forget_names: bool = False,
-) -> Removed:
+) -> BackupRemoval:
     """Remove a backup from a target, with the envelopes of these wrapping keys.
 
     It may be repeated, and die at any point: the next attempt goes on.
@@ -85,7 +85,7 @@ def remove_backup(
         hidden.append(_purged(target, prefix))
     left = list(_objects(target, backup, prefixes))
     stay = -1 if None in hidden else sum(number for number in hidden if number) - len(left)  # each is one too
-    return Removed(
+    return BackupRemoval(
         deleted=len(before) - len(left),
         freed=sum(info.size for info in before) - sum(info.size for info in left),
         left=len(left),

@@ -21,12 +21,13 @@ from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.reader import Container
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret, prepare
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.envelopes import Aside
+from strongroom.operations.archive.envelopes import UnreadableEnvelope
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.live_comparison import Numbers, batches
 from strongroom.operations.archive.open import Backup, Listed
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.words import plural, verb
 
 SHOWN = 4
@@ -71,7 +72,7 @@ class TakenFrom(Struct, frozen=True, kw_only=True):
     secrets: int
 
 
-class Lost(Struct, frozen=True, kw_only=True):
+class LostParts(Struct, frozen=True, kw_only=True):
     """What of a backup could not be read, and what of it came from earlier ones.
 
     Args:
@@ -89,7 +90,7 @@ class Lost(Struct, frozen=True, kw_only=True):
     nameless: int = 0
 
     @property
-    def without_names(self) -> Lost:
+    def without_names(self) -> LostParts:
         """The same without the name of a secret, for what leaves the host."""
         parts = tuple(replace(part, names=None) for part in self.parts)
         return replace(self, parts=parts, names=(), nameless=self.gone)
@@ -123,7 +124,7 @@ class Lost(Struct, frozen=True, kw_only=True):
             yield f"  lost: at least {plural(self.nameless, 'secret')} whose {names} not known"
 
 
-prepare(LostPart, TakenFrom, Lost)
+prepare(LostPart, TakenFrom, LostParts)
 
 
 class Sound:
@@ -394,7 +395,7 @@ class Salvaged:
         return self.newest.backup
 
     @property
-    def aside(self) -> tuple[Aside, ...]:
+    def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """Envelopes that were left aside with nothing in their place."""
         return tuple(one for each in self._chain for one in each.backup.aside)
 
@@ -495,7 +496,7 @@ class Salvaged:
         return self.newest.first
 
     @property
-    def lost(self) -> Lost | None:
+    def lost(self) -> LostParts | None:
         """What could not be read of it, and what came instead, so far."""
         parts = tuple(self.newest.lost)
         if not parts:
@@ -506,7 +507,7 @@ class Salvaged:
             known, unknown = sorted(self._sought), 0
         names = tuple(name for name in known if self._taken.get(name) is None)
         came = self._counts.total() - (len(known) - len(names))
-        return Lost(
+        return LostParts(
             backup=self.manifest.backup_id,
             created_at=self.manifest.created_at,
             parts=parts,
@@ -558,7 +559,7 @@ class Salvaged:
 
 def before_in(backup: Backup, *, trusted: frozenset[str]) -> Iterator[Replicated]:
     """Yield the backups in the same place, such as a file, that tell of the lost parts of one there."""
-    chooser = Chooser([Holder("", lambda: backup.objects)], trusted=trusted)
+    chooser = Chooser([BackupPlace("", lambda: backup.objects)], trusted=trusted)
     for choice in chooser.before(backup.manifest, Asked()):
         yield Replicated(choice, backup.identities, trusted=trusted, told=chooser.note)
 

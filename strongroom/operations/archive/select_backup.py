@@ -7,7 +7,7 @@ backup that is not taken is either of no use for what is asked, or somebody's at
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -15,13 +15,29 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, MissingPiece, TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.choice import (
+    AHEAD_OF_HERE,
+    ASIDE,
+    SHOWN,
+    BackupChoice,
+    BackupPlace,
+    KnownBackup,
+    Passed,
+    ShownReplica,
+    VanishedBackup,
+    _seconds,
+    all_away,
+    describe_skipped,
+    is_ahead,
+    lacking_on,
+    made_at,
+)
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.deletions import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
@@ -30,117 +46,18 @@ from strongroom.operations.archive.maker import anybodys, maker_of_backup
 from strongroom.operations.archive.open import (
     nothing_there,
 )
-from strongroom.operations.archive.quarantine import Quarantine, Recorded, in_quarantine
-from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
-from strongroom.operations.layout import container_name, containers_prefix, manifest_name
+from strongroom.operations.archive.quarantine import Quarantine, RecordedQuarantine, in_quarantine
+from strongroom.operations.errors import BackupQuarantined, NotCovered
 from strongroom.operations.statements import AT_ONCE
 from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.targets.repaired import Objects, original_name
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural, verb
 
 _WINDOW = 64
 """Manifests that are read ahead, several at once: a far target takes long for each."""
-SHOWN = 4
-"""Lines about what was passed over: more would hide what was taken."""
 OTHERS = 200
 """Further manifests that are looked through for a backup of the preferred source."""
-
-
-class Holder(NamedTuple):
-    """A place that backups are read from. ``needed`` is false for a medium that is mostly away."""
-
-    name: str
-    objects: Callable[[], Objects]
-    needed: bool = True
-
-
-class Passed(Struct, frozen=True, kw_only=True):
-    """A backup that was not taken, and why. ``policy`` is empty where its manifest is not believed."""
-
-    backup: str
-    why: str
-    policy: str = ""
-    created_at: str = ""
-    broken: StrongroomError | None = None
-    """What is wrong everywhere with its manifest, or its containers, if that is why."""
-
-
-class Known(Struct, frozen=True, kw_only=True):
-    """A backup that is on record here, or that another place shows, and the places that were to have it."""
-
-    backup: str
-    policy: str
-    source: str
-    created_at: str
-    values: bool
-    secrets: int
-    places: frozenset[str]
-
-
-class Lost(Struct, frozen=True, kw_only=True):
-    """A backup that is known and that no place shows which was asked.
-
-    ``denied`` are the places that answered and were to show it, ``away`` those that did not answer, and
-    ``elsewhere`` those that were not asked. ``broken`` is why its manifest does not count, if there is one.
-    """
-
-    known: Known
-    denied: tuple[str, ...]
-    away: tuple[str, ...]
-    elsewhere: tuple[str, ...]
-    broken: str = ""
-
-    @property
-    def words(self) -> str:
-        """What is lost and where, for people."""
-        one = self.known
-        what = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}"
-        if self.broken:
-            return f"{what}, is newer, and {manifest_name(one.backup)} does not count ({self.broken})"
-        return f"{what}, is newer and not to be seen: {'; '.join(self._places())}"
-
-    def error(self, instead: Manifest | None) -> StrongroomError:
-        """Return how a command ends that took an older backup, or would: one that is away is no attack."""
-        if not self.denied:
-            return LessThanKnown(f"A newer backup is known: {self.words}.", hint=_AWAY)
-        ways = [f"Ask the others too: leave --from-target {self.denied[0]} out."] if self.elsewhere else []
-        if self.broken:
-            ways.insert(0, f"'strongroom backups repair {self.known.backup}' copies it from a good replica.")
-        if instead is not None:
-            ways.append(
-                f"To take the older one of {instead.created_at} nonetheless: --backup {instead.backup_id}"
-            )
-        hint = f"{NewestUnseen.default_hint} {' '.join(ways)}".rstrip()
-        return NewestUnseen(f"A newer backup is known: {self.words}.", hint=hint)
-
-    def _places(self) -> Iterator[str]:
-        for names, said in (
-            (self.denied, "does not show it and was to have it"),
-            (self.away, "was to have it and did not answer"),
-            (self.elsewhere, "was to have it and was not asked"),
-        ):
-            yield from (f"'{name}' {said}" for name in names)
-
-
-class Replica(NamedTuple):
-    """A place that shows a backup's manifest as it was signed."""
-
-    name: str
-    objects: Objects
-
-
-class Choice(Struct, frozen=True, kw_only=True):
-    """A backup to read, and the places that have it, the best first."""
-
-    signed: SignedManifest
-    replicas: tuple[Replica, ...]
-    quarantine: str = ""
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.signed.manifest
 
 
 class _Read(NamedTuple):
@@ -186,15 +103,15 @@ class Chooser:
 
     def __init__(
         self,
-        holders: Sequence[Holder],
+        holders: Sequence[BackupPlace],
         *,
         trusted: frozenset[str],
         folder: Path | None = None,
         strict: bool = True,
         strangers: bool = False,
-        quarantined: Mapping[str, Recorded] | None = None,
+        quarantined: Mapping[str, RecordedQuarantine] | None = None,
         gone: frozenset[str] = frozenset(),
-        known: Sequence[Known] = (),
+        known: Sequence[KnownBackup] = (),
         ledger: str = "",
         now: float | None = None,
     ) -> None:
@@ -224,7 +141,7 @@ class Chooser:
             told=self._note_marks,
         )
 
-    def _opened(self, holders: Sequence[Holder]) -> dict[str, ManifestListing]:
+    def _opened(self, holders: Sequence[BackupPlace]) -> dict[str, ManifestListing]:
         """List the places, all at once: one that is away must not delay the others."""
         listings: dict[str, ManifestListing] = {}
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -280,7 +197,7 @@ class Chooser:
         """The places that answered, and what they show."""
         return self._listings
 
-    def choose(self, asked: Asked) -> Choice:
+    def choose(self, asked: Asked) -> BackupChoice:
         """Return the newest backup that covers what is asked for, or the one that is named.
 
         Raises:
@@ -293,7 +210,7 @@ class Chooser:
         """
         return next(self.choices(asked), None) or self._none(asked)
 
-    def choices(self, asked: Asked) -> Iterator[Choice]:
+    def choices(self, asked: Asked) -> Iterator[BackupChoice]:
         """Yield every backup that covers what is asked for, newest first, or the one that is named.
 
         What is newer and does not cover it is noted on the way.
@@ -302,15 +219,15 @@ class Chooser:
         if asked.backup:
             yield self._named(asked)
             return
-        ahead: list[Choice] = []
+        ahead: list[BackupChoice] = []
         yield from self._preferred_first(asked, ahead)
         for choice in ahead:
             self.passed = [one for one in self.passed if one.backup != choice.manifest.backup_id]
             yield choice
 
-    def _preferred_first(self, asked: Asked, ahead: list[Choice]) -> Iterator[Choice]:
+    def _preferred_first(self, asked: Asked, ahead: list[BackupChoice]) -> Iterator[BackupChoice]:
         """Yield those of the preferred source, then the others; those dated ahead of this host are kept."""
-        others: list[Choice] = []
+        others: list[BackupChoice] = []
         looked = 0
         reads = iter(self._manifests(asked))
         for read in reads:
@@ -337,7 +254,7 @@ class Chooser:
             else:
                 self._refused(read)
 
-    def earlier(self, than: Manifest, *, values: bool = True) -> Iterator[Choice]:
+    def earlier(self, than: Manifest, *, values: bool = True) -> Iterator[BackupChoice]:
         """Yield the backups of the same source that were made before one, newest first.
 
         Those in quarantine too, which say so: they tell what was there.
@@ -351,9 +268,9 @@ class Chooser:
             if signed is None or signed.manifest.source != than.source or lacks(signed.manifest, asked):
                 continue
             why = self.why_quarantined(read.backup)
-            yield Choice(signed=signed, replicas=self._replicas(signed), quarantine=why)
+            yield BackupChoice(signed=signed, replicas=self._replicas(signed), quarantine=why)
 
-    def before(self, than: Manifest, asked: Asked) -> Iterator[Choice]:
+    def before(self, than: Manifest, asked: Asked) -> Iterator[BackupChoice]:
         """Yield the backups that tell of the lost parts of one, newest first: those made before it of the
         same source and selection, and with values if it has some."""
         for one in self.earlier(than, values=than.values):
@@ -361,7 +278,7 @@ class Chooser:
             if same and (asked.use_quarantined or not one.quarantine):
                 yield one
 
-    def lost(self, asked: Asked, than: Manifest | None) -> Lost | None:
+    def lost(self, asked: Asked, than: Manifest | None) -> VanishedBackup | None:
         """Return the newest known backup that may cover what is asked for and that no place here shows.
 
         Args:
@@ -370,7 +287,7 @@ class Chooser:
         newer = (one for one in self._all_known(than) if than is None or _is_newer(one, than, asked))
         return next((self._as_lost(one) for one in newer if self._misses(one, asked)), None)
 
-    def _all_known(self, than: Manifest | None) -> list[Known]:
+    def _all_known(self, than: Manifest | None) -> list[KnownBackup]:
         """Return what is known from the record or another place, and from the heads, newest first."""
         pins = self._pins(than.backup_id) if than is not None else self._trusted
         places: dict[tuple[str, str], set[str]] = {}
@@ -381,9 +298,9 @@ class Chooser:
         told = [_known_by_head(*one, names) for one, names in places.items() if one[1] not in recorded]
         return sorted((*self._known, *told), key=lambda one: one.backup, reverse=True)
 
-    def _as_lost(self, known: Known) -> Lost:
+    def _as_lost(self, known: KnownBackup) -> VanishedBackup:
         refusal = self._read(known.backup).refusal
-        return Lost(
+        return VanishedBackup(
             broken="" if refusal is None else refusal.code,
             known=known,
             denied=tuple(sorted(known.places & self._listings.keys())),
@@ -391,7 +308,7 @@ class Chooser:
             elsewhere=tuple(sorted(known.places - self._listings.keys() - self.away.keys())),
         )
 
-    def _misses(self, known: Known, asked: Asked) -> bool:
+    def _misses(self, known: KnownBackup, asked: Asked) -> bool:
         """Tell whether a backup would be looked at here if the places were as they are known."""
         if not known.places & (self._listings.keys() | self.away.keys()):
             return False  # a copy or a medium that it was never to lie on
@@ -417,7 +334,7 @@ class Chooser:
         except StrongroomError:
             return False
 
-    def _is_less(self, known: Known, asked: Asked) -> bool:
+    def _is_less(self, known: KnownBackup, asked: Asked) -> bool:
         """Tell whether the newest backup of a policy that is seen does not hold what is asked for.
 
         Of a backup that is gone nobody knows what it held; its policy's others tell.
@@ -460,7 +377,7 @@ class Chooser:
 
     # -- one that is named -------------------------------------------------------
 
-    def _named(self, asked: Asked) -> Choice:
+    def _named(self, asked: Asked) -> BackupChoice:
         read = self._taken(self._read(asked.backup))
         signed = read.signed
         if signed is None:
@@ -471,7 +388,7 @@ class Chooser:
             raise self.refusal(asked.backup)
         if lacking := lacks(signed.manifest, asked):
             raise self._not_covered(signed.manifest, lacking, asked)
-        return Choice(signed=signed, replicas=replicas, quarantine=why)
+        return BackupChoice(signed=signed, replicas=replicas, quarantine=why)
 
     def _unread(self, read: _Read, backup: str) -> StrongroomError:
         if read.refusal is not None:
@@ -527,7 +444,7 @@ class Chooser:
         maker = maker_of_backup(stranger, self._trusted)
         return read._replace(signed=stranger) if maker.may_be_taken else read._replace(refusal=maker.refusal)
 
-    def _judged(self, read: _Read, asked: Asked, ahead: list[Choice]) -> Choice | None:
+    def _judged(self, read: _Read, asked: Asked, ahead: list[BackupChoice]) -> BackupChoice | None:
         """Return what is to be taken, or note why it is not.
 
         One that is dated ahead of this host is no newer for that: a clock was wrong. It comes last.
@@ -548,7 +465,7 @@ class Chooser:
         if why and not asked.use_quarantined:
             self.pass_over(manifest, f"{ASIDE} {why}")
         else:
-            choice = Choice(signed=signed, replicas=replicas, quarantine=why)
+            choice = BackupChoice(signed=signed, replicas=replicas, quarantine=why)
             if not is_ahead(manifest, self.now):
                 return choice
             ahead.append(choice)
@@ -560,18 +477,18 @@ class Chooser:
         why = f"{error.code}: {error.message}" if error else "it is gone"
         self.passed.append(Passed(backup=read.backup, why=why, broken=error))
 
-    def _replicas(self, signed: SignedManifest) -> tuple[Replica, ...]:
+    def _replicas(self, signed: SignedManifest) -> tuple[ShownReplica, ...]:
         """Return the places that have this manifest, those that lack nothing of it first."""
         whole, lacking = self.replicas(signed)
         return (*whole, *lacking)
 
-    def replicas(self, signed: SignedManifest) -> tuple[list[Replica], list[Replica]]:
+    def replicas(self, signed: SignedManifest) -> tuple[list[ShownReplica], list[ShownReplica]]:
         """Return the places that have this manifest: those that show all of it, and those that lack some.
 
         What a place lacks that was to hold the backup is noted as that place's trouble.
         """
-        whole: list[Replica] = []
-        lacking: list[Replica] = []
+        whole: list[ShownReplica] = []
+        lacking: list[ShownReplica] = []
         for name, listing in self._listings.items():
             try:
                 if (damage := self._damage(name, listing, signed)) is None:
@@ -583,9 +500,9 @@ class Chooser:
             if many:
                 of = plural(len(signed.manifest.containers), "container")
                 damage = f"{many:,} of {of} of backup {signed.manifest.backup_id} {verb(many, 'are')} missing"
-                lacking.append(Replica(name, listing.objects))
+                lacking.append(ShownReplica(name, listing.objects))
             elif not damage:
-                whole.append(Replica(name, listing.objects))
+                whole.append(ShownReplica(name, listing.objects))
             if damage:
                 self.note(name, damage, signed.manifest.backup_id)
         return whole, lacking
@@ -625,7 +542,7 @@ class Chooser:
         if self.away and not self._listings:
             raise all_away(self.away)
 
-    def _none(self, asked: Asked) -> Choice:
+    def _none(self, asked: Asked) -> BackupChoice:
         if (lost := self.lost(asked, None)) is not None and lost.denied:
             raise lost.error(None)
         if not any(len(listing) for listing in self._listings.values()):
@@ -690,40 +607,6 @@ def _first_few(told: Sequence[str]) -> list[str]:
     return [*told[:SHOWN], *more]
 
 
-def all_away(away: Mapping[str, StrongroomError]) -> StrongroomError:
-    """Return what to say where no place answered: each of them, as the first one says it."""
-    first, *others = away.values()
-    if not others:
-        return first
-    said = "; ".join(f"'{name}': {error.message}" for name, error in away.items())
-    return type(first)(f"None of the {len(away):,} targets that were asked answers: {said}", hint=first.hint)
-
-
-def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:
-    """Return the containers of a backup that a place does not show in their right size; one listing."""
-    prefix = containers_prefix(manifest.backup_id)
-    there = {(original_name(info.name), info.size) for info in objects.list(prefix)}
-    return {
-        entry.piece
-        for entry in manifest.containers
-        if (container_name(manifest.backup_id, entry.sha256), entry.size) not in there
-    }
-
-
-def describe_skipped(passed: Iterable[Passed]) -> Iterator[str]:
-    """Yield a line for each reason why backups were passed over: how many, and the newest of them."""
-    groups: dict[tuple[str, str], list[Passed]] = {}
-    for one in passed:
-        groups.setdefault((one.policy, one.why if one.policy else one.why.partition(":")[0]), []).append(one)
-    for (policy, _), found in islice(groups.items(), SHOWN):
-        newest = found[0]
-        more = f" and {len(found) - 1:,} more like it" if len(found) > 1 else ""
-        whose = f" of policy '{policy}', made {newest.created_at}" if policy else ""
-        yield f"{newest.backup}{whose}{more}: {newest.why}"
-    if len(groups) > SHOWN:
-        yield f"and {sum(map(len, list(groups.values())[SHOWN:])):,} more, for other reasons"
-
-
 def _hint(passed: Sequence[Passed], asked: Asked) -> str:
     if not passed:
         return _LIST
@@ -746,33 +629,12 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
     return asked.until is None or made_at(manifest) <= asked.until
 
 
-ASIDE = "it is in quarantine"
 _UNSEEN = "as far as anybody can tell, for its marks cannot be read:"
-AHEAD_OF_HERE = "it is dated ahead of this host's clock"
-AHEAD = 300.0
-"""Seconds by which a backup may be of the future: clocks differ."""
 
 
-def is_ahead(manifest: Manifest, now: float) -> bool:
-    """Tell whether a backup is dated after now: made while a clock was wrong, it passes for the newest."""
-    return made_at(manifest) > now + AHEAD
-
-
-def made_at(manifest: Manifest) -> float:
-    """Return when a backup was made, in seconds since the epoch; infinity for what is no time."""
-    return _seconds(manifest.created_at)
-
-
-def _seconds(created_at: str) -> float:
-    try:
-        return datetime.fromisoformat(created_at).timestamp()
-    except (ValueError, OverflowError):
-        return float("inf")
-
-
-def _known_by_head(policy: str, backup: str, places: Iterable[str]) -> Known:
+def _known_by_head(policy: str, backup: str, places: Iterable[str]) -> KnownBackup:
     """Return what a head tells of a backup: of which source it is, and what it holds, is not known."""
-    return Known(
+    return KnownBackup(
         backup=backup,
         policy=policy,
         source="",
@@ -791,23 +653,19 @@ def _made_by_id(backup: str) -> str:
         return ""
 
 
-def _is_newer(known: Known, than: Manifest, asked: Asked) -> bool:
+def _is_newer(known: KnownBackup, than: Manifest, asked: Asked) -> bool:
     """Tell whether a backup might have been taken instead: not one of another source than is preferred."""
     preferred = asked.source == than.source != known.source != ""
     return known.backup > than.backup_id and not preferred
 
 
-def _list_manifests(holder: Holder) -> ManifestListing | StrongroomError:
+def _list_manifests(holder: BackupPlace) -> ManifestListing | StrongroomError:
     try:
         return ManifestListing(holder.objects())
     except StrongroomError as error:
         return error
 
 
-_AWAY = (
-    "What was read stands, and is not the newest. Bring the target back, then repeat to have what changed "
-    "since."
-)
 _LIST = "See what there is: 'strongroom backups list --from-target TARGET'."
 _SET_ASIDE = (
     "'strongroom incident reseal' seals what an incident set aside under new keys; then it can be restored. "

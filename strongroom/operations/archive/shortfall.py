@@ -34,7 +34,8 @@ from strongroom.container.name_index import (
 )
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
-from strongroom.model import Entry, Selection, VersionState, prepare
+from strongroom.model import ListedSecret, Selection, VersionState, prepare
+from strongroom.operations.archive.choice import AHEAD_OF_HERE, BackupChoice, made_at
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.failover import Replicated
@@ -42,7 +43,7 @@ from strongroom.operations.archive.holds import standing_holds
 from strongroom.operations.archive.index_files import Indexes, is_of
 from strongroom.operations.archive.live_comparison import Numbers
 from strongroom.operations.archive.open import Listed
-from strongroom.operations.archive.select_backup import AHEAD_OF_HERE, Choice, Chooser, made_at
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import LessThanKnown
 from strongroom.operations.statements import StatementsOn, merge_newest
 from strongroom.sources.select import matches
@@ -73,7 +74,7 @@ class Why(StrEnum):
     AHEAD = "ahead"
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class BackupDoubt(Struct, frozen=True, kw_only=True):
     """Something that speaks against a backup. ``sound`` is the backup to take instead, if one is known.
 
     ``fillable``: it is about secrets that are missing alone, so earlier backups make up for it.
@@ -85,7 +86,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     fillable: bool = False
 
 
-class Missing(Struct, frozen=True, kw_only=True):
+class MissingSecret(Struct, frozen=True, kw_only=True):
     """A secret that a backup lacks: the newest backup that has it, and the date and version it has there."""
 
     name: str
@@ -96,7 +97,7 @@ class Missing(Struct, frozen=True, kw_only=True):
     written_at: str | None
 
 
-class Holding(Struct, frozen=True, kw_only=True):
+class HoldingBackup(Struct, frozen=True, kw_only=True):
     """An earlier backup, and of how many of the missing secrets it has the newest value."""
 
     backup: str
@@ -123,9 +124,9 @@ class Shortfall(Struct, frozen=True, kw_only=True):
     created_at: str
     holds: int
     missing: int = 0
-    groups: tuple[Holding, ...] = ()
-    names: tuple[Missing, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    groups: tuple[HoldingBackup, ...] = ()
+    names: tuple[MissingSecret, ...] = ()
+    findings: tuple[BackupDoubt, ...] = ()
     compared: int = 0
     by_name: bool = True
     unread: str = ""
@@ -185,9 +186,9 @@ class Shortfall(Struct, frozen=True, kw_only=True):
         return f"{findings[0].said}; {count} not in it"
 
 
-prepare(Missing, Holding, Finding, Shortfall)
+prepare(MissingSecret, HoldingBackup, BackupDoubt, Shortfall)
 
-Open = Callable[[Choice], Replicated]
+Open = Callable[[BackupChoice], Replicated]
 _Row = tuple[bytes, str, IndexRow]
 """The quoted name of a secret, the newest backup that has it, and what it says of it."""
 
@@ -207,7 +208,7 @@ class Earlier:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: BackupChoice,
         asked: Asked,
         chooser: Chooser,
         *,
@@ -229,7 +230,7 @@ class Earlier:
         }
         self._read: _Names | None = None
 
-    def _before(self) -> Iterator[Choice]:
+    def _before(self) -> Iterator[BackupChoice]:
         since = made_at(self.choice.manifest) - REMEMBERED
         looked: Counter[str] = Counter()
         for one in islice(self._chooser.earlier(self.choice.manifest), MOST):
@@ -263,7 +264,7 @@ class Earlier:
             unread=unread,
         )
 
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[BackupDoubt, ...]:
         """Return what speaks against the backup, by its manifest and those before it: nothing is opened."""
         return (*self._mass_changes(), *self._shrunk(), *self._newer())
 
@@ -278,7 +279,7 @@ class Earlier:
             compared=len(self.choices),
         )
 
-    def missing(self) -> Iterator[Missing]:
+    def missing(self) -> Iterator[MissingSecret]:
         """Yield every secret that the backup lacks, by name: they are looked for anew each time.
 
         Raises:
@@ -286,7 +287,7 @@ class Earlier:
         """
         for row, backup in self._names.lacking():
             manifest = self.choices[backup].manifest
-            yield Missing(
+            yield MissingSecret(
                 name=row.name,
                 backup=backup,
                 policy=manifest.policy,
@@ -295,7 +296,7 @@ class Earlier:
                 written_at=row.written_at,
             )
 
-    def before(self) -> Choice | None:
+    def before(self) -> BackupChoice | None:
         """Return the newest of them that covers what is asked for, as far as its manifest says."""
         asked = replace(self._asked, backup="")
         return next((one for one in self.choices.values() if not lacks(one.manifest, asked)), None)
@@ -324,27 +325,27 @@ class Earlier:
         assert self._open is not None  # whoever opens none names none
         return self._open(self.choice)
 
-    def held_names(self, choice: Choice) -> Iterator[Listed]:
+    def held_names(self, choice: BackupChoice) -> Iterator[Listed]:
         """Yield what a backup itself says of its secrets."""
         assert self._open is not None
         with _named(choice.manifest.backup_id):
             yield from self._open(choice).rows()
 
-    def _counted(self) -> tuple[Counter[str], tuple[Missing, ...]] | None:
+    def _counted(self) -> tuple[Counter[str], tuple[MissingSecret, ...]] | None:
         if self._open is None or not self.choices:
             return None if self.choices else (Counter(), ())
         counts: Counter[str] = Counter()
-        first: list[Missing] = []
+        first: list[MissingSecret] = []
         for one in self.missing():
             counts[one.backup] += 1
             if len(first) < NAMED:
                 first.append(one)
         return counts, tuple(first)
 
-    def _groups(self, counts: Counter[str]) -> Iterator[Holding]:
+    def _groups(self, counts: Counter[str]) -> Iterator[HoldingBackup]:
         for backup, secrets in counts.most_common():
             manifest = self.choices[backup].manifest
-            yield Holding(
+            yield HoldingBackup(
                 backup=backup, policy=manifest.policy, created_at=manifest.created_at, secrets=secrets
             )
 
@@ -364,7 +365,7 @@ class Earlier:
     def _most(self) -> int:
         return max((one.counts.secrets for one in self._alike()), default=0)
 
-    def _shrunk(self) -> Iterator[Finding]:
+    def _shrunk(self) -> Iterator[BackupDoubt]:
         """Say if it holds much less than those before it, as its own run was told (invariant 7)."""
         holds, most = self.choice.manifest.counts.secrets, self._most()
         if holds >= FLOOR * most:
@@ -378,9 +379,9 @@ class Earlier:
         usable = full.backup_id in self.choices
         if not usable:
             said += ". That one is in quarantine, and nothing is taken from it without --use-quarantined"
-        yield Finding(why=Why.SHRUNK, said=said, sound=full.backup_id if usable else "", fillable=usable)
+        yield BackupDoubt(why=Why.SHRUNK, said=said, sound=full.backup_id if usable else "", fillable=usable)
 
-    def _mass_changes(self) -> Iterator[Finding]:
+    def _mass_changes(self) -> Iterator[BackupDoubt]:
         """Say if it was made after a mass change that drift found, and that nobody has accepted."""
         own = self.choice.manifest
         for mark in self._holds():
@@ -396,7 +397,7 @@ class Earlier:
                 f"it was made after a mass change, found at {mark.at} in policy '{mark.subject}' ({what}); "
                 f"backup {found[1]}{made} is the last that was found sound"
             )
-            yield Finding(
+            yield BackupDoubt(
                 why=Why.MASS_CHANGE,
                 said=said,
                 sound=found[1] if sound is not None else "",
@@ -411,7 +412,7 @@ class Earlier:
         marks = merge_newest(HOLD, (place.all() for place in places)).newest
         return standing_holds(marks, self._held, now=self._chooser.now)
 
-    def _newer(self) -> Iterator[Finding]:
+    def _newer(self) -> Iterator[BackupDoubt]:
         """Say which newer backup would have been taken: it is damaged everywhere, dated ahead, or gone."""
         own = self.choice.manifest
         for one in self._chooser.passed:
@@ -419,11 +420,13 @@ class Earlier:
                 continue
             made = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}, is newer"
             if one.broken is not None:
-                yield Finding(why=Why.DAMAGED, said=f"{made} and damaged wherever it lies: {one.why}")
+                yield BackupDoubt(why=Why.DAMAGED, said=f"{made} and damaged wherever it lies: {one.why}")
             elif one.why == AHEAD_OF_HERE:
-                yield Finding(why=Why.AHEAD, said=f"{made} by its date, which is ahead of this host's clock")
+                yield BackupDoubt(
+                    why=Why.AHEAD, said=f"{made} by its date, which is ahead of this host's clock"
+                )
         if not self._asked.backup and (lost := self._chooser.lost(self._asked, own)) is not None:
-            yield Finding(why=Why.LOST, said=lost.words)
+            yield BackupDoubt(why=Why.LOST, said=lost.words)
 
 
 @contextmanager
@@ -481,7 +484,7 @@ class _Names:
     def _is_meant(self, row: IndexRow) -> bool:
         """Tell whether a secret is asked for of such a backup, and had a value: else nothing of it could be
         brought back."""
-        item = Entry(row.name, 0, tags=row.tags)
+        item = ListedSecret(row.name, 0, tags=row.tags)
         return row.state is VersionState.LIVE and all(matches(one, item) for one in self._selections)
 
     def _is_held(self, name: str) -> bool:
@@ -493,14 +496,14 @@ class _Names:
             self._has = self._names_of(self._earlier.choice)
         return self._has.get(name) is not None
 
-    def _names_of(self, choice: Choice) -> Numbers:
+    def _names_of(self, choice: BackupChoice) -> Numbers:
         found = Numbers()
         for listed in self._earlier.held_names(choice):
             if listed.versions[-1].state is VersionState.LIVE:
                 found.set(listed.name, 1)
         return found
 
-    def _unindexed(self, read: Sequence[Choice]) -> Iterator[_Row]:
+    def _unindexed(self, read: Sequence[BackupChoice]) -> Iterator[_Row]:
         """Yield what backups themselves have of what is not held, by the newest of them."""
         seen = Numbers()
         for choice in read:
@@ -512,14 +515,14 @@ class _Names:
                     seen.set(listed.name, 1)
                     yield quoted_name(encode_row(row)), choice.manifest.backup_id, row
 
-    def _worth_reading(self, told: Collection[str]) -> Sequence[Choice]:
+    def _worth_reading(self, told: Collection[str]) -> Sequence[BackupChoice]:
         """Return of the earlier backups that no index tells of the newest, and the one with the most."""
         before = [one for backup, one in self._earlier.choices.items() if backup not in told]
         most = max(before, key=lambda one: one.manifest.counts.secrets, default=None)
         return [one for number, one in enumerate(before) if number < OPENED - 1 or one is most]
 
 
-class _Line:
+class _IndexChain:
     """Indexes that continue one another, and of which backups that are looked at they are."""
 
     def __init__(self, line: Sequence[NameIndex], manifests: Mapping[str, Manifest]) -> None:
@@ -557,13 +560,13 @@ def _in_order(number: int, index: NameIndex) -> Iterator[tuple[bytes, int, bytes
 
 def _lines(
     chooser: Chooser, manifests: Mapping[str, Manifest], identities: Sequence[Opener], trusted: frozenset[str]
-) -> Iterator[_Line]:
+) -> Iterator[_IndexChain]:
     """Yield lines of indexes that tell of as many of these backups as there are indexes that count."""
     places = {name: listing.objects for name, listing in chooser.listings.items()}
     covered: set[str] = set()
     indexes = Indexes(places, identities, told=_ignored)
     for _, line in indexes.lines(manifests.keys(), trusted=trusted, covered=covered):
-        found = _Line(line, manifests)
+        found = _IndexChain(line, manifests)
         covered |= found.backups
         yield found
 

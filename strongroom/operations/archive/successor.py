@@ -12,10 +12,10 @@ from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.archive.choice import lacking_on
 from strongroom.operations.archive.deletions import counting, read_deletions
 from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.open import readable_container, require_digest, require_size
-from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.services import Services
 from strongroom.state.records import ContainerCheck
 from strongroom.targets import Target

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest
-from strongroom.operations.archive.envelopes import Aside, find_newest, wrapping_keys
+from strongroom.operations.archive.envelopes import UnreadableEnvelope, find_newest, wrapping_keys
 from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 from strongroom.targets.manifest_listing import MANIFESTS, ManifestListing, backup_of, held_to_name
@@ -23,15 +23,15 @@ from strongroom.targets.single_file import BundleReader
 from strongroom.words import plural
 
 
-class Beside(Struct, frozen=True, kw_only=True):
+class UnlistedObjects(Struct, frozen=True, kw_only=True):
     """What was ignored to read a backup.
 
     ``aside`` has nothing in its place. ``repaired`` has: a copy of the same generation counts.
     ``others`` are further backups in the same file.
     """
 
-    aside: tuple[Aside, ...] = ()
-    repaired: tuple[Aside, ...] = ()
+    aside: tuple[UnreadableEnvelope, ...] = ()
+    repaired: tuple[UnreadableEnvelope, ...] = ()
     others: tuple[str, ...] = ()
 
     @property
@@ -55,21 +55,21 @@ _HINT = (
 )
 
 
-def describe_ignored(aside: tuple[Aside, ...]) -> str:
+def describe_ignored(aside: tuple[UnreadableEnvelope, ...]) -> str:
     """Name what was left aside, each with its class and reason."""
     return "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
 
 
 def look_beside(
     objects: Objects, manifest: Manifest, *, trusted: frozenset[str] | None, newest: bool = False
-) -> Beside:
+) -> UnlistedObjects:
     """Find what lies beside a backup on one place and does not count.
 
     Args:
         trusted: the same pins that the backup is read with.
         newest: it was taken as the newest of its target, so newer ones that do not count were passed over.
     """
-    aside: list[Aside] = []
+    aside: list[UnreadableEnvelope] = []
     repaired = list(_copies(objects, manifest.backup_id, trusted))
     for key in wrapping_keys(manifest):
         found = find_newest(objects, key, trusted=trusted)
@@ -80,10 +80,10 @@ def look_beside(
         aside += _newer(listing, manifest.backup_id, trusted)
     is_file = isinstance(objects, BundleReader)  # of a target nobody is surprised that it holds several
     others = [one for one in listing.backups if one != manifest.backup_id] if is_file else []
-    return Beside(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
+    return UnlistedObjects(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
 
 
-def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
+def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> Iterator[UnreadableEnvelope]:
     """Yield the copies of a manifest that come before the one that counts."""
     refused: list[FormatError] = []
     name = manifest_name(backup)
@@ -99,17 +99,19 @@ def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> It
     with suppress(FormatError):  # of a distrusted signer, say: that is told as such
         sound_copy(objects, name, parsed, names=names)
         for one, error in zip(names, refused, strict=False):
-            yield Aside(name=one, code=error.code, reason=error.message)
+            yield UnreadableEnvelope(name=one, code=error.code, reason=error.message)
 
 
 MOST_NEWER = 64
 """Newer manifests that are looked at: whoever fills a target with junk makes nobody read all of it twice."""
 
 
-def _newer(listing: ManifestListing, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
+def _newer(
+    listing: ManifestListing, backup: str, trusted: frozenset[str] | None
+) -> Iterator[UnreadableEnvelope]:
     """Yield the newer backups of a place whose manifests do not count, and why."""
     for other in islice((one for one in reversed(listing.backups) if one > backup), MOST_NEWER):
         try:
             listing.read(other, trusted=trusted)
         except FormatError as error:
-            yield Aside(name=manifest_name(other), code=error.code, reason=error.message)
+            yield UnreadableEnvelope(name=manifest_name(other), code=error.code, reason=error.message)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.check import check_sealed
 from strongroom.container.metadata import DocumentAbout, check_document, write_document
@@ -23,7 +23,7 @@ from strongroom.operations import run_integrity
 from strongroom.operations.approval.changes import require_known_recipients
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.index_rows import IndexRows
-from strongroom.operations.backup.plan import Plan, open_name_key, plan_of
+from strongroom.operations.backup.plan import ListedPieces, open_name_key, plan_of
 from strongroom.operations.layout import index_rows_chunk, sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
 from strongroom.operations.runs.job import read_result
@@ -31,7 +31,7 @@ from strongroom.operations.services import Services
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceChanged
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Roomy, Target
 from strongroom.timestamps import rfc3339
@@ -53,7 +53,7 @@ prepare(Captured)
 
 
 @uncollected()
-def capture(run: Run, step: Step, services: Services) -> Captured:
+def capture(run: Run, step: RunStep, services: Services) -> Captured:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
     pinned = run_integrity.check_policy(run, services)
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
@@ -62,7 +62,7 @@ def capture(run: Run, step: Step, services: Services) -> Captured:
     listed = name_list.read_range(
         services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
     )
-    reading = _Reading(services.source(pinned.spec.source), listed)
+    reading = _RangeReading(services.source(pinned.spec.source), listed)
     content = bytearray()
     index = IndexRows(run, services) if pinned.index_recipients else None
     if pinned.spec.sealed:
@@ -88,13 +88,13 @@ def capture(run: Run, step: Step, services: Services) -> Captured:
     )
 
 
-def _require_room(stage: Target, plan: Plan) -> None:
+def _require_room(stage: Target, plan: ListedPieces) -> None:
     """Refuse what the stage has no room for before the source is read: that costs work and audit lines."""
     if isinstance(stage, Roomy):
         stage.require_room(plan.size // plan.pieces)
 
 
-def discard(run: Run, step: Step, captured: Captured, services: Services) -> None:
+def discard(run: Run, step: RunStep, captured: Captured, services: Services) -> None:
     """Delete what a capture staged, unless it is what another attempt recorded."""
     try:
         recorded = _staged_by(
@@ -106,12 +106,12 @@ def discard(run: Run, step: Step, captured: Captured, services: Services) -> Non
         services.stage.delete(name)
 
 
-def _staged_by(captured: Captured, run: Run, step: Step) -> frozenset[str]:
+def _staged_by(captured: Captured, run: Run, step: RunStep) -> frozenset[str]:
     rows = (index_rows_chunk(run.id, step.piece, sha256) for sha256 in captured.rows)
     return frozenset((captured.staged, *rows))
 
 
-class _Reading:
+class _RangeReading:
     """Secrets of a range in the order of their names, counting those that vanished since the plan."""
 
     def __init__(self, source: Source, listed: Sequence[Placed]) -> None:
@@ -130,8 +130,8 @@ class _Reading:
                 yield name_hash, secret
 
 
-def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:
-    return About(
+def _about(run: Run, piece: int, plan: ListedPieces, services: Services) -> ContainerHeader:
+    return ContainerHeader(
         backup_id=run.id,
         piece=piece,
         pieces=plan.pieces,
@@ -146,7 +146,7 @@ def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:
 def seal_into(
     content: bytearray,
     rows: Iterable[Pair],
-    about: About,
+    about: ContainerHeader,
     *,
     wrapping_key: WrappingKey,
     signer: CertifiedSigner,
@@ -167,7 +167,9 @@ def seal_into(
     return sealed_receipt(about, sealed)
 
 
-def _document(run: Run, piece: int, plan: Plan, reading: _Reading, content: bytearray) -> Receipt:
+def _document(
+    run: Run, piece: int, plan: ListedPieces, reading: _RangeReading, content: bytearray
+) -> Receipt:
     """Write a plain metadata-only document: low risk, allow-listed fields, no values."""
     about = DocumentAbout(
         backup_id=run.id,

@@ -37,7 +37,7 @@ from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.services import Services
 from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Replica, Run, Step, StepKind
+from strongroom.state.records import Replica, Run, RunStep, StepKind
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
@@ -63,7 +63,7 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
 prepare(Committed)
 
 
-def commit(run: Run, step: Step, services: Services) -> Committed:
+def commit(run: Run, step: RunStep, services: Services) -> Committed:
     """Write and read back the manifest wherever the backup is whole; demand the quorum."""
     run_integrity.check_time(run)
     run_integrity.check_policy(run, services)

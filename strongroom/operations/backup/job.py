@@ -30,7 +30,7 @@ from strongroom.operations.backup.name_index import (
     vouch,
 )
 from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
-from strongroom.operations.backup.plan import Planned, plan
+from strongroom.operations.backup.plan import BackupPlan, plan
 from strongroom.operations.backup.quorum import (
     complete_targets,
     missing_from_quorum,
@@ -43,7 +43,7 @@ from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
 from strongroom.operations.backup.verify import VERIFY, report_when_settled, verifications
 from strongroom.operations.errors import NothingSelectedYet, QuorumNotMet
 from strongroom.operations.evidence.ledger_heads import put_heads_at_end
-from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where, to_facts
+from strongroom.operations.runs.job import Ending, Job, ReportFacts, Result, StepAction, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -53,13 +53,13 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
-    Verdict,
 )
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets.errors import TargetUnavailable
@@ -71,7 +71,7 @@ ROOM = (TargetFull, TargetReadOnly, TargetUnavailable)
 class BackupJob(Job):
     """Seals what a policy selects and places it on its targets."""
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     seals = True
     carries = frozenset({StepKind.CAPTURE, StepKind.UPLOAD})
     terms = Spec.__struct_fields__
@@ -84,49 +84,53 @@ class BackupJob(Job):
             RunState.FAILED: "failed: there is no new backup, the last good one is untouched",
         }
     )
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan, Planned, Pool.CONTROL, waits_for=ROOM),
-        StepKind.CAPTURE: Action(capture, Captured, Pool.SEAL, waits_for=ROOM, where=Where.FORKED),
-        StepKind.UPLOAD: Action(
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(plan, BackupPlan, Pool.CONTROL, waits_for=ROOM),
+        StepKind.CAPTURE: StepAction(capture, Captured, Pool.SEAL, waits_for=ROOM, where=Where.FORKED),
+        StepKind.UPLOAD: StepAction(
             upload, Uploaded, Pool.TRANSFER, tolerated=True, waits_for=ROOM, where=Where.THREAD
         ),
-        StepKind.COMMIT: Action(commit, Committed, Pool.CONTROL, waits_for=(QuorumNotMet, TargetUnavailable)),
+        StepKind.COMMIT: StepAction(
+            commit, Committed, Pool.CONTROL, waits_for=(QuorumNotMet, TargetUnavailable)
+        ),
         StepKind.VERIFY: VERIFY,
-        StepKind.INDEX: Action(index, Indexed, Pool.SEAL, tolerated=True),
-        StepKind.INDEX_RECEIPT: Action(vouch, Vouched, Pool.CONTROL, tolerated=True),
-        StepKind.INDEX_UPLOAD: Action(
+        StepKind.INDEX: StepAction(index, Indexed, Pool.SEAL, tolerated=True),
+        StepKind.INDEX_RECEIPT: StepAction(vouch, Vouched, Pool.CONTROL, tolerated=True),
+        StepKind.INDEX_UPLOAD: StepAction(
             upload_index, IndexUploaded, Pool.TRANSFER, tolerated=True, where=Where.THREAD
         ),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
-            case Planned(plan=planned):
-                return Verdict(follow=tuple(Step(StepKind.CAPTURE, piece) for piece in range(planned.pieces)))
+            case BackupPlan(plan=planned):
+                return StepConsequence(
+                    follow=tuple(RunStep(StepKind.CAPTURE, piece) for piece in range(planned.pieces))
+                )
             case Captured():
-                uploads = (Step(StepKind.UPLOAD, step.piece, pin.name) for pin in run.spec.targets)
-                return Verdict(follow=tuple(uploads))
+                uploads = (RunStep(StepKind.UPLOAD, step.piece, pin.name) for pin in run.spec.targets)
+                return StepConsequence(follow=tuple(uploads))
             case Committed(targets=targets):
                 facts = to_facts(result, "manifest", "counts", "unlocked", "left_out", "unplaced")
                 read_back = verifications(pieces_of(run), targets)
                 indexed = run.spec.sealed and run.spec.policy != COMMAND
-                return Verdict(facts=facts, follow=(*read_back, *[Step(StepKind.INDEX)] * indexed))
+                return StepConsequence(facts=facts, follow=(*read_back, *[RunStep(StepKind.INDEX)] * indexed))
             case Indexed() | Vouched() if follow := _after_indexing(run, tally, result):
-                return Verdict(follow=follow)
+                return StepConsequence(follow=follow)
             case _ if step.kind is StepKind.UPLOAD:
                 return with_wake(_decide_uploaded(run, tally), run, tally, step)
             case _:
                 verdict = report_when_settled(run, tally, step)
                 return replace(verdict, follow=()) if any(map(tally.unsettled, INDEXING)) else verdict
 
-    def must_wait(self, run: Run, tally: Tally, step: Step) -> bool:
+    def must_wait(self, run: Run, tally: Tally, step: RunStep) -> bool:
         """Wait for a target only if the quorum needs it. Otherwise a repair brings the replica later."""
         return step.kind not in INDEXING and needs_target(run, tally, step)
 
-    def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
+    def worth_a_pause(self, run: Run, tally: Tally, step: RunStep) -> bool:
         return step.kind not in INDEXING and quorum_is_open(run, tally, step)
 
-    def after_step(self, run: Run, step: Step, services: Services) -> None:
+    def after_step(self, run: Run, step: RunStep, services: Services) -> None:
         if step.kind is StepKind.UPLOAD:
             clear_stage(run, step.piece, services)
         if (
@@ -134,7 +138,7 @@ class BackupJob(Job):
         ):  # a file is given away, and a head names policies
             put_heads_at_end(step, services, run.id)
 
-    def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
+    def take_back(self, run: Run, step: RunStep, result: Result, services: Services) -> None:
         match result:
             case Captured():
                 discard(run, step, result, services)
@@ -220,22 +224,22 @@ INDEXING = (StepKind.INDEX, StepKind.INDEX_RECEIPT, StepKind.INDEX_UPLOAD)
 JOB = BackupJob()
 
 
-def _after_indexing(run: Run, tally: Tally, result: Indexed | Vouched) -> tuple[Step, ...]:
+def _after_indexing(run: Run, tally: Tally, result: Indexed | Vouched) -> tuple[RunStep, ...]:
     if isinstance(result, Indexed):
-        return (Step(StepKind.INDEX_RECEIPT),) if result.staged else ()
+        return (RunStep(StepKind.INDEX_RECEIPT),) if result.staged else ()
     holding = complete_targets(run.spec, tally, pieces_of(run))
-    return tuple(Step(StepKind.INDEX_UPLOAD, target=name) for name in holding)
+    return tuple(RunStep(StepKind.INDEX_UPLOAD, target=name) for name in holding)
 
 
-def _decide_uploaded(run: Run, tally: Tally) -> Verdict:
+def _decide_uploaded(run: Run, tally: Tally) -> StepConsequence:
     pieces = pieces_of(run)
     captured = tally.of(StepKind.CAPTURE, states=(StepState.DONE,))
     if captured < pieces or tally.unsettled(StepKind.UPLOAD):
-        return Verdict()
+        return StepConsequence()
     lacking = missing_from_quorum(run.spec, complete_targets(run.spec, tally, pieces))
     if lacking:
-        return Verdict(state=RunState.FAILED, error=f"QuorumNotMet: {lacking}")
-    return Verdict(follow=(Step(StepKind.COMMIT),))
+        return StepConsequence(state=RunState.FAILED, error=f"QuorumNotMet: {lacking}")
+    return StepConsequence(follow=(RunStep(StepKind.COMMIT),))
 
 
 def _take_back_placed(run: Run, result: Uploaded | Committed, services: Services) -> None:

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strongroom.container.errors import DuplicateSecret, VerificationFailed
-from strongroom.container.metadata import DocumentAbout, Written, check_document, write_document
-from strongroom.model import COMMAND, Entry, Secret, Selection
+from strongroom.container.metadata import CheckedMetadata, DocumentAbout, check_document, write_document
+from strongroom.model import COMMAND, ListedSecret, Secret, Selection
 from strongroom.operations.errors import NothingSelected
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.select import matches
 from strongroom.system.atomic_file import placed
 from strongroom.system.batches import batched
-from strongroom.system.file_reader import FileReader
+from strongroom.system.file_reader import LocalFileReader
 from strongroom.timestamps import rfc3339, unique
 
 BATCH = 1000
@@ -27,7 +27,7 @@ BATCH = 1000
 
 def write_metadata_file(
     path: Path, source: Source, *, selection: Selection = Selection(), replace: bool = False
-) -> Written:
+) -> CheckedMetadata:
     """Write the metadata of the selected secrets and return what the file holds.
 
     Raises:
@@ -50,7 +50,7 @@ class _Listed:
         self._selection = selection
         self._seen: set[int] = set()
         self._anything = False
-        self.written: Written | None = None
+        self.written: CheckedMetadata | None = None
 
     def secrets(self) -> Iterator[Secret]:
         entries = self._entries()
@@ -64,7 +64,7 @@ class _Listed:
         if not self._seen:
             raise NothingSelected(f"no secret of source '{self._source.name}' matches the filter")
 
-    def _entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[ListedSecret]:
         for entry in self._source.list(with_tags=bool(self._selection.tags)):
             self._anything = True
             if matches(self._selection, entry):
@@ -79,8 +79,8 @@ class _Listed:
         self._seen.add(place)
 
 
-def _read_back(path: Path, written: Written | None) -> None:
-    with FileReader(path) as reader:
+def _read_back(path: Path, written: CheckedMetadata | None) -> None:
+    with LocalFileReader(path) as reader:
         if check_document(reader) != written:
             raise VerificationFailed("What was read back is not the document that was written.")
 

@@ -32,7 +32,7 @@ from strongroom.container.name_index import (
     SOURCE,
     Block,
     IndexHead,
-    Link,
+    IndexLink,
     blocks,
     digest_of,
     gone,
@@ -40,10 +40,10 @@ from strongroom.container.name_index import (
     unpack_block,
     write_name_index,
 )
-from strongroom.container.ranges import FileReader
+from strongroom.container.ranges import OpenFileRanges
 from strongroom.container.signing import Signers, verify_any
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Sealed
+from strongroom.container.writer import SealedContainer
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import COMMAND, prepare
 from strongroom.operations import run_integrity
@@ -62,7 +62,7 @@ from strongroom.operations.runs.job import read_result
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.errors import RecordRefused, RunNotFound, StateError
-from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.state.records import Run, RunStep, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
@@ -117,7 +117,7 @@ class KeptBlock(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class StagedIndex(Struct, frozen=True, kw_only=True):
     """What the stage keeps of the newest index: for whom it is, of which source, and all rows of its backup.
 
     ``base`` and ``added`` count the rows with which its chain began, and those that came since.
@@ -131,10 +131,10 @@ class Kept(Struct, frozen=True, kw_only=True):
     blocks: tuple[KeptBlock, ...]
 
 
-prepare(IndexFile, Indexed, IndexUploaded, Kept, Vouched)
+prepare(IndexFile, Indexed, IndexUploaded, StagedIndex, Vouched)
 
 
-def index(run: Run, step: Step, services: Services) -> Indexed:
+def index(run: Run, step: RunStep, services: Services) -> Indexed:
     """Make the index of a backup that was just made, and keep what the next one is held against."""
     pinned = run_integrity.check_policy(run, services)
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
@@ -190,7 +190,7 @@ class _Making:
         )
         return heapq.merge(*pieces)
 
-    def _written(self, before: Kept | None, rows: tuple[KeptBlock, ...]) -> Kept:
+    def _written(self, before: StagedIndex | None, rows: tuple[KeptBlock, ...]) -> StagedIndex:
         """Write what differs, if that is worth it, or else all rows."""
         if before is not None and (changed := self._changed(before, rows)) is not None:
             added = before.added + sum(block.rows for block in changed)
@@ -200,7 +200,7 @@ class _Making:
         count = sum(block.rows for block in rows)
         return self._kept((self._file(rows, None),), rows, base=count, added=0)
 
-    def _changed(self, before: Kept, rows: Sequence[KeptBlock]) -> tuple[KeptBlock, ...] | None:
+    def _changed(self, before: StagedIndex, rows: Sequence[KeptBlock]) -> tuple[KeptBlock, ...] | None:
         """Return what differs; nothing if what was kept is damaged, or another backup just forgot it."""
         with suppress(FormatError, RecordRefused):
             return self._put(blocks(differences(self._lines(before.blocks), self._lines(rows))))
@@ -208,8 +208,8 @@ class _Making:
 
     def _kept(
         self, files: tuple[IndexFile, ...], rows: tuple[KeptBlock, ...], *, base: int, added: int
-    ) -> Kept:
-        return Kept(
+    ) -> StagedIndex:
+        return StagedIndex(
             recipients=self._recipients(),
             source=self._run.spec.source,
             files=files,
@@ -238,7 +238,7 @@ class _Making:
                 wrapping_key=WrappingKey.create(self._pinned.index_recipients, may_lack=True),
                 signer=self._services.signers("seal"),
             )
-            check_sealed(FileReader(file, sealed.size), sealed)
+            check_sealed(OpenFileRanges(file, sealed.size), sealed)
             self._stage(file, sealed)
         signer = self._services.signers("seal").certificate.key_fingerprint
         return IndexFile(
@@ -249,7 +249,7 @@ class _Making:
             signature=sealed.signature.hex(),
         )
 
-    def _stage(self, file: IO[bytes], sealed: Sealed) -> None:
+    def _stage(self, file: IO[bytes], sealed: SealedContainer) -> None:
         file.seek(0)
         chunks = iter(lambda: file.read(1024 * 1024), b"")
         name = f"{self._prefix}{sealed.hexdigest}"
@@ -293,7 +293,7 @@ class _Making:
     def _context(self) -> bytes:
         return b"strongroom/v1/index-kept/" + f"{SOURCE}/{self._run.spec.policy}".encode()
 
-    def _before(self) -> Kept | None:
+    def _before(self) -> StagedIndex | None:
         """Return what is kept of the newest index that this one can continue."""
         prefix = kept_prefix(self._run.spec.policy)
         heads = [info.name for info in self._services.stage.list(prefix) if info.name.endswith("/head")]
@@ -301,14 +301,14 @@ class _Making:
         found = (kept for name in others if (kept := self._read(name)) is not None)
         return next(filter(self._fits, found), None)
 
-    def _read(self, name: str) -> Kept | None:
+    def _read(self, name: str) -> StagedIndex | None:
         with suppress(FormatError, msgspec.MsgspecError):
             sealed = b"".join(self._services.stage.read(name))
             plain = cobblestone.open_(self._services.work_key, sealed, context=self._context())
-            return msgspec.json.decode(plain, type=Kept)
+            return msgspec.json.decode(plain, type=StagedIndex)
         return None
 
-    def _fits(self, kept: Kept) -> bool:
+    def _fits(self, kept: StagedIndex) -> bool:
         same = (kept.recipients, kept.source) == (self._recipients(), self._run.spec.source)
         newest = kept.files[-1].backup
         earlier = newest < self._run.id and self._is_on_a_target(newest)
@@ -332,7 +332,7 @@ class _Making:
         rows = self._services.store.rows(backup, StepKind.INDEX_UPLOAD)
         return any(row.state is StepState.DONE for row in rows)
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: StagedIndex) -> None:
         plain = msgspec.json.encode(kept)
         sealed = cobblestone.seal(self._services.work_key, plain, context=self._context())
         name = kept_head(self._run.spec.policy, self._run.id)
@@ -382,8 +382,8 @@ def containers_of(run: Run, services: Services) -> str:
     return digest_of(one.receipt.sha256 for one in signed)
 
 
-def _link(file: IndexFile) -> Link:
-    return Link(backup_id=file.backup, sha256=file.sha256)
+def _link(file: IndexFile) -> IndexLink:
+    return IndexLink(backup_id=file.backup, sha256=file.sha256)
 
 
 def _remove(stage: Target, prefix: str) -> None:
@@ -396,7 +396,7 @@ def _remove(stage: Target, prefix: str) -> None:
 _SEALED = b"strongroom/v1/index-sealed"
 
 
-def vouch(run: Run, step: Step, services: Services) -> Vouched:
+def vouch(run: Run, step: RunStep, services: Services) -> Vouched:
     """Sign the receipt of the index that the seal role made, held to the run's record.
 
     It derives from the record alone, so a second claimant signs the very same bytes.
@@ -422,14 +422,14 @@ def _sealed_receipt(run: Run, indexed: Indexed, services: Services) -> IndexRece
 
 
 def _indexed(run: Run, services: Services) -> Indexed:
-    making = Step(StepKind.INDEX)
+    making = RunStep(StepKind.INDEX)
     return read_result(run, making, services.store.row(run.id, making).result, Indexed)
 
 
 # -- to a target ---------------------------------------------------------------------
 
 
-def upload_index(run: Run, step: Step, services: Services) -> IndexUploaded:
+def upload_index(run: Run, step: RunStep, services: Services) -> IndexUploaded:
     """Copy an index and its receipt to one target, with those that it continues and that the target lacks: a
     new one, say, or one that was away."""
     target = run_integrity.check_target(run, step.target, services)
@@ -451,7 +451,7 @@ def _names(chain: str, file: IndexFile) -> tuple[str, str]:
 
 
 def _vouched(run: Run, services: Services) -> Vouched:
-    vouching = Step(StepKind.INDEX_RECEIPT)
+    vouching = RunStep(StepKind.INDEX_RECEIPT)
     return read_result(run, vouching, services.store.row(run.id, vouching).result, Vouched)
 
 

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from strongroom.operations.layout import names_chunk
-from strongroom.operations.listing import SECTIONS, Listing, Placed, sections
+from strongroom.operations.listing import SECTIONS, Placed, SecretListing, sections
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
@@ -40,7 +40,7 @@ class Spilled(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-def spill(stage: Target, run: str, listing: Listing, *, work_key: bytes) -> Spilled:
+def spill(stage: Target, run: str, listing: SecretListing, *, work_key: bytes) -> Spilled:
     """Write a listing to the stage; memory is bounded by one batch."""
     chunks: list[ChunkRef] = []
     count = size = 0

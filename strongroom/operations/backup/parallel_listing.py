@@ -19,7 +19,7 @@ from typing import NamedTuple, NoReturn
 
 from strongroom.errors import SourceError
 from strongroom.model import Selection
-from strongroom.operations.listing import Batch, InProcessListing, Listing, ListingLost
+from strongroom.operations.listing import InProcessListing, ListingBatch, ListingLost, SecretListing
 from strongroom.sources import Listable, Source
 from strongroom.system.forking import cores, die_with_parent, may_fork, uninterrupted
 from strongroom.system.gc_pause import uncollected
@@ -51,7 +51,7 @@ class Ahead:
                 listing = InProcessListing(part, selection, name_key=self.name_key)
                 self._children.append(_start(listing, kept))
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[ListingBatch]:
         """Yield the batches as the children make them."""
         with DefaultSelector() as waiting:
             for child in self._children:
@@ -78,10 +78,12 @@ class _Child(NamedTuple):
     process: int
     pipe: FileIO
 
-    def batch(self) -> Batch | None:
+    def batch(self) -> ListingBatch | None:
         """Wait for the next batch; ``None`` follows the last one."""
         secrets, size, length = _FRAME.unpack(_exactly(self.pipe, _FRAME.size))
-        return Batch(packed=_exactly(self.pipe, length), secrets=secrets, size=size) if secrets else None
+        return (
+            ListingBatch(packed=_exactly(self.pipe, length), secrets=secrets, size=size) if secrets else None
+        )
 
     def kill(self) -> None:
         """End it, if it has not ended."""
@@ -96,7 +98,7 @@ class _Child(NamedTuple):
 
 
 @contextmanager
-def listed_ahead(source: Source, selection: Selection) -> Iterator[Listing | None]:
+def listed_ahead(source: Source, selection: Selection) -> Iterator[SecretListing | None]:
     """List in child processes while the block runs; yield ``None`` where that cannot be done."""
     ahead = Ahead()
     try:
@@ -134,7 +136,7 @@ def _start(listing: InProcessListing, kept: int) -> _Child:
 def _list_in_child(listing: InProcessListing, kept: int, writing: int, parent: int) -> NoReturn:
     try:
         die_with_parent(parent)
-        queue: Queue[Batch | None] = Queue(kept)
+        queue: Queue[ListingBatch | None] = Queue(kept)
         # A pipe holds little of a batch, and the parent reads late: listing goes on meanwhile.
         writer = Thread(target=_write, args=(writing, queue))
         writer.start()
@@ -147,7 +149,7 @@ def _list_in_child(listing: InProcessListing, kept: int, writing: int, parent: i
         os._exit(0)  # no exception, exit handler or buffer of the parent's may run here
 
 
-def _write(writing: int, queue: Queue[Batch | None]) -> None:
+def _write(writing: int, queue: Queue[ListingBatch | None]) -> None:
     try:
         with os.fdopen(writing, "wb") as pipe:
             while batch := queue.get():

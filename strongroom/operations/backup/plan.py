@@ -23,7 +23,7 @@ from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource, EmptySourceYet
-from strongroom.state.records import Run, Spec, Step
+from strongroom.state.records import Run, RunStep, Spec
 from strongroom.system.gc_pause import uncollected
 
 MAX_PIECES = 65_536
@@ -31,7 +31,7 @@ PIECE_SECRETS = 65_536
 """However small they are: who captures a piece holds its list of names, some 400 bytes each."""
 
 
-class Plan(PlannedPieces, frozen=True, kw_only=True):
+class ListedPieces(PlannedPieces, frozen=True, kw_only=True):
     """What the plan found, as the run's facts keep it. The name key is sealed under the
     cluster work key: the state database must not be able to tell which names exist.
     ``not_contained`` is what the source says that it has and does not list; ``unfinished``, how many of
@@ -45,20 +45,20 @@ class Plan(PlannedPieces, frozen=True, kw_only=True):
     unfinished: int = 0
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
+class BackupPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The facts that a backup begins with. ``previous`` is the digest of the policy's manifest before it,
     ``trust`` the number of the newest trust list that is known here, or 0."""
 
-    plan: Plan
+    plan: ListedPieces
     previous: str | None
     trust: int
 
 
-prepare(Planned)
+prepare(BackupPlan)
 
 
 @uncollected()
-def plan(run: Run, step: Step, services: Services) -> Planned:
+def plan(run: Run, step: RunStep, services: Services) -> BackupPlan:
     """List, spill and cut; the result becomes the run's facts."""
     spec = run.spec
     source = services.source(spec.source)
@@ -67,7 +67,7 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
     spilled, name_key = _spill_names(run, source, spec.selection, services)
     if not spilled.secrets:
         raise _why_empty(source, spec, services)
-    plan = Plan(
+    plan = ListedPieces(
         pieces=_count_pieces(spilled, spec.container_bytes),
         secrets=spilled.secrets,
         size=spilled.size,
@@ -77,7 +77,7 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
         unfinished=source.unfinished(),
     )
     trust = services.signers("control").trust
-    return Planned(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
+    return BackupPlan(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
 
 
 def _count_pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
@@ -86,12 +86,12 @@ def _count_pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
     return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
 
 
-def plan_of(run: Run) -> Planned:
+def plan_of(run: Run) -> BackupPlan:
     """Return what the plan of a run found."""
-    return read_facts(run, Planned)
+    return read_facts(run, BackupPlan)
 
 
-def open_name_key(run: Run, plan: Plan, services: Services) -> bytes:
+def open_name_key(run: Run, plan: ListedPieces, services: Services) -> bytes:
     """Unseal the run's name key."""
     sealed = bytes.fromhex(plan.name_key)
     return cobblestone.open_(services.work_key, sealed, context=_context(run.id))

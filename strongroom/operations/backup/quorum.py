@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from strongroom.operations.backup.facts import pieces_of
-from strongroom.state.records import Run, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.records import Run, RunStep, Spec, StepConsequence, StepKind, StepState, Tally
 from strongroom.words import plural, verb
 
 
@@ -39,13 +39,13 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
     return None
 
 
-def quorum_is_open(run: Run, tally: Tally, step: Step) -> bool:
+def quorum_is_open(run: Run, tally: Tally, step: RunStep) -> bool:
     """Tell whether the targets that are through with this kind of step do not make a backup yet."""
     through = complete_targets(run.spec, tally, pieces_of(run), kind=step.kind)
     return missing_from_quorum(run.spec, through) is not None
 
 
-def needs_target(run: Run, tally: Tally, step: Step) -> bool:
+def needs_target(run: Run, tally: Tally, step: RunStep) -> bool:
     """Tell whether the quorum cannot be met without this step's target: too many others gave up a piece."""
     sound = (
         pin.name
@@ -55,7 +55,7 @@ def needs_target(run: Run, tally: Tally, step: Step) -> bool:
     return missing_from_quorum(run.spec, tuple(sound)) is not None
 
 
-def with_wake(verdict: Verdict, run: Run, tally: Tally, step: Step) -> Verdict:
+def with_wake(verdict: StepConsequence, run: Run, tally: Tally, step: RunStep) -> StepConsequence:
     """End the pauses of a kind of step if it is this step with which the policy's quorum is met.
 
     A resting region was waited for until now. Tried once more, it answers or is given up at once.
@@ -63,7 +63,7 @@ def with_wake(verdict: Verdict, run: Run, tally: Tally, step: Step) -> Verdict:
     return structs.replace(verdict, wake=(step.kind,)) if _meets_quorum(run, tally, step) else verdict
 
 
-def _meets_quorum(run: Run, tally: Tally, step: Step) -> bool:
+def _meets_quorum(run: Run, tally: Tally, step: RunStep) -> bool:
     if not tally.unsettled(step.kind):
         return False
     through = complete_targets(run.spec, tally, pieces_of(run), kind=step.kind)

@@ -15,13 +15,13 @@ from strongroom.container.manifest import ContainerEntry, Manifest, parse_manife
 from strongroom.errors import StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.archive.choice import lacking_on
 from strongroom.operations.archive.deletions import deleted_from
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.index_keys import IndexKeys
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
 from strongroom.operations.archive.open import manifest_bytes
-from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.archive.write_envelope import bring_up
 from strongroom.operations.backup.commit import check_containers
 from strongroom.operations.backup.facts import PlannedPieces
@@ -34,7 +34,7 @@ from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.operations.verification.checks import pieces_read
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.state.records import Run, RunStep, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
 
@@ -76,7 +76,7 @@ class Repaired(Struct, frozen=True, kw_only=True):
     source: str = field(name="from")
 
 
-class Published(Struct, frozen=True, kw_only=True):
+class PublishedManifest(Struct, frozen=True, kw_only=True):
     """Which targets hold the manifest now, why others do not, and why a replica is not locked."""
 
     targets: tuple[str, ...]
@@ -84,10 +84,10 @@ class Published(Struct, frozen=True, kw_only=True):
     unlocked: Mapping[str, str]
 
 
-prepare(ToVerify, ToRepair, Repaired, Published)
+prepare(ToVerify, ToRepair, Repaired, PublishedManifest)
 
 
-def list_to_verify(run: Run, step: Step, services: Services) -> ToVerify:
+def list_to_verify(run: Run, step: RunStep, services: Services) -> ToVerify:
     """Find the backup's manifest, and which targets hold it. The next steps compare the digests."""
     digest, manifest = _find_manifest(run, services)
     present: list[str] = []
@@ -104,7 +104,7 @@ def list_to_verify(run: Run, step: Step, services: Services) -> ToVerify:
     return ToVerify(plan=_count_pieces(manifest), manifest=digest, present=tuple(present), unread=unread)
 
 
-def list_to_repair(run: Run, step: Step, services: Services) -> ToRepair:
+def list_to_repair(run: Run, step: RunStep, services: Services) -> ToRepair:
     """Find the backup's manifest, and by digest what each target lacks of it."""
     digest, manifest = _find_manifest(run, services)
     good = _good_on_record(run, services)
@@ -154,7 +154,7 @@ def _takes(target: Target, backup: str, services: Services) -> bool:
     return not deleted_from(target, backup, trusted=services.signer_fingerprints, now=time.time())
 
 
-def repair(run: Run, step: Step, services: Services) -> Repaired:
+def repair(run: Run, step: RunStep, services: Services) -> Repaired:
     """Copy one container to one target from another that has it whole.
 
     A target that does not answer is passed over. It is an error only if no target has the container whole:
@@ -178,7 +178,7 @@ def repair(run: Run, step: Step, services: Services) -> Repaired:
     return Repaired(source=other.name)
 
 
-def publish(run: Run, step: Step, services: Services) -> Published:
+def publish(run: Run, step: RunStep, services: Services) -> PublishedManifest:
     """Write the manifest, last, on every target that now holds every container.
 
     Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
@@ -200,7 +200,7 @@ def publish(run: Run, step: Step, services: Services) -> Published:
         name: _place_manifest(services.target(name), manifest, content, digest, lists) for name in whole
     }
     written = [name for name, why in refusals.items() if why is None]
-    return Published(
+    return PublishedManifest(
         targets=tuple(written),
         unplaced={name: why for name, why in refusals.items() if why is not None},
         unlocked=lock_replicas(run, manifest, written, services),
@@ -274,14 +274,14 @@ def _explain_no_manifest(run: Run, refusals: dict[str, StrongroomError]) -> Stro
     return type(first)(f"{message} ({', '.join(away)}: {first.message})", hint=first.hint)
 
 
-class _Looked(NamedTuple):
+class _ReplicaLacks(NamedTuple):
     """What a replica lacks; and what is doubted of it, unless all is."""
 
     lacking: list[int]
     doubted: list[int]
 
 
-def _look_at(name: str, manifest: Manifest, known: frozenset[int], services: Services) -> _Looked:
+def _look_at(name: str, manifest: Manifest, known: frozenset[int], services: Services) -> _ReplicaLacks:
     """Read what is not known of a replica; of the rest see that it is there, in its size."""
     target = services.target(name)
     gone = _not_shown(target, manifest) if known else set[int]()
@@ -291,7 +291,7 @@ def _look_at(name: str, manifest: Manifest, known: frozenset[int], services: Ser
         if (ref.piece in gone if ref.piece in known else not _is_whole(target, manifest.backup_id, ref))
     ]
     doubted = {ref.piece for ref in manifest.containers if ref.piece not in known} | set(lacking)
-    return _Looked(lacking, sorted(doubted) if known else [])
+    return _ReplicaLacks(lacking, sorted(doubted) if known else [])
 
 
 def _not_shown(target: Target, manifest: Manifest) -> set[int]:

@@ -20,7 +20,7 @@ from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import (
     BY_RECORD,
-    Published,
+    PublishedManifest,
     Repaired,
     ToRepair,
     list_to_repair,
@@ -30,12 +30,22 @@ from strongroom.operations.backup.repair import (
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled
 from strongroom.operations.evidence.ledger_heads import put_heads_at_end
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, read_result, to_facts
+from strongroom.operations.runs.job import Ending, Job, Result, StepAction, Where, read_result, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
-from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, StepRow, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    Tally,
+)
 
 AT_ONCE = "* * * * *"
 """The times of a repair whose damage was found after its last turn. One that fails then waits as ever."""
@@ -45,40 +55,42 @@ DAY = 86_400.0
 class RepairJob(Job):
     """Brings the bad replicas of a backup up again, from any good one."""
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(list_to_repair, ToRepair, Pool.CONTROL),
-        StepKind.REPAIR: Action(repair, Repaired, Pool.TRANSFER, tolerated=True, where=Where.THREAD),
-        StepKind.COMMIT: Action(publish, Published, Pool.CONTROL),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(list_to_repair, ToRepair, Pool.CONTROL),
+        StepKind.REPAIR: StepAction(repair, Repaired, Pool.TRANSFER, tolerated=True, where=Where.THREAD),
+        StepKind.COMMIT: StepAction(publish, PublishedManifest, Pool.CONTROL),
         StepKind.VERIFY: VERIFY,
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
             case ToRepair(lacking=lacking, idle=idle):
-                copies = tuple(Step(StepKind.REPAIR, piece, target) for target, piece in lacking)
-                return Verdict(follow=copies or (REPORT if idle else Step(StepKind.COMMIT),))
-            case Published(targets=targets):
+                copies = tuple(RunStep(StepKind.REPAIR, piece, target) for target, piece in lacking)
+                return StepConsequence(follow=copies or (REPORT if idle else RunStep(StepKind.COMMIT),))
+            case PublishedManifest(targets=targets):
                 facts = replica_facts(run)
                 follow = tuple(
-                    Step(StepKind.VERIFY, piece, name)
+                    RunStep(StepKind.VERIFY, piece, name)
                     for name in targets
                     if name not in facts.held
                     for piece in facts.pieces_read(name)
                 )
-                return Verdict(facts=to_facts(result, "unlocked", "unplaced"), follow=follow or (REPORT,))
+                return StepConsequence(
+                    facts=to_facts(result, "unlocked", "unplaced"), follow=follow or (REPORT,)
+                )
             case _ if step.kind is StepKind.REPAIR:
                 busy = tally.unsettled(StepKind.REPAIR)
-                return Verdict() if busy else Verdict(follow=(Step(StepKind.COMMIT),))
+                return StepConsequence() if busy else StepConsequence(follow=(RunStep(StepKind.COMMIT),))
             case _:
                 return report_when_settled(run, tally, step)
 
-    def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
+    def worth_a_pause(self, run: Run, tally: Tally, step: RunStep) -> bool:
         """A copy is never waited for: the repair comes again with the next slot."""
         return step.kind is StepKind.VERIFY and quorum_is_open(run, tally, step)
 
-    def after_step(self, run: Run, step: Step, services: Services) -> None:
+    def after_step(self, run: Run, step: RunStep, services: Services) -> None:
         """Bring the targets what tells of a backup, too: heads, trust lists, and marks."""
         put_heads_at_end(step, services, run.spec.backup)
 

@@ -23,12 +23,12 @@ from strongroom.errors import CannotOpen, ConfigError, KeyServiceError, Strongro
 from strongroom.keys.prompting import unasked
 from strongroom.model import Depth, prepare
 from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.archive.choice import lacking_on
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.envelopes import wrapping_keys
-from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.backup.verify import (
-    Readable,
+    ReadableTarget,
     check_envelope,
     deepest,
     held_manifest,
@@ -38,11 +38,11 @@ from strongroom.operations.identities import openers
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
-from strongroom.operations.statements import Newest, StatementsOn, merge_newest
-from strongroom.operations.verification.coverage import Scope, items_on_record
-from strongroom.operations.verification.order import MANIFEST, MOST, Item, Terms, due_checks
+from strongroom.operations.statements import NewestStatement, StatementsOn, merge_newest
+from strongroom.operations.verification.coverage import VerificationScope, items_on_record
+from strongroom.operations.verification.order import MANIFEST, MOST, DueContainer, Terms, due_checks
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
@@ -54,7 +54,7 @@ from strongroom.words import plural, verb
 AT_ONCE = 8
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class ContainerPlace(Struct, frozen=True, kw_only=True):
     """A container of a replica, or its manifest."""
 
     backup: str
@@ -80,13 +80,13 @@ class Slice(Struct, frozen=True, kw_only=True):
     """
 
     plan: PlannedPieces
-    places: tuple[Place, ...]
+    places: tuple[ContainerPlace, ...]
     away: Mapping[str, str]
     going: tuple[str, ...]
     outside: Mapping[str, int]
 
 
-class Checked(Struct, frozen=True, kw_only=True):
+class ContainerReadBack(Struct, frozen=True, kw_only=True):
     """What came of reading one container back. ``depth``: it is whole, as deep as it could be read.
     ``damage``: it is not, and why. Neither: its backup is gone by now."""
 
@@ -95,15 +95,15 @@ class Checked(Struct, frozen=True, kw_only=True):
     aside: tuple[str, ...] = ()
 
 
-prepare(Slice, Checked)
+prepare(Slice, ContainerReadBack)
 
 
-def scope_of_run(run: Run) -> Scope:
+def scope_of_run(run: Run) -> VerificationScope:
     """Return what a run is asked for."""
-    return msgspec.convert(run.spec.options, Scope)
+    return msgspec.convert(run.spec.options, VerificationScope)
 
 
-def place_of(places: Sequence[Place], step: Step) -> Place:
+def place_of(places: Sequence[ContainerPlace], step: RunStep) -> ContainerPlace:
     """Return what a step reads. A row can be edited: raises RecordRefused if it names nothing of the plan."""
     if not 0 <= step.piece < len(places) or places[step.piece].target != step.target:
         raise RecordRefused(f"step {step} was not planned")
@@ -113,14 +113,14 @@ def place_of(places: Sequence[Place], step: Step) -> Place:
 # -- the plan ------------------------------------------------------------------------
 
 
-class Look(NamedTuple):
+class TargetContents(NamedTuple):
     """What a target shows: its backups, and the marks of those on record that are to be deleted."""
 
     backups: frozenset[str]
     marks: Mapping[str, DeletionMark]
 
 
-def plan_slice(run: Run, step: Step, services: Services) -> Slice:
+def plan_slice(run: Run, step: RunStep, services: Services) -> Slice:
     """Choose what is read: what a target does not show comes first, then what is due."""
     scope = scope_of_run(run)
     forget_deleted(services.store, services.targets.values(), trusted=services.signer_fingerprints)
@@ -133,24 +133,26 @@ def plan_slice(run: Run, step: Step, services: Services) -> Slice:
     chosen = _choose(there, looks, scope, now=run.created_at)
     return Slice(
         plan=PlannedPieces(pieces=len(chosen)),
-        places=tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen),
+        places=tuple(ContainerPlace(backup=one.backup, target=one.target, piece=one.piece) for one in chosen),
         away=away,
         going=tuple(sorted(going)),
         outside=_outside(looks, services),
     )
 
 
-def _look(run: Run, known: frozenset[str], services: Services) -> tuple[dict[str, Look], dict[str, str]]:
+def _look(
+    run: Run, known: frozenset[str], services: Services
+) -> tuple[dict[str, TargetContents], dict[str, str]]:
     """Look at all targets at once: one that is away must not delay the others."""
     names = [pin.name for pin in run.spec.targets]
     with ThreadPoolExecutor(AT_ONCE) as threads:
         looked = list(threads.map(lambda name: _look_at(run, name, known, services), names))
     found = list(zip(names, looked, strict=True))
     away = {name: one for name, one in found if isinstance(one, str)}
-    return {name: one for name, one in found if isinstance(one, Look)}, away
+    return {name: one for name, one in found if isinstance(one, TargetContents)}, away
 
 
-def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> Look | str:
+def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> TargetContents | str:
     """Return what a target shows, or why it cannot be asked."""
     try:
         target = run_integrity.check_target(run, name, services)
@@ -158,26 +160,28 @@ def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> 
         marks = {
             backup: mark for backup in known.intersection(there.folders) if (mark := there.newest(backup))
         }
-        return Look(frozenset(ManifestListing(target).backups), marks)
+        return TargetContents(frozenset(ManifestListing(target).backups), marks)
     except StrongroomError as error:
         return f"{error.code}: {recorded_errors.error_text(error)}"
 
 
-def _going(looks: Mapping[str, Look]) -> frozenset[str]:
+def _going(looks: Mapping[str, TargetContents]) -> frozenset[str]:
     """Return the backups that are marked for deletion, or deleted: they are left in peace."""
-    found = (Newest[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
+    found = (NewestStatement[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
     marks = merge_newest(DELETION, found).newest
     return frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
 
 
-def _outside(looks: Mapping[str, Look], services: Services) -> dict[str, int]:
+def _outside(looks: Mapping[str, TargetContents], services: Services) -> dict[str, int]:
     """Count the backups on each target that the record does not know: nobody says what they are to be."""
     known = {run.id for run in services.store.active()} | {one.backup for one in services.store.backups()}
     outside = {name: len(look.backups - known) for name, look in looks.items()}
     return {name: count for name, count in outside.items() if count}
 
 
-def _choose(items: Sequence[Item], looks: Mapping[str, Look], terms: Terms, *, now: float) -> list[Item]:
+def _choose(
+    items: Sequence[DueContainer], looks: Mapping[str, TargetContents], terms: Terms, *, now: float
+) -> list[DueContainer]:
     missing = [one for one in items if one.piece == MANIFEST and one.backup not in looks[one.target].backups]
     lost = {(one.backup, one.target) for one in missing[:MOST]}
     due = due_checks(items, terms, now=now, draw=random.SystemRandom().random)
@@ -188,7 +192,7 @@ def _choose(items: Sequence[Item], looks: Mapping[str, Look], terms: Terms, *, n
 
 
 @uncollected()
-def check(run: Run, step: Step, services: Services) -> Checked:
+def check(run: Run, step: RunStep, services: Services) -> ContainerReadBack:
     """Read one container of a replica back, or its manifest, as deep as this process can.
 
     Damage is what was looked for, and no failure of the step. A target that does not answer is one.
@@ -196,7 +200,7 @@ def check(run: Run, step: Step, services: Services) -> Checked:
     place = place_of(read_facts(run, Slice).places, step)
     entry = services.store.backup(place.backup)
     if entry is None:
-        return Checked()
+        return ContainerReadBack()
     own = run_integrity.check_target(run, place.target, services)
     target = Paced(own.name, own, scope_of_run(run).rate)
     try:
@@ -207,7 +211,7 @@ def check(run: Run, step: Step, services: Services) -> Checked:
             return _check_manifest(target, manifest, _others(run, own, services), services)
         return _check_container(run, place, target, manifest, services)
     except DAMAGE as error:
-        return Checked(damage=f"{error.code}: {error.message}")
+        return ContainerReadBack(damage=f"{error.code}: {error.message}")
 
 
 def _others(run: Run, target: Target, services: Services) -> list[Target]:
@@ -217,8 +221,8 @@ def _others(run: Run, target: Target, services: Services) -> list[Target]:
 
 
 def _check_manifest(
-    target: Readable, manifest: Manifest, others: Sequence[Target], services: Services
-) -> Checked:
+    target: ReadableTarget, manifest: Manifest, others: Sequence[Target], services: Services
+) -> ContainerReadBack:
     """Hold what a target shows of a backup to its manifest, by names and sizes, and look at all envelopes."""
     if lacking := lacking_on(target, manifest):
         of = plural(len(manifest.containers), "container")
@@ -226,12 +230,12 @@ def _check_manifest(
     aside: dict[str, None] = {}
     for ref in wrapping_keys(manifest).values():
         aside |= dict.fromkeys(check_envelope(target, manifest, ref, others, services))
-    return Checked(depth=Depth.DIGEST, aside=tuple(aside))
+    return ContainerReadBack(depth=Depth.DIGEST, aside=tuple(aside))
 
 
 def _check_container(
-    run: Run, place: Place, target: Readable, manifest: Manifest, services: Services
-) -> Checked:
+    run: Run, place: ContainerPlace, target: ReadableTarget, manifest: Manifest, services: Services
+) -> ContainerReadBack:
     """Read a container as deep as the keys of this process allow. Its bytes come first: where nothing opens
     it, where a key service does not answer or a person would have to type a PIN, they were compared all the
     same."""
@@ -246,4 +250,4 @@ def _check_container(
             read_container(once, manifest, ref, depth=depth, opening=opening, services=services)
     except (CannotOpen, ConfigError, KeyServiceError):
         depth = Depth.DIGEST
-    return Checked(depth=depth, aside=aside)
+    return ContainerReadBack(depth=depth, aside=aside)

@@ -18,15 +18,22 @@ from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.repair import BY_RECORD
 from strongroom.operations.backup.repair_job import under_way
 from strongroom.operations.backup.replica_verdicts import ReadBack, describe_with_code
-from strongroom.operations.backup.scrub import Checked, Place, Slice, check, place_of, plan_slice
+from strongroom.operations.backup.scrub import (
+    ContainerPlace,
+    ContainerReadBack,
+    Slice,
+    check,
+    place_of,
+    plan_slice,
+)
 from strongroom.operations.recorded_errors import code_of
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.job import (
-    Action,
     Ending,
     Job,
     ReportFacts,
     Result,
+    StepAction,
     Where,
     read_facts,
     read_result,
@@ -35,26 +42,26 @@ from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.verification.checks import refresh
-from strongroom.operations.verification.coverage import Scope, scope_of
+from strongroom.operations.verification.coverage import VerificationScope, scope_of
 from strongroom.state.records import (
     ContainerCheck,
     Pool,
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
-    Verdict,
 )
 from strongroom.words import plural
 
 SHOWN = 3
 """Damaged replicas that an outcome names; the catalog has all of them."""
-REPORT = Step(StepKind.REPORT)
+REPORT = RunStep(StepKind.REPORT)
 
 
 class ScrubJob(Job):
@@ -63,20 +70,22 @@ class ScrubJob(Job):
     It has no ``terms``: it is about the backups of all policies, and goes by the record.
     """
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     reads = True
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan_slice, Slice, Pool.CONTROL),
-        StepKind.VERIFY: Action(check, Checked, Pool.VERIFY, tolerated=True, where=Where.FORKED),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(plan_slice, Slice, Pool.CONTROL),
+        StepKind.VERIFY: StepAction(
+            check, ContainerReadBack, Pool.VERIFY, tolerated=True, where=Where.FORKED
+        ),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         """Go on with the next container of the same target: one at a time, whoever the workers are."""
         if isinstance(result, Slice):
-            return Verdict(follow=_first_of_each(result.places) or (REPORT,))
+            return StepConsequence(follow=_first_of_each(result.places) or (REPORT,))
         if (following := _next_of(read_facts(run, Slice).places, step)) is not None:
-            return Verdict(follow=(following,))
-        return Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))
+            return StepConsequence(follow=(following,))
+        return StepConsequence() if tally.unsettled(StepKind.VERIFY) else StepConsequence(follow=(REPORT,))
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         """Enter what was read, whole or damaged."""
@@ -121,7 +130,7 @@ class ScrubJob(Job):
 JOB = ScrubJob()
 
 
-def make_spec(services: Services, scope: Scope) -> Spec:
+def make_spec(services: Services, scope: VerificationScope) -> Spec:
     """Return the spec of a slice: it is about every target but the media in a safe."""
     names = [name for name in services.targets if name not in scope.media]
     return Spec(
@@ -132,49 +141,49 @@ def make_spec(services: Services, scope: Scope) -> Spec:
     )
 
 
-def _first_of_each(places: Sequence[Place]) -> tuple[Step, ...]:
-    first: dict[str, Step] = {}
+def _first_of_each(places: Sequence[ContainerPlace]) -> tuple[RunStep, ...]:
+    first: dict[str, RunStep] = {}
     for number, place in enumerate(places):
-        first.setdefault(place.target, Step(StepKind.VERIFY, number, place.target))
+        first.setdefault(place.target, RunStep(StepKind.VERIFY, number, place.target))
     return tuple(first.values())
 
 
-def _next_of(places: Sequence[Place], step: Step) -> Step | None:
+def _next_of(places: Sequence[ContainerPlace], step: RunStep) -> RunStep | None:
     rest = range(step.piece + 1, len(places))
     following = next((number for number in rest if places[number].target == step.target), None)
-    return None if following is None else Step(StepKind.VERIFY, following, step.target)
+    return None if following is None else RunStep(StepKind.VERIFY, following, step.target)
 
 
 # -- what came of it -------------------------------------------------------------------
 
 
-class _Looked(NamedTuple):
+class _ReadContainer(NamedTuple):
     """A container that was read, and when (epoch seconds)."""
 
-    place: Place
-    checked: Checked
+    place: ContainerPlace
+    checked: ContainerReadBack
     at: float
 
 
-def _looked(run: Run, services: Services) -> list[_Looked]:
+def _looked(run: Run, services: Services) -> list[_ReadContainer]:
     rows = [row for row in services.store.rows(run.id, StepKind.VERIFY) if row.result]
     places = read_facts(run, Slice).places if rows else ()
     return [_looked_at(run, row, places) for row in rows]
 
 
-def _looked_at(run: Run, row: StepRow, places: Sequence[Place]) -> _Looked:
-    checked = read_result(run, row.step, row.result, Checked)
-    return _Looked(place_of(places, row.step), checked, row.finished_at or 0.0)
+def _looked_at(run: Run, row: StepRow, places: Sequence[ContainerPlace]) -> _ReadContainer:
+    checked = read_result(run, row.step, row.result, ContainerReadBack)
+    return _ReadContainer(place_of(places, row.step), checked, row.finished_at or 0.0)
 
 
-def _as_check(one: _Looked, depth: Depth) -> ContainerCheck:
+def _as_check(one: _ReadContainer, depth: Depth) -> ContainerCheck:
     place = one.place
     return ContainerCheck(
         backup=place.backup, target=place.target, piece=place.piece, depth=depth, checked_at=one.at
     )
 
 
-def _refresh_replicas(looked: Sequence[_Looked], services: Services) -> None:
+def _refresh_replicas(looked: Sequence[_ReadContainer], services: Services) -> None:
     """Have the catalog know how each replica stands of which something was read."""
     store, touched = services.store, {(one.place.backup, one.place.target) for one in looked}
     backups = sorted({backup for backup, _ in touched})
@@ -188,9 +197,9 @@ def _refresh_replicas(looked: Sequence[_Looked], services: Services) -> None:
             store.set_replica(now)
 
 
-def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], _Looked]:
+def _damaged(looked: Sequence[_ReadContainer]) -> dict[tuple[str, str], _ReadContainer]:
     """Return the damaged replicas, by target and backup, each with the first thing that was found."""
-    found: dict[tuple[str, str], _Looked] = {}
+    found: dict[tuple[str, str], _ReadContainer] = {}
     for one in looked:
         if one.checked.damage:
             found.setdefault(one.place.key, one)
@@ -211,7 +220,7 @@ def _order_repairs(run: Run, services: Services) -> Iterator[str]:
                 yield submit(here, spec, request_id=f"{run.id} {backup}")[0]
 
 
-def _describe_damage(looked: Sequence[_Looked]) -> str:
+def _describe_damage(looked: Sequence[_ReadContainer]) -> str:
     found = [
         f"{backup} on {target}: {one.place.what}: {one.checked.damage}"
         for (target, backup), one in _damaged(looked).items()

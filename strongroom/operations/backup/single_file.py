@@ -19,7 +19,7 @@ from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.errors import RunCancelled
-from strongroom.operations.listing import InProcessListing, Lister, Listing
+from strongroom.operations.listing import InProcessListing, Lister, SecretListing
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.abandoned import GONE, take_up
 from strongroom.operations.runs.drive import Watch, drive, end
@@ -44,7 +44,7 @@ def backup_to_file(
     selection: Selection = Selection(),
     values: bool = True,
     replace_existing: bool = False,
-    ahead: Listing | None = None,
+    ahead: SecretListing | None = None,
     sealed: Callable[[], object] | None = None,
     watch: Watch | None = None,
 ) -> Manifest:
@@ -93,7 +93,7 @@ def _refuse_unrecordable(path: Path) -> None:
         raise UsageError(message, hint="Write the backup under another path, then move it there.") from None
 
 
-def _list_ahead(ahead: Listing | None) -> Lister:
+def _list_ahead(ahead: SecretListing | None) -> Lister:
     """Return how to list: the listing made ahead serves the first plan. Another attempt lists anew."""
     ready = [ahead] if ahead is not None else []
     return lambda source, selection: ready.pop() if ready else InProcessListing(source, selection)

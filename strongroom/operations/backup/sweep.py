@@ -33,7 +33,7 @@ from strongroom.targets import Target
 from strongroom.targets.repaired import copies, original_name
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class ManifestCopies(Struct, frozen=True, kw_only=True):
     """What a target shows of a run's manifest. ``names`` are those of its copies; ``unclear`` says why
     none of them can be believed, ``away`` why the target could not be asked."""
 
@@ -97,7 +97,7 @@ def sweep_earlier(run: Run, services: Services) -> list[str]:
     return clean
 
 
-def _find_manifest(place: str, run: Run, services: Services) -> Look:
+def _find_manifest(place: str, run: Run, services: Services) -> ManifestCopies:
     """Find a run's manifest on one target."""
     # One whose signer is distrusted by now still keeps what it names: doubt removes nothing.
     trusted = ever_trusted(services.signer_fingerprints)
@@ -105,27 +105,27 @@ def _find_manifest(place: str, run: Run, services: Services) -> Look:
     try:
         names = copies(services.target(place), manifest_name(run.id))
         if not names:
-            return Look()
+            return ManifestCopies()
         content = manifest_bytes(services.target(place), run.id, trusted=trusted)
-        return Look(names=names, manifest=parse_manifest(content, trusted=trusted))
+        return ManifestCopies(names=names, manifest=parse_manifest(content, trusted=trusted))
     except FormatError as error:
-        return Look(names=names, unclear=error.message)
+        return ManifestCopies(names=names, unclear=error.message)
     except StrongroomError as error:
-        return Look(away=error.message)
+        return ManifestCopies(away=error.message)
 
 
 def _named_containers(backup: str, manifests: Iterable[Manifest]) -> Iterable[str]:
     return (container_name(backup, entry.sha256) for manifest in manifests for entry in manifest.containers)
 
 
-def _sweep_target(target: Target, backup: str, look: Look, keep: frozenset[str]) -> str | None:
+def _sweep_target(target: Target, backup: str, look: ManifestCopies, keep: frozenset[str]) -> str | None:
     """Remove from one target what no manifest names; return why something stays, if it does."""
     if look.unclear is not None:
         return f"a manifest that cannot be believed keeps it: {look.unclear}"
     return _reason_if_failed(partial(_remove, target, backup, look, keep))
 
 
-def _remove(target: Target, backup: str, look: Look, keep: frozenset[str]) -> None:
+def _remove(target: Target, backup: str, look: ManifestCopies, keep: frozenset[str]) -> None:
     """Remove a run's containers that no manifest names.
 
     Before each it is asked again whether the target shows the same manifests: a worker that was taken for

@@ -20,7 +20,7 @@ from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.state.records import Run, RunStep, StepKind, StepState
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked
@@ -37,10 +37,10 @@ class Uploaded(Struct, frozen=True, kw_only=True):
 prepare(Uploaded)
 
 
-def upload(run: Run, step: Step, services: Services) -> Uploaded:
+def upload(run: Run, step: RunStep, services: Services) -> Uploaded:
     """Copy one staged container to one target."""
     target = run_integrity.check_target(run, step.target, services)
-    captured = services.store.row(run.id, Step(StepKind.CAPTURE, step.piece)).result
+    captured = services.store.row(run.id, RunStep(StepKind.CAPTURE, step.piece)).result
     receipt = run_integrity.receipt_of(run, step.piece, captured, services).receipt
     staged = staged_name(run.id, step.piece, receipt.sha256)
     name = container_name(run.id, receipt.sha256)
@@ -110,7 +110,7 @@ def clear_stage(run: Run, piece: int, services: Services) -> None:
     uploads = services.store.rows(run.id, StepKind.UPLOAD, piece=piece)
     if any(not row.state.settled for row in uploads):
         return
-    captured = services.store.row(run.id, Step(StepKind.CAPTURE, piece))
+    captured = services.store.row(run.id, RunStep(StepKind.CAPTURE, piece))
     if captured.state is StepState.DONE:
         with suppress(RecordRefused):
             services.stage.delete(read_result(run, captured.step, captured.result, Captured).staged)

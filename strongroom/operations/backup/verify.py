@@ -16,12 +16,12 @@ from msgspec import Struct
 from strongroom.container.digests import ValueDigester, value_digester
 from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.container.metadata import Place, check_document
+from strongroom.container.metadata import ManifestPlace, check_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth, Secret, prepare
 from strongroom.operations import run_integrity
-from strongroom.operations.archive.live_comparison import Digests, Standing, beside, digests_of, standing
+from strongroom.operations.archive.live_comparison import Digests, SecretState, beside, digests_of, standing
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import (
     Backup,
@@ -35,10 +35,10 @@ from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.backup.quorum import with_wake
 from strongroom.operations.identities import openers
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.runs.job import Action, Where, read_result
+from strongroom.operations.runs.job import StepAction, Where, read_result
 from strongroom.operations.services import Services
 from strongroom.sources import Source
-from strongroom.state.records import Pool, Run, Step, StepKind, StepRow, StepState, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunStep, StepConsequence, StepKind, StepRow, StepState, Tally
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, Objects, copies, whole_copy
@@ -52,14 +52,14 @@ def reaches(depth: Depth, wanted: Depth) -> bool:
     return ORDER.index(depth) >= ORDER.index(wanted)
 
 
-class Readable(Objects, Protocol):
+class ReadableTarget(Objects, Protocol):
     """A target, as far as it is read."""
 
     @property
     def name(self) -> str: ...
 
 
-class Seen(NamedTuple):
+class ReadBackFindings(NamedTuple):
     """The findings of reading a container back.
 
     ``changed`` secrets have other values in the source by now, and ``missing`` ones are not there.
@@ -88,7 +88,7 @@ prepare(Verified)
 
 
 @uncollected()
-def verify(run: Run, step: Step, services: Services) -> Verified:
+def verify(run: Run, step: RunStep, services: Services) -> Verified:
     """Verify one container on one target to the run's depth."""
     target = run_integrity.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
@@ -121,7 +121,11 @@ def deepest(manifest: Manifest, wanted: Depth) -> Depth:
 
 
 def check_envelope(
-    target: Readable, manifest: Manifest, ref: ContainerEntry, others: Iterable[Objects], services: Services
+    target: ReadableTarget,
+    manifest: Manifest,
+    ref: ContainerEntry,
+    others: Iterable[Objects],
+    services: Services,
 ) -> tuple[str, ...]:
     """Refuse a replica whose envelope is older than another target's: whoever restores from it
     would need a key that was rotated away. Return what was left aside there."""
@@ -149,7 +153,7 @@ def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
     return held_manifest(target, backup, expected, trusted=trusted)
 
 
-def held_manifest(target: Readable, backup: str, digest: str, *, trusted: frozenset[str]) -> Manifest:
+def held_manifest(target: ReadableTarget, backup: str, digest: str, *, trusted: frozenset[str]) -> Manifest:
     """Read a target's manifest of a backup, and hold it to its digest (hex)."""
     name = manifest_name(backup)
     copy = whole_copy(target, name, sha256=bytes.fromhex(digest))
@@ -168,7 +172,7 @@ def read_container(
     depth: Depth,
     opening: Callable[[], Sequence[Opener]],
     services: Services,
-) -> Seen:
+) -> ReadBackFindings:
     """Read one container back to a depth; raise a typed error that says what is wrong with it.
 
     That the source has secrets otherwise by now (depth ``live``) is news about the source, and no fault of
@@ -183,17 +187,17 @@ def read_container(
     if reaches(depth, Depth.DIGEST):
         require_digest(target, name, ref)
     if not reaches(depth, Depth.OPENED):
-        return Seen()
+        return ReadBackFindings()
     if manifest.sealed:
         opened = Backup(
             target, manifest, opening(), trusted=services.signer_fingerprints, names={ref.sha256: name}
         )
         return _open_all(opened, ref, depth, services)
-    check_document(ObjectReader(target, name), place=Place(manifest, ref))
-    return Seen()
+    check_document(ObjectReader(target, name), place=ManifestPlace(manifest, ref))
+    return ReadBackFindings()
 
 
-def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> Seen:
+def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> ReadBackFindings:
     manifest = backup.manifest
     container = backup.container(ref)
     digest = value_digester(services.digest_key, manifest.source)
@@ -209,9 +213,9 @@ def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Servi
         )
     name_key = hashlib.sha256(container.about.name_key).hexdigest()
     if not reaches(depth, Depth.LIVE):
-        return Seen(name_key=name_key)
+        return ReadBackFindings(name_key=name_key)
     stands = _stand(kept, services.source(manifest.source), digest)
-    return Seen(stands[Standing.CHANGED], stands[Standing.MISSING], name_key)
+    return ReadBackFindings(stands[SecretState.CHANGED], stands[SecretState.MISSING], name_key)
 
 
 def _compare(secret: Secret, kept: Digests, digest: ValueDigester) -> None:
@@ -222,13 +226,13 @@ def _compare(secret: Secret, kept: Digests, digest: ValueDigester) -> None:
             )
 
 
-def _stand(kept: Mapping[str, Digests], source: Source, digest: ValueDigester) -> Counter[Standing]:
+def _stand(kept: Mapping[str, Digests], source: Source, digest: ValueDigester) -> Counter[SecretState]:
     """Count how the secrets of a container stand in the source.
 
     Raises:
         SourceError: it did not answer, or did not give one of them. It says nothing of the backup.
     """
-    stands = Counter[Standing]()
+    stands = Counter[SecretState]()
     for _, digests, live in beside(source, kept.items()):
         if isinstance(live, StrongroomError):
             raise SourceError(f"the source could not be compared with: {live.message}")
@@ -238,16 +242,16 @@ def _stand(kept: Mapping[str, Digests], source: Source, digest: ValueDigester) -
 
 # -- as steps of a job ---------------------------------------------------------------
 
-VERIFY = Action(verify, Verified, Pool.VERIFY, tolerated=True, where=Where.FORKED)
-REPORT = Step(StepKind.REPORT)
+VERIFY = StepAction(verify, Verified, Pool.VERIFY, tolerated=True, where=Where.FORKED)
+REPORT = RunStep(StepKind.REPORT)
 
 
-def verifications(pieces: int, targets: Sequence[str]) -> tuple[Step, ...]:
+def verifications(pieces: int, targets: Sequence[str]) -> tuple[RunStep, ...]:
     """Return the steps that read each container back from these targets."""
-    return tuple(Step(StepKind.VERIFY, piece, target) for target in targets for piece in range(pieces))
+    return tuple(RunStep(StepKind.VERIFY, piece, target) for target in targets for piece in range(pieces))
 
 
-def report_when_settled(run: Run, tally: Tally, step: Step) -> Verdict:
+def report_when_settled(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
     """Go on to the report once every container was read back, or given up."""
-    verdict = Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))
+    verdict = StepConsequence() if tally.unsettled(StepKind.VERIFY) else StepConsequence(follow=(REPORT,))
     return with_wake(verdict, run, tally, step)

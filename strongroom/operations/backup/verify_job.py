@@ -13,31 +13,41 @@ from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import ToVerify, list_to_verify
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.job import Ending, Job, Result, StepAction
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, StepRow, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    Tally,
+)
 
 
 class VerifyJob(Job):
     """Reads a backup back from every target of its policy."""
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     opens = True
     reads = True
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(list_to_verify, ToVerify, Pool.CONTROL),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(list_to_verify, ToVerify, Pool.CONTROL),
         StepKind.VERIFY: VERIFY,
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         if isinstance(result, ToVerify):
-            return Verdict(follow=verifications(result.plan.pieces, result.present) or (REPORT,))
+            return StepConsequence(follow=verifications(result.plan.pieces, result.present) or (REPORT,))
         return report_when_settled(run, tally, step)
 
-    def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
+    def worth_a_pause(self, run: Run, tally: Tally, step: RunStep) -> bool:
         return quorum_is_open(run, tally, step)
 
     def record(self, run: Run, services: Services) -> Sequence[str]:

@@ -9,20 +9,20 @@ from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.operations import recorded_errors
-from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
+from strongroom.operations.runs.job import Ending, Job, Result, StepAction, read_facts, to_facts
 from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.state.records import (
     Pool,
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     Tally,
-    Verdict,
 )
 from strongroom.words import name_first_few, plural
 
@@ -34,10 +34,10 @@ NEEDS_BACKUP: Final = "needs_backup"
 class CheckFacts(Struct, frozen=True, kw_only=True):
     """What a run of a check records."""
 
-    checked: Checked = Checked()
+    checked: CheckResult = CheckResult()
 
 
-def perform(run: Run, step: Step, services: Services) -> Checked:
+def perform(run: Run, step: RunStep, services: Services) -> CheckResult:
     """Do a check. Raises whatever kept it from looking."""
     name = str(run.spec.options.get("check"))
     if name not in services.checks:
@@ -48,15 +48,15 @@ def perform(run: Run, step: Step, services: Services) -> Checked:
 class CheckJob(Job):
     """Does one check. What it finds degrades the run; one that could not look has failed."""
 
-    first = Step(StepKind.CHECK)
+    first = RunStep(StepKind.CHECK)
     subject = "check"
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.CHECK: Action(perform, Checked, Pool.VERIFY)
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.CHECK: StepAction(perform, CheckResult, Pool.VERIFY)
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        assert isinstance(result, Checked)
-        return Verdict(facts=to_facts(CheckFacts(checked=result)), follow=(Step(StepKind.REPORT),))
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
+        assert isinstance(result, CheckResult)
+        return StepConsequence(facts=to_facts(CheckFacts(checked=result)), follow=(RunStep(StepKind.REPORT),))
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "nothing was changed, and nothing is known of what it was to look at"

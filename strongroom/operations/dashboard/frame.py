@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from strongroom import sheet
 from strongroom.durations import measured
-from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
 from strongroom.operations.findings import Finding, Severity
 from strongroom.operations.muted import Muted
 from strongroom.sheet import Cell, Content, Mood, Sheet, markup
@@ -71,12 +71,12 @@ footer{{max-width:76rem;margin:0 auto;padding:0 1.25rem 2rem}}
 """
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class PageFacts(Struct, frozen=True, kw_only=True):
     """What the pages show: facts as they are now, what is wrong by them, what people said of that, and where
     Flower is, if it is."""
 
-    facts: Facts
-    limits: Limits
+    facts: InstallationFacts
+    limits: AlertLimits
     alerts: tuple[Finding, ...]
     version: str
     muted: Muted = Muted()
@@ -88,7 +88,7 @@ class Shown(Struct, frozen=True, kw_only=True):
         return next((one for one in self.alerts if (one.kind, one.subject) == (kind, subject)), None)
 
 
-def document(page: Sheet, shown: Shown, *, here: str = "") -> bytes:
+def document(page: Sheet, shown: PageFacts, *, here: str = "") -> bytes:
     """Return a whole page. ``here`` is the page of the menu that it belongs to."""
     head = _HEAD.format(title=markup(page.title))
     title = f"<h1>{markup(page.title)}</h1>\n"
@@ -102,7 +102,7 @@ def bare(title: str, content: str) -> bytes:
     return (_HEAD.format(title=markup(title)) + body + _END).encode()
 
 
-def _menu(shown: Shown, here: str) -> str:
+def _menu(shown: PageFacts, here: str) -> str:
     items = "".join(_item(path, name, shown, here) for path, name in PAGES.items())
     if shown.flower:
         items += f'<li><a href="{markup(shown.flower)}">Flower</a></li>\n'
@@ -113,13 +113,13 @@ def _menu(shown: Shown, here: str) -> str:
     )
 
 
-def _item(path: str, name: str, shown: Shown, here: str) -> str:
+def _item(path: str, name: str, shown: PageFacts, here: str) -> str:
     current = ' aria-current="page"' if path == here else ""
     count = f" ({len(shown.alerts)})" if path == "/alerts" and shown.alerts else ""
     return f'<li><a href="{path}"{current}>{name}{count}</a></li>\n'
 
 
-def _without_record(shown: Shown) -> str:
+def _without_record(shown: PageFacts) -> str:
     if shown.facts.state is None:
         return ""
     seen = ("What follows is what was seen at ", moment(shown.facts.now), ".")
@@ -127,7 +127,7 @@ def _without_record(shown: Shown) -> str:
     return Sheet(verdict="The state database cannot be read", mood=Mood.BAD, about=about).body()
 
 
-def _foot(shown: Shown) -> str:
+def _foot(shown: PageFacts) -> str:
     looked: Content = "The targets have not been checked yet."
     if shown.looked_at:
         looked = ("The targets were checked ", moment(shown.looked_at), ".")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from strongroom.operations.archive.incidents import Incident
 from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import Shown, moment, quoted, small, together
-from strongroom.operations.health.calendar import EntryStatus, State
+from strongroom.operations.dashboard.frame import PageFacts, moment, quoted, small, together
+from strongroom.operations.health.calendar import EntryState, EntryStatus
 from strongroom.sheet import Cell, Content, Mood, Part, Picture, Sheet, Table, marked, markup
 from strongroom.state.records import CatalogEntry, Replica, Run
 from strongroom.timestamps import as_written
@@ -20,7 +20,7 @@ PAGE = 50
 def backups(
     found: Sequence[CatalogEntry],
     replicas: Mapping[str, Sequence[Replica]],
-    shown: Shown,
+    shown: PageFacts,
     *,
     policy: str = "",
 ) -> bytes:
@@ -47,7 +47,7 @@ def _backup(entry: CatalogEntry, replicas: Sequence[Replica]) -> tuple[Content, 
     )
 
 
-def runs(found: Sequence[Run], shown: Shown) -> bytes:
+def runs(found: Sequence[Run], shown: PageFacts) -> bytes:
     """Return a page of runs, the newest first. More than :data:`PAGE`: there are older ones."""
     head = ("Run", "What", "State", "Began", "Took")
     rows = [_run(run, shown.facts.now) for run in found[:PAGE]]
@@ -72,7 +72,7 @@ def _older(found: Sequence[CatalogEntry] | Sequence[Run], path: str, more: str) 
     return Picture(f'<nav aria-label="More"><p>{markup(way)}</p></nav>\n')
 
 
-def schedule(found: Iterable[EntryStatus], shown: Shown) -> bytes:
+def schedule(found: Iterable[EntryStatus], shown: PageFacts) -> bytes:
     """Return the calendar: each entry's last and next time, and what keeps it."""
     head = ("Entry", "Last", "Came to", "Next", "State")
     table = Table(head, list(map(_entry, found)), nothing="Nothing is scheduled.")
@@ -80,12 +80,12 @@ def schedule(found: Iterable[EntryStatus], shown: Shown) -> bytes:
 
 
 _STATES = {
-    State.OVERDUE: Mood.BAD,
-    State.PAUSED: Mood.WARN,
-    State.WAITING: Mood.WARN,
-    State.ON: Mood.GOOD,
+    EntryState.OVERDUE: Mood.BAD,
+    EntryState.PAUSED: Mood.WARN,
+    EntryState.WAITING: Mood.WARN,
+    EntryState.ON: Mood.GOOD,
 }
-_SAYS_WHY = (State.OVERDUE, State.PAUSED, State.WAITING, State.OFF)
+_SAYS_WHY = (EntryState.OVERDUE, EntryState.PAUSED, EntryState.WAITING, EntryState.OFF)
 """Of the others the reason is what a run said in its own words, and that may name a secret."""
 
 
@@ -95,7 +95,7 @@ def _entry(found: EntryStatus) -> tuple[Content, ...]:
     slot = small(together("due", moment(found.made_up_for))) if found.made_up_for else ""
     state = Cell(found.state.value, _STATES.get(found.state, Mood.PLAIN), small=why)
     return (
-        marked(name, bad=found.state is State.OVERDUE),
+        marked(name, bad=found.state is EntryState.OVERDUE),
         together(moment(found.last_ran), slot),  # and its slot, if that was another time
         Cell(frame.state(run.state), link=f"/runs/{quoted(run.id)}") if run else "-",
         moment(found.next_due),
@@ -103,7 +103,7 @@ def _entry(found: EntryStatus) -> tuple[Content, ...]:
     )
 
 
-def incidents(found: Iterable[Incident], shown: Shown) -> bytes:
+def incidents(found: Iterable[Incident], shown: PageFacts) -> bytes:
     """Return the incidents, the newest first."""
     head = ("Incident", "State", "Opened", "By", "Affects")
     newest = sorted(found, key=lambda one: one.opened_at, reverse=True)

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from strongroom.durations import about, measured
 from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import Shown, moment, quoted, small, together
+from strongroom.operations.dashboard.frame import PageFacts, moment, quoted, small, together
 from strongroom.operations.facts.records import Dated, Drilled, Drills
 from strongroom.operations.findings import Finding, Severity
-from strongroom.operations.key_management.proofs import Proof
+from strongroom.operations.key_management.proofs import ProofState
 from strongroom.operations.muted import Muted
 from strongroom.operations.verification.coverage import Coverage
 from strongroom.operations.verification.description import describe, percent
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 
 
-def alerts(shown: Shown) -> bytes:
+def alerts(shown: PageFacts) -> bytes:
     """Return everything that is wrong, the worst first, with what to do."""
     head = ("Alert", "What happened", "What it means", "What to do")
     rows = [_alert(alert, shown.muted) for alert in shown.alerts]
@@ -31,7 +31,7 @@ def _alert(alert: Finding, muted: Muted) -> tuple[Content, ...]:
     return (together(Cell(alert.severity.value, mood), kind), what, alert.means, alert.to_do)
 
 
-def coverage(shown: Shown) -> bytes:
+def coverage(shown: PageFacts) -> bytes:
     """Return how much of all replicas was read again within the span."""
     facts = shown.facts
     found = facts.verification
@@ -52,7 +52,7 @@ def _coverage(name: str, one: Coverage, now: float) -> tuple[Content, ...]:
     return (target, percent(one.share), one.containers, one.late, one.never, since)
 
 
-def drills(shown: Shown) -> bytes:
+def drills(shown: PageFacts) -> bytes:
     """Return the drills, the newest first, each against its objective."""
     parts: list[Part] = [_drills(one) for one in shown.facts.drills]
     nothing = Lines(["No drill is scheduled, and none was done: 'strongroom drill full' rehearses one."])
@@ -75,7 +75,7 @@ def _drill(one: Drilled) -> tuple[Content, ...]:
     return (name, frame.state(one.state), moment(one.began), together(took, over), objective)
 
 
-def keys(shown: Shown) -> bytes:
+def keys(shown: PageFacts) -> bytes:
     """Return the keys, their age, and what is known of each."""
     found = shown.facts.keys
     ages = [_key(one, shown) for one in found.used]
@@ -89,15 +89,15 @@ def keys(shown: Shown) -> bytes:
 
 
 _MARKS = {
-    Proof.PROVEN: Mood.GOOD,
-    Proof.NOT_YET: Mood.PLAIN,
-    Proof.DUE_AGAIN: Mood.WARN,
-    Proof.OVERDUE: Mood.BAD,
-    Proof.FAILED: Mood.BAD,
+    ProofState.PROVEN: Mood.GOOD,
+    ProofState.NOT_YET: Mood.PLAIN,
+    ProofState.DUE_AGAIN: Mood.WARN,
+    ProofState.OVERDUE: Mood.BAD,
+    ProofState.FAILED: Mood.BAD,
 }
 
 
-def _checks(shown: Shown) -> Iterator[tuple[str, Content]]:
+def _checks(shown: PageFacts) -> Iterator[tuple[str, Content]]:
     found = shown.facts.keys
     yield "Tried last", moment(found.checked_at) if found.checked_at else "never"
     yield "Schedule", f"{found.schedule} ({found.time_zone})" if found.schedule else "not scheduled"
@@ -107,13 +107,13 @@ def _checks(shown: Shown) -> Iterator[tuple[str, Content]]:
         yield "Not answered", together(asked.name, "asked", moment(asked.at))
 
 
-def _key(one: Dated, shown: Shown) -> tuple[Content, ...]:
+def _key(one: Dated, shown: PageFacts) -> tuple[Content, ...]:
     alert = shown.alert("key.aging", one.name)
     old = alert is not None and alert.severity is Severity.CRITICAL
     due = Cell("rotate it", Mood.BAD) if old else Cell("rotate it soon", Mood.WARN) if alert else "-"
     return (marked(one.name, bad=old), moment(one.at), about(max(0.0, shown.facts.now - one.at)), due)
 
 
-def _certificate(one: Dated, shown: Shown) -> tuple[Content, ...]:
+def _certificate(one: Dated, shown: PageFacts) -> tuple[Content, ...]:
     bad = shown.alert("certificate.ending", one.name) is not None
     return (marked(one.name, bad=bad), moment(one.at), Cell("renew it", Mood.WARN) if bad else "-")

@@ -6,9 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.durations import about
 from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import Shown, moment, quoted, small, together
+from strongroom.operations.dashboard.frame import PageFacts, moment, quoted, small, together
 from strongroom.operations.facts.freshness import Freshness, judge
-from strongroom.operations.facts.records import Facts, OnTarget, Pace, Policy, Ran, Running
+from strongroom.operations.facts.records import (
+    InstallationFacts,
+    NewestOnTarget,
+    Policy,
+    Ran,
+    Running,
+    RunPace,
+)
 from strongroom.operations.findings import Severity
 from strongroom.operations.verification.description import percent
 from strongroom.schedule import next_slot
@@ -16,7 +23,7 @@ from strongroom.sheet import Cell, Content, Mood, Pairs, Part, Share, Sheet, Tab
 from strongroom.words import plural
 
 
-def overview(shown: Shown) -> bytes:
+def overview(shown: PageFacts) -> bytes:
     """Return the page."""
     worst = next(iter(shown.alerts), None)
     if worst is None:
@@ -34,7 +41,7 @@ def overview(shown: Shown) -> bytes:
 # -- policies x targets ----------------------------------------------------------------
 
 
-def _matrix(shown: Shown) -> Table:
+def _matrix(shown: PageFacts) -> Table:
     policies = shown.facts.policies
     targets = sorted({one.target for policy in policies for one in policy.on_targets} | _known(shown))
     head = ("Policy", "Verified backup", "Newest run", "Replicas", *(f"On {name}" for name in targets))
@@ -42,11 +49,11 @@ def _matrix(shown: Shown) -> Table:
     return Table(head, rows, "Policies and targets", nothing="No policy is configured.")
 
 
-def _known(shown: Shown) -> set[str]:
+def _known(shown: PageFacts) -> set[str]:
     return {place.name for place in shown.facts.places}
 
 
-def _policy(policy: Policy, targets: Sequence[str], shown: Shown) -> tuple[Content, ...]:
+def _policy(policy: Policy, targets: Sequence[str], shown: PageFacts) -> tuple[Content, ...]:
     facts = shown.facts
     found = judge(policy, threshold=shown.limits.threshold_age, now=facts.now, recorded=facts.state is None)
     lies = {one.target: one for one in policy.on_targets}
@@ -86,7 +93,7 @@ def _replicas(policy: Policy) -> Content:
     )
 
 
-def _cell(one: OnTarget | None, target: str, shown: Shown) -> Content:
+def _cell(one: NewestOnTarget | None, target: str, shown: PageFacts) -> Content:
     """Return how a policy's newest backup lies on a target, and whether the target answers."""
     away = any(place.name == target and place.away is not None for place in shown.facts.places)
     silent = Cell("no answer", Mood.BAD) if away else ""
@@ -108,7 +115,7 @@ def replica(good: bool, depth: object, read_at: float | None, now: float) -> Con
 # -- what runs -------------------------------------------------------------------------
 
 
-def _running(facts: Facts) -> Table:
+def _running(facts: InstallationFacts) -> Table:
     """Return the runs that have not ended, with rate and time left."""
     head = ("Run", "What", "Since", "How far", "Rate", "Left")
     rows = [_run(one, facts.now) for one in facts.active]
@@ -122,7 +129,7 @@ def _run(one: Running, now: float) -> tuple[Content, ...]:
     return (name, what, since, far(one.pace), one.pace.rate_words, one.pace.left_words)
 
 
-def far(pace: Pace) -> Content:
+def far(pace: RunPace) -> Content:
     """Return how far something is: as a bar and in words."""
     return Share(pace.done / pace.total, pace.words) if pace.total else "begins"
 
@@ -130,7 +137,7 @@ def far(pace: Pace) -> Content:
 # -- at a glance -----------------------------------------------------------------------
 
 
-def _glance(shown: Shown) -> Iterator[tuple[str, Content]]:
+def _glance(shown: PageFacts) -> Iterator[tuple[str, Content]]:
     facts = shown.facts
     if facts.verification is not None:
         share = facts.verification.all.share

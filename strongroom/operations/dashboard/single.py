@@ -9,10 +9,10 @@ from msgspec import Struct
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.incidents import Incident, next_command, steps_of
 from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import Shown, moment, quoted, together
+from strongroom.operations.dashboard.frame import PageFacts, moment, quoted, together
 from strongroom.operations.dashboard.lists import standing
 from strongroom.operations.dashboard.overview import far, replica
-from strongroom.operations.facts.records import Pace
+from strongroom.operations.facts.records import RunPace
 from strongroom.operations.incident import words
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.state.records import (
@@ -55,7 +55,7 @@ class OneBackup(Struct, frozen=True, kw_only=True):
     events: Sequence[Event] = ()
 
 
-def backup(found: OneBackup, shown: Shown) -> bytes:
+def backup(found: OneBackup, shown: PageFacts) -> bytes:
     """Return where a backup lies, who opens it, and what happened to it."""
     places = [_replica(one, found, shown.facts.now) for one in found.replicas]
     events = [
@@ -118,7 +118,7 @@ def _detail(event: Event) -> str:
 # -- a run -----------------------------------------------------------------------------
 
 
-def run(of: Run, rows: Sequence[StepRow], pace: Pace, shown: Shown) -> bytes:
+def run(of: Run, rows: Sequence[StepRow], pace: RunPace, shown: PageFacts) -> bytes:
     """Return how a run stands, and each kind of its steps."""
     trouble = [_trouble(row) for row in rows if row.error and row.state is not StepState.DONE]
     parts: list[Part] = [
@@ -129,7 +129,7 @@ def run(of: Run, rows: Sequence[StepRow], pace: Pace, shown: Shown) -> bytes:
     return frame.document(Sheet(title=f"Run {of.id}", parts=parts), shown)
 
 
-def _run(of: Run, pace: Pace, now: float) -> Iterator[tuple[str, Content]]:
+def _run(of: Run, pace: RunPace, now: float) -> Iterator[tuple[str, Content]]:
     yield "What", f"{of.spec.kind.value} of {of.spec.policy}"
     yield "State", together(frame.state(of.state), "and ends" if of.closing and not of.state.final else "")
     yield "Began", moment(of.created_at)
@@ -169,7 +169,7 @@ def _trouble(one: StepRow) -> tuple[Content, ...]:
 # -- an incident -----------------------------------------------------------------------
 
 
-def incident(of: Incident, shown: Shown) -> bytes:
+def incident(of: Incident, shown: PageFacts) -> bytes:
     """Return what is suspected, how each step stands, and what is affected."""
     steps = [
         (

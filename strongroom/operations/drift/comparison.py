@@ -22,7 +22,7 @@ from strongroom.operations.archive.live_comparison import (
     Digests,
     Live,
     Numbers,
-    Standing,
+    SecretState,
     beside,
     digests_of,
 )
@@ -34,7 +34,7 @@ _LISTED, _SELECTED, _MISSING, _UNREAD = range(4)
 """What a number says of a secret that has no state to compare."""
 
 
-class Opened(Protocol):
+class ComparableBackup(Protocol):
     """A backup that is opened, on one place or on several."""
 
     @property
@@ -81,7 +81,11 @@ prepare(Drift)
 
 
 def compare(
-    newest: Opened, since: Opened, source: Source, selection: Selection, digest: ValueDigester
+    newest: ComparableBackup,
+    since: ComparableBackup,
+    source: Source,
+    selection: Selection,
+    digest: ValueDigester,
 ) -> Drift:
     """Compare a source with its newest backup and an earlier one, which may be the same.
 
@@ -153,33 +157,33 @@ class _Tally:
 
     def __init__(self, states: _States) -> None:
         self._states = states
-        self._counts = Counter[Standing]()
+        self._counts = Counter[SecretState]()
         self.sample = Sample()
 
     def add(self, name: str, held: Digests, now: int | None) -> None:
         """Count a secret. ``now`` is the number of what the source has, ``None`` where it never listed it."""
         if now in (None, _MISSING):
-            self._counts[Standing.MISSING] += 1
+            self._counts[SecretState.MISSING] += 1
             self.sample.add(self._states.of(name, {}))
         elif now <= _UNREAD:
-            self._counts[Standing.UNREAD] += 1
+            self._counts[SecretState.UNREAD] += 1
         elif now == self._states.of(name, held):
-            self._counts[Standing.SAME] += 1
+            self._counts[SecretState.SAME] += 1
         else:
-            self._counts[Standing.CHANGED] += 1
+            self._counts[SecretState.CHANGED] += 1
             self.sample.add(now)
 
-    def differences(self, backup: Opened) -> Differences:
+    def differences(self, backup: ComparableBackup) -> Differences:
         return Differences(
             backup=backup.manifest.backup_id,
             secrets=self._counts.total(),
-            changed=self._counts[Standing.CHANGED],
-            missing=self._counts[Standing.MISSING],
-            unread=self._counts[Standing.UNREAD],
+            changed=self._counts[SecretState.CHANGED],
+            missing=self._counts[SecretState.MISSING],
+            unread=self._counts[SecretState.UNREAD],
         )
 
 
-def check_digest_key(backup: Opened, digest: ValueDigester) -> None:
+def check_digest_key(backup: ComparableBackup, digest: ValueDigester) -> None:
     """Refuse to compare under another key than the digests were made with: every secret would differ.
 
     One secret tells: its value is read, and must have the digest that stands beside it.
@@ -194,5 +198,5 @@ def check_digest_key(backup: Opened, digest: ValueDigester) -> None:
         )
 
 
-def _with_values(backup: Opened) -> Iterator[tuple[str, Digests]]:
+def _with_values(backup: ComparableBackup) -> Iterator[tuple[str, Digests]]:
     return ((name, held) for name, held in backup.digested() if held)

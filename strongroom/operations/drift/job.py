@@ -11,12 +11,12 @@ from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
 from strongroom.operations.drift.comparison import Drift
 from strongroom.operations.drift.freeze import Frozen
-from strongroom.operations.drift.history import DriftFacts, Plan, facts_of, limits_of, plan
-from strongroom.operations.drift.mass_change import Limits, describe_mass_change, is_alarming
+from strongroom.operations.drift.history import DriftBaseline, DriftFacts, facts_of, limits_of, plan
+from strongroom.operations.drift.mass_change import MassChangeLimits, describe_mass_change, is_alarming
 from strongroom.operations.drift.step import compare_with_source, freeze_retention
 from strongroom.operations.errors import MassChange
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, RunAccount
+from strongroom.operations.runs.job import Ending, Job, Result, RunAccount, StepAction
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -26,16 +26,16 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     Tally,
-    Verdict,
 )
 from strongroom.words import plural
 
-REPORT = Step(StepKind.REPORT)
+REPORT = RunStep(StepKind.REPORT)
 
 
 class DriftJob(Job):
@@ -45,28 +45,28 @@ class DriftJob(Job):
     workers sign the hold.
     """
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     opens = True
     reads = True
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan, Plan, Pool.CONTROL),
-        StepKind.DRIFT: Action(compare_with_source, Drift, Pool.VERIFY),
-        StepKind.FREEZE: Action(freeze_retention, Frozen, Pool.CONTROL, tolerated=True),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(plan, DriftBaseline, Pool.CONTROL),
+        StepKind.DRIFT: StepAction(compare_with_source, Drift, Pool.VERIFY),
+        StepKind.FREEZE: StepAction(freeze_retention, Frozen, Pool.CONTROL, tolerated=True),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
-            case Plan():
-                return Verdict(follow=(Step(StepKind.DRIFT),))
+            case DriftBaseline():
+                return StepConsequence(follow=(RunStep(StepKind.DRIFT),))
             case Drift():
                 alarm = is_alarming(result, facts_of(run).accepted, limits_of(run))
-                follow = Step(StepKind.FREEZE) if alarm else REPORT
-                return Verdict(facts={"drift": msgspec.to_builtins(result)}, follow=(follow,))
+                follow = RunStep(StepKind.FREEZE) if alarm else REPORT
+                return StepConsequence(facts={"drift": msgspec.to_builtins(result)}, follow=(follow,))
             case Frozen():
-                return Verdict(facts={"frozen": msgspec.to_builtins(result)}, follow=(REPORT,))
+                return StepConsequence(facts={"frozen": msgspec.to_builtins(result)}, follow=(REPORT,))
             case _:
-                return Verdict(follow=(REPORT,))
+                return StepConsequence(follow=(REPORT,))
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "no backup was touched; nobody knows how far the source has drifted"
@@ -103,7 +103,7 @@ class DriftJob(Job):
         """Return the comparison of a policy; nothing for one that has no backup yet."""
         if newest_if_any(services, entry.policy) is None:
             return None
-        return _spec(services, entry.policy, msgspec.convert(entry.options, Limits))
+        return _spec(services, entry.policy, msgspec.convert(entry.options, MassChangeLimits))
 
 
 def _describe_lacking(facts: DriftFacts) -> str:
@@ -117,12 +117,12 @@ JOB = DriftJob()
 
 
 def submit_drift(
-    services: Services, *, policy: str, limits: Limits | None = None, request_id: str | None = None
+    services: Services, *, policy: str, limits: MassChangeLimits | None = None, request_id: str | None = None
 ) -> Submitted:
     """Create a run that compares a policy's newest backup with its source."""
-    return submit(services, _spec(services, policy, limits or Limits()), request_id=request_id)
+    return submit(services, _spec(services, policy, limits or MassChangeLimits()), request_id=request_id)
 
 
-def _spec(services: Services, policy: str, limits: Limits) -> Spec:
+def _spec(services: Services, policy: str, limits: MassChangeLimits) -> Spec:
     backup = newest(services, policy)
     return spec_about(services, RunKind.DRIFT, backup, options=msgspec.to_builtins(limits))

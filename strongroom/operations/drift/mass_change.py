@@ -13,7 +13,7 @@ from strongroom.operations.drift.sample import share_unknown
 from strongroom.words import plural
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class MassChangeLimits(Struct, frozen=True, kw_only=True):
     """A mass change is one of more than so many of a hundred secrets, and of at least so many."""
 
     mass_change_percent: int = 30
@@ -24,15 +24,15 @@ class Limits(Struct, frozen=True, kw_only=True):
         return moved >= self.mass_change_least and 100 * moved > self.mass_change_percent * secrets
 
 
-prepare(Limits)
+prepare(MassChangeLimits)
 
 
-def is_mass_change(found: Differences, limits: Limits) -> bool:
+def is_mass_change(found: Differences, limits: MassChangeLimits) -> bool:
     """Tell whether a source differs that much from a backup. If nothing is left, it does, however small."""
     return limits.exceeded(found.moved, found.secrets) or 0 < found.secrets == found.missing
 
 
-def is_accepted(drift: Drift, accepted: Sequence[int], limits: Limits) -> bool:
+def is_accepted(drift: Drift, accepted: Sequence[int], limits: MassChangeLimits) -> bool:
     """Tell whether a mass change is the one that a person released the hold for, but for a few secrets.
 
     Args:
@@ -44,7 +44,7 @@ def is_accepted(drift: Drift, accepted: Sequence[int], limits: Limits) -> bool:
     return not limits.exceeded(new, drift.since.secrets)
 
 
-def is_alarming(drift: Drift, accepted: Sequence[int], limits: Limits) -> bool:
+def is_alarming(drift: Drift, accepted: Sequence[int], limits: MassChangeLimits) -> bool:
     """Tell whether there is a mass change that nobody has accepted."""
     return is_mass_change(drift.since, limits) and not is_accepted(drift, accepted, limits)
 

@@ -16,13 +16,13 @@ from strongroom.operations.restore.by_record import open_anywhere
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.errors import BackupShredded
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 
 _UNUSABLE = (*DAMAGE, WrongKey, BackupQuarantined, BackupShredded, ConfigError)
 """What keeps an earlier backup from being judged by."""
 
 
-def compare_with_source(run: Run, step: Step, services: Services) -> Drift:
+def compare_with_source(run: Run, step: RunStep, services: Services) -> Drift:
     """Compare the run's backup, and the one that a mass change is judged by, with their source.
 
     Raises:
@@ -48,7 +48,7 @@ def compare_with_source(run: Run, step: Step, services: Services) -> Drift:
     return compare(backup, backup, source, policy.selection, digest)
 
 
-def freeze_retention(run: Run, step: Step, services: Services) -> Frozen:
+def freeze_retention(run: Run, step: RunStep, services: Services) -> Frozen:
     """Have nothing of the policy deleted until a person has looked at what changed."""
     drift = facts_of(run).drift
     if drift is None:

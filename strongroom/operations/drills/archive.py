@@ -73,7 +73,7 @@ def _put(target: Target, files: Mapping[str, bytes], *, until: datetime) -> None
         put_checked(target, name, content, until=until)
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class StoredDrillReport(Struct, frozen=True, kw_only=True):
     """A report, as it was signed, and the targets that have it."""
 
     report: DrillReport
@@ -81,18 +81,18 @@ class Found(Struct, frozen=True, kw_only=True):
     on: tuple[str, ...]
 
 
-class Listing(Struct, frozen=True, kw_only=True):
+class DrillReports(Struct, frozen=True, kw_only=True):
     """The reports on some targets, the newest first, the names that are of none, and the targets that do not
     answer, each with the reason."""
 
-    reports: tuple[Found, ...]
+    reports: tuple[StoredDrillReport, ...]
     aside: dict[str, str]
     away: dict[str, StrongroomError]
 
 
-def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> Listing:
+def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> DrillReports:
     """Read all reports that somebody trusted signed."""
-    found: dict[bytes, Found] = {}
+    found: dict[bytes, StoredDrillReport] = {}
     aside: dict[str, str] = {}
     away: dict[str, StrongroomError] = {}
     for target in targets:
@@ -107,7 +107,7 @@ def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> Listi
         except StrongroomError as error:
             away[target.name] = error
     reports = sorted(found.values(), key=lambda one: (one.report.began, one.report.run), reverse=True)
-    return Listing(reports=tuple(reports), aside=aside, away=away)
+    return DrillReports(reports=tuple(reports), aside=aside, away=away)
 
 
 def _runs_on(target: Target) -> list[str]:
@@ -116,7 +116,11 @@ def _runs_on(target: Target) -> list[str]:
 
 
 def _read(
-    target: Target, run: str, trusted: frozenset[str], found: dict[bytes, Found], aside: dict[str, str]
+    target: Target,
+    run: str,
+    trusted: frozenset[str],
+    found: dict[bytes, StoredDrillReport],
+    aside: dict[str, str],
 ) -> None:
     name = f"{PREFIX}{run}.json"
     signed = b"".join(target.read(name, length=REPORT.most + 1))
@@ -128,10 +132,12 @@ def _read(
     except StrongroomError as error:  # of what lies there; that a target is away was told before
         aside[f"{name} on {target.name}"] = f"{error.code}: {error.message}"
     else:
-        found[signed] = Found(report=report, signed=signed, on=(*(known.on if known else ()), target.name))
+        found[signed] = StoredDrillReport(
+            report=report, signed=signed, on=(*(known.on if known else ()), target.name)
+        )
 
 
-def page_on(found: Found, targets: Sequence[Target]) -> bytes:
+def page_on(found: StoredDrillReport, targets: Sequence[Target]) -> bytes:
     """Return the page of a report, from the first target that has the one which the report vouches for.
 
     Raises:

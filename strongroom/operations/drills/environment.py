@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.drills.facts import LOCAL, Checked, Picked, Proved, options_of
+from strongroom.operations.drills.facts import LOCAL, EnvironmentCheck, Picked, Proved, options_of
 from strongroom.operations.drills.places import FOLDER, place_of, remove_left
 from strongroom.operations.drills.step_facts import picked_of
-from strongroom.operations.findings import Finding, State, good, wrong
+from strongroom.operations.findings import Finding, FindingState, good, wrong
 from strongroom.operations.identities import openers
 from strongroom.operations.readiness import machine
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.words import plural
 
 KEYS, PLACE = "keys", "place"
 
 
-def prove(run: Run, step: Step, services: Services) -> Proved:
+def prove(run: Run, step: RunStep, services: Services) -> Proved:
     """Check this host as on the worst day. What earlier drills left is removed on the way."""
     return proved(_findings(run, picked_of(run), services))
 
@@ -71,9 +71,9 @@ def _place(run: Run, services: Services) -> Iterator[Finding]:
         yield good(PLACE, "a scratch store of this host" if into == LOCAL else f"a new mount on '{into}'")
 
 
-def _checked(finding: Finding) -> Checked:
+def _checked(finding: Finding) -> EnvironmentCheck:
     """A finding as the record keeps it: what could not be looked at is no reason to recover nothing."""
-    code = finding.code if finding.state is State.WRONG else ""
-    return Checked(
+    code = finding.code if finding.state is FindingState.WRONG else ""
+    return EnvironmentCheck(
         check=finding.check, state=finding.state.value, what=finding.what, to_do=finding.to_do, code=code
     )

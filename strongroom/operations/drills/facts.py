@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from strongroom.model import prepare
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
 
@@ -30,7 +30,7 @@ class DrillOptions(Struct, frozen=True, kw_only=True):
     """
 
     objective_seconds: float
-    drill: Scope = Scope.FULL
+    drill: DrillScope = DrillScope.FULL
     secret: str = ""
     tags: Mapping[str, str] = {}
     target: str = ""
@@ -50,13 +50,13 @@ class Picked(Struct, frozen=True, kw_only=True):
     cut_off: tuple[str, ...]
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class DrillPlan(Struct, frozen=True, kw_only=True):
     """What the control role signs of a drill."""
 
     picked: Picked
 
 
-class Checked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EnvironmentCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One thing about the environment, and how it stands. ``code`` is that of an error that keeps from
     drilling."""
 
@@ -70,11 +70,11 @@ class Checked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Proved(Struct, frozen=True, kw_only=True):
     """Whether this host could recover: the drill goes on only if nothing is wrong."""
 
-    checks: tuple[Checked, ...]
+    checks: tuple[EnvironmentCheck, ...]
     seconds: float
 
     @property
-    def wrong(self) -> Checked | None:
+    def wrong(self) -> EnvironmentCheck | None:
         """The first thing that keeps the drill from being made."""
         return next((checked for checked in self.checks if checked.code), None)
 
@@ -100,7 +100,7 @@ class Rehearsed(Struct, frozen=True, kw_only=True):
     shortfall: Shortfall | None = None
 
 
-class Compared(Struct, frozen=True, kw_only=True):
+class DrillComparison(Struct, frozen=True, kw_only=True):
     """How many values were compared with their keyed digest at capture. ``stand_out`` counts what a look at
     each value by itself found, in a drill that takes one."""
 
@@ -133,12 +133,12 @@ class DrillFacts(Struct, frozen=True, kw_only=True, rename="kebab"):
     picked: Picked | None = None
     drill_prove: Proved | None = None
     drill_restore: Rehearsed | None = None
-    drill_compare: Compared | None = None
+    drill_compare: DrillComparison | None = None
     drill_teardown: TornDown | None = None
     drill_live: Live | None = None
 
 
-prepare(DrillOptions, Plan, DrillFacts)
+prepare(DrillOptions, DrillPlan, DrillFacts)
 
 
 def options_of(run: Run) -> DrillOptions:

@@ -13,11 +13,11 @@ from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.existing import had_backup, spec_of_policy
 from strongroom.operations.drills import archive, environment, pick, steps
 from strongroom.operations.drills.facts import (
-    Compared,
+    DrillComparison,
     DrillFacts,
     DrillOptions,
+    DrillPlan,
     Live,
-    Plan,
     Proved,
     Rehearsed,
     TornDown,
@@ -30,7 +30,7 @@ from strongroom.operations.drills.report import report_of
 from strongroom.operations.recorded_errors import error_text
 from strongroom.operations.recovery_objective import objective_missed
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, RunAccount, read_facts
+from strongroom.operations.runs.job import Ending, Job, Result, RunAccount, StepAction, read_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -40,20 +40,20 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
-    Verdict,
 )
 from strongroom.words import plural, verb
 
 REPORTED = "drill.reported"
 TRIED = 20
 """Backups that are looked through for one that was begun before a drill was due."""
-_REPORT = Step(StepKind.REPORT)
+_REPORT = RunStep(StepKind.REPORT)
 
 
 class DrillJob(Job):
@@ -62,23 +62,23 @@ class DrillJob(Job):
     What fails on the way is tolerated, so that each drill comes to its teardown, where the place is.
     """
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     opens = True
     reads = True
     swept_again = ""
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(pick.pick, Plan, Pool.CONTROL),
-        StepKind.DRILL_PROVE: Action(environment.prove, Proved, Pool.DRILL),
-        StepKind.DRILL_RESTORE: Action(steps.restore, Rehearsed, Pool.DRILL, tolerated=True),
-        StepKind.DRILL_COMPARE: Action(steps.compare, Compared, Pool.DRILL, tolerated=True),
-        StepKind.DRILL_TEARDOWN: Action(steps.tear_down, TornDown, Pool.DRILL, tolerated=True),
-        StepKind.DRILL_LIVE: Action(steps.compare_with_source, Live, Pool.VERIFY, tolerated=True),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(pick.pick, DrillPlan, Pool.CONTROL),
+        StepKind.DRILL_PROVE: StepAction(environment.prove, Proved, Pool.DRILL),
+        StepKind.DRILL_RESTORE: StepAction(steps.restore, Rehearsed, Pool.DRILL, tolerated=True),
+        StepKind.DRILL_COMPARE: StepAction(steps.compare, DrillComparison, Pool.DRILL, tolerated=True),
+        StepKind.DRILL_TEARDOWN: StepAction(steps.tear_down, TornDown, Pool.DRILL, tolerated=True),
+        StepKind.DRILL_LIVE: StepAction(steps.compare_with_source, Live, Pool.VERIFY, tolerated=True),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         facts = {} if result is None else {step.kind.value: msgspec.to_builtins(result)}
-        return Verdict(facts=facts, follow=(_following(run, step, result),))
+        return StepConsequence(facts=facts, follow=(_following(run, step, result),))
 
     def asked(self, run: Run) -> Sequence[str]:
         away = cut_off(run.spec.targets, options_of(run))
@@ -160,20 +160,20 @@ class DrillJob(Job):
         )
 
 
-def _following(run: Run, step: Step, result: Result) -> Step:
+def _following(run: Run, step: RunStep, result: Result) -> RunStep:
     if step.kind is StepKind.DRILL_PROVE and isinstance(result, Proved):
-        return _REPORT if result.wrong else Step(StepKind.DRILL_RESTORE)
+        return _REPORT if result.wrong else RunStep(StepKind.DRILL_RESTORE)
     if step.kind is StepKind.DRILL_RESTORE:
-        return Step(StepKind.DRILL_TEARDOWN if result is None else StepKind.DRILL_COMPARE)
+        return RunStep(StepKind.DRILL_TEARDOWN if result is None else StepKind.DRILL_COMPARE)
     if step.kind is StepKind.DRILL_TEARDOWN:
         came_back = read_facts(run, DrillFacts).drill_restore is not None
-        return Step(StepKind.DRILL_LIVE) if came_back else _REPORT
+        return RunStep(StepKind.DRILL_LIVE) if came_back else _REPORT
     return _FOLLOWING.get(step.kind, _REPORT)
 
 
 _FOLLOWING = {
-    StepKind.PLAN: Step(StepKind.DRILL_PROVE),
-    StepKind.DRILL_COMPARE: Step(StepKind.DRILL_TEARDOWN),
+    StepKind.PLAN: RunStep(StepKind.DRILL_PROVE),
+    StepKind.DRILL_COMPARE: RunStep(StepKind.DRILL_TEARDOWN),
 }
 
 
@@ -189,7 +189,7 @@ def _unfinished(run: Run, facts: DrillFacts, services: Services) -> str:
     """Say which of the steps that bring secrets back was given up, in the words of its error."""
     done = {StepKind.DRILL_RESTORE: facts.drill_restore, StepKind.DRILL_COMPARE: facts.drill_compare}
     for kind in (kind for kind, result in done.items() if result is None):
-        row = services.store.row(run.id, Step(kind))
+        row = services.store.row(run.id, RunStep(kind))
         if row.state is StepState.DONE:
             raise RecordRefused(f"run {run.id} does not record what its step {kind.value} found")
         return f"{kind.value}: {row.error or 'it was given up'}"
@@ -231,7 +231,7 @@ def _late(run: Run, facts: DrillFacts, services: Services) -> str:
 def _left_behind(run: Run, facts: DrillFacts, services: Services) -> str:
     if facts.drill_teardown is not None:
         return ""
-    row = services.store.row(run.id, Step(StepKind.DRILL_TEARDOWN))
+    row = services.store.row(run.id, RunStep(StepKind.DRILL_TEARDOWN))
     return f"drill-teardown: {row.error or 'it was given up'}"
 
 

@@ -10,7 +10,7 @@ from strongroom.model import Secret
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.drills.facts import options_of
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.operations.restore.restore import chosen
 from strongroom.state.records import Run
 
@@ -26,9 +26,9 @@ def names_of(run: Run, backup: Replicated) -> Names:
         NothingSelected: the backup holds no such secret.
     """
     options = options_of(run)
-    if options.drill is Scope.SINGLE:
+    if options.drill is DrillScope.SINGLE:
         return frozenset({options.secret or _any(run, [row.name for row in backup.rows()], "a secret")})
-    if options.drill is Scope.CATEGORY:
+    if options.drill is DrillScope.CATEGORY:
         tags = tags_of(run, backup)
         named = frozenset(row.name for row in backup.rows() if tags.items() <= row.tags.items())
         return named or _none("such a tag")
@@ -38,7 +38,7 @@ def names_of(run: Run, backup: Replicated) -> Names:
 def tags_of(run: Run, backup: Replicated) -> dict[str, str]:
     """Return the tags that make the category of a drill; of any other drill none."""
     options = options_of(run)
-    if options.drill is not Scope.CATEGORY:
+    if options.drill is not DrillScope.CATEGORY:
         return {}
     return dict(options.tags) or dict([_any(run, _tags(backup), "a tag")])
 

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from strongroom.operations.backup.existing import restorable
-from strongroom.operations.drills.facts import DrillOptions, Picked, Plan, options_of
+from strongroom.operations.drills.facts import DrillOptions, DrillPlan, Picked, options_of
 from strongroom.operations.drills.region import cut_off
 from strongroom.operations.errors import NothingToRehearse
 from strongroom.operations.services import Services
-from strongroom.state.records import CatalogEntry, Run, Step
+from strongroom.state.records import CatalogEntry, Run, RunStep
 from strongroom.words import plural
 
 
-def pick(run: Run, step: Step, services: Services) -> Plan:
+def pick(run: Run, step: RunStep, services: Services) -> DrillPlan:
     """Pick a backup of the policy: the newest, or a random one of the last days.
 
     Raises:
@@ -24,7 +24,7 @@ def pick(run: Run, step: Step, services: Services) -> Plan:
     options = options_of(run)
     among = _candidates(run, options, services)
     entry = Random(run.id).choice(among) if options.within_days else among[0]  # noqa: S311 - no key is made
-    return Plan(
+    return DrillPlan(
         picked=Picked(
             backup=entry.backup,
             created_at=entry.created_at,

@@ -7,7 +7,7 @@ from typing import Never
 
 from strongroom.errors import ConfigError, TargetError
 from strongroom.operations.drills.facts import DrillOptions, Picked
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.operations.services import Services
 from strongroom.state.records import TargetPin
 from strongroom.targets import Target
@@ -38,7 +38,7 @@ def cut_off(pins: tuple[TargetPin, ...], options: DrillOptions) -> tuple[str, ..
         raise ConfigError(
             f"The policy does not store on '{options.target}'.", hint=nearest(options.target, known)
         )
-    if options.drill is not Scope.FAILOVER:
+    if options.drill is not DrillScope.FAILOVER:
         return tuple(name for name in known if options.target and name != options.target)
     lost = known[options.target].region if options.target else pins[0].region
     away = tuple(pin.name for pin in pins if pin.region == lost)

@@ -15,7 +15,13 @@ from strongroom import __version__
 from strongroom.errors import by_name, meaning_of
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.drills.facts import Checked, DrillFacts, DrillOptions, options_of, took_seconds
+from strongroom.operations.drills.facts import (
+    DrillFacts,
+    DrillOptions,
+    EnvironmentCheck,
+    options_of,
+    took_seconds,
+)
 from strongroom.operations.drills.steps import least_seconds
 from strongroom.operations.runs.job import Ending, read_facts
 from strongroom.operations.services import Services
@@ -39,7 +45,7 @@ class Timed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     problem: str
 
 
-class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DrillProblem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What went wrong: the class of the error, what that means and what to do."""
 
     code: str
@@ -47,7 +53,7 @@ class Problem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     to_do: str
 
 
-class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SourceComparison(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the secrets that came back stood in their source after the drill."""
 
     same: int
@@ -87,15 +93,15 @@ class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     differ: int | None
     missing: int | None
     stand_out: int | None
-    live: Source | None
+    live: SourceComparison | None
     torn_down: bool | None
     took: int
     least: int
     objective: int
     objective_met: bool | None
-    checks: tuple[Checked, ...]
+    checks: tuple[EnvironmentCheck, ...]
     steps: tuple[Timed, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[DrillProblem, ...]
     page_sha256: str
     shortfall: Shortfall | None = None
 
@@ -173,11 +179,11 @@ def _torn_down(facts: DrillFacts, rows: Sequence[StepRow]) -> bool | None:
     return False if any(row.step.kind is StepKind.DRILL_RESTORE for row in rows) else None
 
 
-def _source(facts: DrillFacts) -> Source | None:
+def _source(facts: DrillFacts) -> SourceComparison | None:
     live = facts.drill_live
     if live is None:
         return None
-    return Source(same=live.same, changed=live.changed, missing=live.missing, unread=live.unread)
+    return SourceComparison(same=live.same, changed=live.changed, missing=live.missing, unread=live.unread)
 
 
 def _ended(run: Run, rows: Sequence[StepRow]) -> float:
@@ -209,7 +215,7 @@ def _timed(kind: StepKind, row: StepRow | None) -> Timed:
     )
 
 
-def _problems(ending: Ending, rows: Sequence[StepRow]) -> tuple[Problem, ...]:
+def _problems(ending: Ending, rows: Sequence[StepRow]) -> tuple[DrillProblem, ...]:
     """Return what the drill failed of first, then what else its steps ended with, each once.
 
     That the source could not be compared with is no problem of the recovery: the step says so.
@@ -224,9 +230,9 @@ def _problems(ending: Ending, rows: Sequence[StepRow]) -> tuple[Problem, ...]:
     return tuple(_problem(code) for code in dict.fromkeys(filter(None, codes)))
 
 
-def _problem(code: str) -> Problem:
+def _problem(code: str) -> DrillProblem:
     kind = by_name(code)
-    return Problem(
+    return DrillProblem(
         code=code,
         means=meaning_of(kind) if kind else "",
         to_do=kind.default_hint if kind else "",

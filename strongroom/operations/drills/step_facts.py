@@ -9,7 +9,7 @@ from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.drills.facts import DrillFacts, Picked, Rehearsed, options_of
 from strongroom.operations.drills.part import tags_of
 from strongroom.operations.drills.region import within_reach
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.operations.restore.by_record import open_anywhere, shortfall_of
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
@@ -49,7 +49,7 @@ def lacking(run: Run, backup: Replicated, services: Services) -> Shortfall | Non
 
     It is held against what its policy means, and against what the targets show that are not cut off.
     """
-    if options_of(run).drill is Scope.SINGLE:
+    if options_of(run).drill is DrillScope.SINGLE:
         return None
     meant = backup.manifest.selection
     tags = {**meant.tags, **tags_of(run, backup)}

@@ -15,35 +15,35 @@ from strongroom.model import Secret, Selection
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.live_comparison import (
     Digests,
-    Standing,
+    SecretState,
     batches,
     beside,
     selected,
     standing,
 )
-from strongroom.operations.drills.facts import Compared, Live, Rehearsed, TornDown, options_of
+from strongroom.operations.drills.facts import DrillComparison, Live, Rehearsed, TornDown, options_of
 from strongroom.operations.drills.part import Names, names_of, secrets_of, tags_of
 from strongroom.operations.drills.places import place_of
 from strongroom.operations.drills.step_facts import lacking, open_picked, rehearsed_of
-from strongroom.operations.recovery_objective import Scope
-from strongroom.operations.restore.journal import Account
+from strongroom.operations.recovery_objective import DrillScope
+from strongroom.operations.restore.journal import RestoreAccount
 from strongroom.operations.restore.restore import present
 from strongroom.operations.restore.restore import restore as restore_secrets
 from strongroom.operations.services import Services
 from strongroom.operations.validation import live as look
 from strongroom.sources import Destination
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 
 Digested = tuple[str, Digests]
 """The name of a secret, and the keyed digests of its values at capture."""
 
 
-def restore(run: Run, step: Step, services: Services) -> Rehearsed:
+def restore(run: Run, step: RunStep, services: Services) -> Rehearsed:
     """Restore what the drill is about into an empty place of its own."""
     began = time.monotonic()
     backup = open_picked(run, services)
     names = names_of(run, backup)
-    account = Account()
+    account = RestoreAccount()
     backup.gave.clear()
     done = restore_secrets(
         secrets_of(backup, names), place_of(run, services).make(run.id), overwrite=False, account=account
@@ -78,7 +78,7 @@ def least_seconds(rehearsed: Rehearsed, services: Services) -> float:
 # -- compare -------------------------------------------------------------------
 
 
-def compare(run: Run, step: Step, services: Services) -> Compared:
+def compare(run: Run, step: RunStep, services: Services) -> DrillComparison:
     """Compare every value that came back with its digest at capture."""
     began = time.monotonic()
     backup = open_picked(run, services)
@@ -86,9 +86,9 @@ def compare(run: Run, step: Step, services: Services) -> Compared:
     comparison = _Comparison(backup, store, services.digest_key)
     for batch in batches(_digested(backup, names_of(run, backup))):
         comparison.add(batch)
-    stand_out = _stand_out(store) if options_of(run).drill is Scope.EMERGENCY else None
+    stand_out = _stand_out(store) if options_of(run).drill is DrillScope.EMERGENCY else None
     counts = comparison.counts
-    return Compared(
+    return DrillComparison(
         compared=counts.total(),
         differ=counts["differ"],
         missing=counts["missing"],
@@ -147,7 +147,7 @@ def _stand_out(store: Destination) -> int:
 # -- teardown ------------------------------------------------------------------
 
 
-def tear_down(run: Run, step: Step, services: Services) -> TornDown:
+def tear_down(run: Run, step: RunStep, services: Services) -> TornDown:
     """Remove the place. The run's report and the next drill do so too, if this is never reached."""
     began = time.monotonic()
     place_of(run, services).remove(run.id)
@@ -157,7 +157,7 @@ def tear_down(run: Run, step: Step, services: Services) -> TornDown:
 # -- the source ----------------------------------------------------------------
 
 
-def compare_with_source(run: Run, step: Step, services: Services) -> Live:
+def compare_with_source(run: Run, step: RunStep, services: Services) -> Live:
     """Compare what came back with what the source has now: news of the source, and no fault of the backup."""
     began = time.monotonic()
     source = services.source(rehearsed_of(run).source)
@@ -166,9 +166,9 @@ def compare_with_source(run: Run, step: Step, services: Services) -> Live:
     held = _digested(backup, names_of(run, backup))
     stands = Counter(standing(now, captured, digest) for _, captured, now in beside(source, held))
     return Live(
-        same=stands[Standing.SAME],
-        changed=stands[Standing.CHANGED],
-        missing=stands[Standing.MISSING],
-        unread=stands[Standing.UNREAD],
+        same=stands[SecretState.SAME],
+        changed=stands[SecretState.CHANGED],
+        missing=stands[SecretState.MISSING],
+        unread=stands[SecretState.UNREAD],
         seconds=time.monotonic() - began,
     )

@@ -18,17 +18,17 @@ from strongroom.operations.drills.report import (
     Timed,
 )
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.sources.errors import SecretNotFound
 from strongroom.timestamps import readable
 from strongroom.words import plural, verb
 
 DRILLS: Final[Mapping[str, str]] = {
-    Scope.SINGLE: "Recovery of one secret",
-    Scope.CATEGORY: "Recovery of a category",
-    Scope.FULL: "Full recovery",
-    Scope.FAILOVER: "Recovery without a region",
-    Scope.EMERGENCY: "Recovery from the emergency medium",
+    DrillScope.SINGLE: "Recovery of one secret",
+    DrillScope.CATEGORY: "Recovery of a category",
+    DrillScope.FULL: "Full recovery",
+    DrillScope.FAILOVER: "Recovery without a region",
+    DrillScope.EMERGENCY: "Recovery from the emergency medium",
 }
 STEPS: Final[Mapping[str, str]] = {
     "plan": "Pick the backup",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from strongroom.errors import ConfigError
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.atomic_file import write_whole
@@ -72,7 +72,7 @@ def _secret(name: str, path: Path) -> Secret:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"'{path}' cannot be read: {os.strerror(error.errno or 0)}.") from None
-    version = Version(number=1, value=SecretBytes(content), media=Media.BINARY)
+    version = SecretVersion(number=1, value=SecretBytes(content), media=Media.BINARY)
     return Secret(name=name, type="installation", versions=(version,))
 
 

@@ -16,7 +16,7 @@ LONG = 32
 """Characters of the longest word that is never broken."""
 
 
-class Section(Struct, frozen=True, kw_only=True):
+class KitSection(Struct, frozen=True, kw_only=True):
     """A part of the kit: what it says in words, a table, commands to type, lines to fill in by hand."""
 
     title: str
@@ -32,10 +32,10 @@ class Kit(Struct, frozen=True, kw_only=True):
 
     title: str
     made_at: str
-    sections: tuple[Section, ...]
+    sections: tuple[KitSection, ...]
 
 
-class Key(Struct, frozen=True, kw_only=True):
+class KitKey(Struct, frozen=True, kw_only=True):
     """A key that opens, as far as what is typed depends on it. ``kind`` is that of the configuration.
 
     ``transit`` is ``MOUNT/KEY``; ``environment`` is what the service's own command line needs to reach it.
@@ -59,7 +59,7 @@ class Key(Struct, frozen=True, kw_only=True):
         return f"~/answers-{re.sub(r'[^A-Za-z0-9]', '-', self.name)}"
 
 
-Way = tuple[Key, ...]
+Way = tuple[KitKey, ...]
 """Keys that open together."""
 
 CONFIGURED = frozenset({"pkcs11", "kms", "transit"})
@@ -69,13 +69,13 @@ SERVICES = frozenset({"kms", "transit"})
 """Kinds whose key service has to be asked with its own command line where there is no Strongroom."""
 
 
-def configured(name: str, kind: str, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Key:
+def configured(name: str, kind: str, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> KitKey:
     """Return a key as the strongroom.toml of a kit has it, which need not name it."""
     table = tables.get("keys", {}).get(name, {})
     if table.get("kind") != kind:
-        return Key(name=name, kind=kind)
+        return KitKey(name=name, kind=kind)
     server = tables.get("vaults", {}).get(table.get("vault", ""), {})
-    return Key(
+    return KitKey(
         name=name,
         kind=kind,
         module=table.get("module", ""),
@@ -175,7 +175,7 @@ def recovering(way: Way) -> Iterator[str]:
     return filter(None, map(_recover, way))
 
 
-def _recover(key: Key) -> str:
+def _recover(key: KitKey) -> str:
     options = {
         "hpke": f'--private-key "${key.variable}"',
         "keyfile": f'--key-file "${key.variable}"',
@@ -203,7 +203,7 @@ def render(kit: Kit) -> str:
     return _PAGE.format(title=escape(kit.title), made_at=escape(kit.made_at), style=_STYLE, body=body)
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: KitSection) -> Iterator[str]:
     yield f"<section><h2>{escape(section.title)}</h2>"
     yield from (f"<p>{escape(words)}</p>" for words in section.words)
     if section.rows:

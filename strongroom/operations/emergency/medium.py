@@ -26,7 +26,7 @@ from strongroom.keys import allof
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.emergency.contents import completed
-from strongroom.operations.emergency.kit import Key, Way, configured
+from strongroom.operations.emergency.kit import KitKey, Way, configured
 from strongroom.operations.layout import EMERGENCY, container_name, manifest_name
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -46,7 +46,7 @@ MOST = 4
 """Ways through the spares of one all-of that are written out: more would hide the first."""
 
 
-class State(StrEnum):
+class MediumState(StrEnum):
     """How an emergency policy stands."""
 
     DONE = "done"
@@ -56,12 +56,12 @@ class State(StrEnum):
     OVERDUE = "overdue"
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class MediumStatus(Struct, frozen=True, kw_only=True):
     """An emergency policy: when its newest slot was due, or is if it is coming (epoch seconds; ``None``: no
     slot yet), its newest backup (empty: none), and the targets that do not answer, with why."""
 
     policy: str
-    state: State
+    state: MediumState
     due_at: float | None
     backup: str
     absent: Mapping[str, str]
@@ -69,7 +69,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     @property
     def can_run(self) -> bool:
         """Whether a backup is due and every medium is there."""
-        return self.state in (State.WAITING, State.OVERDUE) and not self.absent
+        return self.state in (MediumState.WAITING, MediumState.OVERDUE) and not self.absent
 
 
 def medium_status(
@@ -80,7 +80,7 @@ def medium_status(
     time_zone: str = "UTC",
     now: float | None = None,
     grace: float = GRACE,
-) -> Standing:
+) -> MediumStatus:
     """Say how an emergency policy stands. ``schedule`` is a cron expression."""
     moment = time.time() if now is None else now
     due = last_slot(schedule, moment, time_zone) if schedule else None
@@ -88,9 +88,9 @@ def medium_status(
     made = datetime.fromisoformat(newest.created_at).timestamp() if newest else None
     state = _state(due, made, moment, grace)
     coming = next_slot(schedule, moment, time_zone) if schedule else None
-    if state is State.DONE and coming is not None and coming - moment <= NOTICE:
-        state, due = State.COMING, coming
-    return Standing(
+    if state is MediumState.DONE and coming is not None and coming - moment <= NOTICE:
+        state, due = MediumState.COMING, coming
+    return MediumStatus(
         policy=policy,
         state=state,
         due_at=due,
@@ -99,10 +99,10 @@ def medium_status(
     )
 
 
-def _state(due: float | None, made: float | None, now: float, grace: float) -> State:
+def _state(due: float | None, made: float | None, now: float, grace: float) -> MediumState:
     if due is None or (made is not None and made >= due):
-        return State.DONE
-    return State.OVERDUE if now - due > grace else State.WAITING
+        return MediumState.DONE
+    return MediumState.OVERDUE if now - due > grace else MediumState.WAITING
 
 
 def absent(services: Services, policy: str) -> dict[str, str]:
@@ -116,13 +116,13 @@ def absent(services: Services, policy: str) -> dict[str, str]:
     return away
 
 
-def remind(services: Services, found: Standing) -> bool:
+def remind(services: Services, found: MediumStatus) -> bool:
     """Leave an event that a medium is waited for, or soon will be, once a day; tell whether it did.
 
     Kinds are ``emergency.coming``, ``emergency.waiting`` and, as an alarm, ``emergency.overdue``.
     """
     name = f"reminder emergency {found.policy}"
-    if found.state is State.DONE or services.store.heartbeats().get(name, DAY) < DAY:
+    if found.state is MediumState.DONE or services.store.heartbeats().get(name, DAY) < DAY:
         return False
     services.store.event(
         f"emergency.{found.state.value}",
@@ -184,7 +184,7 @@ def ways_into(target: Target, manifest: Manifest, files: Mapping[str, bytes]) ->
     return list(found)
 
 
-def _key(stanza: Stanza, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Key:
+def _key(stanza: Stanza, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> KitKey:
     name = stanza.label or str(stanza.args.get("key", stanza.kind))[:16]
     return configured(name, stanza.kind.partition("-")[0], tables)
 

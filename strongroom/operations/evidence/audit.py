@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from strongroom import __version__
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
-from strongroom.operations.evidence.ledger import Head, chain, head_of
-from strongroom.state.records import CatalogEntry, Link, Replica, RunState
+from strongroom.operations.evidence.ledger import LedgerPosition, chain, head_of
+from strongroom.state.records import CatalogEntry, ChainedEvent, Replica, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import rfc3339
 
@@ -58,7 +58,7 @@ class HeldOn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     verified_at: str | None
 
 
-class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AuditedBackup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A backup that was made in the span, as the catalog has it, and its replicas."""
 
     backup: CatalogEntry
@@ -80,7 +80,7 @@ class Rehearsal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     objective: int
 
 
-class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AuditedIncident(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An incident of the span, by its signed entries; ``closed`` is empty while it is open."""
 
     incident: str
@@ -112,34 +112,34 @@ class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     until: str
     events: int
     broken: int | None
-    first: Head | None
-    last: Head | None
+    first: LedgerPosition | None
+    last: LedgerPosition | None
     outcomes: Mapping[str, Mapping[str, int]]
     counted: Mapping[str, int]
     operations: tuple[Operation, ...]
     happenings: tuple[Happening, ...]
-    backups: tuple[Held, ...]
+    backups: tuple[AuditedBackup, ...]
     drills: tuple[Rehearsal, ...] = ()
-    incidents: tuple[Case, ...] = ()
+    incidents: tuple[AuditedIncident, ...] = ()
     keys: tuple[KeyAge, ...] = ()
     page_sha256: str = ""
     csv_sha256: str = ""
 
 
-class _Walk:
+class _RecordWalk:
     """One walk over the whole record: only what is in the span, or still goes on, is kept."""
 
     def __init__(self, since: float, until: float) -> None:
         self._since, self._until = since, until
         self._open: dict[str, Operation] = {}
         self.broken: int | None = None
-        self.heads: list[Head] = []
+        self.heads: list[LedgerPosition] = []
         self.events = 0
         self.counted: Counter[str] = Counter()
         self.operations: list[Operation] = []
         self.happenings: list[Happening] = []
 
-    def see(self, link: Link, made: str) -> None:
+    def see(self, link: ChainedEvent, made: str) -> None:
         if self.broken is None and link.chain != made:
             self.broken = link.id
         if link.at >= self._until:
@@ -153,7 +153,7 @@ class _Walk:
             if not link.kind.startswith(_PASSING):
                 self.happenings.append(_happening(link))
 
-    def _follow(self, link: Link, *, within: bool) -> None:
+    def _follow(self, link: ChainedEvent, *, within: bool) -> None:
         """Keep a run from its beginning to its end."""
         if link.kind == CREATED and link.run:
             detail = _detail(link)
@@ -171,7 +171,7 @@ class _Walk:
 
 def audit(store: RunStore, *, since: float, until: float, now: float) -> Audit:
     """Return what is on record of a span of time, in seconds since the epoch; ``until`` is not in it."""
-    walk = _Walk(since, until)
+    walk = _RecordWalk(since, until)
     for link, made in chain(store):
         walk.see(link, made)
     operations = walk.all_operations()
@@ -199,12 +199,12 @@ def _outcomes(operations: tuple[Operation, ...]) -> dict[str, dict[str, int]]:
     return {kind: dict(states) for kind, states in found.items()}
 
 
-def _happening(link: Link) -> Happening:
+def _happening(link: ChainedEvent) -> Happening:
     at, detail = rfc3339(link.at), _detail(link)
     return Happening(event=link.id, at=at, kind=link.kind, run=link.run, detail=detail)
 
 
-def _detail(link: Link) -> dict[str, Any]:
+def _detail(link: ChainedEvent) -> dict[str, Any]:
     """Return what an event has besides. One that somebody wrote by hand breaks the chain, not the report.
 
     Of an error that is its class: its words may name a secret, and reports are handed on.
@@ -218,10 +218,12 @@ def _detail(link: Link) -> dict[str, Any]:
     return detail
 
 
-def _backups(store: RunStore, since: str, until: str) -> tuple[Held, ...]:
+def _backups(store: RunStore, since: str, until: str) -> tuple[AuditedBackup, ...]:
     entries = [entry for entry in store.backups() if since <= entry.created_at < until]
     replicas = store.replicas_of([entry.backup for entry in entries])
-    return tuple(Held(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in entries)
+    return tuple(
+        AuditedBackup(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in entries
+    )
 
 
 def _on(replica: Replica) -> HeldOn:

@@ -23,7 +23,7 @@ from strongroom.operations.charts import (
     calendar,
     columns,
 )
-from strongroom.operations.evidence.audit import Audit, Case, Held, Operation, Rehearsal
+from strongroom.operations.evidence.audit import Audit, AuditedBackup, AuditedIncident, Operation, Rehearsal
 from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Lines, Mood, Part, Picture, Sheet, Table, marked
 from strongroom.state.records import RunKind, RunState
@@ -147,8 +147,8 @@ def _unwell(report: Audit) -> Iterator[Part]:
 # -- sizes -------------------------------------------------------------------------
 
 
-def _sizes(backups: Sequence[Held]) -> Iterator[Part]:
-    by_policy: dict[str, list[Held]] = defaultdict(list)
+def _sizes(backups: Sequence[AuditedBackup]) -> Iterator[Part]:
+    by_policy: dict[str, list[AuditedBackup]] = defaultdict(list)
     for one in backups:
         by_policy[one.backup.policy].append(one)
     said = "Of each policy the last backup of each day." if by_policy else "No backup was made in this span."
@@ -157,7 +157,7 @@ def _sizes(backups: Sequence[Held]) -> Iterator[Part]:
         yield from _size(policy, held)
 
 
-def _size(policy: str, held: Sequence[Held]) -> Iterator[Part]:
+def _size(policy: str, held: Sequence[AuditedBackup]) -> Iterator[Part]:
     largest = max(one.backup.size for one in held) or 1
     times = [_time(one.backup.created_at).timestamp() for one in held]
     first, span = min(times), max(times) - min(times) or 1.0
@@ -179,7 +179,9 @@ def _size(policy: str, held: Sequence[Held]) -> Iterator[Part]:
     yield Picture(chart, policy, sub=True, text=said, style=STYLE)
 
 
-def _last_of_each_day(times: Sequence[float], held: Sequence[Held]) -> Iterable[tuple[float, Held]]:
+def _last_of_each_day(
+    times: Sequence[float], held: Sequence[AuditedBackup]
+) -> Iterable[tuple[float, AuditedBackup]]:
     """Return a backup for each day that has any: a page stays small, however often somebody backs up."""
     found = {one.backup.created_at[:10]: (at, one) for at, one in zip(times, held, strict=True)}
     return found.values()
@@ -283,11 +285,11 @@ def _incidents(report: Audit) -> Iterator[Part]:
     yield Table(("Incident", "Opened (UTC)", "Due (UTC)", "Closed (UTC)", "Signed entries"), listed)
 
 
-def _entries(one: Case) -> str:
+def _entries(one: AuditedIncident) -> str:
     return f"incidents/{one.incident}/"
 
 
-def _incident_bar(one: Case, report: Audit) -> Bar:
+def _incident_bar(one: AuditedIncident, report: Audit) -> Bar:
     closed = f"closed {_day(one.closed)}" if one.closed else "open"
     state = BAD if _is_late(one, report) else GOOD if one.closed else WARN
     return Bar(
@@ -305,7 +307,7 @@ def _share(at: str, report: Audit) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def _is_late(one: Case, report: Audit) -> bool:
+def _is_late(one: AuditedIncident, report: Audit) -> bool:
     return (one.closed or report.made_at) > one.due
 
 
@@ -363,7 +365,7 @@ def _rows(report: Audit) -> Iterator[tuple[object, ...]]:
         yield ("event", one.kind, "", "", one.at, "", "", "", "", _said(one.detail), f"event {one.event}")
 
 
-def _backup_rows(held: Held) -> Iterator[tuple[object, ...]]:
+def _backup_rows(held: AuditedBackup) -> Iterator[tuple[object, ...]]:
     made = held.backup
     rests = f"manifest {made.manifest_sha256}"
     yield ("backup", "", made.backup, made.policy, made.created_at, "", "", made.size, "bytes", "", rests)

@@ -25,7 +25,7 @@ from strongroom.operations.evidence.controls import (
     SCHEDULE,
     SEALING,
 )
-from strongroom.operations.findings import Finding, State, worst_first
+from strongroom.operations.findings import Finding, FindingState, worst_first
 
 RECORD = "record"
 BACKUPS, REPLICAS, SLOTS, DRILLS, KEYS = "backups", "replicas", "slots", "drills", "keys"
@@ -59,7 +59,7 @@ TEXTS: Mapping[Framework, str] = {
 """The published text that the numbers are of, and what is to be known of it."""
 
 
-class Verdict(StrEnum):
+class ControlState(StrEnum):
     """How a control stands; the order is that of how bad it is."""
 
     UNMET = "not met"
@@ -88,7 +88,7 @@ class Assessed(Struct, frozen=True, kw_only=True):
 
     number: str
     demands: str
-    verdict: Verdict
+    verdict: ControlState
     findings: tuple[Finding, ...]
     beyond: str
 
@@ -369,9 +369,9 @@ def assess(framework: Framework, findings: Sequence[Finding]) -> tuple[Assessed,
     return tuple(_assess(control, findings) for control in FRAMEWORKS[framework])
 
 
-def _modest(verdict: Verdict, beyond: str) -> Verdict:
+def _modest(verdict: ControlState, beyond: str) -> ControlState:
     """Return no more than can be said: where something is beyond, nobody can tell here that all is met."""
-    return Verdict.SEEN if beyond and verdict is Verdict.MET else verdict
+    return ControlState.SEEN if beyond and verdict is ControlState.MET else verdict
 
 
 def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
@@ -380,26 +380,26 @@ def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
     return Assessed(
         number=control.number,
         demands=control.demands,
-        verdict=_modest(min(verdicts, key=_ORDER.index, default=Verdict.YOURS), control.beyond),
+        verdict=_modest(min(verdicts, key=_ORDER.index, default=ControlState.YOURS), control.beyond),
         findings=tuple(worst_first(finding for found in its.values() for finding in found)),
         beyond=control.beyond,
     )
 
 
-def verdict_of(findings: Sequence[Finding], *, strict: bool = False) -> Verdict:
+def verdict_of(findings: Sequence[Finding], *, strict: bool = False) -> ControlState:
     """Return how a control stands by the findings of one check."""
     states = {finding.state for finding in findings}
-    stands_out = states & {State.WARNING, State.REMARK}
-    if State.WRONG in states or any(map(_lacks, findings)) or (strict and stands_out):
-        return Verdict.UNMET
-    if State.UNKNOWN in states or not states:  # what nobody looked at is not met
-        return Verdict.UNKNOWN
-    return Verdict.REMARKED if stands_out else Verdict.MET
+    stands_out = states & {FindingState.WARNING, FindingState.REMARK}
+    if FindingState.WRONG in states or any(map(_lacks, findings)) or (strict and stands_out):
+        return ControlState.UNMET
+    if FindingState.UNKNOWN in states or not states:  # what nobody looked at is not met
+        return ControlState.UNKNOWN
+    return ControlState.REMARKED if stands_out else ControlState.MET
 
 
 def _lacks(finding: Finding) -> bool:
     """Tell whether a warning says that something is missing now; most say that it will be."""
-    return finding.state is State.WARNING and finding.code != WarningsRaised.__name__
+    return finding.state is FindingState.WARNING and finding.code != WarningsRaised.__name__
 
 
-_ORDER = tuple(Verdict)
+_ORDER = tuple(ControlState)

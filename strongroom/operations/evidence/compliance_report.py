@@ -12,14 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct
 
 from strongroom import __version__
-from strongroom.operations.evidence.compliance import (
-    TEXTS,
-    Assessed,
-    Framework,
-    Verdict,
-)
-from strongroom.operations.evidence.ledger import Head
-from strongroom.operations.findings import Finding, State
+from strongroom.operations.evidence.compliance import TEXTS, Assessed, ControlState, Framework
+from strongroom.operations.evidence.ledger import LedgerPosition
+from strongroom.operations.findings import Finding, FindingState
 from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.timestamps import rfc3339
@@ -46,7 +41,7 @@ class ReportedControl(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     beyond: str
 
 
-class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FrameworkControls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A framework, the text that its numbers are of, and its controls."""
 
     framework: str
@@ -59,18 +54,18 @@ class ComplianceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     strongroom: str
     made_at: str
-    frameworks: tuple[Held, ...]
-    last: Head | None
+    frameworks: tuple[FrameworkControls, ...]
+    last: LedgerPosition | None
     page_sha256: str = ""
     csv_sha256: str = ""
 
 
 def report_of(
-    answer: Mapping[Framework, Iterable[Assessed]], *, last: Head | None, now: float
+    answer: Mapping[Framework, Iterable[Assessed]], *, last: LedgerPosition | None, now: float
 ) -> ComplianceReport:
     """Return what was found, without the digests of the files beside it."""
     held = (
-        Held(framework=one.value, text=TEXTS[one], controls=tuple(map(_control, controls)))
+        FrameworkControls(framework=one.value, text=TEXTS[one], controls=tuple(map(_control, controls)))
         for one, controls in answer.items()
     )
     return ComplianceReport(strongroom=__version__, made_at=rfc3339(now), frameworks=tuple(held), last=last)
@@ -98,13 +93,13 @@ def _evidence(finding: Finding) -> Evidence:
 
 # -- the sheet ---------------------------------------------------------------------
 
-_BAD = (Verdict.UNMET.value, Verdict.UNKNOWN.value)
+_BAD = (ControlState.UNMET.value, ControlState.UNKNOWN.value)
 _MOODS = {
-    Verdict.UNMET.value: Mood.BAD,
-    Verdict.UNKNOWN.value: Mood.BAD,
-    Verdict.REMARKED.value: Mood.WARN,
-    Verdict.SEEN.value: Mood.GOOD,
-    Verdict.MET.value: Mood.GOOD,
+    ControlState.UNMET.value: Mood.BAD,
+    ControlState.UNKNOWN.value: Mood.BAD,
+    ControlState.REMARKED.value: Mood.WARN,
+    ControlState.SEEN.value: Mood.GOOD,
+    ControlState.MET.value: Mood.GOOD,
 }
 _HEAD = (
     *("framework", "control", "demands", "verdict"),
@@ -140,16 +135,18 @@ def sheet_of(report: ComplianceReport, *, brief: bool = False) -> Sheet:
 def _counted(controls: Iterable[ReportedControl]) -> str:
     """Say how many controls stand how, the worst first."""
     found = Counter(control.verdict for control in controls)
-    return "; ".join(f"{found[verdict.value]} {verdict.value}" for verdict in Verdict if found[verdict.value])
+    return "; ".join(
+        f"{found[verdict.value]} {verdict.value}" for verdict in ControlState if found[verdict.value]
+    )
 
 
-def _framework(held: Held, *, brief: bool) -> Iterator[Part]:
+def _framework(held: FrameworkControls, *, brief: bool) -> Iterator[Part]:
     yield Lines([held.text], held.framework, style="note")
     for control in held.controls:
         verdict = Cell(control.verdict, _MOODS.get(control.verdict, Mood.PLAIN))
         demands = f"{control.demands[:1].upper()}{control.demands[1:]}."
         yield Lines([demands], (f"{control.number} ", verdict), sub=True)
-        shown = dict.fromkeys(one for one in control.evidence if not brief or one.state != State.GOOD)
+        shown = dict.fromkeys(one for one in control.evidence if not brief or one.state != FindingState.GOOD)
         if shown:
             yield Lines([_evidence_line(one) for one in shown], style="list")
         if control.beyond:
@@ -158,7 +155,7 @@ def _framework(held: Held, *, brief: bool) -> Iterator[Part]:
 
 def _evidence_line(one: Evidence) -> Content:
     about = f" ({one.about})" if one.about and one.about not in one.what else ""
-    state = marked(one.state, bad=one.state in (State.WRONG, State.UNKNOWN))
+    state = marked(one.state, bad=one.state in (FindingState.WRONG, FindingState.UNKNOWN))
     to_do = f" To do: {one.to_do}" if one.to_do else ""
     return (state, ", check ", Cell(one.check, code=True), f"{about}: {one.what.rstrip('.')}.{to_do}")
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
-from strongroom.state.records import Link
+from strongroom.state.records import ChainedEvent
 from strongroom.state.store import RunStore
 from strongroom.timestamps import rfc3339
 
@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LAST_TIME = 253_402_300_800  # the year 10000, which RFC 3339 cannot write
 
 
-class Head(Struct, frozen=True, kw_only=True):
+class LedgerPosition(Struct, frozen=True, kw_only=True):
     """An event's number, time (RFC 3339) and kind, and the digest in hex of all up to it."""
 
     id: int
@@ -35,29 +35,29 @@ class Head(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Looked(Struct, frozen=True, kw_only=True):
+class LedgerFindings(Struct, frozen=True, kw_only=True):
     """What the record is: how many events, the newest, and the printed one if there is such a one.
 
     ``broken`` is the first event that does not carry the digest it should; ``None`` if all do.
     """
 
     events: int
-    head: Head | None
-    printed: Head | None = None
+    head: LedgerPosition | None
+    printed: LedgerPosition | None = None
     broken: int | None = None
 
 
-def verify_chain(store: RunStore, *, number: int | None = None) -> Looked:
+def verify_chain(store: RunStore, *, number: int | None = None) -> LedgerFindings:
     """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
     count, head, printed, broken = 0, None, None, None
     for link, made in chain(store):
         count, head = count + 1, head_of(link, made)
         printed = head if link.id == number else printed
         broken = link.id if broken is None and link.chain != made else broken
-    return Looked(events=count, head=head, printed=printed, broken=broken)
+    return LedgerFindings(events=count, head=head, printed=printed, broken=broken)
 
 
-def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> Looked:
+def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> LedgerFindings:
     """Hold the record against itself, and against a head that was printed.
 
     Args:
@@ -102,7 +102,7 @@ def leads_on(store: RunStore, *, number: int, sha256: str) -> None:
             )
 
 
-def _hold(found: Looked, number: int, sha256: str) -> None:
+def _hold(found: LedgerFindings, number: int, sha256: str) -> None:
     """Compare what the record leads to at an event with what was printed of it."""
     if found.head is None or found.head.id < number:
         last = f"with event {found.head.id}, of {found.head.at}" if found.head else "before it begins"
@@ -114,7 +114,7 @@ def _hold(found: Looked, number: int, sha256: str) -> None:
         raise LedgerChanged(f"Up to event {number} the record leads to {made}, not to what was printed.")
 
 
-def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterator[tuple[Link, str]]:
+def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterator[tuple[ChainedEvent, str]]:
     """Yield each event after one whose digest is ``made``, with the digest that it should carry.
 
     One that was never appended so comes as ``ledger.unreadable``: no made-up row keeps an alarm back. So
@@ -132,17 +132,17 @@ def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterat
         yield missing, digest(made, at=missing.at, kind=missing.kind, run=missing.run, detail=missing.detail)
 
 
-def is_well_formed(link: Link) -> bool:
+def is_well_formed(link: ChainedEvent) -> bool:
     """Tell whether an event can be one that was appended."""
     return _readable(link) and _DIGEST.fullmatch(link.chain) is not None
 
 
-def _unreadable(number: int) -> Link:
+def _unreadable(number: int) -> ChainedEvent:
     """Return what stands for a made-up row: whatever digest that carries, this has none that fits."""
-    return Link(id=number, at=0.0, kind=UNREADABLE, run=None, detail="{}", chain="")
+    return ChainedEvent(id=number, at=0.0, kind=UNREADABLE, run=None, detail="{}", chain="")
 
 
-def _readable(link: Link) -> bool:
+def _readable(link: ChainedEvent) -> bool:
     """Tell whether an event has what each has: SQLite keeps anything in any column."""
     at: object = link.at
     words: tuple[object, ...] = (link.kind, link.run or "", link.detail, link.chain)
@@ -151,5 +151,5 @@ def _readable(link: Link) -> bool:
     return 0 <= at < _LAST_TIME
 
 
-def head_of(link: Link, made: str) -> Head:
-    return Head(id=link.id, at=rfc3339(link.at), kind=link.kind, sha256=made)
+def head_of(link: ChainedEvent, made: str) -> LedgerPosition:
+    return LedgerPosition(id=link.id, at=rfc3339(link.at), kind=link.kind, sha256=made)

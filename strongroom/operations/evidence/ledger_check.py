@@ -18,7 +18,7 @@ from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.timestamps import rfc3339
 
 
-class OnTarget(Struct, frozen=True, kw_only=True):
+class TargetLedger(Struct, frozen=True, kw_only=True):
     """What a target says of the ledger.
 
     ``agree`` heads are named as the record has it, ``newest`` is the one of the latest event that is signed;
@@ -38,7 +38,7 @@ class OnTarget(Struct, frozen=True, kw_only=True):
 
 def compare_with_heads(
     services: Services, targets: Sequence[str], *, known: Collection[str] = ()
-) -> tuple[OnTarget, ...]:
+) -> tuple[TargetLedger, ...]:
     """Hold the record against the signed heads on targets.
 
     Names that the record agrees with need no reading; of the rest one signed head is enough.
@@ -66,7 +66,7 @@ def compare_with_heads(
     return told
 
 
-def _refuse_beside(told: Iterable[OnTarget], began: str, known: Collection[str]) -> None:
+def _refuse_beside(told: Iterable[TargetLedger], began: str, known: Collection[str]) -> None:
     """Refuse a record that is said to begin when another was still kept: made anew, it has another first
     digest, and its events have the times that they had."""
     for one in told:
@@ -110,15 +110,15 @@ def _hold(
     ledger: str,
     made: Made,
     known: Collection[str],
-) -> OnTarget:
+) -> TargetLedger:
     if isinstance(found, str):
-        return OnTarget(target=name, missed=found)
+        return TargetLedger(target=name, missed=found)
     own = [one for one in found.named() if one.ledger == ledger[:SHOWN]]
     agree = [one for one in own if made.digests.get(one.event, "").startswith(one.digits)]
     unlike = [one for one in own if one not in agree]
     try:
         _refuse(name, found, unlike, made)
-        return OnTarget(
+        return TargetLedger(
             target=name,
             agree=len(agree),
             newest=_first(found, agree),
@@ -128,9 +128,9 @@ def _hold(
     except (LedgerChanged, LedgerCut):
         raise
     except Strangers as error:
-        return OnTarget(target=name, doubt=error.message)
+        return TargetLedger(target=name, doubt=error.message)
     except StrongroomError as error:
-        return OnTarget(target=name, missed=error.message)
+        return TargetLedger(target=name, missed=error.message)
 
 
 def _first(found: HeadsOn, names: Sequence[HeadName]) -> LedgerHead | None:

@@ -30,13 +30,13 @@ from strongroom.operations.services import Services
 from strongroom.operations.statements import KEPT, Counting, judge
 from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
-from strongroom.state.records import Step, StepKind
+from strongroom.state.records import RunStep, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target, locks
 from strongroom.timestamps import rfc3339
 
 
-class Placed(Struct, frozen=True, kw_only=True):
+class PlacedHead(Struct, frozen=True, kw_only=True):
     """What became of a head on one target.
 
     ``follows`` is the newest head there of another ledger, if this is the first of its own.
@@ -50,14 +50,14 @@ class Placed(Struct, frozen=True, kw_only=True):
     doubt: str = ""
 
 
-class Published(Struct, frozen=True, kw_only=True):
+class PublishedHead(Struct, frozen=True, kw_only=True):
     """The head that was put on the targets; ``None`` if nothing has happened yet.
 
     ``untaken`` says why what commands of this host opened is not on record.
     """
 
     head: LedgerHead | None
-    places: tuple[Placed, ...] = ()
+    places: tuple[PlacedHead, ...] = ()
     untaken: str = ""
 
     @property
@@ -70,7 +70,7 @@ log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
 
 
-def put_heads_at_end(step: Step, services: Services, backup: str) -> None:
+def put_heads_at_end(step: RunStep, services: Services, backup: str) -> None:
     """Put heads on the targets that hold a backup, once the report of a run that wrote it is on record.
 
     So a head names it from its first minute on. Who is killed before leaves that to the hourly turn, and
@@ -86,7 +86,7 @@ def put_heads_at_end(step: Step, services: Services, backup: str) -> None:
             log.warning("ledger-head-amiss", extra={"target": ", ".join(targets), "why": error.message})
 
 
-def publish(services: Services, targets: Sequence[str], *, beginning: bool = True) -> Published:
+def publish(services: Services, targets: Sequence[str], *, beginning: bool = True) -> PublishedHead:
     """Sign the newest event's digest and put it on targets, if the record leads on from what lies there.
 
     Before it go the marks and trust lists that a target lacks: a head tells how far they go. The hourly turn
@@ -110,17 +110,19 @@ def publish(services: Services, targets: Sequence[str], *, beginning: bool = Tru
     signer = services.signers("control")
     bare = _head(services.store, trust=signer.trust)
     if bare is None:
-        return Published(head=None, untaken=untaken)
+        return PublishedHead(head=None, untaken=untaken)
     with ThreadPoolExecutor(max(1, len(targets))) as pool:
         found = list(pool.map(lambda name: _found(services, name, bare), targets))
         head = replace(bare, marks=_marks(services, targets, found))
         newest = newest_by_place(services.store)
         heads = [replace(head, backups=newest.get(name, {})) for name in targets]
         places = pool.map(partial(_place, services, beginning=beginning), targets, found, heads)
-        return Published(head=head, places=tuple(places), untaken=untaken)
+        return PublishedHead(head=head, places=tuple(places), untaken=untaken)
 
 
-def _marks(services: Services, targets: Sequence[str], found: Sequence[_Found | str]) -> Mapping[str, int]:
+def _marks(
+    services: Services, targets: Sequence[str], found: Sequence[_TargetHeads | str]
+) -> Mapping[str, int]:
     """Return how far the quarantine marks of each backup go, on any target: no head takes that back."""
     before = merged(one.own for one in found if not isinstance(one, str) and one.own is not None).marks
     return marked(map(services.target, targets), services.signer_fingerprints, before)
@@ -153,10 +155,10 @@ def _head(store: RunStore, *, trust: int) -> LedgerHead | None:
 
 
 def _place(
-    services: Services, name: str, found: _Found | str, head: LedgerHead, *, beginning: bool
-) -> Placed:
+    services: Services, name: str, found: _TargetHeads | str, head: LedgerHead, *, beginning: bool
+) -> PlacedHead:
     if isinstance(found, str):
-        return Placed(target=name, missed=found)
+        return PlacedHead(target=name, missed=found)
     target, trusted = services.target(name), services.signer_fingerprints
     try:
         put_lists(target, services.signers("control").lists)
@@ -164,24 +166,24 @@ def _place(
             leads_on(services.store, number=before.event, sha256=before.sha256)
             if before.event == head.event:
                 _lock(target, HEAD.name_of(before, b""))  # whoever put it may have died before
-                return Placed(target=name)
+                return PlacedHead(target=name)
         elif not beginning and (found.other or found.doubt):
-            return Placed(target=name)
+            return PlacedHead(target=name)
         put(target, head, HEAD.sign(head, services.signers("control")), trusted)
     except (LedgerChanged, LedgerCut):
         raise
     except StrongroomError as error:  # that target's own trouble, and no other's
-        return Placed(target=name, missed=error.message)
-    return Placed(target=name, new=True, follows=found.other, doubt=found.doubt)
+        return PlacedHead(target=name, missed=error.message)
+    return PlacedHead(target=name, new=True, follows=found.other, doubt=found.doubt)
 
 
-class _Found(NamedTuple):
+class _TargetHeads(NamedTuple):
     own: LedgerHead | None = None
     other: LedgerHead | None = None
     doubt: str = ""
 
 
-def _found(services: Services, name: str, head: LedgerHead) -> _Found | str:
+def _found(services: Services, name: str, head: LedgerHead) -> _TargetHeads | str:
     """Return what a head comes after on a target, or why that does not answer.
 
     Strangers' names keep none from being put: it is evidence, too.
@@ -189,10 +191,10 @@ def _found(services: Services, name: str, head: LedgerHead) -> _Found | str:
     target, trusted = services.target(name), services.signer_fingerprints
     try:
         if own := _newest_own(target, head, trusted):
-            return _Found(own=own)
-        return _Found(other=_other(target, head, trusted))
+            return _TargetHeads(own=own)
+        return _TargetHeads(other=_other(target, head, trusted))
     except Strangers as error:
-        return _Found(doubt=error.message)
+        return _TargetHeads(doubt=error.message)
     except StrongroomError as error:  # that target's own trouble, and no other's
         return error.message
 

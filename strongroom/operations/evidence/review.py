@@ -18,8 +18,8 @@ from strongroom.operations.evidence.compliance import (
     REPLICAS,
     SLOTS,
     Assessed,
+    ControlState,
     Framework,
-    Verdict,
     assess,
     verdict_of,
 )
@@ -33,12 +33,12 @@ from strongroom.operations.evidence.controls import (
     SCHEDULE,
     SEALING,
 )
-from strongroom.operations.findings import Finding, State, worst_first
+from strongroom.operations.findings import Finding, FindingState, worst_first
 
 MADE = "review.made"
 
 
-class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReviewLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One thing that was found, how it stands, and what to do about it."""
 
     state: str
@@ -46,12 +46,12 @@ class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     to_do: str = ""
 
 
-class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReviewPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One part of the review. ``yours`` is what whoever signs has to look at, for no program can."""
 
     title: str
     verdict: str
-    lines: tuple[Line, ...]
+    lines: tuple[ReviewLine, ...]
     yours: tuple[str, ...]
 
 
@@ -90,7 +90,7 @@ class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     since: str
     until: str
     reviewers: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[ReviewPart, ...]
     keys: tuple[ReviewedKey, ...]
     unread: int
     signers: tuple[ReviewedSigner, ...]
@@ -105,7 +105,7 @@ class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 # -- the parts ---------------------------------------------------------------------
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class ReviewSubject(Struct, frozen=True, kw_only=True):
     """What a part is about: the checks that it rests on, and what is beyond them."""
 
     title: str
@@ -114,7 +114,7 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 SUBJECTS = (
-    Subject(
+    ReviewSubject(
         title="Backup encryption assessment",
         checks=(SEALING, KEYS, REPLICAS, "verification"),
         yours=(
@@ -122,7 +122,7 @@ SUBJECTS = (
             "Is every key where it belongs, and does nobody else have a copy of it?",
         ),
     ),
-    Subject(
+    ReviewSubject(
         title="Access control validation",
         checks=(CUSTODY, LOCKS, RECORD, MONITORING, "files"),
         yours=(
@@ -131,7 +131,7 @@ SUBJECTS = (
             "Was each opening of a backup that is counted below somebody's task?",
         ),
     ),
-    Subject(
+    ReviewSubject(
         title="Recovery and retention",
         checks=(BACKUPS, COPIES, OFFLINE, SCHEDULE, SLOTS, RETENTION, DRILLS),
         yours=(
@@ -142,20 +142,20 @@ SUBJECTS = (
 )
 
 
-def parts(findings: Sequence[Finding]) -> tuple[Part, ...]:
+def parts(findings: Sequence[Finding]) -> tuple[ReviewPart, ...]:
     """Return the parts of a review: its subjects, then the compliance audit, a part for each framework."""
     subjects = (_part(subject, findings) for subject in SUBJECTS)
     return (*subjects, *(_audit(framework, findings) for framework in Framework))
 
 
-def _part(subject: Subject, findings: Sequence[Finding]) -> Part:
+def _part(subject: ReviewSubject, findings: Sequence[Finding]) -> ReviewPart:
     found = worst_first(one for one in findings if one.check in subject.checks)
     looked = {one.check for one in found}
-    lines = [Line(state=one.state.value, what=_what(one), to_do=one.to_do) for one in found]
+    lines = [ReviewLine(state=one.state.value, what=_what(one), to_do=one.to_do) for one in found]
     verdicts = [verdict_of([one for one in found if one.check == check]) for check in looked]
-    return Part(
+    return ReviewPart(
         title=subject.title,
-        verdict=min(verdicts, key=list(Verdict).index, default=Verdict.UNKNOWN).value,
+        verdict=min(verdicts, key=list(ControlState).index, default=ControlState.UNKNOWN).value,
         lines=tuple(lines),
         yours=subject.yours,
     )
@@ -168,26 +168,26 @@ def _what(finding: Finding) -> str:
     return f"{finding.check}{f' ({about})' if about else ''}: {finding.what}"
 
 
-def _audit(framework: Framework, findings: Sequence[Finding]) -> Part:
+def _audit(framework: Framework, findings: Sequence[Finding]) -> ReviewPart:
     assessed = assess(framework, findings)
-    return Part(
+    return ReviewPart(
         title=f"Compliance audit: {framework.value}",
-        verdict=min((one.verdict for one in assessed), key=list(Verdict).index).value,
+        verdict=min((one.verdict for one in assessed), key=list(ControlState).index).value,
         lines=tuple(map(_control, assessed)),
         yours=tuple(dict.fromkeys(f"{one.number}: {one.beyond}" for one in assessed if one.beyond)),
     )
 
 
-def _control(control: Assessed) -> Line:
-    lacking = [one for one in control.findings if one.state is not State.GOOD]
+def _control(control: Assessed) -> ReviewLine:
+    lacking = [one for one in control.findings if one.state is not FindingState.GOOD]
     because = "; ".join(dict.fromkeys(one.what.rstrip(".") for one in lacking[:_SHOWN]))
     what = f"{control.number} {control.demands}{f': {because}' if because else ''}"
-    return Line(state=control.verdict.value, what=what, to_do=next((one.to_do for one in lacking), ""))
+    return ReviewLine(state=control.verdict.value, what=what, to_do=next((one.to_do for one in lacking), ""))
 
 
 _SHOWN = 3
 
 
-def is_unmet(part: Part) -> bool:
+def is_unmet(part: ReviewPart) -> bool:
     """Tell whether somebody has to act on a part."""
-    return part.verdict in (Verdict.UNMET.value, Verdict.UNKNOWN.value)
+    return part.verdict in (ControlState.UNMET.value, ControlState.UNKNOWN.value)

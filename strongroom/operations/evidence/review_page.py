@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.operations.evidence.compliance import Verdict
+from strongroom.operations.evidence.compliance import ControlState
 from strongroom.operations.evidence.review import SecurityReview, is_unmet
-from strongroom.operations.findings import State
+from strongroom.operations.findings import FindingState
 from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.words import plural
 
 LINES_TO_SIGN = 2
 """Places for names where nobody was named beforehand."""
-_BAD = frozenset({State.WRONG.value, State.UNKNOWN.value, Verdict.UNMET.value, Verdict.UNKNOWN.value})
+_BAD = frozenset(
+    {
+        FindingState.WRONG.value,
+        FindingState.UNKNOWN.value,
+        ControlState.UNMET.value,
+        ControlState.UNKNOWN.value,
+    }
+)
 
 
 def sheet_of(review: SecurityReview) -> Sheet:

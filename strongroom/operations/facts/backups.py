@@ -9,22 +9,28 @@ from typing import Final
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.archive.choice import lacking_on
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.locks import left_unlocked
-from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.facts import record as facts_record
 from strongroom.operations.facts.freshness import SKEW, is_verified, shallow
-from strongroom.operations.facts.records import Held, OnTarget, Place, Policy, Seen
+from strongroom.operations.facts.records import (
+    BackupContents,
+    NewestOnTarget,
+    Policy,
+    TargetFacts,
+    VerifiedBackup,
+)
 from strongroom.operations.facts.targets import (
-    Listed,
     Manifests,
+    TargetManifests,
     list_targets,
     made_at,
     newest_unrecorded,
     when,
 )
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.shredding import record as shredding_record
@@ -42,10 +48,10 @@ TURN: Final = 600.0
 """Seconds after which another one of the older backups is looked into."""
 
 
-class Record:
+class CatalogFacts:
     """What the catalog has of each policy, and which backups it knows at all."""
 
-    def __init__(self, store: RunStore, watched: Watched, names: list[str]) -> None:
+    def __init__(self, store: RunStore, watched: WatchedInstallation, names: list[str]) -> None:
         gone = shredding_record.shredded_backups(store, watched.trusted)
         self.entries = {
             policy.name: [
@@ -86,10 +92,10 @@ class Backups:
 
     def __init__(
         self,
-        watched: Watched,
-        found: Mapping[str, Listed],
+        watched: WatchedInstallation,
+        found: Mapping[str, TargetManifests],
         manifests: Manifests,
-        record: Record | None,
+        record: CatalogFacts | None,
         *,
         now: float,
     ) -> None:
@@ -107,15 +113,15 @@ class Backups:
             if newest is not None and newest.on_targets:
                 manifests.read_everywhere(newest.backup)
 
-    def newest(self, policy: ConfiguredPolicy) -> Seen | None:
+    def newest(self, policy: ConfiguredPolicy) -> VerifiedBackup | None:
         """Return a policy's newest whole backup, wherever it is known from."""
         recorded = next(self._whole(self._of(policy), policy), None)
         other = self._unrecorded.get(policy.name)
         if other is None or (recorded is not None and recorded.made_at >= made_at(other)):
             return recorded
-        return Seen(backup=other.backup_id, made_at=made_at(other), recorded=False)
+        return VerifiedBackup(backup=other.backup_id, made_at=made_at(other), recorded=False)
 
-    def verified(self, policy: ConfiguredPolicy) -> Seen | None:
+    def verified(self, policy: ConfiguredPolicy) -> VerifiedBackup | None:
         """Return a policy's newest whole backup of which a replica that is there was read back."""
         deep = (entry for entry in self._of(policy) if self._depths(entry, policy))
         return next(self._whole(deep, policy), None)
@@ -125,13 +131,13 @@ class Backups:
         seen = (found for one in self._of(policy) if (found := self._seen(one, policy)))
         return tuple(one.backup for one in takewhile(lambda one: one.made_at > self._latest, seen))
 
-    def on_targets(self, policy: ConfiguredPolicy) -> tuple[OnTarget, ...]:
+    def on_targets(self, policy: ConfiguredPolicy) -> tuple[NewestOnTarget, ...]:
         """Return how the newest backup on record lies on each target, by the record."""
         newest = next(self._whole(self._of(policy), policy), None)
         if newest is None or self._record is None:
             return ()
         return tuple(
-            OnTarget(
+            NewestOnTarget(
                 target=replica.target,
                 good=replica.good and self._may_be_there(replica),
                 depth=replica.verified,
@@ -147,7 +153,7 @@ class Backups:
         known = self._record.unlocked.get(newest.backup, {}) if newest and self._record else {}
         return tuple(name for name in known if name in policy.targets)
 
-    def _locked_until(self, newest: Seen, target: str, policy: ConfiguredPolicy) -> float | None:
+    def _locked_until(self, newest: VerifiedBackup, target: str, policy: ConfiguredPolicy) -> float | None:
         """Return until when a policy has its backups locked, where nothing says that this one is not."""
         unlocked = self._record.unlocked.get(newest.backup, {}) if self._record else {}
         if target in unlocked or not locks(self._watched.targets.get(target)):
@@ -165,13 +171,13 @@ class Backups:
         """Tell whether no target of a policy could be looked at."""
         return not any(self._looked(name) for name in policy.targets)
 
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[TargetFacts, ...]:
         """Return how each target stands."""
         return tuple(self._place(name, one) for name, one in self._found.items())
 
     # -- one backup ----------------------------------------------------------
 
-    def _whole(self, entries: Iterable[CatalogEntry], policy: ConfiguredPolicy) -> Iterator[Seen]:
+    def _whole(self, entries: Iterable[CatalogEntry], policy: ConfiguredPolicy) -> Iterator[VerifiedBackup]:
         seen = (self._seen(one, policy) for one in entries)
         return (one for one in seen if one is not None and one.made_at <= self._latest)
 
@@ -200,7 +206,7 @@ class Backups:
     def _is_lost(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> bool:
         return not self._lies(entry.backup) and not self._unseen(entry, policy)
 
-    def _seen(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> Seen | None:
+    def _seen(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> VerifiedBackup | None:
         """Return a backup, if there is one: its signed manifest says when it was made, not its row."""
         depths = self._depths(entry, policy)
         depth = max(depths.values(), key=list(Depth).index, default=None)
@@ -210,11 +216,15 @@ class Backups:
             manifest = self._manifests.of(entry.backup)
             if manifest is not None and manifest.policy == policy.name:
                 lacking = shallow(found | self._dropped(entry, manifest, policy), policy.depth)
-                return Seen(backup=entry.backup, made_at=made_at(manifest), depth=depth, shallow=lacking)
+                return VerifiedBackup(
+                    backup=entry.backup, made_at=made_at(manifest), depth=depth, shallow=lacking
+                )
         made = when(entry.created_at) if self._unseen(entry, policy) else None
         if made is None:
             return None
-        return Seen(backup=entry.backup, made_at=made, depth=depth, on_targets=False, shallow=lacking)
+        return VerifiedBackup(
+            backup=entry.backup, made_at=made, depth=depth, on_targets=False, shallow=lacking
+        )
 
     def _dropped(
         self, entry: CatalogEntry, manifest: Manifest, policy: ConfiguredPolicy
@@ -270,14 +280,14 @@ class Backups:
             if lacks:
                 self._hollow.setdefault(replica.target, []).append(entry.backup)
 
-    def _place(self, name: str, found: Listed) -> Place:
+    def _place(self, name: str, found: TargetManifests) -> TargetFacts:
         refused = tuple(self._manifests.refused.get(name, ()))
         record = self._record
         if found.away is not None or record is None:
-            return Place(name=name, away=found.away, refused=refused)
+            return TargetFacts(name=name, away=found.away, refused=refused)
         bad = [one.backup for one in record.bad if one.target == name]
         unknown = () if record.is_empty else self._unknown
-        return Place(
+        return TargetFacts(
             name=name,
             lost=tuple(dict.fromkeys([*_lacking(record, name, found), *self._hollow.get(name, ())])),
             bad=tuple(one for one in bad if one in found.backups),
@@ -287,7 +297,7 @@ class Backups:
         )
 
 
-def _lacking(record: Record, target: str, found: Listed) -> Iterator[str]:
+def _lacking(record: CatalogFacts, target: str, found: TargetManifests) -> Iterator[str]:
     """Yield the backups that are on record as good on a target, and that it does not show."""
     for replicas in record.replicas.values():
         for replica in replicas:
@@ -295,7 +305,7 @@ def _lacking(record: Record, target: str, found: Listed) -> Iterator[str]:
                 yield replica.backup
 
 
-def inspect_targets(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
+def inspect_targets(watched: WatchedInstallation, store: RunStore | None, *, now: float) -> Backups:
     """Look at every target that is in use, and hold the record against them.
 
     What the record has and no target shows is looked for once more: it may have been removed, or made,
@@ -311,15 +321,17 @@ def inspect_targets(watched: Watched, store: RunStore | None, *, now: float) -> 
     return backups
 
 
-def by_record(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
+def by_record(watched: WatchedInstallation, store: RunStore | None, *, now: float) -> Backups:
     """Go by the record alone: no target is asked."""
-    record = Record(store, watched, []) if store is not None else None
+    record = CatalogFacts(store, watched, []) if store is not None else None
     return Backups(watched, {}, Manifests(watched, {}), record, now=now)
 
 
-def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None, now: float) -> Backups:
+def _held(
+    watched: WatchedInstallation, found: Mapping[str, TargetManifests], store: RunStore | None, now: float
+) -> Backups:
     manifests = Manifests(watched, found)
-    record = Record(store, watched, manifests.names()) if store is not None else None
+    record = CatalogFacts(store, watched, manifests.names()) if store is not None else None
     backups = Backups(watched, found, manifests, record, now=now)
     backups.look_inside()
     return backups
@@ -328,7 +340,7 @@ def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None,
 def policy_facts(
     backups: Backups,
     policy: ConfiguredPolicy,
-    watched: Watched,
+    watched: WatchedInstallation,
     store: RunStore | None,
     *,
     compared: int,
@@ -347,7 +359,9 @@ def policy_facts(
         depth=policy.depth,
         newest=backups.newest(policy),
         verified=backups.verified(policy),
-        held=tuple(Held(backup=entry.backup, secrets=entry.secrets, size=entry.size) for entry in entries),
+        held=tuple(
+            BackupContents(backup=entry.backup, secrets=entry.secrets, size=entry.size) for entry in entries
+        ),
         ahead=backups.ahead(policy),
         runs=facts_record.ran(runs, now=now),
         rotations=facts_record.rotations(store, policy.name, now=now) if store else (),
@@ -363,13 +377,13 @@ def policy_facts(
     )
 
 
-def _begun(watched: Watched, store: RunStore | None) -> float:
+def _begun(watched: WatchedInstallation, store: RunStore | None) -> float:
     """Return when the installation began: with its first run, or its configuration where none ran yet."""
     ran = store.first_run_at() if store else None
     return min((one for one in (ran, watched.configured_at) if one is not None), default=0.0)
 
 
-def _lacks(policy: ConfiguredPolicy, on_targets: Sequence[OnTarget]) -> str | None:
+def _lacks(policy: ConfiguredPolicy, on_targets: Sequence[NewestOnTarget]) -> str | None:
     """Say what the newest backup lacks of the policy's quorum."""
     if not on_targets:
         return None

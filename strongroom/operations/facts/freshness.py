@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from strongroom.model import Depth
 from strongroom.operations.errors import NothingSelectedYet
-from strongroom.operations.facts.records import Policy, Seen
+from strongroom.operations.facts.records import Policy, VerifiedBackup
 from strongroom.schedule import last_slot, next_slot
 from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import RunState
@@ -37,7 +37,7 @@ class Freshness(Struct, frozen=True, kw_only=True):
     """
 
     policy: str
-    judged: Seen | None
+    judged: VerifiedBackup | None
     due_at: float | None
     missed_at: float | None
     next_due: float | None
@@ -89,7 +89,7 @@ def _is_first(policy: Policy, now: float, threshold: float) -> bool:
     return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < threshold
 
 
-def _counting(policy: Policy, *, recorded: bool) -> Seen | None:
+def _counting(policy: Policy, *, recorded: bool) -> VerifiedBackup | None:
     """Return the verified backup; the newest whole one where the record has never heard of it."""
     newest = policy.newest
     if newest is not None and newest.on_targets and not (recorded and newest.recorded):

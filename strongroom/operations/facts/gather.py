@@ -9,12 +9,14 @@ from strongroom.operations.archive.quarantine import on_record as on_record_asid
 from strongroom.operations.facts import backups as facts_backups
 from strongroom.operations.facts import record
 from strongroom.operations.facts.host import certificates, rooms
-from strongroom.operations.facts.records import Facts, Limits, Signs
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts, Signs
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.state.store import RunStore
 
 
-def gather(watched: Watched, limits: Limits, *, now: float, look: bool = True) -> Facts:
+def gather(
+    watched: WatchedInstallation, limits: AlertLimits, *, now: float, look: bool = True
+) -> InstallationFacts:
     """Return all that is known at a time (epoch seconds).
 
     That the state database cannot be read is a fact, and no error: what lies on targets is looked at all the
@@ -30,7 +32,9 @@ def gather(watched: Watched, limits: Limits, *, now: float, look: bool = True) -
         return without_record(watched, limits, now=now, why=error.message, look=look)
 
 
-def on_record(watched: Watched, limits: Limits, store: RunStore, *, now: float) -> Facts:
+def on_record(
+    watched: WatchedInstallation, limits: AlertLimits, store: RunStore, *, now: float
+) -> InstallationFacts:
     """Return what the record has at a time; no target and no file system is looked at.
 
     Raises StateError if it cannot be read.
@@ -38,12 +42,14 @@ def on_record(watched: Watched, limits: Limits, store: RunStore, *, now: float) 
     return _facts(watched, limits, store, now=now, look=False)
 
 
-def without_record(watched: Watched, limits: Limits, *, now: float, why: str, look: bool = True) -> Facts:
+def without_record(
+    watched: WatchedInstallation, limits: AlertLimits, *, now: float, why: str, look: bool = True
+) -> InstallationFacts:
     """Return what is known without the state database, and why it is without."""
     return structs.replace(_seen(watched, limits, None, now=now, look=look), state=why)
 
 
-def with_look(facts: Facts, look: Facts) -> Facts:
+def with_look(facts: InstallationFacts, look: InstallationFacts) -> InstallationFacts:
     """Return what the record has, with what only a look shows. Without a record the look is all there is."""
     if facts.state is not None:
         return structs.replace(look, state=facts.state)
@@ -61,7 +67,9 @@ def with_look(facts: Facts, look: Facts) -> Facts:
     )
 
 
-def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, look: bool) -> Facts:
+def _facts(
+    watched: WatchedInstallation, limits: AlertLimits, store: RunStore, *, now: float, look: bool
+) -> InstallationFacts:
     return structs.replace(
         _seen(watched, limits, store, now=now, look=look),
         active=record.active(store, watched, now=now),
@@ -87,7 +95,9 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
     )
 
 
-def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: float, look: bool) -> Facts:
+def _seen(
+    watched: WatchedInstallation, limits: AlertLimits, store: RunStore | None, *, now: float, look: bool
+) -> InstallationFacts:
     """Return the backups there are: as the targets show them, or by the record alone."""
     inspect = facts_backups.inspect_targets if look else facts_backups.by_record
     backups = inspect(watched, store, now=now)
@@ -95,7 +105,7 @@ def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: floa
         facts_backups.policy_facts(backups, policy, watched, store, compared=limits.compared, now=now)
         for policy in watched.policies
     )
-    return Facts(
+    return InstallationFacts(
         now=now,
         policies=policies,
         places=backups.places(),

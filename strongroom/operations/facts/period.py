@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from strongroom.operations.archive.incidents import incidents_on_record
-from strongroom.operations.evidence.audit import Audit, Case, KeyAge, Operation, Rehearsal
+from strongroom.operations.evidence.audit import Audit, AuditedIncident, KeyAge, Operation, Rehearsal
 from strongroom.operations.facts.record import drilled
-from strongroom.operations.facts.records import Keys
+from strongroom.operations.facts.records import KeyFacts
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
@@ -17,7 +17,7 @@ from strongroom.timestamps import rfc3339
 
 
 def add_facts(
-    report: Audit, store: RunStore, *, trusted: frozenset[str], keys: Keys, signers: Iterable[KeyAge]
+    report: Audit, store: RunStore, *, trusted: frozenset[str], keys: KeyFacts, signers: Iterable[KeyAge]
 ) -> Audit:
     """Return an audit report with what was known when it was made."""
     return replace(
@@ -53,14 +53,16 @@ def _run(store: RunStore, name: str) -> Run | None:
         return None
 
 
-def _incidents(report: Audit, store: RunStore, trusted: frozenset[str]) -> Iterator[Case]:
+def _incidents(report: Audit, store: RunStore, trusted: frozenset[str]) -> Iterator[AuditedIncident]:
     for one in incidents_on_record(store, trusted=trusted).values():
         closed = one.closed.at if one.closed else ""
         if one.opened_at < report.until and (not closed or closed >= report.since):
-            yield Case(incident=one.id, opened=one.opened_at, due=one.opening.due_at, closed=closed)
+            yield AuditedIncident(
+                incident=one.id, opened=one.opened_at, due=one.opening.due_at, closed=closed
+            )
 
 
-def _keys(report: Audit, keys: Keys) -> Iterator[KeyAge]:
+def _keys(report: Audit, keys: KeyFacts) -> Iterator[KeyAge]:
     for key in keys.used:
         since = rfc3339(key.at)
         yield KeyAge(name=key.name, use="opens backups", since=since, evidence=_first_sealed(report, since))

@@ -29,28 +29,28 @@ from strongroom.operations.errors import (
     OwnMessageFailed,
 )
 from strongroom.operations.evidence.ledger import verify_chain
-from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
+from strongroom.operations.evidence.ledger_check import TargetLedger as HeadsOnTarget
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.pace import pace_of
 from strongroom.operations.facts.records import (
     Approval,
     BrokenChannel,
-    Check,
+    CalendarCheck,
     Dated,
     Drilled,
     Drills,
-    Entry,
     Intrusion,
-    Keys,
+    KeyFacts,
     Mended,
     OpenIncident,
     OpenRecovery,
+    PausedEntry,
     Ran,
     Running,
     Signs,
     Unused,
 )
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED
 from strongroom.operations.key_management.proofs import DAY, PROVEN, KeyProof, ProofsOnRecord, read_proofs
 from strongroom.operations.key_management.scheduled_check import keys_looked_at, newest_trial
@@ -61,7 +61,7 @@ from strongroom.operations.runs.job import read_facts
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
-from strongroom.operations.verification.coverage import Standing, scope_of, standing
+from strongroom.operations.verification.coverage import VerificationState, scope_of, standing
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
 from strongroom.state.records import (
@@ -122,7 +122,7 @@ def prunes(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     return ran(store.runs_of(EVERY_POLICY, RunKind.PRUNE, limit=TURNS), now=now)
 
 
-def active(store: RunStore, watched: Watched, *, now: float) -> tuple[Running, ...]:
+def active(store: RunStore, watched: WatchedInstallation, *, now: float) -> tuple[Running, ...]:
     """Return the runs that have not ended."""
     return tuple(
         Running(
@@ -157,16 +157,16 @@ def _waits_for_approval(run: Run, store: RunStore) -> bool:
     return any(recorded_errors.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
 
 
-def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[Check]:
+def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[CalendarCheck]:
     """Yield each check of the calendar that was done, with the newest run of it that ended."""
     for name in names:
         runs = ran(store.runs_of(name, RunKind.CHECK, limit=TURNS), now=now)
         newest = next((run for run in runs if run.state.final and run.state is not RunState.CANCELLED), None)
         if newest is not None:
-            yield Check(name=name, newest=newest)
+            yield CalendarCheck(name=name, newest=newest)
 
 
-def kept_back(store: RunStore, calendar: Iterable[Scheduled], *, now: float) -> Iterator[Entry]:
+def kept_back(store: RunStore, calendar: Iterable[Scheduled], *, now: float) -> Iterator[PausedEntry]:
     """Yield the entries of the calendar that are paused, or that could not be run at their time."""
     paused = {pause.entry: pause.since for pause in store.pauses() if pause.holds(now)}
     refused = {
@@ -181,7 +181,7 @@ def kept_back(store: RunStore, calendar: Iterable[Scheduled], *, now: float) -> 
         code = _refused(store, entry, refused.get(entry.name))
         if entry.name in paused or code:
             since = paused.get(entry.name)
-            yield Entry(name=entry.name, due=due, following=following, paused=since, refused=code)
+            yield PausedEntry(name=entry.name, due=due, following=following, paused=since, refused=code)
 
 
 def _refused(store: RunStore, entry: Scheduled, event: Event | None) -> str:
@@ -198,7 +198,7 @@ def hooks(store: RunStore, *, now: float) -> tuple[str, ...]:
     return tuple(sorted({str(event.detail.get("entry")) for event in failed}))
 
 
-def channels(store: RunStore, watched: Watched, *, now: float) -> Iterator[BrokenChannel]:
+def channels(store: RunStore, watched: WatchedInstallation, *, now: float) -> Iterator[BrokenChannel]:
     """Yield the channels that people cannot be told by. One that nobody uses any more cannot work again."""
     for name, event in channel_log.failing(store, now=now).items():
         if watched.channels is None or name in watched.channels:
@@ -228,7 +228,7 @@ def approvals(store: RunStore, *, now: float) -> Iterator[Approval]:
             yield found
 
 
-def intrusions(store: RunStore, watched: Watched, *, now: float) -> Iterator[Intrusion]:
+def intrusions(store: RunStore, watched: WatchedInstallation, *, now: float) -> Iterator[Intrusion]:
     """Yield what access logs told in the last week that no record of ours has, and which are silent."""
     for event in store.happened(*STRANGE, REWRITTEN, since=now - 7 * DAY):
         said = event.detail
@@ -257,7 +257,7 @@ def unused(store: RunStore) -> Iterator[Unused]:
         yield Unused(host=str(said.get("host")), problem=str(said.get("problem", "")), waits=waits)
 
 
-def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]:
+def drills(store: RunStore, watched: WatchedInstallation, *, now: float) -> Iterator[Drills]:
     """Yield the drills of each kind and policy: those that are scheduled, and those that somebody made."""
     scheduled = {(entry.drill, entry.policy): entry for entry in watched.drills}
     made: dict[tuple[str, str], list[Run]] = {key: [] for key in scheduled}
@@ -321,11 +321,11 @@ def _seconds(said: object) -> float:
     return float(said) if isinstance(said, int | float) else 0.0
 
 
-def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
+def keys(store: RunStore, watched: WatchedInstallation, *, now: float) -> KeyFacts:
     """Return how the keys stand."""
     trial, proofs = newest_trial(store, until=now + SKEW), read_proofs(store, until=now + SKEW)
     used = tuple(_used(store, watched, proofs))
-    return Keys(
+    return KeyFacts(
         schedule=watched.key_health,
         time_zone=watched.key_zone,
         used=used,
@@ -353,7 +353,7 @@ def _proofs(
         yield proofs.of(key, name, since=first, now=now)
 
 
-def _used(store: RunStore, watched: Watched, proofs: ProofsOnRecord) -> Iterator[Dated]:
+def _used(store: RunStore, watched: WatchedInstallation, proofs: ProofsOnRecord) -> Iterator[Dated]:
     """Yield since when each key of the newest backups is sealed for, but for those that were retired since.
 
     A rotation that renewed took the newest version of each key that has any, and counts as its beginning.
@@ -401,7 +401,7 @@ def mended(store: RunStore, policy: str) -> tuple[str, ...]:
     return tuple(run.spec.backup for run in repairs if run.state is RunState.DONE)
 
 
-def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
+def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs:
     """Return the marks of somebody who should not be there."""
     messages: dict[str, Counter[str]] = {REFUSED: Counter(), FAILED_OWN: Counter()}
     records: dict[str, None] = {}
@@ -423,7 +423,7 @@ def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
     )
 
 
-def verification(store: RunStore, watched: Watched, *, now: float) -> Standing | None:
+def verification(store: RunStore, watched: WatchedInstallation, *, now: float) -> VerificationState | None:
     """Return how verification stands; nothing if the calendar has none, not even one that is switched off."""
     if watched.verification is None:
         return None
@@ -441,7 +441,7 @@ def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:
             yield Mended(**names, why=why, sources=sources)
 
 
-def incidents(store: RunStore | None, watched: Watched, *, look: bool) -> Iterator[OpenIncident]:
+def incidents(store: RunStore | None, watched: WatchedInstallation, *, look: bool) -> Iterator[OpenIncident]:
     """Yield the incidents that nobody closed: on record, and on the targets, where another host put them."""
     targets = {name: watched.targets[name] for name in watched.in_use} if look else {}
     places = Places(targets=targets, trusted=watched.trusted, store=store)
@@ -456,7 +456,7 @@ def incidents(store: RunStore | None, watched: Watched, *, look: bool) -> Iterat
             )
 
 
-def recoveries(watched: Watched, *, look: bool) -> Iterator[OpenRecovery]:
+def recoveries(watched: WatchedInstallation, *, look: bool) -> Iterator[OpenRecovery]:
     """Yield the recoveries that are not over: by the record of this host, and of the targets."""
     targets = {name: watched.targets[name] for name in watched.in_use} if look else {}
     for recovery in recoveries_on(watched.state_dir, targets, trusted=watched.trusted).values():
@@ -469,7 +469,7 @@ def _count(said: object) -> int:
     return said if isinstance(said, int) and 0 < said < 2**31 else 1
 
 
-def _heads(watched: Watched) -> tuple[str | None, tuple[HeadsOnTarget, ...]]:
+def _heads(watched: WatchedInstallation) -> tuple[str | None, tuple[HeadsOnTarget, ...]]:
     """Say which signed head on a target the record does not lead to, if so; else what each target has."""
     try:
         return None, watched.hold_ledger() if watched.hold_ledger is not None else ()

@@ -13,15 +13,15 @@ from msgspec import Struct
 from strongroom.durations import at_least
 from strongroom.model import Depth
 from strongroom.operations.drift import mass_change
-from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
+from strongroom.operations.evidence.ledger_check import TargetLedger as HeadsOnTarget
 from strongroom.operations.key_management.proofs import KeyProof
-from strongroom.operations.verification.coverage import Standing
+from strongroom.operations.verification.coverage import VerificationState
 from strongroom.schedule import next_slot
 from strongroom.state.records import RunCount, RunKind, RunState, Waiting
 from strongroom.words import plural
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class AlertLimits(Struct, frozen=True, kw_only=True):
     """From when on something is an alert; times in seconds; ``strongroom.config.alerts`` explains each."""
 
     threshold_age: float = 86_400.0
@@ -31,10 +31,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     key_age: float = 365 * 86_400.0
     notice: float = 30 * 86_400.0
     free_percent: int = 10
-    mass_change: mass_change.Limits = mass_change.Limits()
+    mass_change: mass_change.MassChangeLimits = mass_change.MassChangeLimits()
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class VerifiedBackup(Struct, frozen=True, kw_only=True):
     """A whole backup, and the depth to which it was verified: ``None`` if it was not, or nobody knows here.
 
     ``on_targets`` tells whether its signed manifest was read on a target. Otherwise the record alone has it,
@@ -65,7 +65,7 @@ class Ran(Struct, frozen=True, kw_only=True):
         return None if self.ended is None else max(0.0, self.ended - self.began)
 
 
-class Pace(Struct, frozen=True, kw_only=True):
+class RunPace(Struct, frozen=True, kw_only=True):
     """How far a run is: ``done`` of ``total`` units. ``rate`` is how many a second, ``left`` how many seconds
     the rest takes at that; ``None`` where nobody knows."""
 
@@ -98,7 +98,7 @@ class Running(Ran, frozen=True, kw_only=True):
 
     kind: RunKind
     policy: str
-    pace: Pace
+    pace: RunPace
     waits_for_approval: bool = False
     moved_at: float | None = None
     at_work: bool = False
@@ -114,7 +114,7 @@ class Drilled(Ran, frozen=True, kw_only=True):
     objective: float = 0.0
 
 
-class OnTarget(Struct, frozen=True, kw_only=True):
+class NewestOnTarget(Struct, frozen=True, kw_only=True):
     """The newest backup of a policy on one target, by the record.
 
     ``depth`` and ``read_at`` say how deep it was read back, and when. ``locked_until`` is until when nobody
@@ -128,7 +128,7 @@ class OnTarget(Struct, frozen=True, kw_only=True):
     locked_until: float | None = None
 
 
-class Held(Struct, frozen=True, kw_only=True):
+class BackupContents(Struct, frozen=True, kw_only=True):
     """How much a backup holds."""
 
     backup: str
@@ -153,16 +153,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     offline: bool = False
     depth: Depth = Depth.DIGEST
-    newest: Seen | None = None
-    verified: Seen | None = None
-    held: tuple[Held, ...] = ()
+    newest: VerifiedBackup | None = None
+    verified: VerifiedBackup | None = None
+    held: tuple[BackupContents, ...] = ()
     runs: tuple[Ran, ...] = ()
     rotations: tuple[Ran, ...] = ()
     drifts: tuple[Ran, ...] = ()
     mended: tuple[str, ...] = ()
     ahead: tuple[str, ...] = ()
     blind: bool = False
-    on_targets: tuple[OnTarget, ...] = ()
+    on_targets: tuple[NewestOnTarget, ...] = ()
     wanted: int = 0
     lacks: str | None = None
     begun: float = 0.0
@@ -176,7 +176,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         return None if first is None or second is None else second - first
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class TargetFacts(Struct, frozen=True, kw_only=True):
     """A target. ``away`` says why it could not be checked.
 
     ``lost`` are backups on record as good there whose manifest is not there, ``bad`` those on record as
@@ -224,7 +224,7 @@ class Drills(Struct, frozen=True, kw_only=True):
     runs: tuple[Drilled, ...] = ()
 
 
-class Keys(Struct, frozen=True, kw_only=True):
+class KeyFacts(Struct, frozen=True, kw_only=True):
     """How the keys stand. ``used`` says since when each is sealed to, without a rotation to a newer one.
 
     ``proofs`` says of each that is used, or was tried and not retired, how its proof stands. ``checked_at``
@@ -263,14 +263,14 @@ class Signs(Struct, frozen=True, kw_only=True):
     heads: tuple[HeadsOnTarget, ...] = ()
 
 
-class Check(Struct, frozen=True, kw_only=True):
+class CalendarCheck(Struct, frozen=True, kw_only=True):
     """A check of the calendar, and the newest run of it that ended."""
 
     name: str
     newest: Ran
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class PausedEntry(Struct, frozen=True, kw_only=True):
     """An entry of the calendar that is kept from running (epoch seconds).
 
     ``due`` and ``following`` are its newest slot and the one after it. ``paused`` is since when somebody has
@@ -364,7 +364,7 @@ class OpenRecovery(Struct, frozen=True, kw_only=True):
     due: float
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class InstallationFacts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended,
@@ -381,22 +381,22 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     now: float
     policies: tuple[Policy, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[TargetFacts, ...] = ()
     lost: tuple[str, ...] = ()
     active: tuple[Running, ...] = ()
     prunes: tuple[Ran, ...] = ()
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()
     drills: tuple[Drills, ...] = ()
-    keys: Keys = Keys()
+    keys: KeyFacts = KeyFacts()
     signs: Signs = Signs()
-    verification: Standing | None = None
+    verification: VerificationState | None = None
     unverified: str = ""
     mended: tuple[Mended, ...] = ()
     beat_age: float | None = None
     unused: tuple[Unused, ...] = ()
-    checks: tuple[Check, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    checks: tuple[CalendarCheck, ...] = ()
+    entries: tuple[PausedEntry, ...] = ()
     hooks: tuple[str, ...] = ()
     approvals: tuple[Approval, ...] = ()
     counts: tuple[RunCount, ...] = ()

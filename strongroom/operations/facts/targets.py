@@ -16,7 +16,7 @@ from msgspec import Struct
 from strongroom.container.errors import FormatError, MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 
@@ -27,7 +27,7 @@ SOUGHT: Final = 5000
 """The same as long as one has not: where there is no record, a monthly backup lies under many of an hour."""
 
 
-class Listed(Struct, frozen=True, kw_only=True):
+class TargetManifests(Struct, frozen=True, kw_only=True):
     """The backups whose manifest a target shows; why it could not be checked, if so."""
 
     backups: frozenset[str] = frozenset()
@@ -35,7 +35,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     listing: ManifestListing | None = None
 
 
-def list_targets(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
+def list_targets(watched: WatchedInstallation, names: Iterable[str]) -> dict[str, TargetManifests]:
     """List targets, several at once: a dead region must not delay the others."""
     wanted = sorted(names)
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -44,12 +44,12 @@ def list_targets(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
         )
 
 
-def _listed(target: Target) -> Listed:
+def _listed(target: Target) -> TargetManifests:
     try:
         listing = ManifestListing(target)
-        return Listed(backups=frozenset(listing.backups), listing=listing)
+        return TargetManifests(backups=frozenset(listing.backups), listing=listing)
     except StrongroomError as error:
-        return Listed(away=error.message)
+        return TargetManifests(away=error.message)
 
 
 class Manifests:
@@ -58,7 +58,7 @@ class Manifests:
     ``refused`` names, by target, the backups whose manifest is altered, or signed by nobody who is trusted.
     """
 
-    def __init__(self, watched: Watched, found: Mapping[str, Listed]) -> None:
+    def __init__(self, watched: WatchedInstallation, found: Mapping[str, TargetManifests]) -> None:
         self._watched = watched
         self._found = found
         self._read: dict[tuple[str, str], Manifest | None] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
+from strongroom.operations.evidence.ledger_check import TargetLedger as HeadsOnTarget
 from strongroom.operations.facts.records import LateEntry
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.scheduled import Scheduled
@@ -42,7 +42,7 @@ def _nothing_late(_now: float) -> Iterable[LateEntry]:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Watched:
+class WatchedInstallation:
     """What is watched, and by what.
 
     ``state_dir`` has this host's part of the record of recoveries, if it keeps one; ``recovery_objective``

@@ -16,10 +16,10 @@ from strongroom.container.digests import SIZE, ValueDigester, keyed_hash
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.live_comparison import Numbers, batches, digests_of, read_each, selected
-from strongroom.operations.find.facts import Facts, Opened, changes, facts_of
+from strongroom.operations.find.facts import SearchableBackup, SecretFacts, changes, facts_of
 from strongroom.sources import Source
 
-Side = Callable[[], Iterator[Facts]]
+Side = Callable[[], Iterator[SecretFacts]]
 """One side of a comparison, as often as it is asked for."""
 _SEEN = 0
 """The number of a name that both sides have: no state has it."""
@@ -43,13 +43,13 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 def compare(
-    earlier: Side, later: Side, *, by_value: bool, has_expired: Callable[[Facts], bool]
+    earlier: Side, later: Side, *, by_value: bool, has_expired: Callable[[SecretFacts], bool]
 ) -> Difference:
     """Compare two sides."""
     states = Numbers()
     for facts in earlier():
         states.set(facts.name, _state(facts, by_value=by_value))
-    added, otherwise, expired, same = list[str](), dict[str, Facts](), list[str](), 0
+    added, otherwise, expired, same = list[str](), dict[str, SecretFacts](), list[str](), 0
     for facts in later():
         before = states.get(facts.name)
         if before is None:
@@ -70,7 +70,7 @@ def compare(
 
 
 def _looked_up(
-    earlier: Side, states: Numbers, otherwise: dict[str, Facts], *, by_value: bool
+    earlier: Side, states: Numbers, otherwise: dict[str, SecretFacts], *, by_value: bool
 ) -> tuple[list[Changed], list[str]]:
     """Say of each secret that differs in what, and which ones are on the earlier side alone."""
     changed, removed = list[Changed](), list[str]()
@@ -82,7 +82,7 @@ def _looked_up(
     return changed, removed
 
 
-def _state(facts: Facts, *, by_value: bool) -> int:
+def _state(facts: SecretFacts, *, by_value: bool) -> int:
     """Return a number for what is compared. Each process keys hashes anew, so nobody makes two meet."""
     tags = tuple(sorted(facts.tags.items()))
     version = "" if by_value and facts.digest else str(facts.version)
@@ -90,7 +90,7 @@ def _state(facts: Facts, *, by_value: bool) -> int:
     return hash(told) % (2**63 - 1) + 1
 
 
-def digests_held(backup: Opened) -> Side:
+def digests_held(backup: SearchableBackup) -> Side:
     """Return a backup as a side, by the digests that lie in it: no value is read."""
     return lambda: (facts_of(*one) for one in backup.digested_rows())
 
@@ -100,7 +100,7 @@ def without_values(side: Side) -> Side:
     return lambda: (replace(facts, digest=b"") for facts in side())
 
 
-def values_held(backup: Opened, digest: ValueDigester) -> Side:
+def values_held(backup: SearchableBackup, digest: ValueDigester) -> Side:
     """Return a backup as a side, by digests made now of the values in it."""
     return lambda: (facts_of(secret, digests_of(secret, digest)) for secret in backup.secrets())
 
@@ -114,7 +114,7 @@ class LiveSide:
         self._digest = digest
         self.unread: dict[str, str] = {}
 
-    def __call__(self) -> Iterator[Facts]:
+    def __call__(self) -> Iterator[SecretFacts]:
         for batch in batches(selected(self._source, self._selection)):
             for entry, live in zip(batch, read_each(self._source, batch), strict=True):
                 if isinstance(live, Secret):

@@ -13,7 +13,7 @@ from strongroom.model import Secret, VersionState
 from strongroom.operations.archive.open import DigestedRow, Listed
 
 
-class Facts(Struct, frozen=True, kw_only=True, gc=False):
+class SecretFacts(Struct, frozen=True, kw_only=True, gc=False):
     """A secret as one backup, or a source, has it. ``digest`` is of its newest version, empty if that has no
     value. ``older`` are the versions before it."""
 
@@ -27,7 +27,7 @@ class Facts(Struct, frozen=True, kw_only=True, gc=False):
     older: tuple[Older, ...] = ()
 
 
-class Opened(Protocol):
+class SearchableBackup(Protocol):
     """A backup that is opened, on one place or on several."""
 
     @property
@@ -42,10 +42,10 @@ class Opened(Protocol):
     def find(self, name: str) -> Secret | None: ...
 
 
-def facts_of(listed: Listed, digests: Mapping[int, bytes]) -> Facts:
+def facts_of(listed: Listed, digests: Mapping[int, bytes]) -> SecretFacts:
     """Return the facts of a secret, with the keyed digests of its values by the number of the version."""
     current = listed.versions[-1]
-    return Facts(
+    return SecretFacts(
         name=listed.name,
         version=current.number,
         state=current.state,
@@ -57,7 +57,7 @@ def facts_of(listed: Listed, digests: Mapping[int, bytes]) -> Facts:
     )
 
 
-def changes(before: Facts, after: Facts, *, by_value: bool = False) -> tuple[str, ...]:
+def changes(before: SecretFacts, after: SecretFacts, *, by_value: bool = False) -> tuple[str, ...]:
     """Say in words what differs between two facts of one secret; nothing if they are alike.
 
     Args:
@@ -67,7 +67,7 @@ def changes(before: Facts, after: Facts, *, by_value: bool = False) -> tuple[str
     return tuple(_changes(before, after, by_value=by_value))
 
 
-def _changes(before: Facts, after: Facts, *, by_value: bool) -> Iterator[str]:
+def _changes(before: SecretFacts, after: SecretFacts, *, by_value: bool) -> Iterator[str]:
     comparable = bool(before.digest and after.digest)
     same = comparable and before.digest == after.digest
     if before.version != after.version:

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from strongroom.errors import StrongroomError
 from strongroom.model import VersionState
 from strongroom.operations.archive.coverage import limits_of
-from strongroom.operations.find.facts import Facts, Opened, changes
+from strongroom.operations.find.facts import SearchableBackup, SecretFacts, changes
 from strongroom.operations.find.same_value import overwritten
 
 
-class Period(Struct, frozen=True, kw_only=True):
+class UnchangedSpan(Struct, frozen=True, kw_only=True):
     """A secret as consecutive backups have it: the first and the last of them, and what became otherwise.
 
     ``facts`` is left out where they do not have it.
@@ -23,11 +23,11 @@ class Period(Struct, frozen=True, kw_only=True):
     since: str
     until: str
     backups: int
-    facts: Facts | None
+    facts: SecretFacts | None
     what: tuple[str, ...]
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class HeldVersion(Struct, frozen=True, kw_only=True):
     """One version of a secret, and the backups that hold its value, the newest first. Where none does, those
     that hold the rest of it."""
 
@@ -38,13 +38,13 @@ class Kept(Struct, frozen=True, kw_only=True):
     backups: tuple[str, ...]
 
 
-def kept_versions(backups: Iterable[tuple[str, Facts]]) -> list[Kept]:
+def kept_versions(backups: Iterable[tuple[str, SecretFacts]]) -> list[HeldVersion]:
     """Return every version of a secret that backups hold, the newest first.
 
     Args:
         backups: their ids, the newest first, with what they have.
     """
-    kept: dict[int, Kept] = {}
+    kept: dict[int, HeldVersion] = {}
     for backup, facts in backups:
         for one in _versions(backup, facts):
             known = kept.get(one.version)
@@ -56,8 +56,8 @@ def kept_versions(backups: Iterable[tuple[str, Facts]]) -> list[Kept]:
     return [kept[number] for number in sorted(kept, reverse=True)]
 
 
-def _versions(backup: str, facts: Facts) -> Iterator[Kept]:
-    yield Kept(
+def _versions(backup: str, facts: SecretFacts) -> Iterator[HeldVersion]:
+    yield HeldVersion(
         version=facts.version,
         state=facts.state,
         has_value=bool(facts.digest),
@@ -66,7 +66,7 @@ def _versions(backup: str, facts: Facts) -> Iterator[Kept]:
     )
     for run in facts.older:
         for number in range(run.first, run.last + 1):
-            yield Kept(
+            yield HeldVersion(
                 version=number,
                 state=run.state,
                 has_value=run.has_value,
@@ -79,13 +79,15 @@ Unread = Callable[[str, StrongroomError], None]
 """Is told of a backup whose values cannot be compared with those of another one, and why."""
 
 
-def periods(backups: Iterable[tuple[Opened, Facts | None]], *, unread: Unread) -> Iterator[Period]:
+def periods(
+    backups: Iterable[tuple[SearchableBackup, SecretFacts | None]], *, unread: Unread
+) -> Iterator[UnchangedSpan]:
     """Yield the periods of a secret in backups of one source, given oldest first with what they have.
 
     A backup that was limited to less than the source tells nothing by not having it.
     """
-    open_period: Period | None = None
-    before: Opened | None = None
+    open_period: UnchangedSpan | None = None
+    before: SearchableBackup | None = None
     for backup, facts in backups:
         if facts is None and (open_period is None or limits_of(backup.manifest)):
             continue
@@ -96,21 +98,25 @@ def periods(backups: Iterable[tuple[Opened, Facts | None]], *, unread: Unread) -
             if open_period is not None:
                 yield open_period
             this = backup.manifest.backup_id
-            open_period = Period(since=this, until=this, backups=1, facts=facts, what=what)
+            open_period = UnchangedSpan(since=this, until=this, backups=1, facts=facts, what=what)
         if facts is not None and (facts.digest or before is None):
             before = backup
     if open_period is not None:
         yield open_period
 
 
-def _longer(period: Period, backup: Opened, facts: Facts | None) -> Period:
+def _longer(period: UnchangedSpan, backup: SearchableBackup, facts: SecretFacts | None) -> UnchangedSpan:
     """Return a period with one more backup. One with a value is what the next is held against."""
     kept = facts if facts is not None and facts.digest else period.facts
     return replace(period, until=backup.manifest.backup_id, backups=period.backups + 1, facts=kept)
 
 
 def _changed(
-    before: Opened | None, backup: Opened, period: Period | None, facts: Facts | None, unread: Unread
+    before: SearchableBackup | None,
+    backup: SearchableBackup,
+    period: UnchangedSpan | None,
+    facts: SecretFacts | None,
+    unread: Unread,
 ) -> tuple[str, ...]:
     """Say what is otherwise in a backup; nothing if it has what the ones before it have."""
     if period is None or before is None:

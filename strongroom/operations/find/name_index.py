@@ -14,17 +14,17 @@ import msgspec
 
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest
-from strongroom.container.name_index import GONE, IndexRow, NameIndex, Rows, decode_row, quoted_name
+from strongroom.container.name_index import GONE, BlockRows, IndexRow, NameIndex, decode_row, quoted_name
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.index_files import Indexes, is_of
-from strongroom.operations.find.facts import Facts
-from strongroom.operations.find.search import MOST_NAMES, Wanted, too_many
+from strongroom.operations.find.facts import SecretFacts
+from strongroom.operations.find.search import MOST_NAMES, SecretQuery, too_many
 
 
-class Period(NamedTuple):
+class IndexedSpan(NamedTuple):
     """A secret as some consecutive backups have it, the oldest first."""
 
-    facts: Facts
+    facts: SecretFacts
     backups: tuple[str, ...]
 
 
@@ -32,13 +32,13 @@ class NameIndexes(Indexes):
     """The indexes that some places show, in which secrets are looked up."""
 
     def search(
-        self, wanted: Wanted, manifests: Mapping[str, Manifest], *, trusted: frozenset[str]
-    ) -> tuple[list[Period], frozenset[str]]:
+        self, wanted: SecretQuery, manifests: Mapping[str, Manifest], *, trusted: frozenset[str]
+    ) -> tuple[list[IndexedSpan], frozenset[str]]:
         """Return what the indexes say, and of which of these backups they say everything."""
-        found: list[Period] = []
+        found: list[IndexedSpan] = []
         covered: set[str] = set()
         for chain, indexes in self.lines(manifests.keys(), trusted=trusted, covered=covered):
-            line = _Line(indexes, manifests, covered)
+            line = _SearchedChain(indexes, manifests, covered)
             try:
                 periods = list(line.search(wanted))
             except UsageError:  # too much is asked for, wherever it is looked up
@@ -51,7 +51,7 @@ class NameIndexes(Indexes):
         return found, frozenset(covered)
 
 
-class _Line:
+class _SearchedChain:
     """Indexes that continue one another, searched from the first on."""
 
     def __init__(
@@ -65,7 +65,7 @@ class _Line:
         self.covered = frozenset(self._backups) - {"", *done}
         self._open: dict[bytes, tuple[IndexRow, int]] = {}
 
-    def search(self, wanted: Wanted) -> Iterator[Period]:
+    def search(self, wanted: SecretQuery) -> Iterator[IndexedSpan]:
         """Yield each period of each secret that is meant. Memory is bounded by these, and by one block."""
         lines = _Matching(wanted)
         for number, index in enumerate(self._line):
@@ -80,13 +80,13 @@ class _Line:
         for name in list(self._open):
             yield from self._ended(name, len(self._line))
 
-    def _again(self, block: Rows) -> Iterable[bytes]:
+    def _again(self, block: BlockRows) -> Iterable[bytes]:
         """Return which of the names that were found so far have a row in a block."""
         if len(self._open) * 8 < len(block.names):
             return [name for name in self._open if block.find(name) >= 0]
         return self._open.keys() & set(block.names)
 
-    def _begin(self, lines: Iterable[bytes], wanted: Wanted, number: int) -> None:
+    def _begin(self, lines: Iterable[bytes], wanted: SecretQuery, number: int) -> None:
         for line in lines:
             row = decode_row(line)
             if row.version != GONE and wanted.means(facts_of_row(row)):
@@ -94,16 +94,16 @@ class _Line:
         if len(self._open) > MOST_NAMES:
             raise too_many()
 
-    def _ended(self, name: bytes, end: int) -> Iterator[Period]:
+    def _ended(self, name: bytes, end: int) -> Iterator[IndexedSpan]:
         row, start = self._open.pop(name)
         backups = tuple(backup for backup in self._backups[start:end] if backup in self.covered)
         if backups:
-            yield Period(facts_of_row(row), backups)
+            yield IndexedSpan(facts_of_row(row), backups)
 
 
-def facts_of_row(row: IndexRow) -> Facts:
+def facts_of_row(row: IndexRow) -> SecretFacts:
     """Return a row's facts, as the backup itself has them."""
-    return Facts(
+    return SecretFacts(
         name=row.name,
         version=row.version,
         state=row.state,
@@ -121,7 +121,7 @@ def facts_of_row(row: IndexRow) -> Facts:
 class _Matching:
     """Finds the rows that may be meant without parsing the others. What it finds is looked at again."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: SecretQuery) -> None:
         self._name = _quoted(wanted.name) + b'"' if wanted.name else b""
         self._prefix = _quoted(re.split(r"[*?[]", wanted.pattern, maxsplit=1)[0])
         self._pattern = re.compile(_pattern(wanted.pattern))
@@ -130,14 +130,14 @@ class _Matching:
         parts = [_quoted(text)[1:] for text in re.split(r"\*|\?|\[!?\]?[^\]]*\]|\[", wanted.pattern)]
         self._part = max(parts, key=len)
 
-    def blocks(self, index: NameIndex) -> Iterator[Rows]:
+    def blocks(self, index: NameIndex) -> Iterator[BlockRows]:
         """Yield the blocks that may have a name that begins as the wanted ones do."""
         firsts = [_quoted(first) for first, _ in index.head.blocks]
         start = max(0, bisect_right(firsts, self._prefix) - 1)
         for number in range(start, bisect_right(firsts, self._prefix + b"\xff")):
             yield index.block(number)
 
-    def within(self, block: Rows) -> Iterator[bytes]:
+    def within(self, block: BlockRows) -> Iterator[bytes]:
         """Yield the lines of a block that may be meant."""
         for number in self._maybe(block):
             if self._tags and not all(tag in block.tags(number) for tag in self._tags):
@@ -145,7 +145,7 @@ class _Matching:
             if self._pattern.fullmatch(block.names[number]):
                 yield block.line(number)
 
-    def _maybe(self, block: Rows) -> Iterable[int]:
+    def _maybe(self, block: BlockRows) -> Iterable[int]:
         """Return the numbers of the rows with the longest part of what is looked for: to find one costs a
         twentieth of what a pattern does."""
         if self._name:

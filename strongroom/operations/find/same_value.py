@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import islice
 
 from strongroom.model import Secret
-from strongroom.operations.find.facts import Facts, Opened, facts_of
+from strongroom.operations.find.facts import SearchableBackup, SecretFacts, facts_of
 
 TRIED = 20
 """Secrets that are looked at until one tells: each costs two ranged reads."""
 
 
-def same_digest_key(before: Opened, after: Opened) -> bool:
+def same_digest_key(before: SearchableBackup, after: SearchableBackup) -> bool:
     """Tell whether equal values have equal digests in two backups.
 
     A digest says nothing of its key. Another installation has another one, and so has this one since it lost
@@ -31,12 +31,14 @@ def same_digest_key(before: Opened, after: Opened) -> bool:
     return True
 
 
-def overwritten(before: Opened, after: Opened, was: Facts, now: Facts) -> bool:
+def overwritten(
+    before: SearchableBackup, after: SearchableBackup, was: SecretFacts, now: SecretFacts
+) -> bool:
     """Tell whether a value truly changed under the same version's number; the values themselves tell."""
     return was.digest != now.digest and not same_value(before, after, now.name, now.version)
 
 
-def same_value(before: Opened, after: Opened, name: str, version: int) -> bool:
+def same_value(before: SearchableBackup, after: SearchableBackup, name: str, version: int) -> bool:
     """Compare one version's value in two backups, in constant time; it is shown nowhere."""
     found = before.find(name), after.find(name)
     return None not in found and _value(found[0], version) == _value(found[1], version)

@@ -12,13 +12,13 @@ from strongroom.container.name_index import Older
 from strongroom.errors import UsageError
 from strongroom.model import Selection, VersionState
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.find.facts import Facts, Opened, facts_of
+from strongroom.operations.find.facts import SearchableBackup, SecretFacts, facts_of
 
 MOST_NAMES = 100_000
 """Secrets that one search finds at most: memory is bounded by them, and nobody reads more."""
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class SecretQuery(Struct, frozen=True, kw_only=True):
     """What is looked for: a name or a pattern, and tags."""
 
     pattern: str = "*"
@@ -33,11 +33,11 @@ class Wanted(Struct, frozen=True, kw_only=True):
         """Return which backups may hold it."""
         return Asked(values=False, name=self.name, policy=policy, until=until, partial=not self.name)
 
-    def means(self, facts: Facts) -> bool:
+    def means(self, facts: SecretFacts) -> bool:
         named = facts.name == self.pattern or fnmatchcase(facts.name, self.pattern)
         return named and all(facts.tags.get(key) == value for key, value in self.tags.items())
 
-    def within(self, backup: Opened) -> Iterator[Facts]:
+    def within(self, backup: SearchableBackup) -> Iterator[SecretFacts]:
         """Yield what a backup has of it. One name costs a few ranged reads, a pattern all the names."""
         if self.name:
             found = backup.digested_row(self.name)
@@ -47,7 +47,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
         yield from (facts for facts in (facts_of(*one) for one in described) if self.means(facts))
 
 
-class Holding(Struct, frozen=True, kw_only=True):
+class VersionHolding(Struct, frozen=True, kw_only=True):
     """One version of a secret, and the backups of which it is the newest one, the newest backup first.
     ``older`` are the versions before it that these hold too.
 
@@ -61,14 +61,14 @@ class Holding(Struct, frozen=True, kw_only=True):
     backups: tuple[str, ...]
     older: tuple[Older, ...] = ()
 
-    def at(self, version: int) -> Holding | None:
+    def at(self, version: int) -> VersionHolding | None:
         """Return what these backups have of one version."""
         if version == self.version:
             return replace(self, older=())
         run = next((run for run in self.older if run.first <= version <= run.last), None)
         if run is None:
             return None
-        return Holding(
+        return VersionHolding(
             version=version,
             state=run.state,
             written_at=run.written_at(version),
@@ -77,30 +77,30 @@ class Holding(Struct, frozen=True, kw_only=True):
         )
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class FoundSecret(Struct, frozen=True, kw_only=True):
     """A secret of one source, as the newest backup has it, and its versions, the newest backup's first."""
 
     name: str
     source: str
     tags: Mapping[str, str]
     expires_at: str | None
-    versions: tuple[Holding, ...]
+    versions: tuple[VersionHolding, ...]
 
     @property
     def as_selection(self) -> Selection:
         """What means this secret."""
         return Selection(include=(self.name,), tags=dict(self.tags))
 
-    def at(self, version: int) -> Found | None:
+    def at(self, version: int) -> FoundSecret | None:
         """Return where one version of it is: a line for each state in which it is there."""
-        alike: dict[tuple[VersionState, bool], Holding] = {}
+        alike: dict[tuple[VersionState, bool], VersionHolding] = {}
         for one in filter(None, (holding.at(version) for holding in self.versions)):
             same = alike.get((one.state, one.has_value))
             alike[one.state, one.has_value] = one if same is None else _together(same, one)
         return replace(self, versions=tuple(alike.values())) if alike else None
 
 
-def _together(one: Holding, other: Holding) -> Holding:
+def _together(one: VersionHolding, other: VersionHolding) -> VersionHolding:
     backups = tuple(sorted({*one.backups, *other.backups}, reverse=True))
     return replace(one, written_at=one.written_at or other.written_at, backups=backups)
 
@@ -116,10 +116,10 @@ class Findings:
     """Gathers what is found in backups, in whatever order: the time of each is what its id begins with."""
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[str, str], tuple[str, Facts]] = {}
+        self._newest: dict[tuple[str, str], tuple[str, SecretFacts]] = {}
         self._versions: dict[tuple[str, str], dict[_Version, list[str]]] = {}
 
-    def add(self, facts: Facts, *backups: str, source: str) -> None:
+    def add(self, facts: SecretFacts, *backups: str, source: str) -> None:
         """Note that backups hold a secret.
 
         Raises:
@@ -134,14 +134,14 @@ class Findings:
         version = (facts.version, facts.state, facts.written_at, facts.digest, facts.older)
         self._versions.setdefault(key, {}).setdefault(version, []).extend(backups)
 
-    def found(self) -> Iterator[Found]:
+    def found(self) -> Iterator[FoundSecret]:
         """Yield every secret that was found, by its name."""
         for key in sorted(self._newest):
             _, facts = self._newest[key]
             held = (
                 (version, sorted(backups, reverse=True)) for version, backups in self._versions[key].items()
             )
-            yield Found(
+            yield FoundSecret(
                 name=facts.name,
                 source=key[1],
                 tags=facts.tags,
@@ -155,9 +155,9 @@ class Findings:
 _Version = tuple[int, VersionState, str | None, bytes, tuple[Older, ...]]
 
 
-def _holding(version: _Version, backups: list[str]) -> Holding:
+def _holding(version: _Version, backups: list[str]) -> VersionHolding:
     number, state, written_at, digest, older = version
-    return Holding(
+    return VersionHolding(
         version=number,
         state=state,
         written_at=written_at,

@@ -12,11 +12,17 @@ from strongroom.operations.archive.file_backups import in_a_file
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
-from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.records import AlertLimits
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.keys import History, history, judge, judge_ages, labels_of
-from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
-from strongroom.operations.health.replicas import Seen, inspect_replicas
+from strongroom.operations.health.replica import (
+    ACCESS,
+    ENCRYPTION,
+    INTEGRITY,
+    CheckingMeans,
+    ExpectedReplicas,
+)
+from strongroom.operations.health.replicas import ReplicaFindings, inspect_replicas
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
@@ -41,7 +47,7 @@ def newest_of(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
 
 
 def check(
-    means: Means,
+    means: CheckingMeans,
     chosen: Sequence[CatalogEntry],
     policies: Mapping[str, ConfiguredPolicy],
     *,
@@ -78,12 +84,12 @@ def check(
 
 def _wanted(
     services: Services, entry: CatalogEntry, policy: ConfiguredPolicy | None, only: frozenset[str]
-) -> Wanted:
+) -> ExpectedReplicas:
     """Return where a backup is to be: on its policy's targets, and wherever it is on record."""
     names = [*policy.targets] if policy else []
     names += [replica.target for replica in services.store.replicas(entry.backup)]
     asked = [name for name in dict.fromkeys(names) if not only or name in only]
-    return Wanted(
+    return ExpectedReplicas(
         entry=entry,
         targets=tuple(name for name in asked if name in services.targets),
         strange=tuple(name for name in asked if name not in services.targets),
@@ -91,7 +97,9 @@ def _wanted(
     )
 
 
-def _unplaced(one: Wanted, policy: ConfiguredPolicy | None, means: Means) -> Iterator[Finding]:
+def _unplaced(
+    one: ExpectedReplicas, policy: ConfiguredPolicy | None, means: CheckingMeans
+) -> Iterator[Finding]:
     """Say what is not known of where a backup belongs, and where it may lie besides."""
     check = _first(means)
     if policy is None:
@@ -108,11 +116,13 @@ def _unplaced(one: Wanted, policy: ConfiguredPolicy | None, means: Means) -> Ite
         yield wrong(check, MissingPiece("none of its targets is configured here", hint="Name them again."))
 
 
-def _first(means: Means) -> str:
+def _first(means: CheckingMeans) -> str:
     return min(means.checks)
 
 
-def _replicas(seen: Sequence[Seen], policy: ConfiguredPolicy | None, known: History) -> Iterator[Finding]:
+def _replicas(
+    seen: Sequence[ReplicaFindings], policy: ConfiguredPolicy | None, known: History
+) -> Iterator[Finding]:
     for one in seen:
         for finding in one.findings:
             yield _in_the_safe(finding) if policy and policy.offline else finding
@@ -130,7 +140,7 @@ def _in_the_safe(finding: Finding) -> Finding:
     )
 
 
-def _quorum(seen: Sequence[Seen], policy: ConfiguredPolicy | None) -> Iterator[Finding]:
+def _quorum(seen: Sequence[ReplicaFindings], policy: ConfiguredPolicy | None) -> Iterator[Finding]:
     """Hold what is really there to the policy's quorum, as if the backup were made today."""
     whole = tuple(one.target for one in seen if one.whole)
     if policy is None or (policy.offline and len(whole) < len(seen)):
@@ -171,11 +181,11 @@ def _before(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> int:
 
 
 def _keys(
-    seen: Sequence[Seen],
+    seen: Sequence[ReplicaFindings],
     chosen: Sequence[CatalogEntry],
     policies: Mapping[str, ConfiguredPolicy],
     known: History,
-    limits: Limits,
+    limits: AlertLimits,
 ) -> Iterator[Finding]:
     """Say how the keys stand that these backups open for: once a key, not once a backup."""
     named = {one.policy for one in chosen}

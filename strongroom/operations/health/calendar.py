@@ -27,7 +27,7 @@ GRACE = 120.0
 """How long after its time a slot may wait, in seconds: the calendar is asked every half minute."""
 
 
-class State(StrEnum):
+class EntryState(StrEnum):
     """How an entry stands, the worst first."""
 
     OVERDUE = "overdue"
@@ -46,7 +46,7 @@ class EntryStatus(Struct, frozen=True, kw_only=True):
     """
 
     entry: Scheduled
-    state: State
+    state: EntryState
     next_due: float | None
     last_due: float | None = None
     run: Run | None = None
@@ -85,7 +85,7 @@ def planned(calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
     return [
         EntryStatus(
             entry=entry,
-            state=State.OFF if entry.needs else State.ON,
+            state=EntryState.OFF if entry.needs else EntryState.ON,
             next_due=_next(entry, None, now),
             why=entry.needs,
         )
@@ -103,7 +103,7 @@ def late_entries(services: Services, calendar: Iterable[Scheduled], *, now: floa
     for found in overview(services, calendar, now=now):
         entry = found.entry
         apart = entry.kind in TOLD_APART or entry.options.get("check") == "keys"
-        if found.state is State.OVERDUE and found.missed_at is not None and not apart:
+        if found.state is EntryState.OVERDUE and found.missed_at is not None and not apart:
             # Repairs have nothing to do for long: when they had to begin, the newest time says best.
             first = None if entry.kind is RunKind.REPAIR else entry.next(found.last_due or begun)
             yield LateEntry(name=entry.name, due=min(first or now, found.missed_at), why=found.why)
@@ -122,7 +122,7 @@ def _status(
     missed, refused = _missed(services, entry, now)
     found = EntryStatus(
         entry=entry,
-        state=State.OFF if entry.needs else State.ON,
+        state=EntryState.OFF if entry.needs else EntryState.ON,
         last_due=last.due_at if last else None,
         run=_run(services, last.run) if last else None,
         next_due=_next(_acting(services, entry), pause, now),
@@ -136,35 +136,38 @@ def _status(
     return replace(found, state=state, why=why)
 
 
-def _kept_back(found: EntryStatus, now: float) -> tuple[State, str] | None:
+def _kept_back(found: EntryStatus, now: float) -> tuple[EntryState, str] | None:
     """Say what keeps an entry on purpose, if anything does."""
     if found.entry.needs:
-        return State.OFF, found.entry.needs
+        return EntryState.OFF, found.entry.needs
     if found.pause is not None:
-        return State.PAUSED, _of_pause(found.pause, found.missed_at, now)
+        return EntryState.PAUSED, _of_pause(found.pause, found.missed_at, now)
     if found.entry.offline and found.missed_at is not None:
-        return State.WAITING, f"bring it, then 'strongroom emergency backup {found.entry.policy}'"
+        return EntryState.WAITING, f"bring it, then 'strongroom emergency backup {found.entry.policy}'"
     return None
 
 
-def _late(services: Services, found: EntryStatus, keeps: str, now: float) -> tuple[State, str] | None:
+def _late(services: Services, found: EntryStatus, keeps: str, now: float) -> tuple[EntryState, str] | None:
     """Say why an entry is late, if it is. What came before the installation, nobody missed."""
     missed, begun = found.missed_at, services.store.first_run_at()
     if missed is None or now - missed <= GRACE:
         return None
     if begun is None or begun > missed:
-        return State.ON, f"due at once; {keeps}" if keeps else "due at once"
-    return State.OVERDUE, keeps or "beat asks for it, and no control worker took it up: are they running?"
+        return EntryState.ON, f"due at once; {keeps}" if keeps else "due at once"
+    return (
+        EntryState.OVERDUE,
+        keeps or "beat asks for it, and no control worker took it up: are they running?",
+    )
 
 
-def _at_work(found: EntryStatus, now: float) -> tuple[State, str]:
+def _at_work(found: EntryStatus, now: float) -> tuple[EntryState, str]:
     run = found.run
     if run is None or run.state in (RunState.DONE, RunState.CANCELLED):
-        return State.ON, ""
+        return EntryState.ON, ""
     if not run.state.final:
-        return State.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
+        return EntryState.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
     happened, _ = recorded_errors.apart(run.error)
-    return State.ON, f"run {run.id} {_CAME_TO[run.state]}: {happened}"
+    return EntryState.ON, f"run {run.id} {_CAME_TO[run.state]}: {happened}"
 
 
 _CAME_TO = {RunState.FAILED: "failed", RunState.DEGRADED: "is degraded"}

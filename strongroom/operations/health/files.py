@@ -9,10 +9,10 @@ from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.findings import Finding, finding_of_error, good, unknown
 from strongroom.operations.health.keys import History, history, judge
-from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, reached
+from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, CheckingMeans, reached
 from strongroom.operations.health.replicas import sound
 from strongroom.operations.key_management.usage import look_all
 from strongroom.operations.services import Services
@@ -27,7 +27,7 @@ def file_backups(services: Services) -> list[CatalogEntry]:
     return [entry for entry in entries if not is_gone(services, entry.backup, said)]
 
 
-def check(means: Means, entries: Sequence[CatalogEntry]) -> list[Finding]:
+def check(means: CheckingMeans, entries: Sequence[CatalogEntry]) -> list[Finding]:
     """Look at each file where it was written. Of one that is elsewhere now nothing is known."""
     known = history(means.services)
     return [
@@ -37,7 +37,7 @@ def check(means: Means, entries: Sequence[CatalogEntry]) -> list[Finding]:
     ]
 
 
-def _file(entry: CatalogEntry, means: Means, known: History) -> Iterator[Finding]:
+def _file(entry: CatalogEntry, means: CheckingMeans, known: History) -> Iterator[Finding]:
     try:
         for reader, manifest in opened_files(means.services, entry.backup):
             yield from (finding.on(target=reader.address) for finding in _read(reader, manifest, means))
@@ -47,8 +47,8 @@ def _file(entry: CatalogEntry, means: Means, known: History) -> Iterator[Finding
         yield from (unknown(check, error) for check in sorted(means.checks))
 
 
-def _read(reader: BundleReader, manifest: Manifest, means: Means) -> Iterator[Finding]:
-    keys = Keys(
+def _read(reader: BundleReader, manifest: Manifest, means: CheckingMeans) -> Iterator[Finding]:
+    keys = ReadBackKeys(
         identities=means.identities,
         digest_key=means.services.digest_key or None,
         trusted=means.services.signer_fingerprints,
@@ -66,7 +66,7 @@ def _read(reader: BundleReader, manifest: Manifest, means: Means) -> Iterator[Fi
             )
 
 
-def _readers(entry: CatalogEntry, means: Means, known: History) -> Iterator[Finding]:
+def _readers(entry: CatalogEntry, means: CheckingMeans, known: History) -> Iterator[Finding]:
     services = means.services
     opened = {one.file: one for one in look_all(services, [entry]).found}
     for reader, manifest in opened_files(services, entry.backup):

@@ -10,7 +10,7 @@ from msgspec import Struct
 from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.backup.verify import reaches
-from strongroom.operations.facts.records import Facts
+from strongroom.operations.facts.records import InstallationFacts
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services
@@ -22,7 +22,7 @@ SUCCESS = 0.999
 """What part of the backups is to succeed, by the procedures."""
 
 
-class Metrics(Struct, frozen=True, kw_only=True):
+class KeyMetrics(Struct, frozen=True, kw_only=True):
     """The procedures' key metrics over a window. ``backups`` counts attempts: one that failed and was then
     retried is two. Rates are parts of 1, and ``None`` where there was nothing
     to count. ``oldest_key_days`` is how long the oldest key that policies seal to is in use."""
@@ -55,19 +55,19 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 def metrics(
     services: Services,
-    facts: Facts,
+    facts: InstallationFacts,
     kept: Sequence[CatalogEntry],
     policies: dict[str, ConfiguredPolicy],
     *,
     days: int,
-) -> Metrics:
+) -> KeyMetrics:
     """Count over the runs that began in a window, and over the replicas of what is kept."""
     counts = [one for one in services.store.counts(since=facts.now - days * DAY) if one.policy in policies]
     made = _runs(counts, RunKind.BACKUP, RunState.DONE, RunState.DEGRADED)
     attempts = made + sum(one.failures for one in counts if one.kind is RunKind.BACKUP)
     every = list(_replicas(services, kept, policies))
     verified = sum(replica.good and deep for replica, deep in every)
-    return Metrics(
+    return KeyMetrics(
         days=days,
         backups=attempts,
         backups_made=made,

@@ -16,8 +16,8 @@ from strongroom.keys import passphrase
 from strongroom.keys.key_names import stanza_key
 from strongroom.operations.archive.incidents import incidents_on_record
 from strongroom.operations.errors import KeysOutOfPolicy
-from strongroom.operations.facts.records import Dated, Limits
-from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
+from strongroom.operations.facts.records import AlertLimits, Dated
+from strongroom.operations.findings import Finding, FindingState, good, remark, unknown, wrong
 from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.judge.keys import aging, proven
 from strongroom.operations.keep_rules import ConfiguredPolicy
@@ -202,7 +202,7 @@ def _rounds(stanza: Stanza) -> int:
 
 
 def judge_ages(
-    check: str, labels: Mapping[str, str], known: History, limits: Limits, *, now: float | None = None
+    check: str, labels: Mapping[str, str], known: History, limits: AlertLimits, *, now: float | None = None
 ) -> Iterator[Finding]:
     """Hold keys to being tried each quarter and rotated in time.
 
@@ -220,7 +220,7 @@ def judge_ages(
         findings = [proven(proof, now=moment)]
         if used is not None:
             findings.append(aging(Dated(name=label, at=used), limits, now=moment))
-        bad = [one for one in findings if one.state is not State.GOOD]
+        bad = [one for one in findings if one.state is not FindingState.GOOD]
         yield from (replace(one, check=check) for one in bad or findings[:1])
 
 

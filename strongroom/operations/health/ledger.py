@@ -9,7 +9,7 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.operations.archive.heads import STRANGERS
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.ledger import check
-from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
+from strongroom.operations.evidence.ledger_check import TargetLedger, compare_with_heads
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services
@@ -45,11 +45,11 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
         yield _newest(services, seen, now)
 
 
-def _held(services: Services, targets: Sequence[str]) -> tuple[int, tuple[OnTarget, ...]]:
+def _held(services: Services, targets: Sequence[str]) -> tuple[int, tuple[TargetLedger, ...]]:
     return check(services.store).events, compare_with_heads(services, targets)
 
 
-def _odd(area: str, told: Sequence[OnTarget]) -> Iterator[Finding]:
+def _odd(area: str, told: Sequence[TargetLedger]) -> Iterator[Finding]:
     """Yield what lies on targets beside the heads of this record."""
     for one in told:
         if one.doubt:
@@ -61,7 +61,7 @@ def _odd(area: str, told: Sequence[OnTarget]) -> Iterator[Finding]:
             yield remark(area, words, _OTHER).on(target=one.target)
 
 
-def _newest(services: Services, told: Sequence[OnTarget], now: float) -> Finding:
+def _newest(services: Services, told: Sequence[TargetLedger], now: float) -> Finding:
     """Say which event the newest head is of: whatever has been on record for long has to be under one."""
     heads = {one.target: one.newest for one in told if one.newest is not None}
     if not heads:

@@ -11,7 +11,7 @@ from strongroom.errors import SourceError
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.sources.local import LocalStore
 from strongroom.state.codec import ODD
-from strongroom.state.engine import Database
+from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import StateError
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
@@ -23,7 +23,7 @@ SKEW, FAR_OFF = 2.0, 60.0
 """Seconds by which two clocks may differ, and from when on leases and slots go wrong."""
 
 
-def database(found: Database, store: RunStore) -> Iterator[Finding]:
+def database(found: StateDatabase, store: RunStore) -> Iterator[Finding]:
     """Read all of a SQLite file; its schema is known by now. Raises StateError."""
     store.examine()
     where = "SQLite, every page of it is sound" if found.file else "PostgreSQL, answers"
@@ -49,7 +49,7 @@ def _no_store(store: LocalStore) -> Finding:
     return wrong(STORE, SourceError("the local store is gone, and its master key is here", hint=hint))
 
 
-def clock(found: Database, *, now: float | None = None) -> Iterator[Finding]:
+def clock(found: StateDatabase, *, now: float | None = None) -> Iterator[Finding]:
     """Hold this machine's clock to the database's, by which leases and slots go."""
     ours = time.time() if now is None else now
     apart = abs(found.clock() - ours)

@@ -17,9 +17,9 @@ from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.locks import LockingTarget, lock_until
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import readable_container
-from strongroom.operations.archive.read_back import ORDER, Keys, read_back
+from strongroom.operations.archive.read_back import ORDER, ReadBackKeys, read_back
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.facts.records import Dated, Limits
+from strongroom.operations.facts.records import AlertLimits, Dated
 from strongroom.operations.findings import Finding, unknown, wrong
 from strongroom.operations.key_management.usage import Opens, opens
 from strongroom.operations.layout import manifest_name
@@ -39,7 +39,7 @@ Entering = Callable[[Target, Manifest, Depth], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class CheckingMeans:
     """With what replicas are checked.
 
     Args:
@@ -58,14 +58,14 @@ class Means:
     depth: Depth
     entering: Entering
     identities: Sequence[Opener] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: AlertLimits = field(default_factory=AlertLimits)
     caps: Mapping[str, int] = field(default_factory=dict)
     used: Sequence[Dated] = ()
     progress: Callable[[int], object] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ExpectedReplicas:
     """A backup that is to be on some targets, locked there for at least so many days. It is on record on
     ``strange`` ones too, which are not configured."""
 
@@ -75,7 +75,7 @@ class Wanted:
     strange: tuple[str, ...] = ()
 
 
-def manifest_of(target: Target, entry: CatalogEntry, means: Means) -> Manifest:
+def manifest_of(target: Target, entry: CatalogEntry, means: CheckingMeans) -> Manifest:
     """Return the very manifest that is on record, held to its signature."""
     name = manifest_name(entry.backup)
     found = whole_copy(target, name, sha256=bytes.fromhex(entry.manifest_sha256))
@@ -89,7 +89,7 @@ def manifest_of(target: Target, entry: CatalogEntry, means: Means) -> Manifest:
 
 
 def read(
-    target: Target, manifest: Manifest, means: Means, known: Elsewhere
+    target: Target, manifest: Manifest, means: CheckingMeans, known: Elsewhere
 ) -> tuple[StrongroomError | None, StrongroomError | None]:
     """Read a replica back, once, and have it put on record; return what was wrong with its presence, and
     what with its bytes. What is not all there is not sound either."""
@@ -97,7 +97,7 @@ def read(
     access: StrongroomError | None = None
     try:
         with means.entering(target, manifest, deep):
-            access = _attempt(lambda: read_back(target, manifest, Depth.PRESENT, Keys()))
+            access = _attempt(lambda: read_back(target, manifest, Depth.PRESENT, ReadBackKeys()))
             if access is not None:
                 raise access
             if deep is not Depth.PRESENT:
@@ -116,16 +116,16 @@ def _attempt(work: Callable[[], object]) -> StrongroomError | None:
     return None
 
 
-def _keys(means: Means) -> Keys:
+def _keys(means: CheckingMeans) -> ReadBackKeys:
     services = means.services
-    return Keys(
+    return ReadBackKeys(
         identities=means.identities,
         digest_key=services.digest_key or None,
         trusted=services.signer_fingerprints,
     )
 
 
-def reached(manifest: Manifest, means: Means) -> Depth:
+def reached(manifest: Manifest, means: CheckingMeans) -> Depth:
     """Return how deep a replica can be read: what nothing here opens to its digests, and a document that is
     not sealed, which has no digests of values, no deeper than it opens."""
     if manifest.sealed:
@@ -133,14 +133,16 @@ def reached(manifest: Manifest, means: Means) -> Depth:
     return min(means.depth, Depth.OPENED, key=ORDER.index)
 
 
-def _refuse_old_envelopes(target: Target, manifest: Manifest, means: Means, known: Elsewhere) -> None:
+def _refuse_old_envelopes(target: Target, manifest: Manifest, means: CheckingMeans, known: Elsewhere) -> None:
     """Raise Stale if another target has a newer envelope: who restores here would need a key rotated away."""
     newest = Newest(target, trusted=means.services.signer_fingerprints, known=known)
     for key in wrapping_keys(manifest):
         newest.of(key)
 
 
-def locked(target: Target, manifest: Manifest, one: Wanted, means: Means) -> Iterator[Finding]:
+def locked(
+    target: Target, manifest: Manifest, one: ExpectedReplicas, means: CheckingMeans
+) -> Iterator[Finding]:
     """Hold the locks of all objects to what the policy keeps, or as far as the target's own cap."""
     demanded = lock_until(manifest, one.minimum_retention_days)
     if (cap := means.caps.get(target.name)) is not None:
@@ -173,7 +175,7 @@ def _unlocked(backup: str, early: Sequence[datetime | None], total: int, demande
     )
 
 
-def opens_now(target: Target, manifest: Manifest, means: Means) -> tuple[Manifest, Opens | None]:
+def opens_now(target: Target, manifest: Manifest, means: CheckingMeans) -> tuple[Manifest, Opens | None]:
     """Return whom a replica opens for, by its newest envelopes on this very target."""
     alone = replace(means.services, targets={target.name: target})
     now = readers_now(target, manifest, trusted=alone.signer_fingerprints)

@@ -16,7 +16,7 @@ from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive.inventory import Lost, put_on_record
+from strongroom.operations.archive.inventory import LostReplica, put_on_record
 from strongroom.operations.archive.newest_envelope import Elsewhere
 from strongroom.operations.archive.open import backup_ids
 from strongroom.operations.errors import NothingOpens
@@ -26,8 +26,8 @@ from strongroom.operations.health.replica import (
     CHECKS,
     ENCRYPTION,
     INTEGRITY,
-    Means,
-    Wanted,
+    CheckingMeans,
+    ExpectedReplicas,
     locked,
     manifest_of,
     opens_now,
@@ -42,7 +42,7 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ReplicaFindings:
     """What was seen of one replica. ``whole`` tells that all of it is there in its right size. ``manifest``
     names whom its newest envelopes open for, ``opens`` has those; without a manifest that was not asked, or
     could not be read."""
@@ -55,7 +55,9 @@ class Seen:
     opens: Opens | None = None
 
 
-def inspect_replicas(wanted: Sequence[Wanted], means: Means) -> tuple[list[Seen], list[Finding]]:
+def inspect_replicas(
+    wanted: Sequence[ExpectedReplicas], means: CheckingMeans
+) -> tuple[list[ReplicaFindings], list[Finding]]:
     """Look at every replica; return what was seen of each, and of the targets as such."""
     names = list(dict.fromkeys(name for one in wanted for name in one.targets))
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -67,7 +69,7 @@ def inspect_replicas(wanted: Sequence[Wanted], means: Means) -> tuple[list[Seen]
     return [seen for many in looked for seen in many], list(strange)
 
 
-def _asked(name: str, means: Means) -> frozenset[str] | StrongroomError:
+def _asked(name: str, means: CheckingMeans) -> frozenset[str] | StrongroomError:
     """Return the backups that a target shows, or why it does not answer."""
     try:
         return frozenset(backup_ids(means.services.target(name)))
@@ -75,7 +77,9 @@ def _asked(name: str, means: Means) -> frozenset[str] | StrongroomError:
         return error
 
 
-def _strange(asked: Mapping[str, frozenset[str] | StrongroomError], means: Means) -> Iterator[Finding]:
+def _strange(
+    asked: Mapping[str, frozenset[str] | StrongroomError], means: CheckingMeans
+) -> Iterator[Finding]:
     """Say which targets have backups that are on no record: then the catalog was lost, or cut."""
     known = _on_record(means)
     for name, there in asked.items():
@@ -86,7 +90,7 @@ def _strange(asked: Mapping[str, frozenset[str] | StrongroomError], means: Means
         yield remark(ACCESS, words, hint).on(target=name)
 
 
-def _on_record(means: Means) -> frozenset[str]:
+def _on_record(means: CheckingMeans) -> frozenset[str]:
     """Return the backups that the catalog knows, and those that are being made: a manifest comes first."""
     store = means.services.store
     made = (entry.backup for entry in store.backups())
@@ -104,10 +108,10 @@ def _some(names: Iterable[str]) -> str:
 def _target(
     name: str,
     asked: frozenset[str] | StrongroomError,
-    wanted: Sequence[Wanted],
-    means: Means,
+    wanted: Sequence[ExpectedReplicas],
+    means: CheckingMeans,
     answering: Mapping[str, Target],
-) -> list[Seen]:
+) -> list[ReplicaFindings]:
     mine = [one for one in wanted if name in one.targets]
     if isinstance(asked, StrongroomError):
         return [_silent(name, one, asked, means) for one in mine]
@@ -116,7 +120,9 @@ def _target(
     return [_seen(name, one, means, known) for one in mine]
 
 
-def _silent(name: str, one: Wanted, error: StrongroomError, means: Means) -> Seen:
+def _silent(
+    name: str, one: ExpectedReplicas, error: StrongroomError, means: CheckingMeans
+) -> ReplicaFindings:
     """Say of a target that does not answer: that is wrong by itself, and no more is known."""
     means.progress(1)
     findings = [wrong(ACCESS, error)] if ACCESS in means.checks else []
@@ -124,7 +130,7 @@ def _silent(name: str, one: Wanted, error: StrongroomError, means: Means) -> See
     return _of(name, one, findings)
 
 
-def _seen(name: str, one: Wanted, means: Means, known: Elsewhere) -> Seen:
+def _seen(name: str, one: ExpectedReplicas, means: CheckingMeans, known: Elsewhere) -> ReplicaFindings:
     try:
         target = means.services.target(name)
         manifest = manifest_of(target, one.entry, means)
@@ -138,17 +144,17 @@ def _seen(name: str, one: Wanted, means: Means, known: Elsewhere) -> Seen:
         means.progress(1)
 
 
-def _enter(name: str, one: Wanted, error: StrongroomError, means: Means) -> None:
+def _enter(name: str, one: ExpectedReplicas, error: StrongroomError, means: CheckingMeans) -> None:
     """Have the record know that a manifest is missing, or another one: then it is repaired."""
     store = means.services.store
     replicas = [each for each in store.replicas(one.entry.backup) if each.target == name and each.good]
-    put_on_record(store, [Lost(each, f"{error.code}: {error.message}") for each in replicas])
+    put_on_record(store, [LostReplica(each, f"{error.code}: {error.message}") for each in replicas])
 
 
-def _of(name: str, one: Wanted, findings: Iterable[Finding]) -> Seen:
+def _of(name: str, one: ExpectedReplicas, findings: Iterable[Finding]) -> ReplicaFindings:
     policy, backup = one.entry.policy, one.entry.backup
     said = tuple(_mended(each, backup).on(policy=policy, backup=backup, target=name) for each in findings)
-    return Seen(backup=backup, target=name, findings=said)
+    return ReplicaFindings(backup=backup, target=name, findings=said)
 
 
 def _mended(finding: Finding, backup: str) -> Finding:
@@ -166,7 +172,9 @@ def _lacking(check: str, error: StrongroomError) -> Finding:
     return wrong(check, error)
 
 
-def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, known: Elsewhere) -> Seen:
+def _replica(
+    target: Target, manifest: Manifest, one: ExpectedReplicas, means: CheckingMeans, known: Elsewhere
+) -> ReplicaFindings:
     alone = means.checks == {ENCRYPTION}
     access, integrity = (None, None) if alone else read(target, manifest, means, known)
     findings: list[Finding] = []
@@ -185,7 +193,7 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
     return replace(seen, whole=access is None, manifest=now, opens=opened)
 
 
-def sound(manifest: Manifest, means: Means) -> Iterator[Finding]:
+def sound(manifest: Manifest, means: CheckingMeans) -> Iterator[Finding]:
     """Say how deep a replica was read back, and if it was to be deeper."""
     depth = reached(manifest, means)
     yield good(INTEGRITY, _SAYS[depth])

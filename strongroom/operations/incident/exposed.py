@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from strongroom.container.digests import value_digester
 from strongroom.errors import StrongroomError
-from strongroom.model import COMMAND, Entry, Secret
+from strongroom.model import COMMAND, ListedSecret, Secret
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.incidents import Affected, Incident
 from strongroom.operations.archive.live_comparison import batches, read_each
@@ -127,7 +127,7 @@ def _opened(services: Services, incident: Incident, one: Affected, work: Callabl
 def find_unchanged(services: Services, incident: Incident) -> Unchanged:
     """Compare the sources with every affected backup, and with what a named secret was when the incident was
     opened; values are seen by nobody."""
-    walk = _Walk(services, incident)
+    walk = _SourceWalk(services, incident)
     for one in _held(services, incident):
         try:
             _opened(services, incident, one, walk.see)
@@ -142,7 +142,7 @@ _ALL_GONE = (
 )
 
 
-class _Walk:
+class _SourceWalk:
     """What all affected backups hold, and then one walk over the sources: each secret is read once."""
 
     def __init__(self, services: Services, incident: Incident) -> None:
@@ -192,7 +192,9 @@ class _Walk:
         held, gone = self._held[source], 0
         names = {**held, **self._named.values.get(source, {})}
         for batch in batches(names):
-            for name, live in zip(batch, read_each(place, [Entry(one, 0) for one in batch]), strict=True):
+            for name, live in zip(
+                batch, read_each(place, [ListedSecret(one, 0) for one in batch]), strict=True
+            ):
                 if isinstance(live, Secret) and is_setting(live.type, place):
                     self._settings += 1
                     continue

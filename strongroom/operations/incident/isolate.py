@@ -15,7 +15,7 @@ from strongroom.container.marks import HOLD, QUARANTINE, HoldMark, M, MarkKind, 
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.incidents import Incident, Outcome, read_incidents
+from strongroom.operations.archive.incidents import Incident, StepOutcome, read_incidents
 from strongroom.operations.archive.quarantine import on_record, quarantine
 from strongroom.operations.errors import TargetUnsound
 from strongroom.operations.services import Services
@@ -29,7 +29,7 @@ Places = Mapping[str, StatementsOn[M] | None]
 """The marks of each target; ``None`` where it does not answer."""
 
 
-def isolate(services: Services, incident: Incident, *, by: str) -> Outcome:
+def isolate(services: Services, incident: Incident, *, by: str) -> StepOutcome:
     """Put what is affected into quarantine and hold it; what a person released since stays released."""
     backups = [one.backup for one in incident.affected] if incident.suspicion.is_about_backups else []
     missing = _quarantine(services, incident, backups, by) if backups else {}
@@ -39,7 +39,7 @@ def isolate(services: Services, incident: Incident, *, by: str) -> Outcome:
         for target, why in ((one, why) for one, why in unheld.items() if one in holding):
             before = f"{missing[target]}; " if target in missing else ""
             missing[target] = f"{before}{kind} {name} not held: {why}"
-    return Outcome(
+    return StepOutcome(
         counts={"backups in quarantine": len(backups), "holds": len(held)},
         missing=missing,
         left=tuple(_for_people(incident)),

@@ -14,8 +14,8 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret
+from strongroom.operations.archive.choice import made_at
 from strongroom.operations.archive.incidents import Incident
-from strongroom.operations.archive.select_backup import made_at
 from strongroom.operations.incident.names import unsealed
 from strongroom.operations.layout import base_of
 from strongroom.words import plural

@@ -20,7 +20,7 @@ from strongroom.container.wrapping import FileKeyWrap, WrappingKey, WrappingKeyR
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Identity, Recipient
 from strongroom.keys.key_names import recipient_key
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.operations.archive.incidents import Suspicion
 from strongroom.operations.archive.live_comparison import read_each
 from strongroom.operations.errors import NothingOpens
@@ -31,7 +31,7 @@ _CONTEXT = b"strongroom/v1/incident-names"
 _NOT_AS_ASKED = "The sealed names of the incident are not what the format asks for."
 
 
-class _Sealed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _SealedNames(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     record: WrappingKeyRecord
     file_id: str
     key: FileKeyWrap
@@ -69,7 +69,7 @@ def _named(services: Services, names: Sequence[str]) -> Named:
 
 
 def _values(source: Source, names: Sequence[str], key: bytes) -> Iterator[tuple[str, str]]:
-    for secret in read_each(source, [Entry(name, 0) for name in names]):
+    for secret in read_each(source, [ListedSecret(name, 0) for name in names]):
         if isinstance(secret, Secret) and (value := secret.current.value) is not None:
             yield secret.name, _digest(key, source.name, secret.name, value.reveal())
 
@@ -89,7 +89,7 @@ def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = (
         )
     wrapping = WrappingKey.create(left, may_lack=True)
     key, file_id = os.urandom(KEY_SIZE), os.urandom(32)
-    sealed = _Sealed(
+    sealed = _SealedNames(
         record=wrapping.record,
         file_id=file_id.hex(),
         key=wrapping.wrap_file_key(key, file_id),
@@ -122,7 +122,7 @@ def unsealed(suspicion: Suspicion, identities: Sequence[Identity]) -> Named:
     if not identities:
         raise NothingOpens("the names of the secrets of the incident are sealed, and no key is given")
     try:
-        sealed = msgspec.json.decode(suspicion.names, type=_Sealed)
+        sealed = msgspec.json.decode(suspicion.names, type=_SealedNames)
         file_id, content = bytes.fromhex(sealed.file_id), bytes.fromhex(sealed.content)
     except ValueError:
         raise Malformed(_NOT_AS_ASKED) from None

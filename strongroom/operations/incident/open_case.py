@@ -24,8 +24,8 @@ from strongroom.operations.archive.incidents import (
     Affected,
     Incident,
     IncidentEntry,
+    IncidentStep,
     Opening,
-    Step,
     Suspicion,
     read_incidents,
 )
@@ -48,7 +48,7 @@ DUE = 72 * 3600.0
 """Within how many seconds an incident should be closed, unless it is said otherwise."""
 
 
-class Exposed(Struct, frozen=True, kw_only=True):
+class AffectedBackups(Struct, frozen=True, kw_only=True):
     """What is affected, why some of it could not be read, and the backups whose files are said to be gone."""
 
     affected: tuple[Affected, ...]
@@ -61,14 +61,14 @@ class Exposed(Struct, frozen=True, kw_only=True):
         return min((one.created_at for one in self.affected), default=rfc3339(time.time()))
 
 
-class Opened(Struct, frozen=True, kw_only=True):
+class OpenedIncident(Struct, frozen=True, kw_only=True):
     """An incident as it was opened. ``missed`` says which targets have not got it, and why."""
 
     incident: Incident
     missed: Mapping[str, str]
 
 
-def affected_by(services: Services, suspicion: Suspicion, *, since: str = "") -> Exposed:
+def affected_by(services: Services, suspicion: Suspicion, *, since: str = "") -> AffectedBackups:
     """Return the backups that somebody else may be able to read, the most exposed first. What could not be
     looked at is part of it, last.
 
@@ -83,7 +83,7 @@ def affected_by(services: Services, suspicion: Suspicion, *, since: str = "") ->
     found += [_unseen(services, entry) for entry in entries if entry.backup in looked.unread]
     found.sort(key=lambda one: one.created_at, reverse=True)
     found.sort(key=lambda one: (not one.looked_at, not one.opens_now, -one.targets))
-    return Exposed(affected=tuple(found), unread=looked.unread, gone=looked.gone)
+    return AffectedBackups(affected=tuple(found), unread=looked.unread, gone=looked.gone)
 
 
 def _is_asked(services: Services, suspicion: Suspicion, entry: CatalogEntry) -> bool:
@@ -166,7 +166,7 @@ def open_case(
     secrets: Sequence[str] = (),
     since: str = "",
     due: float = DUE,
-) -> Opened:
+) -> OpenedIncident:
     """Put an incident on record here and on the targets. Nothing is isolated yet.
 
     If one about the same is open, it goes on: what is affected is looked for again. So whoever died may
@@ -187,7 +187,7 @@ def open_case(
     _refuse_sealing(services, suspicion, exposed.affected)
     before, now = _same(services, suspicion, secrets), time.time()
     if before is not None and _scope(before.opening) == _scope(exposed):
-        return Opened(incident=before, missed=spread_case(services, INCIDENT, before.id))
+        return OpenedIncident(incident=before, missed=spread_case(services, INCIDENT, before.id))
     if before is not None:
         whole, due_at = before.suspicion, before.opening.due_at
     else:
@@ -204,11 +204,11 @@ def open_case(
     return _enter(services, opening, before.id if before else unique(now), by=by, reason=fit(reason))
 
 
-def _scope(found: Opening | Exposed) -> set[tuple[str, str, bool]]:
+def _scope(found: Opening | AffectedBackups) -> set[tuple[str, str, bool]]:
     return {(one.backup, one.file, one.looked_at) for one in found.affected}
 
 
-def _enter(services: Services, opening: Opening, case: str, *, by: str, reason: str) -> Opened:
+def _enter(services: Services, opening: Opening, case: str, *, by: str, reason: str) -> OpenedIncident:
     suspicion = opening.suspicion
     for key in suspicion.keys or ("",):
         detail: dict[str, Any] = {"key": key, "version": suspicion.version, "backups": len(opening.affected)}
@@ -218,13 +218,13 @@ def _enter(services: Services, opening: Opening, case: str, *, by: str, reason: 
         number=1,
         at=rfc3339(time.time()),
         by=by,
-        step=Step.OPEN,
+        step=IncidentStep.OPEN,
         state="done",
         said=reason,
         opening=opening,
     )
     added = add_entry(services, INCIDENT, entry)
-    return Opened(incident=read_incidents(services, case).incidents[case], missed=added.missed)
+    return OpenedIncident(incident=read_incidents(services, case).incidents[case], missed=added.missed)
 
 
 def _same(services: Services, suspicion: Suspicion, secrets: Sequence[str]) -> Incident | None:
@@ -259,7 +259,7 @@ _CHECK = (
 )
 
 
-def require_affected(exposed: Exposed, suspicion: Suspicion) -> None:
+def require_affected(exposed: AffectedBackups, suspicion: Suspicion) -> None:
     """Return if a backup is affected; raise NothingSelected if none is."""
     if not exposed.affected:
         raise NothingSelected(_nothing(exposed.gone), hint=_why_nothing(suspicion))

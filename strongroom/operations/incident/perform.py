@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.incidents import STEPS, Incident, Outcome, Step, steps_of
+from strongroom.operations.archive.incidents import STEPS, Incident, IncidentStep, StepOutcome, steps_of
 from strongroom.operations.errors import StepIncomplete
 from strongroom.operations.incident import isolate, readers, reseal, rotate
 from strongroom.operations.incident.exposed import Unchanged
@@ -20,7 +20,7 @@ _TOLD = 2
 """Things not done that an error names; what it stands under names all."""
 
 
-class IncidentSteps(Procedure[Step]):
+class IncidentSteps(Procedure[IncidentStep]):
     """The steps of an incident on this host. ``missed`` says which targets lack its newest entry, and why.
 
     Args:
@@ -36,7 +36,7 @@ class IncidentSteps(Procedure[Step]):
         incident: Incident,
         *,
         by: str,
-        steps: Sequence[Step] = STEPS,
+        steps: Sequence[IncidentStep] = STEPS,
         driven_by: reseal.Drive | None = None,
         watching: Callable[[], AbstractContextManager[Watch | None]] = nullcontext,
         exposed: Unchanged | None = None,
@@ -44,7 +44,7 @@ class IncidentSteps(Procedure[Step]):
     ) -> None:
         self.services, self.incident = services, incident
         self.missed: Mapping[str, str] = missed or {}
-        self.rotation: rotate.Rotation | None = None
+        self.rotation: rotate.RotationStep | None = None
         self._by, self._steps, self._driven_by = by, steps, driven_by
         self._watching, self._exposed = watching, exposed
 
@@ -55,12 +55,12 @@ class IncidentSteps(Procedure[Step]):
             return None
         return frozenset(name for names in self.rotation.unchanged.names.values() for name in names)
 
-    def next_step(self, left: Collection[Step]) -> Step | None:
+    def next_step(self, left: Collection[IncidentStep]) -> IncidentStep | None:
         """Return the next one that is neither done nor waived, nor has nothing to do."""
         still = (one.step for one in steps_of(self.incident) if not one.settled)
         return next((step for step in still if step in self._steps and step not in left), None)
 
-    def perform(self, step: Step) -> StrongroomError | None:
+    def perform(self, step: IncidentStep) -> StrongroomError | None:
         """Do a step and put on record what came of it; return what it is not done for."""
         try:
             outcome = self._outcome(step)
@@ -68,30 +68,30 @@ class IncidentSteps(Procedure[Step]):
         except StrongroomError as error:
             return error
         self.incident, self.missed = recorded.incident, recorded.missed
-        if step is Step.REPORT:
+        if step is IncidentStep.REPORT:
             self.missed = {**self.missed, **write_report(self.services, self.incident).stored.missed}
         return incomplete(outcome.missing)
 
-    def waive(self, step: Step, reason: str) -> None:
+    def waive(self, step: IncidentStep, reason: str) -> None:
         recorded = waive(self.services, self.incident, step, reason=reason, by=self._by)
         self.incident, self.missed = recorded.incident, recorded.missed
 
-    def _outcome(self, step: Step) -> Outcome:
+    def _outcome(self, step: IncidentStep) -> StepOutcome:
         match step:
-            case Step.ISOLATE:
+            case IncidentStep.ISOLATE:
                 return isolate.isolate(self.services, self.incident, by=self._by)
-            case Step.READERS:
+            case IncidentStep.READERS:
                 return readers.find_readers(self.services, self.incident)
-            case Step.RESEAL:
+            case IncidentStep.RESEAL:
                 return reseal.reseal(self.services, self.incident, driven_by=self._driven_by)
-            case Step.ROTATE:
+            case IncidentStep.ROTATE:
                 with self._watching() as watch:
                     self.rotation = rotate.rotate(
                         self.services, self.incident, by=self._by, exposed=self._exposed, progress=watch
                     )
                 return self.rotation.outcome
             case _:
-                return Outcome()  # the report says of itself that it was made
+                return StepOutcome()  # the report says of itself that it was made
 
 
 def incomplete(missing: Mapping[str, str]) -> StepIncomplete | None:

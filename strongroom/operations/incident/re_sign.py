@@ -27,7 +27,7 @@ from strongroom.operations.archive.envelopes import envelope_name, find_all, fin
 from strongroom.operations.archive.file_backups import away, in_a_file, lying, said_gone
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import lock_backup, lock_until
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.single_file import copy
 from strongroom.operations.services import Services
@@ -220,7 +220,7 @@ def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> 
                 put_lists(new, services.signers("recover").lists)
                 _beside(new, manifest_name(name), content)
             envelopes = _envelopes(services, new, signed.manifest)
-            read_back(new, signed.manifest, Depth.DIGEST, Keys(trusted=services.signer_fingerprints))
+            read_back(new, signed.manifest, Depth.DIGEST, ReadBackKeys(trusted=services.signer_fingerprints))
             new.close(commit=True)
     if content is not None:
         _note(services, entry, content, {})

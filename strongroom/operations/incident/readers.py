@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from strongroom.errors import StrongroomError
 from strongroom.operations.access.activities import noted
 from strongroom.operations.access.look import STRANGE
-from strongroom.operations.archive.incidents import Affected, Incident, Outcome, Reader, Suspicion
+from strongroom.operations.archive.incidents import Affected, BackupOpener, Incident, StepOutcome, Suspicion
 from strongroom.operations.evidence import access_log
 from strongroom.operations.incident.open_case import affected_by, require_affected
 from strongroom.operations.runs.job import job_of
@@ -59,7 +59,7 @@ _LOGS = (
 """Which log knows of a target's readers, by the beginning of its address, if the target does not tell."""
 
 
-class _Asked(Struct, frozen=True, kw_only=True):
+class _ReaderQuestion(Struct, frozen=True, kw_only=True):
     """Of what readers are looked for: since when (RFC 3339), and how another host is asked the same."""
 
     affected: tuple[Affected, ...]
@@ -67,7 +67,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     again: str
 
 
-def find_readers(services: Services, incident: Incident) -> Outcome:
+def find_readers(services: Services, incident: Incident) -> StepOutcome:
     """Return who opened affected backups, by all that is on record at this host.
 
     Raises:
@@ -75,7 +75,7 @@ def find_readers(services: Services, incident: Incident) -> Outcome:
     """
     return _found(
         services,
-        _Asked(
+        _ReaderQuestion(
             affected=incident.affected,
             since=incident.opening.since,
             again=f"strongroom incident readers {incident.id}",
@@ -83,7 +83,7 @@ def find_readers(services: Services, incident: Incident) -> Outcome:
     )
 
 
-def readers_of(services: Services, suspicion: Suspicion, *, again: str) -> Outcome:
+def readers_of(services: Services, suspicion: Suspicion, *, again: str) -> StepOutcome:
     """Return who opened what somebody else may be able to read. No incident is opened: nothing is put into
     quarantine, so that it can be restored first.
 
@@ -93,11 +93,11 @@ def readers_of(services: Services, suspicion: Suspicion, *, again: str) -> Outco
     """
     exposed = affected_by(services, suspicion)
     require_affected(exposed, suspicion)
-    found = _found(services, _Asked(affected=exposed.affected, since=exposed.oldest, again=again))
+    found = _found(services, _ReaderQuestion(affected=exposed.affected, since=exposed.oldest, again=again))
     return replace(found, missing=exposed.unread)
 
 
-def _found(services: Services, asked: _Asked) -> Outcome:
+def _found(services: Services, asked: _ReaderQuestion) -> StepOutcome:
     access_log.take(services.state_dir, services.store)
     unread = list(_look_at_logs(services))
     found: dict[tuple[str, str], list[tuple[float, str]]] = {}
@@ -108,17 +108,17 @@ def _found(services: Services, asked: _Asked) -> Outcome:
     ):
         found.setdefault((who, did), []).append((at, backup))
     readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda one: one.last)
-    return Outcome(
+    return StepOutcome(
         counts={"readers": len(readers), "times": sum(one.times for one in readers)},
         readers=tuple(reversed(readers))[:MOST],
         left=(*unread, *_elsewhere(services, asked)),
     )
 
 
-def _reader(who: str, did: str, times: list[tuple[float, str]]) -> Reader:
+def _reader(who: str, did: str, times: list[tuple[float, str]]) -> BackupOpener:
     moments = [at for at, _ in times]
     backups = sorted({backup for _, backup in times if backup})
-    return Reader(
+    return BackupOpener(
         who=who,
         did=did,
         times=len(times),
@@ -138,7 +138,7 @@ def _look_at_logs(services: Services) -> Iterator[str]:
         yield f"An access log could not be read: {error.message}. {error.hint or ''}".strip()
 
 
-def _strangers(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, str]]:
+def _strangers(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield who came to what is affected by the access logs of servers, and by no record of ours."""
     meant = {one.backup for one in asked.affected}
     for event in services.store.happened(*STRANGE, since=_since(asked)):
@@ -150,7 +150,7 @@ def _strangers(services: Services, asked: _Asked) -> Iterator[tuple[str, str, fl
             yield who, f"{said.get('how')}: {said.get('why')}", at, backup
 
 
-def _accesses(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, str]]:
+def _accesses(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
     attempted: dict[tuple[str, str], list[Event]] = {}
     meant = {one.backup for one in asked.affected} | {one.file for one in asked.affected} - {""}
@@ -177,7 +177,7 @@ def _who(detail: Any) -> str:
     return f"{by}@{host}" + (f", {command}" if command else "")
 
 
-def _runs(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, str]]:
+def _runs(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield the runs that opened what is affected, each with the hosts of its workers."""
     meant = {one.backup for one in asked.affected}
     policies = dict.fromkeys(one.policy for one in asked.affected)
@@ -197,11 +197,11 @@ def _runs(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, 
                     )
 
 
-def _since(asked: _Asked) -> float:
+def _since(asked: _ReaderQuestion) -> float:
     return datetime.fromisoformat(asked.since).timestamp()
 
 
-def _elsewhere(services: Services, asked: _Asked) -> Iterator[str]:
+def _elsewhere(services: Services, asked: _ReaderQuestion) -> Iterator[str]:
     """Yield where else to look: at each other host, and in the log of each server."""
     yield (
         f"On each other host with a record of its own, repeat '{asked.again}': it adds what was opened there."

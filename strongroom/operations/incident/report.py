@@ -30,7 +30,7 @@ KEPT = timedelta(days=366)
 """For how long a report is locked where a target locks."""
 
 
-class Written(Struct, frozen=True, kw_only=True):
+class WrittenReport(Struct, frozen=True, kw_only=True):
     """A report as it was signed, its page, and what became of both on the targets."""
 
     report: IncidentReport
@@ -107,7 +107,7 @@ def _steps(incident: Incident) -> Iterator[ReportedStep]:
 # -- the document ----------------------------------------------------------------
 
 
-def write_report(services: Services, incident: Incident) -> Written:
+def write_report(services: Services, incident: Incident) -> WrittenReport:
     """Sign a report and put it with its page on every target, the page first. Both may be there already."""
     report = report_of(incident)
     beside = REPORT.files(report)
@@ -116,4 +116,4 @@ def write_report(services: Services, incident: Incident) -> Written:
     stem = f"{INCIDENT.prefix}{incident.id}/report-{hashlib.sha256(signed).hexdigest()[:16]}"
     files = {f"{stem}.html": beside[PAGE], f"{stem}.json": signed}
     stored = put_files(list(services.targets), files, services, keep=KEPT)
-    return Written(report=report, signed=signed, page=beside[PAGE], stored=stored)
+    return WrittenReport(report=report, signed=signed, page=beside[PAGE], stored=stored)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from strongroom.operations.archive.incidents import Reader
+from strongroom.operations.archive.incidents import BackupOpener
 
 
 class AffectedBackup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,7 +68,7 @@ class IncidentReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unread: Mapping[str, str]
     gone: tuple[str, ...]
     steps: tuple[ReportedStep, ...]
-    readers: tuple[Reader, ...]
+    readers: tuple[BackupOpener, ...]
     words: tuple[Word, ...]
     made_at: str
     page_sha256: str = ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
-from strongroom.operations.archive.incidents import Incident, Outcome, Step
+from strongroom.operations.archive.incidents import Incident, IncidentStep, StepOutcome
 from strongroom.operations.archive.old_versions import UNKNOWN
 from strongroom.operations.errors import RunFailed
 from strongroom.operations.rotation.outcome import results
@@ -24,7 +24,7 @@ _BY_COMMAND = "no policy names their recipients: 'strongroom keys replace' re-en
 _UNREAD = "it could not be read: bring it back, then open the incident again with the same words"
 
 
-def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = None) -> Outcome:
+def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = None) -> StepOutcome:
     """Seal again what is not yet, policy by policy. What an earlier process did is found, and not done again.
 
     ``done`` says what each backup is now. One policy that fails keeps no other from its turn.
@@ -48,7 +48,7 @@ def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = 
         left[f"Old copies of {_key(policy)}"] = _to_delete(policy, still)
         missing |= {_key(policy): short} if short else {}
     left |= dict(_files(incident))
-    return Outcome(
+    return StepOutcome(
         counts={**counts, "sealed again": len(done)},
         done=done,
         missing={**missing, **dict(_not_sealed(incident))},
@@ -60,9 +60,9 @@ def _key(policy: str) -> str:
     return f"policy {policy}"
 
 
-def _before(incident: Incident) -> Outcome:
-    entry = incident.last(Step.RESEAL)
-    return entry.outcome if entry is not None and entry.outcome is not None else Outcome()
+def _before(incident: Incident) -> StepOutcome:
+    entry = incident.last(IncidentStep.RESEAL)
+    return entry.outcome if entry is not None and entry.outcome is not None else StepOutcome()
 
 
 def sealed_anew(incident: Incident) -> Mapping[str, str]:

@@ -11,12 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.incidents import Incident, Outcome, Step
+from strongroom.operations.archive.incidents import Incident, IncidentStep, StepOutcome
 from strongroom.operations.errors import StepsOpen
 from strongroom.operations.incident.exposed import Unchanged, find_unchanged
 from strongroom.operations.incident.steps import record_outcome
 from strongroom.operations.rotators.plan import MOST, plan_rotation
-from strongroom.operations.rotators.records import Result, Rotated, RotatedSecret, RotationPlan
+from strongroom.operations.rotators.records import (
+    Rotated,
+    RotatedSecret,
+    SecretRotationPlan,
+    SecretRotationResult,
+)
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
@@ -24,21 +29,21 @@ from strongroom.system.batches import batched
 from strongroom.words import plural, told_alike, verb
 
 
-class Rotation(Struct, frozen=True, kw_only=True):
+class RotationStep(Struct, frozen=True, kw_only=True):
     """What came of the step. ``outcome`` names no secret; ``unchanged`` and ``to_do``, for the person at the
     terminal alone, do."""
 
-    outcome: Outcome
+    outcome: StepOutcome
     unchanged: Unchanged
     to_do: Sequence[str] = ()
 
 
 def plan(
     services: Services, incident: Incident, exposed: Unchanged
-) -> tuple[list[RotationPlan], dict[str, str]]:
+) -> tuple[list[SecretRotationPlan], dict[str, str]]:
     """Return which secrets of each source :func:`rotate` would give another value, and by which rotator; and
     of which sources nobody can tell, as of one that cannot be written. Reads only."""
-    plans, failed = list[RotationPlan](), dict(exposed.unknown)
+    plans, failed = list[SecretRotationPlan](), dict(exposed.unknown)
     for source, names in exposed.names.items():
         try:
             for some in batched(names, MOST):
@@ -55,7 +60,7 @@ def rotate(
     by: str,
     exposed: Unchanged | None = None,
     progress: Watch | None = None,
-) -> Rotation:
+) -> RotationStep:
     """Give every secret that others may know another value, as far as it has a rotator.
 
     Args:
@@ -72,7 +77,7 @@ def rotate(
     left = find_unchanged(services, incident) if rotated else before
     to_do = tuple(line for one in rotated for line in _to_do(one))
     outcome = _outcome(incident, left, rotated, {**failed, **dict(_waiting(rotated))})
-    return Rotation(outcome=outcome, unchanged=left, to_do=to_do)
+    return RotationStep(outcome=outcome, unchanged=left, to_do=to_do)
 
 
 def look_again(services: Services, incident: Incident, *, by: str) -> None:
@@ -83,7 +88,7 @@ def look_again(services: Services, incident: Incident, *, by: str) -> None:
     Raises:
         StepsOpen: one has, or could not be asked. The step is open again then, and on record as such.
     """
-    step = incident.last(Step.ROTATE)
+    step = incident.last(IncidentStep.ROTATE)
     if step is None or step.state != "done":
         return
     left = find_unchanged(services, incident)
@@ -91,7 +96,7 @@ def look_again(services: Services, incident: Incident, *, by: str) -> None:
     if not outcome.missing:
         return
     if left.count:
-        record_outcome(services, incident, Step.ROTATE, outcome, by=by)
+        record_outcome(services, incident, IncidentStep.ROTATE, outcome, by=by)
     why = "; ".join(f"{what}: {why}" for what, why in outcome.missing.items())
     raise StepsOpen(
         f"Incident {incident.id} cannot be closed. The sources were asked again: {why}",
@@ -112,15 +117,16 @@ _UNASKED = (
 
 def _outcome(
     incident: Incident, left: Unchanged, rotated: Sequence[Rotated], failed: Mapping[str, str]
-) -> Outcome:
+) -> StepOutcome:
     counts = {
         "secrets looked at": left.looked_at,
-        "rotated": _rotated_before(incident) + sum(one.result is Result.DONE for one in _each(rotated)),
+        "rotated": _rotated_before(incident)
+        + sum(one.result is SecretRotationResult.DONE for one in _each(rotated)),
         "not changed yet": left.count,
         "gone from the source": left.gone,
     }
     missing = {**failed, **left.unknown, **dict(_not_changed(left))}
-    return Outcome(counts=counts, missing=missing, left=tuple(_left(left)))
+    return StepOutcome(counts=counts, missing=missing, left=tuple(_left(left)))
 
 
 def _left(unchanged: Unchanged) -> Iterator[str]:
@@ -133,7 +139,7 @@ def _left(unchanged: Unchanged) -> Iterator[str]:
 
 
 def _rotated_before(incident: Incident) -> int:
-    entry = incident.last(Step.ROTATE)
+    entry = incident.last(IncidentStep.ROTATE)
     return entry.outcome.counts.get("rotated", 0) if entry is not None and entry.outcome is not None else 0
 
 
@@ -159,7 +165,7 @@ def _source(
 
 def _to_do(rotated: Rotated) -> Iterator[str]:
     """Yield what failed, and what a rotated secret still needs; for the rest the source is asked again."""
-    failed = [one for one in rotated.secrets if one.result is Result.FAILED]
+    failed = [one for one in rotated.secrets if one.result is SecretRotationResult.FAILED]
     yield from told_alike((one.name, one.why) for one in failed)
     yield from told_alike((one.name, line) for one in failed for line in one.to_do)
     for one in rotated.secrets:
@@ -170,7 +176,7 @@ def _to_do(rotated: Rotated) -> Iterator[str]:
 def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
     """Yield the runs that have not ended, such as those that people have to approve."""
     for one in rotated:
-        if waits := sum(secret.result is Result.WAITS for secret in one.secrets):
+        if waits := sum(secret.result is SecretRotationResult.WAITS for secret in one.secrets):
             said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom runs show {one.run}'"
             yield f"run {one.run}", said
 

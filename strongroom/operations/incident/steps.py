@@ -17,8 +17,8 @@ from strongroom.operations.archive.incidents import (
     INCIDENT,
     Incident,
     IncidentEntry,
-    Outcome,
-    Step,
+    IncidentStep,
+    StepOutcome,
     StepStanding,
     next_command,
     read_incidents,
@@ -33,7 +33,7 @@ from strongroom.timestamps import rfc3339
 State = Literal["begun", "partly", "done", "waived"]
 
 
-class Recorded(Struct, frozen=True, kw_only=True):
+class RecordedIncident(Struct, frozen=True, kw_only=True):
     """An incident after an entry, and the targets that have not got it, with the reason."""
 
     incident: Incident
@@ -62,18 +62,26 @@ def find_incident(services: Services, name: str = "") -> Incident:
 
 
 def record_outcome(
-    services: Services, incident: Incident, step: Step, outcome: Outcome, *, by: str, said: str = ""
-) -> Recorded:
+    services: Services,
+    incident: Incident,
+    step: IncidentStep,
+    outcome: StepOutcome,
+    *,
+    by: str,
+    said: str = "",
+) -> RecordedIncident:
     """Put on record what came of a step: it is done if nothing is missing. The same is not said twice."""
     state: State = "partly" if outcome.missing else "done"
     last = incident.last(step)
     fresh = last is not None and last.number > incident.looked_at
     if last is not None and fresh and (last.state, last.outcome, last.said) == (state, outcome, fit(said)):
-        return Recorded(incident=incident, missed=spread_case(services, INCIDENT, incident.id))
+        return RecordedIncident(incident=incident, missed=spread_case(services, INCIDENT, incident.id))
     return _enter(services, incident, step, state, said=said, by=by, outcome=outcome)
 
 
-def waive(services: Services, incident: Incident, step: Step, *, reason: str, by: str) -> Recorded:
+def waive(
+    services: Services, incident: Incident, step: IncidentStep, *, reason: str, by: str
+) -> RecordedIncident:
     """Put on record that a step is left as it is: by whom, and why.
 
     Raises:
@@ -88,7 +96,7 @@ def waive(services: Services, incident: Incident, step: Step, *, reason: str, by
     return _enter(services, incident, step, "waived", said=reason, by=by, outcome=outcome)
 
 
-def close(services: Services, incident: Incident, *, reason: str, by: str) -> Recorded:
+def close(services: Services, incident: Incident, *, reason: str, by: str) -> RecordedIncident:
     """Close an incident, and lift the holds that it placed. What is in quarantine stays there.
 
     One that is closed already is left so; a hold that could not be lifted then is lifted now.
@@ -98,13 +106,13 @@ def close(services: Services, incident: Incident, *, reason: str, by: str) -> Re
     """
     if incident.closed is None:
         require_settled(incident)
-        closed = _enter(services, incident, Step.CLOSE, "done", said=reason, by=by)
+        closed = _enter(services, incident, IncidentStep.CLOSE, "done", said=reason, by=by)
     else:
-        closed = Recorded(incident=incident, missed={})
+        closed = RecordedIncident(incident=incident, missed={})
     unheld = {
         name: f"a hold is not lifted there: {why}" for name, why in let_go(services, incident, by=by).items()
     }
-    return Recorded(incident=closed.incident, missed={**closed.missed, **unheld})
+    return RecordedIncident(incident=closed.incident, missed={**closed.missed, **unheld})
 
 
 def open_steps(incident: Incident) -> list[StepStanding]:
@@ -132,13 +140,13 @@ def require_open(incident: Incident) -> None:
 def _enter(
     services: Services,
     incident: Incident,
-    step: Step,
+    step: IncidentStep,
     state: State,
     *,
     said: str,
     by: str,
-    outcome: Outcome | None = None,
-) -> Recorded:
+    outcome: StepOutcome | None = None,
+) -> RecordedIncident:
     entry = IncidentEntry(
         case=incident.id,
         number=1,
@@ -150,6 +158,6 @@ def _enter(
         outcome=outcome,
     )
     added = add_entry(services, INCIDENT, entry)
-    return Recorded(
+    return RecordedIncident(
         incident=read_incidents(services, incident.id).incidents[incident.id], missed=added.missed
     )

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from strongroom.durations import about
-from strongroom.operations.archive.incidents import Reader
+from strongroom.operations.archive.incidents import BackupOpener
 from strongroom.operations.incident.report_records import IncidentReport, ReportedStep
 from strongroom.timestamps import readable
 from strongroom.words import name_first_few, plural
@@ -30,7 +30,7 @@ def happened(report: IncidentReport) -> Iterator[tuple[str, str]]:
         yield "Closed with", report.closing
 
 
-def what(reader: Reader) -> str:
+def what(reader: BackupOpener) -> str:
     """Say what somebody read."""
     return name_first_few(reader.backups, most=1) or "the local store"
 

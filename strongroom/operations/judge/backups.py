@@ -10,7 +10,14 @@ from strongroom.durations import about
 from strongroom.operations.emergency.medium import NOTICE
 from strongroom.operations.errors import MassChange
 from strongroom.operations.facts.freshness import ENDED_WHOLE, Freshness, is_idle, judge
-from strongroom.operations.facts.records import Facts, Held, Limits, Policy, Ran, Seen
+from strongroom.operations.facts.records import (
+    AlertLimits,
+    BackupContents,
+    InstallationFacts,
+    Policy,
+    Ran,
+    VerifiedBackup,
+)
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import FEWEST, MONTH, SHORT, good, moment, remark, unknown, wrong
 from strongroom.schedule import next_slot
@@ -18,7 +25,7 @@ from strongroom.state.records import RunState
 from strongroom.words import name_first_few, plural, verb
 
 
-def backups(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def backups(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge each policy."""
     for policy in facts.policies:
         if is_idle(policy):
@@ -44,7 +51,7 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Finding]:
 # -- by the schedule -----------------------------------------------------------------
 
 
-def _fresh(policy: Policy, facts: Facts, limits: Limits) -> Finding:
+def _fresh(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Finding:
     """Judge whether a backup was made when it was due, whoever should have made it. Silence is an alarm."""
     kind, name = "emergency.due" if policy.offline else "backup.overdue", policy.name
     if policy.blind:
@@ -94,12 +101,12 @@ def _overdue(policy: Policy, fresh: Freshness, now: float) -> str:
     return f"policy '{policy.name}' {late}: {_of(fresh.judged, now)}{since}"
 
 
-def _of(seen: Seen, now: float) -> str:
+def _of(seen: VerifiedBackup, now: float) -> str:
     how = f"verified to depth '{seen.depth.value}'" if seen.depth else "not known to be verified"
     return f"backup {seen.backup}, {how}, is {about(now - seen.made_at)} old"
 
 
-def _medium(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _medium(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Remind whoever fetches the medium of an emergency backup, before it is due."""
     now = facts.now
     due = next_slot(policy.schedule, now, policy.time_zone) if policy.offline and policy.schedule else None
@@ -127,7 +134,7 @@ def _failed(policy: Policy) -> Iterator[Finding]:
 # -- the newest backup ---------------------------------------------------------------
 
 
-def _newest(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _newest(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     lacks = list(_lacks(policy))
     if lacks:
         what = f"policy '{policy.name}': {'; '.join(lacks)}"
@@ -166,7 +173,7 @@ def _lacks(policy: Policy) -> Iterator[str]:
 # -- beside those before it ----------------------------------------------------------
 
 
-def _odd(policy: Policy, limits: Limits) -> Iterator[Finding]:
+def _odd(policy: Policy, limits: AlertLimits) -> Iterator[Finding]:
     """Compare the newest backup with the median of those before it, in both directions.
 
     That many secrets are gone is as bad as drift finds it, which only a host with a key can look for.
@@ -194,7 +201,7 @@ def _odd(policy: Policy, limits: Limits) -> Iterator[Finding]:
         yield wrong("backup.size", policy.name, what=what)
 
 
-def _lost_at_once(newest: Held, before: Sequence[Held], limits: Limits) -> int:
+def _lost_at_once(newest: BackupContents, before: Sequence[BackupContents], limits: AlertLimits) -> int:
     """Return how many secrets the newest backup lacks, if they are as many as in a mass change; else none.
 
     They may have come a short while ago: what the one before it held counts, and not the median alone.
@@ -204,7 +211,7 @@ def _lost_at_once(newest: Held, before: Sequence[Held], limits: Limits) -> int:
     return round(lost) if limits.mass_change.exceeded(lost, round(usual)) else 0
 
 
-def _slow(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _slow(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Compare the newest run, ended or not, with the median of those before it."""
     timed = [ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.ACTIVE)]
     before = _seconds(timed[1:], limits.compared)

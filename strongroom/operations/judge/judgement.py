@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge import backups, keys, runs, targets, trust
 from strongroom.operations.judge.kinds import KINDS, alerts_of
 
-Rule = Callable[[Facts, Limits], Iterator[Finding]]
+Rule = Callable[[InstallationFacts, AlertLimits], Iterator[Finding]]
 
 RULES: Final[tuple[Rule, ...]] = (
     trust.state,
@@ -36,13 +36,13 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def judge(facts: Facts, limits: Limits) -> tuple[Finding, ...]:
+def judge(facts: InstallationFacts, limits: AlertLimits) -> tuple[Finding, ...]:
     """Return what is wrong, remarkable, unknown and good, in the order of kinds."""
     order = {kind: place for place, kind in enumerate(KINDS)}
     found = (finding for rule in RULES for finding in rule(facts, limits))
     return tuple(sorted(found, key=lambda finding: (order[finding.kind], finding.subject)))
 
 
-def alerts(facts: Facts, limits: Limits) -> tuple[Finding, ...]:
+def alerts(facts: InstallationFacts, limits: AlertLimits) -> tuple[Finding, ...]:
     """Return what people are told of, the worst first; nothing if all is well."""
     return alerts_of(judge(facts, limits))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.durations import about
-from strongroom.operations.facts.records import Dated, Facts, Keys, Limits
+from strongroom.operations.facts.records import AlertLimits, Dated, InstallationFacts, KeyFacts
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import WAITS, good, moment, remark, unknown, wrong
-from strongroom.operations.key_management.proofs import WARNING, KeyProof, Proof
+from strongroom.operations.key_management.proofs import WARNING, KeyProof, ProofState
 from strongroom.schedule import last_slot
 from strongroom.words import name_first_few, plural
 
 
-def keys(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def keys(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge each key, and the trials of all of them."""
     found = facts.keys
     yield from (proven(one, now=facts.now) for one in found.proofs)
@@ -33,12 +33,12 @@ def proven(proof: KeyProof, *, now: float) -> Finding:
         return wrong("key.unproven", proof.name, what=proof.words, grave=True)
     if now > proof.by - WARNING:
         return wrong("key.unproven", proof.name, what=proof.words)
-    if proof.proof is not Proof.PROVEN:
+    if proof.proof is not ProofState.PROVEN:
         return remark("key.unproven", proof.name, what=proof.words)
     return good("key.unproven", proof.name, what=proof.words)
 
 
-def aging(used: Dated, limits: Limits, *, now: float) -> Finding:
+def aging(used: Dated, limits: AlertLimits, *, now: float) -> Finding:
     """Judge whether a key is due to be changed."""
     age, left = now - used.at, used.at + limits.key_age - now
     when = f"is due in {about(left)}" if left > 0 else f"was due {about(-left)} ago"
@@ -48,7 +48,7 @@ def aging(used: Dated, limits: Limits, *, now: float) -> Finding:
     return good("key.aging", used.name, what=what)
 
 
-def _tried(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _tried(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge the trial of all keys: whether it came at its time, and what it could not read."""
     found = facts.keys
     before = facts.now - limits.threshold_age
@@ -66,6 +66,6 @@ def _tried(facts: Facts, limits: Limits) -> Iterator[Finding]:
         yield good("key.unchecked", what=f"all available keys were last tried {when}")
 
 
-def _unread(keys: Keys) -> str:
+def _unread(keys: KeyFacts) -> str:
     when, many = moment(keys.checked_at or 0.0), plural(len(keys.unread), "backup")
     return f"the trial of keys of {when} could not read {many}: {name_first_few(keys.unread)}"

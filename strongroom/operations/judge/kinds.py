@@ -33,7 +33,7 @@ from strongroom.operations.errors import (
     VerificationOverdue,
     WarningsRaised,
 )
-from strongroom.operations.findings import Finding, Severity, State
+from strongroom.operations.findings import Finding, FindingState, Severity
 from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
@@ -61,7 +61,7 @@ SHORT = 60.0
 """Seconds that a run may always take: what is quick is soon three times as long."""
 
 
-class Kind(Struct, frozen=True, kw_only=True):
+class FindingKind(Struct, frozen=True, kw_only=True):
     """A kind of judgement. ``error`` is the class whose exit code a command ends with that finds it.
 
     ``area`` is what a check shows it under, ``about`` what its subject is: a ``policy``, at the end of it, a
@@ -100,8 +100,8 @@ def _warning(
     about: str = "",
     looks: bool = False,
     local: bool = False,
-) -> Kind:
-    return Kind(
+) -> FindingKind:
+    return FindingKind(
         area=area,
         means=means,
         do=do,
@@ -114,15 +114,15 @@ def _warning(
     )
 
 
-KINDS: Final[Mapping[str, Kind]] = {
-    "state.unreachable": Kind(
+KINDS: Final[Mapping[str, FindingKind]] = {
+    "state.unreachable": FindingKind(
         area="state",
         error=StateUnavailable,
         means="Nobody can see what runs, failed or was verified. The backups on targets were judged all the "
         "same.",
         do="No backup on a target is affected. Bring the state database back; then 'strongroom runs'.",
     ),
-    "backup.overdue": Kind(
+    "backup.overdue": FindingKind(
         area="slots",
         about="policy",
         error=BackupOverdue,
@@ -131,7 +131,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "'strongroom backup --policy {subject}'.",
         looks=True,
     ),
-    "target.all-away": Kind(
+    "target.all-away": FindingKind(
         area="targets",
         error=TargetUnavailable,
         means="No target answers, or none of the policy's. No backup can be made there, and none can be "
@@ -139,21 +139,21 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="'strongroom check storage' says what each answers. If all went at once, look at this "
         "host's network, its name service and its clock first.",
     ),
-    "backup.lost": Kind(
+    "backup.lost": FindingKind(
         area="replicas",
         error=MissingPiece,
         means="A backup is on record, and none of its targets has its manifest: there is no such backup.",
         do="Check with 'strongroom check rights' who may delete there. Treat it as an incident.",
         looks=True,
     ),
-    "backup.failed": Kind(
+    "backup.failed": FindingKind(
         area="runs",
         about="policy",
         error=RunFailed,
         means="Since the newest whole backup every run that ended has failed. That backup is untouched.",
         do="See why with 'strongroom runs show RUN', put it right, then 'strongroom runs retry RUN'.",
     ),
-    "backup.shrunk": Kind(
+    "backup.shrunk": FindingKind(
         area="changes",
         about="policy",
         error=MassChange,
@@ -163,7 +163,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "is "
         "clear, keep all of them: 'strongroom backups hold add --policy {subject} --reason \"it shrank\"'.",
     ),
-    "drift.mass-change": Kind(
+    "drift.mass-change": FindingKind(
         area="changes",
         about="policy",
         error=MassChange,
@@ -174,7 +174,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "If it was wanted: 'strongroom backup --policy {subject}', then "
         "'strongroom backups hold release --policy {subject} --reason WHY'.",
     ),
-    "ledger.broken": Kind(
+    "ledger.broken": FindingKind(
         area="ledger",
         error=LedgerChanged,
         means="The record of events is not what was appended: somebody or something edited the state "
@@ -182,7 +182,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Keep a copy of the database, treat it as an incident, and compare: 'strongroom ledger check'.",
         looks=True,
     ),
-    "record.refused": Kind(
+    "record.refused": FindingKind(
         area="ledger",
         error=RecordRefused,
         means="The record holds a row that disagrees with a signature, or with a worker's own configuration. "
@@ -190,14 +190,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Somebody edited the state database, or two hosts are configured differently. See 'strongroom "
         "runs show RUN'. An order to shred that nobody signed is an incident: keep a copy of the database.",
     ),
-    "message.refused": Kind(
+    "message.refused": FindingKind(
         area="messages",
         error=MessageRefused,
         means="Messages came that are unsigned, altered, foreign, or of a role that may not send them. "
         "No worker acted on them.",
         do="Look for the sender: an old worker, or somebody who reaches the broker.",
     ),
-    "message.failed": Kind(
+    "message.failed": FindingKind(
         area="messages",
         error=OwnMessageFailed,
         means="Workers could not act on messages that this installation sent itself. That is a fault of "
@@ -205,7 +205,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Report it with the lines 'message-failed' of the log. If a version was just installed, go back "
         "to the one before.",
     ),
-    "manifest.refused": Kind(
+    "manifest.refused": FindingKind(
         area="replicas",
         about="target",
         error=UntrustedSigner,
@@ -215,7 +215,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         looks=True,
         glimpsed=True,
     ),
-    "access.unrecorded": Kind(
+    "access.unrecorded": FindingKind(
         area="access",
         error=UnrecordedAccess,
         means="A server's log says that somebody read a backup, used its key, lifted its lock, changed who "
@@ -225,7 +225,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "take the credential back and treat it as an incident: 'strongroom incident open --backup ID', or "
         "'--key NAME' if a key was used. 'strongroom check rights' shows who may what now.",
     ),
-    "access.log": Kind(
+    "access.log": FindingKind(
         area="access",
         error=AccessLogDoubtful,
         means="This access log was cut or replaced, has lines of another format, or has had nothing new for "
@@ -233,7 +233,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Look at the log where it lies, who may write there, whether its files arrive, and whether the "
         "verify workers run ('strongroom schedule'). What was read of it before stays on record.",
     ),
-    "approval.break-glass": Kind(
+    "approval.break-glass": FindingKind(
         area="approvals",
         error=BreakGlass,
         means="Something was done without the approvals that it needs, by the people of break-glass "
@@ -241,14 +241,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Look into it: 'strongroom approvals show {subject}'. Then "
         "'strongroom alerts ack approval.break-glass:{subject} --reason TEXT'.",
     ),
-    "approval.refused": Kind(
+    "approval.refused": FindingKind(
         area="approvals",
         error=SignatureRefused,
         means="An approval did not count: forged, of somebody without a say, of the one who asked, or used "
         "before.",
         do="See 'strongroom approvals show {subject}'. If nobody made a mistake, treat it as an incident.",
     ),
-    "rotation.failed": Kind(
+    "rotation.failed": FindingKind(
         area="runs",
         about="policy",
         error=RunFailed,
@@ -257,7 +257,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="See why with 'strongroom runs show RUN'. Bring back what did not answer, or start the recover "
         "workers for as long as it takes; then 'strongroom keys rotate {subject}'.",
     ),
-    "run.waiting": Kind(
+    "run.waiting": FindingKind(
         area="runs",
         error=RunDegraded,
         means="These runs do not move: their process is gone, or they wait for workers that are stopped, "
@@ -265,7 +265,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="'strongroom runs show RUN' says what it waits for; 'strongroom runs retry RUN' goes on with it, "
         "'strongroom runs cancel RUN' ends it.",
     ),
-    "key.unchecked": Kind(
+    "key.unchecked": FindingKind(
         area="keys",
         error=KeyUnproven,
         means="Not all keys that backups depend on were tried at their time: one may be gone and nobody "
@@ -273,13 +273,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Check whether the verify workers run, and bring back the target of what could not be read; then "
         "'strongroom check keys'. If a file is gone for good, say so: 'strongroom backups gone BACKUP'.",
     ),
-    "custodian.silent": Kind(
+    "custodian.silent": FindingKind(
         area="keys",
         error=KeyUnproven,
         means="The holder of this key was asked for a proof more than a week ago and has not answered.",
         do="Ask them: 'strongroom keys prove answer' where the key is, then 'strongroom keys prove confirm'.",
     ),
-    "drill.failed": Kind(
+    "drill.failed": FindingKind(
         area="drills",
         about="policy",
         error=RunFailed,
@@ -287,7 +287,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "is known: nobody has shown that these backups can be brought back as they should.",
         do="See why with 'strongroom drill show RUN', put it right before it is needed, and drill again.",
     ),
-    "drill.overdue": Kind(
+    "drill.overdue": FindingKind(
         area="drills",
         about="policy",
         error=RunFailed,
@@ -296,7 +296,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="Check whether the drill workers run, and see 'strongroom schedule'; or 'strongroom drill full' "
         "where a key of the policy is.",
     ),
-    "channel.failed": Kind(
+    "channel.failed": FindingKind(
         area="notifications",
         error=ChannelUnavailable,
         means="A message or ping did not go through this channel. Another one may have been used instead.",
@@ -517,27 +517,29 @@ def wrong(kind: str, subject: str = "", *, what: str, weight: int = 0, grave: bo
     is_grave = grave and known.grave is not None
     critical = is_grave or known.severity is Severity.CRITICAL
     error = known.grave if is_grave and known.grave else known.error
-    return _of(kind, State.WRONG if critical else State.WARNING, subject, what, error, weight=weight)
+    return _of(
+        kind, FindingState.WRONG if critical else FindingState.WARNING, subject, what, error, weight=weight
+    )
 
 
 def remark(kind: str, subject: str = "", *, what: str, hint: bool = True) -> Finding:
     """Judge that something stands out, and is no reason for an alert yet."""
-    return _of(kind, State.REMARK, subject, what, None, hint=hint)
+    return _of(kind, FindingState.REMARK, subject, what, None, hint=hint)
 
 
 def unknown(kind: str, subject: str = "", *, what: str) -> Finding:
     """Judge that nobody could look."""
-    return _of(kind, State.UNKNOWN, subject, what, KINDS[kind].grave or KINDS[kind].error)
+    return _of(kind, FindingState.UNKNOWN, subject, what, KINDS[kind].grave or KINDS[kind].error)
 
 
 def good(kind: str, subject: str = "", *, what: str) -> Finding:
     """Judge that something is as it should be."""
-    return _of(kind, State.GOOD, subject, what, None, hint=False)
+    return _of(kind, FindingState.GOOD, subject, what, None, hint=False)
 
 
 def _of(
     kind: str,
-    state: State,
+    state: FindingState,
     subject: str,
     what: str,
     error: type[StrongroomError] | None,
@@ -570,7 +572,7 @@ def moment(at: float) -> str:
         return "an impossible time"
 
 
-def kind_of(key: str) -> Kind | None:
+def kind_of(key: str) -> FindingKind | None:
     """Return the kind that the key of an alert begins with."""
     return KINDS.get(key.partition(":")[0])
 

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 from strongroom.durations import about, measured
 from strongroom.operations.facts.freshness import judge
-from strongroom.operations.facts.records import Drilled, Drills, Entry, Facts, Limits, Policy, Running
+from strongroom.operations.facts.records import (
+    AlertLimits,
+    Drilled,
+    Drills,
+    InstallationFacts,
+    PausedEntry,
+    Policy,
+    Running,
+)
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import (
     BEAT_IS_GONE,
@@ -26,7 +34,7 @@ from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural
 
 
-def runs(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def runs(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge which runs do not move."""
     stuck = [one for one in facts.active if _is_stuck(one, limits, facts.now)]
     for one in facts.active:
@@ -42,7 +50,7 @@ def runs(facts: Facts, limits: Limits) -> Iterator[Finding]:
         yield good("run.waiting", what=f"{plural(len(facts.active), 'run')} at work, and none is stuck")
 
 
-def _is_stuck(one: Running, limits: Limits, now: float) -> bool:
+def _is_stuck(one: Running, limits: AlertLimits, now: float) -> bool:
     """Tell whether a run moves no more. A rotation that waits for keys is judged as a rotation."""
     if one.abandoned:
         return True
@@ -59,7 +67,7 @@ def _why(one: Running, now: float) -> str:
     return f"{one.kind.value} of '{one.policy}', no news for {since}"
 
 
-def rotations(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def rotations(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge the newest rotation of each policy."""
     for policy in facts.policies:
         newest = next((ran for ran in policy.rotations if ran.state is not RunState.CANCELLED), None)
@@ -78,7 +86,7 @@ def rotations(facts: Facts, _limits: Limits) -> Iterator[Finding]:
             yield good("rotation.failed", policy.name, what=f"{what} is complete")
 
 
-def prunes(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def prunes(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge whether the newest prunes all fell short: one may have met a target that was away for an hour."""
     ended = [ran for ran in facts.prunes if ran.state.final and ran.state is not RunState.CANCELLED][:IN_VAIN]
     if len(ended) == IN_VAIN and not any(ran.state is RunState.DONE for ran in ended):
@@ -90,7 +98,7 @@ def prunes(facts: Facts, _limits: Limits) -> Iterator[Finding]:
 # -- rehearsals ----------------------------------------------------------------------
 
 
-def drills(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def drills(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge the rehearsals of each kind and policy: one of another kind that passed makes none good."""
     for found in facts.drills:
         newest = next((ran for ran in found.runs if ran.state.final), None)
@@ -123,7 +131,7 @@ def _drill(found: Drills, newest: Drilled, now: float) -> Finding:
     return good("drill.failed", subject, what=passed)
 
 
-def _due(found: Drills, facts: Facts, limits: Limits) -> Iterator[Finding]:
+def _due(found: Drills, facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     before = facts.now - limits.threshold_age
     had_to = last_slot(found.schedule, before, found.time_zone) if found.schedule else None
     policy = next((one for one in facts.policies if one.name == found.policy), None)
@@ -146,7 +154,7 @@ def _first_backup(policy: Policy) -> float:
 # -- the calendar --------------------------------------------------------------------
 
 
-def calendar(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def calendar(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge the entries that are paused, refused, or late without anybody's saying so."""
     yield from (_kept_back(entry, facts.now) for entry in facts.entries)
     kept_back = {entry.name for entry in facts.entries if entry.refused}
@@ -162,7 +170,7 @@ def calendar(facts: Facts, limits: Limits) -> Iterator[Finding]:
         yield wrong("hook.failed", name, what=f"a hook of '{name}' failed in the last 24 hours")
 
 
-def _kept_back(entry: Entry, now: float) -> Finding:
+def _kept_back(entry: PausedEntry, now: float) -> Finding:
     if entry.refused:
         since = about(now - entry.due)
         what = f"'{entry.name}' was due {since} ago and could not be begun ({entry.refused})"
@@ -175,7 +183,7 @@ def _kept_back(entry: Entry, now: float) -> Finding:
     return remark("schedule.late", entry.name, what=what)
 
 
-def beat(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def beat(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge whether beat asks. It is worse where backups are due, or no target tells if they are made."""
     age = facts.beat_age
     if age is None:
@@ -202,7 +210,7 @@ TOLD_APART = frozenset({"keys"})
 """Checks whose findings are judged by themselves."""
 
 
-def checks(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def checks(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge the checks of the calendar: those that could not be done, or found something."""
     for check in facts.checks:
         newest, name = check.newest, check.name

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from strongroom.operations.findings import Finding, State, worst_error, worst_first
+from strongroom.operations.findings import Finding, FindingState, worst_error, worst_first
 from strongroom.operations.muted import Muted
 from strongroom.sheet import Cell, Lines, Mood, Pairs, Part, Sheet, Table
 from strongroom.words import plural
 
-TO_ACT_ON: Final = (State.WRONG, State.UNKNOWN, State.WARNING)
+TO_ACT_ON: Final = (FindingState.WRONG, FindingState.UNKNOWN, FindingState.WARNING)
 WORDS: Final = {
-    State.WRONG: "critical",
-    State.UNKNOWN: "could not look",
-    State.WARNING: "warning",
-    State.REMARK: "remark",
-    State.GOOD: "good",
+    FindingState.WRONG: "critical",
+    FindingState.UNKNOWN: "could not look",
+    FindingState.WARNING: "warning",
+    FindingState.REMARK: "remark",
+    FindingState.GOOD: "good",
 }
 MOODS: Final = {
-    State.WRONG: Mood.BAD,
-    State.UNKNOWN: Mood.BAD,
-    State.WARNING: Mood.WARN,
-    State.REMARK: Mood.PLAIN,
-    State.GOOD: Mood.GOOD,
+    FindingState.WRONG: Mood.BAD,
+    FindingState.UNKNOWN: Mood.BAD,
+    FindingState.WARNING: Mood.WARN,
+    FindingState.REMARK: Mood.PLAIN,
+    FindingState.GOOD: Mood.GOOD,
 }
 
 
@@ -38,12 +38,12 @@ def told(finding: Finding, muted: Muted | None = None) -> Lines:
 def counted(findings: Iterable[Finding]) -> str:
     """Count findings by how bad they are: the same words and numbers wherever they are counted."""
     states = [one.state for one in findings]
-    many = ((state, states.count(state)) for state in State)
+    many = ((state, states.count(state)) for state in FindingState)
     return ", ".join(f"{count:,} {_word(state, count)}" for state, count in many if count)
 
 
-def _word(state: State, count: int) -> str:
-    nouns = {State.WARNING: "warning", State.REMARK: "remark"}
+def _word(state: FindingState, count: int) -> str:
+    nouns = {FindingState.WARNING: "warning", FindingState.REMARK: "remark"}
     return plural(count, nouns[state]).partition(" ")[2] if state in nouns else WORDS[state]
 
 
@@ -52,8 +52,8 @@ def verdict(findings: Sequence[Finding], what: str) -> tuple[str, Mood]:
     states = {one.state for one in findings}
     worst = worst_error(findings)
     well = "nothing is wrong, and everything was checked"
-    bad = "not everything is known" if State.UNKNOWN in states else "not all is well"
-    bad = "not well" if State.WRONG in states else bad
+    bad = "not everything is known" if FindingState.UNKNOWN in states else "not all is well"
+    bad = "not well" if FindingState.WRONG in states else bad
     named = f"; exit code {worst.exit_code}, {worst.code}" if worst else ""
     mood = min((MOODS[one.state] for one in findings), key=_WORST.index, default=Mood.GOOD)
     said = counted(findings) or "nothing to check"
@@ -68,11 +68,15 @@ def installation(findings: Sequence[Finding], metrics: Sequence[tuple[str, str]]
     ordered = worst_first(findings)
     said, mood = verdict(findings, "This installation")
     bad = [told(one) for one in ordered if one.state in TO_ACT_ON]
-    parts: list[Part] = [*bad, *_rest(ordered, State.REMARK, "Remarks"), *_rest(ordered, State.GOOD, "Good")]
+    parts: list[Part] = [
+        *bad,
+        *_rest(ordered, FindingState.REMARK, "Remarks"),
+        *_rest(ordered, FindingState.GOOD, "Good"),
+    ]
     return Sheet(verdict=said, mood=mood, parts=[*parts, Pairs(metrics, heading="Key metrics")])
 
 
-def _rest(findings: Iterable[Finding], state: State, heading: str) -> Iterator[Part]:
+def _rest(findings: Iterable[Finding], state: FindingState, heading: str) -> Iterator[Part]:
     mine = [one for one in findings if one.state is state]
     rows = [(one.check, Cell(one.what, small=one.to_do and f"({one.to_do})")) for one in mine]
     if rows:
@@ -92,7 +96,7 @@ def backups(findings: Sequence[Finding], many: int) -> Sheet:
             for one in merged
         ]
         parts.append(Table(("Check", "State", "Target", "What"), rows, heading=heading))
-        to_do = dict.fromkeys(one.to_do for one in merged if one.to_do and one.state is not State.GOOD)
+        to_do = dict.fromkeys(one.to_do for one in merged if one.to_do and one.state is not FindingState.GOOD)
         parts += [Lines(list(to_do), style="list", heading="To do", sub=True)] if to_do else []
     return Sheet(verdict=said, mood=mood, parts=parts)
 

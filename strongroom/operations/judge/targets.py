@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.durations import about
-from strongroom.operations.facts.records import Facts, Limits, Mended, Place
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts, Mended, TargetFacts
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import good, moment, remark, wrong
 from strongroom.operations.verification.description import describe_coverage, describe_outside
 from strongroom.words import name_first_few, plural, size
 
 
-def answering(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def answering(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge which targets answer; one judgement more if none does, or none of a policy's."""
     away = set(facts.away)
     for place in facts.places:
@@ -33,7 +33,7 @@ def answering(facts: Facts, _limits: Limits) -> Iterator[Finding]:
             yield wrong("target.all-away", policy.name, what=what)
 
 
-def replicas(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def replicas(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge what lies on each target: whole, signed by somebody trusted, known to the catalog."""
     for place in facts.places:
         found = list(_replicas(place))
@@ -51,7 +51,7 @@ def replicas(facts: Facts, _limits: Limits) -> Iterator[Finding]:
         yield remark("incident.open", what=words, hint=False)
 
 
-def _replicas(place: Place) -> Iterator[Finding]:
+def _replicas(place: TargetFacts) -> Iterator[Finding]:
     counted = (
         (place.bad, "damaged or incomplete, by the last look"),
         (place.lost, "on record as good, and not there or not all there"),
@@ -78,7 +78,7 @@ def _from(one: Mended) -> str:
     return f"; copied from {', '.join(one.sources)}" if one.sources else ""
 
 
-def verification(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def verification(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge of each target how much of it was read within the span, and what nobody reads."""
     found, now = facts.verification, facts.now
     if found is None:
@@ -101,7 +101,7 @@ def verification(facts: Facts, _limits: Limits) -> Iterator[Finding]:
         yield remark("verification.late", target, what=describe_outside(target, count), hint=False)
 
 
-def host(facts: Facts, limits: Limits) -> Iterator[Finding]:
+def host(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge where the room runs out, and which certificates end."""
     for room in facts.rooms:
         percent = 100.0 * room.free / room.total if room.total else 100.0

@@ -7,19 +7,19 @@ from typing import Final
 
 from strongroom.durations import about
 from strongroom.operations.access.look import REWRITTEN, SILENT
-from strongroom.operations.facts.records import Facts, Intrusion, Limits
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts, Intrusion
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import good, moment, remark, unknown, wrong
 from strongroom.words import name_first_few, plural
 
 
-def state(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def state(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge whether the state could be read."""
     if facts.state is not None:
         yield wrong("state.unreachable", what=facts.state)
 
 
-def strangers(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def strangers(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge what somebody did who should not, or tried."""
     signs = facts.signs
     for pool, count in sorted(signs.messages.items()):
@@ -38,7 +38,7 @@ def strangers(facts: Facts, _limits: Limits) -> Iterator[Finding]:
         yield wrong("record.refused", "shredding", what=what, weight=signs.shreds)
 
 
-def ledger(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def ledger(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge whether the record of events is what was appended, and leads on from the signed heads of it."""
     signs = facts.signs
     if signs.broken_at is not None:
@@ -60,7 +60,7 @@ def ledger(facts: Facts, _limits: Limits) -> Iterator[Finding]:
             yield remark("ledger.broken", what=f"{words}this lacks what that had", hint=False)
 
 
-def approvals(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def approvals(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge what was done without approvals, what did not count as one, and what waits for them."""
     for one in facts.approvals:
         asked = f"{one.action} '{one.subject}', which {one.requester} asked for"
@@ -77,7 +77,7 @@ def approvals(facts: Facts, _limits: Limits) -> Iterator[Finding]:
 _DOUBTFUL: Final = frozenset({REWRITTEN, SILENT})
 
 
-def intrusions(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def intrusions(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge who came to backups or keys by a server's log and by no record of ours, and which log is silent.
 
     One judgement for each somebody, with the last of each thing they did: who reads ten thousand objects is
@@ -108,7 +108,7 @@ def _said(found: list[Intrusion], now: float) -> str:
     return f"{who}: {last.how} of {last.what} ({often}), by {log}"
 
 
-def cases(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def cases(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge the incidents and recoveries that are open; those that should be over by now are worse."""
     for one in facts.incidents:
         age, late = about(facts.now - one.opened), facts.now > one.due
@@ -122,7 +122,7 @@ def cases(facts: Facts, _limits: Limits) -> Iterator[Finding]:
         yield wrong("recovery.open", case.recovery, what=said, grave=late)
 
 
-def told(facts: Facts, _limits: Limits) -> Iterator[Finding]:
+def told(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge the channels that people cannot be told by, and the settings that are not in force."""
     for one in facts.channels:
         since = about(facts.now - one.since)

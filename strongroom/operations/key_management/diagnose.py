@@ -23,7 +23,7 @@ T = TypeVar("T")
 _CONTEXT = b"strongroom/v1/diagnose/"
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class KeyProblem(Struct, frozen=True, kw_only=True):
     """What went wrong with a key. ``code`` names the class of failure, ``exit_code`` is its own."""
 
     code: str
@@ -48,7 +48,7 @@ class Diagnosed(Struct, frozen=True, kw_only=True):
     wrap_ms: float | None = None
     unwrap_ms: float | None = None
     opens_here: bool = False
-    problem: Problem | None = None
+    problem: KeyProblem | None = None
 
 
 class Remark(Struct, frozen=True, kw_only=True):
@@ -110,7 +110,7 @@ def _tried(found: Diagnosed, recipient: Recipient, identities: Callable[[], Sequ
     return replace(found, unwrap_ms=unwrap_ms, problem=_does_not_fit(found))
 
 
-def _does_not_fit(found: Diagnosed) -> Problem:
+def _does_not_fit(found: Diagnosed) -> KeyProblem:
     return _problem(
         KeyServiceError(
             f"what is sealed to keys.{found.name} does not open with what this host has for it",
@@ -125,8 +125,10 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return result, round(1000 * (time.perf_counter() - begun), 2)
 
 
-def _problem(error: StrongroomError) -> Problem:
-    return Problem(code=error.code, exit_code=error.exit_code, message=error.message, hint=error.hint or "")
+def _problem(error: StrongroomError) -> KeyProblem:
+    return KeyProblem(
+        code=error.code, exit_code=error.exit_code, message=error.message, hint=error.hint or ""
+    )
 
 
 def _twice(keys: Sequence[Diagnosed]) -> Iterator[Remark]:

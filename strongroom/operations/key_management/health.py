@@ -41,7 +41,7 @@ _ANSWER = b"strongroom/v1/challenge-answer/"
 _PAGE = 1000
 
 
-class Outcome(StrEnum):
+class KeyTrialResult(StrEnum):
     """The result of trying a key."""
 
     OPENED = "opened"
@@ -61,7 +61,7 @@ class Tried(Struct, frozen=True, kw_only=True):
     policy: str
     backup: str
     backups: int
-    outcome: Outcome
+    outcome: KeyTrialResult
     by: str = ""
     why: str = ""
     seconds: float = 0.0
@@ -101,7 +101,7 @@ def _class(newest: Opens, many: int, identities: Sequence[Identity]) -> Iterator
 
 def _try(
     record: WrappingKeyRecord, stanza: Stanza, identities: Sequence[Identity]
-) -> tuple[Outcome, str, str]:
+) -> tuple[KeyTrialResult, str, str]:
     failure = away = ""
     for identity in identities:
         try:
@@ -115,9 +115,9 @@ def _try(
         if key is None:
             continue
         if WrappingKey(key, record).vouches_for(record):
-            return Outcome.OPENED, identity.describe(), ""
+            return KeyTrialResult.OPENED, identity.describe(), ""
         failure = "Tampered: it opens to another key than the one that sealed the backup"
-    return (Outcome.FAILED, "", failure) if failure else (Outcome.AWAY, "", away)
+    return (KeyTrialResult.FAILED, "", failure) if failure else (KeyTrialResult.AWAY, "", away)
 
 
 # -- proofs --------------------------------------------------------------------
@@ -126,9 +126,9 @@ def _try(
 def record_proofs(services: Services, tried: Iterable[Tried]) -> None:
     """Keep what was found out: a proof for each key that opened, a failure for each that did not."""
     for one in tried:
-        if one.outcome is Outcome.OPENED:
+        if one.outcome is KeyTrialResult.OPENED:
             services.store.event(PROVEN, key=one.key, how="opened", backup=one.backup)
-        elif one.outcome is Outcome.FAILED:
+        elif one.outcome is KeyTrialResult.FAILED:
             services.store.event(FAILED, key=one.key, why=one.why, backup=one.backup)
 
 

@@ -21,7 +21,7 @@ WARNING = 14 * DAY
 PROVEN, FAILED, RETIRED = "key.proven", "key.failed", "key.retired"
 
 
-class Proof(StrEnum):
+class ProofState(StrEnum):
     """How the proof of a key stands."""
 
     PROVEN = "proven"
@@ -40,7 +40,7 @@ class KeyProof(Struct, frozen=True, kw_only=True):
 
     key: str
     name: str
-    proof: Proof
+    proof: ProofState
     by: float
     last: float | None = None
     why: str = ""
@@ -48,7 +48,7 @@ class KeyProof(Struct, frozen=True, kw_only=True):
     @property
     def wrong(self) -> bool:
         """Whether backups may depend on a key that opens nothing."""
-        return self.proof in (Proof.FAILED, Proof.OVERDUE)
+        return self.proof in (ProofState.FAILED, ProofState.OVERDUE)
 
     @property
     def words(self) -> str:
@@ -56,11 +56,11 @@ class KeyProof(Struct, frozen=True, kw_only=True):
         day = rfc3339(self.by)[:10]
         last = f"it was last proven on {rfc3339(self.last)[:10]}" if self.last else "it never was"
         said = {
-            Proof.PROVEN: f"proven {rfc3339(self.last or 0.0)}",
-            Proof.NOT_YET: f"not yet proven; it has to be by {day}",
-            Proof.DUE_AGAIN: f"to be proven again by {day}; {last}",
-            Proof.OVERDUE: f"had to be proven by {day}; {last}",
-            Proof.FAILED: f"did not open when it was tried ({self.why.partition(':')[0]})",
+            ProofState.PROVEN: f"proven {rfc3339(self.last or 0.0)}",
+            ProofState.NOT_YET: f"not yet proven; it has to be by {day}",
+            ProofState.DUE_AGAIN: f"to be proven again by {day}; {last}",
+            ProofState.OVERDUE: f"had to be proven by {day}; {last}",
+            ProofState.FAILED: f"did not open when it was tried ({self.why.partition(':')[0]})",
         }
         return f"{self.name}: {said[self.proof]}"
 
@@ -91,14 +91,14 @@ class ProofsOnRecord(Struct, frozen=True, kw_only=True):
         )
 
 
-def _judged(last: float | None, failed_at: float, by: float, now: float) -> Proof:
+def _judged(last: float | None, failed_at: float, by: float, now: float) -> ProofState:
     if failed_at > (last or 0.0):
-        return Proof.FAILED
+        return ProofState.FAILED
     if now > by:
-        return Proof.OVERDUE
+        return ProofState.OVERDUE
     if last is None:
-        return Proof.NOT_YET
-    return Proof.DUE_AGAIN if now > by - WARNING else Proof.PROVEN
+        return ProofState.NOT_YET
+    return ProofState.DUE_AGAIN if now > by - WARNING else ProofState.PROVEN
 
 
 def read_proofs(store: RunStore, *, until: float = float("inf")) -> ProofsOnRecord:

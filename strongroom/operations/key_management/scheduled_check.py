@@ -9,10 +9,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from strongroom.config import Settings
-from strongroom.operations.key_management.health import Outcome, Tried, record_proofs, try_keys
-from strongroom.operations.key_management.proofs import KeyProof, Proof, read_proofs
+from strongroom.operations.key_management.health import KeyTrialResult, Tried, record_proofs, try_keys
+from strongroom.operations.key_management.proofs import KeyProof, ProofState, read_proofs
 from strongroom.operations.key_management.usage import Opens, keys_of, look_all
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
 
@@ -38,7 +38,7 @@ class Health(Struct, frozen=True, kw_only=True):
     @property
     def bad(self) -> list[str]:
         """The keys that failed or are overdue, and the backups that could not be looked at."""
-        failed = [one.label or one.key for one in self.tried if one.outcome is Outcome.FAILED]
+        failed = [one.label or one.key for one in self.tried if one.outcome is KeyTrialResult.FAILED]
         wrong = [one.name for one in self.due if one.wrong]
         return list(dict.fromkeys((*failed, *wrong, *self.unread)))
 
@@ -55,7 +55,7 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
         for one in known
         if one.key not in proofs.retired
     )
-    due = tuple(one for one in judged if one.proof is not Proof.PROVEN)
+    due = tuple(one for one in judged if one.proof is not ProofState.PROVEN)
     health = Health(tried=tuple(tried), due=due, unread=looked.unread)
     services.store.event(CHECKED, bad=health.bad, unread=[*looked.unread], keys=known)
     return health
@@ -88,7 +88,7 @@ def keys_looked_at(trial: Event | None) -> Iterator[KnownKey]:
                 yield KnownKey(key=key, name=name, since=since)
 
 
-def prove(services: Services, _settings: Settings) -> Checked:
+def prove(services: Services, _settings: Settings) -> CheckResult:
     """Check, as the calendar asks for it."""
     do = "'strongroom check keys' says what each key needs."
-    return Checked(bad=tuple(check(services).bad), do=do)
+    return CheckResult(bad=tuple(check(services).bad), do=do)

@@ -17,7 +17,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import rolelist, roles
 from strongroom.keys.rolelist import RoleKey
 from strongroom.model import ApprovalAction
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 
 YEAR: Final = timedelta(days=365)
 NOTICE: Final = timedelta(days=30)
@@ -38,7 +38,7 @@ class _Due(Struct, frozen=True):
         return year if self.next is None else max(year, datetime.fromisoformat(self.next.since) + NOTICE)
 
 
-def renew(services: Services, settings: Settings, *, now: datetime | None = None) -> Checked:
+def renew(services: Services, settings: Settings, *, now: datetime | None = None) -> CheckResult:
     """Do what is due for the signing keys, as far as this host can; say what a person has to do."""
     moment, folder = now or datetime.now(UTC), settings.state_dir / "keys" / "roles"
     listed = rolelist.read(folder)
@@ -81,7 +81,7 @@ def _advanced(services: Services, settings: Settings, one: _Due, now: datetime) 
     return True
 
 
-def _told(done: list[_Due], left: Checked, now: datetime) -> Checked:
+def _told(done: list[_Due], left: CheckResult, now: datetime) -> CheckResult:
     """Say once what was done, since people have to do something after it."""
     announced = [one for one in done if one.next is None]
     rotated = [one for one in done if one.next is not None]
@@ -93,14 +93,14 @@ def _told(done: list[_Due], left: Checked, now: datetime) -> Checked:
     if rotated:
         bad.append(f"{_names(rotated)} sign with new keys")
         do.append("Make a new escrow and print the recovery kit again: both still have the old keys.")
-    return Checked(bad=tuple(bad), do=" ".join(do))
+    return CheckResult(bad=tuple(bad), do=" ".join(do))
 
 
-def _left_to_people(due: list[_Due]) -> Checked:
+def _left_to_people(due: list[_Due]) -> CheckResult:
     if not due:
-        return Checked()
+        return CheckResult()
     by = min(one.by for one in due)
-    return Checked(
+    return CheckResult(
         bad=tuple(
             f"the key of role '{one.role}' signs since {one.key.since[:10]}; the next is due {_day(one.by)}"
             for one in due

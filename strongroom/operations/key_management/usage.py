@@ -110,7 +110,7 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     newest: str
 
 
-class Survey(Struct, frozen=True, kw_only=True):
+class KeySurvey(Struct, frozen=True, kw_only=True):
     """The keys of all backups that were read, the backups that no target gave, with why, and those
     whose files a person said are gone."""
 
@@ -126,18 +126,18 @@ class Survey(Struct, frozen=True, kw_only=True):
 
 def survey(
     services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
-) -> Survey:
+) -> KeySurvey:
     """Look at what opens each of these backups, on the first target that answers.
 
     No key is used. An envelope of a signer that is not trusted here does not count.
     """
     looked = look_all(services, entries, progress=progress)
-    return Survey(
+    return KeySurvey(
         keys=tuple(_uses(looked.found)), backups=len(looked.found), unread=looked.unread, gone=looked.gone
     )
 
 
-class Looked(Struct, frozen=True, kw_only=True):
+class OpeningKeys(Struct, frozen=True, kw_only=True):
     """What opens each sealed backup, why others could not be read, and which are said to be gone."""
 
     found: list[Opens]
@@ -147,7 +147,7 @@ class Looked(Struct, frozen=True, kw_only=True):
 
 def look_all(
     services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
-) -> Looked:
+) -> OpeningKeys:
     """Look at each backup, on a target or in the file that a command wrote."""
     openings: list[Opens] = []
     unread: dict[str, str] = {}
@@ -166,7 +166,7 @@ def look_all(
                 openings += opens
             if progress is not None:
                 progress(1)
-    return Looked(found=openings, unread=unread, gone=tuple(gone))
+    return OpeningKeys(found=openings, unread=unread, gone=tuple(gone))
 
 
 class _Indexes:

@@ -13,7 +13,7 @@ from strongroom.operations.metrics.measures import MEASURES, Measure, Observed
 Family = CounterMetricFamily | GaugeMetricFamily
 
 
-class Metrics(Collector):
+class MetricsCollector(Collector):
     """What Prometheus' client collects, anew for each scrape."""
 
     def __init__(self, observe: Callable[[], Observed]) -> None:
@@ -35,7 +35,7 @@ class Metrics(Collector):
 def registry_of(observe: Callable[[], Observed]) -> CollectorRegistry:
     """Return what hands out metrics, for Prometheus' client."""
     registry = CollectorRegistry()
-    registry.register(Metrics(observe))
+    registry.register(MetricsCollector(observe))
     return registry
 
 

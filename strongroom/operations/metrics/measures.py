@@ -14,8 +14,16 @@ from msgspec import Struct
 
 from strongroom.model import COMMAND, EVERY_POLICY, Depth
 from strongroom.operations.facts.freshness import ENDED_WHOLE, judge
-from strongroom.operations.facts.records import Dated, Drilled, Facts, Limits, OnTarget, Place, Policy
-from strongroom.operations.findings import Finding, State
+from strongroom.operations.facts.records import (
+    AlertLimits,
+    Dated,
+    Drilled,
+    InstallationFacts,
+    NewestOnTarget,
+    Policy,
+    TargetFacts,
+)
+from strongroom.operations.findings import Finding, FindingState
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.judgement import judge as judge_all
 from strongroom.operations.judge.kinds import KINDS
@@ -45,10 +53,10 @@ class Observed(Struct, frozen=True, kw_only=True):
     then and is not silenced.
     """
 
-    facts: Facts
-    limits: Limits
+    facts: InstallationFacts
+    limits: AlertLimits
     version: str
-    look: Facts | None = None
+    look: InstallationFacts | None = None
     alerts: tuple[Finding, ...] = ()
     processes: tuple[Process, ...] = ()
 
@@ -136,13 +144,13 @@ def _judged(kind: str) -> Callable[[Observed], Iterator[Sample]]:
 
 def _unproven(seen: Observed) -> float:
     found = judge_all(seen.facts, seen.limits)
-    return float(sum(one.kind == "key.unproven" and one.state is State.WRONG for one in found))
+    return float(sum(one.kind == "key.unproven" and one.state is FindingState.WRONG for one in found))
 
 
 # -- replicas ----------------------------------------------------------------------
 
 
-def _of_replica(value: Callable[[OnTarget], float | None]) -> Callable[[Observed], Iterator[Sample]]:
+def _of_replica(value: Callable[[NewestOnTarget], float | None]) -> Callable[[Observed], Iterator[Sample]]:
     def samples(seen: Observed) -> Iterator[Sample]:
         for policy in _known(seen):
             for one in policy.on_targets:
@@ -151,7 +159,7 @@ def _of_replica(value: Callable[[OnTarget], float | None]) -> Callable[[Observed
     return samples
 
 
-def _depth(one: OnTarget) -> float:
+def _depth(one: NewestOnTarget) -> float:
     return list(Depth).index(one.depth) + 1 if one.depth else 0
 
 
@@ -167,7 +175,7 @@ def _of_coverage(value: Callable[[Coverage], float | None]) -> Callable[[Observe
     return samples
 
 
-def _of_place(value: Callable[[Place], float | None]) -> Callable[[Observed], Iterator[Sample]]:
+def _of_place(value: Callable[[TargetFacts], float | None]) -> Callable[[Observed], Iterator[Sample]]:
     def samples(seen: Observed) -> Iterator[Sample]:
         for place in seen.look.places if seen.look else ():
             yield (place.name,), value(place)
@@ -175,7 +183,7 @@ def _of_place(value: Callable[[Place], float | None]) -> Callable[[Observed], It
     return samples
 
 
-def _damaged(place: Place) -> float | None:
+def _damaged(place: TargetFacts) -> float | None:
     return None if place.away else len({*place.lost, *place.bad, *place.refused})
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hashes
 from strongroom.container.receipt import Receipt
@@ -23,7 +23,7 @@ from strongroom.keys.hpke import HpkeIdentity
 from strongroom.model import COMMAND, Secret
 from strongroom.operations.backup.capture import seal_into
 from strongroom.operations.backup.plan import PIECE_SECRETS
-from strongroom.operations.probe.transfer import Carried, Carrier, Pace
+from strongroom.operations.probe.transfer import Carried, Carrier, TransferSpeed
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
@@ -36,7 +36,7 @@ class Measured(Struct, frozen=True, kw_only=True):
 
     versions: int
     containers: int
-    sealing: Pace
+    sealing: TransferSpeed
     targets: tuple[Carried, ...]
 
 
@@ -87,7 +87,7 @@ class _Sealing:
     """Seals to a key that is never kept, signed by nobody that anyone knows."""
 
     def __init__(self) -> None:
-        self.pace = Pace()
+        self.pace = TransferSpeed()
         self.versions = 0
         self.containers = 0
         self._signer = CertifiedSigner.issued(
@@ -117,8 +117,8 @@ class _Sealing:
         return receipt, content
 
 
-def _about() -> About:
-    return About(
+def _about() -> ContainerHeader:
+    return ContainerHeader(
         backup_id="measured",
         piece=0,
         pieces=1,

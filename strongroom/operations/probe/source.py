@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Entry
+from strongroom.model import ListedSecret
 from strongroom.operations.probe.target import Probe, describe_error, works
 from strongroom.sources import Source
-from strongroom.targets.probing import Check, Outcome, of_mode
+from strongroom.targets.probing import ProbeCheck, ProbeResult, of_mode
 from strongroom.words import plural
 
 
@@ -24,16 +24,16 @@ def probe_source(source: Source, *, path: Path | None = None, writing: bool = Fa
     return Probe(kind="source", name=source.name, place=str(path or ""), checks=checks)
 
 
-def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Check]:
+def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[ProbeCheck]:
     try:
         count, entry = _listed(source)
     except StrongroomError as error:
-        yield Check(what="list", outcome=Outcome.MISSING, detail=describe_error(error))
+        yield ProbeCheck(what="list", outcome=ProbeResult.MISSING, detail=describe_error(error))
         return
     nothing = "it holds no secret that this credential may list"
-    yield Check(what="list", detail=f"{plural(count, 'name')}, to the end" if entry else nothing)
+    yield ProbeCheck(what="list", detail=f"{plural(count, 'name')}, to the end" if entry else nothing)
     if entry is None:
-        yield Check(what="read one", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read")
+        yield ProbeCheck(what="read one", outcome=ProbeResult.NOT_SHOWN, detail="there is nothing to read")
     else:
         yield works("read one", lambda: any(secret is not None for secret in source.read([entry])))
     if path is not None:
@@ -42,7 +42,7 @@ def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Che
         yield from _rights(source, writing=writing)
 
 
-def _listed(source: Source) -> tuple[int, Entry | None]:
+def _listed(source: Source) -> tuple[int, ListedSecret | None]:
     """List to the end, since a right may lack at the last folder only; return how many, and the last.
 
     The last, because a Vault server lists its settings before its secrets.
@@ -53,24 +53,26 @@ def _listed(source: Source) -> tuple[int, Entry | None]:
     return count, last
 
 
-def _rights(source: Source, *, writing: bool) -> Iterator[Check]:
+def _rights(source: Source, *, writing: bool) -> Iterator[ProbeCheck]:
     try:
         told = source.write_rights() if writing else None
         told = source.rights() if told is None else told
         rights = None if told is None else list(told)
     except StrongroomError as error:
-        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=error.message)
+        yield ProbeCheck(what="rights of the credential", outcome=ProbeResult.NOT_SHOWN, detail=error.message)
         return
     if rights is None:
-        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
+        yield ProbeCheck(what="rights of the credential", outcome=ProbeResult.NOT_SHOWN, detail=_UNTOLD)
         return
     for right in rights:
         if right.missing:
-            yield Check(what=right.path, outcome=Outcome.MISSING, detail=", ".join(right.missing))
+            yield ProbeCheck(what=right.path, outcome=ProbeResult.MISSING, detail=", ".join(right.missing))
         if right.excess:
-            yield Check(what=right.path, outcome=Outcome.EXCESS, detail=", ".join(right.excess))
+            yield ProbeCheck(what=right.path, outcome=ProbeResult.EXCESS, detail=", ".join(right.excess))
     if not any(right.missing or right.excess for right in rights):
-        yield Check(what="rights of the credential", detail=f"each of {plural(len(rights), 'path')} fits")
+        yield ProbeCheck(
+            what="rights of the credential", detail=f"each of {plural(len(rights), 'path')} fits"
+        )
 
 
 _UNTOLD = "its server does not tell what a credential may do; compare it with ops/"

@@ -22,7 +22,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.hidden import KeepsVersions
-from strongroom.targets.probing import DESTROYS, Check, Outcome, Probed
+from strongroom.targets.probing import DESTROYS, ProbeCheck, Probed, ProbeResult
 from strongroom.targets.resilient import bare
 
 PREFIX = "probes/"
@@ -32,7 +32,7 @@ STALE = timedelta(hours=1)
 PARALLEL = 8
 
 
-class Action(StrEnum):
+class TargetAction(StrEnum):
     """What a credential of a target may be needed for."""
 
     PUT = "put"
@@ -43,14 +43,14 @@ class Action(StrEnum):
     DESTROY = "remove versions"
 
 
-NEEDS: dict[str, frozenset[Action]] = {
-    "operator": frozenset(Action) - {Action.DESTROY},
-    "control": frozenset(Action) - {Action.DESTROY},
-    "transfer": frozenset({Action.PUT, Action.READ, Action.LIST}),
-    "recover": frozenset({Action.PUT, Action.READ, Action.LIST, Action.VERSIONS}),
-    "verify": frozenset({Action.READ, Action.LIST}),
-    "drill": frozenset({Action.READ, Action.LIST}),
-    "prune": frozenset(Action),
+NEEDS: dict[str, frozenset[TargetAction]] = {
+    "operator": frozenset(TargetAction) - {TargetAction.DESTROY},
+    "control": frozenset(TargetAction) - {TargetAction.DESTROY},
+    "transfer": frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST}),
+    "recover": frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST, TargetAction.VERSIONS}),
+    "verify": frozenset({TargetAction.READ, TargetAction.LIST}),
+    "drill": frozenset({TargetAction.READ, TargetAction.LIST}),
+    "prune": frozenset(TargetAction),
 }
 """What the pool of each role does with a target. ``control`` writes manifests and sweeps; who rotates or
 removes says what old keys still open, what deletes only hid included. ``prune`` deletes for good."""
@@ -62,9 +62,9 @@ class Probe(Struct, frozen=True, kw_only=True):
     kind: str
     name: str
     place: str
-    checks: tuple[Check, ...]
+    checks: tuple[ProbeCheck, ...]
 
-    def of(self, outcome: Outcome) -> tuple[Check, ...]:
+    def of(self, outcome: ProbeResult) -> tuple[ProbeCheck, ...]:
         """Return the checks of one outcome."""
         return tuple(check for check in self.checks if check.outcome is outcome)
 
@@ -88,7 +88,7 @@ def probe_storage(target: Target, *, now: datetime | None = None) -> Probe:
     return Probe(kind="target", name=inner.name, place=inner.address, checks=tuple(checks))
 
 
-def _storage(target: Target, now: datetime) -> Iterator[Check]:
+def _storage(target: Target, now: datetime) -> Iterator[ProbeCheck]:
     own = _Own(target, now)
     put = works("write an object", own.put)
     yield put
@@ -105,13 +105,15 @@ def _storage(target: Target, now: datetime) -> Iterator[Check]:
     yield works("remove what earlier probes left", lambda: sweep(target, now))
 
 
-def works(what: str, attempt: Callable[[], object]) -> Check:
+def works(what: str, attempt: Callable[[], object]) -> ProbeCheck:
     """Try what has to work."""
     try:
         attempt()
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.MISSING, detail=describe_error(error), error=error.code)
-    return Check(what=what)
+        return ProbeCheck(
+            what=what, outcome=ProbeResult.MISSING, detail=describe_error(error), error=error.code
+        )
+    return ProbeCheck(what=what)
 
 
 def describe_error(error: StrongroomError) -> str:
@@ -119,12 +121,12 @@ def describe_error(error: StrongroomError) -> str:
     return f"{error.message.rstrip('.')}. {error.hint}".strip()
 
 
-def _guarded(checks: Callable[[str], Iterator[Check]], name: str) -> Iterator[Check]:
+def _guarded(checks: Callable[[str], Iterator[ProbeCheck]], name: str) -> Iterator[ProbeCheck]:
     """Yield checks; one that cannot go on is itself a finding."""
     try:
         yield from checks(name)
     except StrongroomError as error:
-        yield Check(what="further refusals", outcome=Outcome.NOT_SHOWN, detail=error.message)
+        yield ProbeCheck(what="further refusals", outcome=ProbeResult.NOT_SHOWN, detail=error.message)
 
 
 class _Own:
@@ -148,35 +150,39 @@ class _Own:
         if [info.size for info in self._target.list(self.name)] != [BYTES]:
             raise MissingPiece(f"target '{self._target.name}' does not list an object that was just put")
 
-    def overwrite(self) -> Check:
+    def overwrite(self) -> ProbeCheck:
         """Put other content under the same name; the first has to stay."""
         what = "put other content under its name"
         try:
             created = _put(self._target, self.name, bytes(BYTES))
             self.read()
         except TargetError as error:
-            return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
+            return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
         except StrongroomError as error:
-            return Check(what=what, outcome=Outcome.EXCESS, detail=error.message)
-        return Check(what=what, outcome=Outcome.EXCESS if created else Outcome.FINE)
+            return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=error.message)
+        return ProbeCheck(what=what, outcome=ProbeResult.EXCESS if created else ProbeResult.FINE)
 
-    def remove(self) -> Iterator[Check]:
+    def remove(self) -> Iterator[ProbeCheck]:
         """Delete it: impossible while it is locked, else it has to be gone."""
         what = "delete a locked object" if self._locks else "delete an object"
         if not _is_there(self._target, self.name):
-            yield Check(what=what, outcome=Outcome.NOT_SHOWN, detail="an earlier check has removed it")
+            yield ProbeCheck(
+                what=what, outcome=ProbeResult.NOT_SHOWN, detail="an earlier check has removed it"
+            )
             return
         try:
             self._target.delete(self.name)
         except TargetLocked as error:
-            yield Check(what=what, detail=f"it stays: {error.message}" if self._locks else error.message)
+            yield ProbeCheck(what=what, detail=f"it stays: {error.message}" if self._locks else error.message)
             return
         except StrongroomError as error:
-            outcome = Outcome.FINE if self._locks else Outcome.MISSING
-            yield Check(what=what, outcome=outcome, detail=error.message)
+            outcome = ProbeResult.FINE if self._locks else ProbeResult.MISSING
+            yield ProbeCheck(what=what, outcome=outcome, detail=error.message)
             return
         if self._locks:
-            yield Check(what=what, outcome=Outcome.EXCESS, detail="it was deleted in spite of its lock")
+            yield ProbeCheck(
+                what=what, outcome=ProbeResult.EXCESS, detail="it was deleted in spite of its lock"
+            )
         else:
             yield works(what, self._gone)
 
@@ -232,52 +238,52 @@ def probe_rights(target: Target, *, role: str, now: datetime | None = None) -> P
     return Probe(kind="target", name=inner.name, place=inner.address, checks=checks)
 
 
-def _rights(target: Target, needs: frozenset[Action], now: datetime) -> Iterator[Check]:
+def _rights(target: Target, needs: frozenset[TargetAction], now: datetime) -> Iterator[ProbeCheck]:
     own = _Own(target, now)
     yield works("list", lambda: list(target.list(PREFIX)))
-    if Action.VERSIONS in needs and isinstance(target, KeepsVersions):
+    if TargetAction.VERSIONS in needs and isinstance(target, KeepsVersions):
         yield from target.telling()
-    put = _expected("put", own.put, needed=Action.PUT in needs)
+    put = _expected("put", own.put, needed=TargetAction.PUT in needs)
     yield put
     if not _is_there(target, own.name):
         yield _reads_something(target)
-        yield Check(
-            what="remove or unlock", outcome=Outcome.NOT_SHOWN, detail="there is no object of our own"
+        yield ProbeCheck(
+            what="remove or unlock", outcome=ProbeResult.NOT_SHOWN, detail="there is no object of our own"
         )
         return
     yield works("read", own.read)
     if isinstance(target, Probed):
         checks = _guarded(target.excess, own.name)
-        yield from map(_destroying, checks) if Action.DESTROY in needs else checks
+        yield from map(_destroying, checks) if TargetAction.DESTROY in needs else checks
     yield from _deletes(own, needs)
 
 
-def _destroying(check: Check) -> Check:
+def _destroying(check: ProbeCheck) -> ProbeCheck:
     """Judge a credential that is there to remove versions; without that it frees nothing for a while."""
     if not check.what.startswith(DESTROYS):
         return check
-    if check.outcome is Outcome.EXCESS:
-        return Check(what=check.what)
-    return Check(what=check.what, outcome=Outcome.ADVICE, detail=_HIDES)
+    if check.outcome is ProbeResult.EXCESS:
+        return ProbeCheck(what=check.what)
+    return ProbeCheck(what=check.what, outcome=ProbeResult.ADVICE, detail=_HIDES)
 
 
-def _deletes(own: _Own, needs: frozenset[Action]) -> Iterator[Check]:
+def _deletes(own: _Own, needs: frozenset[TargetAction]) -> Iterator[ProbeCheck]:
     for check in own.remove():
-        if check.what != "delete an object" or Action.DELETE in needs:
+        if check.what != "delete an object" or TargetAction.DELETE in needs:
             yield check
-        elif check.outcome is Outcome.FINE:
-            yield Check(what="delete", outcome=Outcome.EXCESS, detail=_NO_NEED)
+        elif check.outcome is ProbeResult.FINE:
+            yield ProbeCheck(what="delete", outcome=ProbeResult.EXCESS, detail=_NO_NEED)
         else:
-            yield Check(what="delete", detail=f"refused, as it should be: {check.detail}")
+            yield ProbeCheck(what="delete", detail=f"refused, as it should be: {check.detail}")
 
 
-def _expected(what: str, attempt: Callable[[], object], *, needed: bool) -> Check:
+def _expected(what: str, attempt: Callable[[], object], *, needed: bool) -> ProbeCheck:
     check = works(what, attempt)
     if needed:
         return check
-    if check.outcome is Outcome.FINE:
-        return Check(what=what, outcome=Outcome.EXCESS, detail=_NO_NEED)
-    return Check(what=what, detail=f"refused, as it should be: {check.detail}")
+    if check.outcome is ProbeResult.FINE:
+        return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=_NO_NEED)
+    return ProbeCheck(what=what, detail=f"refused, as it should be: {check.detail}")
 
 
 def _is_there(target: Target, name: str) -> bool:
@@ -287,14 +293,14 @@ def _is_there(target: Target, name: str) -> bool:
         return False
 
 
-def _reads_something(target: Target) -> Check:
+def _reads_something(target: Target) -> ProbeCheck:
     """Read a byte of whatever lies there, where there is nothing of our own to read."""
     try:
         first = next(iter(target.list()), None)
     except StrongroomError as error:
-        return Check(what="read", outcome=Outcome.NOT_SHOWN, detail=error.message)
+        return ProbeCheck(what="read", outcome=ProbeResult.NOT_SHOWN, detail=error.message)
     if first is None:
-        return Check(what="read", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read yet")
+        return ProbeCheck(what="read", outcome=ProbeResult.NOT_SHOWN, detail="there is nothing to read yet")
     return works("read", lambda: list(target.read(first.name, length=1)))
 
 

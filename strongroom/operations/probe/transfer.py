@@ -30,16 +30,16 @@ TRIAL = 1024
 CHUNK = 1024 * 1024
 
 
-class Pace(Struct, frozen=True, kw_only=True):
+class TransferSpeed(Struct, frozen=True, kw_only=True):
     """What was done, and in how many seconds. ``size`` in sealed bytes."""
 
     seconds: float = 0.0
     secrets: int = 0
     size: int = 0
 
-    def plus(self, seconds: float, receipt: Receipt) -> Pace:
+    def plus(self, seconds: float, receipt: Receipt) -> TransferSpeed:
         """Return it with one more container."""
-        return Pace(
+        return TransferSpeed(
             seconds=self.seconds + seconds,
             secrets=self.secrets + receipt.secrets,
             size=self.size + receipt.size,
@@ -59,7 +59,7 @@ class Carried(Struct, frozen=True, kw_only=True):
     """How a target did. ``hidden`` is how many deleted objects it keeps; ``None`` if it does not tell."""
 
     target: str
-    pace: Pace
+    pace: TransferSpeed
     hidden: int | None = 0
     error: StrongroomError | None = None
 
@@ -92,7 +92,7 @@ class Carrier:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._pace = Pace()
+        self._pace = TransferSpeed()
         self._hidden: int | None = 0
         self._error: StrongroomError | None = None
         self._tried = False

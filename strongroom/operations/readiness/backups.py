@@ -14,11 +14,12 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
+from strongroom.operations.archive.choice import ASIDE, BackupChoice, Passed, describe_skipped
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects
 from strongroom.operations.archive.quarantine import in_quarantine
-from strongroom.operations.archive.select_backup import ASIDE, Choice, Chooser, Passed, describe_skipped
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.words import plural
@@ -49,7 +50,7 @@ class Want(Struct, frozen=True, kw_only=True):
     within: tuple[str, ...] = ()
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class TargetBackups(Struct, frozen=True, kw_only=True):
     """What a target showed: of the backups that a restore would take those that it has, how many backups it
     shows in all, why others are not believed, and what is wrong with those that it has."""
 
@@ -59,7 +60,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     damaged: Mapping[str, str] = {}
 
 
-Looked = Mapping[str, Seen | StrongroomError]
+Looked = Mapping[str, TargetBackups | StrongroomError]
 
 
 def choose_backups(found: Chooser, policies: Collection[str], *, recorded: Mapping[str, str]) -> Looked:
@@ -73,8 +74,10 @@ def choose_backups(found: Chooser, policies: Collection[str], *, recorded: Mappi
     return {**seen, **found.away}
 
 
-def _chosen(chooser: Chooser, policies: frozenset[str], recorded: Mapping[str, str]) -> dict[str, Choice]:
-    chosen: dict[str, Choice] = {}
+def _chosen(
+    chooser: Chooser, policies: frozenset[str], recorded: Mapping[str, str]
+) -> dict[str, BackupChoice]:
+    chosen: dict[str, BackupChoice] = {}
     for choice in islice(chooser.choices(Asked(values=False, partial=True)), LOOKED):
         chosen.setdefault(choice.manifest.policy, choice)
         if policies and chosen.keys() >= policies:
@@ -86,7 +89,7 @@ def _chosen(chooser: Chooser, policies: frozenset[str], recorded: Mapping[str, s
     return chosen
 
 
-def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Chooser) -> Seen:
+def _seen(name: str, backups: int, chosen: Mapping[str, BackupChoice], chooser: Chooser) -> TargetBackups:
     listing = chooser.listings[name]
     newest = {
         policy: choice.manifest
@@ -94,7 +97,7 @@ def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Choose
         if name in {replica.name for replica in choice.replicas}
     }
     ids = {manifest.backup_id for manifest in newest.values()}
-    return Seen(
+    return TargetBackups(
         newest=newest,
         backups=backups,
         refused={one.backup: one.why for one in chooser.passed if not one.policy and one.backup in listing},
@@ -135,8 +138,8 @@ def newest_of(looked: Looked) -> dict[str, Manifest]:
     return found
 
 
-def _answered(looked: Looked) -> dict[str, Seen]:
-    return {name: seen for name, seen in looked.items() if isinstance(seen, Seen)}
+def _answered(looked: Looked) -> dict[str, TargetBackups]:
+    return {name: seen for name, seen in looked.items() if isinstance(seen, TargetBackups)}
 
 
 # -- targets, and what they show -----------------------------------------------------------
@@ -155,14 +158,14 @@ def targets(
     """
     newest = newest_of(looked)
     refused = {one.backup: why for one in passed if (why := _refusal(one)) is not None}
-    away = any(not isinstance(seen, Seen) for seen in looked.values())
+    away = any(not isinstance(seen, TargetBackups) for seen in looked.values())
     needed = [
         want
         for want in wanted
         if want.required and want.policy not in newest and not _stand_in(want, newest, recorded)
     ]
     for name, seen in looked.items():
-        if isinstance(seen, Seen):
+        if isinstance(seen, TargetBackups):
             yield from _of_target(name, seen, newest, wanted)
         elif any(name in want.targets for want in needed):
             yield wrong(TARGET, seen).on(target=name)
@@ -196,7 +199,7 @@ def _stand_in(want: Want, newest: Mapping[str, Manifest], recorded: Mapping[str,
 
 
 def _of_target(
-    name: str, seen: Seen, newest: Mapping[str, Manifest], requirements: Sequence[Want]
+    name: str, seen: TargetBackups, newest: Mapping[str, Manifest], requirements: Sequence[Want]
 ) -> Iterator[Finding]:
     lacking = [
         newest[want.policy].backup_id

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.readiness.machine import disk
-from strongroom.sources import Right, Source
+from strongroom.sources import CredentialRights, Source
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
@@ -45,7 +45,7 @@ def destination(source: Source) -> Iterator[Finding]:
         yield remark(DESTINATION, said, "A restore leaves it out, and names it. ops/ has a policy that fits.")
 
 
-def _paths(lacking: Sequence[Right]) -> str:
+def _paths(lacking: Sequence[CredentialRights]) -> str:
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     return "; ".join(f"{', '.join(one.missing)} {one.path}" for one in lacking[:NAMED]) + more
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.operations.findings import Finding, remark, wrong
-from strongroom.operations.readiness.backups import BACKUP, Looked, Seen, Want, newest_of
+from strongroom.operations.readiness.backups import BACKUP, Looked, TargetBackups, Want, newest_of
 
 
 def having(policy: str, backup: str, looked: Looked) -> list[str]:
@@ -15,7 +15,9 @@ def having(policy: str, backup: str, looked: Looked) -> list[str]:
     return [
         name
         for name, seen in looked.items()
-        if isinstance(seen, Seen) and policy in seen.newest and seen.newest[policy].backup_id == backup
+        if isinstance(seen, TargetBackups)
+        and policy in seen.newest
+        and seen.newest[policy].backup_id == backup
     ]
 
 

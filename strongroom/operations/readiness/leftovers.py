@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNDO, DRILLS, TEMPORARY = "undo", "drills", "tmp"
 
 
-class Left(Struct, frozen=True, kw_only=True):
+class Leftover(Struct, frozen=True, kw_only=True):
     """One thing that was left, in words: what it is, and what to do with it. Names no secret."""
 
     what: str
@@ -30,7 +30,7 @@ class Left(Struct, frozen=True, kw_only=True):
     to_do: str
 
 
-def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Left]:
+def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Leftover]:
     """Yield what lies under a state directory. Creates nothing, and changes nothing.
 
     Args:
@@ -38,17 +38,19 @@ def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Left]:
     """
     for path in _matching(state_dir / UNDO, "*/.*.part"):
         if not is_being_written(path):
-            yield Left(what="an undo file that is not whole", where=str(path), to_do=_UNLINK)
+            yield Leftover(what="an undo file that is not whole", where=str(path), to_do=_UNLINK)
     for path in _matching(state_dir / DRILLS, "*"):
         if path.name not in active and not process_lock.status(state_dir, path.name).alive:
-            yield Left(what="the scratch store of a drill that was killed", where=str(path), to_do=_REMOVE)
+            yield Leftover(
+                what="the scratch store of a drill that was killed", where=str(path), to_do=_REMOVE
+            )
     for path in dead(state_dir / FOLDER):
-        yield Left(what="the scratch store of a rehearsal that was killed", where=str(path), to_do=_NEXT)
+        yield Leftover(what="the scratch store of a rehearsal that was killed", where=str(path), to_do=_NEXT)
     for path in _matching(state_dir / TEMPORARY, "snapshot-*"):
-        yield Left(what="a snapshot that was being put together", where=str(path), to_do=_IN_USE)
+        yield Leftover(what="a snapshot that was being put together", where=str(path), to_do=_IN_USE)
 
 
-def in_runs(store: RunStore, state_dir: Path) -> Iterator[Left]:
+def in_runs(store: RunStore, state_dir: Path) -> Iterator[Leftover]:
     """Yield the runs on record that died, and the restores and drills that have not ended."""
     from strongroom.operations.runs.abandoned import is_abandoned
 
@@ -68,8 +70,8 @@ def ways_back(state_dir: Path) -> int:
     return len({path.parent for path in _matching(state_dir / UNDO, "*/*.strongroom")})
 
 
-def _of(run: Run, what: str, to_do: str) -> Left:
-    return Left(what=f"a {run.spec.kind.value} {what}", where=f"run {run.id}", to_do=to_do)
+def _of(run: Run, what: str, to_do: str) -> Leftover:
+    return Leftover(what=f"a {run.spec.kind.value} {what}", where=f"run {run.id}", to_do=to_do)
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from strongroom.operations.archive.recoveries import STEPS, Recovery, Step
+from strongroom.operations.archive.recoveries import STEPS, Recovery, RecoveryStep
 
 
-def next_step(recovery: Recovery, *, host: str) -> Step | None:
+def next_step(recovery: Recovery, *, host: str) -> RecoveryStep | None:
     """Return the step that is next on a host; ``None`` once nothing is left.
 
     What was shown of one machine holds for no other: a host that goes on before everything is restored shows
@@ -19,19 +19,19 @@ def next_step(recovery: Recovery, *, host: str) -> Step | None:
     return None
 
 
-def _was_elsewhere(step: Step, recovery: Recovery, host: str) -> bool:
-    restored = recovery.steps[Step.RESTORE].ended is not None
-    return step is Step.SECURE and not restored and recovery.steps[step].host != host
+def _was_elsewhere(step: RecoveryStep, recovery: Recovery, host: str) -> bool:
+    restored = recovery.steps[RecoveryStep.RESTORE].ended is not None
+    return step is RecoveryStep.SECURE and not restored and recovery.steps[step].host != host
 
 
-def why_unneeded(step: Step, recovery: Recovery) -> str:
+def why_unneeded(step: RecoveryStep, recovery: Recovery) -> str:
     """Say why a step is not needed; nothing if it is."""
     scope = recovery.scope
-    if scope is None or step is Step.ASSESS:
+    if scope is None or step is RecoveryStep.ASSESS:
         return ""
-    if step is Step.ROTATE:
+    if step is RecoveryStep.ROTATE:
         return "" if scope.leaked else "Nobody named a key that may be in wrong hands."
-    if step is Step.SECURE:
+    if step is RecoveryStep.SECURE:
         return "" if scope.lost or scope.leaked else "Nothing is lost and no key is named."
     return "" if scope.lost else "Nothing is lost, so nothing has to be restored."
 

@@ -21,38 +21,52 @@ from strongroom.operations.recovery.run_steps import (
     validate_restored,
 )
 from strongroom.operations.restore.account import restore_account
-from strongroom.operations.restore.facts import Compared, FixedBackup, RestoreOptions
+from strongroom.operations.restore.facts import FixedBackup, RestoreComparison, RestoreOptions
 from strongroom.operations.restore.job import PASSING, REPORT, RestoreJob
-from strongroom.operations.runs.job import Action, Ending, Result, RunAccount
+from strongroom.operations.runs.job import Ending, Result, RunAccount, StepAction
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, StepRow, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    RunStep,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    Tally,
+)
 from strongroom.words import name_first_few, plural
 
 
 class RecoveryJob(RestoreJob):
     """Recovers a backup into a configured destination. Nothing is read of it on a host that is not fit."""
 
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
         **RestoreJob.actions,
-        StepKind.RECOVERY_CHECK: Action(check_environment, Proved, Pool.RECOVER, waits_for=PASSING),
-        StepKind.RECOVERY_VALIDATE: Action(validate_restored, RunValidated, Pool.RECOVER, waits_for=PASSING),
+        StepKind.RECOVERY_CHECK: StepAction(check_environment, Proved, Pool.RECOVER, waits_for=PASSING),
+        StepKind.RECOVERY_VALIDATE: StepAction(
+            validate_restored, RunValidated, Pool.RECOVER, waits_for=PASSING
+        ),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
             case FixedBackup():
-                return Verdict(follow=(Step(StepKind.RECOVERY_CHECK),))
+                return StepConsequence(follow=(RunStep(StepKind.RECOVERY_CHECK),))
             case Proved():
                 facts = {"recovery_check": msgspec.to_builtins(result)}
-                return Verdict(facts=facts, follow=(REPORT if result.wrong else Step(StepKind.RESTORE_PLAN),))
-            case Compared():
+                return StepConsequence(
+                    facts=facts, follow=(REPORT if result.wrong else RunStep(StepKind.RESTORE_PLAN),)
+                )
+            case RestoreComparison():
                 facts = {"restore_compare": msgspec.to_builtins(result)}
-                return Verdict(facts=facts, follow=(Step(StepKind.RECOVERY_VALIDATE),))
+                return StepConsequence(facts=facts, follow=(RunStep(StepKind.RECOVERY_VALIDATE),))
             case RunValidated():
                 facts = {"recovery_validate": msgspec.to_builtins(result)}
-                return Verdict(facts=facts, follow=(REPORT,))
+                return StepConsequence(facts=facts, follow=(REPORT,))
             case _:
                 return super().decide(run, tally, step, result)
 

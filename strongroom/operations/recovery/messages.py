@@ -8,14 +8,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from strongroom.operations.archive.recoveries import About, Recovery, Step
+from strongroom.operations.archive.recoveries import Recovery, RecoveryEntryKind, RecoveryStep
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds
 from strongroom.timestamps import readable
 from strongroom.words import spelled_out
 
 
-class Message(StrEnum):
+class RecoveryMessage(StrEnum):
     """When others are told something."""
 
     OPENED = "opened"
@@ -25,14 +25,14 @@ class Message(StrEnum):
 
 
 SUBJECTS: Final[Mapping[str, str]] = {
-    Message.OPENED: "a recovery is under way",
-    Message.RESTORED: "what was restored is back",
-    Message.LATE: "the recovery is late",
-    Message.CLOSED: "the recovery is over",
+    RecoveryMessage.OPENED: "a recovery is under way",
+    RecoveryMessage.RESTORED: "what was restored is back",
+    RecoveryMessage.LATE: "the recovery is late",
+    RecoveryMessage.CLOSED: "the recovery is over",
 }
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class RecoverySettingsFacts(Struct, frozen=True, kw_only=True):
     """What the configuration says of recoveries.
 
     ``contacts`` are lines of whom to call, by their place: primary, secondary, escalation. ``texts`` are the
@@ -45,28 +45,33 @@ class Plan(Struct, frozen=True, kw_only=True):
     stakeholders: tuple[str, ...] = ()
     escalation: str = ""
 
-    def recipients(self, message: Message) -> tuple[str, ...]:
+    def recipients(self, message: RecoveryMessage) -> tuple[str, ...]:
         """Return who gets a message by mail."""
-        more = (self.escalation,) if message is Message.LATE and self.escalation else ()
+        more = (self.escalation,) if message is RecoveryMessage.LATE and self.escalation else ()
         return tuple(dict.fromkeys((*self.stakeholders, *more)))
 
 
-def due_messages(recovery: Recovery, plan: Plan, *, now: float) -> tuple[Message, ...]:
+def due_messages(
+    recovery: Recovery, plan: RecoverySettingsFacts, *, now: float
+) -> tuple[RecoveryMessage, ...]:
     """Return what others are to be told now and were not told yet."""
     told = {entry.reason for entry in recovery.told}
     closed, scope = bool(recovery.closed_at), recovery.scope
     due = {
-        Message.OPENED: scope is not None and bool(scope.lost or scope.leaked) and not closed,
-        Message.RESTORED: all(
-            recovery.steps[step].ended is About.DONE for step in (Step.RESTORE, Step.VALIDATE)
+        RecoveryMessage.OPENED: scope is not None and bool(scope.lost or scope.leaked) and not closed,
+        RecoveryMessage.RESTORED: all(
+            recovery.steps[step].ended is RecoveryEntryKind.DONE
+            for step in (RecoveryStep.RESTORE, RecoveryStep.VALIDATE)
         ),
-        Message.LATE: not closed and took_seconds(recovery, now) > plan.objective,
-        Message.CLOSED: closed and Message.OPENED in told,
+        RecoveryMessage.LATE: not closed and took_seconds(recovery, now) > plan.objective,
+        RecoveryMessage.CLOSED: closed and RecoveryMessage.OPENED in told,
     }
     return tuple(message for message, is_due in due.items() if is_due and message not in told)
 
 
-def text_of(message: Message, recovery: Recovery, plan: Plan, *, host: str, now: float) -> str:
+def text_of(
+    message: RecoveryMessage, recovery: Recovery, plan: RecoverySettingsFacts, *, host: str, now: float
+) -> str:
     """Return a message with everything filled in that it names."""
     step = next_step(recovery, host=host)
     scope = recovery.scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.operations.archive.recoveries import Step
+from strongroom.operations.archive.recoveries import RecoveryStep
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.report import RecoveryReport, StepReport
 from strongroom.operations.signed_report import ReportKind
@@ -81,7 +81,7 @@ def _parts(report: RecoveryReport) -> Iterator[Part]:
         yield Table(head, restored, "What was restored")
     proofs = [
         (
-            marked(words.STEPS[Step(step.step)], bad=bool(proof.code)),
+            marked(words.STEPS[RecoveryStep(step.step)], bad=bool(proof.code)),
             proof.check,
             proof.code or "good",
             " ".join((*proof.said, proof.of and f"({proof.of})")),
@@ -98,7 +98,7 @@ def _parts(report: RecoveryReport) -> Iterator[Part]:
 def _step(step: StepReport) -> tuple[Content, ...]:
     tries = f", after {plural(step.attempts, 'attempt')}" if step.attempts > 1 else ""
     ended = f"{step.ended}{tries}{f': {step.reason}' if step.reason else ''}"
-    name = words.STEPS[Step(step.step)]
+    name = words.STEPS[RecoveryStep(step.step)]
     return (name, readable(step.began_at), readable(step.ended_at), ended, step.by)
 
 

@@ -22,11 +22,11 @@ from strongroom.operations.archive.recoveries import (
     FOLDER,
     HERE,
     RECOVERY,
-    About,
-    Proof,
     Recovery,
     RecoveryEntry,
-    Step,
+    RecoveryEntryKind,
+    RecoveryProof,
+    RecoveryStep,
     in_order,
     recovery_of,
 )
@@ -117,13 +117,13 @@ class RecordPlaces:
         self._places = replace(self._places, targets=answering)
 
 
-class Journal:
+class RecoveryJournal:
     """The record of one recovery, which this process adds to."""
 
     def __init__(self, places: RecordPlaces, recovery: Recovery) -> None:
         self.places, self.recovery = places, recovery
 
-    def note(self, about: About, step: Step | None = None, **said: Any) -> None:
+    def note(self, about: RecoveryEntryKind, step: RecoveryStep | None = None, **said: Any) -> None:
         """Put something on record, on every place."""
         entry = RecoveryEntry(
             case=self.recovery.id,
@@ -136,11 +136,13 @@ class Journal:
         )
         self.recovery = self.places.add(entry)
 
-    def prove(self, step: Step, check: str, *said: str, of: str = "", code: str = "") -> None:
+    def prove(self, step: RecoveryStep, check: str, *said: str, of: str = "", code: str = "") -> None:
         """Put the result of a check on record."""
-        self.note(About.PROVED, step, proofs=(Proof(check=check, of=of, code=code, said=said),))
+        self.note(
+            RecoveryEntryKind.PROVED, step, proofs=(RecoveryProof(check=check, of=of, code=code, said=said),)
+        )
 
     def left(self, *lines: str) -> None:
         """Put on record what a person has to do still, each once."""
         if new := tuple(line for line in lines if line not in self.recovery.left):
-            self.note(About.LEFT, lines=new)
+            self.note(RecoveryEntryKind.LEFT, lines=new)

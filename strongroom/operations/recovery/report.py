@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from strongroom import __version__
-from strongroom.operations.archive.recoveries import Part, Proof, Recovery, SourceSeen, StepRecord
+from strongroom.operations.archive.recoveries import (
+    Recovery,
+    RecoveryPart,
+    RecoveryProof,
+    SourceSeen,
+    StepRecord,
+)
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
 
@@ -26,10 +32,10 @@ class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attempts: int
     by: str
     reason: str
-    proofs: tuple[Proof, ...]
+    proofs: tuple[RecoveryProof, ...]
 
 
-class Told(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SentMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A message: when it was due, whom it was mailed to, and why some were not reached."""
 
     message: str
@@ -56,9 +62,9 @@ class RecoveryReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     away: Mapping[str, str]
     lost: tuple[str, ...]
     leaked: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[RecoveryPart, ...]
     steps: tuple[StepReport, ...]
-    told: tuple[Told, ...]
+    told: tuple[SentMessage, ...]
     left_to_do: tuple[str, ...]
     page_sha256: str = ""
 
@@ -86,7 +92,7 @@ def report_of(recovery: Recovery, *, objective: float) -> RecoveryReport:
         leaked=scope.leaked if scope else (),
         parts=recovery.parts,
         steps=tuple(map(_step, recovery.steps.values())),
-        told=tuple(Told(message=one.reason, at=one.at, lines=one.lines) for one in recovery.told),
+        told=tuple(SentMessage(message=one.reason, at=one.at, lines=one.lines) for one in recovery.told),
         left_to_do=recovery.left,
     )
 

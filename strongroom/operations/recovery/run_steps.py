@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from strongroom.model import Entry, prepare
+from strongroom.model import ListedSecret, prepare
 from strongroom.operations.drills.environment import of_host, proved
 from strongroom.operations.drills.facts import Proved
 from strongroom.operations.findings import Finding
@@ -17,7 +17,7 @@ from strongroom.operations.restore.facts import RestoreFacts, options_of
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.operations.validation import live
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 
 
 class RunValidated(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ def recovery_facts_of(run: Run) -> RecoveryFacts:
     return read_facts(run, RecoveryFacts)
 
 
-def check_environment(run: Run, step: Step, services: Services) -> Proved:
+def check_environment(run: Run, step: RunStep, services: Services) -> Proved:
     """Look whether this host may recover, and whether the destination lets itself be written to."""
     return proved(_findings(run, services))
 
@@ -54,7 +54,7 @@ def _findings(run: Run, services: Services) -> Iterator[Finding]:
     yield from destination(services.destination(options_of(run).destination))
 
 
-def validate_restored(run: Run, step: Step, services: Services) -> RunValidated:
+def validate_restored(run: Run, step: RunStep, services: Services) -> RunValidated:
     """Look at each secret that came back by itself: whether it is there, holds, and is what it says it is."""
     there = services.destination(options_of(run).destination)
     found = live.values(there, _restored(run, services), now=datetime.now(UTC))
@@ -63,7 +63,7 @@ def validate_restored(run: Run, step: Step, services: Services) -> RunValidated:
     return RunValidated(secrets=found.secrets, wrong=wrong, remarks=remarks)
 
 
-def _restored(run: Run, services: Services) -> Iterator[Entry]:
+def _restored(run: Run, services: Services) -> Iterator[ListedSecret]:
     work, relocation = services.restoring(run, services), options_of(run).relocation
     names = (secret.name for secret in work.secrets(work.open()))
-    return (Entry(relocation.there(name), 0) for name in names if relocation.covers(name))
+    return (ListedSecret(relocation.there(name), 0) for name in names if relocation.covers(name))

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from strongroom.durations import measured
-from strongroom.operations.archive.recoveries import About, Recovery, Step, StepRecord
+from strongroom.operations.archive.recoveries import Recovery, RecoveryEntryKind, RecoveryStep, StepRecord
 from strongroom.words import plural
 
-STEPS: Final[Mapping[Step, str]] = {
-    Step.ASSESS: "Assess what is lost and what is compromised",
-    Step.SECURE: "Secure the environment",
-    Step.LOCATE: "Locate the backups",
-    Step.RESTORE: "Decrypt and restore",
-    Step.VALIDATE: "Validate what was restored",
-    Step.ROTATE: "Rotate what is compromised",
+STEPS: Final[Mapping[RecoveryStep, str]] = {
+    RecoveryStep.ASSESS: "Assess what is lost and what is compromised",
+    RecoveryStep.SECURE: "Secure the environment",
+    RecoveryStep.LOCATE: "Locate the backups",
+    RecoveryStep.RESTORE: "Decrypt and restore",
+    RecoveryStep.VALIDATE: "Validate what was restored",
+    RecoveryStep.ROTATE: "Rotate what is compromised",
 }
-ENDED: Final[Mapping[About | None, str]] = {
-    About.DONE: "done",
-    About.WAIVED: "skipped",
-    About.UNNEEDED: "not needed",
+ENDED: Final[Mapping[RecoveryEntryKind | None, str]] = {
+    RecoveryEntryKind.DONE: "done",
+    RecoveryEntryKind.WAIVED: "skipped",
+    RecoveryEntryKind.UNNEEDED: "not needed",
     None: "open",
 }
 

@@ -79,7 +79,7 @@ class Count(Struct, frozen=True):
         return f"{plural(self.secrets, 'secret')} ({plural(self.versions, 'version')})"
 
 
-class Part:
+class RehearsedPart:
     """What of a backup is rehearsed: read again each time, and counted on the way.
 
     Args:
@@ -118,7 +118,7 @@ def _add(count: list[int], secret: Secret) -> None:
     count[1] += len(secret.versions)
 
 
-def look_through(part: Part, destination: Destination) -> Restored:
+def look_through(part: RehearsedPart, destination: Destination) -> Restored:
     """Open, authenticate and decode all selected secrets, in memory; return what a restore would do.
 
     Raises:
@@ -131,7 +131,7 @@ def look_through(part: Part, destination: Destination) -> Restored:
 
 
 def rehearse(
-    part: Part,
+    part: RehearsedPart,
     folder: Path,
     phases: Phases,
     *,
@@ -173,7 +173,7 @@ def _scratch_store(
             raise TargetFull(error.message, hint=_FULL) from None
 
 
-def _require_some(part: Part) -> None:
+def _require_some(part: RehearsedPart) -> None:
     if not part.count.secrets:
         raise NothingSelected(
             "The filter matches no secret of the backup, so nothing was rehearsed.",
@@ -181,7 +181,7 @@ def _require_some(part: Part) -> None:
         )
 
 
-def compare(part: Part, store: LocalStore) -> None:
+def compare(part: RehearsedPart, store: LocalStore) -> None:
     """Compare every secret, all versions of it, with the backup, which is read once more.
 
     Raises:

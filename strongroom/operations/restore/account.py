@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from strongroom.durations import about, at_least, measured
-from strongroom.operations.restore.facts import Compared, RestoreFacts, RunRestored
+from strongroom.operations.restore.facts import RestoreComparison, RestoreFacts, RunRestored
 from strongroom.operations.restore.progress import Progress, progress_of
 from strongroom.operations.runs.job import RunAccount
 from strongroom.state.records import RESTORING, Run, StepRow
@@ -94,6 +94,6 @@ def _done(done: RunRestored, *, ended: bool) -> str:
     return ", ".join(counts) or ("nothing was to be written" if ended else "nothing is written yet")
 
 
-def _compared(compared: Compared) -> str:
+def _compared(compared: RestoreComparison) -> str:
     differ = f", {compared.differ:,} not" if compared.differ else ""
     return f"{plural(compared.same, 'secret')} equal to the backup{differ}"

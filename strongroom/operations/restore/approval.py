@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction
-from strongroom.operations.approval.request import UNKNOWN, Request, shown, shown_lines
+from strongroom.operations.approval.request import UNKNOWN, ApprovalRequest, shown, shown_lines
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.restore.facts import StagedPlan, options_of
 from strongroom.operations.restore.plan import (
@@ -29,7 +29,7 @@ def require_plan_approval(run: Run, plan: StagedPlan, services: Services) -> Non
     require_approval(services, _request(run, plan), holder=run.id)
 
 
-def _request(run: Run, plan: StagedPlan) -> Request:
+def _request(run: Run, plan: StagedPlan) -> ApprovalRequest:
     named = run.spec.policy not in (COMMAND, EVERY_POLICY)
     return plan_request(
         ApprovalAction.UNDO if run.spec.kind is RunKind.UNDO else ApprovalAction.RESTORE,
@@ -51,12 +51,12 @@ def plan_request(
     policy: str,
     plan: StagedPlan | RestorePlan,
     relocation: Relocation = IN_PLACE,
-) -> Request:
+) -> ApprovalRequest:
     """Return what people approve of a plan."""
     counts = plan.counts if isinstance(plan, StagedPlan) else plan.totals
     undoes, to = action is ApprovalAction.UNDO, plan.destination
     rest = f"remove {counts.removed:,}" if undoes else f"leave {counts.left:,} that differ"
-    return Request(
+    return ApprovalRequest(
         action=action,
         subject=subject,
         digest=digest,

@@ -17,6 +17,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import Secret, Selection
+from strongroom.operations.archive.choice import BackupChoice, BackupPlace
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.holds import recorded_holds
@@ -24,13 +25,13 @@ from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.archive.read_record import read_record
 from strongroom.operations.archive.salvage import Salvaged
-from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
-from strongroom.operations.archive.shortfall import Earlier, Missing, Shortfall
+from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.archive.shortfall import Earlier, MissingSecret, Shortfall
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.identities import openers
 from strongroom.operations.restore.approval import require_plan_approval
 from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions, facts_of, options_of
-from strongroom.operations.restore.journal import Account, Interrupted, Journal, begin_run
+from strongroom.operations.restore.journal import Interrupted, Journal, RestoreAccount, begin_run
 from strongroom.operations.restore.plan import TELLS, PlanEntry, RestorePlan, manifest_digest
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import Progress, chosen
@@ -88,7 +89,7 @@ class RecordedRestore:
         asked = Asked(backup=self._run.spec.backup, selection=selection, partial=True)
         return shortfall_of(self._run, self._services, asked)
 
-    def missing(self) -> Iterable[Missing]:
+    def missing(self) -> Iterable[MissingSecret]:
         return ()
 
     def made_before(self) -> RestorePlan | None:
@@ -123,7 +124,7 @@ class RecordedRestore:
     def sealer(self, origin: Restorable) -> UndoSealer:
         return _sealer(self._run, self._services, origin.readers)
 
-    def began(self, account: Account, earlier: Sequence[Interrupted]) -> None:
+    def began(self, account: RestoreAccount, earlier: Sequence[Interrupted]) -> None:
         """Nobody waits for it: the run's record tells."""
 
     def accept_no_way_back(self, why: StrongroomError) -> None:
@@ -304,7 +305,7 @@ def open_anywhere(
     return opened
 
 
-def _opened(choice: Choice, services: Services) -> Replicated:
+def _opened(choice: BackupChoice, services: Services) -> Replicated:
     return Replicated(
         choice,
         services.identities(),
@@ -319,11 +320,11 @@ def _chooser(run: Run, services: Services) -> Chooser:
     trusted = services.signer_fingerprints
     gone = frozenset(record.shredded_backups(services.store, trusted))
     return read_record(services.store, gone=gone).chooser(
-        [Holder(target.name, partial(_give_target, target)) for target in targets], trusted=trusted
+        [BackupPlace(target.name, partial(_give_target, target)) for target in targets], trusted=trusted
     )
 
 
-def _choose(chooser: Chooser, run: Run, backup: str, *, or_newest: bool = False) -> Choice:
+def _choose(chooser: Chooser, run: Run, backup: str, *, or_newest: bool = False) -> BackupChoice:
     try:
         return chooser.choose(Asked(backup=backup, selection=run.spec.selection, partial=True))
     except BackupQuarantined:

@@ -8,9 +8,9 @@ from glob import escape
 import msgspec
 
 from strongroom.model import Selection, prepare
-from strongroom.operations.archive.salvage import Lost
+from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.recovery_objective import OBJECTIVES, Scope
+from strongroom.operations.recovery_objective import OBJECTIVES, DrillScope
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.plan import FIRST, IN_PLACE, NamedDestination, Relocation
 from strongroom.operations.runs.job import read_facts
@@ -83,7 +83,7 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     pieces: tuple[str, ...]
     waves: tuple[int, ...]
     shortfall: Shortfall | None = None
-    lost: Lost | None = None
+    lost: LostParts | None = None
     signature: str = ""
 
     @property
@@ -125,7 +125,7 @@ class RunRestored(Restored, frozen=True, kw_only=True):
         )
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreComparison(msgspec.Struct, frozen=True, kw_only=True):
     """How the destination compares with the backup once everything is done: all that was asked for is read
     once more. ``seconds`` is how long the run had taken by then, ``objective`` how long it may take."""
 
@@ -141,10 +141,19 @@ class RestoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str = ""
     restore_plan: StagedPlan | None = None
     restore: RunRestored | None = None
-    restore_compare: Compared | None = None
+    restore_compare: RestoreComparison | None = None
 
 
-prepare(RestoreOptions, UndoOptions, FixedBackup, StagedPlan, Approved, RunRestored, Compared, RestoreFacts)
+prepare(
+    RestoreOptions,
+    UndoOptions,
+    FixedBackup,
+    StagedPlan,
+    Approved,
+    RunRestored,
+    RestoreComparison,
+    RestoreFacts,
+)
 
 
 def options_of(run: Run) -> RestoreOptions:
@@ -165,11 +174,11 @@ def objective_of(options: RestoreOptions, selection: Selection) -> float:
     return options.objective_seconds or OBJECTIVES[scope_of(options, selection)]
 
 
-def scope_of(options: RestoreOptions, selection: Selection) -> Scope:
+def scope_of(options: RestoreOptions, selection: Selection) -> DrillScope:
     """Return how much is brought back."""
     if len(options.names) == 1:
-        return Scope.SINGLE
-    return Scope.CATEGORY if options.names or selection != Selection() else Scope.FULL
+        return DrillScope.SINGLE
+    return DrillScope.CATEGORY if options.names or selection != Selection() else DrillScope.FULL
 
 
 def facts_of(run: Run) -> RestoreFacts:

@@ -19,8 +19,8 @@ from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.restore.account import restore_account
 from strongroom.operations.restore.facts import (
     Approved,
-    Compared,
     FixedBackup,
+    RestoreComparison,
     RestoreOptions,
     RunRestored,
     StagedPlan,
@@ -37,18 +37,28 @@ from strongroom.operations.restore.step import (
 )
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Action, Ending, Result, RunAccount
+from strongroom.operations.runs.job import Ending, Result, RunAccount, StepAction
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, StepRow, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    RunStep,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    Tally,
+)
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.words import plural, verb
 
 PASSING = (SourceUnavailable, TargetFull, TargetReadOnly)
 """What a restore waits for: a destination that does not answer, and room on the stage."""
-COMPARE, REPORT = Step(StepKind.RESTORE_COMPARE), Step(StepKind.REPORT)
+COMPARE, REPORT = RunStep(StepKind.RESTORE_COMPARE), RunStep(StepKind.REPORT)
 ALL_AT_ONCE = (1,)
 """The waves of a restore that is no plan's, or of a plan that is in one piece."""
 
@@ -61,37 +71,41 @@ class RestoreJob(ApprovedJob):
     process, and need not plan.
     """
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     opens = True
     reads = True
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(fix_backup, FixedBackup, Pool.CONTROL),
-        StepKind.RESTORE_PLAN: Action(plan_step, StagedPlan, Pool.RECOVER, waits_for=PASSING),
-        StepKind.APPROVE: Action(approve_step, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
-        StepKind.RESTORE: Action(restore_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
-        StepKind.RESTORE_COMPARE: Action(compare_step, Compared, Pool.RECOVER, waits_for=PASSING),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(fix_backup, FixedBackup, Pool.CONTROL),
+        StepKind.RESTORE_PLAN: StepAction(plan_step, StagedPlan, Pool.RECOVER, waits_for=PASSING),
+        StepKind.APPROVE: StepAction(approve_step, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
+        StepKind.RESTORE: StepAction(restore_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
+        StepKind.RESTORE_COMPARE: StepAction(
+            compare_step, RestoreComparison, Pool.RECOVER, waits_for=PASSING
+        ),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
             case FixedBackup():
                 planned = options_of(run).planned
-                return Verdict(
-                    follow=(Step(StepKind.RESTORE_PLAN) if planned else Step(StepKind.RESTORE, 0),)
+                return StepConsequence(
+                    follow=(RunStep(StepKind.RESTORE_PLAN) if planned else RunStep(StepKind.RESTORE, 0),)
                 )
             case StagedPlan():
-                follow = REPORT if options_of(run).only_plan else Step(StepKind.APPROVE)
+                follow = REPORT if options_of(run).only_plan else RunStep(StepKind.APPROVE)
                 facts = {"restore_plan": result, "restore": _carried(run, result)}
-                return Verdict(facts=msgspec.to_builtins(facts), follow=(follow,))
+                return StepConsequence(facts=msgspec.to_builtins(facts), follow=(follow,))
             case Approved():
-                return Verdict(follow=_following(run, tally))
+                return StepConsequence(follow=_following(run, tally))
             case RunRestored():
                 known = facts_of(run).restore or RunRestored(backup=result.backup)
                 facts = {"restore": known.with_piece(result)}
-                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(run, tally))
+                return StepConsequence(facts=msgspec.to_builtins(facts), follow=_following(run, tally))
             case _:
-                return Verdict(facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,))
+                return StepConsequence(
+                    facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,)
+                )
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "what was restored by then stays"
@@ -136,7 +150,7 @@ def _carried(run: Run, plan: StagedPlan) -> RunRestored:
     return replace(before, **{**msgspec.structs.asdict(kept), "not_done_by": {}})
 
 
-def _following(run: Run, tally: Tally) -> tuple[Step, ...]:
+def _following(run: Run, tally: Tally) -> tuple[RunStep, ...]:
     """Return the pieces of the next wave, once the one before it is done; after the last, what ends it."""
     if tally.unsettled(StepKind.RESTORE):
         return ()
@@ -145,7 +159,7 @@ def _following(run: Run, tally: Tally) -> tuple[Step, ...]:
     if begun >= sum(waves):
         return (COMPARE if options_of(run).compare else REPORT,)
     wave = next(end for end in accumulate(waves) if end > begun)
-    return tuple(Step(StepKind.RESTORE, piece) for piece in range(begun, wave))
+    return tuple(RunStep(StepKind.RESTORE, piece) for piece in range(begun, wave))
 
 
 def _lost(plan: StagedPlan | None, done: RunRestored) -> Iterator[str]:
@@ -163,7 +177,7 @@ def _lost(plan: StagedPlan | None, done: RunRestored) -> Iterator[str]:
         yield f"{since}: backup {done.backup} was damaged after the plan was made: make another one"
 
 
-def _shortfalls(done: RunRestored, compared: Compared | None) -> Iterator[str]:
+def _shortfalls(done: RunRestored, compared: RestoreComparison | None) -> Iterator[str]:
     if done.not_done:
         by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
         yield f"{plural(done.not_done, 'secret')} could not be restored ({by})"

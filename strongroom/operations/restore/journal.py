@@ -114,7 +114,7 @@ _NAMED = msgspec.json.Encoder()
 T = TypeVar("T")
 
 
-class Account:
+class RestoreAccount:
     """Counts, and names; told by one restore. Threads may refuse at once.
 
     Args:

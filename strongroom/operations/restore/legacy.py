@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from strongroom.container.errors import DuplicateSecret, Malformed
 from strongroom.model import Secret
-from strongroom.sources.document import Document
+from strongroom.sources.document import JsonLayout
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.records import BadRecordError
 
@@ -44,7 +44,7 @@ def secrets_in(plaintext: bytes) -> list[Secret]:
 
 def _parsed(plaintext: bytes) -> list[Secret]:
     try:
-        return [Document().parse(piece) for piece in _pieces(plaintext)]
+        return [JsonLayout().parse(piece) for piece in _pieces(plaintext)]
     except BadRecordError as error:
         problem = str(error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

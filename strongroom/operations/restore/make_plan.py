@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest
-from strongroom.operations.archive.salvage import Lost
-from strongroom.operations.archive.shortfall import Missing
+from strongroom.operations.archive.salvage import LostParts
+from strongroom.operations.archive.shortfall import MissingSecret
 from strongroom.operations.restore.plan import (
     FIRST,
     TELLS,
-    Action,
     EarlierBackup,
     Note,
     PlanEntry,
+    RestoreAction,
     RestorePlan,
     encode_entry,
     manifest_digest,
@@ -33,11 +33,11 @@ def _own(name: str) -> str:
     return ""
 
 
-def _missing(one: Missing, asked: RestorePlan) -> PlanEntry:
+def _missing(one: MissingSecret, asked: RestorePlan) -> PlanEntry:
     return PlanEntry(
         name=spelled(one.name),
         to=spelled(asked.relocation.there(one.name)),
-        action=Action.MISSING,
+        action=RestoreAction.MISSING,
         version=one.version,
         written_at=one.written_at or one.created_at,
         backup=one.backup,
@@ -45,7 +45,7 @@ def _missing(one: Missing, asked: RestorePlan) -> PlanEntry:
 
 
 def _lost(name: str, asked: RestorePlan) -> PlanEntry:
-    return PlanEntry(name=spelled(name), to=spelled(asked.relocation.there(name)), action=Action.LOST)
+    return PlanEntry(name=spelled(name), to=spelled(asked.relocation.there(name)), action=RestoreAction.LOST)
 
 
 def _none() -> tuple[()]:
@@ -61,9 +61,9 @@ def make_plan(
     first: Sequence[str] = FIRST,
     tried: frozenset[str] = frozenset(),
     backup_of: Callable[[str], str] = _own,
-    missing: Iterable[Missing] = (),
+    missing: Iterable[MissingSecret] = (),
     earlier: Callable[[], Iterable[Manifest]] = _none,
-    lost: Callable[[], Lost | None] = lambda: None,
+    lost: Callable[[], LostParts | None] = lambda: None,
     stands_in: Callable[[str], bool] = lambda name: False,
 ) -> RestorePlan:
     """Give ``note`` each entry in the order in which it will be done, and return the plan's head.

@@ -19,7 +19,7 @@ from strongroom.container import canonical
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import Selection, prepare
-from strongroom.operations.archive.salvage import Lost
+from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import Restored
@@ -27,7 +27,7 @@ from strongroom.operations.restore.record import spelled
 from strongroom.sources import Destination
 
 
-class Action(StrEnum):
+class RestoreAction(StrEnum):
     """What a restore, or the undoing of one, would do with a secret.
 
     No plan is made with ``moved``: it is what has become of an entry that is looked at again. An undo leaves
@@ -48,8 +48,8 @@ class Action(StrEnum):
     LOST = "lost"
 
 
-WRITES: Final = frozenset({Action.CREATE, Action.CHANGE, Action.FINISH})
-TELLS: Final = frozenset({Action.MISSING, Action.LOST})
+WRITES: Final = frozenset({RestoreAction.CREATE, RestoreAction.CHANGE, RestoreAction.FINISH})
+TELLS: Final = frozenset({RestoreAction.MISSING, RestoreAction.LOST})
 """What a plan says of secrets that it does nothing with, since it has no value of them."""
 
 
@@ -77,7 +77,7 @@ class PlanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: str
     to: str
-    action: Action
+    action: RestoreAction
     why: str = ""
     code: str = ""
     version: int = 0
@@ -188,7 +188,7 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     entries: str = ""
     earlier: tuple[EarlierBackup, ...] = ()
     shortfall: Shortfall | None = None
-    lost: Lost | None = None
+    lost: LostParts | None = None
 
     @property
     def digest(self) -> str:

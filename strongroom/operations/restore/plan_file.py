@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from strongroom.container import canonical, document
 from strongroom.container.certificate import CertifiedSigner, require_in_time
-from strongroom.container.document import LENGTH_TAIL, MAX_DOCUMENT, Kind
+from strongroom.container.document import LENGTH_TAIL, MAX_DOCUMENT, DocumentKind
 from strongroom.container.errors import Malformed, NotABackup, Tampered, Truncated
 from strongroom.keys import Identity, Recipient
 from strongroom.operations.archive.open import Backup, open_backup
@@ -24,7 +24,7 @@ from strongroom.sources.history import only
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets.single_file import BundleReader
 
-PLAN: Final = Kind("restore-plan", "restore plan", ("recover",))
+PLAN: Final = DocumentKind("restore-plan", "restore plan", ("recover",))
 POLICY: Final = "(plan)"
 """What stands in the place of a policy's name in a sealed plan."""
 PART: Final = 1 << 20

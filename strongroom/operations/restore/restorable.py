@@ -10,7 +10,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.filled import Filled, Names
-from strongroom.operations.archive.salvage import Lost, Salvaged
+from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.restore.restore import chosen
 from strongroom.sources.select import matches
@@ -117,7 +117,7 @@ class Restorable:
         return [*filled, *(one for one in salvaged if one not in filled)]
 
     @property
-    def lost(self) -> Lost | None:
+    def lost(self) -> LostParts | None:
         """What of the backup could not be read so far, and what came from earlier ones instead."""
         return next((lost for one in self.read if (lost := one.lost) is not None), None)
 

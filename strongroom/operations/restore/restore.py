@@ -18,29 +18,24 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError, StrongroomError, UsageError
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.errors import RightMissing
-from strongroom.operations.restore.journal import Account, Restored
+from strongroom.operations.restore.journal import RestoreAccount, Restored
 from strongroom.operations.restore.plan import (
     FIRST,
     IN_PLACE,
     WRITES,
-    Action,
     Note,
     PlanEntry,
     PlannedEntries,
     Relocation,
+    RestoreAction,
     Side,
     comes_first,
 )
 from strongroom.operations.restore.record import Wrote, spelled
-from strongroom.sources import (
-    Change,
-    Destination,
-    Foreseen,
-    Refuse,
-)
+from strongroom.sources import Destination, Foreseen, Refuse, SecretChange
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.history import concerns_one
 from strongroom.sources.select import matches
@@ -118,7 +113,7 @@ def plan_restore(
     for secrets in _in_order(choose, destination, relocation, first):
         refused: dict[str, StrongroomError] = {}
         refuse = None if note is None else lambda name, error: refused.update({name: error})  # noqa: B023
-        batch = _Batch(
+        batch = _RestoreBatch(
             secrets,
             destination,
             overwrite=overwrite,
@@ -205,7 +200,7 @@ def restore(
     first: Sequence[str] = FIRST,
     undo: Undo | None = None,
     progress: Progress | None = None,
-    account: Account | None = None,
+    account: RestoreAccount | None = None,
     tried: frozenset[str] = frozenset(),
     guard: Guard | None = None,
     newest_only: bool = False,
@@ -230,11 +225,11 @@ def restore(
             before it too.
         loss: says why secrets of a plan did not come, if something of the backup cannot be read any more.
     """
-    kept = Account() if account is None else account
+    kept = RestoreAccount() if account is None else account
     refuse = None if account is None else account.refuse
     entries = PlannedEntries(plan) if plan is not None else None
     for secrets in _in_order(choose, destination, relocation, first):
-        batch = _Batch(
+        batch = _RestoreBatch(
             secrets,
             destination,
             overwrite=overwrite,
@@ -258,7 +253,7 @@ def restore(
     return kept.counts
 
 
-def _finish(entries: PlannedEntries, account: Account, loss: StrongroomError | None) -> None:
+def _finish(entries: PlannedEntries, account: RestoreAccount, loss: StrongroomError | None) -> None:
     """Hold a plan to what came: what a damaged backup does not give any more is told, all else is refused."""
     if loss is None:
         entries.finish()
@@ -268,10 +263,10 @@ def _finish(entries: PlannedEntries, account: Account, loss: StrongroomError | N
 
 
 def _write(
-    changes: Sequence[Change],
-    batch: _Batch,
+    changes: Sequence[SecretChange],
+    batch: _RestoreBatch,
     destination: Destination,
-    account: Account,
+    account: RestoreAccount,
     refuse: Refuse | None,
 ) -> None:
     """Write a slice, read it back, and put on record what came of it, whatever interrupts that."""
@@ -295,7 +290,9 @@ def _write(
         account.lost(destination.losses())
 
 
-def _count_interrupted(changes: Sequence[Change], batch: _Batch, account: Account) -> None:
+def _count_interrupted(
+    changes: Sequence[SecretChange], batch: _RestoreBatch, account: RestoreAccount
+) -> None:
     """Count what of an interrupted slice is there, as far as its server still answers."""
     good: list[str] = []
     with suppress(StrongroomError):
@@ -305,7 +302,7 @@ def _count_interrupted(changes: Sequence[Change], batch: _Batch, account: Accoun
     account.writing([change.secret.name for change in changes if change.secret.name not in good])
 
 
-class _Batch:
+class _RestoreBatch:
     """What is to happen to one batch of secrets."""
 
     def __init__(
@@ -370,7 +367,7 @@ class _Batch:
     def _refuse_planned(self, refuse: Refuse | None) -> None:
         """Refuse what the plan said could not be restored."""
         for name, entry in (self._entries or {}).items():
-            if entry.action is Action.CANNOT:
+            if entry.action is RestoreAction.CANNOT:
                 error = refusal_of(entry)
                 if refuse is None:
                     raise error
@@ -386,16 +383,16 @@ class _Batch:
         entry, head = self._entries[secret.name], self._heads.get(secret.name)
         found = self._found.get(secret.name)
         if head == entry.expected and (_written_at(found) if found else None) == entry.there_written_at:
-            return entry.action is Action.SAME
+            return entry.action is RestoreAction.SAME
         if secret.name not in self._tried or head is None or entry.expected is None:
             return True
         return not entry.expected <= head <= entry.expected + len(secret.versions)
 
-    def _change(self, secret: Secret) -> Change:
+    def _change(self, secret: Secret) -> SecretChange:
         """Return what is to be written: of a history that was cut off on top of another one, the rest."""
         on_top = self._newest_only and secret.name in self.changing
         versions = secret.versions[-1:] if on_top else secret.versions[self._written_on_top(secret) :]
-        return Change(secret=replace(secret, versions=versions), expected=self._heads.get(secret.name))
+        return SecretChange(secret=replace(secret, versions=versions), expected=self._heads.get(secret.name))
 
     def _written_on_top(self, secret: Secret) -> int:
         """Count the versions that a killed attempt wrote on top of what the plan had found."""
@@ -414,7 +411,7 @@ class _Batch:
     def _same(self, secret: Secret) -> bool:
         return self._equal(secret, self._found[secret.name])
 
-    def slices(self) -> Iterator[Sequence[Change]]:
+    def slices(self) -> Iterator[Sequence[SecretChange]]:
         """Yield what is to be written, in parts after each of which the account is put on record."""
         return batched(self.changes, self._destination.written_at_once)
 
@@ -424,7 +421,7 @@ class _Batch:
         stay = Restored(unchanged=len(self._unchanged), left=len(self.left), moved=len(self.moved))
         return written.plus(stay)
 
-    def written_counts(self, changes: Sequence[Change]) -> Restored:
+    def written_counts(self, changes: Sequence[SecretChange]) -> Restored:
         """Count changes that were written."""
         created = sum(change.secret.name in self._fresh for change in changes)
         return Restored(
@@ -439,7 +436,7 @@ class _Batch:
         return PlanEntry(
             name=spelled(name),
             to=spelled(secret.name),
-            action=self._action(secret.name) if cannot is None else Action.CANNOT,
+            action=self._action(secret.name) if cannot is None else RestoreAction.CANNOT,
             why=cannot.message if cannot is not None else "",
             code=cannot.code if cannot is not None else "",
             version=secret.current.number,
@@ -450,18 +447,18 @@ class _Batch:
             loss=loss,
         )
 
-    def _action(self, name: str) -> Action:
+    def _action(self, name: str) -> RestoreAction:
         if name in self._unchanged:
-            return Action.SAME
+            return RestoreAction.SAME
         if name in self.moved:
-            return Action.MOVED
+            return RestoreAction.MOVED
         if name in self._guarded:
-            return Action.LEAVE
+            return RestoreAction.LEAVE
         if name in self._fresh:
-            return Action.FINISH if name in self._begun else Action.CREATE
-        return Action.CHANGE if name in self.changing else Action.LEAVE
+            return RestoreAction.FINISH if name in self._begun else RestoreAction.CREATE
+        return RestoreAction.CHANGE if name in self.changing else RestoreAction.LEAVE
 
-    def intended(self, changes: Sequence[Change], account: Account) -> Iterator[Wrote]:
+    def intended(self, changes: Sequence[SecretChange], account: RestoreAccount) -> Iterator[Wrote]:
         """Yield what is about to be written, as it goes on record."""
         if account.recorder is None:
             return
@@ -479,8 +476,8 @@ class _Batch:
             )
 
     def compare_written(
-        self, changes: Sequence[Change], note: Refuse, refuse: Refuse | None, *, account: Account
-    ) -> list[Change]:
+        self, changes: Sequence[SecretChange], note: Refuse, refuse: Refuse | None, *, account: RestoreAccount
+    ) -> list[SecretChange]:
         """Read back what was written; return what is as it was written."""
         noting = None if refuse is None else note
         names = [change.secret.name for change in changes]
@@ -507,7 +504,7 @@ class _Batch:
                 note(change.secret.name, _differs(change, existing))
         return good
 
-    def _written(self, change: Change, existing: Secret) -> bool:
+    def _written(self, change: SecretChange, existing: Secret) -> bool:
         """Compare what was read back: a new secret's whole history, an old one's newest version."""
         expected, existing = self._kept(change.secret), self._kept(existing)
         return (change.expected is not None or expected.versions == existing.versions) and _equal(
@@ -524,7 +521,7 @@ def refusal_of(entry: PlanEntry) -> StrongroomError:
     return kind(entry.why, hint=_PLANNED)
 
 
-def _differs(change: Change, existing: Secret | None) -> StrongroomError:
+def _differs(change: SecretChange, existing: Secret | None) -> StrongroomError:
     """Say what is wrong with a secret that was just written: somebody else may have been faster."""
     name, last = change.secret.name, (change.expected or 0) + len(change.secret.versions)
     if existing is None:
@@ -582,7 +579,7 @@ def _moment(time: str) -> datetime:
 
 def present(destination: Destination, names: Iterable[str]) -> dict[str, Secret]:
     """Return those of the named secrets that are there, with all their versions."""
-    entries = [Entry(name, 0) for name in names]
+    entries = [ListedSecret(name, 0) for name in names]
     return {secret.name: secret for secret in destination.read(entries) if secret is not None}
 
 

@@ -16,8 +16,8 @@ from strongroom.operations.approval.require import end_approval
 from strongroom.operations.restore.facts import (
     LOSSES,
     Approved,
-    Compared,
     FixedBackup,
+    RestoreComparison,
     RunRestored,
     StagedPlan,
     objective_of,
@@ -27,8 +27,8 @@ from strongroom.operations.restore.journal import (
     DONE,
     PARTIAL,
     STOPPED,
-    Account,
     Journal,
+    RestoreAccount,
     Restored,
     continue_with,
     interrupted,
@@ -45,17 +45,17 @@ from strongroom.operations.restore.record import Recorder, Trace, traces_of
 from strongroom.operations.restore.restore import count_equal, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.system.undo import on_failure
 from strongroom.timestamps import rfc3339, stamp
 
 
-def fix_backup(run: Run, step: Step, services: Services) -> FixedBackup:
+def fix_backup(run: Run, step: RunStep, services: Services) -> FixedBackup:
     """Find the backup, and fix its manifest for every later step."""
     return FixedBackup(manifest=services.restoring(run, services).fixed())
 
 
-def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
+def plan_step(run: Run, step: RunStep, services: Services) -> StagedPlan:
     """Compare the backup with the destination, and keep what is to be done with each secret."""
     work, options = services.restoring(run, services), options_of(run)
     backup = work.open()
@@ -92,13 +92,13 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
     return keeper.finish(made)
 
 
-def approve_step(run: Run, step: Step, services: Services) -> Approved:
+def approve_step(run: Run, step: RunStep, services: Services) -> Approved:
     """Wait until enough people approved the plan, if the configuration asks for that."""
     services.restoring(run, services).plan()
     return Approved()
 
 
-def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
+def restore_step(run: Run, step: RunStep, services: Services) -> RunRestored:
     """Do one piece of the plan. What a killed attempt at it wrote is as planned by now, and stays."""
     work, options = services.restoring(run, services), options_of(run)
     entries = work.entries(work.plan(), step.piece)
@@ -110,7 +110,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     journal = Journal(
         started_at=rfc3339(time.time()), backup=backup.id, to=options.destination, goes_on=work.goes_on
     )
-    account = Account(folder, journal, earlier=earlier, recorder=recorder)
+    account = RestoreAccount(folder, journal, earlier=earlier, recorder=recorder)
     account.begin()
     before = traces_of([folder])
     begun = bool(before or account.tried)
@@ -141,7 +141,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     return restored_by(account, backup.id, ours, aside=backup.aside, away=backup.away)
 
 
-def _no_way_back(folder: Path, account: Account, recorder: Recorder) -> StrongroomError | None:
+def _no_way_back(folder: Path, account: RestoreAccount, recorder: Recorder) -> StrongroomError | None:
     """Return why nobody could undo what is about to be done, if so."""
     if account.folder is None:
         return InstallationError(f"it cannot be put on record: {folder} cannot be made")
@@ -149,7 +149,10 @@ def _no_way_back(folder: Path, account: Account, recorder: Recorder) -> Strongro
 
 
 def _written_before(
-    entries: Iterable[PlanEntry], before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account
+    entries: Iterable[PlanEntry],
+    before: Mapping[str, Trace],
+    now: Mapping[str, Trace],
+    account: RestoreAccount,
 ) -> Restored:
     """Count the secrets that an attempt wrote which was killed before it could say so."""
     told = {*account.left, *account.moved, *(one.name for one in account.not_done)}
@@ -168,7 +171,7 @@ def _written_before(
 
 
 def restored_by(
-    account: Account,
+    account: RestoreAccount,
     backup: str,
     folder: Path,
     *,
@@ -187,7 +190,7 @@ def restored_by(
     )
 
 
-def compare_step(run: Run, step: Step, services: Services) -> Compared:
+def compare_step(run: Run, step: RunStep, services: Services) -> RestoreComparison:
     """Read back all that was asked for, and compare it with the backup."""
     work, options = services.restoring(run, services), options_of(run)
     backup = work.open()
@@ -196,7 +199,7 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
             partial(work.secrets, backup), work.destination, relocation=options.relocation, progress=advance
         )
     end_approval(services, run.id)
-    return Compared(
+    return RestoreComparison(
         same=same,
         differ=differ,
         seconds=max(0.0, services.store.clock() - run.created_at),

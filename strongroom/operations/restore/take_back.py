@@ -14,16 +14,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.errors import SourceError, StrongroomError, UsageError
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.operations.restore.journal import (
-    Account,
     Journal,
+    RestoreAccount,
     Restored,
     is_running,
     journals,
     parts_of,
 )
-from strongroom.operations.restore.plan import WRITES, Action, Note, PlanEntry
+from strongroom.operations.restore.plan import WRITES, Note, PlanEntry, RestoreAction
 from strongroom.operations.restore.record import (
     KEY_NAME,
     Digest,
@@ -55,7 +55,7 @@ _AT_ONCE = 100
 """How many secrets are looked at between two entries of the account."""
 
 
-class Kept(Protocol):
+class UndoContents(Protocol):
     """An opened undo file, or an opened file with a key of digests."""
 
     def secrets(self) -> Iterable[Secret]: ...
@@ -64,7 +64,7 @@ class Kept(Protocol):
 class Open(Protocol):
     """Opens a file of an undo folder."""
 
-    def __call__(self, file: Path, /) -> Kept: ...
+    def __call__(self, file: Path, /) -> UndoContents: ...
 
 
 class Undoable(Struct, frozen=True, kw_only=True):
@@ -140,12 +140,12 @@ def decided(entries: Iterable[PlanEntry]) -> Decided:
     for entry in entries:
         if entry.action in _TOUCHES:
             touches.add(entry.to)
-        elif entry.action in (Action.CANNOT, Action.STAY):
+        elif entry.action in (RestoreAction.CANNOT, RestoreAction.STAY):
             aside[entry.to] = entry
     return Decided(touches=frozenset(touches), aside=aside)
 
 
-_TOUCHES: Final = WRITES | {Action.REMOVE}
+_TOUCHES: Final = WRITES | {RestoreAction.REMOVE}
 
 
 class TakeBack:
@@ -170,7 +170,7 @@ class TakeBack:
     ) -> None:
         traces, done = traces_of(what.folders), done_in(what.undone_by)
         named = replace(selection, tags={})
-        meant = {name: trace for name, trace in traces.items() if matches(named, Entry(name, 0))}
+        meant = {name: trace for name, trace in traces.items() if matches(named, ListedSecret(name, 0))}
         self._traces = {name: trace for name, trace in meant.items() if name not in done}
         self._selection = selection
         self._destination = destination
@@ -204,15 +204,15 @@ class TakeBack:
             there, left, refused = self._removable(names)
             gone = [name for name in names if name not in {*there, *left, *refused}]
             resting |= {name: there.pop(name) for name in list(there) if there[name].type in self._layers}
-            for action, some in ((Action.LEAVE, left), (Action.SAME, gone)):
+            for action, some in ((RestoreAction.LEAVE, left), (RestoreAction.SAME, gone)):
                 for name in some:
                     note(_entry(name, action))
             for name, error in refused.items():
-                note(_entry(name, Action.CANNOT, why=error.message, code=error.code))
+                note(_entry(name, RestoreAction.CANNOT, why=error.message, code=error.code))
             counts = Restored(left=len(left), unchanged=len(gone), not_done=len(refused))
             done = done.plus(counts).plus(self._plan_removal(there, removing, note))
         for name, why in self._stays(resting, without=removing).items():
-            note(_entry(name, Action.STAY, why=why))
+            note(_entry(name, RestoreAction.STAY, why=why))
             del resting[name]
         return done.plus(self._plan_removal(resting, removing, note))
 
@@ -220,10 +220,10 @@ class TakeBack:
         """Say of what would be removed whether that may be, too."""
         lacking = without_right(list(there.values()), self._destination, removing=True)
         for name, error in lacking.items():
-            note(_entry(name, Action.CANNOT, why=error.message, code=error.code))
+            note(_entry(name, RestoreAction.CANNOT, why=error.message, code=error.code))
         for name in (name for name in there if name not in lacking):
             removing.add(name)
-            note(_entry(name, Action.REMOVE))
+            note(_entry(name, RestoreAction.REMOVE))
         return Restored(removed=len(there) - len(lacking), not_done=len(lacking))
 
     def _stays(self, there: Mapping[str, Secret], *, without: Collection[str] = ()) -> dict[str, str]:
@@ -232,7 +232,7 @@ class TakeBack:
             return {}
         return dict(self._destination.stays(list(there.values()), without=without))
 
-    def perform(self, account: Account, undo: Undo, *, progress: Progress | None = None) -> None:
+    def perform(self, account: RestoreAccount, undo: Undo, *, progress: Progress | None = None) -> None:
         """Bring back what was there, then remove what was not. What cannot be undone stops nothing else."""
         self._set_aside(account)
         restore(
@@ -303,11 +303,11 @@ class TakeBack:
     def _is_aside(self, name: str) -> bool:
         return self._plan is not None and spelled(name) in self._plan.aside
 
-    def _set_aside(self, account: Account) -> None:
+    def _set_aside(self, account: RestoreAccount) -> None:
         for name, entry in (self._plan.aside if self._plan else {}).items():
             if name not in self._traces:
                 continue  # done by an attempt before, which was interrupted
-            if entry.action is Action.STAY:
+            if entry.action is RestoreAction.STAY:
                 account.stay(name, entry.why)
             else:
                 account.refuse(name, refusal_of(entry))
@@ -361,7 +361,7 @@ class TakeBack:
         return there, left, refused
 
     def _remove(
-        self, names: Sequence[str], account: Account, undo: Undo, below: Mapping[str, list[str]]
+        self, names: Sequence[str], account: RestoreAccount, undo: Undo, below: Mapping[str, list[str]]
     ) -> None:
         """Remove what is still as the restore left it; what others rest on is put into ``below`` instead."""
         there, left, refused = self._removable(names)
@@ -377,7 +377,7 @@ class TakeBack:
         if there:
             self._remove_all({name: secret.current.number for name, secret in there.items()}, account, undo)
 
-    def _remove_all(self, heads: Mapping[str, int], account: Account, undo: Undo) -> None:
+    def _remove_all(self, heads: Mapping[str, int], account: RestoreAccount, undo: Undo) -> None:
         kept = undo(list(heads))
         account.writing(list(heads), (_removal(name, head, kept) for name, head in heads.items()))
         denied: dict[str, StrongroomError] = {}
@@ -403,7 +403,7 @@ def _not_removed(name: str, there: Secret, head: int) -> StrongroomError:
     return SourceError(f"'{name}' is still there after it was removed")
 
 
-def undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account) -> Restored:
+def undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: RestoreAccount) -> Restored:
     """Count what an attempt did that was killed: what it brought to its end is not looked at again, and what
     it was cut off at is found in place."""
     told = {*account.left, *(one.name for one in account.not_done)}
@@ -415,7 +415,7 @@ def undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account
     return Restored(created=created, changed=changed, removed=removed, unchanged=-len(in_place))
 
 
-def _entry(name: str, action: Action, *, why: str = "", code: str = "") -> PlanEntry:
+def _entry(name: str, action: RestoreAction, *, why: str = "", code: str = "") -> PlanEntry:
     return PlanEntry(name=spelled(name), to=spelled(name), action=action, why=why, code=code)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from strongroom.container.about import About
+from strongroom.container.about import ContainerHeader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import KEY_SIZE
 from strongroom.container.digests import name_hashes
@@ -28,13 +28,13 @@ from strongroom.container.manifest import (
 )
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Sealed, write_container
+from strongroom.container.writer import SealedContainer, write_container
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.keys import BY_LABEL, Opener, Recipient, Stanza
 from strongroom.keys.allof import TYPE as ALL_OF
 from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.holder import KeyHolder
-from strongroom.model import Entry
+from strongroom.model import ListedSecret
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore.record import KEY_NAME
 from strongroom.operations.restore.restore import Undo
@@ -247,7 +247,7 @@ def seal_to_file(
     about = _about(source.name, policy)
     ordered = sorted(names)
     hashes = name_hashes(about.name_key, ordered)
-    secrets = source.read([Entry(name, 0) for name in ordered])
+    secrets = source.read([ListedSecret(name, 0) for name in ordered])
     rows = ((place, secret) for place, secret in zip(hashes, secrets, strict=True) if secret is not None)
     content = bytearray()
     sealed = write_container(
@@ -271,9 +271,9 @@ def _add(bundle: BundleWriter, name: str, content: bytes | bytearray) -> None:
     bundle.put(name, [bytes(content)], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
-def _about(source: str, policy: str) -> About:
+def _about(source: str, policy: str) -> ContainerHeader:
     now = time.time()
-    return About(
+    return ContainerHeader(
         backup_id=unique(now),
         piece=0,
         pieces=1,
@@ -286,7 +286,7 @@ def _about(source: str, policy: str) -> About:
 
 
 def _manifest(
-    about: About, sealed: Sealed, recipients: Sequence[Recipient], signer: CertifiedSigner
+    about: ContainerHeader, sealed: SealedContainer, recipients: Sequence[Recipient], signer: CertifiedSigner
 ) -> Manifest:
     receipt = sealed_receipt(about, sealed)
     return Manifest(

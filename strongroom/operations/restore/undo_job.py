@@ -23,7 +23,7 @@ from strongroom.operations.restore.undo_step import (
 )
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Action, Ending, Result, RunAccount
+from strongroom.operations.runs.job import Ending, Result, RunAccount, StepAction
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -33,41 +33,41 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
-    Step,
+    RunStep,
+    StepConsequence,
     StepKind,
     StepRow,
     Tally,
-    Verdict,
 )
 from strongroom.words import plural, verb
 
-UNDO = Step(StepKind.RESTORE)
+UNDO = RunStep(StepKind.RESTORE)
 
 
 class UndoJob(ApprovedJob):
     """Brings back what a restore run replaced, and removes what it created, where nobody changed it since."""
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     opens = True
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(fix_restore, FixedRestore, Pool.CONTROL),
-        StepKind.RESTORE_PLAN: Action(plan_undo, StagedPlan, Pool.RECOVER, waits_for=PASSING),
-        StepKind.APPROVE: Action(approve_undo, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
-        StepKind.RESTORE: Action(undo_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(fix_restore, FixedRestore, Pool.CONTROL),
+        StepKind.RESTORE_PLAN: StepAction(plan_undo, StagedPlan, Pool.RECOVER, waits_for=PASSING),
+        StepKind.APPROVE: StepAction(approve_undo, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
+        StepKind.RESTORE: StepAction(undo_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
             case FixedRestore():
-                return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
+                return StepConsequence(follow=(RunStep(StepKind.RESTORE_PLAN),))
             case StagedPlan():
-                follow = REPORT if run.spec.options.get("only_plan") else Step(StepKind.APPROVE)
-                return Verdict(facts={"restore_plan": msgspec.to_builtins(result)}, follow=(follow,))
+                follow = REPORT if run.spec.options.get("only_plan") else RunStep(StepKind.APPROVE)
+                return StepConsequence(facts={"restore_plan": msgspec.to_builtins(result)}, follow=(follow,))
             case Approved():
-                return Verdict(follow=(UNDO,))
+                return StepConsequence(follow=(UNDO,))
             case _:
-                return Verdict(facts={"restore": msgspec.to_builtins(result)}, follow=(REPORT,))
+                return StepConsequence(facts={"restore": msgspec.to_builtins(result)}, follow=(REPORT,))
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "what was undone by then stays"

@@ -17,7 +17,7 @@ from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_en
 from strongroom.operations.restore.step import restored_by
 from strongroom.operations.restore.take_back import decided
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.timestamps import rfc3339
 
 
@@ -30,12 +30,12 @@ class FixedRestore(Struct, frozen=True, kw_only=True):
 prepare(FixedRestore)
 
 
-def fix_restore(run: Run, step: Step, services: Services) -> FixedRestore:
+def fix_restore(run: Run, step: RunStep, services: Services) -> FixedRestore:
     """Hold an undo to a restore that is on record and at its end."""
     return FixedRestore(undoes=services.undoing(run, services).fixed())
 
 
-def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
+def plan_undo(run: Run, step: RunStep, services: Services) -> StagedPlan:
     """Look at what the restore left, and say what would be done with each secret; write nothing."""
     work, entries = services.undoing(run, services), hashlib.sha256()
     with work.undoing() as undoing:
@@ -60,13 +60,13 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
     return keeper.finish(head)
 
 
-def approve_undo(run: Run, step: Step, services: Services) -> Approved:
+def approve_undo(run: Run, step: RunStep, services: Services) -> Approved:
     """Wait until enough people approved the plan, if the configuration asks for that."""
     services.undoing(run, services).plan()
     return Approved()
 
 
-def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
+def undo_step(run: Run, step: RunStep, services: Services) -> RunRestored:
     """Bring back what was there, and remove what was not; what an attempt that died did is not done again."""
     work = services.undoing(run, services)
     only = decided(work.entries(work.plan()))  # nothing else is touched: nobody approved it

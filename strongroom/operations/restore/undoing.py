@@ -12,8 +12,8 @@ from strongroom.operations.restore.journal import (
     DONE,
     PARTIAL,
     STOPPED,
-    Account,
     Journal,
+    RestoreAccount,
     Restored,
     continue_with,
     interrupted,
@@ -62,7 +62,7 @@ class Undoing:
         )
         self._selection = selection
         self._earlier = list(interrupted(folder.parent, to=to, backup=self._journal.backup))
-        self.account = Account()
+        self.account = RestoreAccount()
         self._require_keys()
 
     def _require_keys(self) -> None:
@@ -86,7 +86,7 @@ class Undoing:
         """Do what a plan says. Whatever ends it, :attr:`account` tells what was done by then."""
         sealer = self._sealer()
         recorder = Recorder(self.folder, partial(seal_record_key, sealer))
-        self.account = Account(self.folder, self._journal, earlier=self._earlier, recorder=recorder)
+        self.account = RestoreAccount(self.folder, self._journal, earlier=self._earlier, recorder=recorder)
         self.account.begin()
         before = traces_of([self.folder])
         with on_failure(lambda: self.account.end(STOPPED)):

@@ -25,7 +25,7 @@ from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft import RaftSource
-from strongroom.sources.raft.about import About
+from strongroom.sources.raft.about import SnapshotHeader
 from strongroom.sources.raft.spool import Spool
 from strongroom.sources.raft.whole import WholeSnapshot, gather
 from strongroom.system.batches import batched
@@ -36,10 +36,10 @@ from strongroom.vault.failures import (
     Ambiguous,
     Denied,
     LoginRefused,
-    Refused,
-    Sealed,
     Unavailable,
     VaultError,
+    VaultRefused,
+    VaultSealed,
 )
 
 TAKES_SECONDS = 1800.0
@@ -56,7 +56,7 @@ class Server(Struct, frozen=True):
     sealed: bool = True
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class SnapshotRestoreResult(Struct, frozen=True, kw_only=True):
     """What came of it.
 
     ``sealed``: the server holds the snapshot, and somebody has to unseal it with the keys of
@@ -89,7 +89,7 @@ def look(vault: Vault) -> Server:
     """Ask which server that is. Raises SourceError if it is sealed: such a one takes no snapshot."""
     try:
         server: Server = vault.system().read_seal_status().read(_SERVER)
-    except Sealed:  # so it answers no login either
+    except VaultSealed:  # so it answers no login either
         server = Server()
     except VaultError as error:
         raise _typed(error, "say which cluster it is") from None
@@ -98,7 +98,7 @@ def look(vault: Vault) -> Server:
     return server
 
 
-def confirmation(server: Server, about: About) -> str:
+def confirmation(server: Server, about: SnapshotHeader) -> str:
     """Return what a person has to type: the cluster that is overwritten, and with which moment."""
     return f"{server.cluster_name}@{about.index}"
 
@@ -122,7 +122,7 @@ def restore_snapshot(
     undo: Callable[[], None] | None = None,
     forget: Callable[[], None] | None = None,
     takes_seconds: float = TAKES_SECONDS,
-) -> Outcome:
+) -> SnapshotRestoreResult:
     """Replace everything in a server by a snapshot, and wait until it has.
 
     Args:
@@ -162,7 +162,7 @@ def _refuse_unconfirmed(confirmed: str, wanted: str) -> None:
         )
 
 
-def _refuse_other(server: Server, about: About, *, foreign: bool) -> None:
+def _refuse_other(server: Server, about: SnapshotHeader, *, foreign: bool) -> None:
     if server.cluster_id != about.cluster_id and not foreign:
         raise WouldOverwrite(
             f"The snapshot is of cluster '{about.cluster_name}', and the server is '{server.cluster_name}'.",
@@ -189,20 +189,20 @@ def _send(whole: WholeSnapshot, vault: Vault, *, foreign: bool) -> None:
         vault.upload(path, content=whole.chunks, size=whole.about.size)
     except Ambiguous:
         return  # it may have it: the mark tells
-    except Refused as error:
+    except VaultRefused as error:
         hint = _LOG if foreign else _OTHER_KEYS
         raise SourceError(f"The server did not take the snapshot: {error.message}.", hint=hint) from None
     except VaultError as error:
         raise _typed(error, "take the snapshot") from None
 
 
-def _awaited(vault: Vault, marker: str, about: About, deadline: float) -> Outcome:
+def _awaited(vault: Vault, marker: str, about: SnapshotHeader, deadline: float) -> SnapshotRestoreResult:
     while True:
         try:
             if not vault.get("cubbyhole", marker).found:
                 return _unsealed(vault, about)
-        except Sealed:
-            return Outcome(sealed=True, matches=False)
+        except VaultSealed:
+            return SnapshotRestoreResult(sealed=True, matches=False)
         except (Denied, LoginRefused):  # the token is younger than the snapshot
             return _unsealed(vault, about)
         except Unavailable:
@@ -214,14 +214,14 @@ def _awaited(vault: Vault, marker: str, about: About, deadline: float) -> Outcom
         time.sleep(POLL_SECONDS)
 
 
-def _unsealed(vault: Vault, about: About) -> Outcome:
+def _unsealed(vault: Vault, about: SnapshotHeader) -> SnapshotRestoreResult:
     with _explained("say which cluster it is now"):
         server = vault.system().read_seal_status().read(_SERVER)
     if not server.sealed and server.cluster_id != about.cluster_id:
         raise VerificationFailed(
             f"The server says that it is cluster '{server.cluster_name}' and not the snapshot's.", hint=_LOG
         )
-    return Outcome(sealed=server.sealed, matches=not server.sealed)
+    return SnapshotRestoreResult(sealed=server.sealed, matches=not server.sealed)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Protocol
 
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret
-from strongroom.operations.archive.shortfall import Missing, Shortfall
+from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
 from strongroom.operations.restore.facts import StagedPlan
-from strongroom.operations.restore.journal import Account, Interrupted
+from strongroom.operations.restore.journal import Interrupted, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import Progress
@@ -78,7 +78,7 @@ class RestoreWork(PlannedWork, Protocol):
         """Return what the backup lacks of those before it."""
         ...
 
-    def missing(self) -> Iterable[Missing]:
+    def missing(self) -> Iterable[MissingSecret]:
         """Return of that what nothing takes from elsewhere: the plan names it."""
         ...
 
@@ -99,7 +99,7 @@ class RestoreWork(PlannedWork, Protocol):
         """Return what seals the way back."""
         ...
 
-    def began(self, account: Account, earlier: Sequence[Interrupted]) -> None:
+    def began(self, account: RestoreAccount, earlier: Sequence[Interrupted]) -> None:
         """Take note of who tells what is done, and of the interrupted restores that this one goes on with."""
         ...
 

@@ -33,7 +33,7 @@ from strongroom.operations.archive.deletions import (
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.remove_backup import (
-    Removed,
+    BackupRemoval,
     keys_by_containers,
     locks_end,
     objects_of,
@@ -48,7 +48,7 @@ from strongroom.operations.retention.stock import size_of
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.targets import Target
 from strongroom.targets.clock import time_of
 from strongroom.targets.manifest_listing import ManifestListing
@@ -61,7 +61,7 @@ LEAST_FOR_ORPHANS = DAY
 PRUNED = "backup.pruned"
 
 
-class Left(Struct, frozen=True, kw_only=True):
+class UndeletedBackup(Struct, frozen=True, kw_only=True):
     """Why a backup stays on a target for now; ``until`` is when it can go, if that is known."""
 
     why: str
@@ -86,13 +86,13 @@ class Deleted(Struct, frozen=True, kw_only=True):
     objects: int
     freed: int
     after: int
-    left: Mapping[str, Left]
+    left: Mapping[str, UndeletedBackup]
 
 
-prepare(Left, Marked, Deleted)
+prepare(UndeletedBackup, Marked, Deleted)
 
 
-def mark(run: Run, step: Step, services: Services) -> Marked:
+def mark(run: Run, step: RunStep, services: Services) -> Marked:
     """Mark on one target what no rule keeps, and let be what a rule keeps again."""
     target = run_integrity.check_target(run, step.target, services)
     facts = read_facts(run, ToPrune)
@@ -134,7 +134,7 @@ def _write(target: Target, mark: DeletionMark, services: Services) -> str | None
 # -- deleting ----------------------------------------------------------------------------------------
 
 
-def delete(run: Run, step: Step, services: Services) -> Deleted:
+def delete(run: Run, step: RunStep, services: Services) -> Deleted:
     """Delete from one target what was marked long enough ago and what nothing keeps now."""
     target = run_integrity.check_target(run, step.target, services)
     deletion = _Deletion(target, services, run.id)
@@ -161,7 +161,7 @@ class _Deletion:
         self._successors = Successors(services)
         self.gone: list[str] = []
         self.objects = self.freed = 0
-        self.left: dict[str, Left] = {}
+        self.left: dict[str, UndeletedBackup] = {}
 
     def delete(self, one: Doomed) -> None:
         """Delete a backup if nothing keeps it; note what stays, and why.
@@ -174,15 +174,15 @@ class _Deletion:
         except StrongroomError as error:
             if error.transient:
                 raise
-            left = Left(why=f"{error.code}: {error.message}")
+            left = UndeletedBackup(why=f"{error.code}: {error.message}")
         if left is not None:
             self.left[one.backup] = left
 
-    def _kept(self, one: Doomed) -> Left | None:
+    def _kept(self, one: Doomed) -> UndeletedBackup | None:
         """Say what keeps a backup, asked at this moment. What a person may say meanwhile is asked last."""
         replaced = self._unreplaced if one.successor else self._made
         checks = (self._strange, self._needed, replaced, self._held, self._not_due)
-        return next((Left(why=why) for check in checks if (why := check(one))), None)
+        return next((UndeletedBackup(why=why) for check in checks if (why := check(one))), None)
 
     def _now(self) -> float:
         """Return the earlier time of two clocks: one that runs ahead must end no grace and no hold."""
@@ -207,8 +207,8 @@ class _Deletion:
         if policy is not None and policy.legal_hold:
             return f"policy '{one.policy}' is held"
         own = self._manifest(one.backup)
-        everything = holds.Subject(backup=one.backup, policy=one.policy, selection=Selection())
-        subject = holds.Subject.of(own) if own else everything
+        everything = holds.HoldSubject(backup=one.backup, policy=one.policy, selection=Selection())
+        subject = holds.HoldSubject.of(own) if own else everything
         return holds.read_holds(self._services, now=self._now()).why(subject)
 
     def _needed(self, one: Doomed) -> str:
@@ -239,17 +239,17 @@ class _Deletion:
         showing = [name for name in names if copies(self._services.target(name), manifest_name(one.backup))]
         return f"there is a manifest of it on {', '.join(showing)}" if showing else ""
 
-    def _locked(self, one: Doomed) -> Left | None:
+    def _locked(self, one: Doomed) -> UndeletedBackup | None:
         names = [info.name for info in objects_of(self._target, one.backup, one.keys)]
         until = locks_end(self._target, names)
-        return Left(why="it is locked", until=until) if until else None
+        return UndeletedBackup(why="it is locked", until=until) if until else None
 
-    def _removed(self, one: Doomed) -> Left | None:
+    def _removed(self, one: Doomed) -> UndeletedBackup | None:
         removed = remove_backup(self._target, one.backup, self._keys(one), trusted=self._trusted)
         self.objects += removed.deleted
         self.freed += removed.freed
         if removed.left or removed.hidden > 0:
-            return Left(why=removed.why, until=removed.until)
+            return UndeletedBackup(why=removed.why, until=removed.until)
         return self._bury(one, removed)
 
     def _keys(self, one: Doomed) -> Iterable[str]:
@@ -266,11 +266,11 @@ class _Deletion:
         manifests = (listing.read(backup, trusted=None).manifest for backup in listing.backups)
         return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
 
-    def _bury(self, one: Doomed, removed: Removed) -> Left | None:
+    def _bury(self, one: Doomed, removed: BackupRemoval) -> UndeletedBackup | None:
         """Set the tombstone. The report forgets every replica that has one, whoever set it."""
         tombstone = make_mark(one.backup, "deleted", reason=one.why, run=self._run)
         if why := _write(self._target, tombstone, self._services):
-            return Left(why=f"its tombstone could not be written: {why}")
+            return UndeletedBackup(why=f"its tombstone could not be written: {why}")
         if removed.deleted:
             self._services.store.event(
                 PRUNED,

@@ -59,7 +59,7 @@ class _Picked(Struct, frozen=True):
     backup: str
 
 
-class _Facts(Struct, frozen=True):
+class _ChosenBackups(Struct, frozen=True):
     """The backups that a run chose itself: what a drill picked, and since which one a source is compared."""
 
     picked: _Picked | None = None
@@ -68,7 +68,7 @@ class _Facts(Struct, frozen=True):
 
 def _chosen(run: Run) -> Iterator[str]:
     try:
-        facts = msgspec.convert(run.facts, _Facts)
+        facts = msgspec.convert(run.facts, _ChosenBackups)
     except msgspec.ValidationError:  # the run refuses such a row itself
         return
     if facts.picked is not None:
@@ -76,4 +76,4 @@ def _chosen(run: Run) -> Iterator[str]:
     yield facts.since
 
 
-prepare(_Facts)
+prepare(_ChosenBackups)

@@ -22,16 +22,17 @@ from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive import holds
+from strongroom.operations.archive.choice import AHEAD, BackupPlace, made_at
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.archive.remove_backup import locks_end, objects_of
-from strongroom.operations.archive.select_backup import AHEAD, Chooser, Holder, made_at
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.retention.needed import needed_backups
-from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
+from strongroom.operations.retention.rules import Candidate, Judgement, RetentionRule, judge
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
 from strongroom.operations.statements import AT_ONCE
@@ -56,7 +57,7 @@ class Removal(Struct, frozen=True, kw_only=True):
     left: str = ""
 
 
-class Planned(Struct, frozen=True, kw_only=True):
+class PlannedRemoval(Struct, frozen=True, kw_only=True):
     """A backup, what is to become of it, and which targets show it.
 
     What cannot be read has no policy and no time. ``keys`` are the wrapping keys that no other backup has.
@@ -81,13 +82,13 @@ class RetentionPlan(Struct, frozen=True, kw_only=True):
     objects pose as marks and are none.
     """
 
-    backups: tuple[Planned, ...]
+    backups: tuple[PlannedRemoval, ...]
     away: Mapping[str, str]
     troubles: Mapping[str, str]
     aside: Mapping[str, str]
 
     @property
-    def dropped(self) -> tuple[Planned, ...]:
+    def dropped(self) -> tuple[PlannedRemoval, ...]:
         """Those that no rule keeps."""
         return tuple(one for one in self.backups if not one.judgement.keeps)
 
@@ -103,7 +104,7 @@ class RetentionPlan(Struct, frozen=True, kw_only=True):
         return dict(total)
 
 
-class _Seen(Struct, frozen=True, kw_only=True):
+class _ReadableBackup(Struct, frozen=True, kw_only=True):
     """A backup with a readable manifest, and the targets that show all of it.
 
     ``digest`` is that of its manifest on record, ``previous`` what it says of the newest before it.
@@ -166,7 +167,7 @@ class _Survey:
         self.now = now
         self.policies = services.retention()
         self.chooser = Chooser(
-            [Holder(name, partial(services.target, name)) for name in services.targets],
+            [BackupPlace(name, partial(services.target, name)) for name in services.targets],
             trusted=services.signer_fingerprints,
             quarantined=quarantined_on_record(services.store),
             # Shredding removes what is left of these by itself; they open for nobody, and so replace nothing.
@@ -175,7 +176,7 @@ class _Survey:
         if self.chooser.away and not self.chooser.listings:
             raise next(iter(self.chooser.away.values()))
 
-    def look(self) -> Iterator[_Seen]:
+    def look(self) -> Iterator[_ReadableBackup]:
         """Yield each backup with a readable manifest."""
         listed = self.chooser.listed(ANY)
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -213,7 +214,7 @@ class _Survey:
         rows: Mapping[str, Sequence[Replica]],
         digests: Mapping[str, str],
         checks: Mapping[str, Sequence[ContainerCheck]],
-    ) -> _Seen:
+    ) -> _ReadableBackup:
         signed, believed = listed
         manifest = signed.manifest
         policy = self.policies.get(manifest.policy)
@@ -223,7 +224,7 @@ class _Survey:
         verified = _verified(terms, rows.get(manifest.backup_id, ()), places) if terms else None
         known = checks.get(manifest.backup_id, ())
         why = self.chooser.why_quarantined(manifest.backup_id)
-        return _Seen(
+        return _ReadableBackup(
             candidate=Candidate(
                 backup=manifest.backup_id,
                 policy=manifest.policy,
@@ -247,7 +248,7 @@ class _Survey:
         )
 
 
-def _date(found: Sequence[_Seen], now: float) -> Iterator[_Seen]:
+def _date(found: Sequence[_ReadableBackup], now: float) -> Iterator[_ReadableBackup]:
     """Tell which backups are older by their date than the one that was the newest when they were made.
 
     A clock that was put back makes new backups look old, and so the first that a rule would drop.
@@ -309,7 +310,7 @@ def _held(
 ) -> Iterator[tuple[str, str]]:
     for one in candidates:
         policy = policies.get(one.policy)
-        subject = holds.Subject(backup=one.backup, policy=one.policy, selection=one.selection)
+        subject = holds.HoldSubject(backup=one.backup, policy=one.policy, selection=one.selection)
         if why := held.why(subject):
             yield one.backup, why
         elif policy is not None and policy.legal_hold:
@@ -319,21 +320,25 @@ def _held(
 # -- the plan ----------------------------------------------------------------------------------------
 
 
-def _unreadable(chooser: Chooser) -> Iterator[Planned]:
+def _unreadable(chooser: Chooser) -> Iterator[PlannedRemoval]:
     for passed in chooser.passed:
-        yield Planned(
+        yield PlannedRemoval(
             backup=passed.backup,
-            judgement=Judgement(backup=passed.backup, keeps=True, rule=Rule.UNREADABLE, why=passed.why),
+            judgement=Judgement(
+                backup=passed.backup, keeps=True, rule=RetentionRule.UNREADABLE, why=passed.why
+            ),
             targets=tuple(chooser.showing(passed.backup)),
         )
 
 
-def _plan(judgements: Iterable[Judgement], found: Mapping[str, _Seen], survey: _Survey) -> Iterator[Planned]:
+def _plan(
+    judgements: Iterable[Judgement], found: Mapping[str, _ReadableBackup], survey: _Survey
+) -> Iterator[PlannedRemoval]:
     used = Counter(key for one in found.values() for key in one.keys)
     for judgement in judgements:
         seen = found[judgement.backup]
         one = seen.candidate
-        planned = Planned(
+        planned = PlannedRemoval(
             backup=one.backup,
             judgement=judgement,
             targets=tuple(survey.chooser.showing(one.backup)),
@@ -350,7 +355,7 @@ def _plan(judgements: Iterable[Judgement], found: Mapping[str, _Seen], survey: _
         yield planned
 
 
-def _removals(planned: Planned, successor: _Seen, survey: _Survey) -> Iterator[Removal]:
+def _removals(planned: PlannedRemoval, successor: _ReadableBackup, survey: _Survey) -> Iterator[Removal]:
     """Yield what would be removed, target by target.
 
     A target that the policy names keeps it until it has the successor too. One that the policy names no more
@@ -363,7 +368,7 @@ def _removals(planned: Planned, successor: _Seen, survey: _Survey) -> Iterator[R
         yield _removal(planned, survey.services.target(name), left)
 
 
-def _removal(planned: Planned, target: Target, left: str) -> Removal:
+def _removal(planned: PlannedRemoval, target: Target, left: str) -> Removal:
     try:
         objects = list(objects_of(target, planned.backup, planned.keys))
         locked = locks_end(target, [manifest_name(planned.backup)])

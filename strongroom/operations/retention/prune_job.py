@@ -11,7 +11,7 @@ from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.retention.delete import Deleted, Marked, delete, mark
 from strongroom.operations.retention.prune_plan import ToPrune, media, plan_prune
 from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.job import Action, Ending, Job, R, Result, Where, read_facts, read_result
+from strongroom.operations.runs.job import Ending, Job, R, Result, StepAction, Where, read_facts, read_result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -20,17 +20,17 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
-    Verdict,
 )
 from strongroom.words import nearest, plural
 
-REPORT = Step(StepKind.REPORT)
+REPORT = RunStep(StepKind.REPORT)
 WORK = (StepKind.MARK, StepKind.DELETE)
 
 
@@ -40,17 +40,21 @@ class PruneJob(Job):
     A target that is away, or that has a lock on something, waits for the next prune.
     """
 
-    first = Step(StepKind.PLAN)
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan_prune, ToPrune, Pool.CONTROL),
-        StepKind.MARK: Action(mark, Marked, Pool.PRUNE, tolerated=True, where=Where.THREAD),
-        StepKind.DELETE: Action(delete, Deleted, Pool.PRUNE, tolerated=True, where=Where.THREAD),
+    first = RunStep(StepKind.PLAN)
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(plan_prune, ToPrune, Pool.CONTROL),
+        StepKind.MARK: StepAction(mark, Marked, Pool.PRUNE, tolerated=True, where=Where.THREAD),
+        StepKind.DELETE: StepAction(delete, Deleted, Pool.PRUNE, tolerated=True, where=Where.THREAD),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         if isinstance(result, ToPrune):
-            return Verdict(follow=tuple(_work(result)) or (REPORT,))
-        return Verdict() if any(tally.unsettled(kind) for kind in WORK) else Verdict(follow=(REPORT,))
+            return StepConsequence(follow=tuple(_work(result)) or (REPORT,))
+        return (
+            StepConsequence()
+            if any(tally.unsettled(kind) for kind in WORK)
+            else StepConsequence(follow=(REPORT,))
+        )
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         """Forget replicas that another host deleted, and return the targets that were seen to the end."""
@@ -77,10 +81,10 @@ class PruneJob(Job):
 JOB = PruneJob()
 
 
-def _work(facts: ToPrune) -> Iterator[Step]:
+def _work(facts: ToPrune) -> Iterator[RunStep]:
     for kind, lists in ((StepKind.MARK, (*facts.mark, *facts.undelete)), (StepKind.DELETE, facts.delete)):
         targets = dict.fromkeys(name for one in lists for name in one.targets if name in facts.before)
-        yield from (Step(kind, target=name) for name in targets)
+        yield from (RunStep(kind, target=name) for name in targets)
 
 
 def is_done(row: StepRow) -> bool:

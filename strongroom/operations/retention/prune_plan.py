@@ -17,10 +17,10 @@ from strongroom.operations.archive.deletions import Places, counting, may_be_gon
 from strongroom.operations.archive.spread import spread_marks
 from strongroom.operations.retention.orphans import find_orphans
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention, safest_now
-from strongroom.operations.retention.rules import Rule
+from strongroom.operations.retention.rules import RetentionRule
 from strongroom.operations.retention.stock import Stock, take_stock
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 
 MOST = 500
 """Backups that one prune marks, and that it deletes: a run's record is small, and the next one goes on."""
@@ -62,7 +62,7 @@ class ToPrune(Struct, frozen=True, kw_only=True):
 prepare(ToPrune)
 
 
-def plan_prune(run: Run, step: Step, services: Services) -> ToPrune:
+def plan_prune(run: Run, step: RunStep, services: Services) -> ToPrune:
     """Judge what the targets show, and what is marked there already.
 
     Raises:
@@ -147,7 +147,7 @@ def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed
     for one in plan.backups:
         if (
             one.judgement.keeps
-            and one.judgement.rule is not Rule.NEEDED
+            and one.judgement.rule is not RetentionRule.NEEDED
             and policy in (EVERY_POLICY, one.policy)
             and (marked := _marked_on(one.backup, places))
         ):

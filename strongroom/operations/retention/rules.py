@@ -15,9 +15,9 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from strongroom.model import Depth, Selection
+from strongroom.operations.archive.choice import AHEAD
 from strongroom.operations.archive.coverage import covers
 from strongroom.operations.archive.expected_secrets import FLOOR
-from strongroom.operations.archive.select_backup import AHEAD
 from strongroom.operations.keep_rules import KeepRules
 from strongroom.operations.layout import base_of
 from strongroom.timestamps import rfc3339
@@ -27,7 +27,7 @@ DAY = 86_400.0
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-class Rule(StrEnum):
+class RetentionRule(StrEnum):
     """What keeps a backup; ``SUPERSEDED`` drops it. The first that applies is told."""
 
     UNREADABLE = "unreadable"
@@ -92,7 +92,7 @@ class Judgement(Struct, frozen=True, kw_only=True):
 
     backup: str
     keeps: bool
-    rule: Rule
+    rule: RetentionRule
     why: str
     successor: str = ""
 
@@ -121,8 +121,8 @@ def judge(
     for (policy, _), members in scopes.items():
         wanted = {
             **_wanted(members, rules[policy], now),
-            **_reasons(Rule.NEEDED, needed),
-            **_reasons(Rule.HOLD, held),
+            **_reasons(RetentionRule.NEEDED, needed),
+            **_reasons(RetentionRule.HOLD, held),
         }
         found |= {one.backup: one for one in _judge_scope(members, wanted)}
     return tuple(found[one.backup] for one in newest_first)
@@ -137,27 +137,27 @@ def _age_order(candidate: Candidate) -> tuple[float, str, int, str]:
 def _stands_alone(candidate: Candidate, rules: Mapping[str, KeepRules], now: float) -> Judgement | None:
     """Keep what must neither be dropped nor be relied on: it takes no part in what the others are."""
     if candidate.foreign:
-        return _kept(candidate, Rule.FOREIGN, candidate.foreign)
+        return _kept(candidate, RetentionRule.FOREIGN, candidate.foreign)
     if candidate.policy not in rules:
-        return _kept(candidate, Rule.FOREIGN, f"there is no policy '{candidate.policy}' here")
+        return _kept(candidate, RetentionRule.FOREIGN, f"there is no policy '{candidate.policy}' here")
     if candidate.created_at > now + AHEAD:
-        return _kept(candidate, Rule.MISDATED, "it is dated after now, so a clock is or was wrong")
+        return _kept(candidate, RetentionRule.MISDATED, "it is dated after now, so a clock is or was wrong")
     if candidate.created_at < 0:
-        return _kept(candidate, Rule.MISDATED, "it is dated before 1970, so a clock was wrong")
-    return _kept(candidate, Rule.MISDATED, candidate.misdated) if candidate.misdated else None
+        return _kept(candidate, RetentionRule.MISDATED, "it is dated before 1970, so a clock was wrong")
+    return _kept(candidate, RetentionRule.MISDATED, candidate.misdated) if candidate.misdated else None
 
 
-def _kept(candidate: Candidate, rule: Rule, why: str) -> Judgement:
+def _kept(candidate: Candidate, rule: RetentionRule, why: str) -> Judgement:
     return Judgement(backup=candidate.backup, keeps=True, rule=rule, why=why)
 
 
 # -- one policy and source, newest first -----------------------------------------------------------
 
-Reasons = Mapping[str, tuple[Rule, str]]
+Reasons = Mapping[str, tuple[RetentionRule, str]]
 """The rule that keeps a backup, and why, by backup."""
 
 
-def _reasons(rule: Rule, why: Mapping[str, str]) -> Reasons:
+def _reasons(rule: RetentionRule, why: Mapping[str, str]) -> Reasons:
     return {backup: (rule, words) for backup, words in why.items()}
 
 
@@ -176,13 +176,15 @@ def _replaced(one: Candidate, kept: Sequence[Candidate]) -> Judgement:
     covering = [newer for newer in kept if _covers(newer, one)]
     successor = next((newer for newer in covering if newer.is_reliable), None)
     if successor is None and covering:
-        return _kept(one, Rule.NOT_READ, f"{covering[0].backup} covers it, and was {covering[0].stale}")
+        return _kept(
+            one, RetentionRule.NOT_READ, f"{covering[0].backup} covers it, and was {covering[0].stale}"
+        )
     if successor is None:
-        return _kept(one, Rule.NOT_COVERED, _describe_uncovered(one, kept))
+        return _kept(one, RetentionRule.NOT_COVERED, _describe_uncovered(one, kept))
     return Judgement(
         backup=one.backup,
         keeps=False,
-        rule=Rule.SUPERSEDED,
+        rule=RetentionRule.SUPERSEDED,
         why=f"no rule keeps it, and {successor.backup} covers it",
         successor=successor.backup,
     )
@@ -210,22 +212,32 @@ def _describe_uncovered(one: Candidate, kept: Sequence[Candidate]) -> str:
 
 def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reasons:
     """Return what the policy's own rules keep. The rule that is told is the one that came last here."""
-    wanted = dict(_newest(members, Rule.NEWEST_OPENED, Depth.OPENED))
+    wanted = dict(_newest(members, RetentionRule.NEWEST_OPENED, Depth.OPENED))
     for rule, places, part_of in reversed(_buckets(rules)):
-        words = f"{rule} = {places}" if rule is not Rule.MINIMUM_COUNT else f"it is among the newest {places}"
+        words = (
+            f"{rule} = {places}"
+            if rule is not RetentionRule.MINIMUM_COUNT
+            else f"it is among the newest {places}"
+        )
         filled = _fill(members, places, part_of)
         wanted |= {one.backup: (rule, f"{words}{_takes_none(one)}") for one in filled}
     for one in members:
         if one.created_at > now - rules.minimum_days * DAY:
             until = rfc3339(one.created_at + rules.minimum_days * DAY)
-            wanted[one.backup] = (Rule.MINIMUM_AGE, f"for {plural(rules.minimum_days, 'day')}, until {until}")
-    wanted |= _newest(members, Rule.NEWEST_VERIFIED, Depth.DIGEST)
+            wanted[one.backup] = (
+                RetentionRule.MINIMUM_AGE,
+                f"for {plural(rules.minimum_days, 'day')}, until {until}",
+            )
+    wanted |= _newest(members, RetentionRule.NEWEST_VERIFIED, Depth.DIGEST)
     if rules.keep_everything:
-        wanted |= {one.backup: (Rule.NO_RULES, f"policy '{one.policy}' has no keep rules") for one in members}
+        wanted |= {
+            one.backup: (RetentionRule.NO_RULES, f"policy '{one.policy}' has no keep rules")
+            for one in members
+        }
     return wanted
 
 
-def _newest(members: Sequence[Candidate], rule: Rule, depth: Depth) -> Reasons:
+def _newest(members: Sequence[Candidate], rule: RetentionRule, depth: Depth) -> Reasons:
     newest = next((one for one in members if one.is_verified(depth)), None)
     if newest is None:
         return {}
@@ -235,19 +247,19 @@ def _newest(members: Sequence[Candidate], rule: Rule, depth: Depth) -> Reasons:
 PartOf = Callable[[Candidate], Hashable]
 
 
-def _buckets(rules: KeepRules) -> list[tuple[Rule, int, PartOf]]:
+def _buckets(rules: KeepRules) -> list[tuple[RetentionRule, int, PartOf]]:
     """Return what is counted, in the order in which it is told. What was sealed anew counts once."""
 
     def local(one: Candidate) -> datetime:
         return datetime.fromtimestamp(one.created_at, rules.zone)
 
     return [
-        (Rule.MINIMUM_COUNT, rules.minimum_count, lambda one: base_of(one.backup)),
-        (Rule.LAST, rules.last, lambda one: base_of(one.backup)),
-        (Rule.DAILY, rules.daily, lambda one: local(one).date()),
-        (Rule.WEEKLY, rules.weekly, lambda one: local(one).isocalendar()[:2]),
-        (Rule.MONTHLY, rules.monthly, lambda one: (local(one).year, local(one).month)),
-        (Rule.YEARLY, rules.yearly, lambda one: local(one).year),
+        (RetentionRule.MINIMUM_COUNT, rules.minimum_count, lambda one: base_of(one.backup)),
+        (RetentionRule.LAST, rules.last, lambda one: base_of(one.backup)),
+        (RetentionRule.DAILY, rules.daily, lambda one: local(one).date()),
+        (RetentionRule.WEEKLY, rules.weekly, lambda one: local(one).isocalendar()[:2]),
+        (RetentionRule.MONTHLY, rules.monthly, lambda one: (local(one).year, local(one).month)),
+        (RetentionRule.YEARLY, rules.yearly, lambda one: local(one).year),
     ]
 
 

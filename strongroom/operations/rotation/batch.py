@@ -19,9 +19,9 @@ from collections.abc import Iterator
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.rotation.results import BackupRotated, SliceRewrapped, backups_of
-from strongroom.operations.rotation.rotate import Rotator, options_of
+from strongroom.operations.rotation.rotate import BackupRotator, options_of
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Step, StepKind
+from strongroom.state.records import Run, RunStep, StepKind
 
 log = logging.getLogger(__name__)
 
@@ -51,34 +51,34 @@ def end_of(start: int, backups: int) -> int:
     return min(start + size, backups)
 
 
-def slices(begin: int, end: int, *, backups: int) -> Iterator[Step]:
+def slices(begin: int, end: int, *, backups: int) -> Iterator[RunStep]:
     """Yield the steps that re-wrap this part of a plan of so many ``backups``."""
     while begin < end:
-        yield Step(StepKind.REWRAP, begin)
+        yield RunStep(StepKind.REWRAP, begin)
         begin = end_of(begin, backups)
 
 
-def first_steps(run: Run, backups: int) -> tuple[Step, ...]:
+def first_steps(run: Run, backups: int) -> tuple[RunStep, ...]:
     """Return the steps that a plan of so many backups leads to."""
     if options_of(run).reencrypt:
-        return tuple(Step(StepKind.ROTATE, piece) for piece in range(backups))
+        return tuple(RunStep(StepKind.ROTATE, piece) for piece in range(backups))
     return tuple(slices(0, backups, backups=backups))
 
 
-def following(run: Run, step: Step, rewrapped: SliceRewrapped | None) -> tuple[Step, ...]:
+def following(run: Run, step: RunStep, rewrapped: SliceRewrapped | None) -> tuple[RunStep, ...]:
     """Return the steps that a slice leads to; ``rewrapped`` is ``None`` if it was given up."""
     backups = len(backups_of(run))
     end = end_of(step.piece, backups)
     alone = range(step.piece, end) if rewrapped is None else rewrapped.alone
     rest = () if rewrapped is None else slices(rewrapped.rest, end, backups=backups)
-    return (*(Step(StepKind.ROTATE, piece) for piece in alone), *rest)
+    return (*(RunStep(StepKind.ROTATE, piece) for piece in alone), *rest)
 
 
-def rewrap(run: Run, step: Step, services: Services) -> SliceRewrapped:
+def rewrap(run: Run, step: RunStep, services: Services) -> SliceRewrapped:
     """Re-wrap the backups of a slice."""
     plan = backups_of(run)
     end = end_of(step.piece, len(plan))
-    rotator = Rotator(run, services, plan[step.piece : end])
+    rotator = BackupRotator(run, services, plan[step.piece : end])
     done: list[BackupRotated] = []
     alone: list[int] = []
     until = time.monotonic() + STEP_SECONDS

@@ -7,16 +7,31 @@ from typing import Any, ClassVar
 
 from strongroom.operations.rotation import batch, rotate
 from strongroom.operations.rotation.outcome import outcome, rotated_backups
-from strongroom.operations.rotation.results import BackupRotated, RotationPlan, SliceRewrapped, backups_of
+from strongroom.operations.rotation.results import (
+    BackupRotated,
+    BackupRotationPlan,
+    SliceRewrapped,
+    backups_of,
+)
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import has_older_backup, is_rotating, make_spec
-from strongroom.operations.runs.job import Action, Ending, Job, Result, RunAccount, Where
+from strongroom.operations.runs.job import Ending, Job, Result, RunAccount, StepAction, Where
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import ROTATING, Pool, Run, Spec, Step, StepKind, StepRow, Tally, Verdict
+from strongroom.state.records import (
+    ROTATING,
+    Pool,
+    Run,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    Tally,
+)
 from strongroom.words import plural
 
-REPORT = Step(StepKind.REPORT)
+REPORT = RunStep(StepKind.REPORT)
 
 
 class RotateJob(Job):
@@ -25,25 +40,25 @@ class RotateJob(Job):
     It has no ``terms``: a rotation asks the configuration itself whom it seals to.
     """
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     opens = True
     seals = True
     reads = True
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(rotate.plan, RotationPlan, Pool.CONTROL),
-        StepKind.REWRAP: Action(
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(rotate.plan, BackupRotationPlan, Pool.CONTROL),
+        StepKind.REWRAP: StepAction(
             batch.rewrap, SliceRewrapped, Pool.RECOVER, tolerated=True, where=Where.FORKED_AFTER_FIRST
         ),
-        StepKind.ROTATE: Action(rotate.rotate, BackupRotated, Pool.RECOVER, tolerated=True),
+        StepKind.ROTATE: StepAction(rotate.rotate, BackupRotated, Pool.RECOVER, tolerated=True),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        if isinstance(result, RotationPlan):
-            return Verdict(follow=batch.first_steps(run, result.plan.pieces) or (REPORT,))
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
+        if isinstance(result, BackupRotationPlan):
+            return StepConsequence(follow=batch.first_steps(run, result.plan.pieces) or (REPORT,))
         if step.kind is StepKind.REWRAP and (follow := _after_slice(run, step, result)):
-            return Verdict(follow=follow)
+            return StepConsequence(follow=follow)
         busy = any(tally.unsettled(kind) for kind in ROTATING)
-        return Verdict() if busy else Verdict(follow=(REPORT,))
+        return StepConsequence() if busy else StepConsequence(follow=(REPORT,))
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "every backup opens, some for the new keys already"
@@ -79,5 +94,5 @@ class RotateJob(Job):
 JOB = RotateJob()
 
 
-def _after_slice(run: Run, step: Step, result: Result) -> tuple[Step, ...]:
+def _after_slice(run: Run, step: RunStep, result: Result) -> tuple[RunStep, ...]:
     return batch.following(run, step, result if isinstance(result, SliceRewrapped) else None)

@@ -26,14 +26,14 @@ from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import lock_backup, lock_until
 from strongroom.operations.archive.open import Backup, manifest_bytes
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.backup.upload import place
 from strongroom.operations.errors import QuorumNotMet, RotationContended
 from strongroom.operations.key_management.exposure import StillOpens, still_opens
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, successor_of
 from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
-from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.services import Services
 from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.records import Replica, Run
@@ -52,7 +52,7 @@ class Reencrypted(NamedTuple):
 
 
 def reencrypt_backup(
-    run: Run, manifest: Manifest, targets: Sequence[Target], rotation: Rotation, services: Services
+    run: Run, manifest: Manifest, targets: Sequence[Target], rotation: RewrapOrder, services: Services
 ) -> Reencrypted:
     """Seal one backup anew on its targets; the result says what it is now and what still opens.
 
@@ -65,7 +65,7 @@ def reencrypt_backup(
     if is_sealed_only_for(manifest, targets, rotation) and not rotation.renew:
         return Reencrypted()
     rotation.pace()
-    new, depth, missed = _Work(run, manifest, targets, rotation, services).finish()
+    new, depth, missed = _Reencryption(run, manifest, targets, rotation, services).finish()
     away = away_from(services.store.replicas(manifest.backup_id), targets)
     still = still_opens(manifest, targets, rotation.recipients, away=away, leaked=True)
     return Reencrypted(new=new.backup_id, verified=depth, missed=missed, still=tuple(still))
@@ -77,7 +77,7 @@ def away_from(replicas: Iterable[Replica], targets: Sequence[Target]) -> list[st
     return [replica.target for replica in replicas if replica.good and replica.target not in reached]
 
 
-def is_sealed_only_for(manifest: Manifest, targets: Sequence[Target], rotation: Rotation) -> bool:
+def is_sealed_only_for(manifest: Manifest, targets: Sequence[Target], rotation: RewrapOrder) -> bool:
     """Tell whether no other key than the new recipients' ever opened this backup."""
     new = {recipient.fingerprint for recipient in rotation.recipients}
     if {recipient.fingerprint for recipient in manifest.recipients} != new:
@@ -89,11 +89,11 @@ def is_sealed_only_for(manifest: Manifest, targets: Sequence[Target], rotation: 
     )
 
 
-class _Work:
+class _Reencryption:
     """One backup being sealed anew on several targets."""
 
     def __init__(
-        self, run: Run, old: Manifest, targets: Sequence[Target], rotation: Rotation, services: Services
+        self, run: Run, old: Manifest, targets: Sequence[Target], rotation: RewrapOrder, services: Services
     ) -> None:
         self._old = old
         self._id = successor_of(old.backup_id)
@@ -205,7 +205,7 @@ class _Work:
 
     def _verified(self, new: Manifest) -> Depth:
         """Read the new backup back from each target, as deep as an identity at hand allows."""
-        keys = Keys(
+        keys = ReadBackKeys(
             identities=self._rotation.identities,
             digest_key=self._services.digest_key,
             trusted=self._rotation.trusted,

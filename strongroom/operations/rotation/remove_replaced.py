@@ -16,7 +16,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.envelopes import wrapping_keys
-from strongroom.operations.archive.holds import Holds, Subject, read_holds
+from strongroom.operations.archive.holds import Holds, HoldSubject, read_holds
 from strongroom.operations.archive.old_versions import OldVersions, hidden_of, locked_until
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.quarantine import all_quarantined
@@ -30,7 +30,7 @@ from strongroom.targets import Target
 from strongroom.targets.repaired import copies
 
 
-class Removed(Struct, frozen=True, kw_only=True):
+class ReplacedRemoval(Struct, frozen=True, kw_only=True):
     """What became of a replaced backup: the targets it is gone from, and why it stays on others.
 
     ``hidden`` is what of it some of those that it is gone from still hide.
@@ -42,7 +42,7 @@ class Removed(Struct, frozen=True, kw_only=True):
     hidden: dict[str, OldVersions]
 
 
-def remove_replaced(services: Services, old: str) -> Removed:
+def remove_replaced(services: Services, old: str) -> ReplacedRemoval:
     """Remove a backup from each target that has its successor good, as last read back.
 
     It may be repeated, and die at any point: the manifest goes first, so that no half of a backup
@@ -75,7 +75,7 @@ def remove_replaced(services: Services, old: str) -> Removed:
     hidden = {name: left for name, left in hidden.items() if left.count}
     noted = {"gone": gone, "kept": kept, "hidden": msgspec.to_builtins(hidden)}
     services.store.event("backup.removed", backup=old, successor=new, **noted)
-    return Removed(backup=old, gone=gone, kept=kept, hidden=hidden)
+    return ReplacedRemoval(backup=old, gone=gone, kept=kept, hidden=hidden)
 
 
 def _safe_successor(services: Services, old: str) -> tuple[str, set[str]]:
@@ -106,7 +106,7 @@ def _remove_from_target(
         if why := Successors(services).why_not_whole(successor, name):
             return why
         manifest = _read_manifest(services, target, backup)
-        if manifest is not None and (why := held.why(Subject.of(manifest))):
+        if manifest is not None and (why := held.why(HoldSubject.of(manifest))):
             return why
         if manifest is not None and (until := locked_until(manifest, target)):
             return f"locked until {until}"

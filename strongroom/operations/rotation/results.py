@@ -14,7 +14,7 @@ from strongroom.operations.runs.job import read_facts
 from strongroom.state.records import Run
 
 
-class RotationPlan(Struct, frozen=True, kw_only=True):
+class BackupRotationPlan(Struct, frozen=True, kw_only=True):
     """The facts that a rotation begins with: the backups, by their place in the plan."""
 
     plan: PlannedPieces
@@ -49,9 +49,9 @@ class SliceRewrapped(Struct, frozen=True, kw_only=True):
     rest: int
 
 
-prepare(RotationPlan, SliceRewrapped)
+prepare(BackupRotationPlan, SliceRewrapped)
 
 
 def backups_of(run: Run) -> tuple[str, ...]:
     """Return the backups that a rotation is about, in the order of its plan."""
-    return read_facts(run, RotationPlan).backups
+    return read_facts(run, BackupRotationPlan).backups

@@ -21,12 +21,7 @@ from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import KeyServiceError, StrongroomError, TargetError
 from strongroom.keys import Identity, Recipient
 from strongroom.keys.key_names import recipient_key, stanza_key
-from strongroom.operations.archive.envelopes import (
-    Found,
-    find_newest,
-    newest_of,
-    wrapping_keys,
-)
+from strongroom.operations.archive.envelopes import PlacedEnvelopes, find_newest, newest_of, wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer, most_telling
 from strongroom.operations.archive.index_keys import IndexKey
 from strongroom.operations.archive.open import carried_record
@@ -40,7 +35,7 @@ ATTEMPTS = 5
 """How often a rotation that met another one counts further before it gives up."""
 
 
-class Rotation(Struct, frozen=True, kw_only=True):
+class RewrapOrder(Struct, frozen=True, kw_only=True):
     """What to rotate to, and what may be used for it.
 
     Args:
@@ -83,7 +78,9 @@ class KeyRotated(Struct, frozen=True, kw_only=True):
     locked: tuple[str, ...]
 
 
-def rewrap_backup(manifest: Manifest, targets: Sequence[Target], rotation: Rotation) -> Iterator[KeyRotated]:
+def rewrap_backup(
+    manifest: Manifest, targets: Sequence[Target], rotation: RewrapOrder
+) -> Iterator[KeyRotated]:
     """Rotate every wrapping key of a backup on the targets that hold it.
 
     Raises:
@@ -102,7 +99,7 @@ def _carried(backup: str, entry: ContainerEntry, target: Target) -> WrappingKeyR
     return carried_record(target, backup, entry)
 
 
-def rewrap_index(index: IndexKey, targets: Sequence[Target], rotation: Rotation) -> KeyRotated:
+def rewrap_index(index: IndexKey, targets: Sequence[Target], rotation: RewrapOrder) -> KeyRotated:
     """Rotate the wrapping key of an index of names on the targets that show it. As :func:`rewrap_backup`."""
     rotation.pace()
     there = [target for target in targets if target.name in index.targets]
@@ -139,14 +136,14 @@ class _Key:
         carried: Callable[[Target], WrappingKeyRecord],
         backup: str,
         targets: Sequence[Target],
-        rotation: Rotation,
+        rotation: RewrapOrder,
     ) -> None:
         self._key = key
         self._carried = carried
         self._backup = backup
         self._rotation = rotation
         self._missed: dict[str, StrongroomError] = {}
-        self._found: dict[str, Found] = {}
+        self._found: dict[str, PlacedEnvelopes] = {}
         self._lost: list[int] = []
         self._targets = list(targets)
         self._targets = [target for target in targets if self._reached(target, self._look)]

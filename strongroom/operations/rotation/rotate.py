@@ -33,10 +33,10 @@ from strongroom.operations.identities import openers
 from strongroom.operations.key_management.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
-from strongroom.operations.rotation.results import BackupRotated, RotationPlan, backups_of
+from strongroom.operations.rotation.results import BackupRotated, BackupRotationPlan, backups_of
 from strongroom.operations.rotation.rewrap import (
     KeyRotated,
-    Rotation,
+    RewrapOrder,
     names_still_open,
     rewrap_backup,
     rewrap_index,
@@ -44,10 +44,10 @@ from strongroom.operations.rotation.rewrap import (
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding import record
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
-from strongroom.vault.pace import Pace
+from strongroom.vault.pace import RequestPace
 
 
 class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``reencrypt`` seals again under new keys, for a key that leaked; else envelopes are
     re-wrapped. ``backups`` names some instead of all. ``rate`` bounds the wrapping keys a
     second, over the processes of a host. ``renew`` and ``keep_older`` are those of
-    :class:`~strongroom.operations.rotation.rewrap.Rotation`.
+    :class:`~strongroom.operations.rotation.rewrap.RewrapOrder`.
     """
 
     reencrypt: bool = False
@@ -74,7 +74,7 @@ def options_of(run: Run) -> RotateOptions:
     return msgspec.convert(run.spec.options, RotateOptions)
 
 
-def plan(run: Run, step: Step, services: Services) -> RotationPlan:
+def plan(run: Run, step: RunStep, services: Services) -> BackupRotationPlan:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     named = options_of(run).backups
     shredding = record.shredded_backups(
@@ -86,16 +86,16 @@ def plan(run: Run, step: Step, services: Services) -> RotationPlan:
     if missing := sorted(set(named) - set(candidates)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
     backups = tuple(dict.fromkeys(named or reversed(candidates)))
-    return RotationPlan(plan=PlannedPieces(pieces=len(backups)), backups=backups)
+    return BackupRotationPlan(plan=PlannedPieces(pieces=len(backups)), backups=backups)
 
 
-def rotate(run: Run, step: Step, services: Services) -> BackupRotated:
+def rotate(run: Run, step: RunStep, services: Services) -> BackupRotated:
     """Rotate one backup of the plan; the result says what it was and what it is now."""
     backup = backups_of(run)[step.piece]
-    return Rotator(run, services, [backup]).rotate(backup)
+    return BackupRotator(run, services, [backup]).rotate(backup)
 
 
-class Rotator:
+class BackupRotator:
     """Rotates some backups of one run, and looks up once what is the same for all of them.
 
     Raises:
@@ -107,7 +107,7 @@ class Rotator:
         self._services = services
         self._pinned = check_rotating(run, services)
         self._options = options_of(run)
-        self._pace = Pace(self._options.rate, shared=services.state_dir / "rotate.pace").wait
+        self._pace = RequestPace(self._options.rate, shared=services.state_dir / "rotate.pace").wait
         self._digests = services.store.digests(backups)
         self._replicas = services.store.replicas_of(backups)
         # Now, whatever the first backup is: a process that is forked off later must not ask a person again.
@@ -143,7 +143,7 @@ class Rotator:
         return replace(result, missed={**result.missed, **missed})
 
     def _with_indexes(
-        self, result: BackupRotated, manifest: Manifest, targets: Sequence[Target], rotation: Rotation
+        self, result: BackupRotated, manifest: Manifest, targets: Sequence[Target], rotation: RewrapOrder
     ) -> BackupRotated:
         """Rotate the keys of a backup's indexes of names, for those who may learn names now.
 
@@ -173,9 +173,9 @@ class Rotator:
     def _kept(self) -> frozenset[str]:
         return frozenset(self._services.store.names(self._run.spec.policy))
 
-    def _rotation(self, manifest: Manifest) -> Rotation:
+    def _rotation(self, manifest: Manifest) -> RewrapOrder:
         services = self._services
-        return Rotation(
+        return RewrapOrder(
             recipients=self._pinned.recipients,
             identities=openers(self._run.spec, services),
             signer=services.signers("recover"),

@@ -25,10 +25,10 @@ from strongroom.model import COMMAND, Depth
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.envelopes import envelopes_prefix, find_newest, named, wrapping_keys
 from strongroom.operations.archive.open import Backup, manifest_bytes, read_manifest
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.layout import container_name, manifest_name, successor_of
 from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
-from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
+from strongroom.operations.rotation.rewrap import RewrapOrder, rewrap_backup
 from strongroom.operations.services import Services
 from strongroom.system.errors import Conflict, WouldOverwrite
 from strongroom.targets.single_file import BundleReader, BundleWriter
@@ -93,7 +93,7 @@ def require_same_passphrases(path: Path, recipients: Sequence[Recipient], *, tru
                 ) from None
 
 
-def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:
+def rewrap_file(path: Path, rotation: RewrapOrder) -> FileRotated:
     """Write a file anew with one more envelope a wrapping key; its containers stay as they are."""
     was = opens_for(path, trusted=rotation.trusted)
     with BundleReader(path) as old, BundleWriter(path, over=old) as new:
@@ -112,7 +112,7 @@ def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:
     )
 
 
-def reencrypt_file(path: Path, rotation: Rotation, *, digest_key: bytes, remove: bool) -> FileRotated:
+def reencrypt_file(path: Path, rotation: RewrapOrder, *, digest_key: bytes, remove: bool) -> FileRotated:
     """Seal a file anew under new keys, in its own place; the old one is kept beside it.
 
     Args:
@@ -158,14 +158,14 @@ def copy(old: BundleReader, new: BundleWriter, name: str) -> None:
     new.put(name, old.read(name), size=size, sha256=digest.digest())
 
 
-def _is_only_for(old: BundleReader, manifest: Manifest, rotation: Rotation) -> bool:
+def _is_only_for(old: BundleReader, manifest: Manifest, rotation: RewrapOrder) -> bool:
     new = {recipient.fingerprint for recipient in rotation.recipients}
     detached = any(list(old.list(envelopes_prefix(key))) for key in wrapping_keys(manifest))
     return {recipient.fingerprint for recipient in manifest.recipients} == new and not detached
 
 
 def _reseal(
-    old: BundleReader, new: BundleWriter, manifest: Manifest, rotation: Rotation, digest_key: bytes
+    old: BundleReader, new: BundleWriter, manifest: Manifest, rotation: RewrapOrder, digest_key: bytes
 ) -> Manifest:
     backup = Backup(old, manifest, rotation.identities, trusted=rotation.trusted)
     seal = partial(
@@ -203,9 +203,9 @@ def _add(new: BundleWriter, name: str, content: bytes) -> None:
     new.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
-def _read_back(new: BundleWriter, manifest: Manifest, rotation: Rotation) -> Depth:
+def _read_back(new: BundleWriter, manifest: Manifest, rotation: RewrapOrder) -> Depth:
     """Read the new file back, and open it if somebody who can is at hand."""
-    keys = Keys(identities=rotation.identities, trusted=rotation.trusted)
+    keys = ReadBackKeys(identities=rotation.identities, trusted=rotation.trusted)
     try:
         read_back(new, manifest, Depth.OPENED, keys)
     except WrongKey:  # sealed for a key that is elsewhere, as it should be

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval.request import UNKNOWN, Request
+from strongroom.operations.approval.request import UNKNOWN, ApprovalRequest
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.rotators.records import RotateSecretsOptions, RotationApproved, SecretsPlanned
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunStep
 from strongroom.words import plural
 
 
-def approve_step(run: Run, step: Step, services: Services) -> RotationApproved:
+def approve_step(run: Run, step: RunStep, services: Services) -> RotationApproved:
     """Wait until enough people approved the rotation, if this process's configuration asks for that."""
     require_rotation_approval(run, services)
     return RotationApproved()
@@ -29,7 +29,7 @@ def require_rotation_approval(run: Run, services: Services) -> None:
     """
     planned, options = read_facts(run, SecretsPlanned), RotateSecretsOptions.of(run)
     by_rotator = Counter(name for name in planned.rotators if name)
-    request = Request(
+    request = ApprovalRequest(
         action=ApprovalAction.ROTATE_SECRET,
         subject=run.id,
         digest=planned.digest,

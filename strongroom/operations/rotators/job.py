@@ -22,7 +22,7 @@ from strongroom.operations.rotators.records import (
 from strongroom.operations.rotators.step import rotate_step
 from strongroom.operations.runs.abandoned import is_abandoned, take_up
 from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Action, Ending, Result, read_facts, to_facts
+from strongroom.operations.runs.job import Ending, Result, StepAction, read_facts, to_facts
 from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
@@ -31,26 +31,26 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
-    Verdict,
 )
 from strongroom.words import plural
 
-REPORT = Step(StepKind.REPORT)
+REPORT = RunStep(StepKind.REPORT)
 DAY = 86_400.0
 
 
-def name_step(run: Run, step: Step, services: Services) -> SecretsNamed:
+def name_step(run: Run, step: RunStep, services: Services) -> SecretsNamed:
     """Have the run signed: no later step is performed for other names."""
     return SecretsNamed(count=len(RotateSecretsOptions.of(run).names))
 
 
-def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
+def plan_step(run: Run, step: RunStep, services: Services) -> SecretsPlanned:
     """Find each secret's rotator by this process's own configuration."""
     options = RotateSecretsOptions.of(run)
     plan = plan_rotation(services, options.names, source=run.spec.source, incident=options.incident)
@@ -70,29 +70,37 @@ class RotateSecretsJob(ApprovedJob):
     secrets for it.
     """
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
     subject = "source"
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(name_step, SecretsNamed, Pool.CONTROL),
-        StepKind.ROTATE_SECRET_PLAN: Action(
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(name_step, SecretsNamed, Pool.CONTROL),
+        StepKind.ROTATE_SECRET_PLAN: StepAction(
             plan_step, SecretsPlanned, Pool.RECOVER, waits_for=(SourceUnavailable,)
         ),
-        StepKind.APPROVE: Action(approve_step, RotationApproved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
-        StepKind.ROTATE_SECRET: Action(rotate_step, StepRotated, Pool.RECOVER, tolerated=True),
+        StepKind.APPROVE: StepAction(
+            approve_step, RotationApproved, Pool.RECOVER, waits_for=(ApprovalNeeded,)
+        ),
+        StepKind.ROTATE_SECRET: StepAction(rotate_step, StepRotated, Pool.RECOVER, tolerated=True),
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         match result:
             case SecretsNamed():
-                return Verdict(follow=(Step(StepKind.ROTATE_SECRET_PLAN),))
+                return StepConsequence(follow=(RunStep(StepKind.ROTATE_SECRET_PLAN),))
             case SecretsPlanned():
-                follow = Step(StepKind.APPROVE) if any(result.rotators) else REPORT
-                return Verdict(facts=to_facts(result), follow=(follow,))
+                follow = RunStep(StepKind.APPROVE) if any(result.rotators) else REPORT
+                return StepConsequence(facts=to_facts(result), follow=(follow,))
             case RotationApproved():
                 planned = read_facts(run, SecretsPlanned).rotators
                 pieces = (piece for piece, rotator in enumerate(planned) if rotator)
-                return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces))
-        return Verdict() if tally.unsettled(StepKind.ROTATE_SECRET) else Verdict(follow=(REPORT,))
+                return StepConsequence(
+                    follow=tuple(RunStep(StepKind.ROTATE_SECRET, piece) for piece in pieces)
+                )
+        return (
+            StepConsequence()
+            if tally.unsettled(StepKind.ROTATE_SECRET)
+            else StepConsequence(follow=(REPORT,))
+        )
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "what was rotated by then stays; the secret that it was at is as its source says"

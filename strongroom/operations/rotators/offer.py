@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from strongroom.model import Secret, SecretBytes, Version
-from strongroom.operations.rotators.place import Place
+from strongroom.model import Secret, SecretBytes, SecretVersion
+from strongroom.operations.rotators.place import SecretPlace
 from strongroom.operations.rotators.values import value_in, with_value
 from strongroom.sources import Destination
 from strongroom.state.records import SecretRotation
@@ -39,7 +39,7 @@ class Offer(Protocol):
 
 
 def make_offer(
-    place: Place, there: Secret, value: SecretBytes, begun: SecretRotation, *, checked: bool
+    place: SecretPlace, there: Secret, value: SecretBytes, begun: SecretRotation, *, checked: bool
 ) -> Offer:
     """Bring a value to the source: beside the current one, if something checks it and the source can do that.
 
@@ -51,7 +51,7 @@ def make_offer(
     return _Current(place, place.write(there, value), there.current, begun.was)
 
 
-def find_offer(place: Place, there: Secret, begun: SecretRotation) -> Offer | None:
+def find_offer(place: SecretPlace, there: Secret, begun: SecretRotation) -> Offer | None:
     """Return the offer that a process made, by the digests of its record, before it died."""
     if place.digest(place.value_of(there)) == begun.becomes:
         return _Current(place, there, None, begun.was)
@@ -64,9 +64,9 @@ def find_offer(place: Place, there: Secret, begun: SecretRotation) -> Offer | No
 class _Current(NamedTuple):
     """The value is current already: such a source has no place beside it."""
 
-    place: Place
+    place: SecretPlace
     there: Secret
-    former: Version | None
+    former: SecretVersion | None
     was: str
 
     @property
@@ -98,7 +98,7 @@ class _Current(NamedTuple):
 class _Beside(NamedTuple):
     """The value lies beside the current one, and nobody reads it by itself."""
 
-    place: Place
+    place: SecretPlace
     there: Secret
     destination: Destination
 

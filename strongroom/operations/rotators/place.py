@@ -10,21 +10,21 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret, SecretBytes, Version
+from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion
 from strongroom.operations.errors import SecretNotRotated
-from strongroom.operations.rotator import Rotator
+from strongroom.operations.rotator import SecretRotator
 from strongroom.operations.rotators.values import count_others, digest_value, identify, value_in, with_value
 from strongroom.operations.services import Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.records import SecretRotation
 from strongroom.timestamps import rfc3339
 
 
-class Place:
+class SecretPlace:
     """A secret at its source, and the field of it that a rotation is about."""
 
-    def __init__(self, services: Services, *, source: str, name: str, rotator: Rotator) -> None:
+    def __init__(self, services: Services, *, source: str, name: str, rotator: SecretRotator) -> None:
         self.writer = rotator.destination or services.writer(source)
         self.destination = services.destination(self.writer)
         self._key = services.digest_key
@@ -35,7 +35,7 @@ class Place:
 
     def look(self) -> Secret:
         """Return the secret as it is now. Raises SecretNotFound."""
-        (secret,) = self.destination.read([Entry(self.name, 0)])
+        (secret,) = self.destination.read([ListedSecret(self.name, 0)])
         if secret is None:
             raise SecretNotFound(f"source '{self.source}' has no secret '{self.name}'")
         return secret
@@ -71,25 +71,25 @@ class Place:
         self.destination.unstage(there)
         return self.look()
 
-    def put_back(self, there: Secret, was: str, *, known: Version | None) -> Secret | None:
+    def put_back(self, there: Secret, was: str, *, known: SecretVersion | None) -> Secret | None:
         """Make the value with this digest current again: ``known``, or one that the source still has."""
         former = known or next(
             (v for v in reversed(there.versions[:-1]) if self.is_value(there, v, was)), None
         )
         return None if former is None else self._put(there, replace(former, number=there.current.number + 1))
 
-    def is_value(self, secret: Secret, version: Version, digest: str) -> bool:
+    def is_value(self, secret: Secret, version: SecretVersion, digest: str) -> bool:
         """Tell whether a version of a secret has the value with this digest."""
         try:
             return version.value is not None and self.digest(value_in(secret, version, self.field)) == digest
         except SourceError:  # an older version may have had another form
             return False
 
-    def _put(self, there: Secret, version: Version) -> Secret:
+    def _put(self, there: Secret, version: SecretVersion) -> Secret:
         now = rfc3339(time.time())
         wanted = replace(there, versions=(replace(version, created_at=now),), updated_at=now)
         with self._writing():
-            self.destination.write([Change(secret=wanted, expected=there.current.number)])
+            self.destination.write([SecretChange(secret=wanted, expected=there.current.number)])
         return self.look_for(value_in(wanted, version, self.field))
 
     @contextmanager

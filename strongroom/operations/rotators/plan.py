@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from strongroom.errors import UsageError
-from strongroom.model import Entry, Secret
-from strongroom.operations.rotator import Rotator, RotatorKind
-from strongroom.operations.rotators.place import Place
-from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
+from strongroom.model import ListedSecret, Secret
+from strongroom.operations.rotator import RotatorKind, SecretRotator
+from strongroom.operations.rotators.place import SecretPlace
+from strongroom.operations.rotators.records import PlannedRotation, SecretRotationPlan
 from strongroom.operations.rotators.values import identify
 from strongroom.operations.services import Services
 from strongroom.sources import Source, is_setting
@@ -34,7 +34,7 @@ DOES = {
 
 def plan_rotation(
     services: Services, names: Sequence[str], *, source: str, incident: str = ""
-) -> RotationPlan:
+) -> SecretRotationPlan:
     """Say which rotator each secret has, and what it will do. It asks the source what is there.
 
     Args:
@@ -48,12 +48,12 @@ def plan_rotation(
     """
     wanted = unique_names(names)
     place = services.destination(source)
-    found = place.read([Entry(name, 0) for name in wanted])
+    found = place.read([ListedSecret(name, 0) for name in wanted])
     planned = tuple(
         _plan_one(services, name, secret, place, incident=incident)
         for name, secret in zip(wanted, found, strict=True)
     )
-    return RotationPlan(source=source, secrets=planned, digest=_digest(source, planned))
+    return SecretRotationPlan(source=source, secrets=planned, digest=_digest(source, planned))
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def rotator_of(rotators: Sequence[Rotator], secret: Secret, source: Source) -> Rotator | None:
+def rotator_of(rotators: Sequence[SecretRotator], secret: Secret, source: Source) -> SecretRotator | None:
     """Return the first rotator that is for a secret of a source.
 
     There is none for what secrets rest on, such as a Vault's policies: no pattern means those.
@@ -95,7 +95,7 @@ def _plan_one(
     if rotator is None:
         return PlannedRotation(name=name, why=NO_ROTATOR)
     last = _last_rotation(services, name, source=source.name)
-    now = Place(services, source=source.name, name=name, rotator=rotator)
+    now = SecretPlace(services, source=source.name, name=name, rotator=rotator)
     # A restore may have brought the former value back: it is as well known as it was.
     lasts = last is not None and not now.is_value(secret, secret.current, last.was)
     return PlannedRotation(
@@ -107,7 +107,7 @@ def _plan_one(
     )
 
 
-def _does(rotator: Rotator) -> str:
+def _does(rotator: SecretRotator) -> str:
     program = rotator.program.command[0] if rotator.program else ""
     return DOES[rotator.kind].format(program)
 

@@ -48,7 +48,7 @@ class PlannedRotation(Struct, frozen=True, kw_only=True):
     last: str = ""
 
 
-class RotationPlan(Struct, frozen=True, kw_only=True):
+class SecretRotationPlan(Struct, frozen=True, kw_only=True):
     """What a rotation will do. ``digest`` is SHA-256 (hex) over all of it: what people approve."""
 
     source: str
@@ -61,7 +61,7 @@ class RotationPlan(Struct, frozen=True, kw_only=True):
         return tuple(one for one in self.secrets if one.rotator and not one.already)
 
 
-class Result(StrEnum):
+class SecretRotationResult(StrEnum):
     """What came of one secret."""
 
     DONE = "done"
@@ -80,7 +80,7 @@ class RotatedSecret(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    result: Result
+    result: SecretRotationResult
     rotator: str = ""
     version: int | None = None
     code: str = ""
@@ -99,24 +99,24 @@ class Rotated(Struct, frozen=True, kw_only=True):
     @property
     def done(self) -> tuple[str, ...]:
         """The names of those that have a new value, of this run or of an earlier one of the incident."""
-        return self._named(Result.DONE, Result.ALREADY)
+        return self._named(SecretRotationResult.DONE, SecretRotationResult.ALREADY)
 
     @property
     def failed(self) -> tuple[str, ...]:
         """The names of those that have no new value that works."""
-        return self._named(Result.FAILED, Result.WAITS)
+        return self._named(SecretRotationResult.FAILED, SecretRotationResult.WAITS)
 
     @property
     def no_rotator(self) -> tuple[str, ...]:
         """The names of those that no rotator is for."""
-        return self._named(Result.NO_ROTATOR)
+        return self._named(SecretRotationResult.NO_ROTATOR)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The names of those that are not there."""
-        return self._named(Result.MISSING)
+        return self._named(SecretRotationResult.MISSING)
 
-    def _named(self, *results: Result) -> tuple[str, ...]:
+    def _named(self, *results: SecretRotationResult) -> tuple[str, ...]:
         return tuple(one.name for one in self.secrets if one.result in results)
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from strongroom.model import Entry
+from strongroom.model import ListedSecret
 from strongroom.operations import recorded_errors
 from strongroom.operations.rotators.job import submit_secrets
 from strongroom.operations.rotators.plan import NO_ROTATOR, NOT_THERE
 from strongroom.operations.rotators.records import (
     PlannedRotation,
-    Result,
     Rotated,
     RotatedSecret,
     RotateSecretsOptions,
-    RotationPlan,
+    SecretRotationPlan,
+    SecretRotationResult,
     SecretsPlanned,
     StepRotated,
 )
@@ -25,7 +25,7 @@ from strongroom.operations.runs.job import read_facts, read_result
 from strongroom.operations.services import Services
 from strongroom.sources.select import matches
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState
+from strongroom.state.records import Run, RunState, RunStep, Spec, StepKind, StepRow, StepState
 from strongroom.words import told_alike
 
 NOT_YET = "its turn did not come"
@@ -81,16 +81,16 @@ def rotated_by(run: Run, services: Services) -> Rotated:
     return Rotated(source=run.spec.source, run=run.id, secrets=secrets, to_do=to_do)
 
 
-def without_run(plan: RotationPlan) -> Rotated:
+def without_run(plan: SecretRotationPlan) -> Rotated:
     """Return what a plan by which nothing is rotated leaves to a person."""
     secrets = tuple(RotatedSecret(name=one.name, result=_unrotated(one), why=one.why) for one in plan.secrets)
     return Rotated(source=plan.source, run="", secrets=secrets, to_do=tuple(_to_do(secrets)))
 
 
-def _unrotated(one: PlannedRotation) -> Result:
+def _unrotated(one: PlannedRotation) -> SecretRotationResult:
     if one.already:
-        return Result.ALREADY
-    return Result.MISSING if one.missing else Result.NO_ROTATOR
+        return SecretRotationResult.ALREADY
+    return SecretRotationResult.MISSING if one.missing else SecretRotationResult.NO_ROTATOR
 
 
 def _planned(run: Run, names: int) -> SecretsPlanned | None:
@@ -105,9 +105,13 @@ def _planned(run: Run, names: int) -> SecretsPlanned | None:
 
 def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret:
     if row.state is StepState.DONE:
-        done = read_result(run, Step(StepKind.ROTATE_SECRET, row.step.piece), row.result, StepRotated)
+        done = read_result(run, RunStep(StepKind.ROTATE_SECRET, row.step.piece), row.result, StepRotated)
         return RotatedSecret(
-            name=name, result=Result.DONE, rotator=rotator, version=done.version, to_do=done.to_do
+            name=name,
+            result=SecretRotationResult.DONE,
+            rotator=rotator,
+            version=done.version,
+            to_do=done.to_do,
         )
     text, to_do = recorded_errors.apart(row.error)
     code = recorded_errors.code_of(text)
@@ -115,7 +119,7 @@ def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret
     begun = row.attempts > 0 and not code
     return RotatedSecret(
         name=name,
-        result=Result.FAILED if failed else Result.WAITS,
+        result=SecretRotationResult.FAILED if failed else SecretRotationResult.WAITS,
         rotator=rotator,
         code=code,
         why=text.removeprefix(f"{code}: ") or ("it was being rotated" if begun else NOT_YET),
@@ -125,28 +129,34 @@ def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret
 
 def _without_step(name: str, piece: int, planned: SecretsPlanned | None) -> RotatedSecret:
     if planned is None or planned.rotators[piece]:
-        return RotatedSecret(name=name, result=Result.WAITS, why=NOT_YET)
+        return RotatedSecret(name=name, result=SecretRotationResult.WAITS, why=NOT_YET)
     if piece in planned.missing:
-        return RotatedSecret(name=name, result=Result.MISSING, why=NOT_THERE)
+        return RotatedSecret(name=name, result=SecretRotationResult.MISSING, why=NOT_THERE)
     if piece in planned.already:
-        return RotatedSecret(name=name, result=Result.ALREADY, why="it was rotated in this incident already")
-    return RotatedSecret(name=name, result=Result.NO_ROTATOR, why=NO_ROTATOR)
+        return RotatedSecret(
+            name=name, result=SecretRotationResult.ALREADY, why="it was rotated in this incident already"
+        )
+    return RotatedSecret(name=name, result=SecretRotationResult.NO_ROTATOR, why=NO_ROTATOR)
 
 
 def _to_do(secrets: Sequence[RotatedSecret]) -> Iterator[str]:
     for one in secrets:
-        if one.result in (Result.NO_ROTATOR, Result.MISSING):
+        if one.result in (SecretRotationResult.NO_ROTATOR, SecretRotationResult.MISSING):
             yield f"{one.name}: {one.why}"
-        if one.result is not Result.FAILED:
+        if one.result is not SecretRotationResult.FAILED:
             yield from (f"{one.name}: {line}" for line in one.to_do)
     yield from told_alike(
-        (one.name, line) for one in secrets if one.result is Result.FAILED for line in one.to_do
+        (one.name, line) for one in secrets if one.result is SecretRotationResult.FAILED for line in one.to_do
     )
 
 
 def _backups_due(services: Services, source: str, secrets: Sequence[RotatedSecret]) -> Iterator[str]:
     """Say that the new values are in no backup yet, and the former ones in each that there is."""
-    names = [Entry(one.name, 0, tags={}) for one in secrets if one.result in (Result.DONE, Result.ALREADY)]
+    names = [
+        ListedSecret(one.name, 0, tags={})
+        for one in secrets
+        if one.result in (SecretRotationResult.DONE, SecretRotationResult.ALREADY)
+    ]
     if not names:
         return
     yield "the backups made so far hold the former values, and a restore from one brings those back"
@@ -157,7 +167,7 @@ def _backups_due(services: Services, source: str, secrets: Sequence[RotatedSecre
         yield f"no policy with values backs these secrets of '{source}' up: the new values are in no backup"
 
 
-def _holds_any(spec: Spec, names: Sequence[Entry]) -> bool:
+def _holds_any(spec: Spec, names: Sequence[ListedSecret]) -> bool:
     """Tell whether a policy backs one of these up. Tags are not looked at: a backup too many does no harm."""
     by_name = replace(spec.selection, tags={})
     return spec.values and any(matches(by_name, entry) for entry in names)

@@ -18,16 +18,16 @@ from msgspec.structs import replace
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Secret, SecretBytes
 from strongroom.operations.errors import SecretNotRotated
-from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind
+from strongroom.operations.rotator import Engine, Program, RotatorKind, SecretRotator
 from strongroom.operations.rotators.approval import require_rotation_approval
 from strongroom.operations.rotators.offer import Offer, find_offer, make_offer
-from strongroom.operations.rotators.place import Place
+from strongroom.operations.rotators.place import SecretPlace
 from strongroom.operations.rotators.plan import rotator_of
 from strongroom.operations.rotators.records import RotateSecretsOptions, SecretsPlanned, StepRotated
 from strongroom.operations.rotators.values import make_value
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
-from strongroom.state.records import RotationState, Run, SecretRotation, Step
+from strongroom.state.records import RotationState, Run, RunStep, SecretRotation
 from strongroom.system.errors import Conflict
 from strongroom.system.program import NotStarted, TooSlow, run_program
 from strongroom.words import plural
@@ -35,23 +35,23 @@ from strongroom.words import plural
 TOKENS: Final = uuid.UUID("6f1f0f57-7d0c-4c39-9d0f-0b1a5d0d2a53")
 
 
-def rotate_step(run: Run, step: Step, services: Services) -> StepRotated:
+def rotate_step(run: Run, step: RunStep, services: Services) -> StepRotated:
     """Give one secret a new value, or go on with what another process began."""
     options = RotateSecretsOptions.of(run)
     require_rotation_approval(run, services)
     name = options.names[step.piece]
     rotator = _own_rotator(run, step.piece, services)
-    place = Place(services, source=run.spec.source, name=name, rotator=rotator)
+    place = SecretPlace(services, source=run.spec.source, name=name, rotator=rotator)
     there = place.look()
     if rotator_of(services.rotators, there, services.destination(run.spec.source)) != rotator:
         raise ConfigError(
             f"secret '{name}' is not one of those that rotator '{rotator.name}' is for",
             hint="Nothing was changed. Its name or tags have changed since it was planned: rotate it again.",
         )
-    return Rotation(run, options, rotator, place, services).perform(there)
+    return SecretRotationStep(run, options, rotator, place, services).perform(there)
 
 
-def _own_rotator(run: Run, piece: int, services: Services) -> Rotator:
+def _own_rotator(run: Run, piece: int, services: Services) -> SecretRotator:
     planned = read_facts(run, SecretsPlanned).rotators
     name = planned[piece] if 0 <= piece < len(planned) else ""
     found = next((rotator for rotator in services.rotators if rotator.name == name), None)
@@ -63,11 +63,16 @@ def _own_rotator(run: Run, piece: int, services: Services) -> Rotator:
     return found
 
 
-class Rotation:
+class SecretRotationStep:
     """The rotation of one secret by its rotator."""
 
     def __init__(
-        self, run: Run, options: RotateSecretsOptions, rotator: Rotator, place: Place, services: Services
+        self,
+        run: Run,
+        options: RotateSecretsOptions,
+        rotator: SecretRotator,
+        place: SecretPlace,
+        services: Services,
     ) -> None:
         self._run = run
         self._options = options

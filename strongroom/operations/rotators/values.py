@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.errors import SourceError
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.operations.rotator import Shape
 
 _DOMAIN = b"strongroom/v1/secret-rotation/"
@@ -41,7 +41,7 @@ def _keyed(key: bytes, *parts: bytes) -> str:
     return hmac.new(key, _DOMAIN + text, hashlib.sha256).hexdigest()
 
 
-def value_in(secret: Secret, version: Version, field: str) -> SecretBytes:
+def value_in(secret: Secret, version: SecretVersion, field: str) -> SecretBytes:
     """Return the value that a rotation is about: the whole one, or the field of a JSON object.
 
     Raises:
@@ -54,12 +54,12 @@ def value_in(secret: Secret, version: Version, field: str) -> SecretBytes:
     return SecretBytes(_text(secret, found, _field_of(secret, found, field)).encode())
 
 
-def count_others(version: Version) -> int:
+def count_others(version: SecretVersion) -> int:
     """Return how many fields a rotation of one field leaves as they are."""
     return max(0, len(_object_of(version) or {}) - 1)
 
 
-def with_value(secret: Secret, value: SecretBytes, field: str) -> Version:
+def with_value(secret: Secret, value: SecretBytes, field: str) -> SecretVersion:
     """Return a secret's current version with another value in its place; all else of it stays as it is."""
     version = secret.current
     found = _object_of(version)
@@ -72,7 +72,7 @@ def with_value(secret: Secret, value: SecretBytes, field: str) -> Version:
     return replace(version, value=encoded, number=version.number + 1)
 
 
-def _whole(secret: Secret, version: Version) -> SecretBytes:
+def _whole(secret: Secret, version: SecretVersion) -> SecretBytes:
     if version.value is None:
         raise SourceError(f"the current version of secret '{secret.name}' has no value to replace", hint="")
     if version.media is Media.BINARY:
@@ -83,7 +83,7 @@ def _whole(secret: Secret, version: Version) -> SecretBytes:
     return version.value
 
 
-def _object_of(version: Version) -> _Object | None:
+def _object_of(version: SecretVersion) -> _Object | None:
     """Return a value that is a JSON object, its members as they are spelt; ``None`` for any other."""
     if version.value is None or version.media is Media.BINARY:
         return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import StrongroomError, name_of
 from strongroom.operations import recorded_errors
 from strongroom.operations.errors import RunFailed
-from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState, Verdict
+from strongroom.state.records import Run, RunState, RunStep, StepConsequence, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -29,7 +29,7 @@ def begun(run: Run, *, slot: str = "") -> None:
     log.info("run-begun", extra=_run_fields(run, "", "") | {"slot": slot})
 
 
-def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> None:
+def attempt_failed(run: Run, step: RunStep, error: Exception, *, again: bool) -> None:
     """Tell of a failed attempt; ``again``: the step will be tried once more."""
     unexpected = not isinstance(error, StrongroomError)
     fields = _run_fields(run, str(step), name_of(error)) | {"again": again}
@@ -41,7 +41,12 @@ def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> No
 
 
 def recorded(
-    run: Run, step: Step, store: RunStore, *, verdict: Verdict | None = None, error: Exception | None = None
+    run: Run,
+    step: RunStep,
+    store: RunStore,
+    *,
+    verdict: StepConsequence | None = None,
+    error: Exception | None = None,
 ) -> None:
     """Log what became of the run by a recorded outcome, if anything did.
 
@@ -70,7 +75,7 @@ def failed_unattended(run: Run) -> None:
     failed(run, step if step.partition("/")[0] in kinds else REPORT)
 
 
-def _is_cause(run: Run, step: Step) -> bool:
+def _is_cause(run: Run, step: RunStep) -> bool:
     """Tell whether it is this step that the run fails of."""
     return (run.closing or run.state is RunState.FAILED) and (run.error or "").startswith(f"{step}: ")
 

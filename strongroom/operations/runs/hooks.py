@@ -19,7 +19,7 @@ from strongroom.operations.ping import Ping, Signal
 from strongroom.operations.runs.job import Ending, job_of
 from strongroom.operations.scheduled import Hooks
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState, Spec, Step, StepKind
+from strongroom.state.records import Run, RunState, RunStep, Spec, StepKind
 from strongroom.system.lazy import lazy
 from strongroom.timestamps import rfc3339
 
@@ -37,14 +37,14 @@ class Called(Struct, frozen=True, kw_only=True):
     when: str = ""
 
 
-def first_step(services: Services, spec: Spec, slot: str = "") -> Step:
+def first_step(services: Services, spec: Spec, slot: str = "") -> RunStep:
     """Return the first step of a run: the hook before it, if it has one."""
     job = job_of(spec.kind)
     hooks = services.hooks.get(job.entry_name(spec, slot), Hooks())
-    return job.first if hooks.before is None and hooks.ping is None else Step(StepKind.HOOK)
+    return job.first if hooks.before is None and hooks.ping is None else RunStep(StepKind.HOOK)
 
 
-def call_before(run: Run, step: Step, services: Services) -> Called:
+def call_before(run: Run, step: RunStep, services: Services) -> Called:
     """Call what has to succeed before the run begins. Raises HookFailed."""
     name, hooks = _hooks_of(run, services)
     if hooks.ping is not None:

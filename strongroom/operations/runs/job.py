@@ -29,12 +29,12 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     Tally,
-    Verdict,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Where(Enum):
     """In a thread: the step waits for others. One by one, three regions take as long as their sum."""
 
 
-class Action(NamedTuple, Generic[R]):
+class StepAction(NamedTuple, Generic[R]):
     """What a kind of step does, the record that it returns, who performs it, and how the engine treats it.
 
     ``pool``: the workers that perform it, and nobody else. Queues and rights are computed from this
@@ -69,7 +69,7 @@ class Action(NamedTuple, Generic[R]):
     is patient, instead of using up its attempts.
     """
 
-    perform: Callable[[Run, Step, Services], R]
+    perform: Callable[[Run, RunStep, Services], R]
     result: type[R]
     pool: Pool
     tolerated: bool = False
@@ -119,8 +119,8 @@ class Job(Protocol):
     word, and ``swept_again`` says when it is tried again to remove what a run could not remove.
     """
 
-    first: ClassVar[Step]
-    actions: ClassVar[Mapping[StepKind, Action[Any]]]
+    first: ClassVar[RunStep]
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]]
     terms: ClassVar[Sequence[str]] = ()
     reads: ClassVar[bool] = False
     carries: ClassVar[frozenset[StepKind]] = frozenset()
@@ -130,7 +130,7 @@ class Job(Protocol):
     states: ClassVar[Mapping[RunState, str]] = MappingProxyType({})
     swept_again: ClassVar[str] = "a later backup of the policy tries again"
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         """Decide what follows from a step. Pure: it is called in the transaction that records the outcome.
 
         What a PLAN returned becomes the run's facts by itself.
@@ -161,19 +161,19 @@ class Job(Protocol):
         """Return the targets that are asked which keys are distrusted, before anything of the run is done."""
         return [pin.name for pin in run.spec.targets]
 
-    def must_wait(self, run: Run, tally: Tally, step: Step) -> bool:
+    def must_wait(self, run: Run, tally: Tally, step: RunStep) -> bool:
         """Tell whether the run fails without this tolerated step, so that it waits for a passing error."""
         return False
 
-    def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
+    def worth_a_pause(self, run: Run, tally: Tally, step: RunStep) -> bool:
         """Tell whether to wait for a target that asks to be left alone. Otherwise its step is given up."""
         return False
 
-    def after_step(self, run: Run, step: Step, services: Services) -> None:
+    def after_step(self, run: Run, step: RunStep, services: Services) -> None:
         """Tidy up after an attempt at a step, whatever came of it."""
         return
 
-    def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
+    def take_back(self, run: Run, step: RunStep, result: Result, services: Services) -> None:
         """Take back what a step did that another worker was faster to record, or that nobody wants."""
         return
 
@@ -220,7 +220,7 @@ def job_of(kind: RunKind) -> Job:
     return job
 
 
-def action_of(run: Run, step: Step) -> Action[Any]:
+def action_of(run: Run, step: RunStep) -> StepAction[Any]:
     """Return what a step does; refuse one that a job of this kind does not have."""
     try:
         return job_of(run.spec.kind).actions[step.kind]
@@ -228,7 +228,7 @@ def action_of(run: Run, step: Step) -> Action[Any]:
         raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
 
 
-def read_result(run: Run, step: Step, result: Mapping[str, Any] | None, kind: type[R]) -> R:
+def read_result(run: Run, step: RunStep, result: Mapping[str, Any] | None, kind: type[R]) -> R:
     """Return the result in a step's row as its record."""
     try:
         return msgspec.convert(result, kind)

@@ -25,21 +25,21 @@ from strongroom.container.signing import Signer
 from strongroom.errors import ConfigError
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.steps import perform_step
-from strongroom.operations.services import Limits, Pinned, Services
+from strongroom.operations.services import Pinned, RunLimits, Services
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import (
     Claim,
     Decide,
     Run,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
     Ticket,
-    Verdict,
 )
 from strongroom.system.atomic_file import write_whole
 from strongroom.targets.memory import MemoryTarget
@@ -47,7 +47,7 @@ from strongroom.timestamps import stamp
 
 RECORD: Final = "run.json"
 """The file with the record of the run, in the folder where the run puts on record what it does."""
-_REPORT: Final = Step(StepKind.REPORT)
+_REPORT: Final = RunStep(StepKind.REPORT)
 _UNSETTLED: Final = (StepState.READY, StepState.SENT, StepState.RUNNING)
 
 
@@ -71,10 +71,10 @@ class LoneStore:
     def __init__(self, folder: Callable[[str], Path | None] = lambda run: None) -> None:
         self._folder = folder
         self._run: Run | None = None
-        self._rows: dict[Step, StepRow] = {}
+        self._rows: dict[RunStep, StepRow] = {}
         self._dispatch = 0
 
-    def create(self, spec: Spec, *, first: Sequence[Step], request_id: str | None = None) -> Run:
+    def create(self, spec: Spec, *, first: Sequence[RunStep], request_id: str | None = None) -> Run:
         """Begin the record of the run."""
         now = time.time()
         self._run = Run(
@@ -102,7 +102,7 @@ class LoneStore:
         """Return the steps of the run, or those of a kind."""
         return [row for step, row in sorted(self._rows.items()) if kind in (None, step.kind)]
 
-    def row(self, run: str, step: Step) -> StepRow:
+    def row(self, run: str, step: RunStep) -> StepRow:
         """Return a step."""
         return self._rows[step]
 
@@ -123,7 +123,7 @@ class LoneStore:
         """Give out what is due."""
         return [self._send(step) for step, row in sorted(self._rows.items()) if row.state is StepState.READY]
 
-    def _send(self, step: Step) -> Ticket:
+    def _send(self, step: RunStep) -> Ticket:
         self._dispatch += 1
         self._change(step, state=StepState.SENT)
         return Ticket(self._known.id, step, self._dispatch)
@@ -167,7 +167,7 @@ class LoneStore:
         """Let no step wait: whoever sits before it is told at once."""
         return False
 
-    def _settle(self, step: Step, state: StepState, decide: Decide, **outcome: Any) -> tuple[Run, Tally]:
+    def _settle(self, step: RunStep, state: StepState, decide: Decide, **outcome: Any) -> tuple[Run, Tally]:
         self._change(step, state=state, finished_at=time.time(), **outcome)
         tally = self.tally(self._known.id)
         if state is StepState.POISONED:
@@ -181,7 +181,7 @@ class LoneStore:
         self._save()
         return self._known, tally
 
-    def _apply(self, step: Step, verdict: Verdict) -> None:
+    def _apply(self, step: RunStep, verdict: StepConsequence) -> None:
         self._run = replace(self._known, facts={**self._known.facts, **verdict.facts})
         if self._run.closing and step != _REPORT:
             self._insert([_REPORT])
@@ -207,7 +207,7 @@ class LoneStore:
     def _end(self, state: RunState, error: str | None) -> None:
         self._run = replace(self._known, state=state, error=error, finished_at=time.time())
 
-    def _insert(self, steps: Sequence[Step]) -> None:
+    def _insert(self, steps: Sequence[RunStep]) -> None:
         for step in steps:
             new = StepRow(
                 step=step,
@@ -220,7 +220,7 @@ class LoneStore:
             )
             self._rows.setdefault(step, new)
 
-    def _change(self, step: Step, **fields: Any) -> None:
+    def _change(self, step: RunStep, **fields: Any) -> None:
         self._rows[step] = replace(self._rows[step], **fields)
 
     @property
@@ -265,7 +265,7 @@ def lone_services(store: LoneStore, spec: Spec, *, state_dir: Path, **more: Any)
         identities=_no_key,
         work_key=secrets.token_bytes(32),
         digest_key=b"",
-        limits=Limits(attempts=1),
+        limits=RunLimits(attempts=1),
         **more,
     )
 

@@ -13,7 +13,7 @@ from strongroom.operations.runs.job import Ending, Job, ReportFacts, is_signed, 
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunState, Step, StepKind
+from strongroom.state.records import Run, RunState, RunStep, StepKind
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Report(Struct, frozen=True, kw_only=True):
 prepare(Report)
 
 
-def report(run: Run, step: Step, services: Services) -> Report:
+def report(run: Run, step: RunStep, services: Services) -> Report:
     """Clean up after the run and return its final state, with the reason if it is a bad one."""
     job = job_of(run.spec.kind)
     unswept = _sweep(run, job, services)

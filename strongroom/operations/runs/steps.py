@@ -20,7 +20,7 @@ from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs import event_log, hooks, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
-from strongroom.operations.runs.job import Action, action_of, is_signed, job_of, read_result
+from strongroom.operations.runs.job import StepAction, action_of, is_signed, job_of, read_result
 from strongroom.operations.runs.lease_renewal import kept_alive
 from strongroom.operations.runs.report import Report, report
 from strongroom.operations.services import Services
@@ -31,19 +31,19 @@ from strongroom.state.records import (
     Needed,
     Pool,
     Run,
-    Step,
+    RunStep,
+    StepConsequence,
     StepKind,
     StepState,
     Tally,
     Ticket,
-    Verdict,
 )
 from strongroom.system.retry import backoff
 
 log = logging.getLogger(__name__)
 
 
-class Outcome(NamedTuple):
+class AttemptOutcome(NamedTuple):
     """The outcome of one attempt at a step: the run as it is now, and the error if the attempt failed.
 
     ``again``: the step will be tried once more.
@@ -63,7 +63,7 @@ def perform(ticket: Ticket, services: Services) -> list[Ticket]:
     return perform_step(ticket, services)[0]
 
 
-def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Outcome | None]:
+def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], AttemptOutcome | None]:
     """As :func:`perform`; return the outcome too, or ``None`` if there was nothing to do."""
     claim = services.store.claim(ticket, owner=services.owner, lease=services.limits.lease)
     if claim is None:
@@ -104,7 +104,7 @@ def recover(
     )
 
 
-def _work(run: Run, claim: Claim, services: Services) -> Outcome:
+def _work(run: Run, claim: Claim, services: Services) -> AttemptOutcome:
     step, job = claim.ticket.step, job_of(run.spec.kind)
     if (refused := _refuse_record(run, step, services)) is not None:
         return _record_refusal(run, claim, services, refused)
@@ -120,12 +120,12 @@ def _work(run: Run, claim: Claim, services: Services) -> Outcome:
     except Exception as error:  # noqa: BLE001 - whatever it is, the record must know
         outcome = _record_failure(run, claim, services, error, "unexpected; see the log", wait=0.0)
     else:
-        outcome = Outcome(_record_success(run, claim, services, result))
+        outcome = AttemptOutcome(_record_success(run, claim, services, result))
     job.after_step(run, step, services)
     return outcome
 
 
-def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> Outcome:
+def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> AttemptOutcome:
     step = claim.ticket.step
     if not waiting.wait_for(run, claim, error, services):
         fail = partial(
@@ -138,10 +138,10 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
         except StillNeeded:  # another target was given up at this very moment
             if not waiting.wait_for(run, claim, error, services):
                 return fail()
-    return Outcome(run, error, again=True)
+    return AttemptOutcome(run, error, again=True)
 
 
-def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def _perform_action(run: Run, step: RunStep, services: Services) -> dict[str, Any]:
     """Do a step's work and return its result as it is recorded."""
     action = _action(run, step)
     services = _knowing_lists(run, step, services)
@@ -152,7 +152,7 @@ def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
     return run_integrity.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
 
 
-def _knowing_lists(run: Run, step: Step, services: Services) -> Services:
+def _knowing_lists(run: Run, step: RunStep, services: Services) -> Services:
     """Return the services with who counts by the trust lists on the run's targets, read once a run and
     process. A step that seals or carries judges no signature there."""
     job = job_of(run.spec.kind)
@@ -162,7 +162,7 @@ def _knowing_lists(run: Run, step: Step, services: Services) -> Services:
     return adopted(services, run.id, targets, strict=job.reads)
 
 
-def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | None:
+def _refuse_record(run: Run, step: RunStep, services: Services) -> RecordRefused | None:
     """Return why a step may not be performed: the run is not the one that was signed.
 
     The engine checks it, so no action can forget it. A report is performed all the same: it has to end the
@@ -173,22 +173,22 @@ def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | 
     return run_integrity.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
 
 
-def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:
+def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> AttemptOutcome:
     """End the run, whatever the step. Nothing that an edited row asks for is done on a target."""
     step, text = claim.ticket.step, f"{error.code}: {recorded_errors.error_text(error)}"
     now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
     event_log.recorded(now, step, services.store, error=error)
-    return Outcome(now, error)
+    return AttemptOutcome(now, error)
 
 
-_OWN: Final[Mapping[StepKind, Action[Any]]] = {
-    StepKind.HOOK: Action(hooks.call_before, hooks.Called, Pool.CONTROL),
-    StepKind.REPORT: Action(report, Report, Pool.CONTROL),
+_OWN: Final[Mapping[StepKind, StepAction[Any]]] = {
+    StepKind.HOOK: StepAction(hooks.call_before, hooks.Called, Pool.CONTROL),
+    StepKind.REPORT: StepAction(report, Report, Pool.CONTROL),
 }
 """The steps that any run may have, whatever its job."""
 
 
-def _action(run: Run, step: Step) -> Action[Any]:
+def _action(run: Run, step: RunStep) -> StepAction[Any]:
     return _OWN.get(step.kind) or action_of(run, step)
 
 
@@ -214,7 +214,7 @@ def _record_success(run: Run, claim: Claim, services: Services, result: dict[str
     return now
 
 
-def _take_back(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
+def _take_back(run: Run, step: RunStep, result: dict[str, Any], services: Services) -> None:
     if step.kind not in (StepKind.HOOK, StepKind.REPORT):
         typed = read_result(run, step, result, action_of(run, step).result)
         job_of(run.spec.kind).take_back(run, step, typed, services)
@@ -223,11 +223,11 @@ def _take_back(run: Run, step: Step, result: dict[str, Any], services: Services)
 class _Decider:
     """Decides, and remembers the verdict that counted: none does once a run is closing."""
 
-    def __init__(self, decide_now: Callable[[Run, Tally, Step], Verdict]) -> None:
-        self.verdict: Verdict | None = None
+    def __init__(self, decide_now: Callable[[Run, Tally, RunStep], StepConsequence]) -> None:
+        self.verdict: StepConsequence | None = None
         self._decide = decide_now
 
-    def __call__(self, run: Run, tally: Tally, step: Step) -> Verdict:
+    def __call__(self, run: Run, tally: Tally, step: RunStep) -> StepConsequence:
         verdict = self._decide(run, tally, step)
         self.verdict = None if run.closing else verdict
         return verdict
@@ -242,7 +242,7 @@ def _record_failure(
     *,
     wait: float | None,
     unless: Needed | None = None,
-) -> Outcome:
+) -> AttemptOutcome:
     """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
     step = claim.ticket.step
     left = claim.attempt < services.limits.attempts
@@ -258,10 +258,10 @@ def _record_failure(
     )
     event_log.attempt_failed(now, step, error, again=again)
     event_log.recorded(now, step, services.store, verdict=decider.verdict, error=error)
-    return Outcome(now, error, again)
+    return AttemptOutcome(now, error, again)
 
 
-def _gives_up_target(run: Run, step: Step, services: Services, *, asleep: bool) -> bool:
+def _gives_up_target(run: Run, step: RunStep, services: Services, *, asleep: bool) -> bool:
     """Tell whether to try a target no more in this run.
 
     One that has already cost the run its retries costs each further container one try, not

@@ -1,7 +1,7 @@
 """Waiting instead of failing: for room, and for a target or a service that does not answer.
 
 A full disk is no fault of the step that met it. So the step gets its attempt back, and the run pauses. Which
-errors a step waits for, its action says (:class:`~strongroom.operations.runs.job.Action`).
+errors a step waits for, its action says (:class:`~strongroom.operations.runs.job.StepAction`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.runs.decide import is_tolerated
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
-from strongroom.state.records import Claim, Needed, Run, Step, Tally
+from strongroom.state.records import Claim, Needed, Run, RunStep, Tally
 from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
@@ -61,21 +61,21 @@ def requested_pause(error: StrongroomError) -> float:
     return min(asked or 0.0, LONGEST_PAUSE)
 
 
-def unless_needed(run: Run, step: Step, error: StrongroomError, services: Services) -> Needed | None:
+def unless_needed(run: Run, step: RunStep, error: StrongroomError, services: Services) -> Needed | None:
     """Return the condition on which a tolerated step waits instead of being given up, if there is one."""
     if not is_tolerated(run, step) or not _may_wait(run, step, error, services):
         return None
     return partial(_must_wait, step=step)
 
 
-def _may_wait(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
+def _may_wait(run: Run, step: RunStep, error: StrongroomError, services: Services) -> bool:
     """Tell whether an error of a step may pass, and this process is patient."""
     action = job_of(run.spec.kind).actions.get(step.kind)
     patient = services.limits.patience > 0 or isinstance(error, ApprovalNeeded)
     return patient and action is not None and isinstance(error, action.waits_for)
 
 
-def describe_failure(run: Run, step: Step, error: StrongroomError, services: Services) -> str:
+def describe_failure(run: Run, step: RunStep, error: StrongroomError, services: Services) -> str:
     """Return a failure as the run records it, with how long the step waited in vain."""
     since = services.store.row(run.id, step).waits_since
     if since is None:
@@ -84,5 +84,5 @@ def describe_failure(run: Run, step: Step, error: StrongroomError, services: Ser
     return recorded_errors.joined(waited, recorded_errors.apart(recorded_errors.error_text(error))[1])
 
 
-def _must_wait(run: Run, tally: Tally, *, step: Step) -> bool:
+def _must_wait(run: Run, tally: Tally, *, step: RunStep) -> bool:
     return job_of(run.spec.kind).must_wait(run, tally, step)

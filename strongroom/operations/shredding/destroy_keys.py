@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from strongroom.errors import StrongroomError
-from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
+from strongroom.keys.destroying import Destroyer, Fate, KeyVersionState, attempt
 from strongroom.keys.errors import KeyNotDestroyed
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.errors import KeyShared
 from strongroom.operations.shredding.events import KEY, KeyNow, MeantKey
 from strongroom.operations.shredding.key_versions import Epoch
 from strongroom.operations.shredding.plan import require_alone
-from strongroom.operations.shredding.record import Record, write
-from strongroom.operations.shredding.scope import Scope
+from strongroom.operations.shredding.record import ShreddingRecord, write
+from strongroom.operations.shredding.scope import ShredScope
 from strongroom.timestamps import rfc3339
 
 
 def destroy_keys(
-    services: Services, scope: Scope, record: Record, epochs: Iterable[Epoch], *, policy: str, now: float
+    services: Services,
+    scope: ShredScope,
+    record: ShreddingRecord,
+    epochs: Iterable[Epoch],
+    *,
+    policy: str,
+    now: float,
 ) -> None:
     """Destroy the key versions of a policy's backups, unless that is proven already, and put on record
     how each stands. A key service that does not answer is on record too, and the others go on."""
     unproven = [epoch for epoch in epochs if not _is_proven(record, epoch)]
     shown = {epoch: _shown(scope, record.keys[epoch]) for epoch in unproven}
-    present = [epoch for epoch, one in shown.items() if isinstance(one, Standing) and one.fate is Fate.THERE]
+    present = [
+        epoch for epoch, one in shown.items() if isinstance(one, KeyVersionState) and one.fate is Fate.THERE
+    ]
     refusal = _refusal(services, scope, record, present, policy) if present else None
     for epoch, standing in shown.items():
         after = _after(scope, record, epoch, standing=standing, refusal=refusal, now=now)
@@ -33,12 +41,12 @@ def destroy_keys(
             record.now[epoch] = after
 
 
-def _is_proven(record: Record, epoch: Epoch) -> bool:
+def _is_proven(record: ShreddingRecord, epoch: Epoch) -> bool:
     before = record.now.get(epoch)
     return before is not None and before.proven
 
 
-def _shown(scope: Scope, meant_key: MeantKey) -> Standing | StrongroomError:
+def _shown(scope: ShredScope, meant_key: MeantKey) -> KeyVersionState | StrongroomError:
     destroyer = scope.destroyers.get(meant_key.name)
     if destroyer is None:
         return KeyNotDestroyed(f"key '{meant_key.name}' cannot be destroyed from here")
@@ -49,7 +57,7 @@ def _shown(scope: Scope, meant_key: MeantKey) -> Standing | StrongroomError:
 
 
 def _refusal(
-    services: Services, scope: Scope, record: Record, epochs: Iterable[Epoch], policy: str
+    services: Services, scope: ShredScope, record: ShreddingRecord, epochs: Iterable[Epoch], policy: str
 ) -> StrongroomError | None:
     """Say why nothing may be destroyed now: since it was planned, something may have come to need it."""
     keys = {epoch: record.keys[epoch] for epoch in epochs}
@@ -61,11 +69,11 @@ def _refusal(
 
 
 def _after(
-    scope: Scope,
-    record: Record,
+    scope: ShredScope,
+    record: ShreddingRecord,
     epoch: Epoch,
     *,
-    standing: Standing | StrongroomError,
+    standing: KeyVersionState | StrongroomError,
     refusal: StrongroomError | None,
     now: float,
 ) -> KeyNow:
@@ -83,8 +91,8 @@ def _after(
 
 
 def _destroyed(
-    destroyer: Destroyer, meant_key: MeantKey, standing: Standing, refusal: StrongroomError | None
-) -> Standing:
+    destroyer: Destroyer, meant_key: MeantKey, standing: KeyVersionState, refusal: StrongroomError | None
+) -> KeyVersionState:
     """Have a version destroyed, and return how it stands then."""
     _require_same(meant_key, standing)
     if refusal is not None:
@@ -93,7 +101,7 @@ def _destroyed(
     return destroyer.look(meant_key.epoch.version)
 
 
-def _require_same(key: MeantKey, standing: Standing) -> None:
+def _require_same(key: MeantKey, standing: KeyVersionState) -> None:
     if standing.where != key.where:
         raise KeyShared(
             f"'{key.name}' is another key now ({standing.where}) than was confirmed ({key.where})."
@@ -101,7 +109,7 @@ def _require_same(key: MeantKey, standing: Standing) -> None:
 
 
 def _tried(
-    destroyer: Destroyer, meant_key: MeantKey, standing: Standing, before: KeyNow | None, now: float
+    destroyer: Destroyer, meant_key: MeantKey, standing: KeyVersionState, before: KeyNow | None, now: float
 ) -> KeyNow:
     opened, said = False, ""
     if meant_key.witness is not None:
@@ -120,7 +128,7 @@ def _tried(
 
 
 def _against(
-    meant_key: MeantKey, standing: Standing, before: KeyNow | None, now: float, *, opened: bool
+    meant_key: MeantKey, standing: KeyVersionState, before: KeyNow | None, now: float, *, opened: bool
 ) -> Iterator[str]:
     """Yield what stands against calling a key version destroyed."""
     if standing.fate is Fate.THERE:

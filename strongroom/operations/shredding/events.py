@@ -137,7 +137,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
-class Lost(Struct, frozen=True, kw_only=True):
+class DestroyedMedium(Struct, frozen=True, kw_only=True):
     """Somebody's word that a medium is destroyed, with all that lay on it."""
 
     target: str
@@ -145,7 +145,7 @@ class Lost(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-prepare(SignedIntent, KeyNow, TargetNow, Judged, Lost)
+prepare(SignedIntent, KeyNow, TargetNow, Judged, DestroyedMedium)
 
 
 def sign(intent: Intent, signer: CertifiedSigner) -> SignedIntent:

@@ -61,7 +61,7 @@ def epochs_in(record: WrappingKeyRecord) -> Iterator[Epoch]:
             yield from (epoch_of(one) for one in leg)
 
 
-class Aside(Struct, frozen=True, kw_only=True):
+class UnbelievedEnvelope(Struct, frozen=True, kw_only=True):
     """An object among the envelopes of a target that cannot be read, or not believed."""
 
     target: str
@@ -82,7 +82,7 @@ class Lying(Struct, frozen=True, kw_only=True):
     manifest: Manifest
     own: tuple[WrappingKeyRecord, ...]
     detached: dict[str, tuple[WrappingKeyRecord, ...]]
-    aside: tuple[Aside, ...]
+    aside: tuple[UnbelievedEnvelope, ...]
     unseen: dict[str, str]
 
     @property
@@ -122,7 +122,7 @@ def survey(services: Services, backup: str, policy: str) -> Lying:
     if manifest.policy != policy:
         raise RecordRefused(f"backup {backup} is one of policy '{manifest.policy}', not of '{policy}'")
     detached: dict[str, tuple[WrappingKeyRecord, ...]] = {}
-    aside: list[Aside] = []
+    aside: list[UnbelievedEnvelope] = []
     unseen: dict[str, str] = {}
     for name in places_of(services, backup, policy, manifest):
         try:
@@ -137,14 +137,14 @@ def survey(services: Services, backup: str, policy: str) -> Lying:
 
 def envelopes_on(
     target: Target, keys: Iterable[str], services: Services
-) -> tuple[tuple[WrappingKeyRecord, ...], list[Aside]]:
+) -> tuple[tuple[WrappingKeyRecord, ...], list[UnbelievedEnvelope]]:
     """Return the detached records of these wrapping keys on one target, and what is none."""
     records: list[WrappingKeyRecord] = []
-    aside: list[Aside] = []
+    aside: list[UnbelievedEnvelope] = []
     for key in keys:
         found = find_all(target, key, trusted=services.signer_fingerprints)
         records += found.records.values()
-        aside += [Aside(target=target.name, name=one.name, code=one.code) for one in found.aside]
+        aside += [UnbelievedEnvelope(target=target.name, name=one.name, code=one.code) for one in found.aside]
     return tuple(records), aside
 
 

@@ -15,7 +15,7 @@ from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import wrap_context
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
-from strongroom.operations.archive.holds import Subject, read_holds
+from strongroom.operations.archive.holds import HoldSubject, read_holds
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.key_management.usage import READERS, Opens, look_all
 from strongroom.operations.layout import base_of
@@ -24,9 +24,9 @@ from strongroom.operations.services import Services
 from strongroom.operations.shredding.errors import KeyShared, OnLegalHold
 from strongroom.operations.shredding.events import MeantBackup, MeantKey, Witness
 from strongroom.operations.shredding.key_versions import (
-    Aside,
     Epoch,
     Lying,
+    UnbelievedEnvelope,
     epoch_of,
     epochs_in,
     legs_of,
@@ -34,7 +34,7 @@ from strongroom.operations.shredding.key_versions import (
     survey,
 )
 from strongroom.operations.shredding.record import read
-from strongroom.operations.shredding.scope import Scope
+from strongroom.operations.shredding.scope import ShredScope
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
 
@@ -42,7 +42,7 @@ SHOWN = 10
 RECENT = 1000
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class ShredPlan(Struct, frozen=True, kw_only=True):
     """What would be destroyed.
 
     ``kin`` are backups that hold the same secrets (re-encrypted) and are not asked for, ``unseen``
@@ -54,18 +54,18 @@ class Plan(Struct, frozen=True, kw_only=True):
     backups: tuple[MeantBackup, ...]
     kin: tuple[str, ...]
     unseen: dict[str, str]
-    aside: tuple[Aside, ...]
+    aside: tuple[UnbelievedEnvelope, ...]
     kept: int
 
 
 def make_plan(
     services: Services,
-    scope: Scope,
+    scope: ShredScope,
     *,
     policy: str,
     backups: Sequence[str] = (),
     before: str | None = None,
-) -> Plan:
+) -> ShredPlan:
     """Plan to shred backups of a policy: those named, or those made before a time (RFC 3339), or all.
 
     Raises:
@@ -84,7 +84,7 @@ def make_plan(
     meant_backups = tuple(_meant(services, found, policy, keys) for found in lying.values())
     require_alone(services, scope, keys, policy=policy, asked=set(lying))
     others = [e.backup for e in services.store.backups(policy=policy) if e.backup not in lying]
-    return Plan(
+    return ShredPlan(
         policy=policy,
         keys=tuple(sorted(keys.values(), key=lambda key: key.epoch)),
         backups=meant_backups,
@@ -98,12 +98,12 @@ def make_plan(
 def _require_no_hold(services: Services, found: Iterable[Lying]) -> None:
     held = read_holds(services, now=time.time())
     for one in found:
-        if why := held.why(Subject.of(one.manifest)):
+        if why := held.why(HoldSubject.of(one.manifest)):
             raise OnLegalHold(f"Backup {one.manifest.backup_id} is not to be shredded: {why}")
 
 
 def _chosen(
-    services: Services, scope: Scope, policy: str, backups: Sequence[str], before: str | None
+    services: Services, scope: ShredScope, policy: str, backups: Sequence[str], before: str | None
 ) -> list[CatalogEntry]:
     known = {entry.backup: entry for entry in services.store.backups(policy=policy)}
     done = {
@@ -124,7 +124,7 @@ def _chosen(
 # -- keys ----------------------------------------------------------------------
 
 
-def _keys(lying: Iterable[Lying], scope: Scope) -> dict[Epoch, MeantKey]:
+def _keys(lying: Iterable[Lying], scope: ShredScope) -> dict[Epoch, MeantKey]:
     """Return every key version that has to be destroyed, as its key service shows it now."""
     found: dict[Epoch, MeantKey] = {}
     for one in lying:
@@ -138,7 +138,7 @@ def _keys(lying: Iterable[Lying], scope: Scope) -> dict[Epoch, MeantKey]:
     return found
 
 
-def closing(stanza: Stanza, scope: Scope) -> Iterator[tuple[Epoch, Witness, Destroyer]]:
+def closing(stanza: Stanza, scope: ShredScope) -> Iterator[tuple[Epoch, Witness, Destroyer]]:
     """Yield what closes a stanza once destroyed: itself, or one leg's every spare.
 
     Nothing, if it cannot be closed from here. A witness lacks the record's own part of its context.
@@ -199,7 +199,7 @@ def _closed_by(stanza: Stanza, keys: Collection[Epoch]) -> bool:
 
 
 def require_alone(
-    services: Services, scope: Scope, keys: dict[Epoch, MeantKey], *, policy: str, asked: Collection[str]
+    services: Services, scope: ShredScope, keys: dict[Epoch, MeantKey], *, policy: str, asked: Collection[str]
 ) -> None:
     """Refuse to destroy a key version that something else needs, or may come to need.
 
@@ -235,7 +235,7 @@ def require_alone(
 
 
 def _needing(
-    services: Services, scope: Scope, keys: dict[Epoch, MeantKey], asked: Collection[str]
+    services: Services, scope: ShredScope, keys: dict[Epoch, MeantKey], asked: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
     shredding = set(read(services.store, scope.confirmers).backups) | set(asked)
     others = [entry for entry in services.store.backups() if entry.backup not in shredding]
@@ -243,7 +243,7 @@ def _needing(
     return sorted(opening.backup for opening in looked.found if _needs(opening, scope, keys)), looked.unread
 
 
-def _needs(opens: Opens, scope: Scope, keys: dict[Epoch, MeantKey]) -> bool:
+def _needs(opens: Opens, scope: ShredScope, keys: dict[Epoch, MeantKey]) -> bool:
     inside = {epoch for record in opens.records for epoch in epochs_in(record)}
     return any(
         one.key == epoch.key and scope.destroyers[meant_key.name].takes(epoch.version, one.version)

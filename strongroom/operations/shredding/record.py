@@ -23,10 +23,10 @@ from strongroom.operations.shredding.events import (
     SHREDDED,
     TARGET,
     VERDICT,
+    DestroyedMedium,
     Intent,
     Judged,
     KeyNow,
-    Lost,
     MeantBackup,
     MeantKey,
     TargetNow,
@@ -48,7 +48,7 @@ class Shredding(Struct, kw_only=True):
     shred: str
     asked_at: float
     targets: dict[str, TargetNow]
-    lost: dict[str, Lost]
+    lost: dict[str, DestroyedMedium]
     judged: Judged
 
     @property
@@ -57,7 +57,7 @@ class Shredding(Struct, kw_only=True):
         return self.judged.verdict == SHREDDED
 
 
-class Record(Struct, kw_only=True):
+class ShreddingRecord(Struct, kw_only=True):
     """All that is on record of shredding: backups and key versions, the last word on each.
 
     ``refused`` are events that somebody else wrote, or changed.
@@ -85,9 +85,9 @@ def write(store: RunStore, kind: str, detail: Struct) -> None:
     store.event(kind, **msgspec.to_builtins(detail))
 
 
-def read(store: RunStore, trusted: frozenset[str]) -> Record:
+def read(store: RunStore, trusted: frozenset[str]) -> ShreddingRecord:
     """Return what is on record. ``trusted`` may have confirmed it: no other intent counts."""
-    record = Record(backups={}, keys={}, now={}, refused=[])
+    record = ShreddingRecord(backups={}, keys={}, now={}, refused=[])
     for event in events(store):
         try:
             if event.kind == INTENT:
@@ -129,7 +129,7 @@ def _said(shredding: Shredding) -> str:
 # -- folding -------------------------------------------------------------------
 
 
-def _meant(record: Record, event: Event, intent: Intent) -> None:
+def _meant(record: ShreddingRecord, event: Event, intent: Intent) -> None:
     for key in intent.keys:
         record.keys[key.epoch] = _merged(record.keys.get(key.epoch), key)
     for meant_backup in intent.backups:
@@ -164,31 +164,31 @@ def _joined(before: MeantBackup, after: MeantBackup) -> MeantBackup:
     )
 
 
-def _key(record: Record, event: Event) -> None:
+def _key(record: ShreddingRecord, event: Event) -> None:
     now = decoded(event, KeyNow)
     record.now[now.epoch] = now
 
 
-def _target(record: Record, event: Event) -> None:
+def _target(record: ShreddingRecord, event: Event) -> None:
     now = decoded(event, TargetNow)
     if shredding := record.backups.get(now.backup):
         shredding.targets[now.target] = now
 
 
-def _verdict(record: Record, event: Event) -> None:
+def _verdict(record: ShreddingRecord, event: Event) -> None:
     judged = decoded(event, Judged)
     if shredding := record.backups.get(judged.backup):
         shredding.judged = judged
 
 
-def _lost(record: Record, event: Event) -> None:
-    lost = decoded(event, Lost)
+def _lost(record: ShreddingRecord, event: Event) -> None:
+    lost = decoded(event, DestroyedMedium)
     for shredding in record.pending:  # of a medium that takes the name later, nothing was said
         if lost.target in shredding.meant.targets:
             shredding.lost[lost.target] = lost
 
 
-_FOLDS: Mapping[str, Callable[[Record, Event], None]] = {
+_FOLDS: Mapping[str, Callable[[ShreddingRecord, Event], None]] = {
     KEY: _key,
     TARGET: _target,
     VERDICT: _verdict,

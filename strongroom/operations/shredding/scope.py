@@ -26,7 +26,7 @@ class ErasurePolicy(Struct, frozen=True, kw_only=True):
     seals_for: frozenset[str] = frozenset()
 
 
-class Scope(Struct, frozen=True, kw_only=True):
+class ShredScope(Struct, frozen=True, kw_only=True):
     """The policies of this process's own configuration, and what it can destroy, by key name.
 
     ``confirmers`` are the installations whose intents count, signed by the role that confirms.

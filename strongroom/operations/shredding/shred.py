@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from strongroom.container import canonical
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Selection
-from strongroom.operations.archive.holds import Holds, Subject, read_holds
+from strongroom.operations.archive.holds import Holds, HoldSubject, read_holds
 from strongroom.operations.key_management.usage import READERS
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.destroy_keys import destroy_keys
@@ -24,20 +24,20 @@ from strongroom.operations.shredding.events import (
     LOST,
     TARGET,
     VERDICT,
+    DestroyedMedium,
     Intent,
-    Lost,
     TargetNow,
     sign,
 )
-from strongroom.operations.shredding.plan import Plan, make_plan
-from strongroom.operations.shredding.record import Record, Shredding, read, write
+from strongroom.operations.shredding.plan import ShredPlan, make_plan
+from strongroom.operations.shredding.record import Shredding, ShreddingRecord, read, write
 from strongroom.operations.shredding.remove_objects import inspect_target, remove
-from strongroom.operations.shredding.scope import CONFIRMER, Scope
+from strongroom.operations.shredding.scope import CONFIRMER, ShredScope
 from strongroom.operations.shredding.verdict import judge
 from strongroom.timestamps import rfc3339, unique
 
 
-def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
+def begin(services: Services, scope: ShredScope, plan: ShredPlan, *, by: str) -> Intent:
     """Write down what is to be destroyed, as the plan that a person confirmed has it.
 
     A key that goes on gets its next version first, so that nothing new comes under the old one
@@ -66,7 +66,7 @@ def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
     return intent
 
 
-def note_lost(services: Services, scope: Scope, target: str, *, by: str, reason: str) -> None:
+def note_lost(services: Services, scope: ShredScope, target: str, *, by: str, reason: str) -> None:
     """Put on record somebody's word that a medium is destroyed, which nobody can look at any more.
 
     Raises:
@@ -87,16 +87,16 @@ def note_lost(services: Services, scope: Scope, target: str, *, by: str, reason:
             raise UsageError(
                 f"Target '{target}' is there, and holds {shredding.meant.backup}.", hint="Let it answer."
             )
-    write(services.store, LOST, Lost(target=target, by=by, reason=reason))
+    write(services.store, LOST, DestroyedMedium(target=target, by=by, reason=reason))
 
 
-def digest(plan: Plan) -> str:
+def digest(plan: ShredPlan) -> str:
     """Return what tells whether two plans destroy the same."""
     same = ([(key.epoch, key.name, key.where) for key in plan.keys], plan.backups)
     return hashlib.sha256(canonical.encode(same)).hexdigest()
 
 
-def advance(services: Services, scope: Scope, *, now: float | None = None) -> list[Shredding]:
+def advance(services: Services, scope: ShredScope, *, now: float | None = None) -> list[Shredding]:
     """Go on with whatever is not finished, as far as it goes today; return those backups.
 
     Nothing is raised for one key or target that does not answer: it is on record, and the others
@@ -120,13 +120,13 @@ def advance(services: Services, scope: Scope, *, now: float | None = None) -> li
     return pending
 
 
-def _held(scope: Scope, holds: Holds, shredding: Shredding) -> str:
+def _held(scope: ShredScope, holds: Holds, shredding: Shredding) -> str:
     """Say why a backup is left alone. What it was made of is not on record: a hold on any tag may mean it."""
     try:
         scope.require(shredding.policy)
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
-    subject = Subject(backup=shredding.meant.backup, policy=shredding.policy, selection=Selection())
+    subject = HoldSubject(backup=shredding.meant.backup, policy=shredding.policy, selection=Selection())
     return f"OnLegalHold: {why}" if (why := holds.why(subject)) else ""
 
 
@@ -155,7 +155,7 @@ def _note(services: Services, shredding: Shredding, now: TargetNow) -> None:
     shredding.targets[now.target] = now
 
 
-def _judge(services: Services, record: Record, shredding: Shredding, held: str) -> None:
+def _judge(services: Services, record: ShreddingRecord, shredding: Shredding, held: str) -> None:
     judged = judge(shredding, record.now, held=held)
     if judged != shredding.judged:
         write(services.store, VERDICT, judged)

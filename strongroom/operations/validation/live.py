@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.operations.archive.live_comparison import (
     Live,
     Numbers,
@@ -22,7 +22,7 @@ from strongroom.operations.archive.live_comparison import (
     read_each,
     selected,
 )
-from strongroom.operations.validation.value_checks import Finding, check
+from strongroom.operations.validation.value_checks import SecretFinding, check
 from strongroom.sources import Destination, Source
 from strongroom.sources.select import matches
 
@@ -30,7 +30,7 @@ Progress = Callable[[int], object]
 Kept = Callable[[Secret], Secret]
 
 
-class Compared(Struct, frozen=True, kw_only=True):
+class LiveComparison(Struct, frozen=True, kw_only=True):
     """How many values are as in a backup, are otherwise, are missing from the source, or from the backup."""
 
     same: int = 0
@@ -47,8 +47,8 @@ class Validated(Struct, frozen=True, kw_only=True):
 
     source: str
     secrets: int
-    findings: tuple[Finding, ...]
-    compared: Compared | None = None
+    findings: tuple[SecretFinding, ...]
+    compared: LiveComparison | None = None
 
 
 # -- one by one ----------------------------------------------------------------------
@@ -61,7 +61,7 @@ was so before the loss."""
 
 def values(
     source: Source,
-    entries: Iterable[Entry],
+    entries: Iterable[ListedSecret],
     *,
     now: datetime,
     demanded: bool = False,
@@ -75,7 +75,7 @@ def values(
     Raises:
         SourceError: the source itself did not answer. What is wrong with one secret is a finding.
     """
-    looked, findings = 0, list[Finding]()
+    looked, findings = 0, list[SecretFinding]()
     for batch in batches(entries):
         for entry, secret in zip(batch, read_each(source, batch), strict=True):
             if isinstance(secret, Secret):
@@ -87,14 +87,16 @@ def values(
     return Validated(source=source.name, secrets=looked, findings=tuple(findings))
 
 
-def _unread(name: str, error: StrongroomError | None) -> Finding:
+def _unread(name: str, error: StrongroomError | None) -> SecretFinding:
     if error is None:
         return _missing(name, "it is not there")
-    return Finding(secret=name, check="unreadable", text=f"it cannot be read: {error.message} ({error.code})")
+    return SecretFinding(
+        secret=name, check="unreadable", text=f"it cannot be read: {error.message} ({error.code})"
+    )
 
 
-def _missing(name: str, text: str) -> Finding:
-    return Finding(secret=name, check="missing", text=text)
+def _missing(name: str, text: str) -> SecretFinding:
+    return SecretFinding(secret=name, check="missing", text=text)
 
 
 # -- against a backup ------------------------------------------------------------------
@@ -102,7 +104,7 @@ def _missing(name: str, text: str) -> Finding:
 
 def against(
     source: Source, selection: Selection, kept: Iterable[Secret], *, strict: bool, by_name: bool = False
-) -> tuple[Compared, list[Finding]]:
+) -> tuple[LiveComparison, list[SecretFinding]]:
     """Compare a source with the secrets of a backup, whatever their order.
 
     A secret is meant if the selection means it on either side: its tags may have changed.
@@ -112,7 +114,7 @@ def against(
             have been changed at the source since.
         by_name: whether the backup holds no values, so that names alone can be compared.
     """
-    seen, counts, findings = Numbers(), Compared(), list[Finding]()
+    seen, counts, findings = Numbers(), LiveComparison(), list[SecretFinding]()
     kept_by = _keeps(source)
     for name, wanted, live in beside(source, ((secret.name, secret) for secret in kept)):
         seen.set(name, 0)
@@ -133,7 +135,7 @@ def _meant(selection: Selection, secret: Secret, live: Live) -> bool:
     return matches(selection, secret) or (isinstance(live, Secret) and matches(selection, live))
 
 
-def compare(wanted: Secret, live: Live, *, strict: bool, kept: Kept) -> tuple[str, Finding | None]:
+def compare(wanted: Secret, live: Live, *, strict: bool, kept: Kept) -> tuple[str, SecretFinding | None]:
     """Return which of :class:`Compared` one secret adds to, and what is to be said of it."""
     if live is None:
         return "missing", _missing(wanted.name, "the backup holds it, and the source does not")
@@ -142,7 +144,7 @@ def compare(wanted: Secret, live: Live, *, strict: bool, kept: Kept) -> tuple[st
     if _equal(kept(wanted), kept(live)):
         return "same", None
     text = "its value is not the one of the backup"
-    return "differs", Finding(secret=wanted.name, check="differs", text=text, wrong=strict)
+    return "differs", SecretFinding(secret=wanted.name, check="differs", text=text, wrong=strict)
 
 
 def _keeps(source: Source) -> Kept:
@@ -155,16 +157,16 @@ def _equal(secret: Secret, live: Secret) -> bool:
     return (secret.current.value, secret.current.state) == (live.current.value, live.current.state)
 
 
-def _plus(counts: Compared, field: str) -> Compared:
-    names = Compared.__struct_fields__
-    return Compared(**{name: getattr(counts, name) + (name == field) for name in names})
+def _plus(counts: LiveComparison, field: str) -> LiveComparison:
+    names = LiveComparison.__struct_fields__
+    return LiveComparison(**{name: getattr(counts, name) + (name == field) for name in names})
 
 
 def by_names(
     source: Source, names: Sequence[str], find: Callable[[str], Secret | None]
-) -> tuple[Compared, list[Finding]]:
+) -> tuple[LiveComparison, list[SecretFinding]]:
     """Compare the secrets that somebody named; ``find`` looks one up in the backup."""
-    counts, findings = Compared(), list[Finding]()
+    counts, findings = LiveComparison(), list[SecretFinding]()
     for name, _, live in beside(source, ((name, None) for name in names)):
         field, finding = _looked_up(name, find(name), live, _keeps(source))
         counts = _plus(counts, field)
@@ -172,12 +174,12 @@ def by_names(
     return counts, findings
 
 
-def _looked_up(name: str, secret: Secret | None, live: Live, kept: Kept) -> tuple[str, Finding | None]:
+def _looked_up(name: str, secret: Secret | None, live: Live, kept: Kept) -> tuple[str, SecretFinding | None]:
     if secret is None:
         return "not_in_backup", not_in_backup(name)
     return compare(secret, live, strict=True, kept=kept)
 
 
-def not_in_backup(name: str) -> Finding:
+def not_in_backup(name: str) -> SecretFinding:
     """Say that a backup lacks a secret: it may be newer."""
-    return Finding(secret=name, check="not-in-backup", text="the backup does not hold it", wrong=False)
+    return SecretFinding(secret=name, check="not-in-backup", text="the backup does not hold it", wrong=False)

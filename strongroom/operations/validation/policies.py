@@ -17,12 +17,12 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
+from strongroom.operations.archive.choice import BackupChoice, Passed, describe_skipped
 from strongroom.operations.archive.expected_secrets import FLOOR
 from strongroom.operations.archive.live_comparison import selected
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.select_backup import Choice, Passed, describe_skipped
-from strongroom.operations.validation.live import Compared, against
-from strongroom.operations.validation.value_checks import Finding
+from strongroom.operations.validation.live import LiveComparison, against
+from strongroom.operations.validation.value_checks import SecretFinding
 from strongroom.sources import Source
 from strongroom.words import plural
 
@@ -36,7 +36,7 @@ class Reached(StrEnum):
     VALUES = "values"
 
 
-class Held(Struct, frozen=True, kw_only=True):
+class PolicyComparison(Struct, frozen=True, kw_only=True):
     """A policy's source, and the backup of it that a restore takes: their counts, and what was compared."""
 
     policy: str
@@ -46,26 +46,26 @@ class Held(Struct, frozen=True, kw_only=True):
     held: int = 0
     now: int = 0
     depth: Reached = Reached.NOTHING
-    compared: Compared | None = None
-    findings: tuple[Finding, ...] = ()
+    compared: LiveComparison | None = None
+    findings: tuple[SecretFinding, ...] = ()
 
 
 def hold(
     policy: str,
     source: Source,
     selection: Selection,
-    choice: Choice,
+    choice: BackupChoice,
     *,
     identities: Sequence[Identity],
     trusted: frozenset[str],
-) -> Held:
+) -> PolicyComparison:
     """Compare a policy's source with one of its backups.
 
     Raises:
         SourceError: the source did not answer.
     """
     manifest = choice.manifest
-    held = Held(
+    held = PolicyComparison(
         policy=policy,
         source=source.name,
         backup=manifest.backup_id,
@@ -87,7 +87,7 @@ def hold(
     return _with(held, _not_compared(held, failed))
 
 
-def _not_compared(held: Held, failed: Mapping[str, StrongroomError]) -> Finding:
+def _not_compared(held: PolicyComparison, failed: Mapping[str, StrongroomError]) -> SecretFinding:
     """Say why secrets were counted alone. No key here is a remark; no replica that is whole is not."""
     why = "; ".join(f"{name}: {error.message}" for name, error in failed.items())
     if failed and all(isinstance(error, DAMAGE) for error in failed.values()):
@@ -97,8 +97,12 @@ def _not_compared(held: Held, failed: Mapping[str, StrongroomError]) -> Finding:
 
 
 def _compared(
-    held: Held, source: Source, selection: Selection, manifest: Manifest, secrets: Iterator[Secret]
-) -> Held:
+    held: PolicyComparison,
+    source: Source,
+    selection: Selection,
+    manifest: Manifest,
+    secrets: Iterator[Secret],
+) -> PolicyComparison:
     counts, findings = against(source, selection, secrets, strict=False, by_name=not manifest.values)
     depth = Reached.VALUES if manifest.values else Reached.NAMES
     return _with(replace(held, compared=counts, depth=depth), *findings)
@@ -110,14 +114,14 @@ def _secrets(
     return Backup(target, manifest, identities, trusted=trusted).secrets()
 
 
-def _fewer(held: Held) -> Iterator[Finding]:
+def _fewer(held: PolicyComparison) -> Iterator[SecretFinding]:
     """Less than expected is an alarm, and not a success (counts and floors, as for a backup itself)."""
     if held.now < FLOOR * held.held:
         text = f"its source holds {plural(held.now, 'secret')}, and backup {held.backup} held {held.held:,}"
         yield _about(held.policy, "fewer", text)
 
 
-def passed_over(held: Held, passed: Iterable[Passed]) -> Held:
+def passed_over(held: PolicyComparison, passed: Iterable[Passed]) -> PolicyComparison:
     """Say which newer backups of the policy were not taken, and why."""
     lines = describe_skipped(one for one in passed if one.policy == held.policy)
     newer = (
@@ -126,28 +130,30 @@ def passed_over(held: Held, passed: Iterable[Passed]) -> Held:
     return _with(held, *newer)
 
 
-def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) -> Held:
+def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) -> PolicyComparison:
     """Say that there is nothing to compare with, which is wrong where the record knows a backup."""
     text = f"no backup of it can be had here, so its source was compared with nothing: {error.message}"
-    return Held(policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=known),))
+    return PolicyComparison(
+        policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=known),)
+    )
 
 
-def unreadable(source: str, error: StrongroomError) -> Finding:
+def unreadable(source: str, error: StrongroomError) -> SecretFinding:
     """Say that a source did not let itself be looked at."""
     text = f"it cannot be read: {error.message} ({error.code})"
-    return Finding(secret="", source=source, check="source-unreadable", text=text)
+    return SecretFinding(secret="", source=source, check="source-unreadable", text=text)
 
 
-def nothing_there(source: str) -> Finding:
+def nothing_there(source: str) -> SecretFinding:
     """Say that a source of production holds nothing of what its policies mean: a loss looks like that."""
-    return Finding(
+    return SecretFinding(
         secret="", source=source, check="nothing-there", text="it holds no secret that a policy means"
     )
 
 
-def _about(policy: str, check: str, text: str, *, wrong: bool = True) -> Finding:
-    return Finding(secret="", check=check, text=f"policy '{policy}': {text}", wrong=wrong)
+def _about(policy: str, check: str, text: str, *, wrong: bool = True) -> SecretFinding:
+    return SecretFinding(secret="", check=check, text=f"policy '{policy}': {text}", wrong=wrong)
 
 
-def _with(held: Held, *findings: Finding) -> Held:
+def _with(held: PolicyComparison, *findings: SecretFinding) -> PolicyComparison:
     return replace(held, findings=(*held.findings, *findings))

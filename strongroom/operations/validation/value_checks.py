@@ -38,7 +38,7 @@ _LONGEST = 110
 """Characters: nothing longer is a placeholder."""
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class SecretFinding(Struct, frozen=True, kw_only=True):
     """One thing about one secret, or about a source if ``secret`` is empty.
 
     ``check`` is its stable name for machines; ``wrong`` tells it from a remark.
@@ -51,7 +51,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
-def check(secret: Secret, *, now: datetime, demanded: bool = False) -> Iterator[Finding]:
+def check(secret: Secret, *, now: datetime, demanded: bool = False) -> Iterator[SecretFinding]:
     """Yield what is wrong or remarkable about a secret.
 
     Args:
@@ -70,17 +70,17 @@ def check(secret: Secret, *, now: datetime, demanded: bool = False) -> Iterator[
     yield from _content(secret, content, now)
 
 
-def _without_value(secret: Secret, *, demanded: bool) -> Finding:
+def _without_value(secret: Secret, *, demanded: bool) -> SecretFinding:
     if secret.current.state is VersionState.LIVE:
         return _wrong(secret, "no-value", "there is no value of it")
     text = f"its newest version is {secret.current.state.value} at the source, so it has no value"
-    return Finding(secret=secret.name, check="deleted", text=text, wrong=demanded)
+    return SecretFinding(secret=secret.name, check="deleted", text=text, wrong=demanded)
 
 
 # -- dates -----------------------------------------------------------------------
 
 
-def _dates(secret: Secret, now: datetime) -> Iterator[Finding]:
+def _dates(secret: Secret, now: datetime) -> Iterator[SecretFinding]:
     if secret.expires_at is not None:
         yield from _expiry(secret, secret.expires_at, now)
     rotation = secret.rotation
@@ -90,29 +90,29 @@ def _dates(secret: Secret, now: datetime) -> Iterator[Finding]:
     if (late := (now - last).days - rotation.days) >= 0:
         every = plural(rotation.days, "day")
         text = f"it is to be rotated every {every}, and was due {_ago(late)}: strongroom secrets rotate NAME"
-        yield Finding(secret=secret.name, check="rotation-due", text=text, wrong=False)
+        yield SecretFinding(secret=secret.name, check="rotation-due", text=text, wrong=False)
 
 
 def _ago(days: int) -> str:
     return f"{plural(days, 'day')} ago" if days else "today"
 
 
-def _expiry(secret: Secret, text: str, now: datetime) -> Iterator[Finding]:
+def _expiry(secret: Secret, text: str, now: datetime) -> Iterator[SecretFinding]:
     ends = as_written(text)
     if ends is None:
         words = "when it expires is not written as a time, so it could not be told"
-        yield Finding(secret=secret.name, check="expiry-unreadable", text=words, wrong=False)
+        yield SecretFinding(secret=secret.name, check="expiry-unreadable", text=words, wrong=False)
     elif ends <= now:
         yield _wrong(secret, "expired", f"it expired on {ends:%Y-%m-%d}")
     elif ends - now <= WARNING:
         words = f"it expires on {ends:%Y-%m-%d}"
-        yield Finding(secret=secret.name, check="expires-soon", text=words, wrong=False)
+        yield SecretFinding(secret=secret.name, check="expires-soon", text=words, wrong=False)
 
 
 # -- values ------------------------------------------------------------------------
 
 
-def _content(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]:
+def _content(secret: Secret, content: bytes, now: datetime) -> Iterator[SecretFinding]:
     kind = re.sub(r"[-\s]", "_", secret.type.strip().lower())
     if kind in JSONS or secret.current.media is Media.JSON:
         yield from _json(secret, content, now)
@@ -127,7 +127,7 @@ def _content(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]
         yield from _pem(secret, [content], now, needs)
 
 
-def _json(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]:
+def _json(secret: Secret, content: bytes, now: datetime) -> Iterator[SecretFinding]:
     try:
         found = json.loads(content, parse_int=str)  # a number may be longer than is counted with here
     except (ValueError, RecursionError):  # their words quote what was read
@@ -142,9 +142,9 @@ def _json(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]:
     yield from _pem(secret, texts, now, "")
 
 
-def _pem(secret: Secret, texts: list[bytes], now: datetime, needs: str) -> Iterator[Finding]:
+def _pem(secret: Secret, texts: list[bytes], now: datetime, needs: str) -> Iterator[SecretFinding]:
     for flaw in pem.flaws(texts, now=now, warning=WARNING, needs=needs):
-        yield Finding(secret=secret.name, check=flaw.check, text=flaw.text, wrong=flaw.wrong)
+        yield SecretFinding(secret=secret.name, check=flaw.check, text=flaw.text, wrong=flaw.wrong)
 
 
 def is_placeholder(text: str) -> bool:
@@ -155,7 +155,7 @@ def is_placeholder(text: str) -> bool:
     return re.sub(r"[-_\s]", "", stripped).casefold() in PLACEHOLDERS or bool(_TEMPLATE.fullmatch(stripped))
 
 
-def _placeholder(secret: Secret, what: str) -> Finding:
+def _placeholder(secret: Secret, what: str) -> SecretFinding:
     return _wrong(secret, "placeholder", f"{what} is a placeholder: nobody has put in what belongs there")
 
 
@@ -173,5 +173,5 @@ def _decoded(content: bytes) -> str:
     return content.decode(errors="replace")
 
 
-def _wrong(secret: Secret, name: str, text: str) -> Finding:
-    return Finding(secret=secret.name, check=name, text=text)
+def _wrong(secret: Secret, name: str, text: str) -> SecretFinding:
+    return SecretFinding(secret=secret.name, check=name, text=text)

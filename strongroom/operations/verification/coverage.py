@@ -12,7 +12,7 @@ from msgspec import Struct
 from strongroom.model import EVERY_POLICY, Depth, prepare
 from strongroom.operations.archive.file_backups import in_a_file
 from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.verification.order import MANIFEST, Item, Terms, slice_limit
+from strongroom.operations.verification.order import MANIFEST, DueContainer, Terms, slice_limit
 from strongroom.state.records import CatalogEntry, ContainerCheck, Replica, RunKind
 from strongroom.state.store import RunStore
 
@@ -20,7 +20,7 @@ RECENT = 10
 """Slices that are looked through for the newest that was planned."""
 
 
-class Scope(Terms, frozen=True, kw_only=True):
+class VerificationScope(Terms, frozen=True, kw_only=True):
     """What is verified, and how often.
 
     ``offline`` names policies whose media lie in a safe, and ``media`` the targets that are nothing else:
@@ -31,12 +31,12 @@ class Scope(Terms, frozen=True, kw_only=True):
     media: tuple[str, ...] = ()
 
 
-prepare(Scope)
+prepare(VerificationScope)
 
 
-def scope_of(entry: Scheduled, at: float) -> Scope:
+def scope_of(entry: Scheduled, at: float) -> VerificationScope:
     """Return what an entry of the calendar asks for in a slot."""
-    return msgspec.convert({**entry.options, "interval": entry.interval(at)}, Scope)
+    return msgspec.convert({**entry.options, "interval": entry.interval(at)}, VerificationScope)
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
     late: int
     never: int
     depths: Mapping[Depth, int]
-    oldest: Item | None
+    oldest: DueContainer | None
     oldest_since: float | None
     ends_at: float | None
 
@@ -67,7 +67,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
         return self.read / self.containers if self.containers else 1.0
 
 
-def coverage(items: Sequence[Item], terms: Terms, *, now: float) -> Coverage:
+def coverage(items: Sequence[DueContainer], terms: Terms, *, now: float) -> Coverage:
     """Judge items by when they were read. Pure."""
     since = now - terms.span
     read = [item for item in items if item.read_at(now) > since]
@@ -85,26 +85,26 @@ def coverage(items: Sequence[Item], terms: Terms, *, now: float) -> Coverage:
     )
 
 
-def by_target(items: Iterable[Item]) -> dict[str, list[Item]]:
+def by_target(items: Iterable[DueContainer]) -> dict[str, list[DueContainer]]:
     """Return items by the target that they lie on."""
-    found: dict[str, list[Item]] = {}
+    found: dict[str, list[DueContainer]] = {}
     for item in items:
         found.setdefault(item.target, []).append(item)
     return dict(sorted(found.items()))
 
 
-def _end(items: Sequence[Item], terms: Terms, now: float) -> float | None:
+def _end(items: Sequence[DueContainer], terms: Terms, now: float) -> float | None:
     """Return when the slowest target will have been read, if a slice of each is as large as it may be."""
     ends = [_end_of_target(mine, terms, now) for mine in by_target(items).values()]
     return max((end for end in ends if end is not None), default=None)
 
 
-def _end_of_target(items: Sequence[Item], terms: Terms, now: float) -> float | None:
+def _end_of_target(items: Sequence[DueContainer], terms: Terms, now: float) -> float | None:
     late = sum(item.weight for item in items if item.read_at(now) <= now - terms.span)
     return now + math.ceil(late / slice_limit(items, terms)) * terms.interval if late else None
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class VerificationState(Struct, frozen=True, kw_only=True):
     """How verification stands: over all, and by target.
 
     What is not covered stands apart: ``outside`` counts the backups on each target that the record does not
@@ -120,7 +120,9 @@ class Standing(Struct, frozen=True, kw_only=True):
     offline: int = 0
 
 
-def standing(store: RunStore, scope: Scope, *, now: float, gone: frozenset[str] = frozenset()) -> Standing:
+def standing(
+    store: RunStore, scope: VerificationScope, *, now: float, gone: frozenset[str] = frozenset()
+) -> VerificationState:
     """Return how verification stands, by the record.
 
     Args:
@@ -130,7 +132,7 @@ def standing(store: RunStore, scope: Scope, *, now: float, gone: frozenset[str] 
     items = items_on_record(store, without=gone.union(seen.going))
     away = {one.backup for one in store.backups() if one.policy in scope.offline}
     here = [item for item in items if item.backup not in away]
-    return Standing(
+    return VerificationState(
         span=scope.span,
         all=coverage(here, scope, now=now),
         targets={name: coverage(mine, scope, now=now) for name, mine in by_target(here).items()},
@@ -140,20 +142,22 @@ def standing(store: RunStore, scope: Scope, *, now: float, gone: frozenset[str] 
     )
 
 
-class _Seen(Struct, frozen=True, kw_only=True):
+class _UncoveredContainers(Struct, frozen=True, kw_only=True):
     """What a slice saw on the targets that is not covered."""
 
     outside: Mapping[str, int] = {}
     going: tuple[str, ...] = ()
 
 
-prepare(_Seen)
+prepare(_UncoveredContainers)
 
 
-def _seen(store: RunStore) -> _Seen:
+def _seen(store: RunStore) -> _UncoveredContainers:
     """Return what the newest slice that was planned saw."""
     runs = store.runs_of(EVERY_POLICY, RunKind.SCRUB, limit=RECENT)
-    return msgspec.convert(next((run.facts for run in runs if "outside" in run.facts), {}), _Seen)
+    return msgspec.convert(
+        next((run.facts for run in runs if "outside" in run.facts), {}), _UncoveredContainers
+    )
 
 
 # -- what there is to read -----------------------------------------------------
@@ -161,7 +165,7 @@ def _seen(store: RunStore) -> _Seen:
 
 def items_on_record(
     store: RunStore, *, without: frozenset[str] = frozenset(), offline: frozenset[str] = frozenset()
-) -> list[Item]:
+) -> list[DueContainer]:
     """Return every container of every good replica on record. No target is asked.
 
     Args:
@@ -184,12 +188,12 @@ def _is_read(entry: CatalogEntry, without: frozenset[str], offline: frozenset[st
 
 def _items(
     entry: CatalogEntry, replica: Replica, checks: Mapping[tuple[str, str, int], ContainerCheck]
-) -> Iterator[Item]:
+) -> Iterator[DueContainer]:
     made_at = datetime.fromisoformat(entry.created_at).timestamp()
     size = entry.size // max(1, entry.containers)
     for piece in range(MANIFEST, entry.containers):
         check = checks.get((entry.backup, replica.target, piece))
-        yield Item(
+        yield DueContainer(
             backup=entry.backup,
             target=replica.target,
             piece=piece,

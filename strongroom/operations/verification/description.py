@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from strongroom.durations import about
-from strongroom.operations.verification.coverage import Coverage, Standing
-from strongroom.operations.verification.order import MANIFEST, Item
+from strongroom.operations.verification.coverage import Coverage, VerificationState
+from strongroom.operations.verification.order import MANIFEST, DueContainer
 from strongroom.timestamps import for_people, if_any
 from strongroom.words import plural
 
 
-def describe(found: Standing, *, now: float) -> Iterator[str]:
+def describe(found: VerificationState, *, now: float) -> Iterator[str]:
     """Yield a line for what is covered, and one for each thing that is not."""
     yield describe_coverage(found.all, span=found.span, now=now)
     for target, count in found.outside.items():
@@ -46,7 +46,7 @@ def describe_outside(target: str, count: int) -> str:
     )
 
 
-def name_item(item: Item) -> str:
+def name_item(item: DueContainer) -> str:
     """Name a container."""
     what = "the manifest" if item.piece == MANIFEST else f"container {item.piece}"
     return f"{what} of {item.backup} on {item.target}"
@@ -57,7 +57,7 @@ def percent(share: float) -> str:
     return "100 %" if share >= 1 else f"{min(share * 100, 99.9):.1f} %"
 
 
-def coverage_document(found: Standing, *, now: float) -> dict[str, Any]:
+def coverage_document(found: VerificationState, *, now: float) -> dict[str, Any]:
     """Return how verification stands for machines: over all, and by target."""
     return {
         "span_days": found.span / 86_400,

@@ -53,7 +53,7 @@ class Terms(Struct, frozen=True, kw_only=True):
         return max(1.0, AIM * self.span / self.interval)
 
 
-class Item(Struct, frozen=True, kw_only=True):
+class DueContainer(Struct, frozen=True, kw_only=True):
     """A container of a replica, or its manifest (:data:`MANIFEST`), and when it was last read how deep.
 
     ``made_at`` is when its backup was made. Times are seconds since the epoch.
@@ -79,27 +79,29 @@ class Item(Struct, frozen=True, kw_only=True):
 
 
 def due_checks(
-    items: Sequence[Item], terms: Terms, *, now: float, draw: Callable[[], float]
-) -> tuple[Item, ...]:
+    items: Sequence[DueContainer], terms: Terms, *, now: float, draw: Callable[[], float]
+) -> tuple[DueContainer, ...]:
     """Return what a slice reads, the oldest first.
 
     Args:
         draw: returns a random number from 0 to 1. Whoever can guess it knows what the sample is.
     """
-    by_target: dict[str, list[Item]] = {}
+    by_target: dict[str, list[DueContainer]] = {}
     for item in sorted(items, key=lambda one: one.backup, reverse=True):
         by_target.setdefault(item.target, []).append(item)
     slices = [_slice(by_target[target], terms, now, draw) for target in sorted(by_target)]
     return tuple(item for due in slices for item in due)
 
 
-def slice_limit(items: Sequence[Item], terms: Terms) -> float:
+def slice_limit(items: Sequence[DueContainer], terms: Terms) -> float:
     """Return how many bytes of a target one slice reads at most."""
     catching_up = max(LEAST, CATCH_UP * _pace(items, terms))
     return catching_up if terms.rate is None else min(catching_up, terms.rate * terms.interval)
 
 
-def _slice(items: Sequence[Item], terms: Terms, now: float, draw: Callable[[], float]) -> list[Item]:
+def _slice(
+    items: Sequence[DueContainer], terms: Terms, now: float, draw: Callable[[], float]
+) -> list[DueContainer]:
     ordered = sorted(items, key=lambda item: item.read_at(now))
     due = _count_due(ordered, terms, now)
     chance = terms.sample / terms.slices
@@ -107,7 +109,7 @@ def _slice(items: Sequence[Item], terms: Terms, now: float, draw: Callable[[], f
     return [*ordered[:due], *sampled][:MOST]
 
 
-def _count_due(ordered: Sequence[Item], terms: Terms, now: float) -> int:
+def _count_due(ordered: Sequence[DueContainer], terms: Terms, now: float) -> int:
     """Return how many of the oldest are read now: as many as must be, within what one slice may read."""
     pace, limit = _pace(ordered, terms), slice_limit(ordered, terms)
     read = list(accumulate((item.weight for item in ordered), initial=0))
@@ -119,11 +121,11 @@ def _count_due(ordered: Sequence[Item], terms: Terms, now: float) -> int:
     return min(wanted, max(1, allowed))
 
 
-def _pace(items: Sequence[Item], terms: Terms) -> float:
+def _pace(items: Sequence[DueContainer], terms: Terms) -> float:
     return sum(item.weight for item in items) / terms.slices
 
 
-def _slices_left(item: Item, terms: Terms, now: float) -> int:
+def _slices_left(item: DueContainer, terms: Terms, now: float) -> int:
     """Return how many slices are still to come before an item's deadline, this one not counted."""
     deadline = item.read_at(now) + AIM * terms.span
     return max(0, int((deadline - now) // terms.interval))

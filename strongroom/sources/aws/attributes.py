@@ -14,11 +14,11 @@ from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources.aws.client import ATTEMPTS, Api
 from strongroom.sources.aws.convention import RESERVED
-from strongroom.sources.aws.described import Described, Replica, Turning
+from strongroom.sources.aws.described import Described, SecretReplica, Turning
 from strongroom.sources.aws.failures import AwsInvalid
-from strongroom.sources.aws.losses import Losses
+from strongroom.sources.aws.losses import AwsLosses
 from strongroom.sources.aws.options import LONGEST_WINDOW, SHORTEST_WINDOW
-from strongroom.sources.aws.secrets import Facts, description_of
+from strongroom.sources.aws.secrets import AwsFacts, description_of
 from strongroom.sources.errors import SourceUnavailable
 
 DEFAULT_KEY = "alias/aws/secretsmanager"
@@ -37,11 +37,11 @@ _HINT_POLICY = (
 class Attributes:
     """Puts them back."""
 
-    def __init__(self, api: Api, losses: Losses) -> None:
+    def __init__(self, api: Api, losses: AwsLosses) -> None:
         self._api = api
         self._losses = losses
 
-    def finish(self, secret: Secret, facts: Facts | None, *, mark: str) -> None:
+    def finish(self, secret: Secret, facts: AwsFacts | None, *, mark: str) -> None:
         """Complete a new secret and take its mark off."""
         name = secret.name
         if facts is not None and facts.policy:
@@ -54,7 +54,9 @@ class Attributes:
         if facts is not None and facts.deleted:
             self._schedule_deletion(name, facts.deleted)
 
-    def replace(self, secret: Secret, facts: Facts | None, found: Described, tags: Mapping[str, str]) -> None:
+    def replace(
+        self, secret: Secret, facts: AwsFacts | None, found: Described, tags: Mapping[str, str]
+    ) -> None:
         """Make an existing secret's own what the backup says. Its key and rotation stay as they are."""
         name = secret.name
         foreign = [key for key in found.tags if key not in tags and not key.startswith(RESERVED)]
@@ -93,7 +95,7 @@ class Attributes:
         except AwsInvalid as error:
             raise AwsInvalid(error.message, hint=_HINT_POLICY) from None
 
-    def _replicate(self, name: str, replicas: list[Replica]) -> None:
+    def _replicate(self, name: str, replicas: list[SecretReplica]) -> None:
         """Replicate into regions that have no replica yet. Asked for twice, one would be refused."""
         doing = f"replicate secret '{name}'"
         for left in reversed(range(ATTEMPTS)):
@@ -112,7 +114,7 @@ class Attributes:
                 self._losses.add("a region refused the replica: it may hold one of that name still", name)
             return
 
-    def _missing_regions(self, name: str, replicas: list[Replica]) -> list[dict[str, str]]:
+    def _missing_regions(self, name: str, replicas: list[SecretReplica]) -> list[dict[str, str]]:
         answer = self._ask("describe_secret", f"look for the replicas of secret '{name}'", name)
         there = {status["Region"] for status in answer.get("ReplicationStatus") or ()}
         there.add(self._api.options.region)
@@ -152,7 +154,7 @@ def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _region(replica: Replica) -> dict[str, str]:
+def _region(replica: SecretReplica) -> dict[str, str]:
     key = replica.kms_key_id
     return {"Region": replica.region} | ({"KmsKeyId": key} if key and key != DEFAULT_KEY else {})
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from strongroom.errors import SourceError
-from strongroom.model import Media, Secret, Version
+from strongroom.model import Media, Secret, SecretVersion
 from strongroom.sources.aws.described import Described
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import valid_name
-from strongroom.sources.aws.secrets import Facts, facts_of, live, region_of
+from strongroom.sources.aws.secrets import AwsFacts, facts_of, live, region_of
 from strongroom.sources.history import check_writable
 from strongroom.words import plural
 
@@ -36,7 +36,7 @@ def check(secret: Secret) -> None:
             raise SourceError(f"version {version.number} of secret '{name}' {problem}", hint=_HINT_EXCLUDE)
 
 
-def _problem(version: Version) -> str:
+def _problem(version: SecretVersion) -> str:
     value = plain(version)
     if not 1 <= len(value) <= LARGEST:
         return f"has {plural(len(value), 'byte')}; Secrets Manager holds 1 to {LARGEST:,}"
@@ -60,7 +60,7 @@ def check_place(secret: Secret, found: Described, region: str) -> None:
         )
 
 
-def check_key(name: str, facts: Facts | None, options: AwsOptions) -> None:
+def check_key(name: str, facts: AwsFacts | None, options: AwsOptions) -> None:
     """Refuse a new secret under a key of another region: the service takes its own region's only."""
     key = facts.kms_key_id if facts and not options.kms_key_id else None
     region = region_of(key) if key else None
@@ -73,13 +73,13 @@ def check_key(name: str, facts: Facts | None, options: AwsOptions) -> None:
     )
 
 
-def given(version: Version) -> dict[str, object]:
+def given(version: SecretVersion) -> dict[str, object]:
     """Return a value as a request takes it."""
     value = plain(version)
     return {"SecretBinary": value} if version.media is Media.BINARY else {"SecretString": value.decode()}
 
 
-def plain(version: Version) -> bytes:
+def plain(version: SecretVersion) -> bytes:
     """Return the bytes of a version that has a value."""
     assert version.value is not None  # only live versions are written
     return version.value.reveal()

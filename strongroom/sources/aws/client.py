@@ -26,7 +26,7 @@ from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.private_file import read_private
 from strongroom.system.retry import backoff
-from strongroom.vault.pace import Pace
+from strongroom.vault.pace import RequestPace
 from strongroom.vault.process import PerProcess
 
 A = TypeVar("A")
@@ -61,7 +61,7 @@ class Api:
     def __init__(self, options: AwsOptions, *, source: str) -> None:
         self.options = options
         self._source = source
-        self._process = PerProcess(lambda: _Link(options))
+        self._process = PerProcess(lambda: _AwsProcess(options))
 
     def ask(self, operation: str, doing: str, **parameters: object) -> dict[str, Any]:
         """Call an operation, named as the SDK does; patiently, at the pace that all share.
@@ -125,7 +125,7 @@ class Api:
         return self._process.get().threads
 
 
-class _Link:
+class _AwsProcess:
     """What belongs to one process: client, pace, threads.
 
     The SDK reads keys from files and the environment once; a worker lives for weeks, and keys may
@@ -133,7 +133,7 @@ class _Link:
     """
 
     def __init__(self, options: AwsOptions) -> None:
-        self.pace = Pace(options.requests_per_second, shared=_ready(options.pace_file))
+        self.pace = RequestPace(options.requests_per_second, shared=_ready(options.pace_file))
         self.threads = ThreadPoolExecutor(options.in_flight, thread_name_prefix="aws")
         self.client = _made(options)
         self._options = options

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from strongroom.model import Rotation, Secret
+from strongroom.model import RotationSchedule, Secret
 
 GENERIC = "generic"
 PREFIX = "strongroom:"
@@ -35,27 +35,27 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\
 _NUMBER = re.compile(r"[1-9]\d{0,5}")
 
 
-class Meaning(Struct, frozen=True):
+class TagMeaning(Struct, frozen=True):
     """What tags say."""
 
     tags: dict[str, str] = {}
     type: str = GENERIC
     expires_at: str | None = None
-    rotation: Rotation | None = None
+    rotation: RotationSchedule | None = None
 
 
-def understood(tags: Mapping[str, str]) -> Meaning:
+def understood(tags: Mapping[str, str]) -> TagMeaning:
     """Take the convention's tags out of all."""
     rest = {key: value for key, value in tags.items() if key != MARK}
     kind = rest.pop(TYPE, GENERIC) if tags.get(TYPE, "") not in ("", GENERIC) else GENERIC
     expires = rest.pop(EXPIRES) if _DATE.fullmatch(tags.get(EXPIRES, "")) else None
     rotation = None
     if _NUMBER.fullmatch(tags.get(DAYS, "")) and tags.get(ENABLED, "false") == "false":
-        rotation = Rotation(days=int(rest.pop(DAYS)), enabled=rest.pop(ENABLED, None) is None)
-    return Meaning(rest, kind, expires, rotation)
+        rotation = RotationSchedule(days=int(rest.pop(DAYS)), enabled=rest.pop(ENABLED, None) is None)
+    return TagMeaning(rest, kind, expires, rotation)
 
 
-def spelled(secret: Secret, *, rotation: Rotation | None) -> dict[str, str]:
+def spelled(secret: Secret, *, rotation: RotationSchedule | None) -> dict[str, str]:
     """Return the tags that say it: the inverse of :func:`understood`.
 
     Args:

@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from strongroom.model import Rotation, prepare
-from strongroom.sources.aws.versions import Held, holders
+from strongroom.model import RotationSchedule, prepare
+from strongroom.sources.aws.versions import ListedVersion, holders
 
 
-class Replica(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SecretReplica(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A region that the secret is replicated to."""
 
     region: str
@@ -26,13 +26,15 @@ class Turning(Struct, frozen=True, kw_only=True, omit_defaults=True):
     lambda_arn: str | None = None
     rules: dict[str, Any] = {}
 
-    def meaning(self) -> Rotation | None:
+    def meaning(self) -> RotationSchedule | None:
         """Return what of it anybody understands. A schedule's days are the service's own count."""
         days = self.rules.get("AutomaticallyAfterDays")
-        return Rotation(days=days, enabled=self.enabled) if isinstance(days, int) and days > 0 else None
+        return (
+            RotationSchedule(days=days, enabled=self.enabled) if isinstance(days, int) and days > 0 else None
+        )
 
 
-prepare(Replica, Turning)
+prepare(SecretReplica, Turning)
 
 
 class Described(Struct, frozen=True, kw_only=True):
@@ -48,7 +50,7 @@ class Described(Struct, frozen=True, kw_only=True):
     changed: str | None = None
     deleted: str | None = None
     turning: Turning | None = None
-    replicas: tuple[Replica, ...] = ()
+    replicas: tuple[SecretReplica, ...] = ()
     primary_region: str | None = None
     owner: str | None = None
     kind: str | None = None
@@ -79,10 +81,10 @@ def described(answer: Mapping[str, Any]) -> Described:
     )
 
 
-def held(version: Mapping[str, Any]) -> Held:
+def held(version: Mapping[str, Any]) -> ListedVersion:
     """Read an item of ListSecretVersionIds."""
     stages = tuple(version.get("VersionStages") or ())
-    return Held(version["VersionId"], stages, moment(version.get("CreatedDate")))
+    return ListedVersion(version["VersionId"], stages, moment(version.get("CreatedDate")))
 
 
 def tags_of(listed: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -109,5 +111,5 @@ def _turning(answer: Mapping[str, Any]) -> Turning | None:
     )
 
 
-def _replica(status: Mapping[str, Any]) -> Replica:
-    return Replica(region=status["Region"], kms_key_id=status.get("KmsKeyId"))
+def _replica(status: Mapping[str, Any]) -> SecretReplica:
+    return SecretReplica(region=status["Region"], kms_key_id=status.get("KmsKeyId"))

@@ -7,7 +7,7 @@ import threading
 SHOWN = 5
 
 
-class Losses:
+class AwsLosses:
     """A count for each kind of loss, with the first few names."""
 
     def __init__(self) -> None:

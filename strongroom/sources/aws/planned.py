@@ -7,26 +7,26 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from strongroom.model import Secret, Version
+from strongroom.model import Secret, SecretVersion
 from strongroom.sources.aws.described import Described
-from strongroom.sources.aws.secrets import Facts, facts_of, live
+from strongroom.sources.aws.secrets import AwsFacts, facts_of, live
 from strongroom.sources.aws.versions import CURRENT, PREVIOUS, own_id
 
 LABEL = "strongroom-restoring"
 """What a version is labelled with while it has no other label: the service wants one."""
 
 
-class Planned(Struct, frozen=True, kw_only=True):
+class PlannedWrite(Struct, frozen=True, kw_only=True):
     """A change that was checked. ``found`` is the secret as it is; ``ours``, half written by us."""
 
     secret: Secret
-    facts: Facts | None
+    facts: AwsFacts | None
     found: Described | None
     head: tuple[int, str] = (0, "")
     ours: bool = False
 
 
-def ids_of(planned: Planned, versions: Sequence[Version]) -> dict[int, str]:
+def ids_of(planned: PlannedWrite, versions: Sequence[SecretVersion]) -> dict[int, str]:
     """Return each version's id by number: its own where it has one."""
     kept = planned.facts.versions if planned.facts else {}
     return {
@@ -37,7 +37,9 @@ def ids_of(planned: Planned, versions: Sequence[Version]) -> dict[int, str]:
     }
 
 
-def labels_of(planned: Planned, versions: Sequence[Version], ids: Mapping[int, str]) -> dict[str, str]:
+def labels_of(
+    planned: PlannedWrite, versions: Sequence[SecretVersion], ids: Mapping[int, str]
+) -> dict[str, str]:
     """Return which version every label belongs on; of a secret from elsewhere, the newest two have one."""
     if not versions:
         return {}
@@ -52,6 +54,6 @@ def labels_of(planned: Planned, versions: Sequence[Version], ids: Mapping[int, s
 
 def fingerprint_of(secret: Secret) -> str:
     """Return what tells this restore's unfinished secret from any other: ids, and nothing of values."""
-    planned = Planned(secret=secret, facts=facts_of(secret), found=None)
+    planned = PlannedWrite(secret=secret, facts=facts_of(secret), found=None)
     ids = ids_of(planned, live(secret))
     return hashlib.sha256("\0".join((secret.name, *ids.values())).encode()).hexdigest()[:32]

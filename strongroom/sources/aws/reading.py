@@ -17,12 +17,12 @@ from typing import Any
 from msgspec import Struct
 
 from strongroom.errors import SourceError
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.described import Described, described, held, moment
 from strongroom.sources.aws.failures import AwsInvalid, AwsMissing
 from strongroom.sources.aws.secrets import secret_of
-from strongroom.sources.aws.versions import CURRENT, Held, media_of
+from strongroom.sources.aws.versions import CURRENT, ListedVersion, media_of
 from strongroom.sources.errors import SourceChanged
 from strongroom.words import plural
 
@@ -32,22 +32,22 @@ PAGE = 100
 _NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
 
 
-class Moved(Exception):
+class SecretChanged(Exception):
     """The secret is not what it was a moment ago."""
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class SecretShell(Struct, frozen=True, kw_only=True):
     """A secret without its values."""
 
     found: Described
-    held: tuple[Held, ...]
+    held: tuple[ListedVersion, ...]
     policy: str | None
 
 
-_Values = dict[str, tuple[str, Version]]
+_Values = dict[str, tuple[str, SecretVersion]]
 
 
-class Reader:
+class AwsReader:
     """Reads secrets by name."""
 
     def __init__(self, api: Api) -> None:
@@ -76,7 +76,7 @@ class Reader:
         found = described(answer)
         return found if found.name == name else None
 
-    def versions(self, found: Described) -> tuple[Held, ...]:
+    def versions(self, found: Described) -> tuple[ListedVersion, ...]:
         """Return all versions, those without a label too, in the service's order.
 
         Raises :class:`Moved` if they are not those that were described.
@@ -84,12 +84,12 @@ class Reader:
         listed = self._listed(found)
         for version in listed:
             if set(version.stages) != set(found.stages.get(version.id, ())):
-                raise Moved
+                raise SecretChanged
         known = {version.id for version in listed}
-        empty = [Held(id_, stages) for id_, stages in found.stages.items() if id_ not in known]
+        empty = [ListedVersion(id_, stages) for id_, stages in found.stages.items() if id_ not in known]
         return (*listed, *empty)
 
-    def head(self, name: str) -> tuple[Described, tuple[Held, ...]] | None:
+    def head(self, name: str) -> tuple[Described, tuple[ListedVersion, ...]] | None:
         """Return a secret's description and versions, or ``None`` if there is none."""
         for _ in range(TRIES):
             found = self.describe(name)
@@ -97,28 +97,28 @@ class Reader:
                 return None
             try:
                 return found, self.versions(found)
-            except (Moved, AwsMissing):
+            except (SecretChanged, AwsMissing):
                 continue
         raise _restless(name)
 
-    def _look(self, name: str) -> Look | None:
+    def _look(self, name: str) -> SecretShell | None:
         for _ in range(TRIES):
             found = self.describe(name)
             if found is None:
                 return None
             try:
-                return Look(found=found, held=self.versions(found), policy=self.policy(found))
-            except (Moved, AwsMissing):
+                return SecretShell(found=found, held=self.versions(found), policy=self.policy(found))
+            except (SecretChanged, AwsMissing):
                 continue
         raise _restless(name)
 
-    def _whole(self, name: str, look: Look | None, values: _Values) -> Secret | None:
+    def _whole(self, name: str, look: SecretShell | None, values: _Values) -> Secret | None:
         for _ in range(TRIES):
             if look is None:
                 return None
             try:
                 return self._secret(look, values)
-            except Moved:
+            except SecretChanged:
                 look = self._look(name)
         raise _restless(name)
 
@@ -137,14 +137,14 @@ class Reader:
     def _is_replica(self, found: Described) -> bool:
         return found.primary_region not in (None, self._api.options.region)
 
-    def _secret(self, look: Look, values: _Values) -> Secret:
+    def _secret(self, look: SecretShell, values: _Values) -> Secret:
         found = look.found
         read = {} if found.deleted else {v.id: self._version(found, v, values) for v in look.held}
         return secret_of(
             found, look.held, {id_: version for id_, version in read.items() if version}, look.policy
         )
 
-    def _version(self, found: Described, version: Held, values: _Values) -> Version | None:
+    def _version(self, found: Described, version: ListedVersion, values: _Values) -> SecretVersion | None:
         """Return a version with its value. One that is labelled may have none: it was only announced."""
         read = values.get(found.arn)
         if read is not None and read[0] == version.id:
@@ -155,10 +155,10 @@ class Reader:
         except AwsMissing:
             again = self.describe(found.name)
             if again is None or again.arn != found.arn or version.id not in again.stages:
-                raise Moved from None
+                raise SecretChanged from None
             return None
         if answer["ARN"] != found.arn or answer["VersionId"] != version.id:
-            raise Moved
+            raise SecretChanged
         return _valued(found.name, answer)
 
     def _current(self, described: Sequence[Described]) -> _Values:
@@ -187,9 +187,9 @@ class Reader:
                 return items
             more = {"NextToken": answer["NextToken"]}
 
-    def _listed(self, found: Described) -> list[Held]:
+    def _listed(self, found: Described) -> list[ListedVersion]:
         doing = f"list the versions of secret '{found.name}'"
-        listed: list[Held] = []
+        listed: list[ListedVersion] = []
         more: dict[str, str] = {}
         while True:
             answer = self._api.ask(
@@ -215,14 +215,14 @@ def _restless(name: str) -> SourceChanged:
     return SourceChanged(f"secret '{name}' changed {TRIES} times while it was being read")
 
 
-def _valued(name: str, answer: Mapping[str, Any]) -> Version:
+def _valued(name: str, answer: Mapping[str, Any]) -> SecretVersion:
     created = moment(answer.get("CreatedDate"))
     media = media_of(answer["VersionId"])
     text = answer.get("SecretString")
     if text is None:
         value = SecretBytes(bytes(answer.get("SecretBinary") or b""))
-        return Version(number=0, value=value, media=media or Media.BINARY, created_at=created)
-    return Version(
+        return SecretVersion(number=0, value=value, media=media or Media.BINARY, created_at=created)
+    return SecretVersion(
         number=0, value=SecretBytes(_encoded(name, text)), media=media or Media.TEXT, created_at=created
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.failures import AwsDenied, AwsExists, AwsInvalid, AwsMissing
 from strongroom.sources.aws.options import LONGEST_WINDOW
-from strongroom.vault.rights import Right
+from strongroom.vault.rights import PathRights
 
 _NOBODY = '{"Version": "2012-10-17", "Statement": []}'
 _READS: dict[str, dict[str, Any]] = {
@@ -50,7 +50,7 @@ _RESTORING = frozenset(_WRITES) - {
 of kind aws need the same right."""
 
 
-def rights(api: Api, name: str | None, *, writing: bool = False) -> tuple[Right, ...]:
+def rights(api: Api, name: str | None, *, writing: bool = False) -> tuple[PathRights, ...]:
     """Compare what the credential may do with what a backup needs.
 
     Args:
@@ -93,7 +93,7 @@ class _Asking:
             return True
         return True
 
-    def of_account(self, name: str) -> Right:
+    def of_account(self, name: str) -> PathRights:
         """Ask for the two rights that AWS gives on all secrets or none."""
         needed: Mapping[str, dict[str, Any]] = {
             "list_secrets": {"MaxResults": 1},
@@ -102,8 +102,8 @@ class _Asking:
         return _right("all secrets", [one for one, words in needed.items() if not self.may(one, **words)], [])
 
 
-def _right(path: str, missing: list[str], excess: list[str]) -> Right:
-    return Right(path, tuple(map(action, missing)), tuple(sorted(map(action, excess))))
+def _right(path: str, missing: list[str], excess: list[str]) -> PathRights:
+    return PathRights(path, tuple(map(action, missing)), tuple(sorted(map(action, excess))))
 
 
 def action(operation: str) -> str:

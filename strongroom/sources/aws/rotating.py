@@ -13,7 +13,7 @@ from strongroom.errors import SourceError
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.described import Described
 from strongroom.sources.aws.failures import AwsInvalid
-from strongroom.sources.aws.reading import Reader
+from strongroom.sources.aws.reading import AwsReader
 from strongroom.sources.aws.versions import CURRENT, PENDING
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.retry import backoff
@@ -22,7 +22,7 @@ LONGEST_PAUSE: Final = 5.0
 _FUNCTION: Final = "Look at the log of its rotation function, and at the function's rights."
 
 
-def rotate(api: Api, reader: Reader, name: str, *, token: str, timeout: float) -> None:
+def rotate(api: Api, reader: AwsReader, name: str, *, token: str, timeout: float) -> None:
     """Rotate a secret under a token, or wait for the rotation that has this token already.
 
     Raises:
@@ -38,7 +38,7 @@ def rotate(api: Api, reader: Reader, name: str, *, token: str, timeout: float) -
     _wait(reader, name, token=token, timeout=timeout)
 
 
-def _wait(reader: Reader, name: str, *, token: str, timeout: float) -> None:
+def _wait(reader: AwsReader, name: str, *, token: str, timeout: float) -> None:
     ends, tried = time.monotonic() + timeout, 0
     while not _is_over(_described(reader, name), token):
         tried += 1
@@ -52,7 +52,7 @@ def _wait(reader: Reader, name: str, *, token: str, timeout: float) -> None:
         time.sleep(pause)  # the service announces nothing
 
 
-def _described(reader: Reader, name: str) -> Described:
+def _described(reader: AwsReader, name: str) -> Described:
     found = reader.describe(name)
     if found is None:
         raise SecretNotFound(f"Secrets Manager has no secret '{name}'")

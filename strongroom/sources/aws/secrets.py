@@ -9,26 +9,26 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.model import Rotation, Secret, Version, VersionState, prepare
+from strongroom.model import RotationSchedule, Secret, SecretVersion, VersionState, prepare
 from strongroom.sources.aws.convention import MARK, understood
-from strongroom.sources.aws.described import Described, Replica, Turning
-from strongroom.sources.aws.versions import CURRENT, Held, in_order, numbered
+from strongroom.sources.aws.described import Described, SecretReplica, Turning
+from strongroom.sources.aws.versions import CURRENT, ListedVersion, in_order, numbered
 
 AWS = "aws"
 """The member of a secret's metadata that holds its :class:`Facts`."""
 DESCRIPTION = "description"
-EMPTY = Version(number=0, state=VersionState.DESTROYED)
+EMPTY = SecretVersion(number=0, state=VersionState.DESTROYED)
 """Stands for a secret that has no version, or none that could be read."""
 
 
-class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class VersionLabels(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A version's id and labels."""
 
     id: str
     stages: list[str] = []
 
 
-class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AwsFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What restoring needs to know beyond the secret itself. ``versions`` are by number.
 
     ``policy`` is the resource policy's JSON, as the service wrote it. ``deleted`` is the day on
@@ -37,11 +37,11 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     arn: str
-    versions: dict[str, Kept] = {}
+    versions: dict[str, VersionLabels] = {}
     kms_key_id: str | None = None
     policy: str | None = None
     turning: Turning | None = None
-    replicas: list[Replica] = []
+    replicas: list[SecretReplica] = []
     deleted: str | None = None
     primary_region: str | None = None
     owner: str | None = None
@@ -59,11 +59,11 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.primary_region not in (None, region_of(self.arn))
 
 
-prepare(Facts)
+prepare(AwsFacts)
 
 
 def secret_of(
-    found: Described, held: Sequence[Held], values: Mapping[str, Version], policy: str | None
+    found: Described, held: Sequence[ListedVersion], values: Mapping[str, SecretVersion], policy: str | None
 ) -> Secret:
     """Make a secret of what was read.
 
@@ -76,7 +76,7 @@ def secret_of(
     versions = tuple(
         replace(values[version.id], number=number)
         if version.id in values
-        else Version(number=number, state=gone, created_at=version.created)
+        else SecretVersion(number=number, state=gone, created_at=version.created)
         for number, version in zip(numbers, ordered, strict=True)
     )
     meaning = understood(found.tags)
@@ -95,17 +95,17 @@ def secret_of(
     )
 
 
-def head_of(held: Sequence[Held]) -> tuple[int, str]:
+def head_of(held: Sequence[ListedVersion]) -> tuple[int, str]:
     """Return the number and id of what is current; an empty id if there is no version."""
     ids = [version.id for version in in_order(held)]
     return (numbered(ids)[-1], ids[-1]) if ids else (EMPTY.number, "")
 
 
-def facts_of(secret: Secret) -> Facts | None:
+def facts_of(secret: Secret) -> AwsFacts | None:
     """Return what a secret knows of the service that it comes from; ``None`` if it comes from elsewhere."""
     found = secret.metadata.get(AWS)
     try:
-        return msgspec.convert(found, Facts) if isinstance(found, dict) else None
+        return msgspec.convert(found, AwsFacts) if isinstance(found, dict) else None
     except msgspec.ValidationError:
         return None
 
@@ -122,12 +122,12 @@ def description_of(secret: Secret) -> str:
     return found if isinstance(found, str) else ""
 
 
-def live(secret: Secret) -> tuple[Version, ...]:
+def live(secret: Secret) -> tuple[SecretVersion, ...]:
     """Return the versions that have a value."""
     return tuple(version for version in secret.versions if version.value is not None)
 
 
-def own_rotation(secret: Secret, facts: Facts | None) -> Rotation | None:
+def own_rotation(secret: Secret, facts: AwsFacts | None) -> RotationSchedule | None:
     """Return a rotation that is not the service's doing, so that tags have to say it."""
     turned = facts is not None and facts.turning is not None and facts.turning.meaning() is not None
     return None if turned else secret.rotation
@@ -158,11 +158,11 @@ def kept(secret: Secret, *, policies: bool) -> Secret:
     )
 
 
-def _facts(found: Described, held: Mapping[int, Held], policy: str | None) -> Facts:
-    return Facts(
+def _facts(found: Described, held: Mapping[int, ListedVersion], policy: str | None) -> AwsFacts:
+    return AwsFacts(
         arn=found.arn,
         versions={
-            str(number): Kept(id=version.id, stages=sorted(version.stages))
+            str(number): VersionLabels(id=version.id, stages=sorted(version.stages))
             for number, version in held.items()
         },
         kms_key_id=found.kms_key_id,
@@ -177,6 +177,6 @@ def _facts(found: Described, held: Mapping[int, Held], policy: str | None) -> Fa
     )
 
 
-def _metadata(description: str, facts: Facts) -> dict[str, Any]:
+def _metadata(description: str, facts: AwsFacts) -> dict[str, Any]:
     said = {DESCRIPTION: description} if description else {}
     return said | {AWS: msgspec.to_builtins(facts)}

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret, Version
-from strongroom.sources import Change, Destination, Foreseen, Refuse
+from strongroom.model import ListedSecret, Secret, SecretVersion
+from strongroom.sources import Destination, Foreseen, Refuse, SecretChange
 from strongroom.sources.aws import rotating, secrets, staging
 from strongroom.sources.aws.checks import LARGEST, check
 from strongroom.sources.aws.client import Api
@@ -17,14 +17,14 @@ from strongroom.sources.aws.convention import MARK, understood
 from strongroom.sources.aws.described import tags_of
 from strongroom.sources.aws.estimate import restore_seconds
 from strongroom.sources.aws.failures import AwsMissing
-from strongroom.sources.aws.losses import Losses
+from strongroom.sources.aws.losses import AwsLosses
 from strongroom.sources.aws.options import AwsOptions
-from strongroom.sources.aws.reading import BATCH, Reader
+from strongroom.sources.aws.reading import BATCH, AwsReader
 from strongroom.sources.aws.rights import rights
 from strongroom.sources.aws.writing import Writer, is_ours, losses_of
 from strongroom.sources.batches import batched_secrets
 from strongroom.system.batches import batched
-from strongroom.vault.rights import Right
+from strongroom.vault.rights import PathRights
 
 PAGE = 100
 Page = list[dict[str, Any]]
@@ -48,8 +48,8 @@ class AwsSource(Destination):
     def __init__(self, options: AwsOptions, *, name: str) -> None:
         self.name = name
         self._api = Api(options, source=name)
-        self._reader = Reader(self._api)
-        self._losses = Losses()
+        self._reader = AwsReader(self._api)
+        self._losses = AwsLosses()
         self._writer = Writer(self._api, self._reader, self._losses)
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class AwsSource(Destination):
         options = self._api.options
         return f"{options.region} {options.endpoint_url or ''}".rstrip()
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every secret. Its size is a bound: the service does not tell sizes."""
         before: set[str] = set()
         for page in self._pages():
@@ -71,7 +71,7 @@ class AwsSource(Destination):
             for item in fresh:
                 yield _entry(item, with_tags=with_tags)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret, many requests in flight; memory holds what is in flight."""
         in_flight = self._api.options.in_flight
         size = max(1, min(BATCH, -(-len(entries) // in_flight)))
@@ -92,7 +92,7 @@ class AwsSource(Destination):
         """Return the current version number of each name that exists."""
         return self._writer.heads(names)
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret; see :mod:`strongroom.sources.aws.writing` for what is atomic.
 
         A batch is checked whole before anything of it is written.
@@ -124,11 +124,11 @@ class AwsSource(Destination):
         """Have the secret's own function give it a new value; see :mod:`strongroom.sources.aws.rotating`."""
         rotating.rotate(self._api, self._reader, name, token=token, timeout=timeout)
 
-    def staged(self, secret: Secret) -> Version | None:
+    def staged(self, secret: Secret) -> SecretVersion | None:
         """Return the version that a rotation has put beside the current one."""
         return staging.staged(secret)
 
-    def stage(self, secret: Secret, version: Version) -> bool:
+    def stage(self, secret: Secret, version: SecretVersion) -> bool:
         """Put a version beside the current one; see :mod:`strongroom.sources.aws.staging`."""
         staging.stage(self._api, secret, version)
         return True
@@ -159,7 +159,7 @@ class AwsSource(Destination):
             "KMS keys, rotation functions (Lambda), and the IAM policies that let anybody use secrets",
         )
 
-    def rights(self) -> tuple[Right, ...]:
+    def rights(self) -> tuple[PathRights, ...]:
         """Compare what the credential may do with what a backup needs; nothing is changed by it."""
         entry = next(iter(self.list()), None)
         return rights(self._api, entry.name if entry else None)
@@ -169,7 +169,7 @@ class AwsSource(Destination):
         secrets: Iterable[Secret] | None = None,  # noqa: ARG002
         *,
         removing: bool = False,  # noqa: ARG002 - a restore needs to delete, too
-    ) -> tuple[Right, ...]:
+    ) -> tuple[PathRights, ...]:
         """Return what the credential lacks of what a restore needs: the same for all secrets, which the
         service does not tell apart before one is written. Nothing is changed by it."""
         entry = next(iter(self.list()), None)
@@ -232,7 +232,7 @@ class AwsSource(Destination):
         return True
 
 
-def _entry(item: dict[str, Any], *, with_tags: bool) -> Entry:
+def _entry(item: dict[str, Any], *, with_tags: bool) -> ListedSecret:
     tags = tags_of(item.get("Tags") or ())
     versions = max(1, len(item.get("SecretVersionsToStages") or ()))
-    return Entry(item["Name"], versions * LARGEST, (), understood(tags).tags if with_tags else None)
+    return ListedSecret(item["Name"], versions * LARGEST, (), understood(tags).tags if with_tags else None)

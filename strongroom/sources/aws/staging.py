@@ -9,7 +9,7 @@ from __future__ import annotations
 from secrets import token_hex
 
 from strongroom.errors import SourceError
-from strongroom.model import Secret, Version
+from strongroom.model import Secret, SecretVersion
 from strongroom.sources.aws.checks import given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.failures import AwsInvalid
@@ -18,7 +18,7 @@ from strongroom.sources.aws.versions import CURRENT, PENDING, own_id
 from strongroom.system.errors import Conflict
 
 
-def staged(secret: Secret) -> Version | None:
+def staged(secret: Secret) -> SecretVersion | None:
     """Return the version that has the label, if that is not the current one."""
     number = _number(secret, PENDING)
     if number is None or number == _number(secret, CURRENT):
@@ -26,7 +26,7 @@ def staged(secret: Secret) -> Version | None:
     return next((version for version in secret.versions if version.number == number), None)
 
 
-def stage(api: Api, secret: Secret, version: Version) -> None:
+def stage(api: Api, secret: Secret, version: SecretVersion) -> None:
     """Put a version beside the current one. Raises Conflict if another rotation is under way."""
     if staged(secret) is not None:
         raise Conflict(

@@ -26,7 +26,7 @@ _MEDIA = {letter: media for media, letter in _LETTERS.items()}
 _OWN = re.compile(r"strongroom-(\d{16})-([tjb])-[0-9a-f]{32}")
 
 
-class Held(Struct, frozen=True, gc=False):
+class ListedVersion(Struct, frozen=True, gc=False):
     """A version as the service lists it. ``created`` is RFC 3339 in UTC, so it sorts as text."""
 
     id: str
@@ -50,7 +50,7 @@ def media_of(id_: str) -> Media | None:
     return _MEDIA[match[2]] if match else None
 
 
-def in_order(held: Iterable[Held]) -> list[Held]:
+def in_order(held: Iterable[ListedVersion]) -> list[ListedVersion]:
     """Sort versions: older first, what is current last. Of one moment, as the service listed them."""
     return sorted(held, key=lambda version: (CURRENT in version.stages, version.created or ""))
 

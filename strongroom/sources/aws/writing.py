@@ -17,25 +17,18 @@ from secrets import token_hex
 from typing import Any
 
 from strongroom.errors import SourceError
-from strongroom.model import Secret, Version
-from strongroom.sources import Change, Refuse
+from strongroom.model import Secret, SecretVersion
+from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.aws.attributes import Attributes, listed
 from strongroom.sources.aws.checks import check, check_key, check_place, given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, RESERVED, spelled
 from strongroom.sources.aws.described import Described, Turning
 from strongroom.sources.aws.failures import AwsExists, AwsInvalid
-from strongroom.sources.aws.losses import Losses
-from strongroom.sources.aws.planned import LABEL, Planned, fingerprint_of, ids_of, labels_of
-from strongroom.sources.aws.reading import Reader
-from strongroom.sources.aws.secrets import (
-    Facts,
-    description_of,
-    facts_of,
-    head_of,
-    live,
-    own_rotation,
-)
+from strongroom.sources.aws.losses import AwsLosses
+from strongroom.sources.aws.planned import LABEL, PlannedWrite, fingerprint_of, ids_of, labels_of
+from strongroom.sources.aws.reading import AwsReader
+from strongroom.sources.aws.secrets import AwsFacts, description_of, facts_of, head_of, live, own_rotation
 from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
 from strongroom.sources.history import Refusing, check_expected, on_top
 from strongroom.system.errors import Conflict
@@ -47,7 +40,7 @@ REMEMBERED = 10_000
 class Writer:
     """Writes to one region."""
 
-    def __init__(self, api: Api, reader: Reader, losses: Losses) -> None:
+    def __init__(self, api: Api, reader: AwsReader, losses: AwsLosses) -> None:
         self._api = api
         self._reader = reader
         self._losses = losses
@@ -62,15 +55,15 @@ class Writer:
         self._seen |= {name: head[1] for name, head in found.items() if head is not None}
         return {name: head[0] for name, head in found.items() if head is not None}
 
-    def write(self, changes: Sequence[Change], refuse: Refuse | None) -> int:
+    def write(self, changes: Sequence[SecretChange], refuse: Refuse | None) -> int:
         """Write changes of distinct names: all are checked before the first is written."""
 
-        def plan(change: Change) -> Planned | None:
+        def plan(change: SecretChange) -> PlannedWrite | None:
             with Refusing(change.secret.name, refuse):
                 return self._plan(change)
             return None
 
-        def apply(planned: Planned) -> int:
+        def apply(planned: PlannedWrite) -> int:
             with Refusing(planned.secret.name, refuse):
                 return self._apply(planned)
             return 0
@@ -95,14 +88,14 @@ class Writer:
 
     # -- checking ----------------------------------------------------------------
 
-    def _plan(self, change: Change) -> Planned:
+    def _plan(self, change: SecretChange) -> PlannedWrite:
         secret, facts = change.secret, facts_of(change.secret)
         check(secret)
         there = self._reader.head(secret.name)
         if there is None:
             check_expected(change, None)
             check_key(secret.name, facts, self._api.options)
-            return Planned(secret=secret, facts=facts, found=None)
+            return PlannedWrite(secret=secret, facts=facts, found=None)
         found, held = there
         head = head_of(held)
         ours = found.tags.get(MARK) == fingerprint_of(secret) and self._agrees(secret, facts)
@@ -111,9 +104,9 @@ class Writer:
         if self._seen.get(secret.name, head[1]) != head[1]:
             raise Conflict(f"secret {secret.name!r} has another current version than the writer saw")
         check_place(secret, found, self._api.options.region)
-        return Planned(secret=secret, facts=facts, found=found, head=head, ours=ours)
+        return PlannedWrite(secret=secret, facts=facts, found=found, head=head, ours=ours)
 
-    def _agrees(self, secret: Secret, facts: Facts | None) -> bool:
+    def _agrees(self, secret: Secret, facts: AwsFacts | None) -> bool:
         """Say whether what an unfinished restore left is the beginning of just this secret.
 
         Two backups of one secret from elsewhere give the same ids to other values.
@@ -123,12 +116,12 @@ class Writer:
         if there is None or found is None:
             return True
         values = {found.versions[str(version.number)].id: version.value for version in live(there)}
-        ids = ids_of(Planned(secret=secret, facts=facts, found=None), live(secret))
+        ids = ids_of(PlannedWrite(secret=secret, facts=facts, found=None), live(secret))
         return all(values.get(ids[v.number], v.value) == v.value for v in live(secret))
 
     # -- writing -------------------------------------------------------------------
 
-    def _apply(self, planned: Planned) -> int:
+    def _apply(self, planned: PlannedWrite) -> int:
         self._note(planned)
         if planned.found is None or planned.ours:
             self._restore_exactly(planned)
@@ -137,7 +130,7 @@ class Writer:
         self._seen.pop(planned.secret.name, None)
         return 1
 
-    def _restore_exactly(self, planned: Planned) -> None:
+    def _restore_exactly(self, planned: PlannedWrite) -> None:
         secret, versions = planned.secret, live(planned.secret)
         ids = ids_of(planned, versions)
         here = set(list(ids.values())[:1])
@@ -163,7 +156,7 @@ class Writer:
         doing = f"take back the deletion of secret '{found.name}'"
         self._api.ask("restore_secret", doing, SecretId=found.arn)
 
-    def _create(self, planned: Planned, ids: Mapping[int, str]) -> None:
+    def _create(self, planned: PlannedWrite, ids: Mapping[int, str]) -> None:
         secret, versions = planned.secret, live(planned.secret)
         first = given(versions[0]) if versions else {}
         parameters: dict[str, Any] = {
@@ -185,7 +178,7 @@ class Writer:
                 return
             raise Conflict(f"secret {secret.name!r} was created meanwhile") from None
 
-    def _put_on_top(self, planned: Planned, found: Described) -> None:
+    def _put_on_top(self, planned: PlannedWrite, found: Described) -> None:
         secret, (number, head) = planned.secret, planned.head
         if not live(secret):
             self._attributes.finish(secret, planned.facts, mark=MARK)
@@ -202,7 +195,7 @@ class Writer:
         self._label(secret.name, self._custom(planned, ids), drop={LABEL})
         self._attributes.replace(secret, planned.facts, found, self._tags(secret, planned.facts))
 
-    def _custom(self, planned: Planned, ids: Sequence[str]) -> dict[str, str]:
+    def _custom(self, planned: PlannedWrite, ids: Sequence[str]) -> dict[str, str]:
         """Return the labels of the team's own making. Those of a rotation under way are out of date,
         and AWSPREVIOUS is the way back to what was just replaced."""
         kept = planned.facts.versions if planned.facts else {}
@@ -220,7 +213,7 @@ class Writer:
             stage: id_ for stage, id_ in labels.items() if stage not in (CURRENT, PREVIOUS, PENDING, LABEL)
         }
 
-    def _put(self, name: str, id_: str, version: Version, stage: str) -> None:
+    def _put(self, name: str, id_: str, version: SecretVersion, stage: str) -> None:
         """Put a version; doing it twice is the same as once, since the id is a token."""
         try:
             self._api.ask(
@@ -280,10 +273,10 @@ class Writer:
                 raise
             # It was done, and the reply was lost.
 
-    def _tags(self, secret: Secret, facts: Facts | None) -> dict[str, str]:
+    def _tags(self, secret: Secret, facts: AwsFacts | None) -> dict[str, str]:
         return spelled(secret, rotation=own_rotation(secret, facts))
 
-    def _note(self, planned: Planned) -> None:
+    def _note(self, planned: PlannedWrite) -> None:
         for loss in losses_of(planned.secret):
             self._losses.add(loss, planned.secret.name)
 

@@ -24,7 +24,7 @@ _NAME = re.compile(rf"{ROOT}/({_ID})/({ABOUT}|[0-9]{{5,}})")
 _Count = Annotated[int, Meta(ge=0)]
 
 
-class About(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SnapshotHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A snapshot: which server, which moment, which keys, which bytes.
 
     Args:
@@ -33,7 +33,7 @@ class About(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         index, term: of the Raft log.
         entries, logical: how many entries the storage has, and how many of them belong to mounts.
         unseal_generation: fingerprint of what the unseal keys open; see
-            :class:`~strongroom.sources.raft.state.State`. Two snapshots that share it need the
+            :class:`~strongroom.sources.raft.state.SnapshotState`. Two snapshots that share it need the
             same unseal keys.
         key_term: how often the barrier's key was rotated; needs no other unseal keys. ``None`` if
             the token may not see it.
@@ -66,11 +66,11 @@ class About(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{self.threshold} of the {self.shares} unseal keys {which} ({self.seal_type})"
 
 
-prepare(About)
-_DECODER = msgspec.json.Decoder(About)
+prepare(SnapshotHeader)
+_DECODER = msgspec.json.Decoder(SnapshotHeader)
 
 
-def parse_about(content: bytes) -> About:
+def parse_about(content: bytes) -> SnapshotHeader:
     """Read what :func:`encode_about` wrote, strictly. Raises Malformed."""
     try:
         return _DECODER.decode(content)
@@ -81,7 +81,7 @@ def parse_about(content: bytes) -> About:
         ) from None
 
 
-def encode_about(about: About) -> bytes:
+def encode_about(about: SnapshotHeader) -> bytes:
     """Return it as JSON."""
     return msgspec.json.encode(about)
 

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from strongroom.container.errors import Malformed, Tampered, Truncated
 from strongroom.model import prepare
-from strongroom.sources.raft.state import State, scan
+from strongroom.sources.raft.state import SnapshotState, scan
 
 META, STATE, SUMS, SEALED = "meta.json", "state.bin", "SHA256SUMS", "SHA256SUMS.sealed"
 SMALL = 64 * 1024
@@ -41,16 +41,16 @@ prepare(_Meta)
 _META = msgspec.json.Decoder(_Meta)
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class SnapshotFacts(Struct, frozen=True, kw_only=True):
     """What a whole snapshot says of itself: the Raft log's index and term, and its entries."""
 
     index: int
     term: int
     state_bytes: int
-    state: State
+    state: SnapshotState
 
 
-def check_archive(stream: BinaryIO) -> Facts:
+def check_archive(stream: BinaryIO) -> SnapshotFacts:
     """Read a snapshot to its end and check everything that can be checked without a key.
 
     Args:
@@ -76,13 +76,13 @@ def check_archive(stream: BinaryIO) -> Facts:
     return members.facts()
 
 
-class _Members:
+class _ArchiveMembers:
     """What was read of each member."""
 
     def __init__(self) -> None:
         self.small: dict[str, bytes] = {}
         self.sums: dict[str, str] = {}
-        self.state: State | None = None
+        self.state: SnapshotState | None = None
         self.state_bytes = 0
 
     def take(self, name: str, size: int, content: BinaryIO) -> None:
@@ -97,7 +97,7 @@ class _Members:
             self.small[name] = hashing.readall()
         self.sums[name] = hashing.hexdigest
 
-    def facts(self) -> Facts:
+    def facts(self) -> SnapshotFacts:
         missing = {META, STATE, SUMS, SEALED} - self.sums.keys()
         if missing or self.state is None:
             raise Malformed(f"The snapshot lacks {', '.join(sorted(missing))}.", hint=_AGAIN)
@@ -108,7 +108,7 @@ class _Members:
         meta = _meta(self.small[META])
         if meta.size != self.state_bytes:
             raise Malformed("The snapshot's state is not as long as it says.", hint=_AGAIN)
-        return Facts(index=meta.index, term=meta.term, state_bytes=self.state_bytes, state=self.state)
+        return SnapshotFacts(index=meta.index, term=meta.term, state_bytes=self.state_bytes, state=self.state)
 
 
 class _Hashing(io.RawIOBase):
@@ -132,8 +132,8 @@ class _Hashing(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-def _members(content: BinaryIO) -> _Members:
-    members = _Members()
+def _members(content: BinaryIO) -> _ArchiveMembers:
+    members = _ArchiveMembers()
     with tarfile.open(fileobj=content, mode="r|") as archive:
         for member in archive:
             opened = archive.extractfile(member) if member.isreg() else None

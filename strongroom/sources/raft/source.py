@@ -11,17 +11,17 @@ from msgspec import Struct
 
 from strongroom.container.errors import FormatError, Truncated
 from strongroom.errors import ConfigError, SourceError, TargetError
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version, prepare
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, prepare
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceUnavailable
-from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
-from strongroom.sources.raft.archive import Facts, check_archive
-from strongroom.sources.raft.spool import PART, Place, Spool, Spooling
+from strongroom.sources.raft.about import TYPE, SnapshotHeader, encode_about, part_name, split_name
+from strongroom.sources.raft.archive import SnapshotFacts, check_archive
+from strongroom.sources.raft.spool import PART, Spool, Spooling, SpoolStore
 from strongroom.system.undo import on_failure
 from strongroom.timestamps import unique
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied, VaultError
-from strongroom.vault.rights import Need, Right, rights
+from strongroom.vault.rights import Need, PathRights, rights
 
 SNAPSHOT = ("sys/storage/raft/snapshot",)
 _READ = frozenset({"read"})
@@ -33,7 +33,7 @@ NEEDS = (
 KEEP_SECONDS = 24 * 3600.0
 
 
-class _Status(Struct, frozen=True):
+class _SealStatus(Struct, frozen=True):
     cluster_name: str = ""
     cluster_id: str = ""
     version: str = ""
@@ -43,8 +43,8 @@ class _KeyStatus(Struct, frozen=True):
     term: int | None = None
 
 
-prepare(_Status, _KeyStatus)
-_STATUS = msgspec.json.Decoder(_Status)
+prepare(_SealStatus, _KeyStatus)
+_STATUS = msgspec.json.Decoder(_SealStatus)
 _KEY_STATUS = msgspec.json.Decoder(_KeyStatus)
 
 
@@ -65,14 +65,14 @@ class RaftSource(Source):
     """
 
     def __init__(
-        self, vault: Vault, *, name: str, spool: Place, key: bytes, keep_seconds: float = KEEP_SECONDS
+        self, vault: Vault, *, name: str, spool: SpoolStore, key: bytes, keep_seconds: float = KEEP_SECONDS
     ) -> None:
         self._vault = vault
         self.name = name
         self._spool = Spool(spool, folder=f"snapshots/{name}", key=key)
         self._keep = keep_seconds
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Take a snapshot, and yield an entry for each of its parts and one about them."""
         try:
             self._spool.forget_older(self._keep)
@@ -84,10 +84,10 @@ class RaftSource(Source):
         tags: dict[str, str] | None = {} if with_tags else None
         for part in range(about.parts):
             size = min(PART, about.size - part * PART)
-            yield Entry(part_name(about.snapshot, part), size, (part, about.parts), tags)
-        yield Entry(part_name(about.snapshot, None), len(encode_about(about)), (about.parts,), tags)
+            yield ListedSecret(part_name(about.snapshot, part), size, (part, about.parts), tags)
+        yield ListedSecret(part_name(about.snapshot, None), len(encode_about(about)), (about.parts,), tags)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield the parts. One that was listed and is gone is an error: without it all is worthless."""
         for entry in entries:
             yield self._read(entry)
@@ -104,14 +104,14 @@ class RaftSource(Source):
         """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
-    def rights(self) -> tuple[Right, ...]:
+    def rights(self) -> tuple[PathRights, ...]:
         """Compare what the token may do with what taking a snapshot needs."""
         try:
             return rights(self._vault, NEEDS)
         except VaultError as error:
             raise self._refused(error) from None
 
-    def _read(self, entry: Entry) -> Secret | None:
+    def _read(self, entry: ListedSecret) -> Secret | None:
         found = split_name(entry.name)
         try:
             content = None if found is None else self._spool.get(*found)
@@ -131,7 +131,7 @@ class RaftSource(Source):
             )
         return None
 
-    def _take(self, snapshot: str) -> About:
+    def _take(self, snapshot: str) -> SnapshotHeader:
         if self._vault.connection.namespace:
             raise ConfigError(
                 f"source '{self.name}': a snapshot is of the whole server, not of a namespace",
@@ -150,7 +150,7 @@ class RaftSource(Source):
         with suppress(TargetError):
             self._spool.forget(snapshot)
 
-    def _checked(self, spooling: Spooling) -> Facts:
+    def _checked(self, spooling: Spooling) -> SnapshotFacts:
         try:
             return check_archive(spooling.stream())
         except FormatError as error:
@@ -159,9 +159,9 @@ class RaftSource(Source):
                 f"source '{self.name}' gave a snapshot that is not whole: {error.message}", hint=_NOT_WHOLE
             ) from None
 
-    def _about(self, snapshot: str, spooling: Spooling, facts: Facts) -> About:
+    def _about(self, snapshot: str, spooling: Spooling, facts: SnapshotFacts) -> SnapshotHeader:
         status = self._vault.system().read_seal_status().read(_STATUS)
-        return About(
+        return SnapshotHeader(
             snapshot=snapshot,
             taken_at=snapshot.partition("-")[0],
             parts=spooling.parts,
@@ -204,7 +204,7 @@ class RaftSource(Source):
 def _secret(name: str, content: bytes, *, is_about: bool) -> Secret:
     media = Media.JSON if is_about else Media.BINARY
     return Secret(
-        name=name, versions=(Version(number=1, value=SecretBytes(content), media=media),), type=TYPE
+        name=name, versions=(SecretVersion(number=1, value=SecretBytes(content), media=media),), type=TYPE
     )
 
 

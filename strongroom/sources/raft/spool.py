@@ -23,7 +23,7 @@ PART = 1 << 20
 """Bytes of a part: small beside a container, so that containers come out even."""
 
 
-class Place(Protocol):
+class SpoolStore(Protocol):
     """What of a target a spool needs."""
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool: ...
@@ -46,7 +46,7 @@ class Spool:
         key: 32 bytes; each part is sealed with it, bound to its place (Cobblestone-256).
     """
 
-    def __init__(self, place: Place, *, folder: str, key: bytes) -> None:
+    def __init__(self, place: SpoolStore, *, folder: str, key: bytes) -> None:
         self._place = place
         self._folder = folder
         self._key = key

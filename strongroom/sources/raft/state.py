@@ -25,7 +25,7 @@ _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _KEY, _VALUE = 1, 2
 
 
-class State(Struct, frozen=True, kw_only=True):
+class SnapshotState(Struct, frozen=True, kw_only=True):
     """What was found.
 
     Args:
@@ -45,7 +45,7 @@ class State(Struct, frozen=True, kw_only=True):
     threshold: int = 0
 
 
-def scan(stream: BinaryIO) -> State:
+def scan(stream: BinaryIO) -> SnapshotState:
     """Read all of it; memory is bounded by one entry.
 
     Raises:
@@ -65,10 +65,10 @@ def scan(stream: BinaryIO) -> State:
     return _state(entries, logical, found)
 
 
-def _state(entries: int, logical: int, found: dict[bytes, bytes]) -> State:
+def _state(entries: int, logical: int, found: dict[bytes, bytes]) -> SnapshotState:
     wrapped = found.get(UNSEAL_KEYS, b"")
     config = _seal_config(found.get(SEAL_CONFIG, b"{}"))
-    return State(
+    return SnapshotState(
         entries=entries,
         logical=logical,
         unseal_generation=hashlib.sha256(wrapped).hexdigest()[:16] if wrapped else "",

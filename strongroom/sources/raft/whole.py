@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from strongroom.container.errors import Malformed, MissingPiece, NotABackup, Tampered
 from strongroom.model import Secret
-from strongroom.sources.raft.about import About, parse_about, split_name
-from strongroom.sources.raft.archive import Facts, check_archive
+from strongroom.sources.raft.about import SnapshotHeader, parse_about, split_name
+from strongroom.sources.raft.archive import SnapshotFacts, check_archive
 from strongroom.sources.raft.chunked import Chunked
 from strongroom.sources.raft.spool import Spool
 
@@ -15,7 +15,7 @@ from strongroom.sources.raft.spool import Spool
 class WholeSnapshot:
     """A snapshot that was checked from its first byte to its last, and lies sealed in a spool."""
 
-    def __init__(self, about: About, spool: Spool) -> None:
+    def __init__(self, about: SnapshotHeader, spool: Spool) -> None:
         self.about = about
         self._spool = spool
 
@@ -41,7 +41,7 @@ def gather(secrets: Iterable[Secret], spool: Spool) -> WholeSnapshot:
         MissingPiece: a part is not there.
         Tampered, Truncated, Malformed: the parts are not the snapshot that was taken.
     """
-    about: About | None = None
+    about: SnapshotHeader | None = None
     for secret in secrets:
         snapshot, part = _place(secret.name)
         content = _content(secret)
@@ -72,7 +72,7 @@ def _check(snapshot: WholeSnapshot) -> None:
         raise Tampered("The parts are not the snapshot that the backup says it holds.", hint=_OTHER)
 
 
-def _said(facts: Facts) -> tuple[int, int, int, str]:
+def _said(facts: SnapshotFacts) -> tuple[int, int, int, str]:
     return facts.index, facts.term, facts.state.entries, facts.state.unseal_generation
 
 

@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from strongroom.model import Rotation, Secret
+from strongroom.model import RotationSchedule, Secret
 
 GENERIC = "generic"
 TAG = "tag."
@@ -34,20 +34,20 @@ _DAYS = re.compile(r"[1-9]\d{0,5}")
 _YES_NO = {"true": True, "false": False}
 
 
-class Meaning(Struct, frozen=True):
+class MetadataMeaning(Struct, frozen=True):
     """What custom metadata says, and the rest that it says to somebody else."""
 
     type: str = GENERIC
     tags: dict[str, str] = {}
     expires_at: str | None = None
-    rotation: Rotation | None = None
+    rotation: RotationSchedule | None = None
     rest: dict[str, str] = {}
 
 
-def understood(custom: Mapping[str, str], *, tag_metadata: Collection[str] = ()) -> Meaning:
+def understood(custom: Mapping[str, str], *, tag_metadata: Collection[str] = ()) -> MetadataMeaning:
     """Take custom metadata apart."""
     if not custom:
-        return Meaning()
+        return MetadataMeaning()
     rest = dict(custom)
     kind = rest.pop("type", GENERIC) if custom.get("type") != GENERIC else GENERIC
     expires = rest.pop("expires_at") if _DATE.fullmatch(custom.get("expires_at", "")) else None
@@ -57,7 +57,7 @@ def understood(custom: Mapping[str, str], *, tag_metadata: Collection[str] = ())
     # A tag spelled both ways stays in both places, and its own spelling wins.
     for key in plain.keys() & tags.keys():
         rest[TAG + key] = tags[key]
-    return Meaning(kind, plain | tags, expires, rotation, rest)
+    return MetadataMeaning(kind, plain | tags, expires, rotation, rest)
 
 
 def spelled(secret: Secret, rest: Mapping[str, str]) -> dict[str, str]:
@@ -73,7 +73,7 @@ def spelled(secret: Secret, rest: Mapping[str, str]) -> dict[str, str]:
     return custom | dict(rest)
 
 
-def _rotation(rest: dict[str, str]) -> Rotation | None:
+def _rotation(rest: dict[str, str]) -> RotationSchedule | None:
     """Take the rotation out. An ``enabled`` that need not be said stays, as it would not come back."""
     days = rest.get("rotation_days", "")
     enabled = _YES_NO.get(rest.get("rotation_enabled", "true"))
@@ -82,4 +82,4 @@ def _rotation(rest: dict[str, str]) -> Rotation | None:
     del rest["rotation_days"]
     if not enabled:
         del rest["rotation_enabled"]
-    return Rotation(days=int(days), enabled=enabled)
+    return RotationSchedule(days=int(days), enabled=enabled)

@@ -22,7 +22,7 @@ _PACK = msgspec.msgpack.Encoder()
 _UNPACK = msgspec.msgpack.Decoder(KeyInfo)
 
 
-class Wanted(Struct, frozen=True, gc=False):
+class WantedKey(Struct, frozen=True, gc=False):
     """A key to be read, and how many there are in its folder; 0 if nobody counted."""
 
     mount: Mount
@@ -39,7 +39,7 @@ class Details:
     """Lists each folder that is worth it once, when its first key is asked for, and lets go of it
     with its last."""
 
-    def __init__(self, vault: Vault, wanted: Iterable[Wanted | None]) -> None:
+    def __init__(self, vault: Vault, wanted: Iterable[WantedKey | None]) -> None:
         self._vault = vault
         self._left = Counter[tuple[str, str]]()
         beside = dict[tuple[str, str], int]()
@@ -50,10 +50,10 @@ class Details:
         self._worth = {
             folder for folder, many in beside.items() if 1 < many <= min(LARGEST, SHARE * self._left[folder])
         }
-        self._held: dict[tuple[str, str], _Held] = {}
+        self._held: dict[tuple[str, str], _FolderMetadata] = {}
         self._locks = {folder: threading.Lock() for folder in self._worth}
 
-    def known(self, wanted: Wanted | None) -> tuple[KeyInfo, datetime] | None:
+    def known(self, wanted: WantedKey | None) -> tuple[KeyInfo, datetime] | None:
         """Return a key's metadata and the server's clock when it was listed, if it was. Each
         key is asked for once."""
         if wanted is None or wanted.folder not in self._worth:
@@ -70,20 +70,20 @@ class Details:
         return None if packed is None else (_UNPACK.decode(packed), held.moment)
 
 
-class _Held(Struct, frozen=True, gc=False):
+class _FolderMetadata(Struct, frozen=True, gc=False):
     """A folder's metadata, each key's packed: as records they would take three times the memory."""
 
     info: dict[str, bytes]
     moment: datetime
 
 
-_NOTHING = _Held({}, datetime.min.replace(tzinfo=UTC))
+_NOTHING = _FolderMetadata({}, datetime.min.replace(tzinfo=UTC))
 
 
-def _held(pages: Iterator[Folder]) -> _Held:
+def _held(pages: Iterator[Folder]) -> _FolderMetadata:
     moment = None
     packed: dict[str, bytes] = {}
     for page in pages:
         moment = moment or page.moment
         packed |= {key: _PACK.encode(info) for key, info in page.info.items()}
-    return _Held(packed, moment) if moment else _NOTHING
+    return _FolderMetadata(packed, moment) if moment else _NOTHING

@@ -13,14 +13,14 @@ from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.kv_form import fitting
 from strongroom.sources.vault.losses import spans
 from strongroom.sources.vault.roles import ROLE
-from strongroom.sources.vault.scope import Scope
+from strongroom.sources.vault.scope import ServerScope
 from strongroom.sources.vault.secrets import custom_of, facts_of
 from strongroom.sources.vault.system import AUTH_CONFIG, AUTHS, LAYERS, MOUNTS, entry_of
 from strongroom.sources.vault.system_writing import fields_of, gaps_of
 from strongroom.sources.vault.writing import INEXACT, PLAIN_ONLY, has_numbers_kept, is_plain
 
 
-def foresee(secret: Secret, scope: Scope, made: Collection[str]) -> Foreseen:
+def foresee(secret: Secret, scope: ServerScope, made: Collection[str]) -> Foreseen:
     """Say it of one secret. ``made`` are the entries that will be there before it is written."""
     try:
         check_writable(secret)
@@ -40,7 +40,7 @@ def foresee(secret: Secret, scope: Scope, made: Collection[str]) -> Foreseen:
     return Foreseen(loss="; ".join(_losses(secret)))
 
 
-def _why_nowhere(secret: Secret, scope: Scope, made: Collection[str]) -> str:
+def _why_nowhere(secret: Secret, scope: ServerScope, made: Collection[str]) -> str:
     """Say what is missing for what others rest on: it rests on something itself."""
     start = re.search(r"(?:^|/)(?:sys|auth)/", secret.name)
     namespace = secret.name[: start.end()].rpartition("/")[0].rpartition("/")[0] if start else ""

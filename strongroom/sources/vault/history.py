@@ -10,25 +10,25 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from strongroom.model import Secret, Version, VersionState
+from strongroom.model import Secret, SecretVersion, VersionState
 from strongroom.sources.history import on_top
 from strongroom.sources.vault.kv_form import kept
 from strongroom.sources.vault.records import MountConfig
-from strongroom.sources.vault.secrets import Facts, facts_of
+from strongroom.sources.vault.secrets import VaultFacts, facts_of
 
 PLACEHOLDER = b'{"strongroom":"a placeholder: the data of this version was not in the backup"}'
 DEFAULT_VERSIONS = 10
 """Versions that a key keeps if neither it nor its mount says anything: ``AddVersion``."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class HistoryPlan(Struct, frozen=True, kw_only=True):
     """Versions to write, which of all to delete and destroy, and the limit of versions meanwhile.
 
     ``stamped`` are live versions that are to delete themselves one day. ``oldest`` is the
     first version that shall be left.
     """
 
-    write: tuple[Version, ...]
+    write: tuple[SecretVersion, ...]
     delete: tuple[int, ...] = ()
     destroy: tuple[int, ...] = ()
     stamped: frozenset[int] = frozenset()
@@ -42,10 +42,10 @@ class Plan(Struct, frozen=True, kw_only=True):
         return live is None or live in self.stamped
 
 
-def plan(secret: Secret, found: Secret | None, config: MountConfig) -> Plan:
+def plan(secret: Secret, found: Secret | None, config: MountConfig) -> HistoryPlan:
     """Say what to write for ``secret``, given what is there."""
     head = found.current.number if found else 0
-    facts = facts_of(secret) or Facts()
+    facts = facts_of(secret) or VaultFacts()
     if found is None or is_unfinished(secret, found):
         return _whole(secret, head, facts, config)
     versions = on_top(secret.versions, head)
@@ -68,19 +68,19 @@ def is_unfinished(wanted: Secret, found: Secret) -> bool:
     return all(_fits(held.get(number), goals.get(number)) for number in goals | held)
 
 
-def _fits(version: Version | None, goal: Version | None) -> bool:
+def _fits(version: SecretVersion | None, goal: SecretVersion | None) -> bool:
     value = version.value if version else None
     if goal is None or goal.value is None:
         return value is None or value.reveal() == PLACEHOLDER
     return version is not None and (value, version.media) == (goal.value, goal.media)
 
 
-def _whole(secret: Secret, head: int, facts: Facts, config: MountConfig) -> Plan:
+def _whole(secret: Secret, head: int, facts: VaultFacts, config: MountConfig) -> HistoryPlan:
     given = {version.number: version for version in secret.versions}
     last, lowest = secret.current.number, min(given)
     oldest = facts.oldest_version if facts_of(secret) else (lowest if lowest > 1 else 0)
     versions = [
-        given.get(number, Version(number=number, state=VersionState.DESTROYED))
+        given.get(number, SecretVersion(number=number, state=VersionState.DESTROYED))
         for number in range(1, last + 1)
     ]
     limit = _exactly(last, oldest, facts, config)
@@ -89,14 +89,14 @@ def _whole(secret: Secret, head: int, facts: Facts, config: MountConfig) -> Plan
 
 
 def _plan(
-    write: tuple[Version, ...],
-    versions: tuple[Version, ...],
+    write: tuple[SecretVersion, ...],
+    versions: tuple[SecretVersion, ...],
     moved: dict[int, int],
-    facts: Facts,
+    facts: VaultFacts,
     *,
     limit: int,
     oldest: int,
-) -> Plan:
+) -> HistoryPlan:
     live = {version.number for version in versions if version.value is not None}
     stamped = {moved[int(number)] for number in facts.deletion_times if int(number) in moved}
     by = {
@@ -105,7 +105,7 @@ def _plan(
         )
         for state in VersionState
     }
-    return Plan(
+    return HistoryPlan(
         write=write,
         delete=by[VersionState.DELETED],
         destroy=by[VersionState.DESTROYED],
@@ -115,7 +115,7 @@ def _plan(
     )
 
 
-def _exactly(last: int, oldest: int, facts: Facts, config: MountConfig) -> int:
+def _exactly(last: int, oldest: int, facts: VaultFacts, config: MountConfig) -> int:
     """Return the limit under which versions before ``oldest`` are pushed out, and no others.
 
     The server counts ``oldest`` as 0 until it has pushed out, or could have, a first one.
@@ -125,7 +125,7 @@ def _exactly(last: int, oldest: int, facts: Facts, config: MountConfig) -> int:
     return last - oldest + 1
 
 
-def _at_least(needed: int, facts: Facts, config: MountConfig) -> int:
+def _at_least(needed: int, facts: VaultFacts, config: MountConfig) -> int:
     """Return a limit under which nothing is pushed out: what was there has to stay for a way back."""
     return facts.max_versions if effective(facts.max_versions, config) >= needed else needed
 

@@ -12,9 +12,9 @@ from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.kv_form import canonical
 from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
 from strongroom.system.errors import Conflict
-from strongroom.vault.answers import Answer
+from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.client import Happened, Vault
-from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, OTHER_VERSION, Ambiguous, Refused
+from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, OTHER_VERSION, Ambiguous, VaultRefused
 
 _LARGE = "Most storages take 1 MiB in one entry, Consul 512 KiB. "
 _FULL = "Give the server's disk room. "
@@ -22,7 +22,7 @@ PADDING = 64
 """Writes of metadata that are spent on reproducing how often it was written."""
 
 
-class Key:
+class KvKey:
     """One key. ``name`` is for messages."""
 
     def __init__(self, vault: Vault, mount: Mount, path: str, *, name: str) -> None:
@@ -57,7 +57,7 @@ class Key:
             self._post("data", body, happened=happened)
         except Ambiguous as ambiguous:
             raise self._no_room(number, ambiguous) from None
-        except Refused as refused:
+        except VaultRefused as refused:
             if refused.reason == MANY_STRINGS and self._is_next(number):
                 return self._put_bare(number, data)
             if lost and refused.reason == OTHER_VERSION and self._shows(number, data):
@@ -71,7 +71,7 @@ class Key:
         """
         try:
             answer = self._post("data", b'{"data":%b}' % data)
-        except Refused as refused:
+        except VaultRefused as refused:
             raise self._why(number, refused) from None
         if answer.data().get("version") != number:
             raise self._taken(number)
@@ -87,7 +87,7 @@ class Key:
 
         try:
             self._post("metadata", body, happened=happened)
-        except Refused as refused:
+        except VaultRefused as refused:
             if lost and refused.reason == OTHER_VERSION:
                 return  # a standby that was asked did not show it yet
             raise SourceError(
@@ -103,7 +103,7 @@ class Key:
 
     def _post(
         self, kind: str, body: object, *, repeatable: bool = False, happened: Happened | None = None
-    ) -> Answer:
+    ) -> ServerAnswer:
         return self._vault.post(
             self._mount.path,
             kind,
@@ -131,7 +131,7 @@ class Key:
         standby that was asked for it may not have had it yet."""
         return self._vault.wait_until(lambda: self._is_written(number, data))
 
-    def _why(self, number: int, refused: Refused) -> Exception:
+    def _why(self, number: int, refused: VaultRefused) -> Exception:
         """Tell "not the next version" from "I do not take such data"; not every server says which."""
         if refused.reason == OTHER_VERSION or not self._is_next(number):
             return self._taken(number)
@@ -154,10 +154,10 @@ class Key:
         return Conflict(f"somebody else wrote version {number} of secret {self.name!r} meanwhile")
 
 
-class Settings:
+class KeyMetadata:
     """A key's metadata as we know it to be; writes only what differs."""
 
-    def __init__(self, key: Key, info: KeyInfo) -> None:
+    def __init__(self, key: KvKey, info: KeyInfo) -> None:
         self._key = key
         self.now = info
 

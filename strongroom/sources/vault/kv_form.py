@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.convention import understood
 from strongroom.sources.vault.roles import ROLE, effective
@@ -65,15 +65,15 @@ def _settings(secret: Secret) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value and value != "0s"}
 
 
-def _versions(versions: tuple[Version, ...], *, is_role: bool) -> tuple[Version, ...]:
+def _versions(versions: tuple[SecretVersion, ...], *, is_role: bool) -> tuple[SecretVersion, ...]:
     """A destroyed version and one that is long gone are the same nothing."""
     older = [version for version in versions[:-1] if version.state is not VersionState.DESTROYED]
     return tuple(_canonical(version, is_role=is_role) for version in (*older, *versions[-1:]))
 
 
-def _canonical(version: Version, *, is_role: bool) -> Version:
+def _canonical(version: SecretVersion, *, is_role: bool) -> SecretVersion:
     if version.value is None:
-        return Version(number=version.number, state=version.state)
+        return SecretVersion(number=version.number, state=version.state)
     if version.media is not Media.JSON:
         return replace(version, created_at=None)
     raw = canonical(version.value.reveal(), is_role=is_role)

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from strongroom.errors import SourceError
-from strongroom.sources.vault.records import KEYS, KeyInfo, Keys, Mount
+from strongroom.sources.vault.records import KEYS, KeyInfo, KvListing, Mount
 from strongroom.vault import paths
-from strongroom.vault.answers import Answer
+from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Denied, Refused
+from strongroom.vault.failures import Denied, VaultRefused
 
 PAGE = 2_000
 """Keys of a page, 1 MB. The server decrypts and sorts a whole folder for each, so they are not smaller; and
@@ -28,7 +28,7 @@ DEEPEST = 256
 """Folders in folders: more is a loop, or somebody's joke."""
 
 
-class Found(Struct, frozen=True, gc=False):
+class ListedKey(Struct, frozen=True, gc=False):
     """A key, and how many there are in its folder. ``info`` is there if the server gave it along."""
 
     path: str
@@ -74,7 +74,7 @@ class Lister:
         while True:
             try:
                 answer = self._list("detailed-metadata", folder, after=after, limit=PAGE)
-            except (Denied, Refused):
+            except (Denied, VaultRefused):
                 return
             if not answer.found:
                 return
@@ -85,12 +85,12 @@ class Lister:
                 return
             after = fresh[-1]
 
-    def _list(self, kind: str, folder: str, **parameters: object) -> Answer:
+    def _list(self, kind: str, folder: str, **parameters: object) -> ServerAnswer:
         mount = self._mount
         return self._vault.list(mount.path, kind, folder, namespace=mount.namespace, **parameters)
 
 
-def walk(vault: Vault, mount: Mount, *, in_flight: int, detailed: bool) -> Iterator[Found]:
+def walk(vault: Vault, mount: Mount, *, in_flight: int, detailed: bool) -> Iterator[ListedKey]:
     """Yield every key of a mount, in any order. The deepest folders go first, so few are waiting."""
     lister = Lister(vault, mount, detailed=detailed)
     waiting, running = [""], dict[Future[Folder], str]()
@@ -106,7 +106,7 @@ def walk(vault: Vault, mount: Mount, *, in_flight: int, detailed: bool) -> Itera
             future.cancel()
 
 
-def _entries(folder: str, found: Folder, descend: Callable[[str], None]) -> Iterator[Found]:
+def _entries(folder: str, found: Folder, descend: Callable[[str], None]) -> Iterator[ListedKey]:
     leaves = sum(not key.endswith("/") for key in found.keys)
     for key in found.keys:
         if not paths.addressable(key.removesuffix("/")):
@@ -115,14 +115,14 @@ def _entries(folder: str, found: Folder, descend: Callable[[str], None]) -> Iter
                 hint="Move the secret to another name; it cannot be backed up as it is.",
             )
         if not key.endswith("/"):
-            yield Found(folder + key, leaves, found.info.get(key))
+            yield ListedKey(folder + key, leaves, found.info.get(key))
         elif folder.count("/") >= DEEPEST:
             raise SourceError(f"folders lie deeper than {DEEPEST} at '{folder[:200]}'")
         else:
             descend(folder + key)
 
 
-def _folder(answer: Answer) -> Folder:
+def _folder(answer: ServerAnswer) -> Folder:
     """An empty folder is a 404. What a folder's own entry says is its namesake's: it is not looked at."""
-    keys = (answer.read(KEYS).data if answer.found else None) or Keys()
+    keys = (answer.read(KEYS).data if answer.found else None) or KvListing()
     return Folder(list(keys.keys), dict(keys.key_info), answer.moment or datetime.now(UTC))

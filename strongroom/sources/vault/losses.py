@@ -10,7 +10,7 @@ MOST = 10_000
 """Lines kept; of the rest there is a count."""
 
 
-class Losses:
+class VaultLosses:
     """Lines, each once, in the order in which they came; no value is in them. Threads may share it."""
 
     def __init__(self) -> None:

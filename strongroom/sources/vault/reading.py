@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.sources.errors import SourceChanged
 from strongroom.sources.vault.convention import understood
 from strongroom.sources.vault.records import (
@@ -32,7 +32,7 @@ TRIES = 5
 _SLACK = timedelta(seconds=2)  # the server's clock reaches us in whole seconds, and a request late
 
 
-class Moved(Exception):
+class KeyChanged(Exception):
     """The key is not what its metadata said a moment ago."""
 
 
@@ -65,7 +65,7 @@ class KeyReader:
                 return None
             try:
                 return self._whole(name, path, *found)
-            except Moved:
+            except KeyChanged:
                 continue
         raise SourceChanged(f"secret '{name}' changed {TRIES} times while it was being read")
 
@@ -100,7 +100,7 @@ class KeyReader:
         answer = self._ask(path, None)
         said = answer.metadata.custom_metadata if answer else None
         if (said or {}) != (info.custom_metadata or {}):
-            raise Moved
+            raise KeyChanged
         return self._checked(answer, info, info.current_version)
 
     def _ask(self, path: str, number: int | None) -> VersionData | None:
@@ -112,14 +112,14 @@ class KeyReader:
 
     def _checked(self, answer: VersionData | None, info: KeyInfo, number: int) -> bytes | None:
         if answer is None or answer.metadata.version != number or number not in info.versions:
-            raise Moved
+            raise KeyChanged
         version_info, listed = answer.metadata, info.versions[number]
         if (version_info.created_time, version_info.deletion_time, version_info.destroyed) != (
             listed.created_time,
             listed.deletion_time,
             listed.destroyed,
         ):
-            raise Moved
+            raise KeyChanged
         return answer.text
 
     def _plain(self, name: str, path: str) -> Secret | None:
@@ -129,7 +129,7 @@ class KeyReader:
             return None
         value = SecretBytes(bytes(answer.read(PLAIN).data))
         return secret_of(
-            name, self._mount, None, KeyInfo(), (Version(number=1, value=value, media=Media.JSON),)
+            name, self._mount, None, KeyInfo(), (SecretVersion(number=1, value=value, media=Media.JSON),)
         )
 
 
@@ -141,13 +141,13 @@ def _is_gone(version: KeyVersion, moment: datetime) -> bool:
     )
 
 
-def _version(number: int, listed: KeyVersion, data: bytes | None) -> Version:
+def _version(number: int, listed: KeyVersion, data: bytes | None) -> SecretVersion:
     state = VersionState.LIVE
     if listed.destroyed:
         state = VersionState.DESTROYED
     elif data is None:
         state = VersionState.DELETED
-    return Version(
+    return SecretVersion(
         number=number,
         value=None if data is None else SecretBytes(data),
         media=Media.JSON,

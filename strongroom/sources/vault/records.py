@@ -91,18 +91,18 @@ class _PlainAnswer(Struct):
     data: Raw
 
 
-class Keys(Struct, frozen=True):
+class KvListing(Struct, frozen=True):
     """A listing."""
 
     keys: list[str] = []
     key_info: dict[str, KeyInfo] = {}
 
 
-class _KeysAnswer(Struct):
-    data: Keys | None = None
+class _ListingAnswer(Struct):
+    data: KvListing | None = None
 
 
-class _ConfigAnswer(Struct):
+class _KvConfigAnswer(Struct):
     data: MountConfig
 
 
@@ -110,22 +110,22 @@ class _MountsAnswer(Struct):
     data: dict[str, MountInfo]
 
 
-class _Seen(Struct):
+class _SeenMount(Struct):
     secret: dict[str, MountInfo] = {}
     auth: dict[str, MountInfo] = {}
 
 
 class _SeenAnswer(Struct):
-    data: _Seen
+    data: _SeenMount
 
 
-prepare(_KeyAnswer, _DataAnswer, _PlainAnswer, _KeysAnswer, _ConfigAnswer, _MountsAnswer, _SeenAnswer)
+prepare(_KeyAnswer, _DataAnswer, _PlainAnswer, _ListingAnswer, _KvConfigAnswer, _MountsAnswer, _SeenAnswer)
 
 KEY = msgspec.json.Decoder(_KeyAnswer)
 DATA = msgspec.json.Decoder(_DataAnswer)
 PLAIN = msgspec.json.Decoder(_PlainAnswer)
-KEYS = msgspec.json.Decoder(_KeysAnswer)
-CONFIG = msgspec.json.Decoder(_ConfigAnswer)
+KEYS = msgspec.json.Decoder(_ListingAnswer)
+CONFIG = msgspec.json.Decoder(_KvConfigAnswer)
 MOUNTS = msgspec.json.Decoder(_MountsAnswer)
 SEEN = msgspec.json.Decoder(_SeenAnswer)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from strongroom.model import Secret, VersionState
 from strongroom.sources.vault.records import Mount, MountInfo
 from strongroom.sources.vault.roles import ROLE
-from strongroom.sources.vault.scope import Scope
+from strongroom.sources.vault.scope import ServerScope
 from strongroom.sources.vault.secrets import facts_of
-from strongroom.sources.vault.survey import Survey
+from strongroom.sources.vault.survey import ServerSurvey
 from strongroom.sources.vault.system import AUTH, CONFIGURED, LAYERS, MOUNT, POLICY, ROLES
 from strongroom.vault.failures import Denied
 from strongroom.vault.rights import Need
@@ -21,7 +21,7 @@ WRITE, UPDATE, SUDO = frozenset({"create", "update"}), frozenset({"update"}), fr
 NONE = frozenset[str]()
 
 
-def needs(survey: Survey, *, system: bool, writing: bool = False) -> Iterator[Need]:
+def needs(survey: ServerSurvey, *, system: bool, writing: bool = False) -> Iterator[Need]:
     """Yield what backing up needs, path by path, or what being restored into needs beside that.
 
     Whatever else changes something is too many.
@@ -48,7 +48,7 @@ def _of_mount(mount: Mount, also: frozenset[str], *, config: frozenset[str]) -> 
         yield Need(path=f"{name}{change}/*", capabilities=UPDATE & also if change != "undelete" else NONE)
 
 
-def _of_system(survey: Survey, namespace: str, also: frozenset[str]) -> Iterator[Need]:
+def _of_system(survey: ServerSurvey, namespace: str, also: frozenset[str]) -> Iterator[Need]:
     yield Need(path=f"{namespace}sys/policies/acl/", capabilities=LIST, beside=True)
     yield Need(path=f"{namespace}sys/policies/acl/*", capabilities=READ | also, beside=True)
     yield Need(path=f"{namespace}sys/auth", capabilities=READ, beside=True)
@@ -64,7 +64,7 @@ def _of_system(survey: Survey, namespace: str, also: frozenset[str]) -> Iterator
             yield Need(path=f"{namespace}auth/{path}{kind}/*", capabilities=READ | also, beside=True)
 
 
-def _methods(survey: Survey, namespace: str) -> Mapping[str, MountInfo]:
+def _methods(survey: ServerSurvey, namespace: str) -> Mapping[str, MountInfo]:
     """Return the auths that we may see: that the right to see them is missing is said beside."""
     try:
         return survey.auths(namespace)
@@ -72,14 +72,14 @@ def _methods(survey: Survey, namespace: str) -> Mapping[str, MountInfo]:
         return {}
 
 
-def needs_of(secrets: Iterable[Secret], scope: Scope) -> Iterator[Need]:
+def needs_of(secrets: Iterable[Secret], scope: ServerScope) -> Iterator[Need]:
     """Yield what writing each of these secrets needs, and reading it back."""
     for secret in secrets:
         for path, capabilities in _writes(secret, scope):
             yield Need(path=path, capabilities=capabilities, secret=secret.name)
 
 
-def removals_of(secrets: Iterable[Secret], scope: Scope) -> Iterator[Need]:
+def removals_of(secrets: Iterable[Secret], scope: ServerScope) -> Iterator[Need]:
     """Yield what removing each of these secrets needs, as far as it is ever removed."""
     for secret in secrets:
         if secret.type in (POLICY, ROLE, MOUNT):
@@ -90,7 +90,7 @@ def removals_of(secrets: Iterable[Secret], scope: Scope) -> Iterator[Need]:
             yield Need(path=f"{mount}{inner}{path}", capabilities=DELETE, secret=secret.name)
 
 
-def _writes(secret: Secret, scope: Scope) -> Iterator[tuple[str, frozenset[str]]]:
+def _writes(secret: Secret, scope: ServerScope) -> Iterator[tuple[str, frozenset[str]]]:
     if secret.type in LAYERS:
         yield secret.name, WRITE | (SUDO if secret.type == AUTH else NONE)
         return
@@ -107,7 +107,7 @@ def _writes(secret: Secret, scope: Scope) -> Iterator[tuple[str, frozenset[str]]
             yield f"{mount}destroy/{path}", UPDATE
 
 
-def _place(secret: Secret, scope: Scope) -> tuple[str, str, int]:
+def _place(secret: Secret, scope: ServerScope) -> tuple[str, str, int]:
     """Return mount, path and KV version of a secret: as the server has it, or as it will be made again."""
     place = scope.find(secret.name)
     if place is not None and place.mount is not None:

@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from strongroom.errors import SourceError
 from strongroom.model import Secret
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.listing import walk
-from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.losses import VaultLosses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount, kv_mount
-from strongroom.sources.vault.survey import Survey
+from strongroom.sources.vault.survey import ServerSurvey
 from strongroom.sources.vault.system import (
     AUTH,
     AUTH_CONFIG,
@@ -33,7 +33,7 @@ from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied
 
 
-class Place(Struct, frozen=True, gc=False):
+class NamePlace(Struct, frozen=True, gc=False):
     """Where a name lies: in a KV mount at a path, or, without a mount, at a path of the API."""
 
     name: str
@@ -42,10 +42,10 @@ class Place(Struct, frozen=True, gc=False):
     path: str
 
 
-class Scope:
+class ServerScope:
     """What one listing of the server found."""
 
-    def __init__(self, vault: Vault, survey: Survey, *, tag_metadata: frozenset[str]) -> None:
+    def __init__(self, vault: Vault, survey: ServerSurvey, *, tag_metadata: frozenset[str]) -> None:
         self._vault = vault
         self.survey = survey
         self.system = System(vault, survey)
@@ -60,35 +60,35 @@ class Scope:
         """Return what reads the keys of a mount."""
         return self._readers[mount.name]
 
-    def find(self, name: str) -> Place | None:
+    def find(self, name: str) -> NamePlace | None:
         """Return where a name lies, or ``None`` if it cannot be anywhere here."""
         if not paths.addressable(name):
             return None
         split = self.system.split(name)
         if split is not None:
-            return Place(name, split[0], None, split[1])
+            return NamePlace(name, split[0], None, split[1])
         found = self.survey.find(name)
-        return Place(name, found[0].namespace, found[0], found[1]) if found else None
+        return NamePlace(name, found[0].namespace, found[0], found[1]) if found else None
 
     def has_method(self, name: str) -> bool:
         """Say whether the auth method is there that a role or settings belong to."""
         split = self.system.split(name)
         return split is not None and self.system.has_method(*split)
 
-    def read(self, place: Place, known: tuple[KeyInfo, datetime] | None = None) -> Secret | None:
+    def read(self, place: NamePlace, known: tuple[KeyInfo, datetime] | None = None) -> Secret | None:
         """Return what is there, or ``None``."""
         if place.mount is None:
             return self.system.read(place.name, place.namespace, place.path)
         return self.reader(place.mount).read(place.name, place.path, known)
 
-    def head(self, place: Place) -> int | None:
+    def head(self, place: NamePlace) -> int | None:
         """Return the current version number of what is there, or ``None``."""
         if place.mount is not None and place.mount.version == 2:
             info = self.reader(place.mount).info(place.path)
             return info[0].current_version if info else None
         return 1 if self.read(place) is not None else None
 
-    def write(self, change: Change, losses: Losses) -> None:
+    def write(self, change: SecretChange, losses: VaultLosses) -> None:
         """Write one change, whose ``expected`` was just found to be true."""
         place = self.find(change.secret.name)
         if place is None:
@@ -102,7 +102,7 @@ class Scope:
             config = self.survey.config(place.mount) if place.mount.version == 2 else None
             KeyWriter(self._vault, place.mount, config, losses).write(change, place.path)
 
-    def delete(self, place: Place, losses: Losses) -> bool:
+    def delete(self, place: NamePlace, losses: VaultLosses) -> bool:
         """Remove what is there; say whether it was removed."""
         mount = place.mount
         if mount is None and kind_of(place.path) == MOUNT and self._holds_nothing(place):
@@ -131,13 +131,13 @@ class Scope:
         except (Denied, SourceError):
             return _UNLISTED
 
-    def _mount_at(self, place: Place) -> Mount | None:
+    def _mount_at(self, place: NamePlace) -> Mount | None:
         """Return the KV mount whose settings lie there, or ``None`` if it is of another engine."""
         inner = place.path.removeprefix(MOUNTS) + "/"
         info = self.survey.tables.get(place.namespace, {}).get(inner)
         return kv_mount(place.namespace, inner, info) if info else None
 
-    def _holds_nothing(self, place: Place) -> bool:
+    def _holds_nothing(self, place: NamePlace) -> bool:
         """Say whether a mount is one of KV in which there is no key: of others nobody could say."""
         mount = self._mount_at(place)
         if mount is None:

@@ -16,7 +16,7 @@ from strongroom.sources.vault.explain import explained
 from strongroom.sources.vault.records import MOUNTS, MountInfo
 from strongroom.sources.vault.source import VaultSource
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Refused
+from strongroom.vault.failures import VaultRefused
 
 PREFIX: Final = "strongroom-drill-"
 
@@ -35,7 +35,7 @@ class ScratchMounts:
         with explained(self._name, "make a mount for the drill", writing=True, whole=True):
             try:
                 self._vault.post("sys", "mounts", _path(run), body=body, happened=lambda: self._is_there(run))
-            except Refused:
+            except VaultRefused:
                 if self._noted(run) is None:
                     raise
         self._require_own(run)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom import freeform
-from strongroom.model import Secret, Version, VersionState, prepare
+from strongroom.model import Secret, SecretVersion, VersionState, prepare
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.convention import spelled, understood
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig
@@ -18,11 +18,11 @@ VAULT = "vault"
 """The member of a secret's metadata that holds its :class:`Facts`."""
 FREE = "strongroom.metadata"
 """Custom metadata that holds the free-form metadata of a secret from elsewhere, as JSON."""
-EMPTY = Version(number=0, state=VersionState.DESTROYED)
+EMPTY = SecretVersion(number=0, state=VersionState.DESTROYED)
 """Stands for a key that has metadata and never had a version."""
 
 
-class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class VaultFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What restoring needs to know beyond the secret itself. Defaults are left out.
 
     ``custom_metadata`` is what the convention leaves over; ``None`` if there was not any.
@@ -44,7 +44,7 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mount_delete_version_after: str = "0s"
 
 
-prepare(Facts)
+prepare(VaultFacts)
 
 
 def secret_of(
@@ -52,7 +52,7 @@ def secret_of(
     mount: Mount,
     config: MountConfig | None,
     info: KeyInfo,
-    versions: tuple[Version, ...],
+    versions: tuple[SecretVersion, ...],
     *,
     tag_metadata: frozenset[str] = frozenset(),
 ) -> Secret:
@@ -80,11 +80,11 @@ def secret_of(
     )
 
 
-def facts_of(secret: Secret) -> Facts | None:
+def facts_of(secret: Secret) -> VaultFacts | None:
     """Return what a secret knows of the Vault that it comes from; ``None`` if it comes from elsewhere."""
     found = secret.metadata.get(VAULT)
     try:
-        return msgspec.convert(found, Facts) if isinstance(found, dict) else None
+        return msgspec.convert(found, VaultFacts) if isinstance(found, dict) else None
     except msgspec.ValidationError:
         return None
 
@@ -104,7 +104,7 @@ def custom_of(secret: Secret) -> dict[str, str] | None:
     return custom
 
 
-def data_of(version: Version, *, wrap: bool) -> bytes:
+def data_of(version: SecretVersion, *, wrap: bool) -> bytes:
     """Return the JSON object to write for a version that has a value."""
     assert version.value is not None
     return wrapping.wrapped(version) if wrap else version.value.reveal()
@@ -124,10 +124,10 @@ def free_of(custom: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def _facts(mount: Mount, config: MountConfig, info: KeyInfo, rest: Mapping[str, str] | None) -> Facts:
+def _facts(mount: Mount, config: MountConfig, info: KeyInfo, rest: Mapping[str, str] | None) -> VaultFacts:
     if mount.version == 1:
-        return Facts(namespace=mount.namespace, mount=mount.path, kv=1)
-    return Facts(
+        return VaultFacts(namespace=mount.namespace, mount=mount.path, kv=1)
+    return VaultFacts(
         namespace=mount.namespace,
         mount=mount.path,
         max_versions=info.max_versions,

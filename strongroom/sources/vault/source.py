@@ -6,29 +6,29 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from strongroom.model import Entry, Secret
-from strongroom.sources import Change, Destination, Foreseen, Refuse
+from strongroom.model import ListedSecret, Secret
+from strongroom.sources import Destination, Foreseen, Refuse, SecretChange
 from strongroom.sources.batches import batched_secrets
 from strongroom.sources.history import Refusing, check_expected, check_writable
 from strongroom.sources.vault import kv_form
-from strongroom.sources.vault.details import Details, Wanted
+from strongroom.sources.vault.details import Details, WantedKey
 from strongroom.sources.vault.explain import explained
 from strongroom.sources.vault.foresight import foresee
 from strongroom.sources.vault.history import is_unfinished
-from strongroom.sources.vault.listing import Found, walk
-from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.listing import ListedKey, walk
+from strongroom.sources.vault.losses import VaultLosses
 from strongroom.sources.vault.ordered import SLICE, ordered
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import Mount
 from strongroom.sources.vault.rights import needs, needs_of, removals_of
-from strongroom.sources.vault.scope import Place, Scope
+from strongroom.sources.vault.scope import NamePlace, ServerScope
 from strongroom.sources.vault.sizes import Sizes, size_of
-from strongroom.sources.vault.survey import Choice, Survey
+from strongroom.sources.vault.survey import MountChoice, ServerSurvey
 from strongroom.sources.vault.system import LAYERS, NAMESPACE
 from strongroom.system.batches import batched
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied
-from strongroom.vault.rights import Right, rights
+from strongroom.vault.rights import PathRights, rights
 
 CHUNK = 1_024
 """Keys that are listed before their sizes are looked at."""
@@ -85,10 +85,10 @@ class VaultSource(Destination):
     ) -> None:
         self._vault = vault
         self.name = name
-        self._choice = Choice(mounts=tuple(mounts), exclude_mounts=(*exclude_mounts, *leave_out))
+        self._choice = MountChoice(mounts=tuple(mounts), exclude_mounts=(*exclude_mounts, *leave_out))
         self._system = system
         self._tag_metadata = frozenset(tag_metadata)
-        self._losses = Losses()
+        self._losses = VaultLosses()
 
     def __repr__(self) -> str:
         return f"VaultSource({self.name!r}, {self._vault!r})"
@@ -99,23 +99,23 @@ class VaultSource(Destination):
         connection = self._vault.connection
         return f"{connection.address} {connection.namespace}".rstrip()
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield what secrets rest on, then every secret, folder by folder."""
         with explained(self.name, "list"):
             scope = self._scope()
             if self._system:
                 for name in scope.system.names():
-                    yield Entry(name, 1_024, (), {} if with_tags else None)
+                    yield ListedSecret(name, 1_024, (), {} if with_tags else None)
             for mount in scope.survey.mounts.values():
                 yield from self._list_mount(scope, mount, with_tags=with_tags)
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret as of one moment of its own, many requests in flight."""
         with explained(self.name, "look around", whole=True):
             scope = self._scope(entry.name for entry in entries)
         details = Details(self._vault, (_wanted(entry, scope.find(entry.name)) for entry in entries))
 
-        def one(entry: Entry) -> Secret | None:
+        def one(entry: ListedSecret) -> Secret | None:
             place = scope.find(entry.name)
             if place is None:
                 return None
@@ -133,7 +133,7 @@ class VaultSource(Destination):
         found = list(self._in_flight(lambda name: self._head(scope, name), names))
         return {name: head for name, head in zip(names, found, strict=True) if head is not None}
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret with its whole history; return how many were written.
 
         The server has no transaction over several keys, so a batch is checked before any of it
@@ -204,14 +204,14 @@ class VaultSource(Destination):
         """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
-    def rights(self) -> tuple[Right, ...]:
+    def rights(self) -> tuple[PathRights, ...]:
         """Compare what our token may do with what backing up needs, path by path."""
         with explained(self.name, "ask what the token may do"):
             return rights(self._vault, needs(self._scope().survey, system=self._system))
 
     def write_rights(
         self, secrets: Iterable[Secret] | None = None, *, removing: bool = False
-    ) -> tuple[Right, ...]:
+    ) -> tuple[PathRights, ...]:
         """Return what our token lacks to write secrets, and to read them back, or to remove them; without
         any named, what being a destination takes, beside what a backup takes."""
         with explained(self.name, "ask what the token may do"):
@@ -231,11 +231,11 @@ class VaultSource(Destination):
         parents = {secret.name for secret in secrets if secret.type == NAMESPACE}
         return (foresee(secret, scope, parents.union(made)) for secret in secrets)
 
-    def _scope(self, about: Iterable[str] | None = None) -> Scope:
-        survey = Survey(self._vault, self._choice, about=about)
-        return Scope(self._vault, survey, tag_metadata=self._tag_metadata)
+    def _scope(self, about: Iterable[str] | None = None) -> ServerScope:
+        survey = ServerSurvey(self._vault, self._choice, about=about)
+        return ServerScope(self._vault, survey, tag_metadata=self._tag_metadata)
 
-    def _list_mount(self, scope: Scope, mount: Mount, *, with_tags: bool) -> Iterator[Entry]:
+    def _list_mount(self, scope: ServerScope, mount: Mount, *, with_tags: bool) -> Iterator[ListedSecret]:
         reader = scope.reader(mount)
         in_flight = self._vault.connection.in_flight
         sizes = Sizes(self._vault.threads, in_flight=in_flight)
@@ -251,17 +251,17 @@ class VaultSource(Destination):
             guessed = sizes.of([found.path for found in chunk], sample)
             tags = self._tags(reader, chunk) if with_tags else [None] * len(chunk)
             for found, size, tagged in zip(chunk, guessed, tags, strict=True):
-                yield Entry(mount.name + found.path, size, (found.beside,), tagged)
+                yield ListedSecret(mount.name + found.path, size, (found.beside,), tagged)
 
-    def _tags(self, reader: KeyReader, chunk: Sequence[Found]) -> Iterator[dict[str, str]]:
+    def _tags(self, reader: KeyReader, chunk: Sequence[ListedKey]) -> Iterator[dict[str, str]]:
         return self._in_flight(lambda found: reader.tags(found.path, found.info), chunk)
 
-    def _head(self, scope: Scope, name: str) -> int | None:
+    def _head(self, scope: ServerScope, name: str) -> int | None:
         place = scope.find(name)
         with explained(self.name, f"look at {name!r}", writing=True):
             return scope.head(place) if place else None
 
-    def _write_batch(self, batch: Sequence[Change], refuse: Refuse | None) -> int:
+    def _write_batch(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> int:
         written = 0
         for is_below, group in _by_layer(self._checked(batch, refuse)):
             with explained(self.name, "look around", writing=True, whole=True):
@@ -271,12 +271,12 @@ class VaultSource(Destination):
             written += sum(map(write, group) if is_below else self._in_flight(write, group))
         return written
 
-    def _checked(self, batch: Sequence[Change], refuse: Refuse | None) -> Sequence[Change]:
+    def _checked(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> Sequence[SecretChange]:
         """Return the changes that may be written: whole ones, of keys that are as the writer saw them."""
         with explained(self.name, "look around", writing=True, whole=True):
             scope = self._scope(change.secret.name for change in batch)
 
-        def may_write(change: Change) -> bool:
+        def may_write(change: SecretChange) -> bool:
             with Refusing(change.secret.name, refuse):
                 check_writable(change.secret)
                 check_expected(change, self._head(scope, change.secret.name))
@@ -285,8 +285,8 @@ class VaultSource(Destination):
 
         return [change for change, may in zip(batch, self._in_flight(may_write, batch), strict=True) if may]
 
-    def _writing(self, scope: Scope, refuse: Refuse | None) -> Callable[[Change], bool]:
-        def one(change: Change) -> bool:
+    def _writing(self, scope: ServerScope, refuse: Refuse | None) -> Callable[[SecretChange], bool]:
+        def one(change: SecretChange) -> bool:
             with (
                 Refusing(change.secret.name, refuse),
                 explained(self.name, f"write {change.secret.name!r}", writing=True),
@@ -309,21 +309,21 @@ class VaultSource(Destination):
         return ordered(self._vault.threads, work, items, in_flight=many, weigh=weigh, together=together)
 
 
-def _by_layer(batch: Sequence[Change]) -> Iterator[tuple[bool, list[Change]]]:
+def _by_layer(batch: Sequence[SecretChange]) -> Iterator[tuple[bool, list[SecretChange]]]:
     """Yield what others rest on first, and whether it is that; all else comes last, in one group."""
     placed = sorted(batch, key=_layer)
     for layer, group in groupby(placed, key=_layer):
         yield layer[0] < len(LAYERS), list(group)
 
 
-def _layer(change: Change) -> tuple[int, int]:
+def _layer(change: SecretChange) -> tuple[int, int]:
     """Namespaces lie in namespaces, so each depth is a layer of its own."""
     secret = change.secret
     layer = LAYERS.index(secret.type) if secret.type in LAYERS else len(LAYERS)
     return layer, secret.name.count("/") if secret.type == NAMESPACE else 0
 
 
-def _wanted(entry: Entry, place: Place | None) -> Wanted | None:
+def _wanted(entry: ListedSecret, place: NamePlace | None) -> WantedKey | None:
     if place is None or place.mount is None:
         return None
-    return Wanted(place.mount, place.path, entry.locator[0] if entry.locator else 0)
+    return WantedKey(place.mount, place.path, entry.locator[0] if entry.locator else 0)

@@ -39,7 +39,7 @@ _ENGINES = {
 }
 
 
-class Choice(Struct, frozen=True, kw_only=True):
+class MountChoice(Struct, frozen=True, kw_only=True):
     """What of the server a source means, as given in the settings.
 
     Args:
@@ -62,7 +62,7 @@ class Choice(Struct, frozen=True, kw_only=True):
         return not self.mounts or name in map(paths.folder, self.mounts)
 
 
-class Survey:
+class ServerSurvey:
     """What was found at one moment.
 
     Args:
@@ -70,7 +70,7 @@ class Survey:
             that none of them lies in. Who restores one secret needs the rights of its own namespace.
     """
 
-    def __init__(self, vault: Vault, choice: Choice, *, about: Iterable[str] | None = None) -> None:
+    def __init__(self, vault: Vault, choice: MountChoice, *, about: Iterable[str] | None = None) -> None:
         self._vault = vault
         self._folders = None if about is None else frozenset(_folders(about))
         self._choice = choice

@@ -22,11 +22,11 @@ from typing import Any
 
 import msgspec
 
-from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.model import Media, Secret, SecretBytes, SecretVersion
 from strongroom.sources.vault.records import KEYS, MountInfo, kv_mount
 from strongroom.sources.vault.roles import ROLE
-from strongroom.sources.vault.survey import OWN, Survey
-from strongroom.vault.answers import Answer
+from strongroom.sources.vault.survey import OWN, ServerSurvey
+from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied
 
@@ -56,7 +56,7 @@ _OF_POLICY = frozenset({"name", "version", "modified"})
 class System:
     """Reads the entries of one server."""
 
-    def __init__(self, vault: Vault, survey: Survey) -> None:
+    def __init__(self, vault: Vault, survey: ServerSurvey) -> None:
         self._vault = vault
         self._survey = survey
 
@@ -96,7 +96,9 @@ class System:
         if fields is None:
             return None
         value = SecretBytes(msgspec.json.encode(fields, order="sorted"))
-        return Secret(name=name, type=kind, versions=(Version(number=1, value=value, media=Media.JSON),))
+        return Secret(
+            name=name, type=kind, versions=(SecretVersion(number=1, value=value, media=Media.JSON),)
+        )
 
     def _readers(self) -> dict[str, Callable[[str, str], dict[str, Any] | None]]:
         return {
@@ -159,12 +161,12 @@ class System:
         return mounts[max(fitting, key=len)].type if fitting else ""
 
 
-def _keys(answer: Answer) -> list[str]:
+def _keys(answer: ServerAnswer) -> list[str]:
     keys = answer.read(KEYS).data if answer.found else None
     return keys.keys if keys else []
 
 
-def _stored_fields(answer: Answer) -> dict[str, Any] | None:
+def _stored_fields(answer: ServerAnswer) -> dict[str, Any] | None:
     """Return what is there. A member that is null was never set, and would come back as something."""
     found = answer.data() if answer.found else {}
     return {key: value for key, value in found.items() if value is not None} or None

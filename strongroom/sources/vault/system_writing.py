@@ -9,9 +9,9 @@ import msgspec
 
 from strongroom.errors import SourceError
 from strongroom.model import Secret
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.vault.explain import GO_ON
-from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.losses import VaultLosses
 from strongroom.sources.vault.records import MOUNTS as MOUNT_TABLE
 from strongroom.sources.vault.roles import ROLE, to_send
 from strongroom.sources.vault.system import (
@@ -25,7 +25,7 @@ from strongroom.sources.vault.system import (
 )
 from strongroom.system.errors import Conflict
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import IN_USE, Refused
+from strongroom.vault.failures import IN_USE, VaultRefused
 
 _DELETABLE = frozenset({POLICY, ROLE})
 _AT_CREATION = frozenset({"local_secret_ids"})  # refused later, even with the value that it has
@@ -35,11 +35,11 @@ _ON_ENABLING = ("type", "description", "options", "config", "local", "seal_wrap"
 class SystemWriter:
     """Writes entries of one server, each so that twice is the same as once."""
 
-    def __init__(self, vault: Vault, losses: Losses) -> None:
+    def __init__(self, vault: Vault, losses: VaultLosses) -> None:
         self._vault = vault
         self._losses = losses
 
-    def write(self, change: Change, namespace: str, path: str) -> None:
+    def write(self, change: SecretChange, namespace: str, path: str) -> None:
         """Write one entry; what rests on it must come later.
 
         Raises:
@@ -55,7 +55,7 @@ class SystemWriter:
                 self._enable(change, namespace, path, fields)
             elif kind != AUTH_CONFIG or self._differs(namespace, path, fields):
                 self._post(namespace, path, fields)
-        except Refused as refused:
+        except VaultRefused as refused:
             raise SourceError(
                 f"the server does not take {change.secret.name!r} (status {refused.status})",
                 hint="It may need what no backup holds, as the password of an auth method. " + GO_ON,
@@ -70,7 +70,7 @@ class SystemWriter:
         self._vault.delete(path, namespace=namespace)
         return True
 
-    def _enable(self, change: Change, namespace: str, path: str, fields: dict[str, Any]) -> None:
+    def _enable(self, change: SecretChange, namespace: str, path: str, fields: dict[str, Any]) -> None:
         if change.expected is None:
             enabling = {name: fields[name] for name in _ON_ENABLING if name in fields}
             self._make(change.secret.name, namespace, path, enabling)
@@ -94,7 +94,7 @@ class SystemWriter:
 
         try:
             self._vault.post(path, body=enabling, namespace=namespace, happened=happened)
-        except Refused as refused:
+        except VaultRefused as refused:
             if refused.reason not in IN_USE:
                 raise
             if not (lost and self._vault.wait_until(happened)):

@@ -13,18 +13,18 @@ import binascii
 import msgspec
 from msgspec.structs import replace
 
-from strongroom.model import Media, SecretBytes, Version
+from strongroom.model import Media, SecretBytes, SecretVersion
 
 MARK = "strongroom.wrapped"
 _KEYS = {"value": Media.TEXT, "base64": Media.BINARY, "json": Media.JSON}
 
 
-def needs_wrapping(versions: tuple[Version, ...]) -> bool:
+def needs_wrapping(versions: tuple[SecretVersion, ...]) -> bool:
     """Say whether one of the values is no JSON object."""
     return any(version.value is not None and not _is_object(version) for version in versions)
 
 
-def wrapped(version: Version) -> bytes:
+def wrapped(version: SecretVersion) -> bytes:
     """Return a value as an object that :func:`unwrapped` knows."""
     assert version.value is not None
     raw = version.value.reveal()
@@ -36,7 +36,7 @@ def wrapped(version: Version) -> bytes:
     return raw if _is_object(version) and _inner(raw) is None else msgspec.json.encode({"json": raw.decode()})
 
 
-def unwrapped(version: Version) -> Version:
+def unwrapped(version: SecretVersion) -> SecretVersion:
     """Return a version as it was before :func:`wrapped`; one that was not wrapped as it is."""
     inner = _inner(version.value.reveal()) if version.value is not None else None
     if inner is None:
@@ -49,7 +49,7 @@ def unwrapped(version: Version) -> Version:
     return replace(version, value=SecretBytes(raw), media=media)
 
 
-def _is_object(version: Version) -> bool:
+def _is_object(version: SecretVersion) -> bool:
     """Say whether a value may be put into a request as it is: what merely begins like an object
     could end the member that it stands in, and say something about the request itself."""
     if version.media is not Media.JSON or version.value is None:

@@ -7,17 +7,17 @@ from contextlib import suppress
 
 from strongroom.errors import SourceError
 from strongroom.model import Media, Secret
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceChanged
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.explain import GO_ON
-from strongroom.sources.vault.history import PLACEHOLDER, Plan, effective, plan
-from strongroom.sources.vault.key import Key, Settings
+from strongroom.sources.vault.history import PLACEHOLDER, HistoryPlan, effective, plan
+from strongroom.sources.vault.key import KeyMetadata, KvKey
 from strongroom.sources.vault.kv_form import fitting, keeps_numbers, kept
-from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.losses import VaultLosses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig
-from strongroom.sources.vault.secrets import Facts, custom_of, data_of, facts_of
+from strongroom.sources.vault.secrets import VaultFacts, custom_of, data_of, facts_of
 from strongroom.sources.vault.times import seconds_of
 from strongroom.vault.client import Vault
 
@@ -33,14 +33,14 @@ TIMES = (
 class KeyWriter:
     """Writes keys of one mount."""
 
-    def __init__(self, vault: Vault, mount: Mount, config: MountConfig | None, losses: Losses) -> None:
+    def __init__(self, vault: Vault, mount: Mount, config: MountConfig | None, losses: VaultLosses) -> None:
         self._vault = vault
         self._mount = mount
         self._config = config or MountConfig()
         self._losses = losses
         self._reader = KeyReader(vault, mount, config, tag_metadata=frozenset())
 
-    def write(self, change: Change, path: str) -> None:
+    def write(self, change: SecretChange, path: str) -> None:
         """Write one secret, whose ``expected`` was just found to be true.
 
         Raises:
@@ -52,16 +52,16 @@ class KeyWriter:
         elif not has_numbers_kept(change.secret):
             raise SourceError(f"secret {change.secret.name!r} was not written: {INEXACT}", hint=GO_ON)
         else:
-            self._write_key(change, Key(self._vault, self._mount, path, name=change.secret.name), path)
+            self._write_key(change, KvKey(self._vault, self._mount, path, name=change.secret.name), path)
 
-    def _write_key(self, change: Change, key: Key, path: str) -> None:
+    def _write_key(self, change: SecretChange, key: KvKey, path: str) -> None:
         secret = change.secret
         found = self._reader.read(secret.name, path) if change.expected is not None else None
         info = (key.info() if found else None) or KeyInfo()
         todo = plan(secret, found, self._config)
-        facts = facts_of(secret) or Facts()
+        facts = facts_of(secret) or VaultFacts()
         custom = _custom(secret, info)
-        settings = Settings(key, info)
+        settings = KeyMetadata(key, info)
         settings.become(
             max_versions=todo.limit,
             cas_required=facts.cas_required,
@@ -90,7 +90,9 @@ class KeyWriter:
             return there is not None and (there.value, there.state) == (wanted.value, wanted.state)
         return False
 
-    def _write_versions(self, key: Key, settings: Settings, todo: Plan, facts: Facts, *, wrap: bool) -> None:
+    def _write_versions(
+        self, key: KvKey, settings: KeyMetadata, todo: HistoryPlan, facts: VaultFacts, *, wrap: bool
+    ) -> None:
         """Set when versions delete themselves just before the first that does: it counts from there on."""
         for version in todo.write:
             if version.value is not None:
@@ -100,12 +102,12 @@ class KeyWriter:
             if version.number:
                 key.put(version.number, data)
 
-    def _ensure(self, settings: Settings, todo: Plan) -> None:
+    def _ensure(self, settings: KeyMetadata, todo: HistoryPlan) -> None:
         """Make a key that has metadata and never had a version."""
         if not any(version.number for version in todo.write) and not settings.now.current_metadata_version:
             settings.pad(1)
 
-    def _write_plain(self, change: Change, path: str) -> None:
+    def _write_plain(self, change: SecretChange, path: str) -> None:
         secret = change.secret
         version = secret.current
         if not is_plain(secret):
@@ -128,7 +130,12 @@ class KeyWriter:
             self._vault.wait_until(lambda: self._reads_back(secret, path))
 
     def _report(
-        self, secret: Secret, todo: Plan, facts: Facts, custom: dict[str, str], settings: Settings
+        self,
+        secret: Secret,
+        todo: HistoryPlan,
+        facts: VaultFacts,
+        custom: dict[str, str],
+        settings: KeyMetadata,
     ) -> None:
         say, name = self._losses.of, secret.name
         if secret.created_at or any(version.created_at for version in secret.versions):
@@ -151,14 +158,14 @@ class KeyWriter:
                 f"{name!r}: its metadata counts {written} writes, not {facts.current_metadata_version}"
             )
 
-    def _report_gaps(self, secret: Secret, todo: Plan) -> None:
+    def _report_gaps(self, secret: Secret, todo: HistoryPlan) -> None:
         known = {version.number for version in secret.versions}
         left = secret.current.number - effective(todo.limit, self._config)
         gaps = [number for number in todo.destroy if number not in known and number > left]
         if secret.current.number == (todo.write[-1].number if todo.write else 0):
             self._losses.of(secret.name, gaps, "shows as destroyed, and was not there at all")
 
-    def _report_stamps(self, secret: Secret, todo: Plan, facts: Facts) -> None:
+    def _report_stamps(self, secret: Secret, todo: HistoryPlan, facts: VaultFacts) -> None:
         mount = seconds_of(self._config.delete_version_after)
         live = {version.number for version in todo.write if version.value is not None}
         if mount > 0:
@@ -171,7 +178,7 @@ class KeyWriter:
         self._losses.of(secret.name, live & todo.stamped, what)
 
 
-def _shows(info: KeyInfo | None, todo: Plan, written: KeyInfo) -> bool:
+def _shows(info: KeyInfo | None, todo: HistoryPlan, written: KeyInfo) -> bool:
     """Say whether a key is as it was written: each of the writes is a change of its metadata."""
     if info is None or info.max_versions != written.max_versions:
         return False

@@ -5,8 +5,8 @@ Nothing here imports Azure's library until a target is used.
 
 from __future__ import annotations
 
-from strongroom.targets.azure.account import Account
-from strongroom.targets.azure.locks import Lock
+from strongroom.targets.azure.account import AzureAccount
+from strongroom.targets.azure.locks import BlobLock
 from strongroom.targets.azure.target import AzureTarget
 
-__all__ = ["Account", "AzureTarget", "Lock"]
+__all__ = ["AzureAccount", "AzureTarget", "BlobLock"]

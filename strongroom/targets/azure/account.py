@@ -34,7 +34,7 @@ _CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _PORTS = {"https": 443, "http": 80}
 
 
-class Account(Struct, frozen=True, kw_only=True):
+class AzureAccount(Struct, frozen=True, kw_only=True):
     """One container of one storage account.
 
     Args:
@@ -182,10 +182,10 @@ def _default_chain() -> Any:
     return identity.DefaultAzureCredential()
 
 
-class Client:
+class AzureClient:
     """Gives each process its own client: one that crossed a fork would mix up replies."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: AzureAccount) -> None:
         self._account = account
         self._lock = threading.Lock()
         self._held: tuple[int, ContainerClient] | None = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient
 
 
-class Lock(Struct, frozen=True, kw_only=True):
+class BlobLock(Struct, frozen=True, kw_only=True):
     """How long an object cannot be changed or deleted.
 
     ``days`` count from when it is put, ``most_days`` cap every extension. A ``final`` lock
@@ -38,7 +38,7 @@ def can_lock(container: ContainerClient) -> bool:
     return bool(container.get_container_properties().immutable_storage_with_versioning_enabled)
 
 
-def at_put(lock: Lock) -> dict[str, Any]:
+def at_put(lock: BlobLock) -> dict[str, Any]:
     """Return the options that lock a blob in the request that creates it."""
     until = lock.capped(datetime.now(UTC) + timedelta(days=lock.days))
     return {"immutability_policy": ImmutabilityPolicy(expiry_time=until, policy_mode=lock.mode)}
@@ -50,7 +50,7 @@ def end_of(blob: BlobClient) -> datetime | None:
     return until if until is not None and until > datetime.now(UTC) else None
 
 
-def extend(blob: BlobClient, lock: Lock, until: datetime) -> datetime:
+def extend(blob: BlobClient, lock: BlobLock, until: datetime) -> datetime:
     """Lock a blob until then at least, within the cap; return when its lock ends now."""
     now, wanted = end_of(blob), lock.capped(until)
     if now is not None and now >= wanted:

@@ -17,7 +17,7 @@ from azure.storage.blob import ImmutabilityPolicy
 
 from strongroom.errors import StrongroomError
 from strongroom.targets.azure.refusals import NOT_AZURE, code_of, status_of
-from strongroom.targets.probing import Check, Outcome
+from strongroom.targets.probing import ProbeCheck, ProbeResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,12 @@ _LETTERS = {
 _REFUSED = frozenset({403, 409, 412})
 
 
-def overwriting(blob: BlobClient) -> Check:
+def overwriting(blob: BlobClient) -> ProbeCheck:
     """Put an object over one that is there, under the condition that there is none."""
     return _tried("write over an object", lambda: blob.upload_blob(b"", overwrite=False), _OVERWRITTEN)
 
 
-def ending_a_lock(blob: BlobClient) -> Iterator[Check]:
+def ending_a_lock(blob: BlobClient) -> Iterator[ProbeCheck]:
     """Shorten and lift an object's lock, and remove the version that it holds."""
     soon = ImmutabilityPolicy(expiry_time=datetime.now(UTC) + timedelta(minutes=1), policy_mode="Unlocked")
     yield _tried("shorten a lock", lambda: blob.set_immutability_policy(soon), _LOCK_IS_NONE)
@@ -61,54 +61,56 @@ def ending_a_lock(blob: BlobClient) -> Iterator[Check]:
     yield _tried("remove a locked object", blob.delete_blob, _LOCK_IS_NONE)
 
 
-def locking(container: ContainerClient, *, wanted: bool) -> Check:
+def locking(container: ContainerClient, *, wanted: bool) -> ProbeCheck:
     """Look whether single blobs can be locked."""
     what = "the container has version-level immutability"
     try:
         there = bool(container.get_container_properties().immutable_storage_with_versioning_enabled)
     except (AzureError, *NOT_AZURE) as error:
-        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=_said(error))
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_said(error))
     if there:
-        return Check(what=what)
-    return Check(what=what, outcome=Outcome.MISSING if wanted else Outcome.ADVICE, detail=_UNLOCKED)
+        return ProbeCheck(what=what)
+    return ProbeCheck(
+        what=what, outcome=ProbeResult.MISSING if wanted else ProbeResult.ADVICE, detail=_UNLOCKED
+    )
 
 
-def of_credential(credential: object) -> Iterator[Check]:
+def of_credential(credential: object) -> Iterator[ProbeCheck]:
     """Compare what a credential may do with what is needed, as far as it states that."""
     what = "rights of the credential"
     if isinstance(credential, dict):
-        yield Check(what=what, outcome=Outcome.EXCESS, detail=_ACCOUNT_KEY)
+        yield ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=_ACCOUNT_KEY)
     elif isinstance(credential, str):
         yield from _of_token(what, set(parse_qs(credential).get("sp", [""])[0]))
     else:
-        yield Check(what=what, outcome=Outcome.NOT_SHOWN, detail=_IDENTITY)
+        yield ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_IDENTITY)
 
 
-def _of_token(what: str, has: set[str]) -> Iterator[Check]:
+def _of_token(what: str, has: set[str]) -> Iterator[ProbeCheck]:
     missing = sorted(set(NEEDED) - has)
     excess = sorted(has - set(NEEDED) - set(USEFUL))
     if missing:
-        yield Check(what=what, outcome=Outcome.MISSING, detail=_words(missing))
+        yield ProbeCheck(what=what, outcome=ProbeResult.MISSING, detail=_words(missing))
     if excess:
-        yield Check(what=what, outcome=Outcome.EXCESS, detail=_words(excess))
+        yield ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=_words(excess))
     if not missing and not excess:
-        yield Check(what=what)
+        yield ProbeCheck(what=what)
 
 
 def _words(letters: list[str]) -> str:
     return ", ".join(f"{_LETTERS.get(letter, 'unknown')} ({letter})" for letter in letters)
 
 
-def _tried(what: str, attempt: Callable[[], object], otherwise: str) -> Check:
+def _tried(what: str, attempt: Callable[[], object], otherwise: str) -> ProbeCheck:
     try:
         attempt()
     except (AzureError, *NOT_AZURE) as error:
         if status_of(error) in _REFUSED:
-            return Check(what=what)
-        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=_said(error))
+            return ProbeCheck(what=what)
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_said(error))
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
-    return Check(what=what, outcome=Outcome.EXCESS, detail=otherwise)
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
+    return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=otherwise)
 
 
 def _said(error: Exception) -> str:

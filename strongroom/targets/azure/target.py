@@ -16,9 +16,9 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import ObjectInfo
 from strongroom.targets.azure import locks, probing
-from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canonical_prefix
+from strongroom.targets.azure.account import BLOCK_BYTES, AzureAccount, AzureClient, canonical_prefix
 from strongroom.targets.azure.blocks import block_size
-from strongroom.targets.azure.locks import Lock
+from strongroom.targets.azure.locks import BlobLock
 from strongroom.targets.azure.refusals import RAISED, status_of, typed
 from strongroom.targets.azure.versions import hidden_version, old_versions
 from strongroom.targets.azure.writing import drop_staged, put_blocks, staged_names
@@ -26,9 +26,9 @@ from strongroom.targets.blocks import checked
 from strongroom.targets.clock import stamped
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.hidden import HiddenVersion, may
-from strongroom.targets.identity import Place, Placed
+from strongroom.targets.identity import Identified, TargetIdentity
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.probing import Check
+from strongroom.targets.probing import ProbeCheck
 from strongroom.words import plural
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AzureTarget(Placed):
+class AzureTarget(Identified):
     """A :class:`~strongroom.targets.Target` in a container of Azure Blob Storage.
 
     It is :class:`~strongroom.targets.Locking` too, for accounts that have version-level
@@ -56,20 +56,20 @@ class AzureTarget(Placed):
 
     def __init__(
         self,
-        account: Account,
+        account: AzureAccount,
         *,
         name: str,
         region: str,
         provider: str = "azure",
         prefix: str = "",
-        lock: Lock | None = None,
+        lock: BlobLock | None = None,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self._account = account
-        self._client = Client(account)
+        self._client = AzureClient(account)
         self._prefix = canonical_prefix(prefix)
         address = f"{account.endpoint()}/{account.container}/{self._prefix}".rstrip("/")
-        super().__init__(Place(name=name, region=region, provider=provider, address=address))
+        super().__init__(TargetIdentity(name=name, region=region, provider=provider, address=address))
         self._lock = lock
         self._can_lock = False
         self._block_bytes = block_bytes
@@ -128,7 +128,7 @@ class AzureTarget(Placed):
         check_prefix(prefix)
         return self._ask(f"list old versions of {prefix or 'everything'}", lambda: self._hidden(prefix))
 
-    def telling(self) -> Iterator[Check]:
+    def telling(self) -> Iterator[ProbeCheck]:
         """Try what that needs."""
         yield may("list old versions", lambda: self.hidden("probes/"))
 
@@ -157,7 +157,7 @@ class AzureTarget(Placed):
     def extend_lock(self, name: str, until: datetime) -> datetime:
         """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
         check_name(name)
-        lock = self._lock or Lock()
+        lock = self._lock or BlobLock()
         return self._ask(f"lock {name}", lambda: locks.extend(self._blob(name), lock, until), writing=True)
 
     def locked_until(self, name: str) -> datetime | None:
@@ -165,19 +165,19 @@ class AzureTarget(Placed):
         check_name(name)
         return self._ask(f"look at {name}", lambda: locks.end_of(self._blob(name)))
 
-    def refusals(self, name: str) -> Iterator[Check]:
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
         blob = self._blob(check_name(name))
         yield probing.overwriting(blob)
         if self._lock is not None:
             yield from probing.ending_a_lock(blob)
 
-    def excess(self, name: str) -> Iterator[Check]:
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Look at what the credential has no need of."""
         check_name(name)
         yield from probing.of_credential(self._account.credential())
 
-    def settings(self) -> Iterator[Check]:
+    def settings(self) -> Iterator[ProbeCheck]:
         """Look at how the container is set up."""
         yield probing.locking(self._client.get(), wanted=self._lock is not None)
 

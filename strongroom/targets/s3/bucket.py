@@ -15,7 +15,7 @@ from strongroom.targets.s3.failures import Unexplained, translated
 from strongroom.targets.s3.options import S3Options
 
 
-class Head(Struct, frozen=True, kw_only=True):
+class ObjectHead(Struct, frozen=True, kw_only=True):
     """What a bucket says of an object's current version.
 
     ``checksum`` is its SHA-256 in base64 where the server keeps one of the whole object.
@@ -67,7 +67,7 @@ class Bucket:
                 return
             yield page
 
-    def head(self, name: str) -> Head | None:
+    def head(self, name: str) -> ObjectHead | None:
         """Return what is there; a delete marker is nothing."""
         doing = f"look at {name}"
         try:
@@ -88,11 +88,11 @@ class Bucket:
             raise TargetAbsent(f"{self.title} has no bucket of that name") from None
 
 
-def _head(reply: dict[str, Any]) -> Head:
+def _head(reply: dict[str, Any]) -> ObjectHead:
     # Of parts, servers give a checksum of checksums, which says nothing about the whole.
     whole = reply.get("ChecksumType") == "FULL_OBJECT"
     until = reply.get("ObjectLockRetainUntilDate")
-    return Head(
+    return ObjectHead(
         size=reply["ContentLength"],
         etag=reply.get("ETag", ""),
         version=reply.get("VersionId"),

@@ -15,7 +15,7 @@ from strongroom.targets.s3.failures import NotConfigured, translated
 _DOING = "read its lifecycle"
 
 
-class Rule(Struct, frozen=True, kw_only=True):
+class LifecycleRule(Struct, frozen=True, kw_only=True):
     """A rule that removes old versions.
 
     Args:
@@ -47,7 +47,7 @@ class Rule(Struct, frozen=True, kw_only=True):
         return midnight if midnight == later else midnight + timedelta(days=1)
 
 
-def read_rules(bucket: Bucket) -> Sequence[Rule] | None:
+def read_rules(bucket: Bucket) -> Sequence[LifecycleRule] | None:
     """Return the rules of a bucket that remove old versions; ``None`` if they may not be read.
 
     A rule for objects of a tag is passed over: nothing of ours has tags.
@@ -71,13 +71,13 @@ def lifecycle_of(bucket: Bucket) -> Mapping[str, Any]:
         return {}
 
 
-def _rule(rule: Mapping[str, Any]) -> Rule | None:
+def _rule(rule: Mapping[str, Any]) -> LifecycleRule | None:
     expiration = rule.get("NoncurrentVersionExpiration", {})
     scope = rule.get("Filter", {})
     scope = scope.get("And", scope)
     if "NoncurrentDays" not in expiration or scope.get("Tag") or scope.get("Tags"):
         return None
-    return Rule(
+    return LifecycleRule(
         prefix=scope.get("Prefix", rule.get("Prefix", "")),
         days=int(expiration["NoncurrentDays"]),
         newer=int(expiration.get("NewerNoncurrentVersions", 0)),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.s3.bucket import Bucket, Head
+from strongroom.targets.s3.bucket import Bucket, ObjectHead
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 """When a legal hold ends: not by itself."""
@@ -25,7 +25,7 @@ class Locks:
         """Return when an object's lock ends, or ``None`` if nothing holds it now."""
         return self._end(self._head(name))
 
-    def check_free(self, name: str, found: Head) -> None:
+    def check_free(self, name: str, found: ObjectHead) -> None:
         """Raise TargetLocked while an object is held.
 
         A bucket would take the delete and hide the object under a marker, held or not.
@@ -57,21 +57,21 @@ class Locks:
             raise TargetError(f"{self._bucket.title} was to lock {name} until {wanted:%Y-%m-%d} and does not")
         return end
 
-    def _head(self, name: str) -> Head:
+    def _head(self, name: str) -> ObjectHead:
         head = self._bucket.head(name)
         if head is None:
             self._bucket.check_there()
             raise MissingPiece(f"{self._bucket.title} does not hold {name}")
         return head
 
-    def _end(self, head: Head) -> datetime | None:
+    def _end(self, head: ObjectHead) -> datetime | None:
         if head.held:
             return FOREVER
         locked = head.locked_until is not None and head.locked_until > self._clock()
         return head.locked_until if locked else None
 
 
-def retain(bucket: Bucket, name: str, found: Head, *, mode: str, until: datetime) -> None:
+def retain(bucket: Bucket, name: str, found: ObjectHead, *, mode: str, until: datetime) -> None:
     """Lock one version of an object."""
     # By version: a marker or a version that came since must not be what is locked.
     version = {"VersionId": found.version} if found.version else {}

@@ -32,7 +32,7 @@ class LockMode(StrEnum):
     COMPLIANCE = "compliance"
 
 
-class Lock(Struct, frozen=True, kw_only=True):
+class ObjectLock(Struct, frozen=True, kw_only=True):
     """How objects are locked. ``days`` at put; ``max_days`` from now is as far as a lock is extended.
 
     Short at put, since nobody can remove what a failed run left before it ends; capped,
@@ -72,7 +72,7 @@ class S3Options(Struct, frozen=True, kw_only=True):
     expected_bucket_owner: str | None = None
     sse: str | None = None
     kms_key_id: str | None = None
-    lock: Lock | None = None
+    lock: ObjectLock | None = None
     ca_bundle: Path | None = None
     connect_timeout: float = 5.0
     read_timeout: float = 10.0

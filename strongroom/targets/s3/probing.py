@@ -14,8 +14,15 @@ from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets.probing import DESTROYS, OBJECT_LOCK, UNUSED_LOCK, Check, Outcome, must_be_refused
-from strongroom.targets.s3.bucket import Bucket, Head
+from strongroom.targets.probing import (
+    DESTROYS,
+    OBJECT_LOCK,
+    UNUSED_LOCK,
+    ProbeCheck,
+    ProbeResult,
+    must_be_refused,
+)
+from strongroom.targets.s3.bucket import Bucket, ObjectHead
 from strongroom.targets.s3.failures import Contended, NotConfigured, ObjectExists
 
 DENIED = (TargetReadOnly,)
@@ -29,7 +36,7 @@ class Prober:
         self._bucket = bucket
         self._clock = clock
 
-    def refusals(self, name: str) -> Iterator[Check]:
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Write over an object; if it is locked, remove its version and end its lock early."""
         found = self._found(name)
         yield must_be_refused(
@@ -48,7 +55,7 @@ class Prober:
             "remove a locked version", lambda: self._remove(name, found), *DENIED, otherwise=_LOCK_IS_NONE
         )
 
-    def excess(self, name: str) -> Iterator[Check]:
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Remove a version for good, or with the right to bypass governance."""
         found = self._found(name)
         if self._bucket.options.lock is not None:
@@ -71,27 +78,27 @@ class Prober:
                 *DENIED,
                 otherwise=_VERSIONS,
             )
-        yield Check(what="change the bucket itself", outcome=Outcome.NOT_SHOWN, detail=_BUCKET)
+        yield ProbeCheck(what="change the bucket itself", outcome=ProbeResult.NOT_SHOWN, detail=_BUCKET)
 
-    def settings(self) -> Iterator[Check]:
+    def settings(self) -> Iterator[ProbeCheck]:
         """Look whether versions are kept and objects can be locked."""
         yield self._setting("the bucket keeps versions", self._keeps_versions, _UNVERSIONED)
         locks = self._setting(OBJECT_LOCK, self._has_lock, _UNLOCKED)
-        unused = locks.outcome is Outcome.FINE and self._bucket.options.lock is None
-        yield replace(locks, outcome=Outcome.ADVICE, detail=UNUSED_LOCK) if unused else locks
+        unused = locks.outcome is ProbeResult.FINE and self._bucket.options.lock is None
+        yield replace(locks, outcome=ProbeResult.ADVICE, detail=UNUSED_LOCK) if unused else locks
 
     # -- what is tried ---------------------------------------------------------
 
     def _overwrite(self, name: str) -> object:
         return self._call("put_object", name, Body=b"", IfNoneMatch="*", **self._lock_headers())
 
-    def _shorten(self, name: str, found: Head, **how: Any) -> object:
+    def _shorten(self, name: str, found: ObjectHead, **how: Any) -> object:
         until = self._clock() + timedelta(minutes=1)
         mode = found.mode or "GOVERNANCE"
         retention = {"Mode": mode, "RetainUntilDate": until}
         return self._call("put_object_retention", name, Retention=retention, **_version(found), **how)
 
-    def _remove(self, name: str, found: Head, **how: Any) -> object:
+    def _remove(self, name: str, found: ObjectHead, **how: Any) -> object:
         return self._call("delete_object", name, **_version(found), **how)
 
     def _call(self, operation: str, name: str, **params: Any) -> object:
@@ -106,7 +113,7 @@ class Prober:
         until = self._clock() + timedelta(days=lock.days)
         return {"ObjectLockMode": lock.mode.upper(), "ObjectLockRetainUntilDate": until}
 
-    def _found(self, name: str) -> Head:
+    def _found(self, name: str) -> ObjectHead:
         found = self._bucket.head(name)
         if found is None:
             raise TargetError(f"{self._bucket.title} does not show {name}, which was just put there")
@@ -121,18 +128,18 @@ class Prober:
         reply = self._bucket.call("get_object_lock_configuration", "look at its lock")
         return bool(reply.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
-    def _setting(self, what: str, look: Callable[[], bool], otherwise: str) -> Check:
-        wanted = Outcome.MISSING if self._bucket.options.lock is not None else Outcome.ADVICE
+    def _setting(self, what: str, look: Callable[[], bool], otherwise: str) -> ProbeCheck:
+        wanted = ProbeResult.MISSING if self._bucket.options.lock is not None else ProbeResult.ADVICE
         try:
             there = look()
         except NotConfigured:
             there = False
         except StrongroomError as error:
-            return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
-        return Check(what=what) if there else Check(what=what, outcome=wanted, detail=otherwise)
+            return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
+        return ProbeCheck(what=what) if there else ProbeCheck(what=what, outcome=wanted, detail=otherwise)
 
 
-def _version(found: Head) -> dict[str, str]:
+def _version(found: ObjectHead) -> dict[str, str]:
     return {"VersionId": found.version} if found.version else {}
 
 

@@ -19,11 +19,11 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.s3.bucket import Bucket, Head
+from strongroom.targets.s3.bucket import Bucket, ObjectHead
 from strongroom.targets.s3.content import checksum, encoded
 from strongroom.targets.s3.failures import Contended, ObjectExists, UploadGone, translated
 from strongroom.targets.s3.locks import retain
-from strongroom.targets.s3.uploads import Part, Upload, find_upload
+from strongroom.targets.s3.uploads import Upload, UploadedPart, find_upload
 
 DIGEST = "strongroom-sha256"
 """Under this name metadata keep an object's SHA-256 (hex): it tells damage on the way from damage at rest."""
@@ -101,7 +101,7 @@ class Putter:
         with translated(self._bucket.title, f"begin {name}"):
             return Upload(id=reply["UploadId"])
 
-    def _send(self, name: str, upload: Upload, number: int, data: bytes) -> Part:
+    def _send(self, name: str, upload: Upload, number: int, data: bytes) -> UploadedPart:
         sha256 = checksum(data)
         part = upload.parts.get(number)
         if part is not None and part.holds(data, sha256):
@@ -117,9 +117,9 @@ class Putter:
             ChecksumSHA256=sha256,
         )
         with translated(self._bucket.title, f"write part {number} of {name}"):
-            return Part(number=number, etag=reply["ETag"], size=len(data), checksum=sha256)
+            return UploadedPart(number=number, etag=reply["ETag"], size=len(data), checksum=sha256)
 
-    def _complete(self, name: str, upload: Upload, sent: list[Part]) -> dict[str, Any]:
+    def _complete(self, name: str, upload: Upload, sent: list[UploadedPart]) -> dict[str, Any]:
         return self._bucket.call(
             "complete_multipart_upload",
             f"complete {name}",
@@ -163,7 +163,7 @@ class Putter:
             about["ObjectLockRetainUntilDate"] = self._clock() + timedelta(days=options.lock.days)
         return about
 
-    def _locked(self, name: str, head: Head | None) -> Head | None:
+    def _locked(self, name: str, head: ObjectHead | None) -> ObjectHead | None:
         """Lock what was to be locked and is not: some servers forget that of an upload in parts."""
         lock = self._bucket.options.lock
         if lock is None or head is None or head.locked_until is not None:
@@ -172,7 +172,7 @@ class Putter:
         retain(self._bucket, name, head, mode=lock.mode.upper(), until=until)
         return self._bucket.head(name)
 
-    def _check(self, name: str, head: Head | None, *, size: int, checksum: str | None) -> None:
+    def _check(self, name: str, head: ObjectHead | None, *, size: int, checksum: str | None) -> None:
         title, options = self._bucket.title, self._bucket.options
         if head is None:
             raise TargetUnavailable(f"{title} took {name} and does not show it: somebody removed it")
@@ -184,7 +184,7 @@ class Putter:
             raise TargetError(f"{title} took {name}, and did not encrypt it by {options.sse}")
 
 
-def _is_ours(head: Head | None, reply: dict[str, Any]) -> bool:
+def _is_ours(head: ObjectHead | None, reply: dict[str, Any]) -> bool:
     """Tell whether what is there now is what this put stored: where conditions are not
     enforced, another writer may have come between."""
     assert head is not None  # the check before refused that

@@ -21,7 +21,7 @@ READ_BYTES = 1024 * 1024
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
-class Reader:
+class BucketReader:
     """Reads objects of a bucket."""
 
     def __init__(self, bucket: Bucket) -> None:

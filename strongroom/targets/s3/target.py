@@ -10,21 +10,21 @@ from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.targets.clock import stamped
 from strongroom.targets.hidden import HiddenVersion
-from strongroom.targets.identity import Place, Placed
+from strongroom.targets.identity import Identified, TargetIdentity
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.probing import Check
+from strongroom.targets.probing import ProbeCheck
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.failures import translated
 from strongroom.targets.s3.locks import Locks
 from strongroom.targets.s3.options import S3Options
 from strongroom.targets.s3.probing import Prober
 from strongroom.targets.s3.putting import Putter
-from strongroom.targets.s3.reading import Reader
+from strongroom.targets.s3.reading import BucketReader
 from strongroom.targets.s3.uploads import abort_all
 from strongroom.targets.s3.versions import hidden, purge, telling
 
 
-class S3Target(Placed):
+class S3Target(Identified):
     """A :class:`~strongroom.targets.Target` in an S3 bucket.
 
     In a versioned bucket the current version is the object, and a delete marker is not an object:
@@ -48,10 +48,10 @@ class S3Target(Placed):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         region = region or options.region
-        super().__init__(Place(name=name, region=region, provider=provider, address=options.address))
+        super().__init__(TargetIdentity(name=name, region=region, provider=provider, address=options.address))
         self.bucket = Bucket(options, title=str(self.place))
         self._putter = Putter(self.bucket, clock=clock)
-        self._reader = Reader(self.bucket)
+        self._reader = BucketReader(self.bucket)
         self._locks = Locks(self.bucket, clock=clock)
         self._prober = Prober(self.bucket, clock=clock)
         self._clock = clock
@@ -96,7 +96,7 @@ class S3Target(Placed):
         """Return the old versions under a prefix; see :class:`strongroom.targets.hidden.KeepsVersions`."""
         return hidden(self.bucket, check_prefix(prefix), clock=self._clock)
 
-    def telling(self) -> Iterator[Check]:
+    def telling(self) -> Iterator[ProbeCheck]:
         """Try what that needs."""
         return telling(self.bucket)
 
@@ -131,15 +131,15 @@ class S3Target(Placed):
         enabled = self.bucket.call("get_bucket_logging", "look at its access log").get("LoggingEnabled")
         return f"s3://{enabled['TargetBucket']}/{enabled.get('TargetPrefix', '')}" if enabled else ""
 
-    def refusals(self, name: str) -> Iterator[Check]:
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
         return self._prober.refusals(check_name(name))
 
-    def excess(self, name: str) -> Iterator[Check]:
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Try what the credential has no need of; see :class:`strongroom.targets.probing.Probed`."""
         return self._prober.excess(check_name(name))
 
-    def settings(self) -> Iterator[Check]:
+    def settings(self) -> Iterator[ProbeCheck]:
         """Look at how the bucket is set up."""
         return self._prober.settings()
 

@@ -17,7 +17,7 @@ RESUME_WITHIN = timedelta(hours=1)
 """An older upload's lock would end too soon, and tries of one step follow each other in minutes."""
 
 
-class Part(Struct, frozen=True, kw_only=True):
+class UploadedPart(Struct, frozen=True, kw_only=True):
     """One part that a bucket holds. ``checksum`` is its SHA-256 in base64."""
 
     number: int
@@ -40,7 +40,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     """A multipart upload, and which of its parts are there."""
 
     id: str
-    parts: dict[int, Part] = {}
+    parts: dict[int, UploadedPart] = {}
 
 
 class Started(Struct, frozen=True, kw_only=True):
@@ -81,15 +81,15 @@ def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
         return None
 
 
-def _parts(bucket: Bucket, upload: Started) -> dict[int, Part]:
+def _parts(bucket: Bucket, upload: Started) -> dict[int, UploadedPart]:
     doing = "list the parts of an upload"
     pages = bucket.pages("list_parts", doing, Key=upload.key, UploadId=upload.id)
     with translated(bucket.title, doing):
         return {found["PartNumber"]: _part(found) for page in pages for found in page.get("Parts", ())}
 
 
-def _part(found: dict[str, Any]) -> Part:
-    return Part(
+def _part(found: dict[str, Any]) -> UploadedPart:
+    return UploadedPart(
         number=found["PartNumber"],
         etag=found["ETag"],
         size=found["Size"],

@@ -13,17 +13,17 @@ from msgspec import Struct
 from strongroom.errors import TargetError
 from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import is_name
-from strongroom.targets.probing import Check
+from strongroom.targets.probing import ProbeCheck
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.failures import NotConfigured, translated
-from strongroom.targets.s3.lifecycle import Rule, lifecycle_of, read_rules
+from strongroom.targets.s3.lifecycle import LifecycleRule, lifecycle_of, read_rules
 from strongroom.targets.s3.locks import FOREVER
 
 ASKING = 16
 """Locks asked for at once: a bucket tells them one version at a time."""
 
 
-class Version(Struct, frozen=True, kw_only=True):
+class ObjectVersion(Struct, frozen=True, kw_only=True):
     """An entry of a bucket's listing of versions. ``since`` is when it was made."""
 
     key: str
@@ -40,7 +40,7 @@ class Old(Struct, frozen=True, kw_only=True):
     ``since`` is when another one, or a marker, came over it; ``newer`` old versions came later.
     """
 
-    version: Version
+    version: ObjectVersion
     since: datetime
     newer: int
 
@@ -77,13 +77,13 @@ def hidden(bucket: Bucket, prefix: str, *, clock: Callable[[], datetime]) -> lis
     return [_hidden(name, one, rules, lock) for (name, one), lock in zip(named, locks, strict=True)]
 
 
-def telling(bucket: Bucket) -> Iterator[Check]:
+def telling(bucket: Bucket) -> Iterator[ProbeCheck]:
     """See :meth:`strongroom.targets.hidden.KeepsVersions.telling`."""
     yield may("list old versions", lambda: next(_versions(bucket, ""), None))
     yield may("read the rules that remove old versions", lambda: lifecycle_of(bucket))
 
 
-def _versions(bucket: Bucket, prefix: str) -> Iterator[Version]:
+def _versions(bucket: Bucket, prefix: str) -> Iterator[ObjectVersion]:
     doing = f"list versions of {prefix}"
     for page in bucket.pages("list_object_versions", doing, Prefix=bucket.key(prefix)):
         with translated(bucket.title, doing):
@@ -92,8 +92,8 @@ def _versions(bucket: Bucket, prefix: str) -> Iterator[Version]:
         yield from versions
 
 
-def _version(entry: dict[str, Any], *, marker: bool) -> Version:
-    return Version(
+def _version(entry: dict[str, Any], *, marker: bool) -> ObjectVersion:
+    return ObjectVersion(
         key=entry["Key"],
         id=entry["VersionId"],
         since=entry["LastModified"].astimezone(UTC),
@@ -103,7 +103,7 @@ def _version(entry: dict[str, Any], *, marker: bool) -> Version:
     )
 
 
-def old_of(versions: Iterable[Version]) -> Iterator[Old]:
+def old_of(versions: Iterable[ObjectVersion]) -> Iterator[Old]:
     """Yield those that are hidden. A version's successor says since when."""
     newest_first = sorted(versions, key=lambda version: (version.latest, version.since), reverse=True)
     for _, of_key in groupby(
@@ -125,7 +125,7 @@ class _Locks:
         self._clock = clock
         self._kept = self._bucket_locks()
 
-    def until(self, version: Version) -> tuple[datetime | None, bool]:
+    def until(self, version: ObjectVersion) -> tuple[datetime | None, bool]:
         """Return when a version's lock ends, and whether that is known."""
         if not self._kept:
             return None, True
@@ -139,7 +139,7 @@ class _Locks:
             return None, False
         return (end.astimezone(UTC), True) if end is not None and end > self._clock() else (None, True)
 
-    def _told(self, operation: str, version: Version, part: str) -> dict[str, Any]:
+    def _told(self, operation: str, version: ObjectVersion, part: str) -> dict[str, Any]:
         doing = f"look at the lock of an old version of {version.key}"
         try:
             reply = self._bucket.call(operation, doing, Key=version.key, VersionId=version.id)
@@ -162,7 +162,7 @@ class _Locks:
 
 
 def _hidden(
-    name: str, old: Old, rules: Sequence[Rule] | None, lock: tuple[datetime | None, bool]
+    name: str, old: Old, rules: Sequence[LifecycleRule] | None, lock: tuple[datetime | None, bool]
 ) -> HiddenVersion:
     version, (locked, known) = old.version, lock
     ends = [rule.end(version.key, version.size, since=old.since, newer=old.newer) for rule in rules or ()]

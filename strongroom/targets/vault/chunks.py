@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.targets.errors import TargetGarbled
 from strongroom.targets.vault.entries import Entries
-from strongroom.targets.vault.heads import Head, chunk_count, chunk_path, folder_of
+from strongroom.targets.vault.heads import ChunkedHead, chunk_count, chunk_path, folder_of
 from strongroom.targets.vault.inflight import in_order
 from strongroom.targets.vault.transit import Transit
 
@@ -42,7 +42,7 @@ class Chunks:
 
         return b"".join(in_order(self._entries.vault.threads, one, enumerate(pieces), ahead=AHEAD))
 
-    def read(self, name: str, head: Head, numbers: Iterable[int]) -> Iterator[bytes]:
+    def read(self, name: str, head: ChunkedHead, numbers: Iterable[int]) -> Iterator[bytes]:
         """Yield these chunks, in order; each one's SHA-256 is compared."""
         digests = head.all_digests()
         return in_order(
@@ -52,7 +52,7 @@ class Chunks:
             ahead=AHEAD,
         )
 
-    def are_there(self, name: str, head: Head) -> bool:
+    def are_there(self, name: str, head: ChunkedHead) -> bool:
         """Say whether all of an object's chunks are there, by one listing."""
         keys = self._entries.keys(folder_of(name, head.attempt), doing=f"look at {name}")
         return len(keys) == chunk_count(head.total, int(head.chunk_bytes))
@@ -76,7 +76,7 @@ class Chunks:
             raise VerificationFailed(f"{self._entries.titled} holds another chunk of {name} than was written")
         return hashlib.sha256(piece).digest()
 
-    def _read(self, name: str, head: Head, number: int, digests: Sequence[bytes]) -> bytes:
+    def _read(self, name: str, head: ChunkedHead, number: int, digests: Sequence[bytes]) -> bytes:
         """Return a chunk. One that lies damaged is given as it lies, for a repair to judge by the
         digest that it trusts, which is not the one in the head."""
         pieces = []
@@ -89,7 +89,7 @@ class Chunks:
             raise TargetGarbled(f"{self._entries.titled} gave other bytes of {name} each time it was asked")
         return pieces[0]
 
-    def _as_it_lies(self, name: str, head: Head, number: int) -> bytes:
+    def _as_it_lies(self, name: str, head: ChunkedHead, number: int) -> bytes:
         doing = f"read {name}"
         fields = self._entries.get(chunk_path(name, head.attempt, number), doing=doing)
         if fields is None:

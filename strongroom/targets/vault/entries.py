@@ -13,9 +13,9 @@ from strongroom.model import prepare
 from strongroom.targets.names import NAME_LIMIT
 from strongroom.targets.vault.refusals import typed
 from strongroom.vault import paths
-from strongroom.vault.answers import Answer
+from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Ambiguous, Denied, Refused, VaultError
+from strongroom.vault.failures import Ambiguous, Denied, VaultError, VaultRefused
 
 Fields = Mapping[str, str]
 
@@ -29,26 +29,26 @@ class _WrittenAnswer(Struct):
     data: _Written | None = None
 
 
-class _Held(Struct):
+class _KvEntry(Struct):
     data: dict[str, str] | None = None
 
 
 class _HeldAnswer(Struct):
-    data: _Held
+    data: _KvEntry
 
 
-class _Keys(Struct):
+class _EntryNames(Struct):
     keys: list[str] = []
 
 
-class _KeysAnswer(Struct):
-    data: _Keys
+class _EntryNamesAnswer(Struct):
+    data: _EntryNames
 
 
-prepare(_WrittenAnswer, _HeldAnswer, _KeysAnswer)
+prepare(_WrittenAnswer, _HeldAnswer, _EntryNamesAnswer)
 _WRITTEN = msgspec.json.Decoder(_WrittenAnswer)
 _HELD = msgspec.json.Decoder(_HeldAnswer)
-_KEYS = msgspec.json.Decoder(_KeysAnswer)
+_KEYS = msgspec.json.Decoder(_EntryNamesAnswer)
 
 
 class Occupied(TargetError):
@@ -84,7 +84,7 @@ class Entries:
 
         try:
             answer = self.vault.post(self.mount, "data", self.folder + path, body=body, happened=happened)
-        except (Ambiguous, Refused, Denied) as error:
+        except (Ambiguous, VaultRefused, Denied) as error:
             failure = error
             happened()
         except VaultError as error:
@@ -132,7 +132,7 @@ class Entries:
         fields = self.get(path, doing=doing) or {}
         try:
             self.vault.post(self.mount, "data", self.folder + path, body={"data": fields})
-        except (Denied, Refused):
+        except (Denied, VaultRefused):
             raise Occupied(f"{self.titled} lets nothing be written over") from None
         except VaultError as error:
             raise typed(error, titled=self.titled, doing=doing, writing=True) from None
@@ -160,7 +160,7 @@ class Entries:
             answer = self.vault.get(self.mount, "data", self.folder + path)
             return not answer.found and b'"metadata":{' in answer.body
 
-    def _check_written(self, answer: Answer, path: str) -> None:
+    def _check_written(self, answer: ServerAnswer, path: str) -> None:
         """Refuse a mount that would overwrite, or forget by itself."""
         written = answer.read(_WRITTEN).data if answer.body else None
         if written is None or written.version != 1:

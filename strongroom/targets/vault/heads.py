@@ -40,7 +40,7 @@ class ForeignEntry(TargetError):
     """Where a head should be lies something else."""
 
 
-class Head(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ChunkedHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sizes in bytes as decimal digits: the server keeps numbers as floats.
 
     ``digests`` are the SHA-256 of each chunk, one after the other, in base64. ``transit`` is
@@ -70,7 +70,7 @@ class Head(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [whole[start : start + DIGEST] for start in range(0, len(whole), DIGEST)]
 
 
-prepare(Head)
+prepare(ChunkedHead)
 
 
 def new_attempt() -> str:
@@ -100,10 +100,10 @@ def chunk_count(size: int, chunk_bytes: int) -> int:
     return max(1, -(-size // chunk_bytes))
 
 
-def parse_head(fields: Fields, name: str) -> Head:
+def parse_head(fields: Fields, name: str) -> ChunkedHead:
     """Read a head strictly. Raises ForeignEntry if it is none."""
     try:
-        head = msgspec.convert(fields, Head)
+        head = msgspec.convert(fields, ChunkedHead)
         digests = base64.b64decode(head.digests, validate=True)
     except (msgspec.ValidationError, binascii.Error, ValueError):
         raise _not_ours(name) from None

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.model import prepare
-from strongroom.targets.probing import Check, Outcome, must_be_refused
+from strongroom.targets.probing import ProbeCheck, ProbeResult, must_be_refused
 from strongroom.targets.vault.entries import Entries, Occupied
 from strongroom.vault import paths
 from strongroom.vault.failures import Denied
@@ -26,15 +26,15 @@ class _Config(Struct):
     delete_version_after: str = "0s"
 
 
-class _ConfigAnswer(Struct):
+class _MountConfigAnswer(Struct):
     data: _Config
 
 
-prepare(_ConfigAnswer)
-_CONFIG = msgspec.json.Decoder(_ConfigAnswer)
+prepare(_MountConfigAnswer)
+_CONFIG = msgspec.json.Decoder(_MountConfigAnswer)
 
 
-def overwriting(entries: Entries, path: str) -> Check:
+def overwriting(entries: Entries, path: str) -> ProbeCheck:
     """Write over an entry as somebody would who does not ask what is there."""
     return must_be_refused(
         "write over an object",
@@ -44,30 +44,34 @@ def overwriting(entries: Entries, path: str) -> Check:
     )
 
 
-def excess(entries: Entries, *, transit: str | None) -> Iterator[Check]:
+def excess(entries: Entries, *, transit: str | None) -> Iterator[ProbeCheck]:
     """Compare what the token may do with what any process of a target needs."""
     what = "rights of the token"
     with entries.explained("ask what the token may do", writing=False):
         found = [right for right in rights(entries.vault, _needs(entries, transit)) if right.excess]
     for right in found:
-        yield Check(what=f"{what}: {right.path}", outcome=Outcome.EXCESS, detail=", ".join(right.excess))
+        yield ProbeCheck(
+            what=f"{what}: {right.path}", outcome=ProbeResult.EXCESS, detail=", ".join(right.excess)
+        )
     if not found:
-        yield Check(what=what)
+        yield ProbeCheck(what=what)
 
 
-def settings(entries: Entries) -> Iterator[Check]:
+def settings(entries: Entries) -> Iterator[ProbeCheck]:
     """Look at the mount's own settings, if the token may."""
     what = "the mount keeps what it holds"
     try:
         answer = entries.vault.get(entries.mount, "config")
     except Denied:
-        yield Check(what=what, outcome=Outcome.NOT_SHOWN, detail=_CONFIG_UNSEEN)
+        yield ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_CONFIG_UNSEEN)
         return
     found = answer.read(_CONFIG).data if answer.found else _Config()
     forgets = found.delete_version_after not in ("", "0s")
-    yield Check(what=what, outcome=Outcome.EXCESS if forgets else Outcome.FINE, detail=_FORGETS * forgets)
+    yield ProbeCheck(
+        what=what, outcome=ProbeResult.EXCESS if forgets else ProbeResult.FINE, detail=_FORGETS * forgets
+    )
     if not found.cas_required:
-        yield Check(what="the mount demands check-and-set", outcome=Outcome.ADVICE, detail=_CAS)
+        yield ProbeCheck(what="the mount demands check-and-set", outcome=ProbeResult.ADVICE, detail=_CAS)
 
 
 def _needs(entries: Entries, transit: str | None) -> Iterator[Need]:

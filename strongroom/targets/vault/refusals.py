@@ -16,9 +16,9 @@ from strongroom.vault.failures import (
     Denied,
     LoginRefused,
     NotVault,
-    Sealed,
     Unconfirmed,
     VaultError,
+    VaultSealed,
 )
 
 
@@ -34,7 +34,7 @@ def typed(error: VaultError, *, titled: str, doing: str, writing: bool) -> Targe
     if isinstance(error, LoginRefused | NotVault):
         return TargetError(start, hint=error.hint)
     if error.transient or isinstance(error, Unconfirmed):
-        hint = _SEALED if isinstance(error, Sealed) else error.hint
+        hint = _SEALED if isinstance(error, VaultSealed) else error.hint
         return TargetUnavailable(start, hint=hint, retry_after=_retry_after(error))
     return TargetError(start, hint=error.hint)
 

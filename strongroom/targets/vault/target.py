@@ -13,9 +13,9 @@ from strongroom.system.undo import on_failure
 from strongroom.targets import ObjectInfo
 from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.identity import Place, Placed
+from strongroom.targets.identity import Identified, TargetIdentity
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.probing import Check
+from strongroom.targets.probing import ProbeCheck
 from strongroom.targets.vault import probing
 from strongroom.targets.vault.chunks import SMALL_AHEAD, Chunks, in_base64
 from strongroom.targets.vault.entries import Entries
@@ -23,8 +23,8 @@ from strongroom.targets.vault.heads import (
     CHUNKS,
     MOST_CHUNKS,
     OBJECTS,
+    ChunkedHead,
     ForeignEntry,
-    Head,
     chunk_count,
     new_attempt,
     parse_head,
@@ -38,7 +38,7 @@ from strongroom.vault.client import Vault
 CHUNK_BYTES = 256 * 1024
 
 
-class VaultTarget(Placed):
+class VaultTarget(Identified):
     """A :class:`~strongroom.targets.Target` in a KV version 2 mount.
 
     Args:
@@ -68,7 +68,7 @@ class VaultTarget(Placed):
     ) -> None:
         self._vault = vault
         address = _address(vault, mount, prefix)
-        super().__init__(Place(name=name, region=region, provider=provider, address=address))
+        super().__init__(TargetIdentity(name=name, region=region, provider=provider, address=address))
         self._chunk_bytes = chunk_bytes
         self._entries = Entries(vault, mount=mount, folder=prefix, titled=str(self.place))
         self._transit = Transit(transit, self._entries) if transit else None
@@ -129,16 +129,16 @@ class VaultTarget(Placed):
         """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
-    def refusals(self, name: str) -> Iterator[Check]:
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
         yield probing.overwriting(self._entries, OBJECTS + check_name(name))
 
-    def excess(self, name: str) -> Iterator[Check]:
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Look at what the token has no need of."""
         check_name(name)
         return probing.excess(self._entries, transit=self._transit.key if self._transit else None)
 
-    def settings(self) -> Iterator[Check]:
+    def settings(self) -> Iterator[ProbeCheck]:
         """Look at how the mount is set up."""
         return probing.settings(self._entries)
 
@@ -151,8 +151,8 @@ class VaultTarget(Placed):
                 hint="Nothing was written. Raise 'chunk_bytes' of this target.",
             )
 
-    def _new_head(self, attempt: str, digests: bytes, *, size: int, sha256: bytes) -> Head:
-        return Head(
+    def _new_head(self, attempt: str, digests: bytes, *, size: int, sha256: bytes) -> ChunkedHead:
+        return ChunkedHead(
             size=str(size),
             sha256=sha256.hex(),
             chunk_bytes=str(self._chunk_bytes),
@@ -161,7 +161,7 @@ class VaultTarget(Placed):
             transit=self._transit.key if self._transit else "",
         )
 
-    def _publish(self, name: str, head: Head) -> bool:
+    def _publish(self, name: str, head: ChunkedHead) -> bool:
         """Make an object visible, unless another attempt did.
 
         If the server is gone by now the chunks stay: the head may have been written all the same.
@@ -182,7 +182,7 @@ class VaultTarget(Placed):
             raise TargetUnavailable(f"{self.place}: a sweep took {name} for abandoned while it was written")
         return created
 
-    def _remove(self, name: str, head: Head | None) -> None:
+    def _remove(self, name: str, head: ChunkedHead | None) -> None:
         self._entries.destroy(OBJECTS + name, doing=f"delete {name}")
         if head is not None:
             self._chunks.destroy(name, head.attempt)
@@ -214,7 +214,7 @@ class VaultTarget(Placed):
 
     # -- reading -------------------------------------------------------------
 
-    def _head(self, name: str) -> Head | None:
+    def _head(self, name: str) -> ChunkedHead | None:
         fields = self._entries.get(OBJECTS + name, doing=f"look at {name}")
         return None if fields is None else parse_head(fields, name)
 

@@ -10,17 +10,17 @@ from msgspec import Struct
 from strongroom.errors import TargetError
 from strongroom.model import prepare
 from strongroom.targets.vault.entries import Entries
-from strongroom.vault.failures import TOO_OLD, Refused
+from strongroom.vault.failures import TOO_OLD, VaultRefused
 
 MOUNT = "transit"
 
 
-class _Sealed(Struct):
+class _TransitSealed(Struct):
     ciphertext: str
 
 
 class _SealedAnswer(Struct):
-    data: _Sealed
+    data: _TransitSealed
 
 
 class _Opened(Struct):
@@ -74,7 +74,7 @@ class Transit:
         with self._entries.explained(doing, writing=False):
             try:
                 answer = self._entries.vault.transit.decrypt_data(self._key, text, mount_point=self._mount)
-            except Refused as refused:
+            except VaultRefused as refused:
                 if refused.reason == TOO_OLD:
                     raise self._refused(f"the key '{self.key}' no longer opens chunks of this age") from None
                 return text.encode()

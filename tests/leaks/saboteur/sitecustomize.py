@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from strongroom.container.errors import DuplicateSecret
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.sources.local import LocalStore
 
 ARMED = Path(__file__).with_name("armed")
@@ -24,7 +24,7 @@ ARMED = Path(__file__).with_name("armed")
 def _sabotage() -> None:
     whole = LocalStore.read
 
-    def read(self: LocalStore, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self: LocalStore, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         for secret in whole(self, entries):
             if secret is not None and ARMED.exists():
                 _break(secret)

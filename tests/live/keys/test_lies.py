@@ -22,7 +22,7 @@ from strongroom.keys.pkcs11.pin import PinFile
 from strongroom.keys.pkcs11.session import Token
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.login import TokenFile
 from tests.keys.software import EcIdentity
 from tests.live.proxy import Answer, FaultyProxy, method
@@ -65,7 +65,7 @@ def transit(proxy: FaultyProxy, tmp_path: Path) -> TransitKey:
     proxy.fail(Answer(200, {}, login), when=method("GET", path="lookup-self"), times=None)
     token = TokenFile(path=file_with(tmp_path / "token", "CANARY-TOKEN"))
     address = f"http://127.0.0.1:{proxy.port}"
-    return TransitKey(Vault(Connection(address=address, login=token, patience_seconds=0.01)), key="k")
+    return TransitKey(Vault(VaultConnection(address=address, login=token, patience_seconds=0.01)), key="k")
 
 
 def kms_stanza() -> Stanza:

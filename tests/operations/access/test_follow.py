@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.operations.access.follow import FUTURE, Batch, Follower, LogFolder, LogPlace
+from strongroom.operations.access.follow import FUTURE, Follower, LogBatch, LogFolder, LogPlace
 from strongroom.operations.access.parsers import FORMATS
 from strongroom.state.records import AccessMark
 from strongroom.targets.memory import MemoryTarget
@@ -26,7 +26,7 @@ class Log:
         self.folder, self.form, self.place = folder, form, place or LogFolder(folder)
         self.marks: dict[str, AccessMark] = {}
 
-    def look(self, *, until: float = NOW + 1000) -> list[Batch]:
+    def look(self, *, until: float = NOW + 1000) -> list[LogBatch]:
         form = FORMATS[self.form]
         batches = list(Follower("log", self.place, form, self.marks.values(), until=until).new())
         for batch in batches:
@@ -43,7 +43,7 @@ def used(*names: str, at: float = NOW) -> bytes:
     return b"".join(vault_line(at + number, f"transit/decrypt/{name}") for number, name in enumerate(names))
 
 
-def rewritten(batches: Iterable[Batch]) -> list[str]:
+def rewritten(batches: Iterable[LogBatch]) -> list[str]:
     return [name for batch in batches for name in batch.rewritten]
 
 

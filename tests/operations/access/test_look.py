@@ -17,8 +17,8 @@ from strongroom.operations.archive.incidents import Suspicion
 from strongroom.operations.evidence import access_log
 from strongroom.operations.evidence.search import Question, search
 from strongroom.operations.facts import record
-from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.incident.readers import find_readers
 from strongroom.operations.judge.trust import intrusions
@@ -55,7 +55,7 @@ class Site:
         self, services: Services | None = None, *, silent: float = 3600, now: float = 0.0
     ) -> list[str]:
         store, now = (services or self.services).store, now or time.time()
-        watched = Watched(
+        watched = WatchedInstallation(
             store=lambda: store,
             targets={},
             trusted=frozenset(),
@@ -64,8 +64,8 @@ class Site:
             state_dir=self.folder,
             recovery_objective=3600,
         )
-        facts = Facts(now=now, intrusions=tuple(record.intrusions(store, watched, now=now)))
-        return [f"{one.kind} {one.what}" for one in intrusions(facts, Limits())]
+        facts = InstallationFacts(now=now, intrusions=tuple(record.intrusions(store, watched, now=now)))
+        return [f"{one.kind} {one.what}" for one in intrusions(facts, AlertLimits())]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.errors import ConfigError
 from strongroom.operations.alerts.apprise import Apprise
-from strongroom.operations.alerts.channel import Channel, Message
+from strongroom.operations.alerts.channel import AlertMessage, Channel
 from strongroom.operations.alerts.webhook import Webhook
 from strongroom.operations.errors import ChannelRefused, ChannelUnavailable
 from strongroom.operations.findings import Severity
@@ -23,7 +23,7 @@ from tests.operations.alerts.receiver import Receiver
 
 KEY = b"CANARY-webhook-secret-of-32-byte"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
-MESSAGE = Message(
+MESSAGE = AlertMessage(
     id="alerts_1",
     at=0.0,
     subject="[strongroom] 1 critical on h",
@@ -139,7 +139,7 @@ def test_apprise_brings_a_message_with_its_colour(
     severity: Severity | None, kind: str, receiver: Receiver
 ) -> None:
     apprise(receiver).send(
-        Message(id="1", at=0.0, subject="a <b>", text="c & d\n", severity=severity, document={})
+        AlertMessage(id="1", at=0.0, subject="a <b>", text="c & d\n", severity=severity, document={})
     )
     [post] = receiver.posts
     document = post.document

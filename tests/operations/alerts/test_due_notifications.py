@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.alerts.channel import Message
-from strongroom.operations.alerts.due_notifications import News, Telling, tell
+from strongroom.operations.alerts.channel import AlertMessage
+from strongroom.operations.alerts.due_notifications import DueNews, News, tell
 from strongroom.operations.alerts.mail import letter
 from strongroom.operations.alerts.message import subject, write_message
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import wrong
 from strongroom.operations.muted import Acknowledgement, Muted, Silence
-from strongroom.state.alerts import Told
+from strongroom.state.alerts import NotifiedAlert
 
 NOW, DAY = 1_000_000.0, 86_400.0
 FAILED = wrong("backup.failed", "p", what="policy 'p': 2 runs failed", weight=2)
@@ -19,7 +19,7 @@ SLOW = wrong("backup.slow", "p", what="policy 'p': slow")
 LOST = wrong("backup.lost", what="1 backup is lost", weight=1)
 
 
-def told(alert: Finding, *, sent_ago: float | None = 3600.0, **fields: object) -> Told:
+def told(alert: Finding, *, sent_ago: float | None = 3600.0, **fields: object) -> NotifiedAlert:
     values = {
         "key": alert.key,
         "severity": alert.severity.value,
@@ -28,10 +28,10 @@ def told(alert: Finding, *, sent_ago: float | None = 3600.0, **fields: object) -
         "first_seen": NOW - 2 * DAY,
         "sent_at": None if sent_ago is None else NOW - sent_ago,
     }
-    return Told(**{**values, **fields})  # type: ignore[arg-type]
+    return NotifiedAlert(**{**values, **fields})  # type: ignore[arg-type]
 
 
-def news(*before: Told, alerts: tuple[Finding, ...] = (FAILED,)) -> list[News]:
+def news(*before: NotifiedAlert, alerts: tuple[Finding, ...] = (FAILED,)) -> list[News]:
     return [item.news for item in tell(alerts, before, repeat=DAY, now=NOW).items]
 
 
@@ -50,7 +50,9 @@ def news(*before: Told, alerts: tuple[Finding, ...] = (FAILED,)) -> list[News]:
         ((told(FAILED, sent_ago=-DAY),), [News.AGAIN]),  # the clock was put back
     ],
 )
-def test_an_alert_is_told_when_there_is_news_of_it(before: tuple[Told, ...], expected: list[News]) -> None:
+def test_an_alert_is_told_when_there_is_news_of_it(
+    before: tuple[NotifiedAlert, ...], expected: list[News]
+) -> None:
     assert news(*before) == expected
 
 
@@ -166,7 +168,7 @@ def test_a_host_that_is_not_the_teller_tells_of_itself_alone() -> None:
 
 
 def test_news_that_is_sent_again_has_the_same_id_and_other_news_another() -> None:
-    def name(*before: Told, alerts: tuple[Finding, ...] = (FAILED,)) -> str:
+    def name(*before: NotifiedAlert, alerts: tuple[Finding, ...] = (FAILED,)) -> str:
         return tell(alerts, before, repeat=DAY, now=NOW).id
 
     assert name() == name()
@@ -178,11 +180,11 @@ def test_news_that_is_sent_again_has_the_same_id_and_other_news_another() -> Non
 # -- the message ---------------------------------------------------------------
 
 
-def written(telling: Telling, *, host: str = "safe-host") -> Message:
+def written(telling: DueNews, *, host: str = "safe-host") -> AlertMessage:
     return write_message(telling, host=host, now=NOW, notes=["A note."])
 
 
-def text_of(telling: Telling) -> str:
+def text_of(telling: DueNews) -> str:
     return str(letter(written(telling), "s@example.org", ["a@example.org"]).get_content())
 
 

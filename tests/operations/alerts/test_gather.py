@@ -14,23 +14,23 @@ import pytest
 from msgspec.structs import replace as replace_entry
 from sqlalchemy import text
 
-from strongroom.config.live import Change
+from strongroom.config.live import SettingsChange
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.model import Depth, ObjectInfo
 from strongroom.operations import settings_changes
 from strongroom.operations.alerts.mail import Mail
 from strongroom.operations.alerts.mail import MailServer as Server
-from strongroom.operations.alerts.notify import Delivery, Found, Sending, gather_and_judge, tell_people
+from strongroom.operations.alerts.notify import Delivery, JudgedFacts, Sending, gather_and_judge, tell_people
 from strongroom.operations.alerts.routes import Route
 from strongroom.operations.archive.incidents import STEPS, Suspicion
-from strongroom.operations.archive.recoveries import About, RecoveryEntry
+from strongroom.operations.archive.recoveries import RecoveryEntry, RecoveryEntryKind
 from strongroom.operations.errors import MailUnavailable
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.facts.record import BEAT, FAILED_OWN, REFUSED
-from strongroom.operations.facts.records import Limits
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.records import AlertLimits
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.incident.steps import close, waive
 from strongroom.operations.keep_rules import ConfiguredPolicy
@@ -44,7 +44,7 @@ from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Pause, Replica, RunKind, Spec, Step, StepKind
+from strongroom.state.records import Pause, Replica, RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -57,8 +57,8 @@ from workers import names
 
 DAY = 86_400.0
 PEOPLE = ("one@example.org", "two@example.org")
-LIMITS = Limits()
-PLAN = Step(StepKind.PLAN)
+LIMITS = AlertLimits()
+PLAN = RunStep(StepKind.PLAN)
 
 
 class Dead(MemoryTarget):
@@ -79,8 +79,8 @@ def server() -> Iterator[MailServer]:
         yield server
 
 
-def watching(world: World, **changed: object) -> Watched:
-    own = Watched(
+def watching(world: World, **changed: object) -> WatchedInstallation:
+    own = WatchedInstallation(
         store=lambda: RunStore(world.database),
         targets=world.targets,
         trusted=frozenset({world.installation.fingerprint}),
@@ -230,11 +230,13 @@ def test_a_recovery_that_another_host_began_is_told_until_it_is_over(world: Worl
         trusted=services.signer_fingerprints,
         signer=services.signers("recover"),
     )
-    opened = RecoveryEntry(case="r1", number=1, at=rfc3339(time.time()), by="ops@there", about=About.OPENED)
+    opened = RecoveryEntry(
+        case="r1", number=1, at=rfc3339(time.time()), by="ops@there", about=RecoveryEntryKind.OPENED
+    )
     there.add(opened)
     assert keys(world) == ["recovery.open:r1"]
     assert keys(world, later=2 * 4 * 3600)[0] == "recovery.open:r1"
-    there.add(replace_entry(opened, about=About.CLOSED))
+    there.add(replace_entry(opened, about=RecoveryEntryKind.CLOSED))
     assert keys(world) == []
 
 
@@ -482,9 +484,12 @@ def test_a_file_that_its_host_did_not_take_on_is_told_until_it_is(world: World) 
     world.back_up()
     store, file = RunStore(world.database), "/etc/strongroom/strongroom.toml"
     for change, told in (
-        (Change(file=file, sha256="1", problem="policies.p.quorum: not a number"), ["settings.unused:h"]),
-        (Change(file=file, sha256="2", waits=("broker",)), ["settings.unused:h"]),
-        (Change(file=file, sha256="3"), []),
+        (
+            SettingsChange(file=file, sha256="1", problem="policies.p.quorum: not a number"),
+            ["settings.unused:h"],
+        ),
+        (SettingsChange(file=file, sha256="2", waits=("broker",)), ["settings.unused:h"]),
+        (SettingsChange(file=file, sha256="3"), []),
     ):
         settings_changes.record(store, "h", change)
         assert keys(world) == told
@@ -519,7 +524,11 @@ def test_what_the_layers_above_call_things_is_what_is_looked_for() -> None:
 
 
 def told(
-    world: World, server: MailServer, found: Found, recipients: tuple[str, ...] = PEOPLE, **options: object
+    world: World,
+    server: MailServer,
+    found: JudgedFacts,
+    recipients: tuple[str, ...] = PEOPLE,
+    **options: object,
 ) -> list[str]:
     before = len(server.mails)
     deliveries = tell_people(watching(world), found, sending(server, recipients, **options))
@@ -527,7 +536,7 @@ def told(
     return [mail.subject.partition(" on ")[0] for mail in server.mails[before:]]
 
 
-def delivered(world: World, server: MailServer, found: Found) -> Delivery:
+def delivered(world: World, server: MailServer, found: JudgedFacts) -> Delivery:
     [delivery] = tell_people(watching(world), found, sending(server))
     return delivery
 
@@ -560,8 +569,10 @@ def test_others_are_told_what_these_know_already(world: World, server: MailServe
 def test_a_look_by_another_threshold_does_not_call_over_what_this_one_told(
     world: World, server: MailServer
 ) -> None:
-    def found(threshold: float) -> Found:
-        return gather_and_judge(watching(world), Limits(threshold_age=threshold), now=time.time() + 1.5 * DAY)
+    def found(threshold: float) -> JudgedFacts:
+        return gather_and_judge(
+            watching(world), AlertLimits(threshold_age=threshold), now=time.time() + 1.5 * DAY
+        )
 
     world.back_up()
     assert told(world, server, found(DAY)) == ["[strongroom] 1 critical"]

@@ -11,9 +11,9 @@ from strongroom.keys.allowed_signers import read_allowed_signers
 from strongroom.model import ApprovalAction
 from strongroom.operations.approval import record
 from strongroom.operations.approval.grant import add_signature, find_case
-from strongroom.operations.approval.judge import Standing
-from strongroom.operations.approval.record import Case, Signature
-from strongroom.operations.approval.request import Document, Request
+from strongroom.operations.approval.judge import ApprovalState
+from strongroom.operations.approval.record import ApprovalCase, Signature
+from strongroom.operations.approval.request import ApprovalDocument, ApprovalRequest
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.approval_rules import ApprovalRule, ApprovalRules
 from strongroom.operations.errors import ApprovalNeeded
@@ -53,7 +53,7 @@ class Office:
     def services(self, **changed: object) -> Services:
         return self.world.services(approvals=self.rules(**changed))
 
-    def ask(self, services: Services, request: Request) -> Document:
+    def ask(self, services: Services, request: ApprovalRequest) -> ApprovalDocument:
         """Ask whether something may be done that is not approved yet; return what people are to sign."""
         try:
             require_approval(services, request, holder=request.subject)
@@ -61,7 +61,7 @@ class Office:
             return find_case(services.store, request.subject).document
         raise AssertionError("nobody had to approve it")
 
-    def sign(self, services: Services, document: Document, *names: str) -> Standing:
+    def sign(self, services: Services, document: ApprovalDocument, *names: str) -> ApprovalState:
         """Have people approve a request; return how it stands."""
         for name in names:
             case = find_case(services.store, document.id)
@@ -70,7 +70,7 @@ class Office:
             )
         return standing
 
-    def force(self, services: Services, document: Document, *signatures: Signature) -> None:
+    def force(self, services: Services, document: ApprovalDocument, *signatures: Signature) -> None:
         """Write signatures into the state database, as somebody can who reaches it: nobody checks them."""
         for signature in signatures:
             record.put_signature(services.store, document, signature, by="whoever wrote it")
@@ -82,7 +82,7 @@ def make_office(folder: Path, world: World) -> Office:
     return Office(world=world, people=people, allowed=allow(folder / "allowed_signers", *people.values()))
 
 
-def restore_of(subject: str = "20261127T120000Z-0123456789abcdef", **changed: object) -> Request:
+def restore_of(subject: str = "20261127T120000Z-0123456789abcdef", **changed: object) -> ApprovalRequest:
     """Return the request of a restore of 50 secrets, which Dave asked for."""
     given: dict[str, object] = {
         "action": ApprovalAction.RESTORE,
@@ -94,7 +94,7 @@ def restore_of(subject: str = "20261127T120000Z-0123456789abcdef", **changed: ob
         "size": 50,
         "lines": ("restore backup B into local 'production'", "create 48, change 2"),
     }
-    return Request(**{**given, **changed})  # type: ignore[arg-type]
+    return ApprovalRequest(**{**given, **changed})  # type: ignore[arg-type]
 
 
 def refusals(services: Services) -> list[str]:
@@ -106,5 +106,5 @@ def events(services: Services, kind: str) -> list[Event]:
     return services.store.events(kind=kind)
 
 
-def case_of(services: Services, subject: str) -> Case:
+def case_of(services: Services, subject: str) -> ApprovalCase:
     return find_case(services.store, subject)

@@ -90,7 +90,7 @@ def test_nothing_is_sealed_for_a_new_recipient_before_it_is_approved_and_then_wi
     assert asked.lines[0].startswith("seal backups for ")
 
 
-def find(office: Office, services: Services) -> record.Document:
+def find(office: Office, services: Services) -> record.ApprovalDocument:
     case = record.read_cases(services.store).find(asked_for(services))
     assert case is not None
     return case.document

@@ -21,10 +21,10 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform, reconcile
 from strongroom.operations.runs.submit import retry
 from strongroom.operations.services import Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Run, RunState, Step, StepKind, StepState
+from strongroom.state.records import Run, RunState, RunStep, StepKind, StepState
 from tests.operations.approval.office import PEOPLE, Office, case_of, events, make_office, refusals
 from tests.operations.world import made_up, make_world
 
@@ -89,7 +89,7 @@ def test_a_run_waits_without_a_process_and_goes_on_where_it_was_killed_once_it_i
         services.store.wake(run, StepKind.APPROVE)
         for ticket in services.store.take_ready(run, window=8):
             assert perform(ticket, services) == []
-    row = services.store.row(run, Step(StepKind.APPROVE))
+    row = services.store.row(run, RunStep(StepKind.APPROVE))
     assert (row.state, row.attempts) == (StepState.READY, 0)
     assert row.waits_since is not None
     assert "2 of alice@example.org" in (row.error or "")
@@ -158,7 +158,7 @@ def test_a_rejected_run_ends_and_a_retry_asks_for_its_new_plan(
     ended = go_on(run, services)
     assert ended.state is RunState.FAILED
     assert "not on a Friday" in (ended.error or "")
-    production.write([Change(secret=made_up(1)[0], expected=None)])  # so that the plan is another one
+    production.write([SecretChange(secret=made_up(1)[0], expected=None)])  # so that the plan is another one
     retry(services, run)
     with pytest.raises(ApprovalNeeded):
         go_on(run, services)
@@ -213,7 +213,7 @@ def test_an_undo_touches_no_more_than_its_plan_so_a_small_one_does_not_grow_unap
     for _ in range(3):  # plan, restore-plan, approve: nobody is asked
         tickets = [follow for ticket in tickets for follow in perform(ticket, services)]
     assert not record.read_cases(services.store).about(undo)
-    production.write([Change(secret=one, expected=None) for one in some])
+    production.write([SecretChange(secret=one, expected=None) for one in some])
     ended = drive(undo, tickets, services, processes=1)
     assert ended.state is RunState.DEGRADED
     assert len(names(production)) == COUNT - 5, "what nobody planned is left"

@@ -16,8 +16,8 @@ from strongroom.operations.archive.cases import Places, add_entry, read_cases, r
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     IncidentEntry,
+    IncidentStep,
     Opening,
-    Step,
     Suspicion,
     next_command,
     read_incidents,
@@ -59,22 +59,24 @@ def another_host(world: World, folder: Path) -> Services:
 
 def opened(**fields: object) -> IncidentEntry:
     return changed(
-        IncidentEntry(case="i1", number=1, at=AT, by="ops@here", step=Step.OPEN, state="done", said="lost"),
+        IncidentEntry(
+            case="i1", number=1, at=AT, by="ops@here", step=IncidentStep.OPEN, state="done", said="lost"
+        ),
         **{"opening": OPENING, **fields},
     )
 
 
-def step(step: Step, state: str = "done", **fields: object) -> IncidentEntry:
+def step(step: IncidentStep, state: str = "done", **fields: object) -> IncidentEntry:
     return opened(step=step, state=state, opening=None, **fields)
 
 
 def test_another_host_finds_a_case_on_the_targets_and_goes_on(world: World, tmp_path: Path) -> None:
     here = world.services()
     add_entry(here, INCIDENT, opened())
-    add_entry(here, INCIDENT, step(Step.ISOLATE))
+    add_entry(here, INCIDENT, step(IncidentStep.ISOLATE))
     there = another_host(world, tmp_path)
     assert next_command(read_incidents(there).incidents["i1"]) == "strongroom incident readers i1"
-    add_entry(there, INCIDENT, step(Step.READERS, by="ops@there"))
+    add_entry(there, INCIDENT, step(IncidentStep.READERS, by="ops@there"))
     assert [one.state for one in steps_of(read_incidents(here).incidents["i1"])][:3] == [
         "done",
         "done",
@@ -91,11 +93,11 @@ def test_entries_that_two_hosts_number_alike_stand_both(world: World, tmp_path: 
     east, west = (
         replace(one, targets={name: one.targets[name]}) for one, name in ((here, "eu"), (there, "us"))
     )
-    for services, said in ((east, Step.ISOLATE), (west, Step.READERS)):
+    for services, said in ((east, IncidentStep.ISOLATE), (west, IncidentStep.READERS)):
         assert add_entry(services, INCIDENT, step(said)).entry.number == 2
     assert [one.step for one in read_cases(here, INCIDENT, "i1").entries["i1"]][1:] == [
-        Step.ISOLATE,
-        Step.READERS,
+        IncidentStep.ISOLATE,
+        IncidentStep.READERS,
     ]
 
 
@@ -104,7 +106,7 @@ def test_a_target_that_was_away_is_given_all_that_it_missed(world: World) -> Non
     away = Away(name="ap", region="ap")
     partly = replace(services, targets={**services.targets, "ap": away})
     assert set(add_entry(partly, INCIDENT, opened()).missed) == {"ap"}
-    assert set(add_entry(partly, INCIDENT, step(Step.ISOLATE)).missed) == {"ap"}
+    assert set(add_entry(partly, INCIDENT, step(IncidentStep.ISOLATE)).missed) == {"ap"}
     assert spread_case(services, INCIDENT, "i1") == {}
     assert len(list(services.targets["ap"].list("incidents/i1/"))) == 2
 
@@ -112,7 +114,7 @@ def test_a_target_that_was_away_is_given_all_that_it_missed(world: World) -> Non
 def test_what_a_stranger_or_an_edited_record_says_of_a_case_does_not_count(world: World) -> None:
     services = world.services()
     add_entry(services, INCIDENT, opened())
-    closing = step(Step.CLOSE, number=2)
+    closing = step(IncidentStep.CLOSE, number=2)
     forged = INCIDENT.sign(closing, certified("control"))
     name = INCIDENT.name_of(closing, forged)
     put(services.targets["eu"], name, forged)
@@ -144,8 +146,8 @@ def test_an_entry_copied_into_another_case_does_not_count(world: World) -> None:
     add_entry(services, INCIDENT, opened())
     add_entry(services, INCIDENT, opened(case="i2"))
     target = services.targets["eu"]
-    closing = INCIDENT.sign(step(Step.CLOSE, number=2), services.signers("control"))
-    moved = INCIDENT.name_of(step(Step.CLOSE, number=2), closing).replace("/i1/", "/i2/")
+    closing = INCIDENT.sign(step(IncidentStep.CLOSE, number=2), services.signers("control"))
+    moved = INCIDENT.name_of(step(IncidentStep.CLOSE, number=2), closing).replace("/i1/", "/i2/")
     put(target, moved, closing)
     assert all(one.closed is None for one in read_incidents(services).incidents.values())
 
@@ -165,7 +167,7 @@ def test_a_case_that_a_killed_process_put_on_record_alone_reaches_the_targets(wo
         opened(at="yesterday"),
         opened(opening=None),
         opened(said="\x1b[2J"),
-        step(Step.OPEN),
+        step(IncidentStep.OPEN),
     ],
 )
 def test_an_entry_that_says_what_none_may_is_not_signed(world: World, entry: IncidentEntry) -> None:

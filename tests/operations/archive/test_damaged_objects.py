@@ -15,7 +15,7 @@ from strongroom.container.signing import Signers
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.open import Objects, backup_ids, open_backup
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.sweep import sweep_targets
 from strongroom.operations.backup.upload import place
@@ -107,7 +107,7 @@ def test_a_damaged_locked_object_is_repaired_beside_it_and_every_reader_finds_th
     opened = open_backup(us, identities=[world.identity], trusted=services.signer_fingerprints)
     assert sorted(secret.name for secret in opened.secrets()) == [secret.name for secret in made_up(30)]
     assert opened.find("app/0007") == made_up(30)[7]
-    keys = Keys(identities=[world.identity])
+    keys = ReadBackKeys(identities=[world.identity])
     assert read_back(us, opened.manifest, Depth.OPENED, keys) == 30
     rebuilt = rebuild(services.store, us, trusted=services.signer_fingerprints)
     assert (rebuilt.backups, rebuilt.incomplete, rebuilt.refused) == ((backup,), (), ())

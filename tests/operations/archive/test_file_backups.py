@@ -17,9 +17,9 @@ from strongroom.operations.archive.incidents import Suspicion
 from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.exposed import compromised_names
-from strongroom.operations.incident.open_case import Exposed, affected_by, open_case
-from strongroom.operations.key_management.usage import Survey, survey
-from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.incident.open_case import AffectedBackups, affected_by, open_case
+from strongroom.operations.key_management.usage import KeySurvey, survey
+from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
@@ -55,8 +55,8 @@ def made(world: World, path: Path, *, replace: bool = False) -> str:
     return manifest.backup_id
 
 
-def rotation(world: World) -> Rotation:
-    return Rotation(
+def rotation(world: World) -> RewrapOrder:
+    return RewrapOrder(
         recipients=[NEW.recipient()],
         identities=[world.identity, NEW],
         signer=world.signers["recover"],
@@ -68,7 +68,7 @@ def sealed_anew(world: World, path: Path) -> None:
     reencrypt_file(path, rotation(world), digest_key=b"d" * 32, remove=False)
 
 
-def looked(world: World) -> Survey:
+def looked(world: World) -> KeySurvey:
     services = services_of(world)
     return survey(services, services.store.backups())
 
@@ -78,7 +78,7 @@ def opened_by(world: World, key: KeyFileIdentity) -> list[str]:
     return list(use.backups) if use else []
 
 
-def exposed(world: World, **named: object) -> Exposed:
+def exposed(world: World, **named: object) -> AffectedBackups:
     suspicion = Suspicion(keys=(recipient_key(world.identity.recipient()),), **named)  # type: ignore[arg-type]
     return affected_by(services_of(world), suspicion)
 

@@ -10,7 +10,7 @@ from strongroom.container.marks import HOLD, HoldMark
 from strongroom.container.signing import Signer
 from strongroom.model import Selection
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.holds import Subject
+from strongroom.operations.archive.holds import HoldSubject
 from strongroom.operations.archive.spread import spread_marks
 from strongroom.operations.services import Services
 from strongroom.operations.statements import write_mark
@@ -21,7 +21,7 @@ from tests.certified import certified
 from tests.operations.world import World, make_world
 
 NOW = 1_800_000_000.0
-ANY = Subject(backup="20261118T120000Z-aaaa", policy="weekly", selection=Selection())
+ANY = HoldSubject(backup="20261118T120000Z-aaaa", policy="weekly", selection=Selection())
 
 
 class Away(MemoryTarget):
@@ -45,7 +45,7 @@ def elsewhere(world: World, folder: Path) -> Services:
     return world.services(store=RunStore(f"sqlite:///{folder / 'other.db'}"))
 
 
-def why(services: Services, subject: Subject = ANY, *, now: float = NOW) -> str:
+def why(services: Services, subject: HoldSubject = ANY, *, now: float = NOW) -> str:
     return holds.read_holds(services, now=now).why(subject)
 
 
@@ -78,7 +78,7 @@ def test_a_hold_on_something_else_holds_nothing(world: World) -> None:
     place(services, "backup", "20261118T120000Z-bbbb")
     place(services, "policy", "daily")
     place(services, "tag", "team=payments")
-    other_team = Subject(backup=ANY.backup, policy="weekly", selection=Selection(tags={"team": "web"}))
+    other_team = HoldSubject(backup=ANY.backup, policy="weekly", selection=Selection(tags={"team": "web"}))
     assert why(services, other_team) == ""
 
 
@@ -86,14 +86,14 @@ def test_a_hold_on_a_tag_holds_what_may_have_a_secret_with_that_tag(world: World
     services = world.services()
     place(services, "tag", "team=payments")
     for tags in ({}, {"team": "payments"}, {"priority": "critical"}):
-        assert why(services, Subject(backup="x", policy="p", selection=Selection(tags=tags))), tags
+        assert why(services, HoldSubject(backup="x", policy="p", selection=Selection(tags=tags))), tags
 
 
 def test_a_hold_on_a_backup_holds_what_it_is_sealed_anew_as(world: World) -> None:
     services = world.services()
     place(services, "backup", f"{ANY.backup}-r1")
     for backup in (ANY.backup, f"{ANY.backup}-r1", f"{ANY.backup}-r2"):
-        assert why(services, Subject(backup=backup, policy="p", selection=Selection())), backup
+        assert why(services, HoldSubject(backup=backup, policy="p", selection=Selection())), backup
 
 
 def test_a_hold_with_an_end_holds_until_then(world: World) -> None:
@@ -197,4 +197,4 @@ def test_a_row_that_somebody_edited_hides_no_hold(world: World) -> None:
     place(services, "policy", "weekly")
     assert why(services)
     services.store.event(holds.HELD, of="policy", subject="daily", reason="", by="", until="never")
-    assert why(services, Subject(backup="x", policy="daily", selection=Selection()))
+    assert why(services, HoldSubject(backup="x", policy="daily", selection=Selection()))

@@ -17,7 +17,7 @@ from strongroom.container.receipt import sign_receipt
 from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.restore.facts import RestoreOptions
@@ -130,7 +130,7 @@ def test_a_manifest_that_says_otherwise_than_its_containers_is_tampered_for_ever
         msgspec.structs.replace(_entry(services, backup), manifest_sha256=hashlib.sha256(forged).hexdigest())
     )
 
-    keys = Keys(identities=(world.identity,), trusted=trusted)
+    keys = ReadBackKeys(identities=(world.identity,), trusted=trusted)
     with pytest.raises(Tampered):
         read_back(target, parse_manifest(forged, trusted=trusted), Depth.OPENED, keys)
     with pytest.raises(Tampered):

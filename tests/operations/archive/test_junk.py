@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.archive.catalog import rebuild
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
@@ -122,6 +123,6 @@ def test_marks_that_nobody_asks_for_are_not_read(world: World, place: Counting) 
         sparse(place, f"quarantine/20991231T000000Z-{number:08x}/00000001.json")
     place.given = 0
     services = world.services()
-    found = Chooser([Holder("eu", lambda: place)], trusted=services.signer_fingerprints)
+    found = Chooser([BackupPlace("eu", lambda: place)], trusted=services.signer_fingerprints)
     assert found.choose(Asked()).manifest.backup_id == run.id
     assert place.given < 3 * MIB

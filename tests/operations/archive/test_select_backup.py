@@ -16,12 +16,13 @@ from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest, ManifestSelection
 from strongroom.container.marks import MAX_NUMBER, QUARANTINE, QuarantineMark
 from strongroom.model import Selection
+from strongroom.operations.archive.choice import BackupPlace, made_at
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.deletions import make_mark, write_deletion
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import known_backups
-from strongroom.operations.archive.quarantine import Recorded, why_aside
-from strongroom.operations.archive.select_backup import Chooser, Holder, made_at
+from strongroom.operations.archive.quarantine import RecordedQuarantine, why_aside
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import BackupQuarantined, NewestUnseen, NotCovered
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.statements import StatementsOn, write_mark
@@ -41,7 +42,7 @@ def chooser(world: World, *names: str) -> Chooser:
     def of(name: str) -> Target:
         return world.targets[name]
 
-    holders = [Holder(name, lambda name=name: of(name)) for name in names or world.targets]  # type: ignore[misc]
+    holders = [BackupPlace(name, lambda name=name: of(name)) for name in names or world.targets]  # type: ignore[misc]
     return Chooser(holders, trusted=world.services().signer_fingerprints)
 
 
@@ -95,7 +96,7 @@ def test_a_target_that_goes_away_while_it_is_read_is_left_for_the_next_one(world
 def test_a_target_that_is_away_is_told_and_keeps_nobody_waiting_for_the_others(world: World) -> None:
     run = world.back_up()
     away = Dead(name="eu", region="eu")
-    holders = [Holder("eu", lambda: away), Holder("us", lambda: world.targets["us"])]
+    holders = [BackupPlace("eu", lambda: away), BackupPlace("us", lambda: world.targets["us"])]
     found = Chooser(holders, trusted=world.services().signer_fingerprints)
     assert found.choose(Asked()).manifest.backup_id == run.id
     assert list(found.wrong()) == ["eu"]
@@ -103,7 +104,7 @@ def test_a_target_that_is_away_is_told_and_keeps_nobody_waiting_for_the_others(w
 
 def test_where_every_target_is_away_that_is_the_error(world: World) -> None:
     away = Dead(name="eu", region="eu")
-    found = Chooser([Holder("eu", lambda: away)], trusted=frozenset())
+    found = Chooser([BackupPlace("eu", lambda: away)], trusted=frozenset())
     with pytest.raises(TargetUnavailable):
         found.choose(Asked())
 
@@ -194,8 +195,8 @@ MARK = QuarantineMark(
 )
 RELEASED = replace(MARK, state="released", number=2)
 EARLIER, LATER = (
-    Recorded("since incident i1", 1_769_000_000.0),
-    Recorded("since incident i2", 1_770_000_000.0),
+    RecordedQuarantine("since incident i1", 1_769_000_000.0),
+    RecordedQuarantine("since incident i2", 1_770_000_000.0),
 )
 
 
@@ -211,7 +212,7 @@ EARLIER, LATER = (
     ],
 )
 def test_the_younger_of_a_mark_and_the_record_says_whether_a_backup_is_in_quarantine(
-    mark: QuarantineMark | None, recorded: Recorded | None, said: str
+    mark: QuarantineMark | None, recorded: RecordedQuarantine | None, said: str
 ) -> None:
     assert why_aside(mark, recorded) == said
 
@@ -287,14 +288,14 @@ def test_where_no_place_can_be_looked_through_the_record_decides_or_nobody(world
         chooser(world, "eu").choose(Asked())
     assert "--use-quarantined" in caught.value.hint
     assert chooser(world, "eu").choose(Asked(use_quarantined=True)).manifest.backup_id == newer
-    recorded = {newer: Recorded("since incident i1", 1.0)}
+    recorded = {newer: RecordedQuarantine("since incident i1", 1.0)}
     assert with_record(world, quarantined=recorded).choose(Asked()).manifest.backup_id == older
     known = known_backups(world.services().store)
     assert with_record(world, known=known).choose(Asked()).manifest.backup_id == newer
 
 
 def with_record(world: World, **record: Any) -> Chooser:
-    holder = Holder("eu", lambda: world.targets["eu"])
+    holder = BackupPlace("eu", lambda: world.targets["eu"])
     return Chooser([holder], trusted=world.services().signer_fingerprints, **record)
 
 

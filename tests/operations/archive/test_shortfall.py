@@ -12,20 +12,21 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Secret, SecretBytes, Selection, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds, shortfall
+from strongroom.operations.archive.choice import AHEAD, BackupChoice, BackupPlace, made_at
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import known_backups
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.archive.quarantine import Recorded
-from strongroom.operations.archive.select_backup import AHEAD, Choice, Chooser, Holder, made_at
-from strongroom.operations.archive.shortfall import Earlier, Missing, Shortfall, Why
+from strongroom.operations.archive.quarantine import RecordedQuarantine
+from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.archive.shortfall import Earlier, MissingSecret, Shortfall, Why
 from strongroom.operations.drift.comparison import Differences, Drift
 from strongroom.operations.drift.mass_change import describe_mass_change
 from strongroom.operations.layout import INDEXES
 from strongroom.operations.services import Pinned, Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from tests.operations.find.lying import plant
 from tests.operations.world import World, make_world
 
@@ -33,7 +34,7 @@ ALL = Asked()
 
 
 def secret(name: str, value: str, **tags: str) -> Secret:
-    versions = (Version(number=1, value=SecretBytes(f"CANARY-{value}".encode())),)
+    versions = (SecretVersion(number=1, value=SecretBytes(f"CANARY-{value}".encode())),)
     return Secret(name=name, type="api_key", tags=tags, versions=versions)
 
 
@@ -69,18 +70,18 @@ class Nights:
 
     def add(self, *names: str) -> None:
         for name in names:
-            self.world.source.write([Change(secret=secret(name, name), expected=None)])
+            self.world.source.write([SecretChange(secret=secret(name, name), expected=None)])
 
     def made(self, backup: str) -> float:
         return made_at(read_manifest(self.world.targets["eu"], backup, trusted=None))
 
     def earlier(self, asked: Asked = ALL, *, opens: bool = True, **known: object) -> Earlier:
         trusted = frozenset({self.world.installation.fingerprint})
-        holders = [Holder(name, partial(self.services.target, name)) for name in self.world.targets]
+        holders = [BackupPlace(name, partial(self.services.target, name)) for name in self.world.targets]
         chooser = Chooser(holders, trusted=trusted, **known)  # type: ignore[arg-type]
         identity = self.world.identity if opens else KeyFileIdentity(b"x" * 32)
 
-        def opened(choice: Choice) -> Replicated:
+        def opened(choice: BackupChoice) -> Replicated:
             return Replicated(choice, [identity], trusted=trusted, told=lambda *_: None)
 
         choice = chooser.choose(asked)
@@ -152,7 +153,7 @@ def test_what_only_a_backup_in_quarantine_has_is_told_and_not_taken(nights: Nigh
     before = nights.night()
     nights.lose(*(f"app/{n:03}" for n in range(25)))
     nights.night()
-    aside = {before: Recorded("since a leak", 0.0)}
+    aside = {before: RecordedQuarantine("since a leak", 0.0)}
     found = nights.earlier(quarantined=aside).shortfall()
     assert [(one.why, one.sound) for one in found.findings] == [(Why.SHRUNK, "")]
     assert "--use-quarantined" in found.findings[0].said
@@ -240,7 +241,7 @@ def test_the_same_is_yielded_each_time(nights: Nights) -> None:
     nights.lose("app/000", "app/010")
     nights.night()
     found = nights.earlier()
-    first: list[Missing] = list(found.missing())
+    first: list[MissingSecret] = list(found.missing())
     assert first == list(found.missing())
     assert [one.name for one in first] == ["app/000", "app/010"]
 

@@ -12,7 +12,7 @@ from strongroom.operations.archive import holds, quarantine
 from strongroom.operations.archive.cases import Places, add_entry, add_on
 from strongroom.operations.archive.deletions import make_mark, write_deletion
 from strongroom.operations.archive.incidents import INCIDENT
-from strongroom.operations.archive.recoveries import RECOVERY, About, RecoveryEntry
+from strongroom.operations.archive.recoveries import RECOVERY, RecoveryEntry, RecoveryEntryKind
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.services import Services
 from strongroom.operations.statements import StatementsOn
@@ -167,7 +167,7 @@ def test_an_incident_and_a_recovery_reach_a_target_that_was_away(world: World) -
     world.back_up(services)
     away(world, "us")
     add_entry(services, INCIDENT, opened())
-    entry = RecoveryEntry(case="r1", number=1, at=AT, by="ops@here", about=About.OPENED)
+    entry = RecoveryEntry(case="r1", number=1, at=AT, by="ops@here", about=RecoveryEntryKind.OPENED)
     places = Places(targets={"eu": services.target("eu")}, trusted=services.signer_fingerprints)
     add_on(places, RECOVERY, entry, services.signers("recover"))
     away(world)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import SourceError, StrongroomError, UsageError
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
@@ -18,7 +18,7 @@ from strongroom.operations.errors import NothingSelected, NothingSelectedYet
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import retry
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import EmptySource, EmptySourceYet
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, StepKind, Ticket
@@ -115,10 +115,12 @@ def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
 
 def test_an_empty_source_is_a_loss_only_where_the_policy_had_a_backup(world: World) -> None:
     names = list(world.source.heads([f"app/{number:04}" for number in range(30)]))
-    held = [secret for secret in world.source.read([Entry(name, 1, (), None) for name in names]) if secret]
+    held = [
+        secret for secret in world.source.read([ListedSecret(name, 1, (), None) for name in names]) if secret
+    ]
     world.source.delete(names)
     assert type(recorded_errors.parse_error(world.back_up().error)) is EmptySourceYet
-    world.source.write(Change(secret=secret, expected=None) for secret in held)
+    world.source.write(SecretChange(secret=secret, expected=None) for secret in held)
     assert world.back_up().state is RunState.DONE
     world.source.delete(names)
     assert type(recorded_errors.parse_error(world.back_up().error)) is EmptySource
@@ -205,7 +207,7 @@ def test_much_fewer_secrets_are_an_alarm_in_each_backup_until_they_are_back(worl
     assert world.back_up().state is RunState.DONE
     world.source.delete([f"app/{number:04}" for number in range(10)])
     assert [world.back_up().state for _ in range(2)] == [RunState.DEGRADED] * 2
-    world.source.write([Change(secret=secret, expected=None) for secret in made_up(10)])
+    world.source.write([SecretChange(secret=secret, expected=None) for secret in made_up(10)])
     assert world.back_up().state is RunState.DONE
 
 
@@ -226,14 +228,14 @@ def test_what_a_failed_run_says_to_do_is_what_the_source_said(tmp_path: Path) ->
 
 
 class _Refusing(MemoryStore):
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:  # noqa: ARG002
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:  # noqa: ARG002
         raise SourceError("it is sealed", hint="Unseal it.")
 
 
 class _Losing(MemoryStore):
     """A source that lists every secret and gives every second one."""
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         for entry, secret in zip(entries, super().read(entries), strict=True):
             yield secret if int(entry.name[-4:]) % 2 == 0 else None
 
@@ -263,6 +265,6 @@ class _Down(MemoryTarget):
 class _Twice(MemoryStore):
     """A source that lists its first secret twice."""
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         yield next(super().list(with_tags=with_tags))
         yield from super().list(with_tags=with_tags)

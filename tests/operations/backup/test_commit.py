@@ -18,7 +18,7 @@ from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform, recover
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState, Step, StepKind, Ticket
+from strongroom.state.records import Run, RunState, RunStep, StepKind, Ticket
 from strongroom.targets.errors import TargetUnavailable
 from tests.operations.backup.test_sweep import Absent, absent_targets, objects_of
 from tests.operations.world import POLICY, REGIONS, World, make_world, names_on
@@ -68,7 +68,7 @@ def test_a_container_of_another_size_brings_no_manifest(tmp_path: Path) -> None:
     (found,) = list(eu.list(containers_prefix(run.id)))
     cut(world, found)
 
-    assert commit(run, Step(StepKind.COMMIT), services).targets == ("us", "ap")
+    assert commit(run, RunStep(StepKind.COMMIT), services).targets == ("us", "ap")
     assert manifest_name(run.id) not in names_on(eu)
 
 
@@ -119,7 +119,7 @@ def test_a_commit_without_quorum_takes_back_the_manifests_that_it_created(tmp_pa
     for name in ("us", "ap"):
         targets[name].put = refuses  # type: ignore[method-assign]
     with pytest.raises(QuorumNotMet):
-        commit(run, Step(StepKind.COMMIT), services)
+        commit(run, RunStep(StepKind.COMMIT), services)
     assert manifest_name(run.id) not in names_on(targets["eu"])
 
 
@@ -137,7 +137,7 @@ def test_a_commit_without_quorum_leaves_a_manifest_that_was_there_before(tmp_pat
     for name in ("us", "ap"):
         targets[name].put = refuses  # type: ignore[method-assign]
     with pytest.raises(QuorumNotMet):
-        commit(good, Step(StepKind.COMMIT), services)
+        commit(good, RunStep(StepKind.COMMIT), services)
     assert objects_of(targets, good.id) == before
 
 
@@ -148,7 +148,7 @@ def test_a_commit_that_comes_back_after_its_run_was_cancelled_and_swept_leaves_n
     world = make_world(tmp_path, pieces=1)
     services = world.services()
     run = up_to_the_commit(services)
-    ticket = Ticket(run.id, Step(StepKind.COMMIT), dispatch_of(world, run.id))
+    ticket = Ticket(run.id, RunStep(StepKind.COMMIT), dispatch_of(world, run.id))
     us = world.targets["us"]
     original = us.put
 
@@ -206,7 +206,7 @@ def cut_off(tmp_path: Path) -> tuple[World, dict[str, Absent], str]:
     run = up_to_the_commit(services)
     targets["us"].kills = True  # type: ignore[attr-defined]
     with pytest.raises(Died):
-        perform(Ticket(run.id, Step(StepKind.COMMIT), dispatch_of(world, run.id)), services)
+        perform(Ticket(run.id, RunStep(StepKind.COMMIT), dispatch_of(world, run.id)), services)
     services.store.forsake(run.id, owners=[services.owner])
     targets["us"].kills = False  # type: ignore[attr-defined]
     targets["us"].away = targets["ap"].away = True

@@ -13,7 +13,7 @@ from strongroom.model import Selection
 from strongroom.operations import listing
 from strongroom.operations.backup import parallel_listing
 from strongroom.operations.backup.parallel_listing import AHEAD, Ahead
-from strongroom.operations.listing import Batch
+from strongroom.operations.listing import ListingBatch
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.forking import may_fork
 from tests.operations.world import made_up
@@ -28,11 +28,11 @@ SMALL = 4_000
 """Entries a batch: more bytes than a pipe holds, and few enough for a test to make many."""
 
 
-def watched(telling: int) -> type[Queue[Batch | None]]:
+def watched(telling: int) -> type[Queue[ListingBatch | None]]:
     """Return a queue that tells, of each batch that a child puts there, whether it has to wait."""
 
-    class Watched(Queue[Batch | None]):
-        def put(self, item: Batch | None, block: bool = True, timeout: float | None = None) -> None:
+    class Watched(Queue[ListingBatch | None]):
+        def put(self, item: ListingBatch | None, block: bool = True, timeout: float | None = None) -> None:
             os.write(telling, TOLD.pack(os.getpid(), self.full()))
             super().put(item, block, timeout)
 

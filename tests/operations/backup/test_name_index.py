@@ -21,7 +21,7 @@ from strongroom.container.index_receipt import INDEX
 from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row
 from strongroom.container.ranges import BytesReader
 from strongroom.container.signing import Signer, Signers
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.backup import name_index
 from strongroom.operations.backup.capture import capture
 from strongroom.operations.backup.job import JOB, submit_backup
@@ -29,8 +29,8 @@ from strongroom.operations.backup.name_index import vouch
 from strongroom.operations.layout import INDEXES, kept_head, kept_prefix
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
-from strongroom.sources import Change
-from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Ticket
+from strongroom.sources import SecretChange
+from strongroom.state.records import Run, RunState, RunStep, StepKind, StepState, Ticket
 from strongroom.system import files
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
@@ -93,7 +93,10 @@ def put(world: World, *names: str) -> None:
     heads = world.source.heads(names)
     value = SecretBytes(b"CANARY-NEW")
     world.source.write(
-        Change(secret=Secret(name=name, versions=(Version(number=1, value=value),)), expected=heads.get(name))
+        SecretChange(
+            secret=Secret(name=name, versions=(SecretVersion(number=1, value=value),)),
+            expected=heads.get(name),
+        )
         for name in names
     )
 
@@ -163,7 +166,7 @@ def test_an_index_that_the_seal_role_did_not_make_gets_no_receipt_and_lies_nowhe
     """Whoever holds the state database swaps the row that names the index."""
     other = back_up(world)
     services = indexing(world)
-    stolen = services.store.row(other.id, Step(StepKind.INDEX)).result
+    stolen = services.store.row(other.id, RunStep(StepKind.INDEX)).result
     run, tickets = submit_backup(services, policy=POLICY)
 
     def swapped(result: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +179,7 @@ def test_an_index_that_the_seal_role_did_not_make_gets_no_receipt_and_lies_nowhe
             edit(world, "steps", "result", f"kind = 'index' AND run = '{run}'", swapped)
 
     ended = drive(run, tickets, services, processes=1, watch=meanwhile)
-    row = services.store.row(run, Step(StepKind.INDEX_RECEIPT))
+    row = services.store.row(run, RunStep(StepKind.INDEX_RECEIPT))
     assert (row.state, str(row.error).partition(":")[0]) == (StepState.MISSED, "RecordRefused")
     assert not services.store.rows(run, StepKind.INDEX_UPLOAD)
     assert not any(f"/{run}/" in name for name in names_on(world.targets["eu"]))

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
-from strongroom.model import Depth, Entry, Secret
+from strongroom.model import Depth, ListedSecret, Secret
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
@@ -50,7 +50,7 @@ class Failing(MemoryStore):
 
     error: Exception = SourceUnavailable("the source does not answer")
 
-    def read(self, entries: Iterable[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Iterable[ListedSecret]) -> Iterator[Secret | None]:
         del entries
         raise self.error
 

@@ -16,13 +16,13 @@ import msgspec
 import pytest
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Selection
+from strongroom.model import ListedSecret, Selection
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import parallel_listing as listed_ahead_module
 from strongroom.operations.backup.name_list import read_range, spill
 from strongroom.operations.backup.parallel_listing import Ahead, listed_ahead
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.listing import SECTIONS, Batch, Listing, ListingLost, sections
+from strongroom.operations.listing import SECTIONS, ListingBatch, ListingLost, SecretListing, sections
 from strongroom.sources import Listable, Source, jsonl
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
@@ -63,7 +63,7 @@ class Elsewhere(Source):
         self._failure = failure
         self.read = held.read
 
-    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         for number, entry in enumerate(self._held.list(with_tags=with_tags)):
             yield entry
             if number == 10 and os.getpid() != self._home:
@@ -75,12 +75,12 @@ class Elsewhere(Source):
         os.kill(os.getpid(), self._failure)
 
 
-def names_in(listing: Listing) -> list[str]:
+def names_in(listing: SecretListing) -> list[str]:
     found = [section for batch in listing.batches() for section in sections(batch.packed)]
     return sorted(entry.name for section in found for entry in section.entries)
 
 
-def backed_up(world: World, source: Source, path: Path, ahead: Listing | None) -> list[str]:
+def backed_up(world: World, source: Source, path: Path, ahead: SecretListing | None) -> list[str]:
     recipients = [world.identity.recipient()]
     backup_to_file(path, source=source, recipients=recipients, services=world.services(), ahead=ahead)
     with BundleReader(path) as bundle:
@@ -208,10 +208,10 @@ class OfAnotherVersion:
 
     name_key = bytes(32)
 
-    def batches(self) -> Iterator[Batch]:
-        section = msgspec.msgpack.encode([[bytes(16), Entry("a", 1)]])
+    def batches(self) -> Iterator[ListingBatch]:
+        section = msgspec.msgpack.encode([[bytes(16), ListedSecret("a", 1)]])
         index = struct.pack(">257I", 1028, *[1028 + len(section)] * SECTIONS)
-        yield Batch(packed=index + section, secrets=1, size=1)
+        yield ListingBatch(packed=index + section, secrets=1, size=1)
 
 
 def test_names_that_another_version_staged_are_refused_in_words(world: World) -> None:

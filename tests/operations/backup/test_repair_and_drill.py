@@ -17,10 +17,10 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Run, RunState, Step, StepKind
+from strongroom.state.records import Run, RunState, RunStep, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, made_up, make_world, names_on
@@ -97,7 +97,7 @@ def test_live_verification_tells_a_source_that_moved_on_from_a_bad_replica(world
     services = world.services()
     assert finish(submit_verify(services, backup=backup, depth=Depth.LIVE), services).state is RunState.DONE
     changed = made_up(1, size=41)[0]
-    world.source.write([Change(secret=changed, expected=1)])
+    world.source.write([SecretChange(secret=changed, expected=1)])
     run = finish(submit_verify(services, backup=backup, depth=Depth.LIVE), services)
     assert run.state is RunState.DEGRADED
     assert "the source has drifted: 1 secret changed" in (run.error or "")
@@ -237,5 +237,5 @@ def test_a_repair_is_not_concluded_from_a_record_in_which_its_copies_have_not_en
     run, tickets = submit_repair(services, backup=backup)
     (copy,) = perform(tickets[0], services)
     with pytest.raises(StateUnavailable):
-        publish(services.store.load(run), Step(StepKind.COMMIT), services)
+        publish(services.store.load(run), RunStep(StepKind.COMMIT), services)
     assert drive(run, [copy], services, processes=1).state is RunState.DONE

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.model import Depth, ObjectInfo
-from strongroom.operations.archive.inventory import Lost, put_on_record
+from strongroom.operations.archive.inventory import LostReplica, put_on_record
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.runs.drive import drive
@@ -159,7 +159,7 @@ def test_damage_is_repaired_at_once_whoever_finds_it_and_what_cannot_be_repaired
 
     def found(backup: str) -> None:
         [replica] = [one for one in services.store.replicas(backup) if one.target == "us"]
-        put_on_record(services.store, [Lost(replica, "a restore could not read it")])
+        put_on_record(services.store, [LostReplica(replica, "a restore could not read it")])
 
     def repairs(*, later: float) -> int:
         tickets = open_due(services, yearly, now=services.store.clock() + later)

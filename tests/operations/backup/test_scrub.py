@@ -17,7 +17,7 @@ from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.backup.scrub import Place, place_of
+from strongroom.operations.backup.scrub import ContainerPlace, place_of
 from strongroom.operations.backup.scrub_job import make_spec
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.rewrap import rewrap_backup
@@ -27,10 +27,10 @@ from strongroom.operations.runs.submit import open_due, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.statements import write_mark
-from strongroom.operations.verification.coverage import Scope, standing
+from strongroom.operations.verification.coverage import VerificationScope, standing
 from strongroom.operations.verification.description import describe
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind
+from strongroom.state.records import Replica, Run, RunKind, RunState, RunStep, StepKind
 from strongroom.targets import Target, identity
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
@@ -45,7 +45,7 @@ class Away(FlakyTarget):
 
     def __init__(self, target: Target, *, shows: bool) -> None:
         super().__init__(*[gone()] * 500)
-        self.place = identity.Place(
+        self.place = identity.TargetIdentity(
             name=target.name, region=target.region, provider=target.provider, address=target.address
         )
         assert isinstance(target, MemoryTarget)
@@ -53,7 +53,7 @@ class Away(FlakyTarget):
         self.list = target.list if shows else self.list  # type: ignore[method-assign]
 
 
-OPTIONS = Scope(span=30 * 86_400.0, interval=3600.0)
+OPTIONS = VerificationScope(span=30 * 86_400.0, interval=3600.0)
 
 
 @pytest.fixture
@@ -246,10 +246,10 @@ def test_in_a_cluster_the_repair_waits_for_nothing_but_the_next_reconcile(world:
     assert services.store.load(run).facts["report"]["started"] == [repair.id]
 
 
-@pytest.mark.parametrize("step", [Step(StepKind.VERIFY, 1, "eu"), Step(StepKind.VERIFY, 0, "us")])
-def test_a_step_that_was_not_planned_is_refused(step: Step) -> None:
-    planned = (Place(backup="b", target="eu", piece=0),)
-    assert place_of(planned, Step(StepKind.VERIFY, 0, "eu")) == planned[0]
+@pytest.mark.parametrize("step", [RunStep(StepKind.VERIFY, 1, "eu"), RunStep(StepKind.VERIFY, 0, "us")])
+def test_a_step_that_was_not_planned_is_refused(step: RunStep) -> None:
+    planned = (ContainerPlace(backup="b", target="eu", piece=0),)
+    assert place_of(planned, RunStep(StepKind.VERIFY, 0, "eu")) == planned[0]
     with pytest.raises(RecordRefused):
         place_of(planned, step)
 

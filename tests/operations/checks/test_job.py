@@ -17,7 +17,7 @@ from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.wiring.checks import CHECKS, checks
@@ -45,17 +45,17 @@ def opened(services: Services, entry: Scheduled, *, days: float = 0.0) -> list[R
     return [drive(ticket.run, [ticket], services, processes=1) for ticket in tickets]
 
 
-def found(checked: Checked) -> dict[str, object]:
+def found(checked: CheckResult) -> dict[str, object]:
     return {"health": lambda _services: checked}
 
 
 def test_a_check_that_finds_nothing_is_done(world: World) -> None:
-    [run] = opened(world.services(checks=found(Checked())), HEALTH)
+    [run] = opened(world.services(checks=found(CheckResult())), HEALTH)
     assert (run.state, run.error, run.spec.policy) == (RunState.DONE, None, "health")
 
 
 def test_a_check_that_finds_something_is_degraded_and_says_what_and_what_to_do(world: World) -> None:
-    bad = Checked(bad=("disk (TargetFull)", "ledger (LedgerChanged)"), do="Look there.")
+    bad = CheckResult(bad=("disk (TargetFull)", "ledger (LedgerChanged)"), do="Look there.")
     [run] = opened(world.services(checks=found(bad)), HEALTH)
     assert run.state is RunState.DEGRADED
     happened, to_do = recorded_errors.apart(run.error)
@@ -64,7 +64,7 @@ def test_a_check_that_finds_something_is_degraded_and_says_what_and_what_to_do(w
 
 
 def test_a_check_that_could_not_look_has_failed(world: World) -> None:
-    def refuse(_services: Services) -> Checked:
+    def refuse(_services: Services) -> CheckResult:
         raise ConfigError("the key file is gone")
 
     [run] = opened(world.services(checks={"health": refuse}), HEALTH)
@@ -76,7 +76,7 @@ def test_a_check_that_could_not_look_has_failed(world: World) -> None:
 
 
 def test_a_check_waits_until_the_one_before_it_has_ended(world: World) -> None:
-    services = world.services(checks=found(Checked()))
+    services = world.services(checks=found(CheckResult()))
     tickets = open_due(services, [HEALTH])
     assert open_due(services, [HEALTH], now=time.time() + DAY) == []
     drive(tickets[0].run, tickets, services, processes=1)
@@ -84,7 +84,7 @@ def test_a_check_waits_until_the_one_before_it_has_ended(world: World) -> None:
 
 
 def test_a_check_waits_for_the_first_backup_where_one_is_being_made(world: World) -> None:
-    services = world.services(checks=found(Checked()))
+    services = world.services(checks=found(CheckResult()))
     run, tickets = submit_backup(services, policy=POLICY)
     assert opened(services, HEALTH) == []
     drive(run, tickets, services, processes=1)

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from strongroom.container.marks import HoldMark
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
+from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.drift.job import submit_drift
-from strongroom.operations.drift.mass_change import Limits
+from strongroom.operations.drift.mass_change import MassChangeLimits
 from strongroom.operations.runs.drive import drive
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
@@ -26,7 +26,7 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, made_up, make_world
 
-LIMITS = Limits(mass_change_percent=30, mass_change_least=5)
+LIMITS = MassChangeLimits(mass_change_percent=30, mass_change_least=5)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def encrypt(world: World, count: int, *, salt: str = "") -> None:
     """Do as somebody would who holds secrets to ransom."""
     for secret in made_up(count):
         value = SecretBytes(f"CANARY-RANSOM-{salt}{secret.name}".encode())
-        held = replace(secret, versions=(Version(number=1, value=value),))
+        held = replace(secret, versions=(SecretVersion(number=1, value=value),))
         world.source._held[secret.name] = (held,)
 
 
@@ -80,11 +80,11 @@ def test_what_the_policy_does_not_select_is_not_extra(world: World) -> None:
 
 
 def test_a_new_version_and_a_lost_old_one_are_changes(tmp_path: Path) -> None:
-    versions = tuple(Version(number=n, value=SecretBytes(b"CANARY-%d" % n)) for n in (1, 2))
+    versions = tuple(SecretVersion(number=n, value=SecretBytes(b"CANARY-%d" % n)) for n in (1, 2))
     secrets = [replace(one, versions=versions) for one in made_up(3)]
     world = make_world(tmp_path, secrets=secrets)
     world.back_up()
-    third = Version(number=3, value=SecretBytes(b"CANARY-3"))
+    third = SecretVersion(number=3, value=SecretBytes(b"CANARY-3"))
     world.source._held["app/0000"] = (replace(secrets[0], versions=(*versions, third)),)
     world.source._held["app/0001"] = (replace(secrets[1], versions=versions[1:]),)
     assert counts(drift(world)) == (2, 0, 0)
@@ -184,7 +184,7 @@ def test_releasing_a_hold_that_a_person_had_placed_accepts_no_attack(world: Worl
 
 
 def test_a_source_that_is_away_has_not_drifted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(self: MemoryStore, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def away(self: MemoryStore, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         raise SourceUnavailable("it does not answer")
 
     monkeypatch.setattr(MemoryStore, "read", away)
@@ -196,7 +196,7 @@ def test_a_source_that_is_away_has_not_drifted(world: World, monkeypatch: pytest
 def test_a_server_that_lists_what_it_does_not_give_proves_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def partly(self: MemoryStore, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def partly(self: MemoryStore, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         yield from (None for _ in entries)
 
     monkeypatch.setattr(MemoryStore, "read", partly)
@@ -211,7 +211,7 @@ def test_secrets_that_may_not_be_read_are_not_called_changed(
 ) -> None:
     read = MemoryStore.read
 
-    def refusing(self: MemoryStore, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def refusing(self: MemoryStore, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         for entry in entries:
             if entry.name < "app/0020":
                 raise SourceError("may not be read")

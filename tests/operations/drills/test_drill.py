@@ -13,24 +13,24 @@ from msgspec.structs import replace
 
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import ConfigError, TargetError, UsageError
-from strongroom.model import SecretBytes, Version
-from strongroom.operations.drills.archive import Listing, list_reports
+from strongroom.model import SecretBytes, SecretVersion
+from strongroom.operations.drills.archive import DrillReports, list_reports
 from strongroom.operations.drills.job import JOB
 from strongroom.operations.drills.region import CutOff
 from strongroom.operations.drills.report import STEPS, DrillReport
 from strongroom.operations.drills.words import DRILLS, verdict
 from strongroom.operations.drills.words import STEPS as WORDS
 from strongroom.operations.facts import record
-from strongroom.operations.facts.watched import Watched, WatchedDrill
+from strongroom.operations.facts.watched import WatchedDrill, WatchedInstallation
 from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import open_due, retry
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.statements import write_mark
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunKind, RunState, Spec, StepKind
@@ -47,14 +47,16 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path, pieces=1)
 
 
-def listed(world: World) -> Listing:
+def listed(world: World) -> DrillReports:
     trusted = frozenset({world.installation.fingerprint})
     return list_reports(list(world.targets.values()), trusted=trusted)
 
 
-def watching(store: RunStore, *drills: WatchedDrill) -> Watched:
+def watching(store: RunStore, *drills: WatchedDrill) -> WatchedInstallation:
     policy = ConfiguredPolicy(spec=Spec(kind=RunKind.BACKUP, policy=POLICY))
-    return Watched(store=lambda: store, targets={}, trusted=frozenset(), policies=(policy,), drills=drills)
+    return WatchedInstallation(
+        store=lambda: store, targets={}, trusted=frozenset(), policies=(policy,), drills=drills
+    )
 
 
 def only_report(world: World) -> DrillReport:
@@ -69,8 +71,8 @@ def change_scratch_value(world: World, run: str, name: str) -> None:
     [secret] = store.read([entry for entry in store.list() if entry.name == name])
     assert secret is not None
     store.delete([name])
-    version = Version(number=1, value=SecretBytes(b"CANARY-other"))
-    store.write([Change(secret=replace(secret, versions=(version,)), expected=None)])
+    version = SecretVersion(number=1, value=SecretBytes(b"CANARY-other"))
+    store.write([SecretChange(secret=replace(secret, versions=(version,)), expected=None)])
 
 
 # -- what is rehearsed -----------------------------------------------------------
@@ -92,7 +94,7 @@ def test_a_full_drill_brings_everything_back_compares_every_value_and_leaves_not
 
 def test_a_drill_of_one_secret_brings_back_that_secret_and_no_other(world: World) -> None:
     world.back_up()
-    run = drilled(world.services(), drill=Scope.SINGLE, secret="app/0007")
+    run = drilled(world.services(), drill=DrillScope.SINGLE, secret="app/0007")
     report = only_report(world)
     assert (run.state, report.secrets, report.compared) == (RunState.DONE, 1, 1)
     assert b"app/0007" not in listed(world).reports[0].signed
@@ -100,13 +102,13 @@ def test_a_drill_of_one_secret_brings_back_that_secret_and_no_other(world: World
 
 def test_a_drill_of_any_secret_compares_the_one_that_it_brought_back(world: World) -> None:
     world.back_up()
-    assert drilled(world.services(), drill=Scope.SINGLE).state is RunState.DONE
+    assert drilled(world.services(), drill=DrillScope.SINGLE).state is RunState.DONE
     assert only_report(world).compared == 1
 
 
 def test_a_drill_of_a_secret_that_the_backup_lacks_fails(world: World) -> None:
     world.back_up()
-    run = drilled(world.services(), drill=Scope.SINGLE, secret="app/none")
+    run = drilled(world.services(), drill=DrillScope.SINGLE, secret="app/none")
     assert (run.state, "SecretNotFound" in str(run.error)) == (RunState.FAILED, True)
     report = only_report(world)
     assert report.problems[0].code == "SecretNotFound"
@@ -118,13 +120,15 @@ def test_a_drill_of_a_secret_that_the_backup_lacks_fails(world: World) -> None:
 
 def test_a_drill_of_a_category_brings_back_what_has_its_tag(world: World) -> None:
     world.back_up()
-    run = drilled(world.services(), drill=Scope.CATEGORY, tags={"parity": "even"})
+    run = drilled(world.services(), drill=DrillScope.CATEGORY, tags={"parity": "even"})
     assert (run.state, only_report(world).secrets) == (RunState.DONE, 15)
 
 
 def test_a_drill_that_found_nothing_to_restore_blames_no_backup(world: World) -> None:
     world.back_up()
-    assert drilled(world.services(), drill=Scope.CATEGORY, tags={"parity": "none"}).state is RunState.FAILED
+    assert (
+        drilled(world.services(), drill=DrillScope.CATEGORY, tags={"parity": "none"}).state is RunState.FAILED
+    )
     report = only_report(world)
     assert report.problems[0].code == "NothingSelected"
     assert verdict(report).startswith("The drill could not be carried out")
@@ -147,7 +151,7 @@ def test_a_failover_drill_reads_nothing_from_the_region_that_is_cut_off(world: W
 
     gone = Asked(name="eu", region="eu")
     services = world.services(targets={**world.targets, "eu": gone})
-    run = drilled(services, drill=Scope.FAILOVER)
+    run = drilled(services, drill=DrillScope.FAILOVER)
     assert (run.state, run.error) == (RunState.DONE, None)
     report = next(one.report for one in listed(world).reports)
     assert report.cut_off == {"eu": "eu"}
@@ -165,7 +169,7 @@ def test_a_failover_drill_of_a_policy_with_one_region_is_refused(world: World) -
     alone = {name: MemoryTarget(name=name, region="eu") for name in ("one", "two")}
     services = world.with_targets(alone).services()
     with pytest.raises(ConfigError, match="nothing is left to recover from"):
-        submitted(services, drill=Scope.FAILOVER)
+        submitted(services, drill=DrillScope.FAILOVER)
 
 
 def test_a_drill_of_a_policy_without_values_is_refused(world: World) -> None:
@@ -178,7 +182,7 @@ def test_drills_within_a_window_reach_old_backups_too(world: World) -> None:
     made = {world.back_up(services).id for _ in range(3)}
     taken = set()
     for _ in range(12):  # all of one backup: once in 3^11
-        drilled(services, drill=Scope.SINGLE, within_days=30.0)
+        drilled(services, drill=DrillScope.SINGLE, within_days=30.0)
         taken = {found.report.backup for found in listed(world).reports}
         if len(taken) > 1:
             break
@@ -191,7 +195,7 @@ def test_drills_within_a_window_reach_old_backups_too(world: World) -> None:
 
 def test_an_emergency_drill_looks_at_each_value_by_itself_too(world: World) -> None:
     world.back_up()
-    drilled(world.services(), drill=Scope.EMERGENCY)
+    drilled(world.services(), drill=DrillScope.EMERGENCY)
     assert only_report(world).stand_out is not None
 
 
@@ -330,7 +334,7 @@ def test_what_changed_in_the_source_since_is_told_and_fails_no_drill(world: Worl
     world.source.delete(["app/0001"])
     [other] = made_up(3, size=9)[2:]
     world.source.delete(["app/0002"])
-    world.source.write([Change(secret=other, expected=None)])
+    world.source.write([SecretChange(secret=other, expected=None)])
     assert drilled(world.services()).state is RunState.DONE
     live = only_report(world).live
     assert live is not None
@@ -387,7 +391,7 @@ def test_a_report_of_a_stranger_or_under_another_name_is_told_and_hides_no_other
     other = make_world(folder)
     for here in (world, other):
         here.back_up()
-        drilled(here.services(), drill=Scope.SINGLE)
+        drilled(here.services(), drill=DrillScope.SINGLE)
     [own], [theirs] = listed(world).reports, listed(other).reports
     for run, found in (("renamed", own), (theirs.report.run, theirs)):
         sha256 = hashlib.sha256(found.signed).digest()
@@ -405,7 +409,7 @@ def test_names_that_hide_reports_are_told(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr("strongroom.operations.drills.archive.LISTED", 1)
     world.back_up()
     for _ in range(2):
-        drilled(world.services(), drill=Scope.SINGLE)
+        drilled(world.services(), drill=DrillScope.SINGLE)
     found = listed(world)
     assert len(found.reports) == 1
     assert found.aside["drills/ on eu"] == "it has 2 names; the first 1 were read"
@@ -435,7 +439,7 @@ def test_a_slot_drills_and_fails_where_backups_were_tried_and_there_is_none(worl
 def test_the_alerts_know_every_kind_of_drill_of_a_policy_those_of_a_command_too(world: World) -> None:
     world.back_up()
     services = world.services()
-    single = drilled(services, drill=Scope.SINGLE).id
+    single = drilled(services, drill=DrillScope.SINGLE).id
     watched = watching(services.store, WatchedDrill(drill="full", policy=POLICY, schedule="0 5 1 * *"))
     found = {one.drill: one for one in record.drills(services.store, watched, now=time.time())}
     assert {drill: [ran.run for ran in one.runs] for drill, one in found.items()} == {
@@ -496,5 +500,5 @@ def job_dies(run: str, services: Services) -> None:
 
 def test_the_names_of_steps_are_words_in_every_report() -> None:
     assert set(WORDS) == {kind.value for kind in STEPS}
-    assert set(DRILLS) == set(Scope)
+    assert set(DRILLS) == set(DrillScope)
     assert not [word for word in (*WORDS.values(), *DRILLS.values()) if re.search(r"[_\d]", word)]

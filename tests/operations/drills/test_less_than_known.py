@@ -11,7 +11,7 @@ from strongroom.container import canonical
 from strongroom.operations.drills import words
 from strongroom.operations.drills.archive import page_on
 from strongroom.operations.drills.page import REPORT
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.state.records import RunState
 from tests.operations.drills.drilling import drilled
 from tests.operations.drills.test_drill import listed, only_report
@@ -38,7 +38,7 @@ def test_a_drill_after_a_mass_deletion_says_how_many_are_missing_and_which_backu
     world: World, drill: str
 ) -> None:
     before = shrink(world)
-    run = drilled(world.services(), drill=Scope(drill), **WHOLE[drill])
+    run = drilled(world.services(), drill=DrillScope(drill), **WHOLE[drill])
     assert run.state is RunState.DEGRADED
     assert str(run.error).startswith("LessThanKnown: ")
     report = only_report(world)
@@ -78,7 +78,7 @@ def test_a_drill_of_one_secret_and_one_of_the_last_sound_backup_pass(world: Worl
     assert drilled(world.services()).state is RunState.DONE
     assert only_report(world).shortfall is None
     shrink(world)
-    assert drilled(world.services(), drill=Scope.SINGLE, secret="app/0029").state is RunState.DONE
+    assert drilled(world.services(), drill=DrillScope.SINGLE, secret="app/0029").state is RunState.DONE
 
 
 def test_what_a_policy_does_not_mean_is_not_missing(world: World) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.emergency.contents import recovery_files
-from strongroom.operations.emergency.kit import Kit, Section, render
-from strongroom.operations.emergency.medium import GRACE, NOTICE, State, furnish, medium_status, remind
+from strongroom.operations.emergency.kit import Kit, KitSection, render
+from strongroom.operations.emergency.medium import GRACE, NOTICE, MediumState, furnish, medium_status, remind
 from strongroom.schedule import next_slot
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from tests.operations.world import POLICY, World, make_world, names_on
@@ -32,21 +32,24 @@ def at(text: str) -> float:
 def test_before_its_first_backup_a_slot_waits_and_then_is_overdue(world: World) -> None:
     services, due = world.services(), at("2026-11-01T03:00:00")
     waiting = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due + 60)
-    assert (waiting.state, waiting.due_at, waiting.can_run) == (State.WAITING, due, True)
+    assert (waiting.state, waiting.due_at, waiting.can_run) == (MediumState.WAITING, due, True)
     late = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due + GRACE + 1)
-    assert late.state is State.OVERDUE
+    assert late.state is MediumState.OVERDUE
 
 
 def test_a_backup_after_the_slot_is_enough_until_the_next_one(world: World) -> None:
     made = world.back_up().created_at
     services, schedule = world.services(), monthly()
-    assert medium_status(services, policy=POLICY, schedule=schedule, now=made + 1).state is State.DONE
+    assert medium_status(services, policy=POLICY, schedule=schedule, now=made + 1).state is MediumState.DONE
     next_month = made + 32 * 86_400
-    assert medium_status(services, policy=POLICY, schedule=schedule, now=next_month).state is not State.DONE
+    assert (
+        medium_status(services, policy=POLICY, schedule=schedule, now=next_month).state
+        is not MediumState.DONE
+    )
 
 
 def test_without_a_schedule_nothing_is_ever_due(world: World) -> None:
-    assert medium_status(world.services(), policy=POLICY, schedule=None).state is State.DONE
+    assert medium_status(world.services(), policy=POLICY, schedule=None).state is MediumState.DONE
 
 
 def test_a_medium_that_is_away_is_named_and_nothing_can_run(world: World, tmp_path: Path) -> None:
@@ -76,9 +79,9 @@ def test_people_are_reminded_three_days_before_a_medium_is_needed(world: World) 
     due = next_slot(MONTHLY, made)
     assert due is not None
     early = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due - NOTICE - 1)
-    assert (early.state, remind(services, early)) == (State.DONE, False)
+    assert (early.state, remind(services, early)) == (MediumState.DONE, False)
     soon = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due - NOTICE)
-    assert (soon.state, soon.due_at, soon.can_run) == (State.COMING, due, False)
+    assert (soon.state, soon.due_at, soon.can_run) == (MediumState.COMING, due, False)
     assert remind(services, soon)
     assert services.store.events(kind="emergency.coming")[0].detail["due_at"] == due
 
@@ -121,7 +124,7 @@ def test_the_tool_and_the_format_are_at_hand() -> None:
 
 
 def test_a_page_of_the_kit_shows_what_others_wrote_as_text() -> None:
-    section = Section(
+    section = KitSection(
         title="<script>", words=("a & b",), head=("<b>",), rows=(("<i>",),), commands=("x < y",)
     )
     html = render(Kit(title="Kit", made_at="2026-11-25T00:00:00Z", sections=(section,)))

@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from strongroom.model import Depth
 from strongroom.operations.evidence.audit import (
     Audit,
-    Case,
+    AuditedBackup,
+    AuditedIncident,
     Happening,
-    Held,
     HeldOn,
     KeyAge,
     Operation,
     Rehearsal,
 )
-from strongroom.operations.evidence.ledger import Head
+from strongroom.operations.evidence.ledger import LedgerPosition
 from strongroom.state.records import CatalogEntry
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,8 +48,8 @@ def made_up_year(seed: int = 1, *, error: str = "TargetUnavailable: eu does not 
         until=at(DAYS),
         events=4 * DAYS,
         broken=None,
-        first=Head(id=1, at=at(0), kind="run.created", sha256="0" * 64),
-        last=Head(id=4 * DAYS, at=at(DAYS), kind="run.finished", sha256="f" * 64),
+        first=LedgerPosition(id=1, at=at(0), kind="run.created", sha256="0" * 64),
+        last=LedgerPosition(id=4 * DAYS, at=at(DAYS), kind="run.finished", sha256="f" * 64),
         outcomes={},
         counted={"access.opened": 9},
         operations=tuple(operations),
@@ -60,9 +60,9 @@ def made_up_year(seed: int = 1, *, error: str = "TargetUnavailable: eu does not 
         backups=tuple(backups),
         drills=drills,
         incidents=(
-            Case(incident="20260301T101500Z-laptop", opened=at(59.4), due=at(62.4), closed=at(61)),
-            Case(incident="20260805T080000Z-target", opened=at(216), due=at(219), closed=at(224)),
-            Case(incident="20261220T080000Z-host", opened=at(353), due=at(366), closed=""),
+            AuditedIncident(incident="20260301T101500Z-laptop", opened=at(59.4), due=at(62.4), closed=at(61)),
+            AuditedIncident(incident="20260805T080000Z-target", opened=at(216), due=at(219), closed=at(224)),
+            AuditedIncident(incident="20261220T080000Z-host", opened=at(353), due=at(366), closed=""),
         ),
         keys=(
             KeyAge(name="recovery", use="opens backups", since=at(-20), evidence="run of 2025"),
@@ -85,7 +85,7 @@ def _ended(one: Rehearsal) -> Operation:
     )
 
 
-def _held(run: str, day: int, draw: random.Random) -> Held:
+def _held(run: str, day: int, draw: random.Random) -> AuditedBackup:
     entry = CatalogEntry(
         backup=run,
         policy="full" if day % 7 else "weekly",
@@ -101,7 +101,7 @@ def _held(run: str, day: int, draw: random.Random) -> Held:
         HeldOn(target=name, good=True, verified=Depth.COMPARED, verified_at=at(day + 1))
         for name in ("eu", "us")
     )
-    return Held(backup=entry, replicas=tuple(on))
+    return AuditedBackup(backup=entry, replicas=tuple(on))
 
 
 def _drill(month: int, draw: random.Random) -> Rehearsal:

@@ -16,10 +16,17 @@ from strongroom.container.head import HEAD, LedgerHead
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence import controls as evidence_controls
 from strongroom.operations.evidence import ledger_heads
-from strongroom.operations.evidence.compliance import FRAMEWORKS, TEXTS, Assessed, Framework, Verdict, assess
+from strongroom.operations.evidence.compliance import (
+    FRAMEWORKS,
+    TEXTS,
+    Assessed,
+    ControlState,
+    Framework,
+    assess,
+)
 from strongroom.operations.evidence.compliance_report import report_of, sheet_of
 from strongroom.operations.evidence.controls import Demands, require
-from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
+from strongroom.operations.findings import Finding, FindingState, good, remark, unknown, wrong
 from strongroom.operations.health.ledger import RECORD, YOUNG, record
 from strongroom.operations.judge.kinds import KINDS
 from strongroom.targets.errors import TargetUnavailable
@@ -45,17 +52,17 @@ FULL = Demands(
 SAFE = replace(FULL, name="safe", offline=True, quorum=1, regions=1)
 
 
-def states(*policies: Demands, told: int = 1) -> dict[str, State]:
+def states(*policies: Demands, told: int = 1) -> dict[str, FindingState]:
     """Return the worst state of each check."""
-    order, found = list(State), dict[str, State]()
+    order, found = list(FindingState), dict[str, FindingState]()
     for one in require(policies, told=told):
-        found[one.check] = min(found.get(one.check, State.GOOD), one.state, key=order.index)
+        found[one.check] = min(found.get(one.check, FindingState.GOOD), one.state, key=order.index)
     return found
 
 
 def test_an_installation_that_has_it_all_meets_everything() -> None:
     found = states(FULL, SAFE)
-    assert set(found.values()) == {State.GOOD}
+    assert set(found.values()) == {FindingState.GOOD}
     assert found.keys() == {
         *("copies", "custody", "erasure", "locks", "monitoring"),
         *("offline", "retention", "schedule", "sealing"),
@@ -65,39 +72,39 @@ def test_an_installation_that_has_it_all_meets_everything() -> None:
 @pytest.mark.parametrize(
     ("changed", "check", "state"),
     [
-        ({"quorum": 1}, "copies", State.WRONG),
-        ({"regions": 1}, "copies", State.WRONG),
-        ({"keys": {"words": "passphrase", "file": "keyfile", "pair": "hpke"}}, "custody", State.WRONG),
-        ({"keys": {"hsm": "pkcs11", "words": "passphrase"}}, "custody", State.REMARK),
-        ({"keys": {"board": "quorum"}}, "custody", State.GOOD),
-        ({"minimum_retention_days": 364}, "retention", State.WRONG),
-        ({"minimum_retention_days": 90, "why_short": "contract"}, "retention", State.REMARK),
-        ({"schedule": None}, "schedule", State.WRONG),
-        ({"locking": (), "unyielding": ()}, "locks", State.REMARK),
-        ({"erasable": False}, "erasure", State.REMARK),
+        ({"quorum": 1}, "copies", FindingState.WRONG),
+        ({"regions": 1}, "copies", FindingState.WRONG),
+        ({"keys": {"words": "passphrase", "file": "keyfile", "pair": "hpke"}}, "custody", FindingState.WRONG),
+        ({"keys": {"hsm": "pkcs11", "words": "passphrase"}}, "custody", FindingState.REMARK),
+        ({"keys": {"board": "quorum"}}, "custody", FindingState.GOOD),
+        ({"minimum_retention_days": 364}, "retention", FindingState.WRONG),
+        ({"minimum_retention_days": 90, "why_short": "contract"}, "retention", FindingState.REMARK),
+        ({"schedule": None}, "schedule", FindingState.WRONG),
+        ({"locking": (), "unyielding": ()}, "locks", FindingState.REMARK),
+        ({"erasable": False}, "erasure", FindingState.REMARK),
     ],
 )
 def test_what_a_policy_lacks_is_told_under_its_own_check(
-    changed: dict[str, Any], check: str, state: State
+    changed: dict[str, Any], check: str, state: FindingState
 ) -> None:
     one = replace(FULL, **changed)
     found = states(one)
     assert found.pop(check) is state
     found.pop("offline")
     found.pop("erasure", None)
-    assert set(found.values()) == {State.GOOD}
+    assert set(found.values()) == {FindingState.GOOD}
 
 
 def test_nothing_offline_and_nobody_told_are_found() -> None:
-    assert states(FULL)["offline"] is State.REMARK
-    assert states(FULL, told=0)["monitoring"] is State.WRONG
+    assert states(FULL)["offline"] is FindingState.REMARK
+    assert states(FULL, told=0)["monitoring"] is FindingState.WRONG
 
 
 def test_names_alone_are_no_backup() -> None:
     plain = replace(FULL, values=False, sealed=False)
     found = states(plain)
     assert [found[check] for check in ("copies", "custody", "retention", "schedule", "sealing")] == [
-        State.WRONG
+        FindingState.WRONG
     ] * 5
 
 
@@ -128,8 +135,8 @@ ALL_GOOD = [good(check, "fine") for check in EVERY]
 def test_everything_good_meets_every_control_but_those_that_nobody_can_see() -> None:
     for framework in Framework:
         for control in assess(framework, ALL_GOOD):
-            met = Verdict.SEEN if control.beyond else Verdict.MET
-            assert control.verdict is (met if control.findings else Verdict.YOURS)
+            met = ControlState.SEEN if control.beyond else ControlState.MET
+            assert control.verdict is (met if control.findings else ControlState.YOURS)
             assert control.findings or control.beyond
 
 
@@ -137,12 +144,14 @@ def test_everything_good_meets_every_control_but_those_that_nobody_can_see() -> 
 @pytest.mark.parametrize(
     ("finding", "verdict"),
     [
-        (lambda check: wrong(check, RequirementUnmet("lacking")), Verdict.UNMET),
-        (lambda check: unknown(check, TargetUnavailable("away")), Verdict.UNKNOWN),
-        (lambda check: None, Verdict.UNKNOWN),
+        (lambda check: wrong(check, RequirementUnmet("lacking")), ControlState.UNMET),
+        (lambda check: unknown(check, TargetUnavailable("away")), ControlState.UNKNOWN),
+        (lambda check: None, ControlState.UNKNOWN),
     ],
 )
-def test_a_control_is_no_better_than_any_of_its_checks(check: str, finding: Any, verdict: Verdict) -> None:
+def test_a_control_is_no_better_than_any_of_its_checks(
+    check: str, finding: Any, verdict: ControlState
+) -> None:
     others = [one for one in ALL_GOOD if one.check != check]
     findings = others + [one for one in (finding(check),) if one]
     for framework, controls in FRAMEWORKS.items():
@@ -152,22 +161,22 @@ def test_a_control_is_no_better_than_any_of_its_checks(check: str, finding: Any,
 
 
 def test_a_remark_is_met_but_where_a_recovery_has_to_be_tested() -> None:
-    assert of([*ALL_GOOD, remark("locks", "none")], "C1.1").verdict is Verdict.REMARKED
+    assert of([*ALL_GOOD, remark("locks", "none")], "C1.1").verdict is ControlState.REMARKED
     never = [one for one in ALL_GOOD if one.check != "drills"] + [remark("drills", "never rehearsed")]
-    assert of(never, "A1.3").verdict is Verdict.UNMET
+    assert of(never, "A1.3").verdict is ControlState.UNMET
 
 
 def test_where_no_one_may_hold_a_whole_key_or_remove_a_record_a_remark_is_not_met() -> None:
     alone = [*ALL_GOOD, remark("custody", "one person with 'words' can open its backups alone")]
-    assert of(alone, "3.7.6", Framework.PCI_DSS).verdict is Verdict.UNMET
-    assert of(alone, "3.6.1", Framework.PCI_DSS).verdict is Verdict.REMARKED
+    assert of(alone, "3.7.6", Framework.PCI_DSS).verdict is ControlState.UNMET
+    assert of(alone, "3.6.1", Framework.PCI_DSS).verdict is ControlState.REMARKED
     loose = [*ALL_GOOD, remark("locks", "anyone who may delete on its targets can remove it")]
-    assert of(loose, "A.5.33", Framework.ISO27001).verdict is Verdict.UNMET
+    assert of(loose, "A.5.33", Framework.ISO27001).verdict is ControlState.UNMET
 
 
 def test_keeping_for_long_is_no_deletion() -> None:
     short = [*ALL_GOOD, wrong("retention", RequirementUnmet("kept for 30 days"))]
-    assert of(short, "A.8.10", Framework.ISO27001).verdict is Verdict.SEEN
+    assert of(short, "A.8.10", Framework.ISO27001).verdict is ControlState.SEEN
 
 
 def test_of_a_lock_that_a_right_ends_nobody_says_that_nobody_can() -> None:
@@ -187,7 +196,7 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path)
 
 
-def of_record(world: World, *, now: float | None = None) -> list[tuple[State, str]]:
+def of_record(world: World, *, now: float | None = None) -> list[tuple[FindingState, str]]:
     services = world.services()
     moment = time.time() if now is None else now
     return [(one.state, one.what) for one in record(services, list(services.targets), now=moment)]
@@ -196,14 +205,14 @@ def of_record(world: World, *, now: float | None = None) -> list[tuple[State, st
 def test_a_record_whose_head_lies_signed_on_targets_is_evidence_until_more_is_old(world: World) -> None:
     services = world.services()
     services.store.event("key.proven", key="k")
-    assert [state for state, _ in of_record(world)] == [State.GOOD, State.WRONG]
+    assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.WRONG]
     ledger_heads.publish(services, list(services.targets))
-    assert [state for state, _ in of_record(world)] == [State.GOOD, State.GOOD]
+    assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.GOOD]
     later = time.time() + YOUNG + 60
-    assert [state for state, _ in of_record(world, now=later)] == [State.GOOD, State.GOOD]
+    assert [state for state, _ in of_record(world, now=later)] == [FindingState.GOOD, FindingState.GOOD]
     services.store.event("key.proven", key="k")
-    assert [state for state, _ in of_record(world)] == [State.GOOD, State.GOOD]
-    assert [state for state, _ in of_record(world, now=later)] == [State.GOOD, State.WRONG]
+    assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.GOOD]
+    assert [state for state, _ in of_record(world, now=later)] == [FindingState.GOOD, FindingState.WRONG]
 
 
 def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: World) -> None:
@@ -221,7 +230,7 @@ def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: Worl
     signer, trusted = services.signers("control"), services.signer_fingerprints
     ledger_heads.put(services.target("eu"), head, HEAD.sign(head, signer), trusted)
     services.store.event("key.proven", key="k")
-    assert of_record(world, now=time.time() + YOUNG + 60)[1][0] is State.WRONG
+    assert of_record(world, now=time.time() + YOUNG + 60)[1][0] is FindingState.WRONG
     ledger_heads.publish(services, list(services.targets))
     assert "event 2" in of_record(world, now=time.time() + YOUNG + 60)[1][1]
 
@@ -230,7 +239,7 @@ def test_a_record_that_was_held_against_nothing_is_no_evidence(world: World) -> 
     services = world.services()
     services.store.event("key.proven", key="k")
     found = [one.state for one in record(services, [], now=time.time())]
-    assert found == [State.GOOD, State.WRONG]
+    assert found == [FindingState.GOOD, FindingState.WRONG]
 
 
 def test_a_target_that_was_not_looked_through_is_not_known(world: World) -> None:
@@ -240,7 +249,7 @@ def test_a_target_that_was_not_looked_through_is_not_known(world: World) -> None
     assert done.head is not None
     junk(world, done.head, ledger=done.head.ledger)
     states = [state for state, _ in of_record(world)]
-    assert states == [State.GOOD, *[State.UNKNOWN] * 3]
+    assert states == [FindingState.GOOD, *[FindingState.UNKNOWN] * 3]
 
 
 def test_another_record_on_a_target_is_remarked_on(world: World) -> None:
@@ -254,7 +263,11 @@ def test_another_record_on_a_target_is_remarked_on(world: World) -> None:
     engine.dispose()
     services.store.event("key.proven", key="k")
     ledger_heads.publish(services, list(services.targets))
-    assert [state for state, _ in of_record(world)] == [State.GOOD, State.REMARK, State.GOOD]
+    assert [state for state, _ in of_record(world)] == [
+        FindingState.GOOD,
+        FindingState.REMARK,
+        FindingState.GOOD,
+    ]
 
 
 def test_a_record_that_was_edited_is_none(world: World) -> None:
@@ -265,7 +278,7 @@ def test_a_record_that_was_edited_is_none(world: World) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE events SET kind = 'key.failed'"))
     engine.dispose()
-    assert [state for state, _ in of_record(world)] == [State.WRONG]
+    assert [state for state, _ in of_record(world)] == [FindingState.WRONG]
 
 
 # -- what each framework says ------------------------------------------------------------
@@ -293,14 +306,14 @@ def test_every_framework_names_its_text_and_each_control_once() -> None:
 def test_each_frameworks_control_of_backups_is_not_met_without_a_good_backup(
     framework: Framework, number: str
 ) -> None:
-    def verdict(backups: Finding) -> Verdict:
+    def verdict(backups: Finding) -> ControlState:
         checks = {check for one in FRAMEWORKS[framework] for check in one.checks} - {"backups"}
         findings = [backups, *(good(check, "well") for check in checks)]
         [one] = (one for one in assess(framework, findings) if one.number == number)
         return one.verdict
 
-    assert verdict(good("backups", "well")) in (Verdict.MET, Verdict.SEEN)
-    assert verdict(wrong("backups", RequirementUnmet("there is none"))) is Verdict.UNMET
+    assert verdict(good("backups", "well")) in (ControlState.MET, ControlState.SEEN)
+    assert verdict(wrong("backups", RequirementUnmet("there is none"))) is ControlState.UNMET
 
 
 def test_the_report_holds_each_finding_with_its_check_and_what_is_yours_to_show() -> None:

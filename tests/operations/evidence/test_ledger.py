@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from strongroom.operations.evidence.audit import audit
-from strongroom.operations.evidence.ledger import Head, check, verify_chain
+from strongroom.operations.evidence.ledger import LedgerPosition, check, verify_chain
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
@@ -36,7 +36,7 @@ def store(url: str) -> Iterator[RunStore]:
     made.close()
 
 
-def printed(store: RunStore) -> Head:
+def printed(store: RunStore) -> LedgerPosition:
     head = check(store).head
     assert head is not None
     return head

@@ -19,8 +19,8 @@ from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
 from strongroom.operations.evidence.ledger import check, verify_chain
-from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
-from strongroom.operations.evidence.ledger_heads import Published
+from strongroom.operations.evidence.ledger_check import TargetLedger, compare_with_heads
+from strongroom.operations.evidence.ledger_heads import PublishedHead
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
@@ -72,11 +72,11 @@ def make_anew(world: World, store: RunStore) -> None:
         edit(world, f"UPDATE events SET chain = '{chain}' WHERE id = {link.id}")
 
 
-def published_on(services: Services) -> Published:
+def published_on(services: Services) -> PublishedHead:
     return ledger_heads.publish(services, list(services.targets))
 
 
-def held_on(services: Services, known: Sequence[str] = ()) -> tuple[OnTarget, ...]:
+def held_on(services: Services, known: Sequence[str] = ()) -> tuple[TargetLedger, ...]:
     return compare_with_heads(services, list(services.targets), known=known)
 
 

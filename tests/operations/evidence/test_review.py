@@ -10,14 +10,14 @@ from strongroom.config import Settings
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.compliance import Framework
 from strongroom.operations.evidence.controls import CUSTODY, LOCKS, SEALING
-from strongroom.operations.evidence.review import MADE, Part, is_unmet, parts
+from strongroom.operations.evidence.review import MADE, ReviewPart, is_unmet, parts
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.wiring.security_review import remind
 from tests.operations.world import World, make_world
 
 
-def part(title: str, *findings: Finding) -> Part:
+def part(title: str, *findings: Finding) -> ReviewPart:
     return next(one for one in parts(findings) if one.title == title)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.model import Depth
 from strongroom.operations.facts.freshness import OFFLINE, is_verified, judge
-from strongroom.operations.facts.records import Held, Policy, Seen
+from strongroom.operations.facts.records import BackupContents, Policy, VerifiedBackup
 
 HOUR, DAY = 3600.0, 86_400.0
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
@@ -17,12 +17,12 @@ NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
 DAILY, HOURLY, WEEKLY = "0 2 * * *", "0 * * * *", "0 3 * * 0"
 
 
-def seen(age: float, **fields: object) -> Seen:
+def seen(age: float, **fields: object) -> VerifiedBackup:
     values = {"backup": f"b{age:.0f}", "made_at": NOON - age, "depth": Depth.DIGEST}
-    return Seen(**{**values, **fields})  # type: ignore[arg-type]
+    return VerifiedBackup(**{**values, **fields})  # type: ignore[arg-type]
 
 
-def policy(schedule: str | None, verified: Seen | None, **fields: object) -> Policy:
+def policy(schedule: str | None, verified: VerifiedBackup | None, **fields: object) -> Policy:
     values = {"name": "p", "schedule": schedule, "verified": verified, "newest": verified}
     return Policy(**{**values, **fields})  # type: ignore[arg-type]
 
@@ -53,7 +53,7 @@ def test_a_time_that_passed_without_a_backup_counts(
 
 def test_the_times_of_a_schedule_are_those_of_its_time_zone() -> None:
     made = NOON - DAY - 9.5 * HOUR  # 02:30 UTC, and 21:30 of the day before in New York
-    last = Seen(backup="b", made_at=made, depth=Depth.DIGEST)
+    last = VerifiedBackup(backup="b", made_at=made, depth=Depth.DIGEST)
     in_new_york = policy(DAILY, last, time_zone="America/New_York")
     assert judge(policy(DAILY, last), threshold=DAY, now=NOON).missed_at == NOON - 10 * HOUR
     judged = judge(in_new_york, threshold=DAY, now=NOON)
@@ -73,7 +73,7 @@ def test_what_came_due_before_the_installation_nobody_missed() -> None:
     assert (found.overdue, found.missed_at, found.next_due) == (False, None, NOON + 14 * HOUR)
     late = judge(new, threshold=HOUR, now=NOON + 16 * HOUR)
     assert (late.overdue, late.missed_at) == (True, NOON + 14 * HOUR)
-    held = (Held(backup="b", secrets=1, size=1),)
+    held = (BackupContents(backup="b", secrets=1, size=1),)
     lost = policy(DAILY, None, begun=NOON, held=held)
     assert judge(lost, threshold=HOUR, now=NOON + HOUR).overdue, "a backup that is gone is missed at once"
 

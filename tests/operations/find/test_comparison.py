@@ -8,14 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import UsageError
-from strongroom.model import Secret, SecretBytes, Selection, Version, VersionState
+from strongroom.model import Secret, SecretBytes, SecretVersion, Selection, VersionState
 from strongroom.operations.find import search
 from strongroom.operations.find.comparison import LiveSide, compare, digest_for_now, without_values
-from strongroom.operations.find.facts import Facts, changes, facts_of
+from strongroom.operations.find.facts import SecretFacts, changes, facts_of
 from strongroom.operations.find.search import Findings
 from strongroom.sources.memory import MemoryStore
 
-ONE = Facts(
+ONE = SecretFacts(
     name="one",
     version=3,
     state=VersionState.LIVE,
@@ -26,11 +26,13 @@ ONE = Facts(
 )
 
 
-def never(facts: Facts) -> bool:
+def never(facts: SecretFacts) -> bool:
     return False
 
 
-def differ(earlier: Sequence[Facts], later: Sequence[Facts], *, by_value: bool = False) -> tuple[object, ...]:
+def differ(
+    earlier: Sequence[SecretFacts], later: Sequence[SecretFacts], *, by_value: bool = False
+) -> tuple[object, ...]:
     found = compare(lambda: iter(earlier), lambda: iter(later), by_value=by_value, has_expired=never)
     return found.added, [one.name for one in found.changed], found.removed, found.same
 
@@ -52,7 +54,7 @@ def test_each_name_is_added_changed_removed_or_the_same() -> None:
         (ONE, ()),
     ],
 )
-def test_what_differs_is_said_in_words(after: Facts, what: tuple[str, ...]) -> None:
+def test_what_differs_is_said_in_words(after: SecretFacts, what: tuple[str, ...]) -> None:
     assert changes(ONE, after) == what
     assert differ([ONE], [after])[1] == (["one"] if what else [])
 
@@ -77,7 +79,7 @@ def test_what_expired_is_told_of_what_both_sides_have() -> None:
 
 def test_a_source_beside_its_backup_is_read_through_its_selection() -> None:
     secrets = [
-        Secret(name=name, versions=(Version(number=1, value=SecretBytes(b"CANARY-VALUE")),))
+        Secret(name=name, versions=(SecretVersion(number=1, value=SecretBytes(b"CANARY-VALUE")),))
         for name in ("in/a", "out/b")
     ]
     digest = digest_for_now()

@@ -19,24 +19,24 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import (
     Block,
     IndexHead,
+    IndexLink,
     IndexRow,
-    Link,
     digest_of,
     encode_row,
     write_name_index,
 )
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Sealed
+from strongroom.container.writer import SealedContainer
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Secret, SecretBytes, Version, VersionState
+from strongroom.model import Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.archive import index_files
 from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.find.name_index import NameIndexes
-from strongroom.operations.find.search import Findings, Found, Wanted
+from strongroom.operations.find.search import Findings, FoundSecret, SecretQuery
 from strongroom.operations.layout import INDEXES, index_name, receipt_name
 from strongroom.operations.services import Pinned
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, make_world
@@ -119,14 +119,16 @@ def world(seven_nights: World) -> World:
 def _secret(name: str, tags: Mapping[str, str], number: int = 1) -> Secret:
     value = SecretBytes(b"CANARY-" + name.encode())
     older = [
-        Version(number=one, state=VersionState.DESTROYED) if one == 2 else Version(number=one, value=value)
+        SecretVersion(number=one, state=VersionState.DESTROYED)
+        if one == 2
+        else SecretVersion(number=one, value=value)
         for one in range(1, number)
     ]
-    return Secret(name=name, tags=dict(tags), versions=(*older, Version(number=number, value=value)))
+    return Secret(name=name, tags=dict(tags), versions=(*older, SecretVersion(number=number, value=value)))
 
 
 def write(world: World, name: str, tags: Mapping[str, str], *, number: int) -> None:
-    world.source.write([Change(secret=_secret(name, tags, number), expected=None)])
+    world.source.write([SecretChange(secret=_secret(name, tags, number), expected=None)])
 
 
 def back_up(world: World) -> None:
@@ -147,7 +149,12 @@ class Looked:
     """What came of a search of the indexes."""
 
     def __init__(
-        self, world: World, wanted: Wanted, *, identity: KeyFileIdentity | None = None, target: str = "eu"
+        self,
+        world: World,
+        wanted: SecretQuery,
+        *,
+        identity: KeyFileIdentity | None = None,
+        target: str = "eu",
     ) -> None:
         self.told: dict[str, StrongroomError] = {}
         places = {target: world.targets[target]}
@@ -163,7 +170,7 @@ class Looked:
         self.found = list(findings.found())
 
 
-def read_themselves(world: World, wanted: Wanted) -> list[Found]:
+def read_themselves(world: World, wanted: SecretQuery) -> list[FoundSecret]:
     findings, pins = Findings(), frozenset({world.installation.fingerprint})
     for backup, manifest in manifests(world).items():
         opened = Backup(world.targets["eu"], manifest, (world.identity,), trusted=pins)
@@ -176,7 +183,7 @@ def read_themselves(world: World, wanted: Wanted) -> list[Found]:
 def test_the_indexes_answer_as_the_backups_themselves_do(world: World, tags: Mapping[str, str]) -> None:
     some = 0
     for pattern in PATTERNS:
-        wanted = Wanted(pattern=pattern, tags=tags)
+        wanted = SecretQuery(pattern=pattern, tags=tags)
         looked = Looked(world, wanted)
         assert looked.found == read_themselves(world, wanted), (pattern, tags)
         assert looked.covered == manifests(world).keys()
@@ -185,7 +192,7 @@ def test_the_indexes_answer_as_the_backups_themselves_do(world: World, tags: Map
 
 
 def test_a_version_is_found_in_each_backup_that_has_it_and_as_what(world: World) -> None:
-    found = [one for one in Looked(world, Wanted()).found if any(v.version > 3 for v in one.versions)]
+    found = [one for one in Looked(world, SecretQuery()).found if any(v.version > 3 for v in one.versions)]
     assert found
     for one in found:
         newest = one.versions[0]
@@ -221,7 +228,7 @@ def test_an_index_with_a_block_that_is_none_ends_no_search(world: World) -> None
     )
     put(target, index_name(newest, newest, sealed.hexdigest), bytes(content))
     vouch(world, newest, sealed, head=head)
-    looked = Looked(world, Wanted())
+    looked = Looked(world, SecretQuery())
     assert looked.covered == held.keys()
     assert [error.code for error in looked.told.values()] == ["Malformed"]
 
@@ -240,7 +247,7 @@ def receipts_on(target: Target) -> list[str]:
 def vouch(
     world: World,
     backup: str,
-    sealed: Sealed,
+    sealed: SealedContainer,
     *,
     head: IndexHead,
     chain: str = "",
@@ -300,7 +307,7 @@ def test_a_missing_damaged_or_planted_index_costs_time_and_tells_nothing_wrong(
     target = world.targets["eu"]
     names = indexes_on(target)
     harm(target, names, world)
-    looked = Looked(world, Wanted())
+    looked = Looked(world, SecretQuery())
     backups = sorted(manifests(world))
     assert looked.covered == set(backups[:2]), "what comes before still counts"
     assert looked.told
@@ -313,9 +320,9 @@ def test_a_missing_damaged_or_planted_index_costs_time_and_tells_nothing_wrong(
 def test_files_that_are_not_held_whole_are_read_in_ranges_and_tell_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    expected = Looked(world, Wanted()).found
+    expected = Looked(world, SecretQuery()).found
     monkeypatch.setattr(index_files, limit, 3_000)
-    looked = Looked(world, Wanted())
+    looked = Looked(world, SecretQuery())
     assert looked.found == expected
     assert looked.covered == manifests(world).keys()
 
@@ -330,7 +337,7 @@ def test_junk_beside_an_index_stands_in_no_way(world: World) -> None:
         name = index_name(newest[1], newest[2], f"{number:064}")
         put(target, f"{name}.r1", b"junk")
         put(target, receipt_name(name), b"junk")
-    assert Looked(world, Wanted()).covered == manifests(world).keys()
+    assert Looked(world, SecretQuery()).covered == manifests(world).keys()
 
 
 def test_an_index_of_other_containers_than_the_manifest_names_does_not_count(world: World) -> None:
@@ -339,7 +346,7 @@ def test_an_index_of_other_containers_than_the_manifest_names_does_not_count(wor
     other = next(one for name, one in held.items() if name != newest)
     indexes = NameIndexes({"eu": world.targets["eu"]}, (world.identity,), told=lambda *_: None)
     swapped = {newest: _with_containers(held[newest], other)}
-    _, covered = indexes.search(Wanted(), swapped, trusted=frozenset({world.installation.fingerprint}))
+    _, covered = indexes.search(SecretQuery(), swapped, trusted=frozenset({world.installation.fingerprint}))
     assert covered == frozenset()
 
 
@@ -348,7 +355,7 @@ def _with_containers(manifest: Manifest, other: Manifest) -> Manifest:
 
 
 def test_a_key_that_opens_no_index_is_told_and_covers_nothing(world: World) -> None:
-    looked = Looked(world, Wanted(), identity=KeyFileIdentity(b"\7" * 32))
+    looked = Looked(world, SecretQuery(), identity=KeyFileIdentity(b"\7" * 32))
     assert looked.covered == frozenset()
     assert [error.code for error in looked.told.values()] == ["WrongKey"], "once, and not of each"
 
@@ -357,7 +364,7 @@ def test_a_backup_whose_manifest_is_gone_is_in_no_answer_though_its_index_is_the
     target = world.targets["eu"]
     gone = sorted(manifests(world))[3]
     target.delete(f"manifests/{gone}.json")
-    wanted = Wanted()
+    wanted = SecretQuery()
     looked = Looked(world, wanted)
     assert gone not in looked.covered
     assert looked.found == read_themselves(world, wanted)
@@ -385,7 +392,7 @@ def sign_receipt_by_seal(world: World, name: str) -> None:
     """Who has a seal worker's key and may write can do that much."""
     target = world.targets["eu"]
     own = INDEX.parse(b"".join(target.read(receipt_name(name))), trusted=None)
-    kind = document.Kind("index", "receipt", ("seal",))
+    kind = document.DocumentKind("index", "receipt", ("seal",))
     target.delete(receipt_name(name))
     put(target, receipt_name(name), document.write(kind, canonical.encode(own), world.signers["seal"]))
 
@@ -397,20 +404,20 @@ def test_an_index_without_a_receipt_that_counts_is_not_believed(
 ) -> None:
     harm(world, indexes_on(world.targets["eu"])[which])
     backups = sorted(manifests(world))
-    assert Looked(world, Wanted()).covered == set(backups[:which])
+    assert Looked(world, SecretQuery()).covered == set(backups[:which])
 
 
 def test_a_receipt_that_is_missing_altogether_is_no_news(world: World) -> None:
     """A crash before it was placed leaves such an index, and so does anybody who may write there."""
     remove_receipt(world, indexes_on(world.targets["eu"])[-1])
-    assert Looked(world, Wanted()).told == {}
+    assert Looked(world, SecretQuery()).told == {}
 
 
 def test_one_who_stole_the_seal_key_later_hides_and_invents_nothing(world: World) -> None:
     """The index is rightly sealed and signed, of the very containers: only its receipt he cannot make."""
     held, target = manifests(world), world.targets["eu"]
     newest = max(held)
-    expected = read_themselves(world, Wanted())
+    expected = read_themselves(world, SecretQuery())
     content, sealed, head = lying_index(world, newest)
     for chain in (newest, min(held), "0"):
         put(target, index_name(chain, newest, sealed), content)
@@ -423,10 +430,10 @@ def test_one_who_stole_the_seal_key_later_hides_and_invents_nothing(world: World
             previous=None,
             made_at="2026-11-25T02:45:01Z",
         )
-        kind = document.Kind("index", "receipt", ("seal",))
+        kind = document.DocumentKind("index", "receipt", ("seal",))
         forged = document.write(kind, canonical.encode(receipt), world.signers["seal"])
         put(target, receipt_name(index_name(chain, newest, sealed)), forged)
-    looked = Looked(world, Wanted())
+    looked = Looked(world, SecretQuery())
     assert looked.found == expected
     assert {error.code for error in looked.told.values()} == {"UntrustedSigner"}
 
@@ -438,7 +445,7 @@ def test_a_file_that_was_put_in_the_place_of_one_with_a_receipt_is_not_believed(
     content, _, _ = lying_index(world, newest)
     world.targets["eu"].delete(name)
     put(world.targets["eu"], name, content)
-    looked = Looked(world, Wanted())
+    looked = Looked(world, SecretQuery())
     assert newest not in looked.covered
     assert {error.code for error in looked.told.values()} == {"Tampered"}
 
@@ -469,7 +476,7 @@ def lying_index(world: World, backup: str) -> tuple[bytes, str, IndexHead]:
 
 def test_a_chain_that_is_too_long_costs_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_files, "LONGEST", 3)
-    looked = Looked(world, Wanted())
+    looked = Looked(world, SecretQuery())
     backups = sorted(manifests(world))
     assert looked.covered == set(backups[:3])
     assert {error.code for error in looked.told.values()} == {"Tampered"}
@@ -480,7 +487,7 @@ def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
     target, newest = world.targets["eu"], max(manifests(world))
     first = chain = min(manifests(world))
     target.delete(indexes_on(target)[0])
-    link = Link(backup_id=newest, sha256=indexes_on(target)[-1].split("/")[3])
+    link = IndexLink(backup_id=newest, sha256=indexes_on(target)[-1].split("/")[3])
     head = IndexHead(source="vault", containers="0" * 64, previous=link, blocks=())
     content = bytearray()
     sealed = write_name_index(
@@ -500,14 +507,14 @@ def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
     told: dict[str, StrongroomError] = {}
     indexes = NameIndexes({"eu": target}, (world.identity,), told=told.__setitem__)
     indexes.search(
-        Wanted(), {first: manifests(world)[first]}, trusted=frozenset({world.installation.fingerprint})
+        SecretQuery(), {first: manifests(world)[first]}, trusted=frozenset({world.installation.fingerprint})
     )
     assert isinstance(next(iter(told.values())), Tampered)
 
 
 def test_thousands_of_objects_of_junk_cost_a_few_reads(world: World) -> None:
     target, backups = world.targets["eu"], sorted(manifests(world))
-    expected = read_themselves(world, Wanted())
+    expected = read_themselves(world, SecretQuery())
     read: list[str] = []
 
     class Counting(MemoryTarget):
@@ -533,7 +540,7 @@ def test_thousands_of_objects_of_junk_cost_a_few_reads(world: World) -> None:
     told: dict[str, StrongroomError] = {}
     indexes = NameIndexes({"eu": counting}, (world.identity,), told=told.__setitem__)
     periods, covered = indexes.search(
-        Wanted(), manifests(counted), trusted=frozenset({world.installation.fingerprint})
+        SecretQuery(), manifests(counted), trusted=frozenset({world.installation.fingerprint})
     )
     assert len([name for name in read if name.startswith(("index/", "keys/"))]) < 100
     assert covered == set(backups[:-1]), "the newest is read itself: its own index lies behind junk"

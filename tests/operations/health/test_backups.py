@@ -20,18 +20,18 @@ from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import Depth
 from strongroom.operations.archive.quarantine import quarantine
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
-from strongroom.operations.facts.records import Limits
-from strongroom.operations.findings import Finding, State, worst_error
+from strongroom.operations.facts.records import AlertLimits
+from strongroom.operations.findings import Finding, FindingState, worst_error
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.keys import History, judge_ages
-from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
+from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, CheckingMeans
 from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import FAILED, PROVEN, QUARTER, ProofsOnRecord
 from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Step, StepKind
+from strongroom.state.records import RunStep, StepKind
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.archive.test_locks import Bucket
@@ -88,7 +88,7 @@ def looked(
     caps: dict[str, int] | None = None,
 ) -> list[Finding]:
     built = services or world.services()
-    means = Means(
+    means = CheckingMeans(
         services=built,
         checks=frozenset(checks or CHECKS),
         depth=depth,
@@ -105,7 +105,7 @@ def loud(findings: list[Finding]) -> set[tuple[str, str, str, str]]:
     return {
         (one.check, one.state.value, one.target, one.code)
         for one in findings
-        if one.state in (State.WRONG, State.UNKNOWN)
+        if one.state in (FindingState.WRONG, FindingState.UNKNOWN)
     }
 
 
@@ -113,7 +113,7 @@ def test_a_whole_backup_is_good_in_every_way(world: World, backup: str) -> None:
     entered = Entered()
     found = looked(world, entered=entered)
     assert (loud(found), worst_error(found)) == (set(), None)
-    assert {(one.check, one.target) for one in found if one.state is State.GOOD and one.target} == {
+    assert {(one.check, one.target) for one in found if one.state is FindingState.GOOD and one.target} == {
         (name, region) for name in CHECKS for region in REGIONS
     }
     assert {one.backup for one in found if one.target} == {backup}
@@ -174,7 +174,7 @@ def test_a_target_that_is_away_hides_nobody_and_breaks_no_quorum(
         (ENCRYPTION, "could not look", "us", "TargetUnavailable"),
     }
     assert [
-        one.what for one in found if one.check == ACCESS and one.state is State.GOOD and not one.target
+        one.what for one in found if one.check == ACCESS and one.state is FindingState.GOOD and not one.target
     ] == ["2 targets have it whole: the policy's quorum holds"]
 
 
@@ -193,7 +193,7 @@ def test_a_medium_in_the_safe_is_no_alarm(world: World, backup: str, regions: di
         region.away = True
     found = looked(world, policy=ConfiguredPolicy(spec=world.spec, offline=True))
     assert loud(found) == set()
-    assert any("the medium is not mounted" in one.what and one.state is State.REMARK for one in found)
+    assert any("the medium is not mounted" in one.what and one.state is FindingState.REMARK for one in found)
 
 
 def test_a_lock_has_to_reach_as_far_as_the_policy_keeps(tmp_path: Path) -> None:
@@ -216,18 +216,18 @@ def test_backups_that_only_a_target_knows_are_said(world: World, backup: str, tm
     lost.back_up()
     found = looked(lost, ACCESS)
     assert loud(found) == set()
-    [words] = {one.what for one in found if one.state is State.REMARK}
+    [words] = {one.what for one in found if one.state is FindingState.REMARK}
     assert backup in words
 
 
 def test_a_backup_that_is_being_made_is_no_strange_one(world: World, backup: str) -> None:
     services = world.services()
-    run = services.store.create(world.spec, first=(Step(StepKind.PLAN),))
+    run = services.store.create(world.spec, first=(RunStep(StepKind.PLAN),))
     assert run is not None
     target = world.targets["eu"]
     assert isinstance(target, MemoryTarget)
     target._objects[f"manifests/{run.id}.json"] = b"{}"
-    assert [one for one in looked(world, ACCESS, services=services) if one.state is State.REMARK] == []
+    assert [one for one in looked(world, ACCESS, services=services) if one.state is FindingState.REMARK] == []
 
 
 def test_a_replica_on_a_target_that_is_configured_no_more_is_not_passed_over(
@@ -237,7 +237,7 @@ def test_a_replica_on_a_target_that_is_configured_no_more_is_not_passed_over(
     spec = world.with_spec(targets=world.spec.targets[:2]).spec
     found = looked(world, ACCESS, services=services, policy=ConfiguredPolicy(spec=spec))
     assert loud(found) == set()
-    assert [one.what for one in found if one.state is State.REMARK and "on record on ap" in one.what]
+    assert [one.what for one in found if one.state is FindingState.REMARK and "on record on ap" in one.what]
 
 
 def test_where_nothing_is_there_to_look_at_nothing_is_well(world: World) -> None:
@@ -256,7 +256,7 @@ def test_a_backup_in_quarantine_is_not_sound(world: World, backup: str) -> None:
 def test_fewer_secrets_than_before_are_an_alarm_for_the_later_backup_alone(world: World, backup: str) -> None:
     emptier = replace(world, source=MemoryStore(made_up(10), name="vault"))
     fewer = emptier.back_up().id
-    found = [one for one in looked(emptier, INTEGRITY, every=True) if one.state is State.WRONG]
+    found = [one for one in looked(emptier, INTEGRITY, every=True) if one.state is FindingState.WRONG]
     assert [(one.backup, one.code) for one in found] == [(fewer, "RunDegraded")]
 
 
@@ -284,7 +284,7 @@ def test_opened_needs_a_key_and_says_so(world: World, backup: str) -> None:
 def test_other_recipients_than_the_policy_names_now_are_told_both_ways(world: World, backup: str) -> None:
     new = pin_recipient("new", KeyFileIdentity(b"\7" * 32).recipient())
     found = looked(world, ENCRYPTION, policy=ConfiguredPolicy(spec=world.with_spec(recipients=(new,)).spec))
-    wrong = [one for one in found if one.state is State.WRONG]
+    wrong = [one for one in found if one.state is FindingState.WRONG]
     assert {one.code for one in wrong} == {KeysOutOfPolicy.__name__}
     assert len({one.what for one in wrong}) == 2
     assert {one.target for one in wrong} == {*REGIONS}
@@ -304,7 +304,7 @@ def test_a_key_that_was_done_with_opens_nothing_any_more(world: World, backup: s
     key = pinned_key(world.spec.recipients[0])
     services.store.event(kind, key=key, name="recovery", incident="i-1", version=None)
     found = looked(world, ENCRYPTION, services=services)
-    assert {one.code for one in found if one.state is State.WRONG} == {KeysOutOfPolicy.__name__}
+    assert {one.code for one in found if one.state is FindingState.WRONG} == {KeysOutOfPolicy.__name__}
 
 
 def test_an_envelope_that_a_rotation_missed_is_stale_there(tmp_path: Path) -> None:
@@ -315,11 +315,15 @@ def test_an_envelope_that_a_rotation_missed_is_stale_there(tmp_path: Path) -> No
     [missed, *_] = services.targets.values()
     for name in [info.name for info in missed.list("keys/")]:
         missed.delete(name)
-    means = Means(services=services, checks=frozenset({INTEGRITY}), depth=Depth.DIGEST, entering=Entered())
+    means = CheckingMeans(
+        services=services, checks=frozenset({INTEGRITY}), depth=Depth.DIGEST, entering=Entered()
+    )
     entries = retained_backups(services)
     spec = services.pinned(entries[0].policy).spec
     found = check(means, entries, {entries[0].policy: ConfiguredPolicy(spec=spec)}, every=entries)
-    assert {(one.target, one.code) for one in found if one.state is State.WRONG} == {(missed.name, "Stale")}
+    assert {(one.target, one.code) for one in found if one.state is FindingState.WRONG} == {
+        (missed.name, "Stale")
+    }
 
 
 def test_what_a_rotation_takes_away_still_opens_copies_and_that_is_said(tmp_path: Path) -> None:
@@ -327,7 +331,7 @@ def test_what_a_rotation_takes_away_still_opens_copies_and_that_is_said(tmp_path
     at.back_up()
     services = at.services(at.old, at.new)
     rotate(services)
-    [words] = {one.what for one in of_rotated(services) if one.state is State.REMARK and one.target}
+    [words] = {one.what for one in of_rotated(services) if one.state is FindingState.REMARK and one.target}
     assert "by its containers' own envelopes" in words
     key = pinned_key(at.world.spec.recipients[0])
     services.store.event("incident.opened", key=key, incident="i-1", version=None)
@@ -335,7 +339,9 @@ def test_what_a_rotation_takes_away_still_opens_copies_and_that_is_said(tmp_path
 
 
 def of_rotated(services: Services) -> list[Finding]:
-    means = Means(services=services, checks=frozenset({ENCRYPTION}), depth=Depth.DIGEST, entering=Entered())
+    means = CheckingMeans(
+        services=services, checks=frozenset({ENCRYPTION}), depth=Depth.DIGEST, entering=Entered()
+    )
     entries = retained_backups(services)
     policy = ConfiguredPolicy(spec=services.pinned(entries[0].policy).spec)
     return check(means, entries, {entries[0].policy: policy}, every=entries)
@@ -353,7 +359,7 @@ def test_the_weakest_keys_are_named(world: World) -> None:
     weak.back_up(services)
     found = looked(weak, ENCRYPTION, services=services)
     assert loud(found) == set()
-    said = " ".join(sorted({one.what for one in found if one.state is State.REMARK and one.target}))
+    said = " ".join(sorted({one.what for one in found if one.state is FindingState.REMARK and one.target}))
     assert "quantum computer, by classic" in said
     assert "after 100,000 rounds" in said
 
@@ -388,22 +394,22 @@ def known(
 def test_keys_are_proven_each_quarter_and_rotated_each_year() -> None:
     now = 2e9
     cases = {
-        State.GOOD: known(used={"k": now - 100}, proven={"k": now - 50}),
-        State.REMARK: known(used={"k": now - 100}),
+        FindingState.GOOD: known(used={"k": now - 100}, proven={"k": now - 50}),
+        FindingState.REMARK: known(used={"k": now - 100}),
     }
     for state, history in cases.items():
-        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, Limits(), now=now)
+        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, AlertLimits(), now=now)
         assert one.state is state
-    [retired] = judge_ages(ENCRYPTION, {"k": "key"}, known(retired={"k": now - 50}), Limits(), now=now)
-    assert (retired.state, retired.what) == (State.GOOD, "key: retired, so nobody has to prove it")
+    [retired] = judge_ages(ENCRYPTION, {"k": "key"}, known(retired={"k": now - 50}), AlertLimits(), now=now)
+    assert (retired.state, retired.what) == (FindingState.GOOD, "key: retired, so nobody has to prove it")
     for history, code in (
         (known(used={"k": now - QUARTER - 1}), "KeyUnproven"),
         (known(used={"k": now - QUARTER}, proven={"k": now - QUARTER - 1}), "KeyUnproven"),
         (known(proven={"k": now - 50}, failed={"k": (now - 10, "MissingPiece: gone")}), "KeyUnproven"),
-        (known(used={"k": now - Limits().key_age - 1}, proven={"k": now}), "KeysOutOfPolicy"),
+        (known(used={"k": now - AlertLimits().key_age - 1}, proven={"k": now}), "KeysOutOfPolicy"),
     ):
-        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, Limits(), now=now)
-        assert (one.state, one.code) == (State.WRONG, code)
+        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, AlertLimits(), now=now)
+        assert (one.state, one.code) == (FindingState.WRONG, code)
 
 
 def test_proofs_and_failures_are_read_from_the_record(world: World, backup: str) -> None:

@@ -15,13 +15,13 @@ from msgspec.structs import replace as replace_struct
 
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.key_names import recipient_key
-from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
+from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.incidents import (
     STEPS,
     Incident,
-    Outcome,
-    Step,
+    IncidentStep,
+    StepOutcome,
     Suspicion,
     incidents_on_record,
     next_command,
@@ -50,7 +50,7 @@ from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunKind, RunState
@@ -76,7 +76,7 @@ class Away(MemoryTarget):
 class AwaySource(MemoryStore):
     """A source that answers nothing."""
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         raise SourceUnavailable(f"it does not give {len(entries)}")
 
 
@@ -95,11 +95,11 @@ def opened(services: Services, **suspected: Any) -> Incident:
     return open_case(services, suspicion, by=BY, reason="a laptop was lost", secrets=secrets).incident
 
 
-def sealed(services: Services, incident: Incident) -> Outcome:
+def sealed(services: Services, incident: Incident) -> StepOutcome:
     return reseal(services, incident, driven_by=lambda run, due: drive(run, due, services, processes=1))
 
 
-def done(services: Services, incident: Incident, step: Step, outcome: Outcome) -> Incident:
+def done(services: Services, incident: Incident, step: IncidentStep, outcome: StepOutcome) -> Incident:
     return record_outcome(services, incident, step, outcome, by=BY).incident
 
 
@@ -109,7 +109,7 @@ def waived(services: Services, incident: Incident) -> Incident:
     return incident
 
 
-def states(incident: Incident) -> Mapping[Step, str]:
+def states(incident: Incident) -> Mapping[IncidentStep, str]:
     return {one.step: one.state for one in steps_of(incident)}
 
 
@@ -219,16 +219,21 @@ def test_what_is_found_to_be_affected_later_has_the_steps_done_again(at: Rotated
     first = at.back_up()
     services = at.services(at.old, at.new)
     incident = opened(services, keys=(leaked(at),))
-    incident = done(services, incident, Step.ISOLATE, isolate(services, incident, by=BY))
-    incident = done(services, incident, Step.RESEAL, sealed(services, incident))
-    incident = done(services, incident, Step.REPORT, Outcome())
+    incident = done(services, incident, IncidentStep.ISOLATE, isolate(services, incident, by=BY))
+    incident = done(services, incident, IncidentStep.RESEAL, sealed(services, incident))
+    incident = done(services, incident, IncidentStep.REPORT, StepOutcome())
     late = at.back_up()  # a run that began before the key was taken out of the policy
     incident = opened(services, keys=(leaked(at),))
-    assert [states(incident)[step] for step in (Step.ISOLATE, Step.RESEAL)] == ["partly", "partly"]
-    incident = done(services, incident, Step.ISOLATE, isolate(services, incident, by=BY))
-    incident = done(services, incident, Step.RESEAL, sealed(services, incident))
-    incident = done(services, incident, Step.REPORT, Outcome())
-    assert [states(incident)[step] for step in (Step.ISOLATE, Step.RESEAL, Step.REPORT)] == ["done"] * 3
+    assert [states(incident)[step] for step in (IncidentStep.ISOLATE, IncidentStep.RESEAL)] == [
+        "partly",
+        "partly",
+    ]
+    incident = done(services, incident, IncidentStep.ISOLATE, isolate(services, incident, by=BY))
+    incident = done(services, incident, IncidentStep.RESEAL, sealed(services, incident))
+    incident = done(services, incident, IncidentStep.REPORT, StepOutcome())
+    assert [
+        states(incident)[step] for step in (IncidentStep.ISOLATE, IncidentStep.RESEAL, IncidentStep.REPORT)
+    ] == ["done"] * 3
     assert set(on_record(services.store)) == {first, late} == set(sealed_anew(incident))
 
 
@@ -317,7 +322,7 @@ def test_everything_affected_is_sealed_anew_once_also_where_the_process_died_bef
     outcome = sealed(services, incident)
     assert outcome.done == first.done == {backup: f"{backup}-r1" for backup in backups}
     assert outcome.counts[f"copies of policy {POLICY} still open"] == 2 * 3
-    incident = done(services, incident, Step.RESEAL, outcome)
+    incident = done(services, incident, IncidentStep.RESEAL, outcome)
     assert sealed(services, incident) == outcome
     assert [one.backup for one in services.store.backups() if one.backup.endswith("-r2")] == []
 
@@ -329,7 +334,7 @@ def test_a_target_that_was_away_gets_what_was_sealed_anew_when_the_step_is_repea
     incident = opened(partly, keys=(leaked(at),))
     outcome = sealed(partly, incident)
     assert list(outcome.missing) == [f"policy {POLICY}"]
-    incident = done(services, incident, Step.RESEAL, outcome)
+    incident = done(services, incident, IncidentStep.RESEAL, outcome)
     assert sealed(services, incident).missing == {}
     assert services.target("ap").stat(f"manifests/{backup}-r1.json") is not None
 
@@ -338,14 +343,14 @@ def test_another_host_goes_on_where_this_one_stopped(at: Rotated, tmp_path: Path
     backup = at.back_up()
     services = at.services(at.old, at.new)
     incident = opened(services, keys=(leaked(at),))
-    done(services, incident, Step.ISOLATE, isolate(services, incident, by=BY))
+    done(services, incident, IncidentStep.ISOLATE, isolate(services, incident, by=BY))
     there = another_host(services, tmp_path)
     found = find_incident(there)
     assert (found.id, next_command(found)) == (incident.id, f"strongroom incident readers {incident.id}")
-    found = done(there, found, Step.READERS, find_readers(there, found))
-    found = done(there, found, Step.RESEAL, sealed(there, found))
+    found = done(there, found, IncidentStep.READERS, find_readers(there, found))
+    found = done(there, found, IncidentStep.RESEAL, sealed(there, found))
     assert sealed_anew(find_incident(services)) == {backup: f"{backup}-r1"}
-    assert states(find_incident(services))[Step.ROTATE] == "open"
+    assert states(find_incident(services))[IncidentStep.ROTATE] == "open"
 
 
 # -- the secrets -------------------------------------------------------------------
@@ -356,8 +361,8 @@ def change(at: Rotated, *names: str) -> None:
     for name in names:
         now = at.world.source.heads([name])[name]
         value = SecretBytes(f"CANARY-new-{name}-{now}".encode())
-        secret = Secret(name=name, type="api_key", versions=(Version(number=now + 1, value=value),))
-        assert at.world.source.write([Change(secret=secret, expected=now)]) == 1
+        secret = Secret(name=name, type="api_key", versions=(SecretVersion(number=now + 1, value=value),))
+        assert at.world.source.write([SecretChange(secret=secret, expected=now)]) == 1
 
 
 def test_a_secret_counts_as_changed_when_its_source_says_so_and_not_when_a_person_does(at: Rotated) -> None:
@@ -394,7 +399,7 @@ def test_the_entries_of_an_incident_name_no_secret_and_keep_none(at: Rotated) ->
     at.back_up()
     services = at.services(at.old, at.new)
     incident = opened(services, secrets=("app/0001", "app/0002"))
-    done(services, incident, Step.ROTATE, rotate(services, incident, by=BY).outcome)
+    done(services, incident, IncidentStep.ROTATE, rotate(services, incident, by=BY).outcome)
     for target in at.all_targets():
         for info in target.list("incidents/"):
             content = b"".join(target.read(info.name))
@@ -406,7 +411,7 @@ def test_an_incident_that_begins_with_secrets_needs_no_backup_isolated(at: Rotat
     at.back_up()
     services = at.services(at.old, at.new)
     incident = opened(services, secrets=("app/0001",))
-    assert states(incident)[Step.ISOLATE] == states(incident)[Step.RESEAL] == "not needed"
+    assert states(incident)[IncidentStep.ISOLATE] == states(incident)[IncidentStep.RESEAL] == "not needed"
     assert opened(services, secrets=("app/0001",)).id == incident.id
     there = another_host(services, tmp_path)
     assert list(compromised_names(there, find_incident(there)).names) == ["app/0001"]
@@ -441,10 +446,10 @@ def test_a_value_that_is_written_again_as_another_version_is_not_said_to_be_chan
     services = at.services(at.old, at.new)
     about = {"keys": (leaked(at),)} if suspected == "key" else {"secrets": ("app/0001",)}
     incident = opened(services, **about)
-    [secret] = at.world.source.read([Entry("app/0001", 0)])
+    [secret] = at.world.source.read([ListedSecret("app/0001", 0)])
     assert secret is not None
     again = replace_struct(secret, versions=(replace_struct(secret.current, number=2),))
-    assert at.world.source.write([Change(secret=again, expected=1)]) == 1
+    assert at.world.source.write([SecretChange(secret=again, expected=1)]) == 1
     assert "app/0001" in rotate(services, incident, by=BY).unchanged.names["vault"]
 
 
@@ -528,7 +533,7 @@ def test_a_compromised_target_holds_its_backups_and_seals_nothing_anew(at: Rotat
     assert isolate(services, incident, by=BY).missing == {}
     assert on_record(services.store) == {}
     assert [mark.subject for mark in holds.read_holds(services, now=time.time()).standing] == [POLICY]
-    assert states(incident)[Step.RESEAL] == "not needed"
+    assert states(incident)[IncidentStep.RESEAL] == "not needed"
 
 
 def test_it_is_overdue_after_its_time_and_no_more_once_it_is_closed(at: Rotated) -> None:
@@ -568,12 +573,12 @@ class Dying:
 def lead(services: Services, suspicion: Suspicion) -> Incident:
     """Do what a person does who types what each command says comes next."""
     incident = open_case(services, suspicion, by=BY, reason="lost").incident
-    work: Mapping[Step, Any] = {
-        Step.ISOLATE: lambda: isolate(services, incident, by=BY),
-        Step.READERS: lambda: find_readers(services, incident),
-        Step.RESEAL: lambda: sealed(services, incident),
-        Step.ROTATE: lambda: rotate(services, incident, by=BY).outcome,
-        Step.REPORT: Outcome,
+    work: Mapping[IncidentStep, Any] = {
+        IncidentStep.ISOLATE: lambda: isolate(services, incident, by=BY),
+        IncidentStep.READERS: lambda: find_readers(services, incident),
+        IncidentStep.RESEAL: lambda: sealed(services, incident),
+        IncidentStep.ROTATE: lambda: rotate(services, incident, by=BY).outcome,
+        IncidentStep.REPORT: StepOutcome,
     }
     for step, perform in work.items():
         if states(incident)[step] != "done":

@@ -19,7 +19,7 @@ from strongroom.operations.archive.open import open_backup, read_manifest
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.re_sign import re_sign_backup, rests_on
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
@@ -60,9 +60,9 @@ class Leaked:
         leaked = (signer.fingerprint for signer in self.old.values())
         return Signers(self.before, distrusted=dict.fromkeys(leaked, "2026-11-26T08:00:00+00:00: leak"))
 
-    def rotation(self) -> Rotation:
+    def rotation(self) -> RewrapOrder:
         """What rotates the file, before the leak is known."""
-        return Rotation(
+        return RewrapOrder(
             recipients=[NEW.recipient()],
             identities=[self.world.identity, NEW],
             signer=self.old["recover"],

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.archive.incidents import (
+    BackupOpener,
     Incident,
-    Reader,
-    Step,
+    IncidentStep,
     Suspicion,
     read_incidents,
     steps_of,
@@ -45,7 +45,7 @@ def noted(services: Services, kind: str, backup: str, *, by: str = "mallory") ->
     )
 
 
-def did(readers: tuple[Reader, ...]) -> dict[tuple[str, str], int]:
+def did(readers: tuple[BackupOpener, ...]) -> dict[tuple[str, str], int]:
     return {(one.who, one.did): one.times for one in readers}
 
 
@@ -110,16 +110,16 @@ def test_the_report_adds_up_what_two_hosts_found(world: World, tmp_path: Path) -
     incident = opened(services, backup)
     noted(services, access_log.OPENED, backup)
     incident = record_outcome(
-        services, incident, Step.READERS, find_readers(services, incident), by=BY
+        services, incident, IncidentStep.READERS, find_readers(services, incident), by=BY
     ).incident
-    elsewhere = Reader(
+    elsewhere = BackupOpener(
         who="eve@other", did="opened", times=3, first=rfc3339(1), last=rfc3339(2), backups=(backup,)
     )
     outcome = find_readers(services, incident)
     there = record_outcome(
-        services, incident, Step.READERS, type(outcome)(readers=(elsewhere,)), by="ops@other"
+        services, incident, IncidentStep.READERS, type(outcome)(readers=(elsewhere,)), by="ops@other"
     ).incident
     assert [one.who for one in report_of(there).readers] == ["mallory@laptop, restore", "eve@other"]
-    [standing] = [one for one in steps_of(there) if one.step is Step.READERS]
+    [standing] = [one for one in steps_of(there) if one.step is IncidentStep.READERS]
     assert standing.outcome.readers == report_of(there).readers
     assert standing.outcome.counts["readers"] == 2

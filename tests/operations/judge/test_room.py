@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.facts.host import LEAST, rooms
-from strongroom.operations.facts.records import Facts, Held, Limits, Policy
+from strongroom.operations.facts.records import AlertLimits, BackupContents, InstallationFacts, Policy
 from strongroom.operations.facts.watched import WatchedRoom
-from strongroom.operations.findings import Finding, State
+from strongroom.operations.findings import Finding, FindingState
 from strongroom.operations.judge.targets import host
 from tests.targets.disks import read_only, small_disk
 
 MIB = 1024 * 1024
 
 
-def judged(path: Path, *, percent: int, size: int = 0) -> tuple[State, str]:
-    policy = Policy(name="p", targets=("eu",), held=(Held(backup="b", secrets=1, size=size),))
+def judged(path: Path, *, percent: int, size: int = 0) -> tuple[FindingState, str]:
+    policy = Policy(name="p", targets=("eu",), held=(BackupContents(backup="b", secrets=1, size=size),))
     seen = rooms([WatchedRoom(name="target 'eu' on h", path=path, target="eu")], [policy])
-    found: list[Finding] = list(host(Facts(now=0.0, rooms=seen), Limits(free_percent=percent)))
+    found: list[Finding] = list(
+        host(InstallationFacts(now=0.0, rooms=seen), AlertLimits(free_percent=percent))
+    )
     return found[0].state, found[0].code
 
 
@@ -28,14 +30,14 @@ def test_a_disk_is_low_by_percent_and_full_when_the_next_backup_has_no_room(tmp_
     with small_disk(tmp_path, size=LEAST + 40 * MIB) as mounted:
         if not mounted:
             pytest.skip("may not mount here")
-        assert judged(tmp_path, percent=10) == (State.GOOD, "")
-        assert judged(tmp_path, percent=101) == (State.WARNING, "WarningsRaised")
-        assert judged(tmp_path, percent=10, size=50 * MIB) == (State.WRONG, "TargetFull")
+        assert judged(tmp_path, percent=10) == (FindingState.GOOD, "")
+        assert judged(tmp_path, percent=101) == (FindingState.WARNING, "WarningsRaised")
+        assert judged(tmp_path, percent=10, size=50 * MIB) == (FindingState.WRONG, "TargetFull")
         (tmp_path / "filled").write_bytes(os.urandom(50 * MIB))
-        assert judged(tmp_path, percent=10) == (State.WRONG, "TargetFull")
+        assert judged(tmp_path, percent=10) == (FindingState.WRONG, "TargetFull")
 
 
 def test_a_place_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
     with read_only(tmp_path):
-        assert judged(tmp_path, percent=0) == (State.WRONG, "TargetFull")
-    assert judged(tmp_path, percent=0) == (State.GOOD, "")
+        assert judged(tmp_path, percent=0) == (FindingState.WRONG, "TargetFull")
+    assert judged(tmp_path, percent=0) == (FindingState.GOOD, "")

@@ -11,41 +11,41 @@ from msgspec.structs import asdict, replace
 from strongroom.model import Depth
 from strongroom.operations.access.look import SILENT, STRANGE
 from strongroom.operations.facts.records import (
+    AlertLimits,
     Approval,
+    BackupContents,
     BrokenChannel,
-    Check,
+    CalendarCheck,
     Dated,
     Drilled,
     Drills,
-    Entry,
-    Facts,
-    Held,
+    InstallationFacts,
     Intrusion,
-    Keys,
-    Limits,
+    KeyFacts,
     Mended,
     OpenIncident,
     OpenRecovery,
-    Pace,
-    Place,
+    PausedEntry,
     Policy,
     Ran,
     Room,
     Running,
-    Seen,
+    RunPace,
     Signs,
+    TargetFacts,
     Unused,
+    VerifiedBackup,
 )
 from strongroom.operations.findings import Severity
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.kinds import KINDS, wrong
 from strongroom.operations.key_management.proofs import QUARTER, WARNING, ProofsOnRecord
-from strongroom.operations.verification.coverage import Standing, coverage
-from strongroom.operations.verification.order import Item, Terms
+from strongroom.operations.verification.coverage import VerificationState, coverage
+from strongroom.operations.verification.order import DueContainer, Terms
 from strongroom.state.records import RunKind, RunState
 from tests.operations.facts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
 
-LIMITS = Limits()
+LIMITS = AlertLimits()
 YEAR = 365 * DAY
 DONE, DEGRADED, FAILED, ACTIVE = RunState.DONE, RunState.DEGRADED, RunState.FAILED, RunState.ACTIVE
 CANCELLED = RunState.CANCELLED
@@ -59,16 +59,18 @@ def ran(ago: float, state: RunState = DONE, *, took: float | None = 600.0, code:
 
 
 def running(ago: float, kind: RunKind = RunKind.BACKUP) -> Running:
-    pace = Pace(unit="step", done=0, total=1)
+    pace = RunPace(unit="step", done=0, total=1)
     return Running(run="r1", state=ACTIVE, began=NOON - ago, ended=None, kind=kind, policy="p", pace=pace)
 
 
-def held(*secrets: int, size: int = 100) -> tuple[Held, ...]:
-    return tuple(Held(backup=f"b{at}", secrets=count, size=size) for at, count in enumerate(secrets))
+def held(*secrets: int, size: int = 100) -> tuple[BackupContents, ...]:
+    return tuple(
+        BackupContents(backup=f"b{at}", secrets=count, size=size) for at, count in enumerate(secrets)
+    )
 
 
-def sized(*sizes: int) -> tuple[Held, ...]:
-    return tuple(Held(backup=f"b{at}", secrets=5, size=size) for at, size in enumerate(sizes))
+def sized(*sizes: int) -> tuple[BackupContents, ...]:
+    return tuple(BackupContents(backup=f"b{at}", secrets=5, size=size) for at, size in enumerate(sizes))
 
 
 WELL = Policy(
@@ -79,27 +81,27 @@ DUE = replace(WELL, newest=seen(30 * HOUR), verified=seen(30 * HOUR))
 """Its time has passed, and no backup was made since."""
 
 
-def policy(**fields: Any) -> Facts:
-    return Facts(now=NOON, policies=(replace(WELL, **fields),))
+def policy(**fields: Any) -> InstallationFacts:
+    return InstallationFacts(now=NOON, policies=(replace(WELL, **fields),))
 
 
 NOTHING_YET = ran(HOUR, FAILED, code="NothingSelectedYet")
 
 
-def idle(**fields: Any) -> Facts:
+def idle(**fields: Any) -> InstallationFacts:
     """Return a policy that never had a backup, since nothing matches its filter."""
     return policy(**{"newest": None, "verified": None, "runs": (NOTHING_YET,), **fields})
 
 
-def facts(**fields: Any) -> Facts:
-    return replace(Facts(now=NOON, policies=(WELL,)), **fields)
+def facts(**fields: Any) -> InstallationFacts:
+    return replace(InstallationFacts(now=NOON, policies=(WELL,)), **fields)
 
 
-def stands(*, read: float) -> Standing:
+def stands(*, read: float) -> VerificationState:
     """Return how verification stands if one container was read so many seconds ago."""
-    item = Item(backup="b", target="eu", piece=0, size=1, made_at=NOON - YEAR, checked_at=NOON - read)
+    item = DueContainer(backup="b", target="eu", piece=0, size=1, made_at=NOON - YEAR, checked_at=NOON - read)
     found = coverage([item], Terms(span=30 * DAY, interval=HOUR), now=NOON)
-    return Standing(span=30 * DAY, all=found, targets={"eu": found})
+    return VerificationState(span=30 * DAY, all=found, targets={"eu": found})
 
 
 def came(kind: str, *, who: str = "thief") -> Intrusion:
@@ -116,26 +118,28 @@ def recovery(*, due: float) -> OpenRecovery:
     return OpenRecovery(recovery="r1", opened=NOON - HOUR, due=due)
 
 
-def runs(*of: Ran) -> Facts:
+def runs(*of: Ran) -> InstallationFacts:
     return policy(runs=of)
 
 
-def asked_for(**found: Any) -> Facts:
+def asked_for(**found: Any) -> InstallationFacts:
     asked = Approval(subject="run", action="restore", requester="dave@host", asked_at=NOON - HOUR, **found)
     return facts(approvals=(asked,))
 
 
-def rotated(*of: Ran) -> Facts:
+def rotated(*of: Ran) -> InstallationFacts:
     return policy(rotations=of)
 
 
-def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
+def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> InstallationFacts:
     found = replace(WELL, runs=(ran(10 * HOUR), ran(made)))
     rehearsed = tuple(Drilled(**asdict(one), recovered_in=2.0, objective=60.0) for one in of)
-    return Facts(now=NOON, policies=(found,), drills=(Drills(policy="p", schedule=schedule, runs=rehearsed),))
+    return InstallationFacts(
+        now=NOON, policies=(found,), drills=(Drills(policy="p", schedule=schedule, runs=rehearsed),)
+    )
 
 
-def offline(days: int) -> Facts:
+def offline(days: int) -> InstallationFacts:
     """A policy whose medium is needed in so many days."""
     then = datetime.fromtimestamp(NOON + days * DAY, UTC)
     return policy(offline=True, schedule=f"0 {then.hour} {then.day} {then.month} *")
@@ -145,15 +149,17 @@ def drift(ago: float) -> Ran:
     return ran(ago, DEGRADED, code="MassChange")
 
 
-def drifted(*of: Ran) -> Facts:
+def drifted(*of: Ran) -> InstallationFacts:
     return policy(drifts=of)
 
 
-def keys(**fields: Any) -> Facts:
-    return facts(keys=Keys(**fields))
+def keys(**fields: Any) -> InstallationFacts:
+    return facts(keys=KeyFacts(**fields))
 
 
-def proof(*, since: float = NOON, last: float | None = None, failed: float | None = None) -> Facts:
+def proof(
+    *, since: float = NOON, last: float | None = None, failed: float | None = None
+) -> InstallationFacts:
     proofs = ProofsOnRecord(
         proven={} if last is None else {"k": last},
         failed={} if failed is None else {"k": (failed, "WrongKey: it does not open")},
@@ -162,17 +168,17 @@ def proof(*, since: float = NOON, last: float | None = None, failed: float | Non
     return keys(proofs=(proofs.of("k", "recovery", since=since, now=NOON),))
 
 
-def shallow(age: float) -> Seen:
+def shallow(age: float) -> VerifiedBackup:
     return seen(age, depth=None, shallow=("eu", "us"))
 
 
-def slow(newest: Ran) -> Facts:
+def slow(newest: Ran) -> InstallationFacts:
     return runs(newest, *(ran(DAY * day) for day in range(1, 6)))
 
 
-PAUSED = Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR)
+PAUSED = PausedEntry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR)
 
-CASES: list[tuple[str, Facts, Facts]] = [
+CASES: list[tuple[str, InstallationFacts, InstallationFacts]] = [
     ("state.unreachable", facts(), facts(state="the state database did not answer")),
     ("backup.overdue:p", policy(), policy(verified=seen(9 * DAY))),
     ("backup.overdue:p", policy(schedule=None, verified=None), policy(verified=None)),
@@ -219,42 +225,62 @@ CASES: list[tuple[str, Facts, Facts]] = [
         policy(newest=shallow(25 * HOUR), verified=seen(25 * HOUR), schedule=None),
     ),
     ("backup.ahead:p", policy(), policy(ahead=("b9",))),
-    ("replica.bad:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", bad=("b",)),))),
+    (
+        "replica.bad:eu",
+        facts(places=(TargetFacts(name="eu"),)),
+        facts(places=(TargetFacts(name="eu", bad=("b",)),)),
+    ),
     (
         "replica.repaired:eu",
         facts(),
         facts(mended=(Mended(backup="b", target="eu", why="its container 3: Tampered", sources=("us",)),)),
     ),
     ("verification.late:eu", facts(verification=stands(read=DAY)), facts(verification=stands(read=31 * DAY))),
-    ("replica.bad:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", lost=("b",)),))),
     (
         "replica.bad:eu",
-        facts(places=(Place(name="eu"),)),
-        facts(places=(Place(name="eu", missing=("b",)),)),
+        facts(places=(TargetFacts(name="eu"),)),
+        facts(places=(TargetFacts(name="eu", lost=("b",)),)),
+    ),
+    (
+        "replica.bad:eu",
+        facts(places=(TargetFacts(name="eu"),)),
+        facts(places=(TargetFacts(name="eu", missing=("b",)),)),
     ),
     (
         "manifest.refused:eu",
-        facts(places=(Place(name="eu"),)),
-        facts(places=(Place(name="eu", refused=("b",)),)),
+        facts(places=(TargetFacts(name="eu"),)),
+        facts(places=(TargetFacts(name="eu", refused=("b",)),)),
     ),
-    ("catalog.lacks:eu", facts(), facts(places=(Place(name="eu", unknown=("b",)),))),
+    ("catalog.lacks:eu", facts(), facts(places=(TargetFacts(name="eu", unknown=("b",)),))),
     (
         "target.all-away",
-        facts(places=(Place(name="eu", away="no route"), Place(name="us"))),
-        facts(places=(Place(name="eu", away="no route"), Place(name="us", away="no route"))),
+        facts(places=(TargetFacts(name="eu", away="no route"), TargetFacts(name="us"))),
+        facts(places=(TargetFacts(name="eu", away="no route"), TargetFacts(name="us", away="no route"))),
     ),
     (
         "target.all-away:p",
         facts(
-            places=(Place(name="eu", away="no route"), Place(name="us"), Place(name="west")),
+            places=(
+                TargetFacts(name="eu", away="no route"),
+                TargetFacts(name="us"),
+                TargetFacts(name="west"),
+            ),
             policies=(replace(WELL, targets=("eu", "us")),),
         ),
         facts(
-            places=(Place(name="eu", away="no route"), Place(name="us", away="gone"), Place(name="west")),
+            places=(
+                TargetFacts(name="eu", away="no route"),
+                TargetFacts(name="us", away="gone"),
+                TargetFacts(name="west"),
+            ),
             policies=(replace(WELL, targets=("eu", "us")),),
         ),
     ),
-    ("target.away:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", away="no route"),))),
+    (
+        "target.away:eu",
+        facts(places=(TargetFacts(name="eu"),)),
+        facts(places=(TargetFacts(name="eu", away="no route"),)),
+    ),
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
@@ -365,31 +391,39 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ),
     (
         "check.failed:health",
-        facts(checks=(Check(name="health", newest=ran(HOUR)),)),
-        facts(checks=(Check(name="health", newest=ran(HOUR, FAILED)),)),
+        facts(checks=(CalendarCheck(name="health", newest=ran(HOUR)),)),
+        facts(checks=(CalendarCheck(name="health", newest=ran(HOUR, FAILED)),)),
     ),
     (
         "check.failed:health",
-        facts(checks=(Check(name="keys", newest=ran(HOUR, DEGRADED)),)),
-        facts(checks=(Check(name="health", newest=ran(HOUR, DEGRADED)),)),
+        facts(checks=(CalendarCheck(name="keys", newest=ran(HOUR, DEGRADED)),)),
+        facts(checks=(CalendarCheck(name="health", newest=ran(HOUR, DEGRADED)),)),
     ),
     (
         "schedule.late:prune",  # until the next time after its last one, nothing was missed
         facts(
             entries=(
-                Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 20 * HOUR),
+                PausedEntry(
+                    name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 20 * HOUR
+                ),
             )
         ),
         facts(
             entries=(
-                Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 25 * HOUR),
+                PausedEntry(
+                    name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 25 * HOUR
+                ),
             )
         ),
     ),
     (
         "schedule.late:drift",
         facts(),
-        facts(entries=(Entry(name="drift", due=NOON - HOUR, following=NOON + HOUR, refused="ConfigError"),)),
+        facts(
+            entries=(
+                PausedEntry(name="drift", due=NOON - HOUR, following=NOON + HOUR, refused="ConfigError"),
+            )
+        ),
     ),
     ("hook.failed:health", facts(), facts(hooks=("health",))),
     (
@@ -404,16 +438,19 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("beat.silent", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),
     (
         "beat.silent",
-        facts(places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
-        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
+        facts(places=(TargetFacts(name="eu", away="no answer"), TargetFacts(name="us", away="none"))),
+        facts(
+            beat_age=HOUR,
+            places=(TargetFacts(name="eu", away="no answer"), TargetFacts(name="us", away="none")),
+        ),
     ),
 ]
 
 
-MISSING = facts(places=(Place(name="eu", missing=("b",)),))
+MISSING = facts(places=(TargetFacts(name="eu", missing=("b",)),))
 LATE, IN_TIME = NOON - 1, NOON + HOUR
 
-GRAVE: list[tuple[str, Facts, Facts]] = [
+GRAVE: list[tuple[str, InstallationFacts, InstallationFacts]] = [
     (
         "emergency.due:p",
         policy(offline=True, schedule=WEEKLY, verified=seen(8 * DAY)),
@@ -421,13 +458,13 @@ GRAVE: list[tuple[str, Facts, Facts]] = [
     ),
     (
         "replica.bad:eu",
-        facts(places=(Place(name="eu", missing=("b",)),)),
-        facts(places=(Place(name="eu", bad=("b",)),)),
+        facts(places=(TargetFacts(name="eu", missing=("b",)),)),
+        facts(places=(TargetFacts(name="eu", bad=("b",)),)),
     ),
     (
         "replica.bad:eu",
-        facts(places=(Place(name="eu", missing=("b",)),)),
-        facts(places=(Place(name="eu", lost=("b",)),)),
+        facts(places=(TargetFacts(name="eu", missing=("b",)),)),
+        facts(places=(TargetFacts(name="eu", lost=("b",)),)),
     ),
     (
         "recovery.open:r1",
@@ -447,8 +484,8 @@ GRAVE: list[tuple[str, Facts, Facts]] = [
     ),
     (
         "check.failed:health",
-        facts(checks=(Check(name="health", newest=ran(HOUR, DEGRADED)),)),
-        facts(checks=(Check(name="health", newest=ran(HOUR, FAILED)),)),
+        facts(checks=(CalendarCheck(name="health", newest=ran(HOUR, DEGRADED)),)),
+        facts(checks=(CalendarCheck(name="health", newest=ran(HOUR, FAILED)),)),
     ),
     (
         "schedule.late:prune",
@@ -463,8 +500,11 @@ GRAVE: list[tuple[str, Facts, Facts]] = [
     ("beat.silent", facts(beat_age=HOUR), facts(beat_age=90.0, policies=(DUE,))),
     (
         "beat.silent",
-        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us"))),
-        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
+        facts(beat_age=HOUR, places=(TargetFacts(name="eu", away="no answer"), TargetFacts(name="us"))),
+        facts(
+            beat_age=HOUR,
+            places=(TargetFacts(name="eu", away="no answer"), TargetFacts(name="us", away="none")),
+        ),
     ),
     (
         "space.low:the stage",
@@ -479,18 +519,22 @@ GRAVE: list[tuple[str, Facts, Facts]] = [
 ]
 
 
-def found(given: Facts) -> list[str]:
+def found(given: InstallationFacts) -> list[str]:
     return [alert.key for alert in alerts(given, LIMITS)]
 
 
 @pytest.mark.parametrize(("key", "quiet", "loud"), CASES)
-def test_a_rule_tells_what_is_wrong_and_nothing_else(key: str, quiet: Facts, loud: Facts) -> None:
+def test_a_rule_tells_what_is_wrong_and_nothing_else(
+    key: str, quiet: InstallationFacts, loud: InstallationFacts
+) -> None:
     assert key not in found(quiet)
     assert key in found(loud)
 
 
 @pytest.mark.parametrize(("key", "warns", "grave"), GRAVE)
-def test_a_warning_becomes_critical_and_stays_the_same_alert(key: str, warns: Facts, grave: Facts) -> None:
+def test_a_warning_becomes_critical_and_stays_the_same_alert(
+    key: str, warns: InstallationFacts, grave: InstallationFacts
+) -> None:
     severities = [
         next(one.severity for one in alerts(given, LIMITS) if one.key == key) for given in (warns, grave)
     ]
@@ -504,7 +548,7 @@ def test_each_kind_that_can_become_critical_does() -> None:
 
 
 def test_where_all_is_well_nothing_is_told() -> None:
-    assert found(facts(places=(Place(name="eu"),), rooms=(Room(name="x", free=1, total=2),))) == []
+    assert found(facts(places=(TargetFacts(name="eu"),), rooms=(Room(name="x", free=1, total=2),))) == []
 
 
 def test_every_kind_of_alert_has_a_rule_that_raises_it() -> None:
@@ -516,7 +560,7 @@ def test_a_time_that_is_none_keeps_nothing_from_being_told(at: float) -> None:
     odd = Ran(run="r", state=FAILED, began=at, ended=at)
     given = facts(
         policies=(replace(WELL, runs=(odd,) * 9, rotations=(odd,)),),
-        keys=Keys(used=(Dated(name="k", at=at),), asked=(Dated(name="k", at=at),), checked_at=at),
+        keys=KeyFacts(used=(Dated(name="k", at=at),), asked=(Dated(name="k", at=at),), checked_at=at),
         certificates=(Dated(name="c", at=at),),
         state="gone",
     )

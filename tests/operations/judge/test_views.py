@@ -12,10 +12,10 @@ import pytest
 from msgspec.structs import fields, replace
 
 from strongroom.operations.alerts.due_notifications import tell
-from strongroom.operations.dashboard.frame import Shown, alerts_in_words
+from strongroom.operations.dashboard.frame import PageFacts, alerts_in_words
 from strongroom.operations.dashboard.overall import alerts as page_of_alerts
-from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.findings import Finding, Severity, State
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
+from strongroom.operations.findings import Finding, FindingState, Severity
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.judge.kinds import KINDS, alerts_of
 from strongroom.operations.metrics.measures import MEASURES, Observed
@@ -26,21 +26,23 @@ from tests.operations.judge.test_rules import CASES, GRAVE
 ALL = [facts for _, quiet, loud in (*CASES, *GRAVE) for facts in (quiet, loud)]
 
 
-def mixed(seed: int) -> Facts:
+def mixed(seed: int) -> InstallationFacts:
     """Return facts of which each part is that of one of the rules' cases, by lot."""
     chance = Random(seed)
     parts: dict[str, Any] = {
-        field.name: getattr(chance.choice(ALL), field.name) for field in fields(Facts) if field.name != "now"
+        field.name: getattr(chance.choice(ALL), field.name)
+        for field in fields(InstallationFacts)
+        if field.name != "now"
     }
     parts["policies"] = tuple(
         {policy.name: policy for one in chance.sample(ALL, 3) for policy in one.policies}.values()
     )
     parts["state"] = None if chance.random() < 0.9 else parts["state"]
-    return Facts(now=ALL[0].now, **parts)
+    return InstallationFacts(now=ALL[0].now, **parts)
 
 
-def measured(facts: Facts, alerts: tuple[Finding, ...]) -> Counter[tuple[str, ...]]:
-    seen = Observed(facts=facts, limits=Limits(), version="1", look=facts, alerts=alerts)
+def measured(facts: InstallationFacts, alerts: tuple[Finding, ...]) -> Counter[tuple[str, ...]]:
+    seen = Observed(facts=facts, limits=AlertLimits(), version="1", look=facts, alerts=alerts)
     [measure] = [one for one in MEASURES if one.name == "strongroom_alerts"]
     return +Counter({labels: int(value or 0) for labels, value in measure.samples(seen)})
 
@@ -48,17 +50,20 @@ def measured(facts: Facts, alerts: tuple[Finding, ...]) -> Counter[tuple[str, ..
 @pytest.mark.parametrize("seed", range(150))
 def test_every_view_counts_the_same(seed: int) -> None:
     facts = mixed(seed)
-    findings = judge(facts, Limits())
+    findings = judge(facts, AlertLimits())
     alerts = alerts_of(findings)
     by_state = Counter(one.state for one in findings)
     critical = sum(one.severity is Severity.CRITICAL for one in alerts)
-    assert (by_state[State.WRONG], by_state[State.WARNING]) == (critical, len(alerts) - critical)
+    assert (by_state[FindingState.WRONG], by_state[FindingState.WARNING]) == (
+        critical,
+        len(alerts) - critical,
+    )
 
     counted = Counter((one.kind, one.severity.value) for one in alerts)
     assert measured(facts, alerts) == counted
     telling = tell(alerts, (), repeat=1.0, now=facts.now)
     assert Counter((one.alert.kind, one.alert.severity.value) for one in telling.items) == counted
-    shown = Shown(facts=facts, limits=Limits(), alerts=alerts, version="1")
+    shown = PageFacts(facts=facts, limits=AlertLimits(), alerts=alerts, version="1")
     page = unescape(page_of_alerts(shown).decode())
     assert all(one.what in page for one in alerts)
     if critical:
@@ -67,7 +72,7 @@ def test_every_view_counts_the_same(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(150))
 def test_a_thing_is_judged_once(seed: int) -> None:
-    findings = judge(mixed(seed), Limits())
+    findings = judge(mixed(seed), AlertLimits())
     bad = Counter((one.kind, one.subject) for one in findings if one.is_alert)
     assert [key for key, many in bad.items() if many > 1] == []
     said = Counter(one.what for one in findings)
@@ -75,7 +80,7 @@ def test_a_thing_is_judged_once(seed: int) -> None:
 
 
 def test_no_kind_has_two_texts_or_hints() -> None:
-    found = list(chain.from_iterable(judge(facts, Limits()) for facts in ALL))
+    found = list(chain.from_iterable(judge(facts, AlertLimits()) for facts in ALL))
     alerts = [one for one in found if one.is_alert]
     assert {one.kind for one in alerts} == set(KINDS)
     for one in alerts:
@@ -91,7 +96,7 @@ def test_no_kind_has_two_texts_or_hints() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_what_is_silenced_is_so_for_every_message_and_stays_on_every_look(seed: int) -> None:
-    alerts = alerts_of(judge(mixed(seed), Limits()))
+    alerts = alerts_of(judge(mixed(seed), AlertLimits()))
     for one in alerts:
         silence = Silence(id="s", pattern=one.key, since=0.0, until=9e9, by="ann", reason="known")
         told = tell(alerts, (), repeat=1.0, now=0.0, muted=Muted(silences=(silence,)))
@@ -101,4 +106,4 @@ def test_what_is_silenced_is_so_for_every_message_and_stays_on_every_look(seed: 
 
 def test_a_good_thing_is_said_too() -> None:
     quiet = replace(ALL[0], beat_age=10.0)
-    assert {one.state for one in judge(quiet, Limits())} >= {State.GOOD}
+    assert {one.state for one in judge(quiet, AlertLimits())} >= {FindingState.GOOD}

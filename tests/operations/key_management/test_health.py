@@ -19,7 +19,7 @@ from strongroom.keys.key_names import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.key_management.health import (
     CHALLENGE_HOLDS,
-    Outcome,
+    KeyTrialResult,
     answer_challenge,
     confirm,
     make_challenge,
@@ -32,7 +32,7 @@ from strongroom.operations.key_management.proofs import (
     QUARTER,
     RETIRED,
     WARNING,
-    Proof,
+    ProofState,
     read_proofs,
 )
 from strongroom.operations.key_management.scheduled_check import check
@@ -64,7 +64,7 @@ class Unplugged(KeyFileIdentity):
 def test_a_key_is_tried_once_a_class_on_its_newest_backup(at: Rotated) -> None:
     backups = [at.back_up() for _ in range(3)]
     [tried] = try_keys(found(at), [at.old])
-    assert (tried.outcome, tried.backups, tried.by) == (Outcome.OPENED, 3, at.old.describe())
+    assert (tried.outcome, tried.backups, tried.by) == (KeyTrialResult.OPENED, 3, at.old.describe())
     assert tried.backup in backups
 
 
@@ -72,16 +72,16 @@ def test_after_a_rotation_the_new_key_is_the_one_that_counts(at: Rotated) -> Non
     at.back_up()
     rotate(at.services(at.old, at.new))
     [tried] = try_keys(found(at), [at.old])
-    assert (tried.label, tried.outcome) == ("new", Outcome.AWAY)
+    assert (tried.label, tried.outcome) == ("new", KeyTrialResult.AWAY)
     [tried] = try_keys(found(at), [at.old, at.new])
-    assert tried.outcome is Outcome.OPENED
+    assert tried.outcome is KeyTrialResult.OPENED
 
 
 def test_a_key_service_that_does_not_answer_is_a_failure_with_its_reason(at: Rotated) -> None:
     at.back_up()
     [tried] = try_keys(found(at), [Unplugged(os.urandom(32))])
     assert (tried.outcome, tried.why) == (
-        Outcome.FAILED,
+        KeyTrialResult.FAILED,
         "KeyServiceUnavailable: the token is not there",
     )
 
@@ -92,7 +92,7 @@ def test_a_record_that_names_a_key_but_holds_another_is_a_failure(at: Rotated) -
     swapped = type(record)(id=record.id, generation=1, stanzas=record.stanzas, mac=other.mac)
     opens = Opens(backup="b", policy="p", created_at="", records=(swapped,), first=frozenset())
     [tried] = try_keys([opens], [at.old])
-    assert tried.outcome is Outcome.FAILED
+    assert tried.outcome is KeyTrialResult.FAILED
     assert tried.why.startswith("Tampered")
 
 
@@ -102,16 +102,16 @@ def test_a_key_has_a_quarter_to_be_proven_and_warns_before_it_ends(at: Rotated) 
     [tried] = try_keys(found(at), [at.old])
     made = time.time()
 
-    def judged(after: float) -> Proof:
+    def judged(after: float) -> ProofState:
         return read_proofs(services.store).of(tried.key, "old", since=made, now=made + after).proof
 
     days = (0.0, QUARTER - DAY, QUARTER + DAY)
-    assert [judged(after) for after in days] == [Proof.NOT_YET, Proof.NOT_YET, Proof.OVERDUE]
+    assert [judged(after) for after in days] == [ProofState.NOT_YET, ProofState.NOT_YET, ProofState.OVERDUE]
     record_proofs(services, [tried])
     days = (DAY, QUARTER - WARNING + DAY, QUARTER + DAY)
-    assert [judged(after) for after in days] == [Proof.PROVEN, Proof.DUE_AGAIN, Proof.OVERDUE]
+    assert [judged(after) for after in days] == [ProofState.PROVEN, ProofState.DUE_AGAIN, ProofState.OVERDUE]
     services.store.event(FAILED, key=tried.key, why="WrongKey: test", backup=tried.backup)
-    assert judged(DAY) is Proof.FAILED
+    assert judged(DAY) is ProofState.FAILED
 
 
 def test_a_key_that_lies_elsewhere_is_asked_for_by_a_date_that_stays(at: Rotated) -> None:
@@ -119,7 +119,7 @@ def test_a_key_that_lies_elsewhere_is_asked_for_by_a_date_that_stays(at: Rotated
     services = at.services()
     first = check(services)
     [offline] = first.due
-    assert (offline.proof, first.bad) == (Proof.NOT_YET, [])
+    assert (offline.proof, first.bad) == (ProofState.NOT_YET, [])
     assert f"not yet proven; it has to be by {rfc3339(offline.by)[:10]}" in offline.words
     [oldest] = services.store.backups()
     at.back_up()

@@ -10,7 +10,7 @@ import pytest
 from strongroom.config import Settings, load_settings
 from strongroom.keys import rolelist, roles
 from strongroom.operations.key_management.signing_keys import renew
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.wiring.calendar import entries_named
 from tests.operations.world import make_world
 
@@ -29,7 +29,7 @@ class Host:
             roles.load_or_create_role(self.keys, role)
         self.began = datetime.now(UTC)
 
-    def look(self, days: float) -> Checked:
+    def look(self, days: float) -> CheckResult:
         return renew(self.services, self.settings, now=self.began + days * DAY)
 
     def signs(self, role: str) -> int:
@@ -49,7 +49,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_in_the_first_months_nothing_is_due(host: Host) -> None:
-    assert [host.look(days) for days in (0, 100, 334)] == [Checked()] * 3
+    assert [host.look(days) for days in (0, 100, 334)] == [CheckResult()] * 3
     assert host.events() == []
 
 
@@ -57,14 +57,14 @@ def test_with_the_installation_key_here_the_next_key_is_announced_a_month_before
     told = host.look(340)
     assert "announced" in told.bad[0]
     assert roles.TRUSTED in told.do
-    assert [host.look(days) for days in (341, 350, 369)] == [Checked()] * 3
+    assert [host.look(days) for days in (341, 350, 369)] == [CheckResult()] * 3
     assert [host.signs(role) for role in ROLES] == [1, 1]
 
     told = host.look(371)
 
     assert (told.bad, "escrow" in told.do) == (("control, seal sign with new keys",), True)
     assert [host.signs(role) for role in ROLES] == [2, 2]
-    assert host.look(372) == Checked()
+    assert host.look(372) == CheckResult()
     assert host.events() == [
         *(("signer.announced", role) for role in ROLES),
         *(("signer.rotated", role) for role in ROLES),
@@ -73,7 +73,7 @@ def test_with_the_installation_key_here_the_next_key_is_announced_a_month_before
 
 def test_a_host_that_was_off_for_a_year_still_gives_the_others_a_month(host: Host) -> None:
     assert "announced" in host.look(800).bad[0]
-    assert host.look(829) == Checked()
+    assert host.look(829) == CheckResult()
     assert [host.signs(role) for role in ROLES] == [1, 1]
     assert "new keys" in host.look(831).bad[0]
 

@@ -23,7 +23,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Replica, RunKind, Step, StepKind
+from strongroom.state.records import Replica, RunKind, RunStep, StepKind
 from strongroom.state.store import RunStore
 from tests.operations.alerts.test_gather import LIMITS, Dead, watching
 from tests.operations.archive.test_locks import Bucket
@@ -143,8 +143,8 @@ def test_how_long_a_run_still_takes_is_what_the_facts_say(world: World) -> None:
 
 def test_what_waits_is_told_by_queue_with_its_age(world: World) -> None:
     services = world.services()
-    assert services.store.create(world.spec, first=(Step(StepKind.PLAN),)) is not None
-    assert services.store.create(world.spec, first=(Step(StepKind.UPLOAD, 0, "us"),)) is not None
+    assert services.store.create(world.spec, first=(RunStep(StepKind.PLAN),)) is not None
+    assert services.store.create(world.spec, first=(RunStep(StepKind.UPLOAD, 0, "us"),)) is not None
     seen = observed(world, later=90)
     assert shown(seen, "strongroom_queue_steps")["control", "ready"] == 1
     assert shown(seen, "strongroom_queue_steps")["seal", "ready"] == 0

@@ -12,14 +12,14 @@ import pytest
 from msgspec import Struct
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.operations.probe.source import probe_source
 from strongroom.operations.probe.target import NEEDS, Probe, probe_all, probe_rights, probe_storage
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.probing import Check, Outcome
+from strongroom.targets.probing import ProbeCheck, ProbeResult
 from strongroom.targets.resilient import resilient
 from tests.operations.world import made_up, names_on
 from tests.targets.conformance import put
@@ -28,7 +28,7 @@ from tests.targets.flaky import FlakyTarget, LockingTarget, gone
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 
 
-def outcomes(probe: Probe) -> dict[str, Outcome]:
+def outcomes(probe: Probe) -> dict[str, ProbeResult]:
     return {check.what: check.outcome for check in probe.checks}
 
 
@@ -58,7 +58,7 @@ def test_a_target_that_works_is_shown_to_work_and_is_left_empty(tmp_path: Path) 
 
     probe = probe_storage(target, now=NOW)
 
-    assert set(outcomes(probe).values()) == {Outcome.FINE}
+    assert set(outcomes(probe).values()) == {ProbeResult.FINE}
     assert len(probe.checks) >= 6
     assert (probe.kind, probe.name, probe.place) == ("target", "eu", str(tmp_path / "t"))
     assert names_on(target) == []
@@ -67,7 +67,7 @@ def test_a_target_that_works_is_shown_to_work_and_is_left_empty(tmp_path: Path) 
 def test_a_target_that_is_not_there_says_so_and_nothing_else_is_claimed(tmp_path: Path) -> None:
     [check] = probe_storage(DirectoryTarget(tmp_path / "gone", name="eu", region="eu"), now=NOW).checks
 
-    assert check.outcome is Outcome.MISSING
+    assert check.outcome is ProbeResult.MISSING
     assert check.detail
 
 
@@ -81,7 +81,7 @@ def test_a_locked_object_must_not_be_deletable_and_stays_until_its_lock_ends() -
     target = Locking(now=NOW)
     probe = probe_storage(target, now=NOW)
     assert failed(probe) == []
-    assert outcomes(probe)["delete a locked object"] is Outcome.FINE
+    assert outcomes(probe)["delete a locked object"] is ProbeResult.FINE
     [left] = names_on(target)
     assert left.startswith("probes/20261125T090000Z-")
 
@@ -178,7 +178,7 @@ def test_a_credential_that_may_delete_is_too_much_for_who_transfers() -> None:
     probe = probe_rights(MemoryTarget(), role="transfer", now=NOW)
 
     assert [(check.what, check.outcome) for check in probe.checks if check.failed] == [
-        ("delete", Outcome.EXCESS)
+        ("delete", ProbeResult.EXCESS)
     ]
 
 
@@ -190,7 +190,7 @@ def test_a_credential_that_may_only_read_fits_who_verifies_and_is_read_with(role
     probe = probe_rights(target, role=role, now=NOW)
 
     assert failed(probe) == []
-    assert outcomes(probe)["read"] is Outcome.FINE
+    assert outcomes(probe)["read"] is ProbeResult.FINE
 
 
 def test_a_credential_that_may_put_is_too_much_for_who_verifies() -> None:
@@ -204,7 +204,7 @@ def test_a_credential_that_may_only_read_lacks_the_right_to_put_for_who_transfer
     probe = probe_rights(ReadOnly(), role="transfer", now=NOW)
 
     assert failed(probe) == ["put"]
-    assert outcomes(probe)["read"] is Outcome.NOT_SHOWN  # there is nothing to read yet
+    assert outcomes(probe)["read"] is ProbeResult.NOT_SHOWN  # there is nothing to read yet
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_directory_that_others_may_use_is_too_many(tmp_path: Path, mode: int, 
 
     found = [check for check in probe_rights(target, role="operator", now=NOW).checks if check.failed]
 
-    assert [check.outcome for check in found] == ([Outcome.EXCESS] if words else [])
+    assert [check.outcome for check in found] == ([ProbeResult.EXCESS] if words else [])
     assert all(words in check.detail for check in found)
 
 
@@ -246,9 +246,9 @@ def test_a_source_is_listed_and_one_secret_read_whose_value_is_dropped() -> None
     probe = probe_source(MemoryStore(made_up(3), name="vault"))
 
     assert outcomes(probe) == {
-        "list": Outcome.FINE,
-        "read one": Outcome.FINE,
-        "rights of the credential": Outcome.NOT_SHOWN,
+        "list": ProbeResult.FINE,
+        "read one": ProbeResult.FINE,
+        "rights of the credential": ProbeResult.NOT_SHOWN,
     }
     assert "CANARY" not in repr(probe)
 
@@ -263,8 +263,8 @@ def test_what_a_source_tells_of_its_rights_is_told_path_by_path() -> None:
 
     assert "rights of the credential" not in outcomes(probe_source(source)), "nothing is fine as a whole"
     assert [check for check in probe_source(source).checks if check.failed] == [
-        Check(what="secret/data/*", outcome=Outcome.MISSING, detail="read"),
-        Check(what="other/data/*", outcome=Outcome.EXCESS, detail="create, delete"),
+        ProbeCheck(what="secret/data/*", outcome=ProbeResult.MISSING, detail="read"),
+        ProbeCheck(what="other/data/*", outcome=ProbeResult.EXCESS, detail="create, delete"),
     ]
 
 
@@ -276,23 +276,23 @@ def test_rights_that_all_fit_are_counted() -> None:
 
 def test_a_listing_that_fails_at_its_last_folder_is_no_fine_listing() -> None:
     class HalfListed(MemoryStore):
-        def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
             yield from super().list(with_tags=with_tags)
             raise SourceError("no right to list 'team-z/'")
 
     [check] = probe_source(HalfListed(made_up(3), name="vault")).checks
-    assert (check.what, check.outcome) == ("list", Outcome.MISSING)
+    assert (check.what, check.outcome) == ("list", ProbeResult.MISSING)
     assert "team-z/" in check.detail
 
 
 def test_what_is_read_is_the_last_of_the_listing_which_is_counted() -> None:
     class OnlyTheLast(MemoryStore):
-        def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
             assert [entry.name for entry in entries] == ["app/0002"]
             return super().read(entries)
 
     listed, read, _ = probe_source(OnlyTheLast(made_up(3), name="vault")).checks
-    assert (listed.detail, read.outcome) == ("3 names, to the end", Outcome.FINE)
+    assert (listed.detail, read.outcome) == ("3 names, to the end", ProbeResult.FINE)
 
 
 def test_a_source_that_cannot_be_listed_or_read_is_found() -> None:
@@ -309,7 +309,7 @@ def test_a_source_that_cannot_be_listed_or_read_is_found() -> None:
 
 
 def test_an_empty_source_shows_nothing_of_reading() -> None:
-    assert outcomes(probe_source(MemoryStore(name="vault")))["read one"] is Outcome.NOT_SHOWN
+    assert outcomes(probe_source(MemoryStore(name="vault")))["read one"] is ProbeResult.NOT_SHOWN
 
 
 def test_a_folder_of_secrets_that_everybody_may_read_is_too_many(tmp_path: Path) -> None:

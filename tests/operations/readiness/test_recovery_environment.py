@@ -15,15 +15,16 @@ from msgspec.structs import replace
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret, SecretBytes
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
 from strongroom.operations.readiness import libraries as installed
 from strongroom.operations.readiness import machine
 from strongroom.operations.readiness.backups import (
     Looked,
-    Seen,
+    TargetBackups,
     Want,
     choose_backups,
     newest_of,
@@ -41,7 +42,7 @@ from strongroom.system.deadlines import run_all
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.vault.rights import Right
+from strongroom.vault.rights import PathRights
 from tests.operations.world import POLICY, REGIONS, World, make_world
 
 WANTED = (Want(policy=POLICY, targets=REGIONS, values=True, required=True),)
@@ -177,12 +178,12 @@ def world(tmp_path: Path) -> World:
 
 def chooser(world: World, trusted: frozenset[str] | None = None) -> Chooser:
     known = world.services().signer_fingerprints if trusted is None else trusted
-    return Chooser([Holder(name, lambda t=t: t) for name, t in world.targets.items()], trusted=known)  # type: ignore[misc]
+    return Chooser([BackupPlace(name, lambda t=t: t) for name, t in world.targets.items()], trusted=known)  # type: ignore[misc]
 
 
-def seen(world: World, *, recorded: Mapping[str, str] | None = None) -> dict[str, Seen]:
+def seen(world: World, *, recorded: Mapping[str, str] | None = None) -> dict[str, TargetBackups]:
     looked = choose_backups(chooser(world), [POLICY], recorded=recorded or {})
-    return {name: one for name, one in looked.items() if isinstance(one, Seen)}
+    return {name: one for name, one in looked.items() if isinstance(one, TargetBackups)}
 
 
 def dead(*names: str) -> dict[str, TargetUnavailable]:
@@ -311,18 +312,18 @@ def test_what_people_bring_opens_once_they_are_asked(tmp_path: Path) -> None:
 class Telling(MemoryStore):
     """A source whose server tells what its credential may do."""
 
-    told: tuple[Right, ...] = ()
+    told: tuple[PathRights, ...] = ()
 
-    def write_rights(self, secrets: Iterable[Secret] | None = None) -> Iterator[Right]:  # noqa: ARG002
+    def write_rights(self, secrets: Iterable[Secret] | None = None) -> Iterator[PathRights]:  # noqa: ARG002
         yield from self.told
 
 
 def test_a_destination_has_to_let_itself_be_written_to() -> None:
     source = Telling()
-    source.told = (Right("secret/data/*", excess=("delete",)), Right("secret/metadata/*"))
+    source.told = (PathRights("secret/data/*", excess=("delete",)), PathRights("secret/metadata/*"))
     [may] = destination(source)
     assert (may.state.value, "each of 2 paths" in may.what) == ("good", True)
-    source.told = (Right("secret/data/*", missing=("create",)), Right("secret/metadata/*"))
+    source.told = (PathRights("secret/data/*", missing=("create",)), PathRights("secret/metadata/*"))
     [lacking] = destination(source)
     assert (lacking.code, "create secret/data/*" in lacking.what) == ("RightMissing", True)
     assert states(destination(MemoryStore())) == [("destination", "remark")]

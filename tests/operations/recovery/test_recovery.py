@@ -13,17 +13,22 @@ from strongroom.container.signing import Signer, Signers
 from strongroom.operations.archive.recoveries import (
     HERE,
     STEPS,
-    About,
-    Proof,
     Recovery,
     RecoveryEntry,
-    Scope,
+    RecoveryEntryKind,
+    RecoveryProof,
+    RecoveryScope,
+    RecoveryStep,
     SourceSeen,
-    Step,
     recovery_of,
 )
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.messages import Message, Plan, due_messages, text_of
+from strongroom.operations.recovery.messages import (
+    RecoveryMessage,
+    RecoverySettingsFacts,
+    due_messages,
+    text_of,
+)
 from strongroom.operations.recovery.page import REPORT
 from strongroom.operations.recovery.places import RecordPlaces
 from strongroom.operations.recovery.report import report_of
@@ -34,23 +39,25 @@ from tests.certified import certified
 CASE = "20260131T030000Z-00000000"
 AT = "2026-01-31T03:{:02}:00Z"
 OPENED = 1_769_828_460.0
-SCOPE = Scope(
+SCOPE = RecoveryScope(
     sources=(SourceSeen(name="vault", there=None, held=3),),
     away={"region-a": "TargetUnavailable: it is gone"},
     lost=("vault",),
     leaked=("laptop",),
     into={"vault": "vault-b"},
 )
-PLAN = Plan(
+PLAN = RecoverySettingsFacts(
     objective=4 * 3600,
     contacts={"primary": "DevOps"},
-    texts=dict.fromkeys(Message, "{lost} {elapsed} {step} {call} {other}"),
+    texts=dict.fromkeys(RecoveryMessage, "{lost} {elapsed} {step} {call} {other}"),
     stakeholders=("owners@example.org",),
     escalation="cto@example.org",
 )
 
 
-def entry(number: int, about: About, step: Step | None = None, **said: object) -> RecoveryEntry:
+def entry(
+    number: int, about: RecoveryEntryKind, step: RecoveryStep | None = None, **said: object
+) -> RecoveryEntry:
     host = str(said.pop("host", "one"))
     return RecoveryEntry(
         case=CASE,
@@ -63,9 +70,9 @@ def entry(number: int, about: About, step: Step | None = None, **said: object) -
     )
 
 
-def recovery(*said: tuple[About, Step | None] | RecoveryEntry) -> Recovery:
+def recovery(*said: tuple[RecoveryEntryKind, RecoveryStep | None] | RecoveryEntry) -> Recovery:
     """Return what some entries come to, after the one that opens a recovery."""
-    entries = [entry(1, About.OPENED)]
+    entries = [entry(1, RecoveryEntryKind.OPENED)]
     for one in said:
         number = len(entries) + 1
         made = replace(one, number=number, at=AT.format(number)) if isinstance(one, RecoveryEntry) else None
@@ -73,10 +80,10 @@ def recovery(*said: tuple[About, Step | None] | RecoveryEntry) -> Recovery:
     return recovery_of(CASE, reversed(entries))
 
 
-def through(last: Step, *, host: str = "one") -> list[RecoveryEntry]:
+def through(last: RecoveryStep, *, host: str = "one") -> list[RecoveryEntry]:
     """Return the entries of all steps up to one, each done on a host."""
-    done = [entry(2, About.SCOPE, Step.ASSESS, scope=SCOPE, host=host)]
-    done += [entry(2, About.DONE, step, host=host) for step in STEPS[: STEPS.index(last) + 1]]
+    done = [entry(2, RecoveryEntryKind.SCOPE, RecoveryStep.ASSESS, scope=SCOPE, host=host)]
+    done += [entry(2, RecoveryEntryKind.DONE, step, host=host) for step in STEPS[: STEPS.index(last) + 1]]
     return done
 
 
@@ -84,49 +91,58 @@ def through(last: Step, *, host: str = "one") -> list[RecoveryEntry]:
 
 
 def test_the_steps_come_in_the_order_of_the_procedures() -> None:
-    assert next_step(recovery(), host="one") is Step.ASSESS
+    assert next_step(recovery(), host="one") is RecoveryStep.ASSESS
     for step, after in zip(STEPS, [*STEPS[1:], None], strict=True):
         assert next_step(recovery(*through(step)), host="one") is after
 
 
 def test_a_step_that_was_begun_again_is_not_done() -> None:
-    again = recovery(*through(Step.VALIDATE), entry(2, About.BEGAN, Step.RESTORE))
-    assert next_step(again, host="one") is Step.RESTORE
+    again = recovery(*through(RecoveryStep.VALIDATE), entry(2, RecoveryEntryKind.BEGAN, RecoveryStep.RESTORE))
+    assert next_step(again, host="one") is RecoveryStep.RESTORE
 
 
 def test_another_host_shows_first_that_it_is_secure_as_long_as_something_is_to_be_restored() -> None:
-    assert next_step(recovery(*through(Step.LOCATE)), host="two") is Step.SECURE
-    assert next_step(recovery(*through(Step.RESTORE)), host="two") is Step.VALIDATE
+    assert next_step(recovery(*through(RecoveryStep.LOCATE)), host="two") is RecoveryStep.SECURE
+    assert next_step(recovery(*through(RecoveryStep.RESTORE)), host="two") is RecoveryStep.VALIDATE
 
 
 def test_another_scope_opens_the_later_steps_again_and_the_yes_was_to_the_former() -> None:
-    proof = entry(2, About.PROVED, Step.RESTORE, proofs=(Proof(check="restore", of="b1"),))
-    agreed = entry(2, About.AGREED, Step.RESTORE, lines=("b1",))
-    before = recovery(*through(Step.LOCATE), agreed, proof)
-    assert (before.agreed is not None, before.steps[Step.RESTORE].proved) == (True, {"b1"})
-    elsewhere = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, into={"vault": "vault-c"}))
-    after = recovery(*through(Step.LOCATE), agreed, proof, elsewhere)
-    assert (after.agreed, after.steps[Step.RESTORE].proved) == (None, frozenset())
-    assert next_step(after, host="one") is Step.SECURE
+    proof = entry(
+        2, RecoveryEntryKind.PROVED, RecoveryStep.RESTORE, proofs=(RecoveryProof(check="restore", of="b1"),)
+    )
+    agreed = entry(2, RecoveryEntryKind.AGREED, RecoveryStep.RESTORE, lines=("b1",))
+    before = recovery(*through(RecoveryStep.LOCATE), agreed, proof)
+    assert (before.agreed is not None, before.steps[RecoveryStep.RESTORE].proved) == (True, {"b1"})
+    elsewhere = entry(
+        2, RecoveryEntryKind.SCOPE, RecoveryStep.ASSESS, scope=replace(SCOPE, into={"vault": "vault-c"})
+    )
+    after = recovery(*through(RecoveryStep.LOCATE), agreed, proof, elsewhere)
+    assert (after.agreed, after.steps[RecoveryStep.RESTORE].proved) == (None, frozenset())
+    assert next_step(after, host="one") is RecoveryStep.SECURE
 
 
 def test_steps_without_a_loss_or_a_leak_are_not_needed() -> None:
-    whole = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, lost=()))
-    kept = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, leaked=()))
+    whole = entry(2, RecoveryEntryKind.SCOPE, RecoveryStep.ASSESS, scope=replace(SCOPE, lost=()))
+    kept = entry(2, RecoveryEntryKind.SCOPE, RecoveryStep.ASSESS, scope=replace(SCOPE, leaked=()))
     assert [step for step in STEPS if why_unneeded(step, recovery(whole))] == [
-        *(Step.LOCATE, Step.RESTORE, Step.VALIDATE)
+        *(RecoveryStep.LOCATE, RecoveryStep.RESTORE, RecoveryStep.VALIDATE)
     ]
-    assert [step for step in STEPS if why_unneeded(step, recovery(kept))] == [Step.ROTATE]
+    assert [step for step in STEPS if why_unneeded(step, recovery(kept))] == [RecoveryStep.ROTATE]
 
 
 def test_the_newest_result_of_a_check_counts() -> None:
     failed, good = (
-        entry(2, About.PROVED, Step.RESTORE, proofs=(Proof(check="restore", of="b1", code=code),))
+        entry(
+            2,
+            RecoveryEntryKind.PROVED,
+            RecoveryStep.RESTORE,
+            proofs=(RecoveryProof(check="restore", of="b1", code=code),),
+        )
         for code in ("TargetUnavailable", "")
     )
-    assert recovery(failed).steps[Step.RESTORE].proved == frozenset()
-    assert recovery(failed, good).steps[Step.RESTORE].proved == {"b1"}
-    assert recovery(good, failed).steps[Step.RESTORE].proved == frozenset()
+    assert recovery(failed).steps[RecoveryStep.RESTORE].proved == frozenset()
+    assert recovery(failed, good).steps[RecoveryStep.RESTORE].proved == {"b1"}
+    assert recovery(good, failed).steps[RecoveryStep.RESTORE].proved == frozenset()
 
 
 # -- what is told -----------------------------------------------------------------------
@@ -135,27 +151,34 @@ def test_the_newest_result_of_a_check_counts() -> None:
 def test_each_message_is_due_once() -> None:
     early, late = OPENED + 600, OPENED + PLAN.objective + 1
     assert due_messages(recovery(), PLAN, now=early) == ()
-    known = through(Step.ASSESS)
-    assert due_messages(recovery(*known), PLAN, now=early) == (Message.OPENED,)
-    told = [*known, entry(2, About.TOLD, reason=Message.OPENED.value)]
+    known = through(RecoveryStep.ASSESS)
+    assert due_messages(recovery(*known), PLAN, now=early) == (RecoveryMessage.OPENED,)
+    told = [*known, entry(2, RecoveryEntryKind.TOLD, reason=RecoveryMessage.OPENED.value)]
     assert due_messages(recovery(*told), PLAN, now=early) == ()
-    assert due_messages(recovery(*told), PLAN, now=late) == (Message.LATE,)
-    back = [*through(Step.VALIDATE), told[-1]]
-    assert due_messages(recovery(*back), PLAN, now=early) == (Message.RESTORED,)
-    skipped = [*through(Step.VALIDATE), told[-1], entry(2, About.WAIVED, Step.RESTORE)]
+    assert due_messages(recovery(*told), PLAN, now=late) == (RecoveryMessage.LATE,)
+    back = [*through(RecoveryStep.VALIDATE), told[-1]]
+    assert due_messages(recovery(*back), PLAN, now=early) == (RecoveryMessage.RESTORED,)
+    skipped = [
+        *through(RecoveryStep.VALIDATE),
+        told[-1],
+        entry(2, RecoveryEntryKind.WAIVED, RecoveryStep.RESTORE),
+    ]
     assert due_messages(recovery(*skipped), PLAN, now=early) == ()  # nobody is told that all is back
-    closed = [*back, entry(2, About.CLOSED)]
-    assert due_messages(recovery(*closed), PLAN, now=late) == (Message.RESTORED, Message.CLOSED)
+    closed = [*back, entry(2, RecoveryEntryKind.CLOSED)]
+    assert due_messages(recovery(*closed), PLAN, now=late) == (
+        RecoveryMessage.RESTORED,
+        RecoveryMessage.CLOSED,
+    )
 
 
 def test_the_escalation_hears_only_that_it_is_late() -> None:
-    assert PLAN.recipients(Message.LATE) == ("owners@example.org", "cto@example.org")
-    assert PLAN.recipients(Message.OPENED) == ("owners@example.org",)
+    assert PLAN.recipients(RecoveryMessage.LATE) == ("owners@example.org", "cto@example.org")
+    assert PLAN.recipients(RecoveryMessage.OPENED) == ("owners@example.org",)
 
 
 def test_a_message_fills_in_what_it_names_and_leaves_the_rest() -> None:
-    found = recovery(*through(Step.LOCATE))
-    text = text_of(Message.OPENED, found, PLAN, host="one", now=OPENED + 7500)
+    found = recovery(*through(RecoveryStep.LOCATE))
+    text = text_of(RecoveryMessage.OPENED, found, PLAN, host="one", now=OPENED + 7500)
     assert text == "vault 2 h 5 min Decrypt and restore DevOps {other}"
 
 
@@ -182,7 +205,7 @@ def test_another_host_knows_a_recovery_by_a_target_and_loses_none_that_does_not_
 ) -> None:
     kept = MemoryTarget(name="kept", region="")
     here = places(tmp_path / "one", kept=kept, away=Away(name="away", region=""))
-    for about in (About.OPENED, About.CLOSED):
+    for about in (RecoveryEntryKind.OPENED, RecoveryEntryKind.CLOSED):
         here.add(entry(1, about))
     assert (here.targets, set(here.missed)) == (("kept",), {"away"})
     [elsewhere] = places(tmp_path / "two", kept=kept).recoveries().values()
@@ -195,22 +218,22 @@ def test_another_host_knows_a_recovery_by_a_target_and_loses_none_that_does_not_
 def test_two_hosts_at_once_lose_nothing(tmp_path: Path) -> None:
     kept = MemoryTarget(name="kept", region="")
     one, two = (places(tmp_path / name, kept=kept) for name in ("one", "two"))
-    one.add(entry(1, About.OPENED))
+    one.add(entry(1, RecoveryEntryKind.OPENED))
     two.recoveries()
-    one.add(entry(1, About.DONE, Step.ASSESS))
-    found = two.add(entry(1, About.LEFT, lines=("look there",), host="two"))
-    assert (found.steps[Step.ASSESS].ended, found.left) == (About.DONE, ("look there",))
+    one.add(entry(1, RecoveryEntryKind.DONE, RecoveryStep.ASSESS))
+    found = two.add(entry(1, RecoveryEntryKind.LEFT, lines=("look there",), host="two"))
+    assert (found.steps[RecoveryStep.ASSESS].ended, found.left) == (RecoveryEntryKind.DONE, ("look there",))
 
 
 def test_what_cannot_be_kept_here_is_not_done(tmp_path: Path) -> None:
     here = places(tmp_path)
     (tmp_path / "recoveries" / ".strongroom-target").unlink()
     with pytest.raises(Exception, match=f"cannot be kept here.*{HERE}|cannot be kept here"):
-        here.add(entry(1, About.OPENED))
+        here.add(entry(1, RecoveryEntryKind.OPENED))
 
 
 def test_a_report_says_the_same_whoever_makes_it_and_is_signed() -> None:
-    found = recovery(*through(Step.ROTATE), entry(2, About.CLOSED))
+    found = recovery(*through(RecoveryStep.ROTATE), entry(2, RecoveryEntryKind.CLOSED))
     assert took_seconds(found, 0.0) == 8 * 60
     report = report_of(found, objective=PLAN.objective)
     signer = certified("recover", installation=INSTALLATION)
@@ -226,7 +249,9 @@ def test_a_report_says_the_same_whoever_makes_it_and_is_signed() -> None:
 
 def test_a_report_counts_as_kept_only_where_it_reads_back(tmp_path: Path) -> None:
     kept, other = (MemoryTarget(name=name, region="") for name in ("kept", "other"))
-    report = report_of(recovery(*through(Step.ROTATE), entry(2, About.CLOSED)), objective=60)
+    report = report_of(
+        recovery(*through(RecoveryStep.ROTATE), entry(2, RecoveryEntryKind.CLOSED)), objective=60
+    )
     forged = b"another report"
     name = f"recovery-reports/{report.recovery}.json"
     other.put(name, [forged], size=len(forged), sha256=sha256(forged).digest())
@@ -239,6 +264,10 @@ def test_a_report_counts_as_kept_only_where_it_reads_back(tmp_path: Path) -> Non
 
 
 def test_what_people_typed_changes_nothing_of_a_page() -> None:
-    hostile = replace(entry(2, About.WAIVED, Step.RESTORE), reason="<script>alert(1)</script>")
-    report = report_of(recovery(*through(Step.ASSESS), hostile, entry(2, About.CLOSED)), objective=60)
+    hostile = replace(
+        entry(2, RecoveryEntryKind.WAIVED, RecoveryStep.RESTORE), reason="<script>alert(1)</script>"
+    )
+    report = report_of(
+        recovery(*through(RecoveryStep.ASSESS), hostile, entry(2, RecoveryEntryKind.CLOSED)), objective=60
+    )
     assert (report.outcome, b"<script>" in REPORT.files(report)[".html"]) == ("degraded", False)

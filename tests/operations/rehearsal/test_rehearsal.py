@@ -14,13 +14,13 @@ import pytest
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import UsageError
-from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
+from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.rehearsal import scratch as scratches
-from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
+from strongroom.operations.rehearsal.local import Count, Phase, Phases, RehearsedPart, look_through, rehearse
 from strongroom.operations.rehearsal.scratch import PREFIX, scratch
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.errors import TargetFull
@@ -29,7 +29,7 @@ from tests.operations.world import World, made_up, make_world
 
 HISTORY = Secret(
     name="app/history",
-    versions=tuple(Version(number=n, value=SecretBytes(b"CANARY-OLD-%d" % n)) for n in (1, 2, 5)),
+    versions=tuple(SecretVersion(number=n, value=SecretBytes(b"CANARY-OLD-%d" % n)) for n in (1, 2, 5)),
 )
 ALL = Count(secrets=31, versions=33)
 
@@ -58,19 +58,22 @@ class Altered(LocalStore):
 
     phase: Phase | None = None
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         for secret in super().read(entries):
             if secret is not None and secret.name == HISTORY.name and self.phase is Phase.COMPARE:
                 yield HISTORY.__class__(
                     name=secret.name,
-                    versions=(Version(number=1, value=SecretBytes(b"CANARY-ELSE")), *secret.versions[1:]),
+                    versions=(
+                        SecretVersion(number=1, value=SecretBytes(b"CANARY-ELSE")),
+                        *secret.versions[1:],
+                    ),
                 )
             else:
                 yield secret
 
 
 def test_every_version_comes_back_and_the_store_is_gone(backup: Backup, folder: Path) -> None:
-    part, phases = Part(backup.secrets, whole=ALL), Phases()
+    part, phases = RehearsedPart(backup.secrets, whole=ALL), Phases()
     done = rehearse(part, folder, phases)
     assert (done.created, done.versions, part.count) == (31, 33, ALL)
     assert list(phases.seconds) == ["restore", "compare", "teardown"]
@@ -87,7 +90,7 @@ def test_while_it_lasts_no_value_lies_there_and_nobody_else_may_look(backup: Bac
             looked.append(place.stat().st_mode & 0o777)
             assert not [p for p in place.rglob("*") if p.is_file() and b"CANARY" in p.read_bytes()]
 
-    rehearse(Part(backup.secrets), folder, Phases(look))
+    rehearse(RehearsedPart(backup.secrets), folder, Phases(look))
     assert looked == [0o700]
 
 
@@ -98,7 +101,7 @@ def test_an_old_version_that_is_another_now_is_found_and_named_without_its_value
         Altered.phase = phase
 
     with pytest.raises(VerificationFailed) as caught:
-        rehearse(Part(backup.secrets), folder, Phases(at), store_at=Altered)
+        rehearse(RehearsedPart(backup.secrets), folder, Phases(at), store_at=Altered)
     assert "1 secret did not come back" in caught.value.message
     assert "'app/history'" in caught.value.message
     assert "CANARY" not in str(caught.value)
@@ -112,7 +115,7 @@ def test_a_value_altered_on_disk_between_writing_and_comparing_is_found(backup: 
             LocalStore(place).set("app/0007", SecretBytes(b"CANARY-SLIPPED-IN"))
 
     with pytest.raises(VerificationFailed, match="'app/0007'"):
-        rehearse(Part(backup.secrets), folder, Phases(tamper))
+        rehearse(RehearsedPart(backup.secrets), folder, Phases(tamper))
 
 
 @pytest.mark.parametrize("more", [True, False])
@@ -127,13 +130,13 @@ def test_a_secret_too_many_or_too_few_in_the_store_is_found(backup: Backup, fold
                 store.delete(["app/0001"])
 
     with pytest.raises(VerificationFailed):
-        rehearse(Part(backup.secrets), folder, Phases(tamper))
+        rehearse(RehearsedPart(backup.secrets), folder, Phases(tamper))
 
 
 class Full(LocalStore):
     """A store whose disk fills up at the first write, which leaves a part of it."""
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         super().write(list(changes)[:3], refuse=refuse)
         raise TargetFull("the local store has no room left", hint="What was written before this is kept.")
 
@@ -142,7 +145,7 @@ def test_a_full_disk_is_told_by_what_is_done_about_it_and_nothing_is_left(
     backup: Backup, folder: Path
 ) -> None:
     with pytest.raises(TargetFull) as caught:
-        rehearse(Part(backup.secrets), folder, Phases(), store_at=Full)
+        rehearse(RehearsedPart(backup.secrets), folder, Phases(), store_at=Full)
     assert "--scratch" in caught.value.hint
     assert "kept" not in caught.value.hint
     assert list(folder.iterdir()) == []
@@ -155,7 +158,7 @@ def test_of_very_many_a_few_are_named(backup: Backup, folder: Path) -> None:
             LocalStore(place).delete([secret.name for secret in made_up(30)])
 
     with pytest.raises(VerificationFailed, match=r"30 secrets .* and 25 more$"):
-        rehearse(Part(backup.secrets), folder, Phases(lose))
+        rehearse(RehearsedPart(backup.secrets), folder, Phases(lose))
 
 
 def test_a_backup_that_gives_less_than_its_manifest_says_is_found_whatever_is_filtered(
@@ -166,13 +169,13 @@ def test_a_backup_that_gives_less_than_its_manifest_says_is_found_whatever_is_fi
 
     odd = Selection(tags={"parity": "odd"})
     with pytest.raises(VerificationFailed, match="its manifest says 31 secrets"):
-        rehearse(Part(short, selection=odd, whole=ALL), folder, Phases())
+        rehearse(RehearsedPart(short, selection=odd, whole=ALL), folder, Phases())
     with pytest.raises(VerificationFailed, match="its manifest says 31 secrets"):
-        look_through(Part(short, selection=odd, whole=ALL), MemoryStore())
+        look_through(RehearsedPart(short, selection=odd, whole=ALL), MemoryStore())
 
 
 def test_a_category_is_counted_apart_from_all_that_is_read(backup: Backup, folder: Path) -> None:
-    part = Part(backup.secrets, selection=Selection(tags={"parity": "odd"}), whole=ALL)
+    part = RehearsedPart(backup.secrets, selection=Selection(tags={"parity": "odd"}), whole=ALL)
     assert rehearse(part, folder, Phases()).created == 15
     assert part.count == Count(secrets=15, versions=15)
 
@@ -180,8 +183,8 @@ def test_a_category_is_counted_apart_from_all_that_is_read(backup: Backup, folde
 def test_a_filter_that_means_nothing_is_no_success(backup: Backup, folder: Path) -> None:
     nothing = Selection(include=("nowhere/*",))
     for attempt in (
-        lambda: rehearse(Part(backup.secrets, selection=nothing), folder, Phases()),
-        lambda: look_through(Part(backup.secrets, selection=nothing), MemoryStore()),
+        lambda: rehearse(RehearsedPart(backup.secrets, selection=nothing), folder, Phases()),
+        lambda: look_through(RehearsedPart(backup.secrets, selection=nothing), MemoryStore()),
     ):
         with pytest.raises(NothingSelected):
             attempt()
@@ -190,7 +193,7 @@ def test_a_filter_that_means_nothing_is_no_success(backup: Backup, folder: Path)
 
 def test_a_look_tells_what_is_there_already_from_what_is_not(backup: Backup) -> None:
     live = MemoryStore([*made_up(2), *made_up(4, size=41)[2:]])
-    done = look_through(Part(backup.secrets, whole=ALL), live)
+    done = look_through(RehearsedPart(backup.secrets, whole=ALL), live)
     assert (done.created, done.changed, done.unchanged) == (27, 2, 2)
     assert len(list(live.list())) == 4
 
@@ -291,7 +294,7 @@ def test_an_interruption_while_it_is_removed_removes_it_all_the_same(
 
     monkeypatch.setattr(shutil, "rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt), scratch(folder) as place:
-        LocalStore(place).write([Change(secret=HISTORY, expected=None)])
+        LocalStore(place).write([SecretChange(secret=HISTORY, expected=None)])
     assert asked
     assert list(folder.iterdir()) == []
 
@@ -305,7 +308,7 @@ def test_a_failure_counts_for_more_than_a_store_that_cannot_be_removed(
     monkeypatch.setattr(shutil, "rmtree", refused)
     phases = Phases()
     with pytest.raises(VerificationFailed, match="its manifest says") as caught:
-        rehearse(Part(backup.secrets, whole=Count(1, 1)), folder, phases)
+        rehearse(RehearsedPart(backup.secrets, whole=Count(1, 1)), folder, phases)
     assert list(phases.seconds) == ["restore", "teardown"]
     assert "could not be removed: Permission denied" in caught.value.__notes__[0]
     monkeypatch.undo()

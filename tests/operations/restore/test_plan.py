@@ -10,19 +10,19 @@ from msgspec.structs import replace
 from strongroom.container.errors import Malformed
 from strongroom.model import Secret
 from strongroom.operations.errors import PlanMismatch
-from strongroom.operations.restore.journal import Account, Restored
+from strongroom.operations.restore.journal import RestoreAccount, Restored
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
-    Action,
     NamedDestination,
     PlanEntry,
     Relocation,
+    RestoreAction,
     RestorePlan,
     decode_entry,
     encode_entry,
 )
 from strongroom.operations.restore.restore import restore
-from strongroom.sources import Change, Foreseen
+from strongroom.sources import Foreseen, SecretChange
 from strongroom.sources.memory import MemoryStore
 from tests.sources.conformance import secret
 
@@ -55,14 +55,14 @@ def plan_of(
     return make_plan(asked, lambda: iter(backup), store, note=entries.append), entries
 
 
-def apply(store: MemoryStore, entries: Sequence[PlanEntry], **options: object) -> Account:
-    account = Account()
+def apply(store: MemoryStore, entries: Sequence[PlanEntry], **options: object) -> RestoreAccount:
+    account = RestoreAccount()
     restore(lambda: iter(BACKUP), store, plan=entries, account=account, **options)  # type: ignore[arg-type]
     return account
 
 
 def put(store: MemoryStore, name: str, value: str) -> None:
-    store.write([Change(secret=secret(name, value), expected=store.heads([name]).get(name))])
+    store.write([SecretChange(secret=secret(name, value), expected=store.heads([name]).get(name))])
 
 
 def values(store: MemoryStore) -> dict[str, str]:
@@ -73,10 +73,10 @@ def values(store: MemoryStore) -> dict[str, str]:
 def test_a_plan_names_each_secret_with_what_is_there_and_what_will_be_done() -> None:
     head, entries = plan_of(there())
     assert [(entry.name, entry.action, entry.expected) for entry in entries] == [
-        ("app/new", Action.CREATE, None),
-        ("app/other", Action.CHANGE, 1),
-        ("app/same", Action.SAME, 1),
-        ("app/gone", Action.CHANGE, 1),
+        ("app/new", RestoreAction.CREATE, None),
+        ("app/other", RestoreAction.CHANGE, 1),
+        ("app/same", RestoreAction.SAME, 1),
+        ("app/gone", RestoreAction.CHANGE, 1),
     ]
     assert head.totals == Restored(created=1, changed=2, unchanged=1, versions=3)
 
@@ -115,7 +115,7 @@ def test_a_change_that_was_interrupted_between_its_versions_is_ours_and_has_not_
     ]
     _, entries = plan_of(store, backup=backup)
     put(store, "app/other", "CANARY-half")
-    ours, others = Account(), Account()
+    ours, others = RestoreAccount(), RestoreAccount()
     restore(lambda: backup, store, plan=entries, account=others)
     assert others.moved == ["app/other"]
     restore(lambda: backup, store, plan=entries, account=ours, tried=frozenset({"app/other"}))
@@ -134,7 +134,7 @@ def test_what_a_plan_cannot_restore_is_refused_with_its_reason_and_not_tried() -
     store = there()
     _, entries = plan_of(store)
     cannot = [
-        replace(entries[0], action=Action.CANNOT, why="no right to create it", code="RightMissing"),
+        replace(entries[0], action=RestoreAction.CANNOT, why="no right to create it", code="RightMissing"),
         *entries[1:],
     ]
     account = apply(store, cannot)
@@ -183,7 +183,7 @@ def test_a_relocated_plan_takes_what_lies_below_and_writes_it_elsewhere() -> Non
     backup = [*BACKUP, secret("web/a", "CANARY-old")]
     _, entries = plan_of(store, replace(ASKED, relocation=relocation), backup)
     assert [(entry.name, entry.to) for entry in entries][:1] == [("app/new", "copy/app-new")]
-    account = Account()
+    account = RestoreAccount()
     restore(lambda: iter(backup), store, plan=entries, relocation=relocation, account=account)
     assert sorted(values(store)) == ["copy/app-gone", "copy/app-new", "copy/app-other", "copy/app-same"]
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from strongroom.operations.restore.journal import DONE, JOURNAL, Account, Journal, Restored
+from strongroom.operations.restore.journal import DONE, JOURNAL, Journal, RestoreAccount, Restored
 from strongroom.operations.restore.rates import ENOUGH, RECENT, measured_rate
 from strongroom.operations.restore.restore import restore
 from strongroom.sources.memory import MemoryStore
@@ -66,7 +66,7 @@ def test_pieces_of_a_run_that_were_done_at_once_took_as_long_as_from_first_to_la
 
 
 def test_a_restore_puts_on_record_how_long_it_took_and_how_long_of_this_it_wrote(tmp_path: Path) -> None:
-    account = Account(tmp_path / "1", replace(ONE, seconds=0.0, writing_seconds=0.0, ended=""))
+    account = RestoreAccount(tmp_path / "1", replace(ONE, seconds=0.0, writing_seconds=0.0, ended=""))
     account.begin()
     wanted = [secret(f"name/{number}") for number in range(ENOUGH)]
     restore(lambda: wanted, MemoryStore(), account=account)

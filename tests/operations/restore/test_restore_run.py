@@ -31,7 +31,7 @@ from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import Submitted, retry
 from strongroom.operations.services import Services
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepRow, Ticket
@@ -162,7 +162,7 @@ class Noting(MemoryStore):
     def layers(self) -> tuple[str, ...]:
         return ("namespace", "mount")
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         changes = list(changes)
         self.order += (change.secret.type + "/" + change.secret.tags["rank"] for change in changes)
         return super().write(changes, refuse=refuse)
@@ -307,7 +307,7 @@ def test_a_secret_that_changed_after_the_plan_is_left_and_told_as_moved(tmp_path
 
     def watch(ticket: Ticket) -> None:
         if ticket.step.kind is StepKind.RESTORE_PLAN:
-            there.write([Change(secret=theirs, expected=1)])
+            there.write([SecretChange(secret=theirs, expected=1)])
 
     ended = drive(run, due, services, processes=1, watch=watch)
     assert ended.state is RunState.DEGRADED
@@ -326,7 +326,7 @@ def test_a_secret_that_somebody_changes_after_it_was_restored_is_told_by_the_com
 
     def watch(ticket: Ticket) -> None:
         if ticket.step.kind is StepKind.RESTORE and there.heads(["app/0000"]) == {"app/0000": 1}:
-            there.write([Change(secret=made_up(1, size=50)[0], expected=1)])
+            there.write([SecretChange(secret=made_up(1, size=50)[0], expected=1)])
 
     ended = drive(run, due, services, processes=1, watch=watch)
     assert ended.state is RunState.DEGRADED
@@ -343,7 +343,7 @@ def test_an_undo_run_leaves_what_was_changed_since_and_is_undone_itself(tmp_path
     services = world.services(destinations={"there": there})
     restore = finish(submit_restore(services, backup=world.back_up().id, options=OVER), services)
     theirs = made_up(6, size=50)[5]
-    there.write([Change(secret=theirs, expected=1)])
+    there.write([SecretChange(secret=theirs, expected=1)])
     undo = finish(submit_undo(services, options=UndoOptions(undoes=restore.id)), services)
     assert undo.state is RunState.DEGRADED
     assert "1 secret was changed since the restore" in str(undo.error)
@@ -512,7 +512,7 @@ class Breaking(MemoryStore):
 
     left = 3
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         self.left -= 1
         if self.left < 0:
             raise SourceError("the server is gone for good")
@@ -600,7 +600,7 @@ def two_nights(folder: Path) -> tuple[World, list[str]]:
     """Back up 40 secrets, give all of them another value, and back up again; return the backups' ids."""
     world = make_world(folder, secrets=made_up(40), pieces=3)
     first = world.back_up().id
-    world.source.write([Change(secret=secret, expected=1) for secret in made_up(40, size=60)])
+    world.source.write([SecretChange(secret=secret, expected=1) for secret in made_up(40, size=60)])
     return world, [first, world.back_up().id]
 
 

@@ -18,11 +18,11 @@ from strongroom.model import Secret
 from strongroom.operations.restore import take_back
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.journal import DONE, JOURNAL, Account, Journal
+from strongroom.operations.restore.journal import DONE, JOURNAL, Journal, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.runs.drive import drive
-from strongroom.sources import Change, Destination, Refuse
+from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from tests.operations.restoring import Restoring
@@ -45,7 +45,7 @@ class Dying(LocalStore):
     def kept(self, one: Secret) -> Secret:
         return one
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         return self._die_around(lambda: LocalStore.write(self, changes, refuse=refuse))
 
     def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
@@ -192,7 +192,7 @@ def test_who_writes_while_an_undo_removes_keeps_what_was_written(
 
     class Busy(LocalStore):
         def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
-            self.write([Change(secret=secret("created/0", "CANARY-somebody"), expected=1)])
+            self.write([SecretChange(secret=secret("created/0", "CANARY-somebody"), expected=1)])
             return super().delete_unchanged(heads)
 
     done = restoring.undo(newest(restoring), Busy(folder))
@@ -222,12 +222,12 @@ def test_who_waited_for_a_late_attempt_in_the_same_folder_knows_what_it_was_writ
     seen, began = os.pipe()
     child = os.fork()
     if not child:
-        late = Account(tmp_path / "piece", journal)
+        late = RestoreAccount(tmp_path / "piece", journal)
         late.begin()
         os.write(began, b"1")
         signal.pause()
     os.read(seen, 1)
-    waiting = Account(tmp_path / "piece", journal)
+    waiting = RestoreAccount(tmp_path / "piece", journal)
     thread = Thread(target=waiting.begin)
     thread.start()
     assert waiting.tried == frozenset()

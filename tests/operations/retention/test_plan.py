@@ -28,7 +28,7 @@ from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention
-from strongroom.operations.retention.rules import Rule
+from strongroom.operations.retention.rules import RetentionRule
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.events import INTENT, Intent, MeantBackup, sign
 from strongroom.operations.shredding.record import write
@@ -187,7 +187,7 @@ def test_a_damaged_manifest_is_kept_and_told_and_replaces_nothing(world: World) 
     for target in world.targets.values():
         overwrite(target, manifest_name(new), b"junk")
     found = {one.backup: one for one in plan(world).backups}
-    assert found[new].judgement.rule is Rule.UNREADABLE
+    assert found[new].judgement.rule is RetentionRule.UNREADABLE
     assert found[new].targets == ("eu", "us", "ap")
     assert found[old].judgement.keeps
 
@@ -236,8 +236,8 @@ def test_holds_legal_holds_quarantine_and_runs_keep_a_backup(world: World) -> No
     holds.hold(services, "backup", held, reason="case 4711", by="anna")
     quarantine(services, [aside], incident="leak", reason="seen abroad")
     found = {one.backup: one.judgement for one in plan(world).backups}
-    assert (found[held].rule, "case 4711" in found[held].why) == (Rule.HOLD, True)
-    assert (found[aside].rule, "seen abroad" in found[aside].why) == (Rule.NEEDED, True)
+    assert (found[held].rule, "case 4711" in found[held].why) == (RetentionRule.HOLD, True)
+    assert (found[aside].rule, "seen abroad" in found[aside].why) == (RetentionRule.NEEDED, True)
     policy = ConfiguredPolicy(spec=world.spec, keep=ONE, legal_hold="audit of 2027")
     frozen = plan(world, world.services(retention=lambda: {POLICY: policy}))
     assert set(rules(frozen).values()) == {"hold"}
@@ -267,7 +267,7 @@ def test_a_source_that_lost_secrets_keeps_the_newest_backup_that_has_them(world:
     world.source.delete([entry.name for entry in world.source.list()][:3])
     fewer = world.back_up().id
     found = {one.backup: one.judgement for one in plan(world).backups}
-    assert (found[whole].rule, found[fewer].keeps) == (Rule.NOT_COVERED, True)
+    assert (found[whole].rule, found[fewer].keeps) == (RetentionRule.NOT_COVERED, True)
     assert "6 secrets" in found[whole].why
 
 
@@ -288,7 +288,7 @@ def test_a_backup_that_was_made_while_a_clock_was_put_back_is_no_old_one(world: 
     before, made = world.back_up().id, world.back_up().id
     sign_again(world, made, created_at="2020-01-01T00:00:00Z")
     found = {one.backup: one.judgement for one in plan(world).backups}
-    assert (found[made].keeps, found[made].rule) == (True, Rule.MISDATED)
+    assert (found[made].keeps, found[made].rule) == (True, RetentionRule.MISDATED)
     assert before in found[made].why
 
 

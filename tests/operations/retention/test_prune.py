@@ -24,7 +24,7 @@ from strongroom.operations.archive.deletions import (
 from strongroom.operations.archive.inventory import look_over
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.retention.delete import Left
+from strongroom.operations.retention.delete import UndeletedBackup
 from strongroom.operations.retention.orphans import find_orphans
 from strongroom.operations.retention.plan import plan_retention
 from strongroom.operations.retention.prune_job import submit_prune
@@ -331,7 +331,9 @@ def test_what_a_lock_keeps_is_left_and_told_and_goes_once_the_lock_has_ended(
     locked.locked = True
     services = world.services()
     run = done(prune(services))
-    assert results(services, run)["eu"].left == {old: Left(why="it is locked", until="2027-01-01T00:00:00Z")}
+    assert results(services, run)["eu"].left == {
+        old: UndeletedBackup(why="it is locked", until="2027-01-01T00:00:00Z")
+    }
     assert opens(world, locked, old)
     assert about(world.targets["us"], old) == []
     locked.locked = False

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.model import Depth, Selection
 from strongroom.operations.keep_rules import KeepRules
-from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
+from strongroom.operations.retention.rules import Candidate, Judgement, RetentionRule, judge
 from tests.operations.retention.made import DAY, at, candidate, keep
 
 NOW = at("2026-11-27 12:00")
@@ -30,8 +30,8 @@ def kept_by(*found: Candidate, **more: object) -> list[str]:
 def test_what_no_rule_keeps_is_dropped_and_names_what_covers_it() -> None:
     new, old = candidate(days_ago(2)), candidate(days_ago(9))
     kept, dropped = judged(old, new)
-    assert (kept.backup, kept.keeps, kept.rule) == (new.backup, True, Rule.NEWEST_VERIFIED)
-    assert (dropped.backup, dropped.keeps, dropped.rule) == (old.backup, False, Rule.SUPERSEDED)
+    assert (kept.backup, kept.keeps, kept.rule) == (new.backup, True, RetentionRule.NEWEST_VERIFIED)
+    assert (dropped.backup, dropped.keeps, dropped.rule) == (old.backup, False, RetentionRule.SUPERSEDED)
     assert dropped.successor == new.backup
     assert new.backup in dropped.why
 
@@ -115,7 +115,7 @@ def test_the_newest_verified_backup_stays_though_newer_ones_lie_there() -> None:
     ):
         new = [candidate(days_ago(age), **broken) for age in (2, 3)]
         [*_, newest] = judged(*new, candidate(days_ago(400)), rules=keep(minimum_count=1, last=1))
-        assert (newest.keeps, newest.rule) == (True, Rule.NEWEST_VERIFIED), broken
+        assert (newest.keeps, newest.rule) == (True, RetentionRule.NEWEST_VERIFIED), broken
 
 
 def test_the_newest_backup_that_was_opened_stays_though_newer_ones_were_only_read() -> None:
@@ -151,7 +151,11 @@ def test_a_backup_that_nobody_read_for_long_replaces_nothing_and_takes_no_place(
         candidate(days_ago(10)),
     )
     found = judged(stale, older, oldest)
-    assert [one.rule for one in found] == [Rule.NEWEST_VERIFIED, Rule.MINIMUM_COUNT, Rule.SUPERSEDED]
+    assert [one.rule for one in found] == [
+        RetentionRule.NEWEST_VERIFIED,
+        RetentionRule.MINIMUM_COUNT,
+        RetentionRule.SUPERSEDED,
+    ]
     assert found[2].successor == older.backup
     every = [candidate(days_ago(age), stale=STALE) for age in (2, 3, 4)]
     assert [one.keeps for one in judged(*every)] == [True] * 3
@@ -164,7 +168,7 @@ def test_what_only_a_backup_covers_that_nobody_read_for_long_is_kept_and_says_so
     stale, old = candidate(days_ago(3), stale=STALE), candidate(days_ago(9))
     held = {stale.backup: "a case"}
     [*_, kept] = judged(new, stale, old, held=held)
-    assert (kept.rule, kept.why) == (Rule.NOT_READ, f"{stale.backup} covers it, and was {STALE}")
+    assert (kept.rule, kept.why) == (RetentionRule.NOT_READ, f"{stale.backup} covers it, and was {STALE}")
 
 
 def test_a_backup_that_goes_itself_replaces_nothing() -> None:
@@ -188,7 +192,11 @@ def test_what_belongs_to_no_policy_here_or_to_another_installation_is_kept_and_c
     foreign = candidate(days_ago(3), foreign="another installation signed it")
     ours = candidate(days_ago(400))
     first, second, third = judged(orphan, foreign, ours)
-    assert (first.rule, second.rule, third.rule) == (Rule.FOREIGN, Rule.FOREIGN, Rule.NEWEST_VERIFIED)
+    assert (first.rule, second.rule, third.rule) == (
+        RetentionRule.FOREIGN,
+        RetentionRule.FOREIGN,
+        RetentionRule.NEWEST_VERIFIED,
+    )
     assert "old-name" in first.why
     assert second.why == "another installation signed it"
 
@@ -209,8 +217,8 @@ def test_a_hold_and_a_need_keep_what_nothing_else_keeps_and_say_why() -> None:
     _, first, second = judged(
         new, held, needed, held={held.backup: "case 4711"}, needed={needed.backup: "run X restores it"}
     )
-    assert (first.rule, first.why) == (Rule.HOLD, "case 4711")
-    assert (second.rule, second.why) == (Rule.NEEDED, "run X restores it")
+    assert (first.rule, first.why) == (RetentionRule.HOLD, "case 4711")
+    assert (second.rule, second.why) == (RetentionRule.NEEDED, "run X restores it")
 
 
 def test_a_backup_that_is_kept_for_a_hold_covers_older_ones_as_any_other_does() -> None:

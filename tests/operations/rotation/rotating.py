@@ -13,7 +13,7 @@ from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup, read_manifest
-from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
 from strongroom.targets import Target
@@ -106,14 +106,14 @@ class Rotated:
     def counting(self) -> list[CountingTarget]:
         return [target for target in self.world.targets.values() if isinstance(target, CountingTarget)]
 
-    def rotation(self, *identities: Identity, **changed: object) -> Rotation:
+    def rotation(self, *identities: Identity, **changed: object) -> RewrapOrder:
         values = {
             "recipients": (self.recipient,),
             "identities": identities or (self.old, self.new),
             "signer": self.world.signers["recover"],
             "trusted": self.trusted,
         }
-        return Rotation(**{**values, **changed})  # type: ignore[arg-type]
+        return RewrapOrder(**{**values, **changed})  # type: ignore[arg-type]
 
     def opened(self, backup: str, target: Target, *identities: Identity) -> int:
         """Open a whole backup from one target; return how many secrets came."""

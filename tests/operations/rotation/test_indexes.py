@@ -15,18 +15,18 @@ from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.archive.envelopes import KEYS
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.remove_backup import remove_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.find.name_index import NameIndexes
-from strongroom.operations.find.search import Wanted
+from strongroom.operations.find.search import SecretQuery
 from strongroom.operations.layout import INDEXES, index_name
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
-from strongroom.sources import Change
+from strongroom.sources import SecretChange
 from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -53,7 +53,11 @@ def back_up(at: Rotated, *, index: Sequence[Recipient] = ()) -> str:
 def change(at: Rotated, name: str) -> None:
     value = SecretBytes(b"CANARY-NEW")
     at.world.source.write(
-        [Change(secret=Secret(name=name, versions=(Version(number=1, value=value),)), expected=None)]
+        [
+            SecretChange(
+                secret=Secret(name=name, versions=(SecretVersion(number=1, value=value),)), expected=None
+            )
+        ]
     )
 
 
@@ -84,7 +88,7 @@ class Found:
         indexes = NameIndexes(
             {target: place}, (key,), told=lambda name, error: self.told.update({name: error.code})
         )
-        periods, self.backups = indexes.search(Wanted(), manifests, trusted=at.trusted)
+        periods, self.backups = indexes.search(SecretQuery(), manifests, trusted=at.trusted)
         self.names = {period.facts.name for period in periods}
 
 

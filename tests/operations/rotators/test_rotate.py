@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import UsageError
-from strongroom.model import Entry, Media, Secret, SecretBytes
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes
 from strongroom.operations.rotators.plan import plan_rotation
-from strongroom.operations.rotators.records import Result
+from strongroom.operations.rotators.records import SecretRotationResult
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.local import LocalStore
@@ -158,11 +158,11 @@ def test_in_an_incident_each_secret_is_rotated_once_however_often_it_is_asked_fo
     services = services_for(world, store, random_rotator())
     rotate_secrets(services, ["prod/a"], source="local", reason=REASON, incident="case-1")
     again = rotate_secrets(services, ["prod/a", "prod/b"], source="local", reason=REASON, incident="case-1")
-    assert [one.result for one in again.secrets] == [Result.ALREADY, Result.DONE]
+    assert [one.result for one in again.secrets] == [SecretRotationResult.ALREADY, SecretRotationResult.DONE]
     assert services.store.load(again.run).state is RunState.DONE
     assert (len(values(store, "prod/a")), len(values(store, "prod/b"))) == (2, 2)
     other = rotate_secrets(services, ["prod/a"], source="local", reason=REASON, incident="case-2")
-    assert other.secrets[0].result is Result.DONE
+    assert other.secrets[0].result is SecretRotationResult.DONE
 
 
 def test_in_an_incident_a_value_that_was_brought_back_is_rotated_again(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_in_an_incident_a_value_that_was_brought_back_is_rotated_again(tmp_path:
     services = services_for(world, store, random_rotator())
     for _ in range(2):
         again = rotate_secrets(services, ["prod/a"], source="local", reason=REASON, incident="case-1")
-        assert again.secrets[0].result is Result.DONE
+        assert again.secrets[0].result is SecretRotationResult.DONE
         store.set("prod/a", SecretBytes(OLD.encode()))  # as a restore does
 
 
@@ -211,7 +211,7 @@ def test_a_source_that_does_not_answer_is_raised_and_nothing_is_changed(tmp_path
 class Away(LocalStore):
     """A source that does not answer."""
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:  # noqa: ARG002
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:  # noqa: ARG002
         raise SourceUnavailable("it is away")
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from strongroom.operations.rotator import Rotator
+from strongroom.operations.rotator import SecretRotator
 from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by
 from strongroom.operations.runs.drive import drive
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from tests.operations.rotators.world import (
     OLD,
@@ -72,7 +72,7 @@ class ToldSource(LocalStore):
 
     tell: Callable[[], None]
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         self.tell()
         written = super().write(changes, refuse=refuse)
         self.tell()
@@ -82,7 +82,7 @@ class ToldSource(LocalStore):
 class DyingSource(LocalStore):
     """Whoever writes to it dies just when that is done."""
 
-    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         super().write(changes, refuse=refuse)
         os.kill(os.getpid(), signal.SIGKILL)
         return 0
@@ -96,7 +96,7 @@ class House:
         self.world, self.store = store_world(folder)
         self.store.import_([held(name) for name in NAMES])
 
-    def rotate(self, rotator: Rotator) -> Callable[[Callable[[], None]], None]:
+    def rotate(self, rotator: SecretRotator) -> Callable[[Callable[[], None]], None]:
         """Return what a process does from its beginning, which is told of each thing before and after it."""
 
         def work(tell: Callable[[], None]) -> None:
@@ -119,7 +119,7 @@ class House:
         return file.read_text().split() if file.exists() else []
 
 
-def keeps(folder: Path, **more: object) -> Rotator:
+def keeps(folder: Path, **more: object) -> SecretRotator:
     """Return a rotator whose program writes down the secret and the value that it was given."""
     line = f'printf "%s=%s\\n" "$ROTATE_SECRET" "$(cat)" >> {folder}/given'
     return command_rotator(script(folder / "set", line), **more)

@@ -6,8 +6,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from strongroom.model import Entry, Media, Secret, SecretBytes, Selection, Version
-from strongroom.operations.rotator import Program, Rotator, RotatorKind, Shape
+from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, Selection
+from strongroom.operations.rotator import Program, RotatorKind, SecretRotator, Shape
 from strongroom.operations.services import Services
 from strongroom.sources import Destination
 from strongroom.sources.local import LocalStore
@@ -23,7 +23,7 @@ def store_world(folder: Path) -> tuple[World, LocalStore]:
     return make_world(folder, secrets=[]), LocalStore(folder, name="local")
 
 
-def services_for(world: World, destination: Destination, *rotators: Rotator) -> Services:
+def services_for(world: World, destination: Destination, *rotators: SecretRotator) -> Services:
     """Return what a fresh process has that may write to the source."""
     by_name = {destination.name: destination}
     return world.services(sources=by_name, destinations=by_name, rotators=rotators)
@@ -31,17 +31,17 @@ def services_for(world: World, destination: Destination, *rotators: Rotator) -> 
 
 def held(name: str, value: str = OLD, **more: object) -> Secret:
     """Return a secret of one version."""
-    version = Version(number=1, value=SecretBytes(value.encode()), media=Media.TEXT)
+    version = SecretVersion(number=1, value=SecretBytes(value.encode()), media=Media.TEXT)
     return Secret(name=name, versions=(version,), **more)  # type: ignore[arg-type]
 
 
-def random_rotator(**more: object) -> Rotator:
+def random_rotator(**more: object) -> SecretRotator:
     """Return a rotator of kind random for what lies under prod/."""
     given: dict[str, object] = {"name": "passwords", "kind": RotatorKind.RANDOM, "shape": SHAPE}
-    return Rotator(**{**given, "selection": Selection(include=("prod/*",)), **more})  # type: ignore[arg-type]
+    return SecretRotator(**{**given, "selection": Selection(include=("prod/*",)), **more})  # type: ignore[arg-type]
 
 
-def command_rotator(program: Program, **more: object) -> Rotator:
+def command_rotator(program: Program, **more: object) -> SecretRotator:
     """Return a rotator of kind command."""
     return random_rotator(**{"name": "database", "kind": RotatorKind.COMMAND, "program": program, **more})
 
@@ -55,6 +55,6 @@ def script(path: Path, *lines: str, timeout: float = 20.0) -> Program:
 
 def values(destination: Destination, name: str) -> Sequence[str]:
     """Return all values of a secret, the oldest first."""
-    (secret,) = destination.read([Entry(name, 0)])
+    (secret,) = destination.read([ListedSecret(name, 0)])
     assert secret is not None
     return [version.value.reveal().decode() for version in secret.versions if version.value is not None]

@@ -14,7 +14,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.runs.submit import open_due, retry
 from strongroom.operations.scheduled import Hook, Hooks, Scheduled
-from strongroom.operations.services import Checked, Services
+from strongroom.operations.services import CheckResult, Services
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from tests.operations.alerts.receiver import Receiver
 from tests.operations.world import POLICY, World, make_world
@@ -132,7 +132,7 @@ def test_the_hooks_of_an_entry_of_the_calendar_are_found_by_the_slot_of_the_run(
     entry = Scheduled(name=slot, kind=RunKind.CHECK, schedule="* * * * *", options={"check": "health"})
     services = world.services(
         hooks={"health": Hooks(before=noting(notes), after=noting(notes))},
-        checks={"health": lambda _services: Checked()},
+        checks={"health": lambda _services: CheckResult()},
     )
     tickets = open_due(services, [entry])
     assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.DONE

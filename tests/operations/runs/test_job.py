@@ -20,11 +20,11 @@ from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.job import (
-    Action,
     Ending,
     Job,
     Result,
     RunAccount,
+    StepAction,
     is_signed,
     job_of,
     read_facts,
@@ -39,14 +39,14 @@ from strongroom.state.records import (
     Run,
     RunKind,
     RunState,
+    RunStep,
     Spec,
-    Step,
+    StepConsequence,
     StepKind,
     StepRow,
     StepState,
     Tally,
     Ticket,
-    Verdict,
 )
 from tests.operations.world import POLICY, make_world
 
@@ -65,7 +65,7 @@ class CountFacts(Struct, frozen=True, kw_only=True):
     counted: Counted | None = None
 
 
-def count(run: Run, step: Step, services: Services) -> Counted:
+def count(run: Run, step: RunStep, services: Services) -> Counted:
     """Count the targets of the run's policy: all that the tiny job does."""
     if run.spec.options.get("fails"):
         raise ValueError("CANARY-in-a-step")
@@ -75,14 +75,14 @@ def count(run: Run, step: Step, services: Services) -> Counted:
 class CountJob(Job):
     """A job that no room has: it counts targets."""
 
-    first = Step(StepKind.RESTORE)
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.RESTORE: Action(count, Counted, Pool.RECOVER, tolerated=True)
+    first = RunStep(StepKind.RESTORE)
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.RESTORE: StepAction(count, Counted, Pool.RECOVER, tolerated=True)
     }
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:  # noqa: ARG002
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:  # noqa: ARG002
         facts = {} if result is None else to_facts(CountFacts(counted=result))  # type: ignore[arg-type]
-        return Verdict(facts=facts, follow=(Step(StepKind.REPORT),))
+        return StepConsequence(facts=facts, follow=(RunStep(StepKind.REPORT),))
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:  # noqa: ARG002
         return "nothing was counted for good"
@@ -156,7 +156,7 @@ def test_a_run_whose_facts_are_odd_is_told_of_all_the_same(tmp_path: Path, tiny:
 def test_a_new_job_decides_on_a_step_that_it_can_do_without(tmp_path: Path, tiny: RunKind) -> None:
     services, run = run_tiny(tmp_path, tiny, fails=True)
     assert (run.state, run.error) == (RunState.DEGRADED, "nothing was counted")
-    assert services.store.row(run.id, Step(StepKind.RESTORE)).state is StepState.MISSED
+    assert services.store.row(run.id, RunStep(StepKind.RESTORE)).state is StepState.MISSED
 
 
 def test_a_new_job_may_refuse_to_be_retried(

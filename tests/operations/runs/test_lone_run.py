@@ -16,12 +16,22 @@ from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.runs import decide, hooks, job, lone_run, report, steps, waiting
 from strongroom.operations.runs import drive as driving
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.job import Ending, Job, Result, StepAction
 from strongroom.operations.runs.lone_run import RECORD, LoneRecord, LoneStore, drive_alone, lone_services
 from strongroom.operations.runs.submit import submit
-from strongroom.operations.services import Limits, Services
+from strongroom.operations.services import RunLimits, Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    Tally,
+)
 from tests.operations.world import make_world
 
 SPEC = Spec(
@@ -42,33 +52,33 @@ prepare(Did)
 class Three(Job):
     """Plans, restores three pieces in two waves, compares; fails where it is told to."""
 
-    first = Step(StepKind.PLAN)
+    first = RunStep(StepKind.PLAN)
 
     def __init__(self, fails: str = "", outcome: Ending | Exception = DONE) -> None:
         self.fails, self.ends = fails, outcome
         self.did: list[str] = []
-        self.actions: Mapping[StepKind, Action[Any]] = {  # type: ignore[misc]
-            StepKind.PLAN: Action(self._do, Did, Pool.CONTROL),
-            StepKind.RESTORE: Action(self._do, Did, Pool.RECOVER),
-            StepKind.RESTORE_COMPARE: Action(self._do, Did, Pool.RECOVER, tolerated=True),
+        self.actions: Mapping[StepKind, StepAction[Any]] = {  # type: ignore[misc]
+            StepKind.PLAN: StepAction(self._do, Did, Pool.CONTROL),
+            StepKind.RESTORE: StepAction(self._do, Did, Pool.RECOVER),
+            StepKind.RESTORE_COMPARE: StepAction(self._do, Did, Pool.RECOVER, tolerated=True),
         }
 
-    def _do(self, _run: Run, step: Step, _services: Services) -> Did:
+    def _do(self, _run: Run, step: RunStep, _services: Services) -> Did:
         self.did.append(str(step))
         if str(step) == self.fails:
             raise SourceError("CANARY it does not answer")
         return Did(piece=step.piece)
 
-    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         done = tally.of(StepKind.RESTORE)
         if step.kind is StepKind.PLAN:
-            return Verdict(follow=(Step(StepKind.RESTORE, 0), Step(StepKind.RESTORE, 1)))
+            return StepConsequence(follow=(RunStep(StepKind.RESTORE, 0), RunStep(StepKind.RESTORE, 1)))
         if tally.unsettled(StepKind.RESTORE):
-            return Verdict()
+            return StepConsequence()
         if step.kind is StepKind.RESTORE_COMPARE:
-            return Verdict(follow=(Step(StepKind.REPORT),), facts={"compared": result is not None})
-        third = Step(StepKind.RESTORE, 2) if done < 3 else Step(StepKind.RESTORE_COMPARE)
-        return Verdict(follow=(third,), facts={"pieces": done})
+            return StepConsequence(follow=(RunStep(StepKind.REPORT),), facts={"compared": result is not None})
+        third = RunStep(StepKind.RESTORE, 2) if done < 3 else RunStep(StepKind.RESTORE_COMPARE)
+        return StepConsequence(follow=(third,), facts={"pieces": done})
 
     def outcome(self, run: Run, services: Services) -> Ending:
         if isinstance(self.ends, Exception):
@@ -109,7 +119,7 @@ def test_it_ends_as_with_the_store_of_an_installation(
             run, _ = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
             rows = store.rows(run.id)
         else:
-            services = make_world(tmp_path / "world").services(limits=Limits(attempts=1))
+            services = make_world(tmp_path / "world").services(limits=RunLimits(attempts=1))
             run = drive(*submit(services, SPEC), services, processes=1)
             rows = services.store.rows(run.id)
         told = {name: value for name, value in run.facts.items() if not name.startswith("record")}

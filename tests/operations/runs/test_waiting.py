@@ -16,7 +16,7 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.services import Limits
+from strongroom.operations.services import RunLimits
 from strongroom.sheet import Sheet
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
 from strongroom.system.errors import TargetFull, TargetReadOnly
@@ -26,7 +26,7 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import LEASE, POLICY, REGIONS, World, make_world, names_on
 
-PATIENT = Limits(lease=LEASE, backoff=0.01, patience=3600.0, pause=0.01)
+PATIENT = RunLimits(lease=LEASE, backoff=0.01, patience=3600.0, pause=0.01)
 
 
 class Closed(MemoryTarget):
@@ -68,7 +68,7 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path).with_targets(targets).with_stage(Closed(name="stage", region="local"))
 
 
-def back_up(world: World, *, limits: Limits = PATIENT) -> tuple[Run, list[StepRow]]:
+def back_up(world: World, *, limits: RunLimits = PATIENT) -> tuple[Run, list[StepRow]]:
     services = world.services(limits=limits)
     run = world.back_up(services)
     return run, services.store.rows(run.id)
@@ -110,7 +110,7 @@ def test_anyone_who_follows_a_run_is_told_once_what_it_waits_for_or_tries_again(
     closed(world, "us").reason = TargetUnavailable("it has no .strongroom-target", hint="Set create = true.")
     services = world.services(limits=PATIENT)
     run, tickets = submit_backup(services, policy=POLICY)
-    waits = await_run.Waits(Output(), services.store)
+    waits = await_run.WaitReporter(Output(), services.store)
     drive(run, tickets, services, processes=1, watch=lambda _: waits.tell(services.store.load(run)))
     told = [line for line in capsys.readouterr().err.splitlines() if what in line]
     assert len(told) == 1
@@ -193,7 +193,7 @@ def test_patience_ends_and_the_run_fails_saying_what_it_waited_for(world: World,
 def test_without_patience_as_in_a_command_nothing_is_waited_for(world: World) -> None:
     stage = closed(world, "stage")
     stage.reason = REASONS["full"]
-    run, _ = back_up(world, limits=Limits(lease=LEASE, backoff=0.01))
+    run, _ = back_up(world, limits=RunLimits(lease=LEASE, backoff=0.01))
     assert (run.state, "TargetFull" in str(run.error)) == (RunState.FAILED, True)
     assert stage.refusals == 1
 

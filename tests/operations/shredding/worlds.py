@@ -13,7 +13,7 @@ import msgspec
 
 from strongroom.container.stanza import Identity
 from strongroom.errors import StrongroomError
-from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
 from strongroom.operations.archive.open import open_backup
@@ -23,8 +23,8 @@ from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding.plan import make_plan
-from strongroom.operations.shredding.record import Record, Shredding, read
-from strongroom.operations.shredding.scope import ErasurePolicy, Scope
+from strongroom.operations.shredding.record import Shredding, ShreddingRecord, read
+from strongroom.operations.shredding.scope import ErasurePolicy, ShredScope
 from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.records import Run
 from strongroom.system.errors import KeyFileUnreadable
@@ -37,7 +37,7 @@ from tests.operations.world import POLICY, World, make_world
 class KeyService(FileDestroyer):
     """Keeps a key where nobody else has a copy, so that its destruction can be proven."""
 
-    def look(self, version: int) -> Standing:
+    def look(self, version: int) -> KeyVersionState:
         return msgspec.structs.replace(super().look(version), doubts=())
 
 
@@ -47,7 +47,7 @@ class Waiting(KeyService):
     day = "2026-12-03T00:00:00Z"
     asked = False
 
-    def look(self, version: int) -> Standing:
+    def look(self, version: int) -> KeyVersionState:
         found = super().look(version)
         if self.asked and found.fate is Fate.THERE:
             return msgspec.structs.replace(found, fate=Fate.PENDING, until=self.day)
@@ -106,14 +106,14 @@ class Vault:
     def recipient(self, name: str) -> KeyFileRecipient:
         return KeyFileRecipient(load_key_file(self.folder / name), label=name)
 
-    def scope(self, **changed: object) -> Scope:
+    def scope(self, **changed: object) -> ShredScope:
         policy = ErasurePolicy(erasable=True, legal_hold=self.hold, seals_for=frozenset({self.current}))
         return msgspec.structs.replace(
-            Scope(confirmers=self.confirmers, policies={POLICY: policy}, destroyers=self.keys),
+            ShredScope(confirmers=self.confirmers, policies={POLICY: policy}, destroyers=self.keys),
             **changed,
         )
 
-    def record(self) -> Record:
+    def record(self) -> ShreddingRecord:
         """Return what is on record, as whoever finishes believes it."""
         return read(self.services().store, self.confirmers)
 

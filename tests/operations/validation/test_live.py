@@ -12,13 +12,14 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import Tampered
 from strongroom.errors import StrongroomError
-from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
+from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.live_comparison import BATCH, selected
-from strongroom.operations.archive.select_backup import Chooser, Holder
-from strongroom.operations.validation.live import Compared, against, by_names, values
-from strongroom.operations.validation.policies import Held, Reached, hold, no_backup
-from strongroom.sources import Change
+from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.validation.live import LiveComparison, against, by_names, values
+from strongroom.operations.validation.policies import PolicyComparison, Reached, hold, no_backup
+from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets import Target
@@ -31,7 +32,7 @@ ALL = Selection()
 
 
 def changed(secret: Secret, value: bytes = b"CANARY-CHANGED") -> Secret:
-    return replace(secret, versions=(Version(number=1, value=SecretBytes(value)),))
+    return replace(secret, versions=(SecretVersion(number=1, value=SecretBytes(value)),))
 
 
 class Watched(MemoryStore):
@@ -40,7 +41,7 @@ class Watched(MemoryStore):
     damaged: frozenset[str] = frozenset()
     asked: list[int]
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         self.asked.append(len(entries))
         for entry, secret in zip(entries, super().read(entries), strict=True):
             if entry.name in self.damaged:
@@ -61,7 +62,7 @@ def test_thousands_of_secrets_are_read_in_batches() -> None:
     assert source.asked == [BATCH, BATCH, BATCH, 1]
     source.asked.clear()
     counts, found = against(source, ALL, iter(made_up(3 * BATCH)), strict=True)
-    assert counts == Compared(same=3 * BATCH, not_in_backup=1)
+    assert counts == LiveComparison(same=3 * BATCH, not_in_backup=1)
     assert [(one.secret, one.check, one.wrong) for one in found] == [("app/3000", "not-in-backup", False)]
     assert max(source.asked) == BATCH
 
@@ -81,7 +82,7 @@ def test_one_that_is_damaged_is_named_and_hides_no_other() -> None:
 def test_a_source_that_goes_away_is_an_error_and_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     source = watched(3)
 
-    def away(entries: Sequence[Entry]) -> Iterator[Secret | None]:
+    def away(entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         raise SourceUnavailable("it does not answer")
 
     monkeypatch.setattr(source, "read", away)
@@ -93,7 +94,7 @@ def test_what_is_the_same_differs_and_is_missing_on_either_side_is_told() -> Non
     held = made_up(6)
     source = MemoryStore([held[0], changed(held[1]), *held[3:]])
     counts, found = against(source, ALL, held[:5], strict=True)
-    assert counts == Compared(same=3, differs=1, missing=1, not_in_backup=1)
+    assert counts == LiveComparison(same=3, differs=1, missing=1, not_in_backup=1)
     said = {one.secret: (one.check, one.wrong) for one in found}
     assert said == {
         "app/0001": ("differs", True),
@@ -107,7 +108,7 @@ def test_a_tag_means_a_secret_on_either_side() -> None:
     held = made_up(4)
     source = MemoryStore([replace(held[0], tags={}), replace(held[1], tags={"parity": "even"}), held[3]])
     counts, _ = against(source, Selection(tags={"parity": "even"}), held, strict=True)
-    assert counts == Compared(same=2, missing=1)
+    assert counts == LiveComparison(same=2, missing=1)
 
 
 def test_named_secrets_are_looked_up() -> None:
@@ -116,16 +117,16 @@ def test_named_secrets_are_looked_up() -> None:
     kept = {one.name: one for one in held[:2]}
     names = [one.name for one in held]
     counts, found = by_names(source, names, kept.get)
-    assert counts == Compared(same=1, differs=1, not_in_backup=1)
+    assert counts == LiveComparison(same=1, differs=1, not_in_backup=1)
     assert [one.check for one in found] == ["differs", "not-in-backup"]
-    looked = values(source, [Entry(name, 0) for name in names], now=NOW, demanded=True)
+    looked = values(source, [ListedSecret(name, 0) for name in names], now=NOW, demanded=True)
     assert [(one.secret, one.check) for one in looked.findings] == [("app/0002", "missing")]
 
 
 # -- policies ------------------------------------------------------------------------
 
 
-def held(world: World, *, opens: bool = True, dead: bool = False) -> Held:
+def held(world: World, *, opens: bool = True, dead: bool = False) -> PolicyComparison:
     targets: dict[str, Target] = dict(world.targets)
     if dead:
         first = next(iter(targets))
@@ -133,10 +134,10 @@ def held(world: World, *, opens: bool = True, dead: bool = False) -> Held:
     return hold_of(world, targets, opens=opens)
 
 
-def hold_of(world: World, targets: Mapping[str, Target], *, opens: bool = True) -> Held:
+def hold_of(world: World, targets: Mapping[str, Target], *, opens: bool = True) -> PolicyComparison:
     services = world.services()
     trusted = services.signer_fingerprints
-    holders = [Holder(name, partial(lambda target: target, target)) for name, target in targets.items()]
+    holders = [BackupPlace(name, partial(lambda target: target, target)) for name, target in targets.items()]
     choice = Chooser(holders, trusted=trusted).choose(Asked(policy=POLICY, values=False, partial=True))
     identities = services.identities() if opens else ()
     return hold(POLICY, world.source, ALL, choice, identities=identities, trusted=trusted)
@@ -152,7 +153,7 @@ def backed_up(tmp_path: Path) -> World:
 def test_a_policys_source_is_compared_value_by_value_with_its_newest_backup(backed_up: World) -> None:
     found = held(backed_up)
     assert (found.held, found.now, found.depth) == (30, 30, Reached.VALUES)
-    assert (found.compared, found.findings) == (Compared(same=30), ())
+    assert (found.compared, found.findings) == (LiveComparison(same=30), ())
 
 
 def test_without_a_key_secrets_are_counted_and_the_depth_says_so(backed_up: World) -> None:
@@ -162,7 +163,7 @@ def test_without_a_key_secrets_are_counted_and_the_depth_says_so(backed_up: Worl
 
 
 def test_a_target_that_lost_it_is_passed_over(backed_up: World) -> None:
-    assert held(backed_up, dead=True).compared == Compared(same=30)
+    assert held(backed_up, dead=True).compared == LiveComparison(same=30)
 
 
 def test_less_than_nine_tenths_is_wrong_with_or_without_a_key(backed_up: World) -> None:
@@ -173,7 +174,7 @@ def test_less_than_nine_tenths_is_wrong_with_or_without_a_key(backed_up: World) 
 
 def test_names_that_are_missing_are_listed_and_what_changed_since_is_a_remark(backed_up: World) -> None:
     backed_up.source.delete(["app/0000"])
-    new = Change(secret=changed(made_up(2)[1]), expected=1)
+    new = SecretChange(secret=changed(made_up(2)[1]), expected=1)
     backed_up.source.write([new])
     found = held(backed_up)
     assert {(one.secret, one.check, one.wrong) for one in found.findings} == {
@@ -193,7 +194,7 @@ def test_a_backup_of_which_no_replica_is_whole_is_wrong(backed_up: World) -> Non
 
 
 def test_where_no_backup_can_be_had_that_is_wrong_if_the_record_knows_one(backed_up: World) -> None:
-    empty = [Holder("eu", lambda: MemoryTarget(name="eu", region="eu"))]
+    empty = [BackupPlace("eu", lambda: MemoryTarget(name="eu", region="eu"))]
     with pytest.raises(StrongroomError) as caught:
         Chooser(empty, trusted=frozenset()).choose(Asked(policy=POLICY, values=False, partial=True))
     for known in (True, False):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.validation import pem as pem_of
 from strongroom.operations.validation.value_checks import PLACEHOLDERS, check, is_placeholder
 
@@ -34,7 +34,7 @@ def secret(value: bytes | None = b"CANARY-VALUE", **fields: object) -> Secret:
         "created_at": fields.pop("made", None),
     }
     held = None if value is None else SecretBytes(value)
-    return Secret(name="app/one", versions=(Version(number=1, value=held, **version),), **fields)  # type: ignore[arg-type]
+    return Secret(name="app/one", versions=(SecretVersion(number=1, value=held, **version),), **fields)  # type: ignore[arg-type]
 
 
 def found(one: Secret, *, demanded: bool = False) -> dict[str, bool]:
@@ -74,7 +74,11 @@ OTHER_KEY, OTHER = pair()
 def test_a_sound_secret_is_not_spoken_of() -> None:
     assert (
         found(
-            secret(expires_at="2027-11-26T00:00:00Z", rotation=Rotation(days=90), made="2026-11-20T00:00:00Z")
+            secret(
+                expires_at="2027-11-26T00:00:00Z",
+                rotation=RotationSchedule(days=90),
+                made="2026-11-20T00:00:00Z",
+            )
         )
         == {}
     )
@@ -92,10 +96,10 @@ def test_a_sound_secret_is_not_spoken_of() -> None:
         (secret(expires_at="2026-12-09T00:00:00+02:00"), {"expires-soon": False}),
         (secret(expires_at="2026-12-11T00:00:00Z"), {}),
         (secret(expires_at="CANARY soon"), {"expiry-unreadable": False}),
-        (secret(rotation=Rotation(days=90), made="2026-08-01T00:00:00Z"), {"rotation-due": False}),
-        (secret(rotation=Rotation(days=90, enabled=False), made="2026-08-01T00:00:00Z"), {}),
-        (secret(rotation=Rotation(days=10**12), made="0001-01-01T00:00:00Z"), {}),
-        (secret(rotation=Rotation(days=90)), {}),
+        (secret(rotation=RotationSchedule(days=90), made="2026-08-01T00:00:00Z"), {"rotation-due": False}),
+        (secret(rotation=RotationSchedule(days=90, enabled=False), made="2026-08-01T00:00:00Z"), {}),
+        (secret(rotation=RotationSchedule(days=10**12), made="0001-01-01T00:00:00Z"), {}),
+        (secret(rotation=RotationSchedule(days=90)), {}),
     ],
 )
 def test_dates_and_emptiness_are_told(one: Secret, expected: dict[str, bool]) -> None:

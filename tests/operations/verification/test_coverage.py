@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from strongroom.model import COMMAND, Depth
 from strongroom.operations.verification.coverage import by_target, coverage, items_on_record
-from strongroom.operations.verification.order import MANIFEST, OVERHEAD, Item, Terms
+from strongroom.operations.verification.order import MANIFEST, OVERHEAD, DueContainer, Terms
 from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 from strongroom.state.store import RunStore
 from strongroom.timestamps import rfc3339
@@ -16,7 +16,7 @@ from strongroom.timestamps import rfc3339
 DAY, HOUR = 86_400.0, 3600.0
 NOW = 1_800_000_000.0
 TERMS = Terms(span=30 * DAY, interval=HOUR)
-ITEM = Item(backup="b1", target="eu", piece=0, size=1, made_at=NOW - 40 * DAY)
+ITEM = DueContainer(backup="b1", target="eu", piece=0, size=1, made_at=NOW - 40 * DAY)
 
 
 def entry(backup: str, *, policy: str = "weekly", containers: int = 2) -> CatalogEntry:

@@ -14,7 +14,7 @@ from strongroom.operations.verification.order import (
     MANIFEST,
     MOST,
     OVERHEAD,
-    Item,
+    DueContainer,
     Terms,
     due_checks,
     slice_limit,
@@ -30,25 +30,29 @@ def never() -> float:
     return 1.0
 
 
-def items(count: int, *, target: str = "eu", size: int = 64 * MIB, at: float | None = NOW) -> list[Item]:
+def items(
+    count: int, *, target: str = "eu", size: int = 64 * MIB, at: float | None = NOW
+) -> list[DueContainer]:
     return [
-        Item(backup=f"b{number // 200:03}", target=target, piece=number % 200, size=size, checked_at=at)
+        DueContainer(
+            backup=f"b{number // 200:03}", target=target, piece=number % 200, size=size, checked_at=at
+        )
         for number in range(count)
     ]
 
 
 def series(
-    held: Sequence[Item],
+    held: Sequence[DueContainer],
     terms: Terms,
     *,
     slices: int,
     draw: Callable[[], float] = never,
     away: Callable[[int], bool] = lambda _: False,
     begin: float = NOW,
-) -> tuple[list[list[Item]], float]:
+) -> tuple[list[list[DueContainer]], float]:
     """Read slice after slice; return what each read, and how old the oldest item ever was."""
     state = {(one.target, one.backup, one.piece): one for one in held}
-    reads: list[list[Item]] = []
+    reads: list[list[DueContainer]] = []
     oldest = 0.0
     for number in range(slices):
         now = begin + number * terms.interval
@@ -60,7 +64,7 @@ def series(
     return reads, oldest
 
 
-def weight(read: Sequence[Item]) -> int:
+def weight(read: Sequence[DueContainer]) -> int:
     return sum(one.weight for one in read)
 
 
@@ -161,5 +165,5 @@ def test_nothing_on_record_is_nothing_to_read() -> None:
 
 
 def test_a_manifest_costs_what_a_request_costs() -> None:
-    manifest = Item(backup="b", target="eu", piece=MANIFEST, size=0)
+    manifest = DueContainer(backup="b", target="eu", piece=MANIFEST, size=0)
     assert manifest.weight == OVERHEAD

@@ -13,14 +13,14 @@ from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError, by_name
 from strongroom.operations.alerts.notify import (
-    Found,
+    JudgedFacts,
     gather_and_judge,
     muted_now,
     put_lost_on_record,
     tell_people,
     to_tell,
 )
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.sheets import counted
 from strongroom.wiring import alerts as wiring_alerts
@@ -61,19 +61,21 @@ def _check(arguments: Namespace) -> int | None:
     return seconds
 
 
-def _tell(arguments: Namespace, settings: Settings, watched: Watched, found: Found) -> render.Told:
+def _tell(
+    arguments: Namespace, settings: Settings, watched: WatchedInstallation, found: JudgedFacts
+) -> render.RouteResults:
     """Tell people. What goes wrong with that is raised only after the answer was printed."""
     try:
         how = sending(settings, email=arguments.email, everything=arguments.all)
     except StrongroomError as error:
-        return render.Told(trouble=error)
+        return render.RouteResults(trouble=error)
     if how is None:
-        return render.Told()
+        return render.RouteResults()
     if arguments.dry_run:
-        return render.Told(to_tell(watched, found, how), dry_run=True)
+        return render.RouteResults(to_tell(watched, found, how), dry_run=True)
     deliveries = tell_people(watched, found, how)
     troubles = (delivery.error for delivery in deliveries)
-    return render.Told(deliveries, trouble=next((one for one in troubles if one is not None), None))
+    return render.RouteResults(deliveries, trouble=next((one for one in troubles if one is not None), None))
 
 
 def _worst(alerts: tuple[Finding, ...]) -> StrongroomError | None:

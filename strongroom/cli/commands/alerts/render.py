@@ -8,9 +8,9 @@ from typing import NamedTuple
 from strongroom.cli.terminal.output import in_line, plural
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.notify import Delivery, Found
+from strongroom.operations.alerts.notify import Delivery, JudgedFacts
 from strongroom.operations.facts.freshness import Freshness, judge
-from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.records import AlertLimits
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge import sheets
 from strongroom.operations.muted import Muted
@@ -18,7 +18,7 @@ from strongroom.sheet import Lines, Mood, Sheet, Table
 from strongroom.timestamps import rfc3339
 
 
-class Told(NamedTuple):
+class RouteResults(NamedTuple):
     """What became of each route's message; none, if nobody is told. ``trouble`` is what went wrong."""
 
     deliveries: tuple[Delivery, ...] = ()
@@ -26,7 +26,7 @@ class Told(NamedTuple):
     dry_run: bool = False
 
 
-def sheet(found: Found, limits: Limits, told: Told, muted: Muted) -> Sheet:
+def sheet(found: JudgedFacts, limits: AlertLimits, told: RouteResults, muted: Muted) -> Sheet:
     """Return the answer for people: what is wrong, how fresh each policy is, and who was told."""
     alerts = found.alerts
     rows = [_row(one) for one in _fresh(found, limits)]
@@ -59,7 +59,7 @@ def _standing(one: Freshness) -> str:
     return "overdue" if one.overdue else "due" if one.missed_at is not None else "fresh"
 
 
-def _told(told: Told) -> Iterator[str]:
+def _told(told: RouteResults) -> Iterator[str]:
     if not told.deliveries and told.trouble is not None:
         yield "Nobody was notified: no message could be prepared. See below."
     elif not told.deliveries:
@@ -85,7 +85,7 @@ def _line(delivery: Delivery, *, dry_run: bool) -> str:
     return f"{'Would be sent' if dry_run else 'Sent'}: {what}{over}, to {by}"
 
 
-def document(found: Found, limits: Limits, told: Told) -> dict[str, object]:
+def document(found: JudgedFacts, limits: AlertLimits, told: RouteResults) -> dict[str, object]:
     """Return the answer for machines."""
     return {
         "alerts": [_of_alert(alert) for alert in found.alerts],
@@ -115,7 +115,7 @@ def _of_error(error: StrongroomError | None) -> dict[str, str] | None:
     return error if error is None else {"code": error.code, "message": error.message}
 
 
-def _fresh(found: Found, limits: Limits) -> list[Freshness]:
+def _fresh(found: JudgedFacts, limits: AlertLimits) -> list[Freshness]:
     facts = found.facts
     return [
         judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=facts.state is None)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from strongroom.cli.commands.approval.approve import SignedFile, read_small
 from strongroom.cli.commands.approval.render import (
-    ApprovalState,
+    ApprovalAnswer,
     answer_standing,
     approval_state,
     document_sheet,
@@ -26,8 +26,8 @@ from strongroom.container.errors import Malformed
 from strongroom.keys.errors import SignatureRefused
 from strongroom.keys.sshsig import check_signature, parse_signature
 from strongroom.operations.approval import grant
-from strongroom.operations.approval.judge import Standing, judge, rules_for
-from strongroom.operations.approval.record import Case, Signature, read_cases
+from strongroom.operations.approval.judge import ApprovalState, judge, rules_for
+from strongroom.operations.approval.record import ApprovalCase, Signature, read_cases
 from strongroom.operations.approval.request import NAMESPACE, parse_document
 from strongroom.operations.approval_rules import ApprovalRules
 from strongroom.sheet import Lines, Part, Sheet, Table
@@ -48,7 +48,7 @@ def list_requests(arguments: Namespace, output: Output) -> Answer:
     return Answer(record={"approvals": states}, sheet=Sheet(parts=[table]))
 
 
-def _row(of: ApprovalState, until: str) -> tuple[object, ...]:
+def _row(of: ApprovalAnswer, until: str) -> tuple[object, ...]:
     request, state = of.request, of.state
     if state == "open":
         state = "approved" if of.approved else f"needs {'; '.join(of.lacks)}"
@@ -58,7 +58,7 @@ def _row(of: ApprovalState, until: str) -> tuple[object, ...]:
     )
 
 
-def _standing(case: Case, rules: ApprovalRules, *, now: float) -> Standing:
+def _standing(case: ApprovalCase, rules: ApprovalRules, *, now: float) -> ApprovalState:
     asking = rules_for(rules, case.document.request)
     standing = judge(case, asking, rules, now=now)
     return standing if asking else replace(standing, lacks=(_ELSEWHERE,))
@@ -93,7 +93,7 @@ def add_from_file(arguments: Namespace, output: Output) -> Answer:
     return answer_standing(said, case, standing, now=time.time())
 
 
-def _from_file(path: Path, store: RunStore) -> tuple[Case, Signature]:
+def _from_file(path: Path, store: RunStore) -> tuple[ApprovalCase, Signature]:
     content = read_small(path)
     text = content.decode("utf-8", "replace")
     if is_armored(text):
@@ -106,7 +106,7 @@ def _from_file(path: Path, store: RunStore) -> tuple[Case, Signature]:
     return case, Signature(armored=signed.signature, break_glass=signed.break_glass, reason=signed.reason)
 
 
-def _signed_request(armored: str, store: RunStore) -> tuple[Case, Signature]:
+def _signed_request(armored: str, store: RunStore) -> tuple[ApprovalCase, Signature]:
     """Return the request that a bare signature of ssh-keygen fits: it does not say which."""
     parsed = parse_signature(armored)
     for case in reversed(read_cases(store).cases):

@@ -20,13 +20,13 @@ from strongroom.container.errors import Malformed, MissingPiece
 from strongroom.errors import UsageError
 from strongroom.operations.approval.grant import add_signature, find_case, require_open
 from strongroom.operations.approval.judge import rules_for
-from strongroom.operations.approval.record import Case, Signature
+from strongroom.operations.approval.record import ApprovalCase, Signature
 from strongroom.operations.approval.request import (
     BREAK_GLASS,
     MAX_DOCUMENT,
     MAX_TEXT,
     NAMESPACE,
-    Document,
+    ApprovalDocument,
     break_glass_message,
     parse_document,
 )
@@ -67,7 +67,7 @@ def _approve_here(arguments: Namespace, output: Output) -> Answer:
     return answer_standing(said, case, standing, now=time.time())
 
 
-def _keys(case: Case, rules: ApprovalRules, arguments: Namespace) -> list[bytes]:
+def _keys(case: ApprovalCase, rules: ApprovalRules, arguments: Namespace) -> list[bytes]:
     """Return the keys of those who may approve this, by the configuration of this host."""
     asking = [*rules_for(rules, case.document.request)]
     if arguments.break_glass and rules.break_glass:
@@ -95,7 +95,7 @@ def _sign_elsewhere(arguments: Namespace, output: Output) -> Answer:
     return Answer(record={"file": file, "id": document.id}, sheet=Sheet(verdict=said, parts=[add]))
 
 
-def _show(document: Document, arguments: Namespace, output: Output) -> None:
+def _show(document: ApprovalDocument, arguments: Namespace, output: Output) -> None:
     output.note(document_sheet(document).text().rstrip())
     what = (
         "You do without the approvals of this, which is an alarm"
@@ -105,7 +105,7 @@ def _show(document: Document, arguments: Namespace, output: Output) -> None:
     prompts.confirm(what, force=arguments.force)
 
 
-def _signature(document: Document, arguments: Namespace, *, allowed: list[bytes]) -> Signature:
+def _signature(document: ApprovalDocument, arguments: Namespace, *, allowed: list[bytes]) -> Signature:
     message, namespace = document.content, NAMESPACE
     if arguments.break_glass:
         message, namespace = break_glass_message(document, arguments.reason), BREAK_GLASS

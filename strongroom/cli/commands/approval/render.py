@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import plural
-from strongroom.operations.approval.judge import Standing
-from strongroom.operations.approval.record import Case
-from strongroom.operations.approval.request import Document, Request
+from strongroom.operations.approval.judge import ApprovalState
+from strongroom.operations.approval.record import ApprovalCase
+from strongroom.operations.approval.request import ApprovalDocument, ApprovalRequest
 from strongroom.sheet import Lines, Pairs, Sheet
 from strongroom.timestamps import for_people, rfc3339
 
 
-class ApprovalState(Struct, frozen=True, kw_only=True):
+class ApprovalAnswer(Struct, frozen=True, kw_only=True):
     """A request, how far it is, who signed it, what it still needs, and what of it does not count."""
 
     id: str
@@ -23,16 +23,16 @@ class ApprovalState(Struct, frozen=True, kw_only=True):
     asked_at: str
     expires: str
     rejected: str | None
-    request: Request
+    request: ApprovalRequest
     signed_by: tuple[str, ...]
     lacks: tuple[str, ...]
     approved: bool
     refused: tuple[str, ...]
 
 
-def approval_state(case: Case, standing: Standing, *, now: float) -> ApprovalState:
+def approval_state(case: ApprovalCase, standing: ApprovalState, *, now: float) -> ApprovalAnswer:
     """Return how a request is."""
-    return ApprovalState(
+    return ApprovalAnswer(
         id=case.document.id,
         state=_state_of(case, now=now),
         asked_at=rfc3339(case.at),
@@ -46,7 +46,7 @@ def approval_state(case: Case, standing: Standing, *, now: float) -> ApprovalSta
     )
 
 
-def _state_of(case: Case, *, now: float) -> str:
+def _state_of(case: ApprovalCase, *, now: float) -> str:
     if case.broken:
         return "break-glass" if case.acknowledged else "break-glass, not looked into"
     if case.used:
@@ -56,13 +56,13 @@ def _state_of(case: Case, *, now: float) -> str:
     return "open" if now < case.document.ends else "expired"
 
 
-def answer_standing(said: str, case: Case, standing: Standing, *, now: float) -> Answer:
+def answer_standing(said: str, case: ApprovalCase, standing: ApprovalState, *, now: float) -> Answer:
     """Answer with what was done for a request, and how it is now."""
     sheet = Sheet(verdict=said, parts=[Lines(list(standing_lines(standing)))])
     return Answer(record=approval_state(case, standing, now=now), sheet=sheet)
 
 
-def document_sheet(document: Document, *, more: Sequence[tuple[str, str]] = ()) -> Sheet:
+def document_sheet(document: ApprovalDocument, *, more: Sequence[tuple[str, str]] = ()) -> Sheet:
     """Return what people approve, all of it."""
     request = document.request
     pairs = [
@@ -79,7 +79,7 @@ def document_sheet(document: Document, *, more: Sequence[tuple[str, str]] = ()) 
     return Sheet(parts=[Pairs(pairs, f"{request.action.value} '{request.subject}'")])
 
 
-def standing_lines(standing: Standing) -> Iterator[str]:
+def standing_lines(standing: ApprovalState) -> Iterator[str]:
     """Yield how a request stands."""
     if standing.by:
         yield f"signed by {', '.join(standing.by)}"

@@ -15,7 +15,7 @@ from strongroom.cli.commands.backup.arguments import named_file
 from strongroom.cli.shared import approval, options, recipients, sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.keys import Recipient
 from strongroom.model import ApprovalAction, Selection
 from strongroom.operations.backup.derive_ahead import sealed_ahead
@@ -30,7 +30,11 @@ def back_up_to_file(arguments: Namespace, output: Output) -> None:
 
 
 def _require_approved(
-    path: Path, source: str, selection: Selection, sealed_for: Sequence[Recipient], installation: Place
+    path: Path,
+    source: str,
+    selection: Selection,
+    sealed_for: Sequence[Recipient],
+    installation: InstallationPlace,
 ) -> None:
     """Ask for approvals where the configuration wants them: values leave for keys that somebody chose."""
     approval.require_approved(

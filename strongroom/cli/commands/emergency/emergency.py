@@ -24,7 +24,14 @@ from strongroom.operations.archive.coverage import limits_of
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.emergency.contents import recovery_files, runbook
-from strongroom.operations.emergency.medium import Standing, State, absent, furnish, medium_status, remind
+from strongroom.operations.emergency.medium import (
+    MediumState,
+    MediumStatus,
+    absent,
+    furnish,
+    medium_status,
+    remind,
+)
 from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
@@ -81,13 +88,13 @@ def _policy(name: str, settings: Settings) -> PolicySettings:
     return policy
 
 
-def _standing(name: str, settings: Settings, services: Services) -> Standing:
+def _standing(name: str, settings: Settings, services: Services) -> MediumStatus:
     policy = settings.policies[name]
     zone = settings.calendar.zone_of(policy.time_zone)
     return medium_status(services, policy=name, schedule=policy.schedule, time_zone=zone)
 
 
-def _status(status: Standing, services: Services, output: Output) -> None:
+def _status(status: MediumStatus, services: Services, output: Output) -> None:
     remind(services, status)
     late = f"The emergency backup '{status.policy}' is overdue since {for_people(status.due_at or 0)}."
     output.give(
@@ -100,13 +107,13 @@ def _status(status: Standing, services: Services, output: Output) -> None:
                 "absent": status.absent,
             },
             sheet=Sheet(parts=[Lines(list(_standing_lines(status)))]),
-            error=BackupOverdue(late) if status.state is State.OVERDUE else None,
+            error=BackupOverdue(late) if status.state is MediumState.OVERDUE else None,
         )
     )
 
 
-def _standing_lines(status: Standing) -> Iterator[str]:
-    word = "on" if status.state is State.COMING else "since"
+def _standing_lines(status: MediumStatus) -> Iterator[str]:
+    word = "on" if status.state is MediumState.COMING else "since"
     due = f", due {word} {for_people(status.due_at)}" if status.due_at and status.state != "done" else ""
     yield f"emergency policy '{status.policy}': {status.state}{due}"
     yield f"  newest backup: {status.backup or 'none yet'}"

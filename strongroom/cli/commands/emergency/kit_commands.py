@@ -19,8 +19,8 @@ from strongroom.model import Selection
 from strongroom.operations.archive.quarantine import on_record
 from strongroom.operations.emergency.kit import (
     CONFIGURED,
-    Key,
-    Section,
+    KitKey,
+    KitSection,
     Way,
     asking,
     asks,
@@ -42,7 +42,7 @@ _COPY = "/mnt/copy"
 
 def typed(
     settings: Settings, services: Services, signs: Sequence[RoleKeyStatus], *, beside: bool
-) -> Iterator[Section]:
+) -> Iterator[KitSection]:
     """Yield what to type for the newest backup of each policy, by the kind of its medium."""
     aside = on_record(services.store)
     for name, policy in settings.policies.items():
@@ -86,13 +86,13 @@ def _folder(settings: Settings, target: str) -> str:
     return str(settings.targets[target].folder or _COPY)
 
 
-def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
+def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> KitSection:
     words = ["Put in the paths. The --signer is this installation's: it opens every backup, old and new."]
     if len(ways) > 1:
         words.append("Any one of the ways is enough.")
     if said := asks(ways):
         words.append(f"It asks for {said}.")
-    return Section(title=f"What to type: {what}", words=tuple(words), commands=tuple(lines))
+    return KitSection(title=f"What to type: {what}", words=tuple(words), commands=tuple(lines))
 
 
 def _medium(folder: str, backup: str) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _verify(what: str, signs: Sequence[RoleKeyStatus]) -> str:
     return f"strongroom backups verify {what} --depth digest{signers}"
 
 
-def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[RoleKeyStatus]) -> Section:
+def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[RoleKeyStatus]) -> KitSection:
     ways = ways_of(manifest.recipients, settings)
     lines = [
         f"FILE={quote(str(path))}   # where it or a copy of it lies",
@@ -178,6 +178,6 @@ def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], setti
     return ways
 
 
-def _key(name: str, settings: Settings, kind: str | None = None) -> Key:
+def _key(name: str, settings: Settings, kind: str | None = None) -> KitKey:
     known = settings.keys.get(name)
     return configured(name, kind or (known.kind if known else ""), tomllib.loads(configuration(settings)))

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator
 
 from strongroom.config import Settings
-from strongroom.config.keys import KmsKey, Pkcs11Key, TransitKey
-from strongroom.operations.emergency.kit import Section
+from strongroom.config.keys import KmsKey, Pkcs11Key, TransitKeySettings
+from strongroom.operations.emergency.kit import KitSection
 
 
-def snippet(settings: Settings) -> Iterator[Section]:
+def snippet(settings: Settings) -> Iterator[KitSection]:
     """Yield it as a section of the recovery kit, if there is anything in it."""
     if text := configuration(settings):
-        yield Section(
+        yield KitSection(
             title="strongroom.toml",
             words=("What a new machine needs to reach these keys. A PIN is asked for.",),
             commands=tuple(text.splitlines()),
@@ -26,11 +26,11 @@ def configuration(settings: Settings) -> str:
 
 
 def _lines(settings: Settings) -> Iterator[str]:
-    kept = {Pkcs11Key: _HSM, KmsKey: _KMS, TransitKey: _TRANSIT}
+    kept = {Pkcs11Key: _HSM, KmsKey: _KMS, TransitKeySettings: _TRANSIT}
     for name, key in settings.keys.items():
         if fields := kept.get(type(key)):
             yield from _table(f"keys.{name}", key, fields)
-    servers = {key.vault for key in settings.keys.values() if isinstance(key, TransitKey)}
+    servers = {key.vault for key in settings.keys.values() if isinstance(key, TransitKeySettings)}
     for name in sorted(servers & settings.vaults.keys()):
         yield from _table(f"vaults.{name}", settings.vaults[name], _SERVER)
         yield from ("token_file = \"~/.vault-token\"   # where 'vault login' and 'bao login' leave it", "")

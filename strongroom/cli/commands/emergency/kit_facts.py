@@ -20,7 +20,7 @@ from strongroom.keys.pkcs11.library import library
 from strongroom.keys.pkcs11.lock import one_at_a_time
 from strongroom.keys.quorum import record
 from strongroom.keys.quorum.record import Quorum
-from strongroom.operations.emergency.kit import Kit, Section
+from strongroom.operations.emergency.kit import Kit, KitSection
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.proofs import read_proofs
 from strongroom.operations.key_management.usage import survey
@@ -51,12 +51,12 @@ def kit(
     sections = (
         *_contacts(settings),
         _who(settings, services, files),
-        Section(
+        KitSection(
             title="Where backups lie",
             head=("target", "kind", "address", "region", "provider"),
             rows=(*_targets(settings, services), *(("", "file", str(path), "", "") for path in files)),
         ),
-        Section(
+        KitSection(
             title="Whose signature to believe",
             words=(
                 "Compare every digit. A backup of another installation is not yours.",
@@ -80,7 +80,7 @@ def kit(
         *typed(settings, services, signs, beside=beside),
         *(of_file(path, manifest, settings, signs) for path, manifest in files.items()),
         *snippet(settings),
-        Section(
+        KitSection(
             title="To fill in by hand",
             words=("Never a PIN, a passphrase or a share. Each custodian keeps those elsewhere.",),
             blanks=tuple(_blanks(settings)),
@@ -103,10 +103,10 @@ def _blanks(settings: Settings) -> Iterator[str]:
         yield from ("first call", "second call")
 
 
-def _contacts(settings: Settings) -> Iterator[Section]:
+def _contacts(settings: Settings) -> Iterator[KitSection]:
     """Yield whom to call, as the configuration names them; else there are lines to fill in by hand."""
     if lines := settings.contacts.lines:
-        yield Section(title="Whom to call", head=("", "call"), rows=tuple(lines.items()))
+        yield KitSection(title="Whom to call", head=("", "call"), rows=tuple(lines.items()))
 
 
 def _with_keys_that_open(settings: Settings, services: Services) -> Settings:
@@ -126,12 +126,14 @@ def _with_keys_that_open(settings: Settings, services: Services) -> Settings:
     return replace(settings, keys={name: key for name, key in settings.keys.items() if name not in needless})
 
 
-def _distrusted(signs: Sequence[RoleKeyStatus]) -> Iterator[Section]:
+def _distrusted(signs: Sequence[RoleKeyStatus]) -> Iterator[KitSection]:
     """Yield the keys that leaked: another machine knows nothing of that."""
     rows = tuple((o.role, o.key.fingerprint, o.state) for o in signs if o.key.distrusted)
     if rows:
         words = "These keys leaked. Where this kit is all there is, believe nothing that one of them signed."
-        yield Section(title="Keys not to believe", words=(words,), head=("role", "key", "state"), rows=rows)
+        yield KitSection(
+            title="Keys not to believe", words=(words,), head=("role", "key", "state"), rows=rows
+        )
 
 
 def _files(services: Services) -> dict[Path, Manifest]:
@@ -145,7 +147,7 @@ def _files(services: Services) -> dict[Path, Manifest]:
     return found
 
 
-def _who(settings: Settings, services: Services, files: Mapping[Path, Manifest]) -> Section:
+def _who(settings: Settings, services: Services, files: Mapping[Path, Manifest]) -> KitSection:
     rows = []
     for name, policy in _policies(settings, services).items():
         pins = services.pinned(name).spec.recipients
@@ -155,7 +157,7 @@ def _who(settings: Settings, services: Services, files: Mapping[Path, Manifest])
         rows.append(
             (path.name, manifest.source, "(a file)", "; or ".join(o.describes for o in manifest.recipients))
         )
-    return Section(
+    return KitSection(
         title="Who can open what",
         words=("Any one of those that 'or' divides is enough.",),
         head=("policy or file", "source", "targets", "opens for"),
@@ -178,9 +180,9 @@ def _targets(settings: Settings, services: Services) -> Iterator[tuple[str, ...]
             yield name, settings.targets[name].kind, target.address, target.region, target.provider
 
 
-def _hsm(settings: Settings) -> Iterator[Section]:
+def _hsm(settings: Settings) -> Iterator[KitSection]:
     if keys := dict(_hsm_keys(settings)):
-        yield Section(
+        yield KitSection(
             title="Keys in an HSM",
             words=("The key never leaves the device. Without it, its spare or its own backup, it is gone.",),
             head=("key", "label", "version", "token", "serial number", "module"),
@@ -211,10 +213,10 @@ def _quorum_keys(settings: Settings) -> Iterator[tuple[str, QuorumKey]]:
     return ((name, key) for name, key in settings.keys.items() if isinstance(key, QuorumKey))
 
 
-def _quorums(settings: Settings) -> Iterator[Section]:
+def _quorums(settings: Settings) -> Iterator[KitSection]:
     for name, key in _quorum_keys(settings):
         found: Quorum = record.load(key.file)
-        yield Section(
+        yield KitSection(
             title=f"Quorum '{found.name}'",
             words=(
                 f"Key {name}, id {found.id}, made {found.created_at}.",
@@ -225,11 +227,11 @@ def _quorums(settings: Settings) -> Iterator[Section]:
         )
 
 
-def _newest(settings: Settings, services: Services) -> Section:
+def _newest(settings: Settings, services: Services) -> KitSection:
     entries = [
         entry for name in settings.policies for entry in services.store.backups(policy=name, limit=NEWEST)
     ]
-    return Section(
+    return KitSection(
         title="The newest backups when this was printed",
         words=("An older manifest than the newest of these, on every target at once, is a rollback.",),
         head=("backup", "policy", "made", "secrets", "SHA-256 of its manifest"),
@@ -237,13 +239,13 @@ def _newest(settings: Settings, services: Services) -> Section:
     )
 
 
-def _record(services: Services) -> Section:
+def _record(services: Services) -> KitSection:
     found = verify_chain(services.store)
     head = found.head
     words = ["A record that does not lead to this digest at this number was changed afterwards. At a drill:"]
     if found.broken is not None:  # the kit is needed all the same
         words.insert(0, f"Event {found.broken} had been changed, or one before it removed, by then.")
-    return Section(
+    return KitSection(
         title="The head of the record of events when this was printed",
         words=tuple(words),
         head=("number", "time", "event", "SHA-256 over all up to it"),

@@ -18,8 +18,8 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.heads import STRANGERS
 from strongroom.operations.errors import WarningsRaised
 from strongroom.operations.evidence.ledger import check
-from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
-from strongroom.operations.evidence.ledger_heads import Placed, publish
+from strongroom.operations.evidence.ledger_check import TargetLedger, compare_with_heads
+from strongroom.operations.evidence.ledger_heads import PlacedHead, publish
 from strongroom.sheet import Lines, Sheet
 from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
@@ -62,7 +62,7 @@ def _unheld(targets: Iterable[str]) -> UntrustedSigner:
     return UntrustedSigner(f"{words} The record was not compared with anything else there.", hint=STRANGERS)
 
 
-def _became(one: Placed) -> str:
+def _became(one: PlacedHead) -> str:
     if one.missed:
         return f"not put there: {one.missed}"
     if one.doubt:
@@ -80,7 +80,7 @@ def check_ledger(arguments: Namespace, output: Output) -> Answer:
     digest = _digest(arguments.sha256) if arguments.sha256 else ""
     settings = load_settings()
     checked = check(_store(settings), number=arguments.id, sha256=digest)
-    targets: tuple[OnTarget, ...] = ()
+    targets: tuple[TargetLedger, ...] = ()
     if arguments.targets:
         known = frozenset(arguments.known)
         targets = compare_with_heads(looking_services(settings), settings.online, known=known)
@@ -95,7 +95,7 @@ def check_ledger(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _lack(targets: Sequence[OnTarget], *, compared: bool = False) -> StrongroomError | None:
+def _lack(targets: Sequence[TargetLedger], *, compared: bool = False) -> StrongroomError | None:
     """Return what keeps a comparison with the heads on targets from being one."""
     if doubted := [one.target for one in targets if one.doubt]:
         return _unheld(doubted)
@@ -117,7 +117,7 @@ def _store(settings: Settings) -> RunStore:
     return store
 
 
-def _said(one: OnTarget) -> str:
+def _said(one: TargetLedger) -> str:
     """Say what a target has of the record, or of others."""
     if one.missed:
         return f"{one.target}: could not be asked: {one.missed}"

@@ -23,7 +23,7 @@ from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.access_log import take
 from strongroom.operations.evidence.audit import Audit, KeyAge, audit
 from strongroom.operations.evidence.audit_page import REPORT as AUDIT
-from strongroom.operations.evidence.compliance import Framework, Verdict, assess
+from strongroom.operations.evidence.compliance import ControlState, Framework, assess
 from strongroom.operations.evidence.compliance_report import REPORT as COMPLIANCE
 from strongroom.operations.evidence.compliance_report import report_of, sheet_of
 from strongroom.operations.evidence.ledger import UNLIKE, verify_chain
@@ -148,7 +148,7 @@ def check_compliance(arguments: Namespace, output: Output) -> Answer:
         control
         for controls in answers.values()
         for control in controls
-        if control.verdict in (Verdict.UNMET, Verdict.UNKNOWN)
+        if control.verdict in (ControlState.UNMET, ControlState.UNKNOWN)
     ]
     worst = worst_error(finding for control in unmet for finding in control.findings)
     missing = RequirementUnmet(f"{plural(len(unmet), 'control')} not met.")

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import asdict, replace
 
-from strongroom.cli.commands.find.reading import Reader, reading
+from strongroom.cli.commands.find.reading import BackupReader, reading
 from strongroom.cli.shared import backup_selection, sources
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import Selection
+from strongroom.operations.archive.choice import made_at
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.select_backup import made_at
 from strongroom.operations.errors import NotAllRead
 from strongroom.operations.find.comparison import (
     Difference,
@@ -31,7 +31,7 @@ from strongroom.operations.find.comparison import (
     values_held,
     without_values,
 )
-from strongroom.operations.find.facts import Facts
+from strongroom.operations.find.facts import SecretFacts
 from strongroom.operations.find.same_value import same_digest_key
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.timestamps import as_written, rfc3339
@@ -94,7 +94,7 @@ def _named(arguments: Namespace) -> tuple[str, str]:
     return named
 
 
-def _open(reader: Reader, arguments: Namespace, output: Output, backup: str) -> Replicated:
+def _open(reader: BackupReader, arguments: Namespace, output: Output, backup: str) -> Replicated:
     asked = Asked(
         values=not backup,
         backup=backup,
@@ -109,7 +109,7 @@ def _open(reader: Reader, arguments: Namespace, output: Output, backup: str) -> 
 # -- the two sides -------------------------------------------------------------------
 
 
-def _with_live(backup: Replicated, arguments: Namespace, reader: Reader) -> _Compared:
+def _with_live(backup: Replicated, arguments: Namespace, reader: BackupReader) -> _Compared:
     manifest = backup.manifest
     name = arguments.source or manifest.source
     sources.refuse_whole_server(name, reader.installation)
@@ -173,11 +173,11 @@ def _sides(earlier: Replicated, later: Replicated, *, values: bool, by_value: bo
     return sides if values else (without_values(sides[0]), without_values(sides[1]))
 
 
-def _expired_between(earlier: Manifest, later: float) -> Callable[[Facts], bool]:
+def _expired_between(earlier: Manifest, later: float) -> Callable[[SecretFacts], bool]:
     """Return what tells whether a secret's time ran out between the two sides."""
     start, end = datetime.fromtimestamp(made_at(earlier), UTC), datetime.fromtimestamp(later, UTC)
 
-    def has_expired(facts: Facts) -> bool:
+    def has_expired(facts: SecretFacts) -> bool:
         expires = as_written(facts.expires_at)
         return expires is not None and start < expires <= end
 

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 from msgspec.structs import asdict
 
 from strongroom.cli.commands.find.gone import Gone, gone_by_a_finding
-from strongroom.cli.commands.find.reading import Reader, reading
+from strongroom.cli.commands.find.reading import BackupReader, reading
 from strongroom.cli.shared import options, shred_guard, sources
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.name_index import Older
 from strongroom.errors import StrongroomError
 from strongroom.model import VersionState
+from strongroom.operations.archive.choice import BackupChoice
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.select_backup import Choice
-from strongroom.operations.find.facts import Facts
-from strongroom.operations.find.search import Findings, Found, Holding, Wanted
+from strongroom.operations.find.facts import SecretFacts
+from strongroom.operations.find.search import Findings, FoundSecret, SecretQuery, VersionHolding
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.sources.errors import VersionNotFound
 from strongroom.state.records import Replica
@@ -34,14 +34,14 @@ Verified = Mapping[str, Mapping[str, Replica]]
 
 
 def find_secrets(arguments: Namespace, output: Output) -> Answer:
-    wanted = Wanted(pattern=arguments.pattern, tags=options.pairs(arguments.filter_tag, "--filter-tag"))
+    wanted = SecretQuery(pattern=arguments.pattern, tags=options.pairs(arguments.filter_tag, "--filter-tag"))
     findings = Findings()
     with reading(arguments, output) as reader, counting(output, "looking into", None) as advance:
 
-        def look(backup: Replicated) -> list[Facts]:
+        def look(backup: Replicated) -> list[SecretFacts]:
             return list(wanted.within(backup))
 
-        def take(choice: Choice, found: list[Facts]) -> None:
+        def take(choice: BackupChoice, found: list[SecretFacts]) -> None:
             for facts in found:
                 findings.add(facts, choice.manifest.backup_id, source=choice.manifest.source)
             advance(1)
@@ -59,7 +59,9 @@ def find_secrets(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _narrowed(found: list[Found], version: int | None, wanted: Wanted, reader: Reader) -> list[Found]:
+def _narrowed(
+    found: list[FoundSecret], version: int | None, wanted: SecretQuery, reader: BackupReader
+) -> list[FoundSecret]:
     """Return what was found, of one version alone if that is asked for."""
     if not found:
         raise _nothing(wanted, reader)
@@ -87,7 +89,7 @@ def _given(arguments: Namespace) -> str:
     return "".join(f" {option} {quote(str(word))}" for option, word in pairs)
 
 
-def _nothing(wanted: Wanted, reader: Reader) -> StrongroomError:
+def _nothing(wanted: SecretQuery, reader: BackupReader) -> StrongroomError:
     tags = "".join(f", tagged {key}={value}" for key, value in wanted.tags.items())
     near = reader.near(wanted.name) if wanted.name else ""
     return reader.missing(
@@ -96,7 +98,7 @@ def _nothing(wanted: Wanted, reader: Reader) -> StrongroomError:
     )
 
 
-def _verified(installation: Place, found: list[Found]) -> Verified:
+def _verified(installation: InstallationPlace, found: list[FoundSecret]) -> Verified:
     """Return what the record here says of the backups; where there is none, nothing."""
     backups = {backup for one in found for holding in one.versions for backup in holding.backups}
     with suppress(StrongroomError):
@@ -115,7 +117,9 @@ class _Way(NamedTuple):
     given: str
     version: int | None
 
-    def back(self, found: Found, holding: Holding, backup: str, installation: Place) -> Iterator[str]:
+    def back(
+        self, found: FoundSecret, holding: VersionHolding, backup: str, installation: InstallationPlace
+    ) -> Iterator[str]:
         """Yield how to bring a version back to where it was, and an older one that the backup has too."""
         where, into = _into(found.source, installation)
         words = f"strongroom restore --secret-name {quote(found.name)}"
@@ -127,7 +131,9 @@ class _Way(NamedTuple):
             yield (f"{such}: {words} --version {older[-1]}{rest}")
 
 
-def _sheet(found: list[Found], gone: list[Gone], reader: Reader, verified: Verified, way: _Way) -> Sheet:
+def _sheet(
+    found: list[FoundSecret], gone: list[Gone], reader: BackupReader, verified: Verified, way: _Way
+) -> Sheet:
     made = {choice.manifest.backup_id: choice for choice in reader.read}
     head: tuple[str, ...] = ("Name", "Source", "Version", "Written")
     rest = ("Backups", "Since", "Newest backup", "On", "Verified")
@@ -150,7 +156,11 @@ def _older(runs: Sequence[Older]) -> str:
 
 
 def _row(
-    one: Found, holding: Holding, made: Mapping[str, Choice], reader: Reader, verified: Verified
+    one: FoundSecret,
+    holding: VersionHolding,
+    made: Mapping[str, BackupChoice],
+    reader: BackupReader,
+    verified: Verified,
 ) -> tuple[object, ...]:
     newest = holding.backups[0]
     aside = " (quarantine)" if made[newest].quarantine else ""
@@ -167,7 +177,7 @@ def _row(
     )
 
 
-def _limits(holding: Holding) -> str:
+def _limits(holding: VersionHolding) -> str:
     if holding.state is not VersionState.LIVE:
         return f" ({holding.state})"
     return "" if holding.has_value else " (no value)"
@@ -184,7 +194,9 @@ def _last_verified(replicas: Mapping[str, Replica]) -> str:
     return f"{depth} {for_people(when)}"
 
 
-def _next(found: Found, made: Mapping[str, Choice], reader: Reader, way: _Way) -> Iterator[str]:
+def _next(
+    found: FoundSecret, made: Mapping[str, BackupChoice], reader: BackupReader, way: _Way
+) -> Iterator[str]:
     """Say how to bring the newest value back that no quarantine holds and some target has whole."""
     for holding in found.versions:
         for backup in holding.backups if holding.has_value else ():
@@ -194,7 +206,7 @@ def _next(found: Found, made: Mapping[str, Choice], reader: Reader, way: _Way) -
     yield "No backup that was read, is whole and in no quarantine holds a value of it."
 
 
-def _into(source: str, installation: Place) -> tuple[str, str]:
+def _into(source: str, installation: InstallationPlace) -> tuple[str, str]:
     """Return where a secret goes back to: where it was. What the person has to fill in is said."""
     if (name := sources.way_into(source, installation)) == options.LOCAL:
         return "", ""
@@ -209,7 +221,9 @@ def _into(source: str, installation: Place) -> tuple[str, str]:
 # -- for machines --------------------------------------------------------------------
 
 
-def _document(found: list[Found], gone: list[Gone], reader: Reader, verified: Verified) -> dict[str, Any]:
+def _document(
+    found: list[FoundSecret], gone: list[Gone], reader: BackupReader, verified: Verified
+) -> dict[str, Any]:
     backups = {choice.manifest.backup_id: _backup(choice, reader, verified) for choice in reader.read}
     return {
         "secrets": [
@@ -228,7 +242,7 @@ def _document(found: list[Found], gone: list[Gone], reader: Reader, verified: Ve
     }
 
 
-def _holding(holding: Holding, backups: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _holding(holding: VersionHolding, backups: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "version": holding.version,
         "state": holding.state,
@@ -240,7 +254,7 @@ def _holding(holding: Holding, backups: Mapping[str, dict[str, Any]]) -> dict[st
     }
 
 
-def _backup(choice: Choice, reader: Reader, verified: Verified) -> dict[str, Any]:
+def _backup(choice: BackupChoice, reader: BackupReader, verified: Verified) -> dict[str, Any]:
     manifest = choice.manifest
     replicas = verified.get(manifest.backup_id, {})
     return {

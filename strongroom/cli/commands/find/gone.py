@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from strongroom.cli.commands.find.reading import Reader
+from strongroom.cli.commands.find.reading import BackupReader
 from strongroom.cli.terminal.output import plural
+from strongroom.operations.archive.choice import BackupChoice
 from strongroom.operations.archive.coverage import Asked, lacks
-from strongroom.operations.archive.select_backup import Choice
-from strongroom.operations.find.search import Found
+from strongroom.operations.find.search import FoundSecret
 from strongroom.words import verb
 
 
@@ -31,9 +31,9 @@ class Gone(Struct, frozen=True, kw_only=True):
         return f"{what} {verb(count, 'are')} not in {newest}: {self.why}"
 
 
-def gone_by_a_finding(found: Sequence[Found], reader: Reader, asked: Asked) -> Iterator[Gone]:
+def gone_by_a_finding(found: Sequence[FoundSecret], reader: BackupReader, asked: Asked) -> Iterator[Gone]:
     """Yield what is gone where a finding speaks against the backup. What somebody deleted is no news."""
-    newest: dict[str, tuple[Choice, list[Found]]] = {}
+    newest: dict[str, tuple[BackupChoice, list[FoundSecret]]] = {}
     for one in found:
         choice = _newest(one, reader)
         if choice is None or any(choice.manifest.backup_id in held.backups for held in one.versions):
@@ -46,7 +46,7 @@ def gone_by_a_finding(found: Sequence[Found], reader: Reader, asked: Asked) -> I
             yield Gone(source=those[0].source, backup=backup, names=names, why=findings[0].said)
 
 
-def _newest(one: Found, reader: Reader) -> Choice | None:
+def _newest(one: FoundSecret, reader: BackupReader) -> BackupChoice | None:
     """Return the newest backup that was read and was to have a secret, by its name and tags."""
     asked = Asked(selection=one.as_selection)
     those = (choice for choice in reader.read if choice.manifest.source == one.source)

@@ -14,13 +14,13 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.container.name_index import Older
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.choice import BackupChoice
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import DigestedRow
-from strongroom.operations.archive.select_backup import Choice
-from strongroom.operations.find.facts import Facts, facts_of
-from strongroom.operations.find.history import Kept, Period, kept_versions, periods
-from strongroom.operations.find.search import Wanted
+from strongroom.operations.find.facts import SecretFacts, facts_of
+from strongroom.operations.find.history import HeldVersion, UnchangedSpan, kept_versions, periods
+from strongroom.operations.find.search import SecretQuery
 from strongroom.sheet import Lines, Part, Sheet, Table
 
 SHOWN = 50
@@ -30,21 +30,21 @@ MOST_ASKED = 8
 
 
 def show_history(arguments: Namespace, output: Output) -> Answer:
-    held: dict[str, Facts] = {}
+    held: dict[str, SecretFacts] = {}
 
     def look(backup: Replicated) -> DigestedRow | None:
         return backup.digested_row(arguments.name)
 
-    def take(choice: Choice, found: DigestedRow | None) -> None:
+    def take(choice: BackupChoice, found: DigestedRow | None) -> None:
         if found is not None:
             held[choice.manifest.backup_id] = facts_of(*found)
 
     with reading(arguments, output) as reader:
         asked = Asked(values=False, name=arguments.name, policy=arguments.policy or "", until=arguments.at)
-        for _, period in reader.each(asked, look, take, wanted=Wanted(pattern=arguments.name)):
+        for _, period in reader.each(asked, look, take, wanted=SecretQuery(pattern=arguments.name)):
             if period.facts.name == arguments.name:  # and not only like it
                 held |= dict.fromkeys(period.backups, period.facts)
-        by_source: dict[str, list[tuple[Replicated, Facts | None]]] = {}
+        by_source: dict[str, list[tuple[Replicated, SecretFacts | None]]] = {}
         for choice in reversed(reader.read):
             pair = reader.replicated(choice), held.get(choice.manifest.backup_id)
             by_source.setdefault(choice.manifest.source, []).append(pair)
@@ -82,7 +82,7 @@ def show_history(arguments: Namespace, output: Output) -> Answer:
     return Answer(record=record, sheet=Sheet(parts=[said, *parts]))
 
 
-def _versions(backups: Sequence[tuple[Replicated, Facts | None]], name: str) -> list[Kept]:
+def _versions(backups: Sequence[tuple[Replicated, SecretFacts | None]], name: str) -> list[HeldVersion]:
     """Return the versions that the backups hold. Where an index of names does not say when one was written,
     the newest backups that have it are asked."""
     there = [(backup, facts) for backup, facts in reversed(backups) if facts is not None]
@@ -102,7 +102,7 @@ def _times(backup: Replicated, name: str) -> dict[int, str | None]:
 
 
 def _tables(
-    source: str, told: Sequence[Period], versions: Sequence[Kept], made: Mapping[str, str]
+    source: str, told: Sequence[UnchangedSpan], versions: Sequence[HeldVersion], made: Mapping[str, str]
 ) -> Iterator[Part]:
     head = ("Since", "Until", "Backups", "Version", "Written", "What", "First backup")
     yield Table(head, [_row(period, made) for period in told], f"Source '{source}'")
@@ -114,7 +114,7 @@ def _tables(
     yield Lines([f"and {older:,} older, which --json names"] if older > 0 else [])
 
 
-def _version_row(one: Kept) -> tuple[object, ...]:
+def _version_row(one: HeldVersion) -> tuple[object, ...]:
     return (
         Older(one.version, one.version, one.state, one.has_value).words,
         one.written_at or "-",
@@ -123,7 +123,7 @@ def _version_row(one: Kept) -> tuple[object, ...]:
     )
 
 
-def _row(period: Period, made: Mapping[str, str]) -> tuple[object, ...]:
+def _row(period: UnchangedSpan, made: Mapping[str, str]) -> tuple[object, ...]:
     facts = period.facts
     return (
         made[period.since],
@@ -136,7 +136,7 @@ def _row(period: Period, made: Mapping[str, str]) -> tuple[object, ...]:
     )
 
 
-def _period(period: Period, made: Mapping[str, str]) -> dict[str, Any]:
+def _period(period: UnchangedSpan, made: Mapping[str, str]) -> dict[str, Any]:
     facts = period.facts
     return {
         "since": {"backup": period.since, "created_at": made[period.since]},

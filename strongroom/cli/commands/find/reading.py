@@ -13,7 +13,7 @@ from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.signing import Signers
@@ -23,40 +23,40 @@ from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.operations.archive.choice import BackupChoice, all_away, describe_skipped
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import nothing_there
-from strongroom.operations.archive.select_backup import Choice, all_away, describe_skipped
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NotAllRead
-from strongroom.operations.find.name_index import NameIndexes, Period
-from strongroom.operations.find.search import Wanted
+from strongroom.operations.find.name_index import IndexedSpan, NameIndexes
+from strongroom.operations.find.search import SecretQuery
 from strongroom.operations.find.together import AT_ONCE, outcomes
 from strongroom.sources.errors import SecretNotFound
 from strongroom.words import plural
 
 T = TypeVar("T")
-_Told = tuple[str, Period]
+_Told = tuple[str, IndexedSpan]
 _BY_THE_INDEX = "no key here opens it, so its index of names alone says that it does not have the secret"
 _LEFT_OUT = "it leaves out what the backup has, so the backups of this policy were read themselves"
-Take = Callable[[Choice, T], None]
+Take = Callable[[BackupChoice, T], None]
 _IN_MEMORY = (KeyFileIdentity, HpkeIdentity, PassphraseIdentity, AllOfIdentity)
 """Identities that open by computing alone; that of several together is made of the others at hand."""
 
 
-class Reader:
+class BackupReader:
     """The backups that a command looks into, and with what they are opened.
 
     ``read`` are those that were read, newest first; ``places`` has the names of those that have all of one.
     """
 
-    def __init__(self, arguments: Namespace, output: Output, installation: Place) -> None:
+    def __init__(self, arguments: Namespace, output: Output, installation: InstallationPlace) -> None:
         self.installation = installation
         known = trust.trusted_signers(installation, arguments.signer)
         self.chooser = backup_selection.make_chooser(arguments, installation, known)
         self._known = self.chooser.trusted
-        self.read: list[Choice] = []
+        self.read: list[BackupChoice] = []
         self.places: dict[str, list[str]] = {}
         self._arguments = arguments
         self._output = output
@@ -64,17 +64,17 @@ class Reader:
         self._failures: list[StrongroomError] = []
         self._passed_over: list[StrongroomError] = []
 
-    def open(self, choice: Choice) -> Replicated:
+    def open(self, choice: BackupChoice) -> Replicated:
         """Open a backup, which goes on record."""
         self._about_to_open(choice)
         return self.replicated(choice)
 
-    def replicated(self, choice: Choice) -> Replicated:
+    def replicated(self, choice: BackupChoice) -> Replicated:
         """Return a backup of which the opening is on record already. Nothing is read yet."""
         pins = self._pins(choice)
         return Replicated(choice, self._openers, trusted=pins, told=self.chooser.note)
 
-    def earlier(self, choice: Choice, asked: Asked) -> Earlier:
+    def earlier(self, choice: BackupChoice, asked: Asked) -> Earlier:
         """Return the backups before one, of which none is opened."""
         return Earlier(
             choice,
@@ -86,10 +86,10 @@ class Reader:
             held=own_record.read_record(self.installation).held,
         )
 
-    def _pins(self, choice: Choice) -> Signers:
+    def _pins(self, choice: BackupChoice) -> Signers:
         return maker_of_backup(choice.signed, self._known).pins(self._known)
 
-    def _about_to_open(self, choice: Choice) -> None:
+    def _about_to_open(self, choice: BackupChoice) -> None:
         """Say if nobody here knows who made it, and put the attempt on record."""
         admission.admit_maker(maker_of_backup(choice.signed, self._known), self._arguments, self._output)
         access_log.record_opening(
@@ -101,7 +101,7 @@ class Reader:
         )
 
     def each(
-        self, asked: Asked, look: Callable[[Replicated], T], take: Take[T], *, wanted: Wanted
+        self, asked: Asked, look: Callable[[Replicated], T], take: Take[T], *, wanted: SecretQuery
     ) -> list[_Told]:
         """Look into every backup that may hold what is asked for, newest first, several at once.
 
@@ -134,7 +134,7 @@ class Reader:
 
     def _confirmed(
         self,
-        choices: Sequence[Choice],
+        choices: Sequence[BackupChoice],
         periods: list[_Told],
         covered: frozenset[str],
         look: Callable[[Replicated], T],
@@ -155,7 +155,7 @@ class Reader:
                 covered -= self._instead(lying, look, take)
         return [one for told in periods if (one := _within(told, covered))], covered
 
-    def _unconfirmed(self, choice: Choice, error: StrongroomError) -> set[str]:
+    def _unconfirmed(self, choice: BackupChoice, error: StrongroomError) -> set[str]:
         """Say that an index alone tells of a backup. What no key opens here, was to be told by it alone."""
         if isinstance(error, WrongKey):
             self._output.note(f"not checked: {choice.manifest.backup_id}: {_BY_THE_INDEX}")
@@ -163,14 +163,16 @@ class Reader:
         self._not_read(choice.signed, error)
         return {choice.manifest.backup_id}
 
-    def _instead(self, doubted: Sequence[Choice], look: Callable[[Replicated], T], take: Take[T]) -> set[str]:
+    def _instead(
+        self, doubted: Sequence[BackupChoice], look: Callable[[Replicated], T], take: Take[T]
+    ) -> set[str]:
         """Look into backups of which an index was not believed; return them."""
         self._output.note(f"not believed: the index of names of {doubted[0].manifest.backup_id}: {_LEFT_OUT}")
         for choice, outcome in outcomes(doubted, self.open, look, together=self._may_share):
             self._took(choice, outcome, take)
         return {one.manifest.backup_id for one in doubted}
 
-    def _choices(self, asked: Asked) -> Iterator[Choice]:
+    def _choices(self, asked: Asked) -> Iterator[BackupChoice]:
         meant: list[SignedManifest] = []
         for signed, believed in self.chooser.listed(asked):
             refusal = None if believed else self._refusal(signed)
@@ -185,7 +187,9 @@ class Reader:
         maker = maker_of_backup(signed, self._known)
         return None if maker.may_be_taken and trust.anybody(self._arguments) else maker.refusal
 
-    def _indexed(self, wanted: Wanted, choices: Sequence[Choice]) -> tuple[list[_Told], frozenset[str]]:
+    def _indexed(
+        self, wanted: SecretQuery, choices: Sequence[BackupChoice]
+    ) -> tuple[list[_Told], frozenset[str]]:
         """Return what the indexes of names say of these backups, and of which of them they tell."""
         if vars(self._arguments).get("no_index"):
             return [], frozenset()
@@ -209,13 +213,13 @@ class Reader:
         self._passed_over.append(error)
         self._output.note(f"not used: {name}: {error.code}: {error.message}")
 
-    def _choice(self, signed: SignedManifest) -> Choice:
+    def _choice(self, signed: SignedManifest) -> BackupChoice:
         whole, lacking = self.chooser.replicas(signed)
         self.places[signed.manifest.backup_id] = [replica.name for replica in whole]
         quarantine = self.chooser.why_quarantined(signed.manifest.backup_id)
-        return Choice(signed=signed, replicas=(*whole, *lacking), quarantine=quarantine)
+        return BackupChoice(signed=signed, replicas=(*whole, *lacking), quarantine=quarantine)
 
-    def _took(self, choice: Choice, outcome: T | StrongroomError, take: Take[T]) -> None:
+    def _took(self, choice: BackupChoice, outcome: T | StrongroomError, take: Take[T]) -> None:
         if isinstance(outcome, StrongroomError):
             access_log.record_outcome(outcome)
             if isinstance(outcome, UsageError):
@@ -291,9 +295,9 @@ def _within(told: _Told, covered: frozenset[str]) -> _Told | None:
 
 
 @contextmanager
-def reading(arguments: Namespace, output: Output) -> Iterator[Reader]:
+def reading(arguments: Namespace, output: Output) -> Iterator[BackupReader]:
     """Give a command the backups that it names, or all; damage is said at the end, and what opens them."""
-    reader = Reader(arguments, output, place.find())
+    reader = BackupReader(arguments, output, place.find())
     with (
         backup_selection.reporting_damage(reader.chooser, output, reader.installation),
         opening.explaining_keys(),

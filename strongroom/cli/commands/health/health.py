@@ -28,13 +28,13 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Depth
-from strongroom.operations.facts.records import Facts
-from strongroom.operations.findings import Finding, State, worst_error, worst_first
+from strongroom.operations.facts.records import InstallationFacts
+from strongroom.operations.findings import Finding, FindingState, worst_error, worst_first
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.files import file_backups
-from strongroom.operations.health.key_metrics import Metrics
-from strongroom.operations.health.replica import INTEGRITY, Entering, Means
+from strongroom.operations.health.key_metrics import KeyMetrics
+from strongroom.operations.health.replica import INTEGRITY, CheckingMeans, Entering
 from strongroom.operations.judge import sheets
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.keep_rules import ConfiguredPolicy
@@ -93,7 +93,7 @@ class BackupsChecked(Struct, frozen=True, kw_only=True):
 class InstallationChecked(Struct, frozen=True, kw_only=True):
     """What was found of an installation, the worst first, and the exit code of the worst."""
 
-    metrics: Metrics | None
+    metrics: KeyMetrics | None
     findings: tuple[Finding, ...]
     counts: Mapping[str, int]
     code: str
@@ -104,7 +104,7 @@ def _outcome(findings: Sequence[Finding]) -> dict[str, Any]:
     worst = worst_error(findings)
     return {
         "findings": tuple(worst_first(findings)),
-        "counts": {state.value: sum(one.state is state for one in findings) for state in State},
+        "counts": {state.value: sum(one.state is state for one in findings) for state in FindingState},
         "code": worst.code if worst else "",
         "exit_code": worst.exit_code if worst else 0,
     }
@@ -124,7 +124,7 @@ def _looked(
     services: Services,
     output: Output,
     *,
-    facts: Facts,
+    facts: InstallationFacts,
     chosen: Sequence[CatalogEntry],
     files: Sequence[CatalogEntry],
     every: Sequence[CatalogEntry],
@@ -143,7 +143,9 @@ def _looked(
     return [*findings, *nothing_seen(findings, first)]
 
 
-def _judged(facts: Facts, settings: Settings, check: str, *, kinds: tuple[str, ...]) -> list[Finding]:
+def _judged(
+    facts: InstallationFacts, settings: Settings, check: str, *, kinds: tuple[str, ...]
+) -> list[Finding]:
     """Return some of how the facts are judged, shown under a check."""
     return [structs.replace(one, check=check) for one in judge(facts, limits(settings)) if one.kind in kinds]
 
@@ -154,11 +156,11 @@ def _means(
     services: Services,
     output: Output,
     advance: Advance,
-) -> Means:
+) -> CheckingMeans:
     require_digest_key(
         Looking(arguments.depth, output, place.find())
     )  # says what lacks before anything is read
-    return Means(
+    return CheckingMeans(
         services=services,
         checks=frozenset(arguments.checks or CHECKS),
         depth=arguments.depth,

@@ -18,7 +18,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import ApprovalAction
-from strongroom.operations.archive.incidents import Incident, Step, Suspicion, read_incidents
+from strongroom.operations.archive.incidents import Incident, IncidentStep, Suspicion, read_incidents
 from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, release
 from strongroom.operations.errors import RunDegraded, StepIncomplete
 from strongroom.operations.incident.exposed import Compromised
@@ -62,7 +62,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     require_complete(performing, failed)
 
 
-OPENING = (Step.ISOLATE, Step.READERS, Step.RESEAL)
+OPENING = (IncidentStep.ISOLATE, IncidentStep.READERS, IncidentStep.RESEAL)
 """What is done at once when an incident is opened."""
 
 
@@ -75,7 +75,7 @@ def begin(
     secrets: Sequence[str] = (),
     since: str = "",
     due: float = DUE,
-    steps: Sequence[Step] = OPENING,
+    steps: Sequence[IncidentStep] = OPENING,
 ) -> tuple[IncidentSteps, list[StrongroomError]]:
     """Put an incident on record, or find the one that is, and do what can be done at once, as far as it is
     needed; return what failed, too: one that fails keeps no other from its turn."""

@@ -10,7 +10,13 @@ from msgspec import to_builtins
 
 from strongroom.cli.terminal.output import plural
 from strongroom.config import Settings, load_settings
-from strongroom.operations.archive.incidents import Incident, Outcome, StepStanding, next_command, steps_of
+from strongroom.operations.archive.incidents import (
+    Incident,
+    StepOutcome,
+    StepStanding,
+    next_command,
+    steps_of,
+)
 from strongroom.operations.errors import StepIncomplete
 from strongroom.operations.incident.words import STEPS
 from strongroom.timestamps import readable
@@ -90,7 +96,7 @@ def _step(one: StepStanding) -> Iterator[str]:
     yield from (f"  not done: {what}: {why}" for what, why in one.outcome.missing.items())
 
 
-def readers(outcome: Outcome) -> Iterator[str]:
+def readers(outcome: StepOutcome) -> Iterator[str]:
     """Yield who opened what, the latest first."""
     for reader in outcome.readers[:_SHOWN]:
         yield f"{reader.who} {reader.did}: {plural(reader.times, 'time')}, last at {readable(reader.last)}"

@@ -15,12 +15,12 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.model import ApprovalAction
-from strongroom.operations.archive.incidents import Incident, Outcome, Step
+from strongroom.operations.archive.incidents import Incident, IncidentStep, StepOutcome
 from strongroom.operations.incident.isolate import subjects
-from strongroom.operations.incident.report import Written, write_report
+from strongroom.operations.incident.report import WrittenReport, write_report
 from strongroom.operations.incident.rotate import look_again
 from strongroom.operations.incident.steps import (
-    Recorded,
+    RecordedIncident,
     close,
     find_incident,
     record_outcome,
@@ -36,10 +36,10 @@ def make_report(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, endings=(PAGE,), replace=arguments.replace)
     services = open_services()
     incident = find_incident(services, arguments.incident)
-    recorded = Recorded(incident=incident, missed={})
+    recorded = RecordedIncident(incident=incident, missed={})
     if incident.closed is None:
         said = "" if arguments.output is None else f"written to {arguments.output.name}"
-        recorded = record_outcome(services, incident, Step.REPORT, Outcome(), by=who(), said=said)
+        recorded = record_outcome(services, incident, IncidentStep.REPORT, StepOutcome(), by=who(), said=said)
     _answer(services, recorded, arguments.output, output, replace=arguments.replace)
 
 
@@ -51,7 +51,7 @@ def close_incident(arguments: Namespace, output: Output) -> None:
     _answer(services, recorded, arguments.output, output, replace=False)
 
 
-def close_approved(services: Services, incident: Incident, *, reason: str) -> Recorded:
+def close_approved(services: Services, incident: Incident, *, reason: str) -> RecordedIncident:
     """Close an incident once every step is settled, no former value is back, and who has to approved it."""
     if incident.closed is None:
         require_settled(incident)
@@ -73,7 +73,7 @@ def _require_approved(incident: Incident) -> None:
 
 
 def _answer(
-    services: Services, recorded: Recorded, path: Path | None, output: Output, *, replace: bool
+    services: Services, recorded: RecordedIncident, path: Path | None, output: Output, *, replace: bool
 ) -> None:
     written = write_report(services, recorded.incident)
     lines = [*render.lines_of(recorded.incident), *_save(written, path, replace=replace)]
@@ -86,7 +86,7 @@ def write_files(services: Services, incident: Incident, path: Path | None) -> li
     return [] if path is None else list(_save(write_report(services, incident), path, replace=False))
 
 
-def _save(written: Written, path: Path | None, *, replace: bool) -> Iterator[str]:
+def _save(written: WrittenReport, path: Path | None, *, replace: bool) -> Iterator[str]:
     if path is None:
         yield f"The report is on {len(written.stored.on)} targets. --output FILE.json writes it here too."
         return

@@ -24,8 +24,8 @@ from strongroom.operations.archive.incidents import (
     INCIDENT,
     STEPS,
     Incident,
-    Known,
-    Step,
+    IncidentStep,
+    KnownIncidents,
     read_incidents,
 )
 from strongroom.operations.errors import StepIncomplete
@@ -37,9 +37,9 @@ from strongroom.operations.incident.exposed import (
     find_unchanged,
 )
 from strongroom.operations.incident.perform import IncidentSteps
-from strongroom.operations.incident.steps import Recorded, find_incident, require_open, waive
+from strongroom.operations.incident.steps import RecordedIncident, find_incident, require_open, waive
 from strongroom.operations.procedure import AfterFailure, Guide
-from strongroom.operations.rotators.records import RotationPlan
+from strongroom.operations.rotators.records import SecretRotationPlan
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
 from strongroom.system.atomic_file import refuse_existing, write_whole
@@ -51,7 +51,7 @@ def incident_steps(
     incident: Incident,
     output: Output,
     *,
-    steps: Sequence[Step] = STEPS,
+    steps: Sequence[IncidentStep] = STEPS,
     exposed: Unchanged | None = None,
     missed: Mapping[str, str] | None = None,
 ) -> IncidentSteps:
@@ -74,13 +74,13 @@ def _watching(services: Services, output: Output) -> Iterator[Watch | None]:
         yield by_ticket(watch)
 
 
-class Unattended(Guide[Step]):
+class Unattended(Guide[IncidentStep]):
     """Goes on with the other steps where one fails; what failed is raised in the end."""
 
     def __init__(self) -> None:
         self.failed: list[StrongroomError] = []
 
-    def after_failure(self, step: Step, error: StrongroomError) -> AfterFailure:
+    def after_failure(self, step: IncidentStep, error: StrongroomError) -> AfterFailure:
         self.failed.append(error)
         return AfterFailure()
 
@@ -101,7 +101,7 @@ _SHOWN = 20
 
 
 def isolate_backups(arguments: Namespace, output: Output) -> None:
-    _one(Step.ISOLATE, open_services(), arguments, output)
+    _one(IncidentStep.ISOLATE, open_services(), arguments, output)
 
 
 def find_readers(arguments: Namespace, output: Output) -> None:
@@ -110,11 +110,16 @@ def find_readers(arguments: Namespace, output: Output) -> None:
     if arguments.key:
         find_readers_of_keys(arguments, output)
     else:
-        _one(Step.READERS, open_services(), arguments, output)
+        _one(IncidentStep.READERS, open_services(), arguments, output)
 
 
 def reseal_backups(arguments: Namespace, output: Output) -> None:
-    _one(Step.RESEAL, identity_options.with_identities(open_services(), arguments, output), arguments, output)
+    _one(
+        IncidentStep.RESEAL,
+        identity_options.with_identities(open_services(), arguments, output),
+        arguments,
+        output,
+    )
 
 
 def rotate_secrets(arguments: Namespace, output: Output) -> None:
@@ -131,11 +136,11 @@ def rotate_secrets(arguments: Namespace, output: Output) -> None:
         return
     if any(plan.to_rotate for plan in plans):
         confirm(plans, output, force=arguments.force)
-    _one(Step.ROTATE, services, arguments, output, exposed=exposed)
+    _one(IncidentStep.ROTATE, services, arguments, output, exposed=exposed)
 
 
 def _answer_planned(
-    incident: Incident, plans: Sequence[RotationPlan], failed: Mapping[str, str], output: Output
+    incident: Incident, plans: Sequence[SecretRotationPlan], failed: Mapping[str, str], output: Output
 ) -> None:
     lines = [line for plan in plans for line in plan_lines(plan)]
     lines += [f"{what} could not be read: {why}" for what, why in failed.items()]
@@ -147,7 +152,7 @@ def _answer_planned(
 
 
 def _one(
-    step: Step,
+    step: IncidentStep,
     services: Services,
     arguments: Namespace,
     output: Output,
@@ -202,17 +207,17 @@ def write_names(
 def waive_step(arguments: Namespace, output: Output) -> None:
     services = open_services()
     incident = find_incident(services, arguments.incident)
-    recorded = waive(services, incident, Step(arguments.step), reason=arguments.reason, by=who())
+    recorded = waive(services, incident, IncidentStep(arguments.step), reason=arguments.reason, by=who())
     answer(recorded, output)
 
 
-def answer(recorded: Recorded, output: Output) -> None:
+def answer(recorded: RecordedIncident, output: Output) -> None:
     """Say how an incident stands after an entry."""
     output.answer(render.as_document(recorded.incident), render.lines_of(recorded.incident))
     render.require_everywhere(recorded.missed)
 
 
-def _none_open(known: Known) -> str:
+def _none_open(known: KnownIncidents) -> str:
     """Say that no incident is open, and not so where that is not known."""
     if known.unread or known.aside:
         return "Of the incidents that could be read and count here, none is open. Not all could, or do:"

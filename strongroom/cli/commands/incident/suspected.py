@@ -15,7 +15,7 @@ from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
-from strongroom.operations.archive.incidents import Outcome, Suspicion
+from strongroom.operations.archive.incidents import StepOutcome, Suspicion
 from strongroom.operations.incident.perform import incomplete
 from strongroom.operations.incident.readers import readers_of
 from strongroom.operations.key_management.usage import pinned_key
@@ -34,7 +34,7 @@ def find_readers_of_keys(arguments: Namespace, output: Output) -> None:
         raise error
 
 
-def _lines(found: Outcome) -> Iterator[str]:
+def _lines(found: StepOutcome) -> Iterator[str]:
     yield from render.readers(found) if found.readers else ("Nobody, by the record of this host.",)
     yield from (f"not looked at: {backup}: {why}" for backup, why in found.missing.items())
     yield from (f"To do: {line}" for line in found.left)

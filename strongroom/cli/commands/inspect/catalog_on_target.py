@@ -12,9 +12,10 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, size
 from strongroom.container.manifest import SignedManifest
+from strongroom.operations.archive.choice import all_away, describe_skipped
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.maker import Maker, maker_of_backup
-from strongroom.operations.archive.select_backup import Chooser, all_away, describe_skipped
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.trust_lists.believed import strangers_on
 from strongroom.sheet import Lines, Sheet, Table
 

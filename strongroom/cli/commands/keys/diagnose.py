@@ -16,7 +16,7 @@ from strongroom.cli.terminal.output import in_line
 from strongroom.config import Settings, load_settings
 from strongroom.errors import KeyServiceError, StrongroomError, UsageError, by_name
 from strongroom.keys.errors import PassphraseNeeded
-from strongroom.operations.key_management.diagnose import Diagnosed, Problem, Remark, Use, remarks
+from strongroom.operations.key_management.diagnose import Diagnosed, KeyProblem, Remark, Use, remarks
 from strongroom.operations.key_management.misplaced_keys import keys_on
 from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.wiring import adapters
@@ -51,7 +51,7 @@ def _in_trust(key: Diagnosed) -> Diagnosed:
     return replace(key, problem=None) if sealed else key
 
 
-def _error(name: str, problem: Problem) -> StrongroomError:
+def _error(name: str, problem: KeyProblem) -> StrongroomError:
     kind = by_name(problem.code) or KeyServiceError
     return kind(f"keys.{name}: {problem.message}", hint=problem.hint or None)
 

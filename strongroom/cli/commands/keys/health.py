@@ -18,7 +18,7 @@ from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.sealedfile import BY_PASSPHRASE
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
-from strongroom.operations.key_management.proofs import KeyProof, Proof
+from strongroom.operations.key_management.proofs import KeyProof, ProofState
 from strongroom.operations.key_management.scheduled_check import Health, check
 from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.system.atomic_file import refuse_existing, write_whole
@@ -79,7 +79,7 @@ def _hint(health: Health) -> str | None:
 
 def _due(one: KeyProof) -> dict[str, object]:
     about = {"state": one.proof.value, "last": if_any(one.last), "by": rfc3339(one.by)}
-    return {"key": one.key, "label": one.name, **about, "overdue": one.proof is Proof.OVERDUE}
+    return {"key": one.key, "label": one.name, **about, "overdue": one.proof is ProofState.OVERDUE}
 
 
 def _parts(health: Health) -> Iterator[Part]:

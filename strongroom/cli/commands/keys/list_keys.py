@@ -22,7 +22,7 @@ from strongroom.errors import UsageError
 from strongroom.operations.archive.file_backups import lost_at, say_gone
 from strongroom.operations.errors import KeyStillNeeded
 from strongroom.operations.key_management.proofs import RETIRED
-from strongroom.operations.key_management.usage import KeyUse, Survey, survey
+from strongroom.operations.key_management.usage import KeySurvey, KeyUse, survey
 from strongroom.operations.services import Services
 from strongroom.sheet import Lines, Part, Sheet, Table
 
@@ -76,7 +76,7 @@ def retire_key(arguments: Namespace, output: Output) -> Answer:
     return _retire(arguments.key, configured, looked, services)
 
 
-def _retire(name: str, configured: Mapping[str, Configured], looked: Survey, services: Services) -> Answer:
+def _retire(name: str, configured: Mapping[str, Configured], looked: KeySurvey, services: Services) -> Answer:
     if name not in configured:
         known = ", ".join(configured) or "none"
         raise UsageError(f"There is no usable key '{name}'.", hint=f"Configured: {known}.")
@@ -107,7 +107,7 @@ def _retire(name: str, configured: Mapping[str, Configured], looked: Survey, ser
     return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def _require_unneeded(name: str, key: Configured, looked: Survey) -> None:
+def _require_unneeded(name: str, key: Configured, looked: KeySurvey) -> None:
     if key.policies:
         raise KeyStillNeeded(
             f"Policy '{key.policies[0]}' seals to '{name}': its next backup would need it.",
@@ -136,7 +136,7 @@ def _require_unneeded(name: str, key: Configured, looked: Survey) -> None:
 
 
 def _document(
-    configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey
+    configured: Mapping[str, Configured], broken: Mapping[str, str], looked: KeySurvey
 ) -> dict[str, Any]:
     names = {one.key: name for name, one in configured.items()}
     return {
@@ -149,7 +149,9 @@ def _document(
     }
 
 
-def _parts(configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey) -> Iterator[Part]:
+def _parts(
+    configured: Mapping[str, Configured], broken: Mapping[str, str], looked: KeySurvey
+) -> Iterator[Part]:
     head = (
         *("Key", "Kind", "File", "Version", "Policies", "Opens", "Together", "Needed by"),
         *("By copy", "Names of", "Oldest", "Newest"),

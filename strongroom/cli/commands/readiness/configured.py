@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from strongroom.cli.commands.readiness import keys, render, single_file
-from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
+from strongroom.cli.commands.readiness.keys import PATIENCE, OpeningMeans, Tries
 from strongroom.cli.commands.readiness.single_file import run_guarded
 from strongroom.cli.shared import custodians, identity_options, own_record, sources
 from strongroom.cli.shared.choose_named import choose_named
@@ -18,7 +18,7 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import Settings, load_settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
@@ -26,7 +26,8 @@ from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.model import COMMAND, Selection
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.choice import BackupPlace
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health import machine
 from strongroom.operations.readiness import backups, destinations
@@ -49,7 +50,7 @@ CONFIGURATION, STATE, APPROVALS = "configuration", "state", "approvals"
 _ALLOWED = "Bring the file of allowed signers: the escrow has a copy. See docs/how-to/approve.md."
 
 
-class Record(NamedTuple):
+class RecordedBackups(NamedTuple):
     """What the record here knows: each policy's newest backup, where that was found bad, and what commands
     wrote."""
 
@@ -63,7 +64,7 @@ def check_configured(arguments: Namespace, output: Output) -> Answer:
     return render.answer(findings, arguments.backup_file)
 
 
-def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:
+def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
     """Yield a finding for each thing that recovering needs here."""
     try:
         settings = load_settings()
@@ -100,35 +101,41 @@ def _needed(settings: Settings) -> set[str]:
     return {entry.LIBRARY for section in sections for entry in section.values() if entry.LIBRARY}
 
 
-def _record(settings: Settings) -> tuple[Record, list[Finding]]:
+def _record(settings: Settings) -> tuple[RecordedBackups, list[Finding]]:
     """Read the record. A recovery needs none, so one that is lost, or does not answer, is a remark."""
     try:
         outcome = run_all(PATIENCE, {"": partial(_read, settings)}, late=lambda _: StateUnavailable)[""]
     except OSError as error:
         outcome = from_os(error)
     if isinstance(outcome, StrongroomError):
-        return Record({}, {}, ()), [remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)]
+        return RecordedBackups({}, {}, ()), [
+            remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)
+        ]
     if outcome is None:
         words = "no state database here yet: the backups on targets are checked without one"
-        return Record({}, {}, ()), [good(STATE, words)]
+        return RecordedBackups({}, {}, ()), [good(STATE, words)]
     return outcome, [good(STATE, "the state database answers")]
 
 
-def _read(settings: Settings) -> Record | None:
+def _read(settings: Settings) -> RecordedBackups | None:
     if (store := existing_run_store(settings)) is None:
         return None
     newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in settings.policies}
     known = {name: entry for name, entry in newest.items() if entry is not None}
     replicas = store.replicas_of([entry.backup for entry in known.values()])
     bad = {name: frozenset(one.target for one in each if not one.good) for name, each in replicas.items()}
-    return Record(known, bad, store.backups(policy=COMMAND))
+    return RecordedBackups(known, bad, store.backups(policy=COMMAND))
 
 
 # -- what is asked, all at once -----------------------------------------------------------
 
 
 def _recovery(
-    arguments: Namespace, output: Output, installation: Place, settings: Settings, record: Record
+    arguments: Namespace,
+    output: Output,
+    installation: InstallationPlace,
+    settings: Settings,
+    record: RecordedBackups,
 ) -> Iterator[Finding]:
     trusted, unread = single_file.believed(installation, arguments)
     known = {name: entry.backup for name, entry in record.newest.items()}
@@ -149,7 +156,9 @@ def _recovery(
     openers = [*identity_options.typed_identities(arguments, output), *keys.at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, installation, ask=False)
     valued = {key: one for key, one in newest.items() if one.values}
-    opened = list(keys.opened(valued, looked, Means(settings, wired.together(tuple(openers)), trusted)))
+    opened = list(
+        keys.opened(valued, looked, OpeningMeans(settings, wired.together(tuple(openers)), trusted))
+    )
     yield from opened
     yield from keys.standing(tries, settings, needed=any(one.exit_code for one in opened))
     yield from _destinations(_of("source", asked), into)
@@ -160,7 +169,7 @@ def _recovery(
 def _looked(
     answers: Mapping[str, Target | StrongroomError],
     settings: Settings,
-    installation: Place,
+    installation: InstallationPlace,
     trusted: Signers,
     known: Mapping[str, str],
 ) -> tuple[Chooser, Looked]:
@@ -168,7 +177,7 @@ def _looked(
 
     def look() -> tuple[Chooser, Looked]:
         record = own_record.read_record(installation)
-        holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
+        holders = [BackupPlace(name, partial(_answered, one)) for name, one in answers.items()]
         chooser = record.chooser(holders, trusted=trusted)
         looked = backups.choose_backups(chooser, settings.policies, recorded=known)
         return chooser, {name: looked[name] for name in answers}
@@ -181,7 +190,7 @@ def _looked(
 
 def _works(
     settings: Settings,
-    installation: Place,
+    installation: InstallationPlace,
     into: Mapping[str, bool],
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     used = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
@@ -240,7 +249,7 @@ def _wanted(settings: Settings) -> Iterator[Want]:
         )
 
 
-def _source(name: str, settings: Settings, installation: Place) -> list[Finding]:
+def _source(name: str, settings: Settings, installation: InstallationPlace) -> list[Finding]:
     found = settings.sources.get(name)
     if found is not None and not found.WRITABLE:
         return [destinations.read_only(found.kind)]

@@ -16,7 +16,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.prompting import unasked
-from strongroom.operations.findings import Finding, State, good, remark, wrong
+from strongroom.operations.findings import Finding, FindingState, good, remark, wrong
 from strongroom.operations.key_management.diagnose import Diagnosed
 from strongroom.operations.readiness.backups import OPENS, Looked, opens
 from strongroom.operations.readiness.known_damage import having
@@ -32,17 +32,17 @@ PATIENCE = 20.0
 """Seconds in which a target, a source or a key service has to answer. All are asked at once."""
 
 
-class Key(NamedTuple):
+class TriedKey(NamedTuple):
     """The result of trying a configured key, and what it opens with here."""
 
     trial: Diagnosed
     openers: tuple[Opener, ...]
 
 
-Tries = Mapping[str, Key | StrongroomError]
+Tries = Mapping[str, TriedKey | StrongroomError]
 
 
-class Means(NamedTuple):
+class OpeningMeans(NamedTuple):
     """With what backups are opened."""
 
     settings: Settings
@@ -70,11 +70,11 @@ def is_asked(settings: Settings, name: str) -> bool:
             return wired.sealed_file(key) is not None and not given
 
 
-def attempt(name: str, settings: Settings) -> Key:
+def attempt(name: str, settings: Settings) -> TriedKey:
     """Try a key for real, and find out what opens for it here."""
     with unasked():
         trial = try_key(name, settings, None)
-        return Key(trial, _openers(name, settings, trial))
+        return TriedKey(trial, _openers(name, settings, trial))
 
 
 def _openers(name: str, settings: Settings, trial: Diagnosed) -> tuple[Opener, ...]:
@@ -91,19 +91,19 @@ def _openers(name: str, settings: Settings, trial: Diagnosed) -> tuple[Opener, .
 def at_hand(tries: Tries) -> Iterator[Opener]:
     """Yield what opens here, of all keys that were tried."""
     for outcome in tries.values():
-        if isinstance(outcome, Key):
+        if isinstance(outcome, TriedKey):
             yield from outcome.openers
 
 
 def standing(
-    tries: Mapping[str, Key | StrongroomError], settings: Settings, *, needed: bool
+    tries: Mapping[str, TriedKey | StrongroomError], settings: Settings, *, needed: bool
 ) -> Iterator[Finding]:
     """Say how each key stands. One that fails is wrong only where a backup does not open without it."""
     for name in settings.keys:
         yield _stands(tries.get(name), needed=needed).on(target=name)
 
 
-def _stands(outcome: Key | StrongroomError | None, *, needed: bool) -> Finding:
+def _stands(outcome: TriedKey | StrongroomError | None, *, needed: bool) -> Finding:
     if outcome is None:
         return remark(KEYS, "somebody is asked before it opens, so it was not tried", _TRY)
     if isinstance(outcome, StrongroomError):
@@ -116,7 +116,7 @@ def _stands(outcome: Key | StrongroomError | None, *, needed: bool) -> Finding:
         return remark(KEYS, f"{problem.message} ({problem.code})", problem.hint)
     return Finding(
         check=KEYS,
-        state=State.WRONG,
+        state=FindingState.WRONG,
         what=problem.message,
         to_do=problem.hint,
         code=problem.code,
@@ -130,7 +130,7 @@ _TRY = "'strongroom check keys --no-backups' tries it, and asks."
 # -- what opens --------------------------------------------------------------------------------
 
 
-def opened(newest: Mapping[str, Manifest], looked: Looked, means: Means) -> Iterator[Finding]:
+def opened(newest: Mapping[str, Manifest], looked: Looked, means: OpeningMeans) -> Iterator[Finding]:
     """Open the newest backup of each policy, all at once."""
     works = {
         policy: partial(_open, manifest, having(policy, manifest.backup_id, looked), means)
@@ -141,7 +141,7 @@ def opened(newest: Mapping[str, Manifest], looked: Looked, means: Means) -> Iter
         yield from (one.on(policy=policy, backup=newest[policy].backup_id) for one in found)
 
 
-def _open(manifest: Manifest, names: Sequence[str], means: Means) -> list[Finding]:
+def _open(manifest: Manifest, names: Sequence[str], means: OpeningMeans) -> list[Finding]:
     """Open a backup from the first target that gives it; what another one gave instead is a remark."""
     asked = frozenset(name for name in means.settings.keys if is_asked(means.settings, name))
     failed: dict[str, StrongroomError] = {}

@@ -9,7 +9,7 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import plural
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
-from strongroom.operations.findings import Finding, State
+from strongroom.operations.findings import Finding, FindingState
 from strongroom.operations.readiness.backups import OPENS
 from strongroom.sheet import Lines, Mood, Sheet, Table
 
@@ -22,8 +22,8 @@ def answer(findings: Sequence[Finding], file: Path | None) -> Answer:
     rows = [(one.check, one.state.value, _about(one), _in_line(one.what)) for one in findings]
     to_do = [
         (one.state.value, " ".join(filter(None, (one.check, _about(one, none="")))), _in_line(one.to_do))
-        for one in sorted(findings, key=lambda one: one.state is not State.WRONG)
-        if one.to_do and one.state is not State.GOOD
+        for one in sorted(findings, key=lambda one: one.state is not FindingState.WRONG)
+        if one.to_do and one.state is not FindingState.GOOD
     ]
     return Answer(
         record={"ready": code == 0, "checks": findings, "counts": counts, "exit_code": code},
@@ -51,8 +51,8 @@ def _error(findings: Sequence[Finding]) -> StrongroomError | None:
 
 
 def _verdict(findings: Sequence[Finding], file: Path | None) -> str:
-    wrong = sum(one.state is State.WRONG for one in findings)
-    remarks = plural(sum(one.state is State.REMARK for one in findings), "remark")
+    wrong = sum(one.state is FindingState.WRONG for one in findings)
+    remarks = plural(sum(one.state is FindingState.REMARK for one in findings), "remark")
     what = f"restore {file}" if file else "recover"
     if wrong:
         return f"This machine could not {what} now: {wrong:,} wrong, {remarks}."

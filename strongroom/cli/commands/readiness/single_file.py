@@ -14,7 +14,7 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
@@ -24,7 +24,7 @@ from strongroom.model import Depth
 from strongroom.operations.archive.coverage import ESCROW
 from strongroom.operations.archive.maker import Maker, maker_of_backup
 from strongroom.operations.archive.open import Objects
-from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.archive.read_back import ReadBackKeys, read_back
 from strongroom.operations.findings import Finding, attempted, good, remark, wrong
 from strongroom.operations.readiness import libraries as installed
 from strongroom.operations.readiness import machine
@@ -38,7 +38,7 @@ def check_with_file(arguments: Namespace, output: Output) -> Answer:
     return render.answer(findings, arguments.backup_file)
 
 
-def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:
+def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
     """Yield a finding for each thing that restoring a file needs here."""
     yield from machine_alone(installed.CORE)
     yield from run_guarded(DESTINATION, lambda: _destination(installation))
@@ -64,12 +64,12 @@ def run_guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[F
         yield wrong(check, from_os(error))
 
 
-def room(installation: Place, size: int) -> Iterator[Finding]:
+def room(installation: InstallationPlace, size: int) -> Iterator[Finding]:
     """Look whether a restore of a backup of so many bytes has room in the state directory."""
     return run_guarded(machine.DISK, lambda: machine.disk(installation.state_dir, size))
 
 
-def _destination(installation: Place) -> Iterator[Finding]:
+def _destination(installation: InstallationPlace) -> Iterator[Finding]:
     """The local store, if there is one, opens under its key."""
     store = sources.local_store(installation)
     if not store.made:
@@ -79,7 +79,9 @@ def _destination(installation: Place) -> Iterator[Finding]:
     yield good(DESTINATION, "the local store opens")
 
 
-def _file(file: Path, arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:
+def _file(
+    file: Path, arguments: Namespace, output: Output, installation: InstallationPlace
+) -> Iterator[Finding]:
     kind = FileKind.BUNDLE if file.is_dir() else kind_of(file)
     if kind is FileKind.METADATA:
         raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
@@ -100,7 +102,7 @@ def _file(file: Path, arguments: Namespace, output: Output, installation: Place)
             yield from run_guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
 
 
-def _manifest(objects: Objects, signed: SignedManifest, installation: Place) -> Iterator[Finding]:
+def _manifest(objects: Objects, signed: SignedManifest, installation: InstallationPlace) -> Iterator[Finding]:
     manifest = signed.manifest
     if manifest.source == ESCROW:
         raise UsageError(
@@ -108,7 +110,7 @@ def _manifest(objects: Objects, signed: SignedManifest, installation: Place) -> 
         )
     if not manifest.values:
         raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
-    read_back(objects, manifest, Depth.PRESENT, Keys())
+    read_back(objects, manifest, Depth.PRESENT, ReadBackKeys())
     secrets = plural(manifest.counts.secrets, "secret")
     words = f"of {manifest.created_at}, {secrets}, all of it there in its right size"
     yield good(BACKUP, words).on(backup=manifest.backup_id)
@@ -122,7 +124,9 @@ def _signer(maker: Maker, arguments: Namespace) -> Iterator[Finding]:
     yield good(SIGNERS, f"signed by {maker.fingerprint}, which is believed here")
 
 
-def _aside(signed: SignedManifest, objects: Objects, pins: Signers, installation: Place) -> Iterator[Finding]:
+def _aside(
+    signed: SignedManifest, objects: Objects, pins: Signers, installation: InstallationPlace
+) -> Iterator[Finding]:
     backup = signed.manifest.backup_id
     looked = admission.look_at(objects, backup, pins, installation)
     if looked.why_quarantined(backup):
@@ -131,7 +135,7 @@ def _aside(signed: SignedManifest, objects: Objects, pins: Signers, installation
 
 
 def believed(
-    installation: Place, arguments: Namespace, objects: Objects | None = None
+    installation: InstallationPlace, arguments: Namespace, objects: Objects | None = None
 ) -> tuple[Signers, list[Finding]]:
     """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
     try:

@@ -11,14 +11,15 @@ from msgspec import Struct
 
 from strongroom.cli.shared import backup_selection, own_record, sources, trust
 from strongroom.cli.shared.options import LOCAL
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HoldMark
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.choice import BackupChoice, describe_skipped
 from strongroom.operations.archive.coverage import Asked, limits_of
-from strongroom.operations.archive.recoveries import Part, SourceSeen
-from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
+from strongroom.operations.archive.recoveries import RecoveryPart, SourceSeen
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier, Shortfall
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.deadlines import run_all
@@ -29,20 +30,20 @@ _WHOLE_SERVER: Final = "raft"
 """Why a backup is passed over: a target that is away may have it whole."""
 
 
-class Survey(Struct, frozen=True, kw_only=True):
+class LossSurvey(Struct, frozen=True, kw_only=True):
     """What was found: each source, the backups that bring it back (the older first), what the newest of
     everything lacks of those before it, the last that was sound where it has damaged values, the targets that
     do not answer, and what newer was passed over."""
 
     sources: tuple[SourceSeen, ...]
-    parts: Mapping[str, tuple[Part, ...]]
+    parts: Mapping[str, tuple[RecoveryPart, ...]]
     lacking: Mapping[str, Shortfall]
-    sound: Mapping[str, Part]
+    sound: Mapping[str, RecoveryPart]
     away: Mapping[str, str]
     passed: tuple[str, ...]
 
 
-def survey(arguments: Namespace, installation: Place) -> Survey:
+def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
     """Look at all sources and targets.
 
     Raises:
@@ -70,7 +71,7 @@ def survey(arguments: Namespace, installation: Place) -> Survey:
     }
     parts = {name: tuple(_part(one, name) for one in found) for name, found in choices.items()}
     passed = {(one.backup, one.why): one for one in chooser.passed}
-    return Survey(
+    return LossSurvey(
         sources=tuple(_seen(parts, lacking, installation)),
         parts=parts,
         lacking=lacking,
@@ -80,7 +81,7 @@ def survey(arguments: Namespace, installation: Place) -> Survey:
     )
 
 
-def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[str]:
+def _names(chooser: Chooser, installation: InstallationPlace, arguments: Namespace) -> list[str]:
     """Return the sources that full policies back up; where none is configured, those of the backups."""
     policies = installation.section("policies").values()
     configured = [str(one.get("source") or LOCAL) for one in policies if one.get("kind") == "full"]
@@ -92,13 +93,15 @@ def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[
     )
 
 
-def _shortfall(chooser: Chooser, choice: Choice, trusted: Signers, held: Mapping[str, HoldMark]) -> Shortfall:
+def _shortfall(
+    chooser: Chooser, choice: BackupChoice, trusted: Signers, held: Mapping[str, HoldMark]
+) -> Shortfall:
     """Return what the newest backup lacks of those before it, as far as is known without keys."""
     earlier = Earlier(choice, Asked(), chooser, identities=(), trusted=trusted, opened=None, held=held)
     return earlier.shortfall()
 
 
-def choices_of(chooser: Chooser, source: str, until: float | None) -> list[Choice]:
+def choices_of(chooser: Chooser, source: str, until: float | None) -> list[BackupChoice]:
     """Return the backups that bring a source back, the older first."""
     whole = _newest(chooser, source, Asked(source=source, until=until))
     found = [] if whole is None else [whole]
@@ -116,7 +119,7 @@ def choices_of(chooser: Chooser, source: str, until: float | None) -> list[Choic
     return sorted(found, key=lambda one: one.manifest.created_at)
 
 
-def _newest(chooser: Chooser, source: str, asked: Asked) -> Choice | None:
+def _newest(chooser: Chooser, source: str, asked: Asked) -> BackupChoice | None:
     return next((one for one in chooser.choices(asked) if one.manifest.source == source), None)
 
 
@@ -129,9 +132,9 @@ def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:
     )
 
 
-def _part(choice: Choice, source: str) -> Part:
+def _part(choice: BackupChoice, source: str) -> RecoveryPart:
     manifest = choice.manifest
-    return Part(
+    return RecoveryPart(
         source=source,
         policy=manifest.policy,
         backup=manifest.backup_id,
@@ -147,7 +150,9 @@ def _part(choice: Choice, source: str) -> Part:
 
 
 def _seen(
-    parts: Mapping[str, tuple[Part, ...]], lacking: Mapping[str, Shortfall], installation: Place
+    parts: Mapping[str, tuple[RecoveryPart, ...]],
+    lacking: Mapping[str, Shortfall],
+    installation: InstallationPlace,
 ) -> Iterator[SourceSeen]:
     works = {
         name: partial(_count, name, installation) for name in parts if not _is_server(name, installation)
@@ -168,17 +173,17 @@ def _seen(
             yield SourceSeen(name=name, there=outcome, held=held, why=_remark(outcome, held, found))
 
 
-def _count(name: str, installation: Place) -> int:
+def _count(name: str, installation: InstallationPlace) -> int:
     if name not in installation.section("sources") and name != LOCAL:
         raise SourceUnavailable(f"no source '{name}' is configured on this machine")
     return sum(1 for _ in sources.source_of(name, installation).list())
 
 
-def _is_server(name: str, installation: Place) -> bool:
+def _is_server(name: str, installation: InstallationPlace) -> bool:
     return installation.section("sources").get(name, {}).get("kind") == _WHOLE_SERVER
 
 
-def _remark(there: int, held: int, found: tuple[Part, ...]) -> str:
+def _remark(there: int, held: int, found: tuple[RecoveryPart, ...]) -> str:
     if not found:
         return "no backup of it has values"
     if there == 0:
@@ -186,14 +191,14 @@ def _remark(there: int, held: int, found: tuple[Part, ...]) -> str:
     return f"{held - there:,} fewer than were backed up" if there < held else ""
 
 
-def destinations(installation: Place) -> list[str]:
+def destinations(installation: InstallationPlace) -> list[str]:
     """Return where a recovery may restore into: the local store, and what is configured and takes writes."""
     configured = installation.section("sources")
     takes = [name for name, table in configured.items() if table.get("kind") not in ("files", _WHOLE_SERVER)]
     return list(dict.fromkeys((LOCAL, *takes)))
 
 
-def usual_destination(source: SourceSeen, installation: Place) -> str:
+def usual_destination(source: SourceSeen, installation: InstallationPlace) -> str:
     """Return where a source is restored into if nobody says otherwise.
 
     A login to the same place that is marked as a destination: the one that backs up may mostly only read.
@@ -215,7 +220,7 @@ def usual_destination(source: SourceSeen, installation: Place) -> str:
     return next(iter(usual), source.name if source.name in known else LOCAL)
 
 
-def _where(table: Mapping[str, Any], installation: Place) -> tuple[object, ...]:
+def _where(table: Mapping[str, Any], installation: InstallationPlace) -> tuple[object, ...]:
     """Return what tells one place from another, whoever logs in."""
     login = installation.section("vaults").get(str(table.get("vault")), {})
     server = tuple(login.get(key) for key in ("address", "namespace"))

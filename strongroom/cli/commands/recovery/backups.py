@@ -12,10 +12,10 @@ from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.operations.archive.catalog import Rebuilt, rebuild
-from strongroom.operations.archive.recoveries import Step
+from strongroom.operations.archive.recoveries import RecoveryStep
 
 
-def know_backups(at: RecoveryTools, step: Step) -> None:
+def know_backups(at: RecoveryTools, step: RecoveryStep) -> None:
     """Enter the backups of every target that answers, where this machine's catalog knows none.
 
     Which backups a key opens is found in the catalog, and that may have been lost, or be another host's.

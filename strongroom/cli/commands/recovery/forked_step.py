@@ -33,7 +33,7 @@ A = TypeVar("A")
 Work = Callable[[Namespace, Output], A]
 
 
-class Ended(Struct, Generic[A], frozen=True, kw_only=True):
+class ForkedStepEnd(Struct, Generic[A], frozen=True, kw_only=True):
     """Work that has ended: what it found, and the error that it ended with. One may come with the other."""
 
     answer: A | None = None
@@ -50,7 +50,7 @@ class Ended(Struct, Generic[A], frozen=True, kw_only=True):
         return type(error)(error.message, hint=" ".join(filter(None, (error.hint, hint))))
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class ErrorInTransit(Struct, frozen=True, kw_only=True):
     """An error on its way from one process to another."""
 
     code: str
@@ -58,11 +58,11 @@ class Told(Struct, frozen=True, kw_only=True):
     hint: str
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class ForkedStepAnswer(Struct, frozen=True, kw_only=True):
     """What a process hands back: an answer in JSON (``null``: none), and the error that it ended with."""
 
     answer: Raw
-    error: Told | None
+    error: ErrorInTransit | None
 
 
 class Apart:
@@ -76,7 +76,7 @@ class Apart:
     def __init__(self, arguments: Namespace, output: Output, *, passphrase: str) -> None:
         self._arguments, self._output, self._passphrase = arguments, output, passphrase
 
-    def run(self, work: Work[A], answers: type[A], *, typed: Sequence[str] = ()) -> Ended[A]:
+    def run(self, work: Work[A], answers: type[A], *, typed: Sequence[str] = ()) -> ForkedStepEnd[A]:
         """Do some work to its end.
 
         Args:
@@ -87,7 +87,7 @@ class Apart:
             self._show(typed)
         return run_with(self._arguments, work, answers, self._output, passphrase=self._passphrase)
 
-    def command(self, words: Sequence[str], work: Work[A], answers: type[A]) -> Ended[A]:
+    def command(self, words: Sequence[str], work: Work[A], answers: type[A]) -> ForkedStepEnd[A]:
         """Do the work of a command, whose options it gets; show what could be typed for it."""
         self._show(words)
         arguments = parser.parse(*parser.command_of(words))
@@ -99,7 +99,7 @@ class Apart:
 
 def run_with(
     arguments: Namespace, work: Work[A], answers: type[A], output: Output, *, passphrase: str = ""
-) -> Ended[A]:
+) -> ForkedStepEnd[A]:
     """Do some work to its end, with these options. Ctrl-C is for it too, and is raised here once it ended."""
     sys.stdout.flush()
     with _handed_over() as file:
@@ -134,15 +134,15 @@ def _wait(process: int) -> int:
         raise
 
 
-def _ended(name: str, content: bytes, answers: type[A], code: int) -> Ended[A]:
+def _ended(name: str, content: bytes, answers: type[A], code: int) -> ForkedStepEnd[A]:
     try:
-        message = msgspec.json.decode(content, type=Message)
+        message = msgspec.json.decode(content, type=ForkedStepAnswer)
         answer = (
             None if bytes(message.answer) == b"null" else msgspec.json.decode(message.answer, type=answers)
         )
     except msgspec.DecodeError:
-        return Ended(error=_cut_short(name, code))
-    return Ended(answer=answer, error=_error(message.error))
+        return ForkedStepEnd(error=_cut_short(name, code))
+    return ForkedStepEnd(answer=answer, error=_error(message.error))
 
 
 def _cut_short(name: str, code: int) -> StrongroomError:
@@ -151,7 +151,7 @@ def _cut_short(name: str, code: int) -> StrongroomError:
     return CommandCutShort(f"'{name}' said nothing of how far it came: {how}.")
 
 
-def _error(told: Told | None) -> StrongroomError | None:
+def _error(told: ErrorInTransit | None) -> StrongroomError | None:
     if told is None:
         return None
     return (by_name(told.code) or CommandCutShort)(told.message, hint=told.hint)
@@ -187,7 +187,7 @@ class _Unheard(Output):
         pass
 
 
-def _done(arguments: Namespace, work: Work[Any], output: Output, passphrase: str) -> Message:
+def _done(arguments: Namespace, work: Work[Any], output: Output, passphrase: str) -> ForkedStepAnswer:
     """Do the work; an error of ours is handed back, and told where it matters."""
     answer, error = None, None
     try:
@@ -203,8 +203,8 @@ def _done(arguments: Namespace, work: Work[Any], output: Output, passphrase: str
     access_log.record_outcomes(error)
     told = None
     if error is not None:
-        told = Told(code=error.code, message=error.message, hint=error.hint)
-    return Message(answer=Raw(encode(answer)), error=told)
+        told = ErrorInTransit(code=error.code, message=error.message, hint=error.hint)
+    return ForkedStepAnswer(answer=Raw(encode(answer)), error=told)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.mail import plain_mail, send
-from strongroom.operations.archive.recoveries import About
-from strongroom.operations.recovery.messages import SUBJECTS, Message, due_messages, text_of
+from strongroom.operations.archive.recoveries import RecoveryEntryKind
+from strongroom.operations.recovery.messages import SUBJECTS, RecoveryMessage, due_messages, text_of
 from strongroom.wiring.channels import mail_server
 
 
@@ -20,12 +20,14 @@ def notify_others(at: RecoveryTools, settings: Settings | None) -> None:
         told = _mail(at, settings, message, text)
         said = "; ".join(told) if told else "mailed to nobody: pass it on yourself"
         at.screen.say("", f"  Message to others ({said}):", *(f"  | {line}" for line in text.splitlines()))
-        at.record.note(About.TOLD, reason=message.value, lines=told or ("printed",))
-        if message is Message.LATE:
+        at.record.note(RecoveryEntryKind.TOLD, reason=message.value, lines=told or ("printed",))
+        if message is RecoveryMessage.LATE:
             at.screen.call("escalation")
 
 
-def _mail(at: RecoveryTools, settings: Settings | None, message: Message, text: str) -> tuple[str, ...]:
+def _mail(
+    at: RecoveryTools, settings: Settings | None, message: RecoveryMessage, text: str
+) -> tuple[str, ...]:
     """Mail a message; a mail server that is away must not stop a recovery."""
     recipients = at.plan.recipients(message)
     if not recipients or settings is None or at.given.arguments.no_mail:

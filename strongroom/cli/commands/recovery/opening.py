@@ -9,17 +9,17 @@ from typing import cast
 
 from strongroom.cli.shared import backup_selection, trust
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.roles import load_or_create_role
-from strongroom.operations.archive.recoveries import About, Recovery, RecoveryEntry
+from strongroom.operations.archive.recoveries import Recovery, RecoveryEntry, RecoveryEntryKind
 from strongroom.operations.recovery.places import RecordPlaces
 from strongroom.system.person import who
 from strongroom.targets import Target
 from strongroom.timestamps import readable, rfc3339, unique
 
 
-def open_places(arguments: Namespace, here: Place) -> RecordPlaces:
+def open_places(arguments: Namespace, here: InstallationPlace) -> RecordPlaces:
     """Return the places of the record: this machine, and every target that answers.
 
     Raises:
@@ -55,7 +55,7 @@ def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recove
             number=1,
             at=rfc3339(now),
             by=who(),
-            about=About.OPENED,
+            about=RecoveryEntryKind.OPENED,
             reason=(arguments.reason or "").strip()[:1000],
         )
     )

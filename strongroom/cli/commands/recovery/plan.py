@@ -6,10 +6,10 @@ from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.config.recovery import MessageSettings, RecoverySettings
 from strongroom.errors import StrongroomError
-from strongroom.operations.recovery.messages import Message, Plan
+from strongroom.operations.recovery.messages import RecoveryMessage, RecoverySettingsFacts
 
 
-def read_plan(output: Output) -> tuple[Plan, Settings | None]:
+def read_plan(output: Output) -> tuple[RecoverySettingsFacts, Settings | None]:
     """Return whom to call and what to tell, and the settings; without a sound configuration what is usual."""
     try:
         settings = load_settings()
@@ -18,7 +18,7 @@ def read_plan(output: Output) -> tuple[Plan, Settings | None]:
         return _plan(RecoverySettings(), {}), None
     plan, escalation = _plan(settings.recovery, settings.contacts.lines), settings.contacts.escalation
     return (
-        Plan(
+        RecoverySettingsFacts(
             objective=plan.objective,
             contacts=plan.contacts,
             texts=plan.texts,
@@ -29,10 +29,10 @@ def read_plan(output: Output) -> tuple[Plan, Settings | None]:
     )
 
 
-def _plan(recovery: RecoverySettings, contacts: dict[str, str]) -> Plan:
+def _plan(recovery: RecoverySettings, contacts: dict[str, str]) -> RecoverySettingsFacts:
     messages: MessageSettings = recovery.messages
-    return Plan(
+    return RecoverySettingsFacts(
         objective=recovery.objective,
         contacts=contacts,
-        texts={message: getattr(messages, message) for message in Message},
+        texts={message: getattr(messages, message) for message in RecoveryMessage},
     )

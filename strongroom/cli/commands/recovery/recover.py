@@ -15,28 +15,28 @@ from strongroom.cli.commands.recovery.forked_step import Apart
 from strongroom.cli.commands.recovery.notifying import notify_others
 from strongroom.cli.commands.recovery.opening import open_places, opened
 from strongroom.cli.commands.recovery.plan import read_plan
-from strongroom.cli.commands.recovery.tools import Given, RecoveryTools, Screen
+from strongroom.cli.commands.recovery.tools import Given, RecoveryScreen, RecoveryTools
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.recoveries import FOLDER, STEPS, About, Step
+from strongroom.operations.archive.recoveries import FOLDER, STEPS, RecoveryEntryKind, RecoveryStep
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.procedure import AfterFailure, Guide, Procedure, lead
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.places import REPORTS, Journal
+from strongroom.operations.recovery.places import REPORTS, RecoveryJournal
 from strongroom.operations.recovery.report import RecoveryReport, report_of
 from strongroom.timestamps import readable
 
-PERFORM: Final[Mapping[Step, Callable[[RecoveryTools], StrongroomError | None]]] = {
-    Step.ASSESS: steps.assess,
-    Step.SECURE: secure.secure,
-    Step.LOCATE: steps.locate,
-    Step.RESTORE: restoring.restore,
-    Step.VALIDATE: validating.validate,
-    Step.ROTATE: rotating.rotate,
+PERFORM: Final[Mapping[RecoveryStep, Callable[[RecoveryTools], StrongroomError | None]]] = {
+    RecoveryStep.ASSESS: steps.assess,
+    RecoveryStep.SECURE: secure.secure,
+    RecoveryStep.LOCATE: steps.locate,
+    RecoveryStep.RESTORE: restoring.restore,
+    RecoveryStep.VALIDATE: validating.validate,
+    RecoveryStep.ROTATE: rotating.rotate,
 }
 
 
@@ -49,17 +49,17 @@ def recover(arguments: Namespace, output: Output) -> None:
         here=here,
         plan=plan,
         given=Given(arguments, here),
-        screen=Screen(output, plan.contacts),
+        screen=RecoveryScreen(output, plan.contacts),
         ask=dialogue,
-        record=Journal(places, opened(arguments, places, output)),
+        record=RecoveryJournal(places, opened(arguments, places, output)),
         apart=Apart(arguments, output, passphrase=_passphrase(arguments)),
     )
     dialogue.goes_on = at.goes_on
     with leaving(f"what was done stays. This goes on: {at.goes_on}"):
         _greet(at)
         if arguments.assess and at.record.recovery.scope is not None:
-            at.record.note(About.BEGAN, Step.ASSESS)
-        lead(_Recovery(at), _Leading(at, settings))
+            at.record.note(RecoveryEntryKind.BEGAN, RecoveryStep.ASSESS)
+        lead(_Recovery(at), _LeadingRecovery(at, settings))
         _close(at, settings)
 
 
@@ -77,62 +77,62 @@ def _greet(at: RecoveryTools) -> None:
     at.screen.call("primary", "secondary")
 
 
-class _Recovery(Procedure[Step]):
+class _Recovery(Procedure[RecoveryStep]):
     """The steps of a recovery, by its record."""
 
     def __init__(self, at: RecoveryTools) -> None:
         self._tools, self._record = at, at.record
 
-    def next_step(self, left: Collection[Step]) -> Step | None:
+    def next_step(self, left: Collection[RecoveryStep]) -> RecoveryStep | None:
         return next_step(self._record.recovery, host=self._tools.host)
 
-    def why_needless(self, step: Step) -> str:
+    def why_needless(self, step: RecoveryStep) -> str:
         return why_unneeded(step, self._record.recovery)
 
-    def pass_over(self, step: Step, why: str) -> None:
-        self._record.note(About.UNNEEDED, step, reason=why)
+    def pass_over(self, step: RecoveryStep, why: str) -> None:
+        self._record.note(RecoveryEntryKind.UNNEEDED, step, reason=why)
 
-    def perform(self, step: Step) -> StrongroomError | None:
-        self._record.note(About.BEGAN, step)
+    def perform(self, step: RecoveryStep) -> StrongroomError | None:
+        self._record.note(RecoveryEntryKind.BEGAN, step)
         error = PERFORM[step](self._tools)
         if error is None:
-            self._record.note(About.DONE, step)
+            self._record.note(RecoveryEntryKind.DONE, step)
         else:
-            self._record.note(About.STOPPED, step, reason=error.code)
+            self._record.note(RecoveryEntryKind.STOPPED, step, reason=error.code)
         return error
 
-    def waive(self, step: Step, reason: str) -> None:
-        self._record.note(About.WAIVED, step, reason=reason)
+    def waive(self, step: RecoveryStep, reason: str) -> None:
+        self._record.note(RecoveryEntryKind.WAIVED, step, reason=reason)
         self._record.left(f"{words.STEPS[step]}: skipped ({reason}).")
 
 
-class _Leading(Guide[Step]):
+class _LeadingRecovery(Guide[RecoveryStep]):
     """Leads whoever recovers through the steps, and notifies others."""
 
     def __init__(self, at: RecoveryTools, settings: Settings | None) -> None:
         self._tools, self._screen, self._settings = at, at.screen, settings
 
-    def begins(self, step: Step) -> None:
+    def begins(self, step: RecoveryStep) -> None:
         took = words.length(took_seconds(self._tools.record.recovery, time.time()))
         objective = words.length(self._tools.plan.objective)
         number = STEPS.index(step) + 1
         self._screen.headline(f"Step {number} of {len(STEPS)}: {words.STEPS[step]}   ({took} of {objective})")
 
-    def needless(self, step: Step, why: str) -> None:
+    def needless(self, step: RecoveryStep, why: str) -> None:
         self._screen.say(f"  Not needed: {why}")
 
-    def ended(self, step: Step, error: StrongroomError | None) -> None:
+    def ended(self, step: RecoveryStep, error: StrongroomError | None) -> None:
         if error is None:
             self._screen.say("  Done.")
         notify_others(self._tools, self._settings)  # that it is late must not wait for an answer
 
-    def after_failure(self, step: Step, error: StrongroomError) -> AfterFailure:
+    def after_failure(self, step: RecoveryStep, error: StrongroomError) -> AfterFailure:
         return self._tools.ask.after_failure(
             step,
             error,
             self._screen.call,
-            may_skip=step is not Step.ASSESS,
-            goes_on=step in (Step.SECURE, Step.VALIDATE),
+            may_skip=step is not RecoveryStep.ASSESS,
+            goes_on=step in (RecoveryStep.SECURE, RecoveryStep.VALIDATE),
         )
 
 
@@ -141,7 +141,7 @@ class _Leading(Guide[Step]):
 
 def _close(at: RecoveryTools, settings: Settings | None) -> None:
     if not at.record.recovery.closed_at:  # else it was killed before its report was written
-        at.record.note(About.CLOSED)
+        at.record.note(RecoveryEntryKind.CLOSED)
     notify_others(at, settings)
     report = report_of(at.record.recovery, objective=at.plan.objective)
     at.record.places.put_report(report)

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Final, NamedTuple
 
 from strongroom.cli.commands.recovery.backups import know_backups
-from strongroom.cli.commands.recovery.forked_step import PIPED, Ended
+from strongroom.cli.commands.recovery.forked_step import PIPED, ForkedStepEnd
 from strongroom.cli.commands.recovery.secure import note_lost
 from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.commands.restore.perform import Came, RestoreAnswer
@@ -26,12 +26,12 @@ from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import Degraded, StrongroomError, UsageError, by_name
-from strongroom.operations.archive.recoveries import About, Part, Step
+from strongroom.operations.archive.recoveries import RecoveryEntryKind, RecoveryPart, RecoveryStep
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
 from strongroom.operations.restore.journal import NotDone
 from strongroom.operations.restore.make_plan import STANDS_IN
-from strongroom.operations.restore.plan import Action
+from strongroom.operations.restore.plan import RestoreAction
 from strongroom.operations.restore.plan_file import PlanFile
 from strongroom.system.person import who
 
@@ -74,8 +74,8 @@ def restore(at: RecoveryTools) -> StrongroomError | None:
     return None
 
 
-def _to_restore(at: RecoveryTools) -> list[Part]:
-    proved = at.record.recovery.steps[Step.RESTORE].proved
+def _to_restore(at: RecoveryTools) -> list[RecoveryPart]:
+    proved = at.record.recovery.steps[RecoveryStep.RESTORE].proved
     return [part for part in at.record.recovery.parts if part.backup not in proved]
 
 
@@ -90,10 +90,10 @@ class Taken(NamedTuple):
     date: str
 
 
-class _Planned(NamedTuple):
+class _PlannedPart(NamedTuple):
     """What restoring a part would come to, and what of it is from earlier backups."""
 
-    part: Part
+    part: RecoveryPart
     came: Came
     taken: Sequence[Taken]
 
@@ -118,11 +118,13 @@ def _agree(at: RecoveryTools) -> StrongroomError | frozenset[str]:
     backups = tuple(part.backup for part in at.record.recovery.parts)
     differ = sum(one.came.counts.left for one in planned)
     reason = _differing(differ) + ("" if fill else _ALONE)
-    at.record.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=reason)
+    at.record.note(
+        RecoveryEntryKind.AGREED, RecoveryStep.RESTORE, lines=backups, overwrite=overwrite, reason=reason
+    )
     return short
 
 
-def _may_fill(at: RecoveryTools, planned: Sequence[_Planned]) -> bool:
+def _may_fill(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
     """Ask whether what the newest backup lacks comes back out of earlier ones: name each, with its date."""
     taken = [one for each in planned for one in each.taken]
     if not taken:
@@ -146,24 +148,24 @@ def _may_fill(at: RecoveryTools, planned: Sequence[_Planned]) -> bool:
     return False
 
 
-def _plans(at: RecoveryTools, *, fill: bool) -> list[_Planned] | StrongroomError:
+def _plans(at: RecoveryTools, *, fill: bool) -> list[_PlannedPart] | StrongroomError:
     """Plan every part."""
-    planned: list[_Planned] = []
-    refused: Ended[Came] | None = None
+    planned: list[_PlannedPart] = []
+    refused: ForkedStepEnd[Came] | None = None
     for part in _to_restore(at):
         done = _plan(at, part, overwrite=False, fill=fill)
         if done.answer is not None:
             at.screen.say(*(f"  {line}" for line in _would(part, done.answer)))
         if done.answer is None or not (_stands(done) or _goes_without(done.answer)):
             return done.failure(f"Nothing was written. {_elsewhere(at)}")
-        planned.append(_Planned(part, done.answer, _taken(at, part)))
+        planned.append(_PlannedPart(part, done.answer, _taken(at, part)))
         refused = refused or done if _is_all_refused(done.answer) else refused
     if refused is not None and all(_is_all_refused(one.came) for one in planned):
         return refused.failure(f"Nothing was written. {_elsewhere(at)}")
     return planned
 
 
-def _stands(done: Ended[Came]) -> bool:
+def _stands(done: ForkedStepEnd[Came]) -> bool:
     """Tell whether what a restore wrote stands, or what it planned would: also if the rest of it is lost."""
     came = done.answer
     return done.code in STANDS or (came is not None and came.lost is not None and came.counts.total > 0)
@@ -184,12 +186,12 @@ def _is_all_refused(came: Came) -> bool:
     return came.counts.not_done == came.counts.total > 0
 
 
-def _may_overwrite(at: RecoveryTools, planned: Sequence[_Planned]) -> bool:
+def _may_overwrite(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
     """Ask whether to replace what differs; name it."""
     differ = sum(one.came.counts.left for one in planned)
     if not differ:
         return False
-    names = list(dict.fromkeys(name for one in planned for name in one.came.names[Action.LEAVE]))
+    names = list(dict.fromkeys(name for one in planned for name in one.came.names[RestoreAction.LEAVE]))
     at.screen.say("", f"  Another value than in the backup: {_named(names, differ)}.")
     if differ > NAMED:
         files = [str(_plan_file(at, one.part)) for one in planned if one.came.counts.left]
@@ -210,7 +212,7 @@ _NOTHING = "nothing differs"
 _ALONE = ", and the newest backup alone"
 
 
-def _plan(at: RecoveryTools, part: Part, *, overwrite: bool, fill: bool) -> Ended[Came]:
+def _plan(at: RecoveryTools, part: RecoveryPart, *, overwrite: bool, fill: bool) -> ForkedStepEnd[Came]:
     """Make the plan of a part, in a file that only its owner can read: it holds names.
 
     Args:
@@ -224,7 +226,7 @@ def _plan(at: RecoveryTools, part: Part, *, overwrite: bool, fill: bool) -> Ende
     )
 
 
-def _words(part: Part, *, overwrite: bool, fill: bool) -> list[str]:
+def _words(part: RecoveryPart, *, overwrite: bool, fill: bool) -> list[str]:
     more = ["--overwrite-existing"] if overwrite else []
     more += ["--fill-from-earlier"] if fill and not part.limits else []
     partial_ = ["--partial"] if part.limits else []
@@ -245,7 +247,7 @@ def _settled(job: RestoreAnswer, *, output: Output) -> Came:
     return job.came()
 
 
-def _taken(at: RecoveryTools, part: Part) -> list[Taken]:
+def _taken(at: RecoveryTools, part: RecoveryPart) -> list[Taken]:
     """Return what a plan takes from earlier backups."""
     trusted = trust.trusted_signers(at.here, at.given.arguments.signer)
     with _plan_file(at, part).open("rb") as file:
@@ -258,11 +260,11 @@ def _taken(at: RecoveryTools, part: Part) -> list[Taken]:
         ]
 
 
-def _plan_file(at: RecoveryTools, part: Part) -> Path:
+def _plan_file(at: RecoveryTools, part: RecoveryPart) -> Path:
     return at.here.state_dir / "recoveries" / "plans" / f"{at.record.recovery.id}-{part.backup}"
 
 
-def _overwrites(at: RecoveryTools, part: Part) -> bool:
+def _overwrites(at: RecoveryTools, part: RecoveryPart) -> bool:
     """Tell whether a part may replace what differs.
 
     Where nothing differed before, a newer part replaces only what an older part of this recovery wrote.
@@ -278,7 +280,7 @@ def _fills(at: RecoveryTools) -> bool:
     return agreed is None or not agreed.reason.endswith(_ALONE)
 
 
-def _is_first(at: RecoveryTools, part: Part) -> bool:
+def _is_first(at: RecoveryTools, part: RecoveryPart) -> bool:
     first = next(one for one in at.record.recovery.parts if one.into == part.into)
     return first.backup == part.backup
 
@@ -286,7 +288,7 @@ def _is_first(at: RecoveryTools, part: Part) -> bool:
 # -- doing it -------------------------------------------------------------------------------
 
 
-def _restore(at: RecoveryTools, part: Part) -> StrongroomError | None:
+def _restore(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
     """Restore one part by its plan.
 
     The plan is kept while people have to approve it, and after a kill; any other end makes a new one.
@@ -310,16 +312,18 @@ def _restore(at: RecoveryTools, part: Part) -> StrongroomError | None:
         file.unlink(missing_ok=True)
     came = done.answer
     if came is None:
-        at.record.prove(Step.RESTORE, "restore", of=part.backup, code=done.code)
+        at.record.prove(RecoveryStep.RESTORE, "restore", of=part.backup, code=done.code)
         return done.failure("")
     at.screen.say(*(f"  {line}" for line in _told(came)))
     stands = (_stands(done) and not came.counts.moved) or _is_as_agreed(came)
-    at.record.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
+    at.record.prove(
+        RecoveryStep.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code
+    )
     if not stands:
         return done.failure(_goes_on(at, part, came))
     if taken:
         said = (f"{plural(many, 'secret')} from backup {backup}" for backup, many in taken.items())
-        at.record.prove(Step.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
+        at.record.prove(RecoveryStep.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
     _note_left(at, part, done.code, came)
     return None
 
@@ -338,7 +342,7 @@ def _may_pass(one: NotDone) -> bool:
     return kind is None or kind.transient or issubclass(kind, DAMAGE)
 
 
-def _note_left(at: RecoveryTools, part: Part, code: str, came: Came) -> None:
+def _note_left(at: RecoveryTools, part: RecoveryPart, code: str, came: Came) -> None:
     """Put on record what is left to do after a restore that stands; no name, which the terminal has."""
     counts = came.counts
     if code in _UNSOUND:
@@ -354,38 +358,40 @@ def _note_left(at: RecoveryTools, part: Part, code: str, came: Came) -> None:
         at.record.left(f"{said} from backup {part.backup} and {verb(counts.left, 'were')} left, as was said.")
     if counts.not_done + counts.left:
         at.record.prove(
-            Step.RESTORE, LEFT_OUT, str(counts.not_done + counts.left), of=f"{part.backup} {LEFT_OUT}"
+            RecoveryStep.RESTORE, LEFT_OUT, str(counts.not_done + counts.left), of=f"{part.backup} {LEFT_OUT}"
         )
 
 
 def left_out(at: RecoveryTools) -> int:
     """Return how many secrets this recovery left as they are."""
-    proofs = at.record.recovery.steps[Step.RESTORE].proofs
+    proofs = at.record.recovery.steps[RecoveryStep.RESTORE].proofs
     return sum(int(proof.said[0]) for proof in proofs if proof.check == LEFT_OUT and proof.said)
 
 
 # -- on the cluster ---------------------------------------------------------------------------
 
 
-def _on_cluster(at: RecoveryTools, part: Part, short: frozenset[str] | None) -> StrongroomError | None:
+def _on_cluster(
+    at: RecoveryTools, part: RecoveryPart, short: frozenset[str] | None
+) -> StrongroomError | None:
     """Have the cluster restore one part, in one run: what was submitted before is followed on."""
     run = _submitted(at, part)
     if not run:
-        know_backups(at, Step.RESTORE)
+        know_backups(at, RecoveryStep.RESTORE)
         more = ["--overwrite-existing"] if _overwrites(at, part) else []
         words = ["restore", "--cluster", "--validate", "--backup", part.backup, "--to", part.into, *more]
         work = partial(_submit, part=part, overwrite=bool(more))
-        submitted = at.do(Step.RESTORE, words, work, str)
+        submitted = at.do(RecoveryStep.RESTORE, words, work, str)
         if submitted.answer is None:
             return submitted.failure("Nothing was written. Remove the cause, then try again.")
         run = submitted.answer
-        at.record.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
+        at.record.prove(RecoveryStep.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
     ran = at.apart.run(partial(_follow, run=run), RecoveryFacts, typed=["runs", "show", run, "--follow"])
     facts = ran.answer or RecoveryFacts()
     stands = ran.code in STANDS or _is_as_agreed_by(facts, ran.code)
     _prove_by_run(at, run, facts)
     if not stands:
-        at.record.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code=ran.code)
+        at.record.prove(RecoveryStep.RESTORE, "status", *_summed(facts), of=part.backup, code=ran.code)
         return ran.failure(
             f"'strongroom runs show {run}' says what is left; 'strongroom runs retry {run}' goes on with it."
         )
@@ -399,14 +405,14 @@ def _on_cluster(at: RecoveryTools, part: Part, short: frozenset[str] | None) -> 
         at.record.left(
             f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom runs show {run}'."
         )
-        at.record.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
+        at.record.prove(RecoveryStep.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
     error = _rest(at, part, short)
     if error is None:  # only now is this part restored: a kill before goes on with the rest
-        at.record.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup)
+        at.record.prove(RecoveryStep.RESTORE, "status", *_summed(facts), of=part.backup)
     return error
 
 
-def _rest(at: RecoveryTools, part: Part, short: frozenset[str] | None) -> StrongroomError | None:
+def _rest(at: RecoveryTools, part: RecoveryPart, short: frozenset[str] | None) -> StrongroomError | None:
     """Restore here what a run did not, since the backup that it restored does not hold it.
 
     Args:
@@ -424,7 +430,7 @@ def _rest(at: RecoveryTools, part: Part, short: frozenset[str] | None) -> Strong
     return _restore(at, part)
 
 
-def _submit(arguments: Namespace, output: Output, *, part: Part, overwrite: bool) -> str:
+def _submit(arguments: Namespace, output: Output, *, part: RecoveryPart, overwrite: bool) -> str:
     """Hand it to the cluster; return the run."""
     if part.into == LOCAL:
         raise UsageError(
@@ -479,20 +485,20 @@ def _prove_by_run(at: RecoveryTools, run: str, facts: RecoveryFacts) -> None:
         said = [f"{plural(len(check.checks) - len(bad), 'check')} good"]
         said += [f"{one.state}: {one.check}: {in_line(one.what)}" for one in bad]
         code = next((one.code for one in bad if one.code), "")
-        at.record.prove(Step.RESTORE, "host of the recover worker", *said, of=run, code=code)
+        at.record.prove(RecoveryStep.RESTORE, "host of the recover worker", *said, of=run, code=code)
         at.screen.say(f"  The recover worker's host: {'; '.join(said)}.")
     if validated := facts.recovery_validate:
         wrong = sum(validated.wrong.values())
         said = [f"{plural(validated.secrets, 'secret')} validated, {wrong:,} wrong"]
         at.record.prove(
-            Step.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else ""
+            RecoveryStep.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else ""
         )
         at.screen.say(f"  {said[0]}.")
 
 
-def _submitted(at: RecoveryTools, part: Part) -> str:
+def _submitted(at: RecoveryTools, part: RecoveryPart) -> str:
     """Return the run that was submitted for a part by this recovery; empty if none was."""
-    proofs = at.record.recovery.steps[Step.RESTORE].proofs
+    proofs = at.record.recovery.steps[RecoveryStep.RESTORE].proofs
     said = f" recovers backup {part.backup}"
     runs = [proof.of for proof in proofs if proof.check == _SUBMITTED and proof.said[0].endswith(said)]
     return runs[-1] if runs else ""
@@ -504,12 +510,14 @@ _SUBMITTED = "submitted run"
 # -- telling ----------------------------------------------------------------------------------
 
 
-def _would(part: Part, came: Came) -> Iterator[str]:
+def _would(part: RecoveryPart, came: Came) -> Iterator[str]:
     """Say in short what a restore would change."""
     counts, names = came.counts, came.names
     yield f"From backup {part.backup}, made {part.made_at}, into '{part.into}':"
-    yield from _line(counts.created, "would be created", _of(names, Action.CREATE, Action.FINISH))
-    yield from _line(counts.left, "{differ} and would be left", _of(names, Action.LEAVE))
+    yield from _line(
+        counts.created, "would be created", _of(names, RestoreAction.CREATE, RestoreAction.FINISH)
+    )
+    yield from _line(counts.left, "{differ} and would be left", _of(names, RestoreAction.LEAVE))
     yield from _line(counts.unchanged, "{are} already as in the backup", ())
     yield from _refused(came, "cannot be restored, and {are} left out")
     if came.least_seconds:
@@ -521,7 +529,7 @@ def _told(came: Came) -> Iterator[str]:
     yield from _line(counts.created, "created", ())
     yield from _line(counts.changed, "changed", ())
     yield from _line(counts.unchanged, "{were} already as in the backup", ())
-    yield from _line(counts.left, "{differ} and {were} left", _of(came.names, Action.LEAVE))
+    yield from _line(counts.left, "{differ} and {were} left", _of(came.names, RestoreAction.LEAVE))
     yield from _refused(came, "{were} not restored")
     yield from _line(came.verified or 0, "compared once more at the end, and equal", ())
     yield from (f"This undoes it: {_typed(command)}" for command in came.undo_by)
@@ -536,7 +544,7 @@ def _refused(came: Came, words: str) -> Iterator[str]:
         yield f"    and {count - NAMED:,} more"
 
 
-def _of(names: Mapping[Action, Sequence[str]], *actions: Action) -> list[str]:
+def _of(names: Mapping[RestoreAction, Sequence[str]], *actions: RestoreAction) -> list[str]:
     return [name for action in actions for name in names.get(action, ())]
 
 
@@ -569,13 +577,13 @@ def _typed(command: str) -> str:
     return re.sub(PIPED, "", command)
 
 
-def _goes_on(at: RecoveryTools, part: Part, came: Came) -> str:
+def _goes_on(at: RecoveryTools, part: RecoveryPart, came: Came) -> str:
     if not came.goes_on:
         return ""
     return f"What was restored stays. Remove the cause, then try again, or type: {_rest_of(at, part)}"
 
 
-def _rest_of(at: RecoveryTools, part: Part) -> str:
+def _rest_of(at: RecoveryTools, part: RecoveryPart) -> str:
     """Return the command for what was not restored: it makes a plan of its own, as that of here is gone."""
     agreed = at.record.recovery.agreed
     words = _words(part, overwrite=agreed is not None and agreed.overwrite, fill=_fills(at))

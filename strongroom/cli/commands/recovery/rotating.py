@@ -15,7 +15,7 @@ from strongroom.cli.commands.incident.report import close_approved
 from strongroom.cli.commands.incident.steps import incident_steps, write_names
 from strongroom.cli.commands.incident.suspected import key_of
 from strongroom.cli.commands.recovery.backups import know_backups
-from strongroom.cli.commands.recovery.forked_step import Ended, Work
+from strongroom.cli.commands.recovery.forked_step import ForkedStepEnd, Work
 from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.services import open_services
@@ -23,8 +23,8 @@ from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.incidents import Incident, StepStanding, Suspicion, steps_of
-from strongroom.operations.archive.incidents import Step as Of
-from strongroom.operations.archive.recoveries import Step
+from strongroom.operations.archive.incidents import IncidentStep as Of
+from strongroom.operations.archive.recoveries import RecoveryStep
 from strongroom.operations.errors import ConfirmationRequired, StepIncomplete
 from strongroom.operations.incident.exposed import compromised_names
 from strongroom.operations.incident.report import write_report
@@ -46,16 +46,16 @@ def rotate(at: RecoveryTools) -> StrongroomError | None:
         return None
     named = ", ".join(scope.leaked)
     question = f"Put each backup that opens with {named} into quarantine, and seal it again?"
-    tried = bool(at.record.recovery.steps[Step.ROTATE].proofs)  # somebody said yes to that
+    tried = bool(at.record.recovery.steps[RecoveryStep.ROTATE].proofs)  # somebody said yes to that
     if not tried and not at.ask.confirm("quarantine", question):
         return ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
-    know_backups(at, Step.ROTATE)
+    know_backups(at, RecoveryStep.ROTATE)
     done = _open(at, scope.leaked)
     if done.answer is None:
         return done.failure("Do what the lines above say, then try again.")
     steps = _Apart(at, done)
     try:
-        lead(steps, _Leading(at, steps))
+        lead(steps, _LeadingIncident(at, steps))
     except _SaidNo as no:
         return no.error
     return _close(at, done.answer.id)
@@ -70,7 +70,7 @@ class _SaidNo(Exception):
 class _Apart(Procedure[Of]):
     """The steps of an incident, each done in a process of its own."""
 
-    def __init__(self, at: RecoveryTools, opened: Ended[Incident]) -> None:
+    def __init__(self, at: RecoveryTools, opened: ForkedStepEnd[Incident]) -> None:
         assert opened.answer is not None
         self._tools, self._opened = at, opened
         self.incident = opened.answer
@@ -97,30 +97,32 @@ class _Apart(Procedure[Of]):
         self._tools.record.left(f"Incident {case}, step {step}: waived ({reason}).")
         words = ["incident", "waive", case, step, "--reason", reason]
         work = _work(case, partial(_waive, step=step, reason=reason))
-        self.incident = self._tools.do(Step.ROTATE, words, work, Incident).answer or self.incident
+        self.incident = self._tools.do(RecoveryStep.ROTATE, words, work, Incident).answer or self.incident
 
     def standing(self, step: Of) -> StepStanding:
         """Return how a step stands."""
         return next(one for one in steps_of(self.incident) if one.step is step)
 
-    def _try(self, step: Of) -> Ended[Incident]:
+    def _try(self, step: Of) -> ForkedStepEnd[Incident]:
         case, given = self.incident.id, self._tools.given
         words = ["incident", step.value, case, *(given.keys() if step in (Of.RESEAL, Of.ROTATE) else ())]
         if step is not Of.ROTATE:
-            return self._tools.do(Step.ROTATE, words, _work(case, partial(_do, step=step)), Incident, of=step)
+            return self._tools.do(
+                RecoveryStep.ROTATE, words, _work(case, partial(_do, step=step)), Incident, of=step
+            )
         names = self._tools.here.state_dir / "recoveries" / "plans"
         names /= f"{self._tools.record.recovery.id}-to-change.json"
         names.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         names.unlink(missing_ok=True)
         words[3:3] = ["--force", "--secrets", str(names)]  # it was asked already: see _may_change
         work = _work(case, partial(_do, step=step, names=names))
-        ran = self._tools.do(Step.ROTATE, words, work, Incident, of=step)
+        ran = self._tools.do(RecoveryStep.ROTATE, words, work, Incident, of=step)
         if names.exists():
             where = f"  The secrets that need a new value are in {names}. Change each at its source."
             self._tools.screen.say(where)
         return ran
 
-    def _incomplete(self, ran: Ended[Incident], step: Of) -> StrongroomError:
+    def _incomplete(self, ran: ForkedStepEnd[Incident], step: Of) -> StrongroomError:
         """Return what is missing of a step, and the command that does it by hand."""
         by_hand = f"By hand: 'strongroom incident {step} {self.incident.id}'."
         if missing := self.standing(step).outcome.missing:
@@ -133,7 +135,7 @@ class _Apart(Procedure[Of]):
         return ran.failure(by_hand)
 
 
-class _Leading(Guide[Of]):
+class _LeadingIncident(Guide[Of]):
     """Leads whoever recovers through the steps of the incident."""
 
     def __init__(self, at: RecoveryTools, steps: _Apart) -> None:
@@ -144,11 +146,11 @@ class _Leading(Guide[Of]):
             self._tools.screen.say(f"  {step}: {self._steps.standing(step).state}")
 
     def after_failure(self, step: Of, error: StrongroomError) -> AfterFailure:
-        name, call = f"{Step.ROTATE}.{step}", self._tools.screen.call
+        name, call = f"{RecoveryStep.ROTATE}.{step}", self._tools.screen.call
         return self._tools.ask.after_failure(name, error, call, may_skip=True, goes_on=False)
 
 
-class Exposed(Struct, frozen=True, kw_only=True):
+class ExposedSecrets(Struct, frozen=True, kw_only=True):
     """How many secrets others may know, and the names of the first few."""
 
     count: int
@@ -158,7 +160,7 @@ class Exposed(Struct, frozen=True, kw_only=True):
 def _may_change(at: RecoveryTools, incident: Incident) -> bool:
     """Ask before values change: services go on with the old ones until somebody hands them the new ones."""
     typed = ["incident", "status", incident.id]
-    exposed = at.apart.run(partial(_exposed, case=incident.id), Exposed, typed=typed).answer
+    exposed = at.apart.run(partial(_exposed, case=incident.id), ExposedSecrets, typed=typed).answer
     if exposed is not None and exposed.names:
         more = f" and {exposed.count - NAMED:,} more" if exposed.count > NAMED else ""
         said = f"{plural(exposed.count, 'secret')}: {', '.join(map(in_line, exposed.names))}{more}"
@@ -169,22 +171,22 @@ def _may_change(at: RecoveryTools, incident: Incident) -> bool:
 
 def _is_closed(at: RecoveryTools) -> bool:
     """Tell whether the incident that this recovery opened is closed: it is not opened again."""
-    proofs = at.record.recovery.steps[Step.ROTATE].proofs
+    proofs = at.record.recovery.steps[RecoveryStep.ROTATE].proofs
     known = next((proof.of for proof in proofs if proof.check == INCIDENT), None)
     if known is None:
         return False
-    done = at.do(Step.ROTATE, ["incident", "status", known], _work(known, _nothing), Incident)
+    done = at.do(RecoveryStep.ROTATE, ["incident", "status", known], _work(known, _nothing), Incident)
     return done.answer is not None and done.answer.closed is not None
 
 
-def _open(at: RecoveryTools, leaked: tuple[str, ...]) -> Ended[Incident]:
+def _open(at: RecoveryTools, leaked: tuple[str, ...]) -> ForkedStepEnd[Incident]:
     """Open the incident. Repeated with the same words, the same one goes on."""
     keys = [word for key in leaked for word in ("--key", key)]
     reason = at.record.recovery.reason or f"recovery {at.record.recovery.id}"
     words = ["incident", "open", *keys, "--reason", reason, "--force", *at.given.keys()]
-    done = at.do(Step.ROTATE, words, partial(_begin, leaked=leaked, reason=reason), Incident)
+    done = at.do(RecoveryStep.ROTATE, words, partial(_begin, leaked=leaked, reason=reason), Incident)
     if done.answer is not None:
-        at.record.prove(Step.ROTATE, INCIDENT, "it was opened by this recovery", of=done.answer.id)
+        at.record.prove(RecoveryStep.ROTATE, INCIDENT, "it was opened by this recovery", of=done.answer.id)
         at.screen.say(*(f"  {line}" for line in _lines(steps_of(done.answer))))
     return done
 
@@ -199,7 +201,7 @@ def _lines(standing: tuple[StepStanding, ...]) -> Iterator[str]:
 def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
     reason = f"recovery {at.record.recovery.id}"
     words = ["incident", "close", case, "--reason", reason, *at.given.keys()]
-    done = at.do(Step.ROTATE, words, _work(case, partial(_closed, reason=reason)), Incident)
+    done = at.do(RecoveryStep.ROTATE, words, _work(case, partial(_closed, reason=reason)), Incident)
     if done.answer is None or done.answer.closed is None:
         return done.failure("Put that right, then try again.")
     for one in steps_of(done.answer):
@@ -214,10 +216,10 @@ def _opened_services(arguments: Namespace, output: Output) -> Services:
     return identity_options.with_identities(open_services(), arguments, output)
 
 
-def _exposed(arguments: Namespace, output: Output, *, case: str) -> Exposed:
+def _exposed(arguments: Namespace, output: Output, *, case: str) -> ExposedSecrets:
     services = _opened_services(arguments, output)
     names = list(compromised_names(services, find_incident(services, case)).names)
-    return Exposed(count=len(names), names=tuple(names[:NAMED]))
+    return ExposedSecrets(count=len(names), names=tuple(names[:NAMED]))
 
 
 def _begin(arguments: Namespace, output: Output, *, leaked: Sequence[str], reason: str) -> Incident:

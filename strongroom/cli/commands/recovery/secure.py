@@ -26,11 +26,12 @@ from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.keys.prompting import unasked
+from strongroom.operations.archive.choice import BackupChoice
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.recoveries import Scope, Step
-from strongroom.operations.archive.salvage import Lost
-from strongroom.operations.archive.select_backup import Choice, Chooser
-from strongroom.operations.findings import Finding, State, remark, worst_error, wrong
+from strongroom.operations.archive.recoveries import RecoveryScope, RecoveryStep
+from strongroom.operations.archive.salvage import LostParts
+from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.findings import Finding, FindingState, remark, worst_error, wrong
 from strongroom.operations.readiness.backups import OPENS, TARGET, opens
 from strongroom.operations.readiness.destinations import DESTINATION, destination
 from strongroom.operations.readiness.libraries import CORE
@@ -39,7 +40,7 @@ from strongroom.operations.readiness.machine import clock
 CONFIGURATION = "configuration"
 
 
-class Looked(Struct, frozen=True, kw_only=True):
+class MachineFindings(Struct, frozen=True, kw_only=True):
     """What was found of this machine, and of what opens the backups."""
 
     findings: tuple[Finding, ...]
@@ -52,24 +53,24 @@ def secure(at: RecoveryTools) -> StrongroomError | None:
     )
     scope = at.record.recovery.scope
     assert scope is not None
-    done = at.apart.run(partial(_look, scope=scope), Looked)
+    done = at.apart.run(partial(_look, scope=scope), MachineFindings)
     if done.answer is None:
-        at.record.prove(Step.SECURE, "this machine", code=done.code)
+        at.record.prove(RecoveryStep.SECURE, "this machine", code=done.code)
         return done.failure("Put that right, then try again.")
     findings = done.answer.findings
-    shown = [one for one in findings if one.state is not State.GOOD]
+    shown = [one for one in findings if one.state is not FindingState.GOOD]
     at.screen.say(*(f"  {one.state}: {_about(one)}: {in_line(one.what)}" for one in shown))
     at.screen.say(f"  {plural(len(findings) - len(shown), 'check')} good.")
     error = worst_error(findings)
-    counted = [f"{sum(one.state is state for one in findings):,} {state}" for state in State]
-    at.record.prove(Step.SECURE, "this machine", ", ".join(counted), code=error.code if error else "")
+    counted = [f"{sum(one.state is state for one in findings):,} {state}" for state in FindingState]
+    at.record.prove(RecoveryStep.SECURE, "this machine", ", ".join(counted), code=error.code if error else "")
     if error is None:
         return None
     at.screen.say(f"  To restore elsewhere, stop and type: {at.goes_on} --assess")
     return error
 
 
-def note_lost(at: RecoveryTools, lost: Lost, *, source: str) -> None:
+def note_lost(at: RecoveryTools, lost: LostParts, *, source: str) -> None:
     """Put on record what of a backup no target that answers has, and how to get it from the others."""
     elsewhere = _not_read(at, lost.backup)
     told = "; ".join(line.strip() for line in lost.lines())
@@ -109,7 +110,7 @@ def _about(one: Finding) -> str:
 # -- apart --------------------------------------------------------------------------------
 
 
-def _look(arguments: Namespace, output: Output, *, scope: Scope) -> Looked:
+def _look(arguments: Namespace, output: Output, *, scope: RecoveryScope) -> MachineFindings:
     here = place.find()
     findings = list(machine_alone(CORE))
     if here.problem:
@@ -119,7 +120,7 @@ def _look(arguments: Namespace, output: Output, *, scope: Scope) -> Looked:
     findings += said
     findings += (remark(TARGET, error.message, error.hint).on(target=n) for n, error in chooser.away.items())
     openers = identities.identities_of(arguments, output, here, ask=False)
-    chosen: list[Choice] = []
+    chosen: list[BackupChoice] = []
     for source in scope.lost:
         found = _Opening(chooser, openers, trusted, arguments.at)
         chosen += found.choose(source)
@@ -130,7 +131,7 @@ def _look(arguments: Namespace, output: Output, *, scope: Scope) -> Looked:
     findings += room(here, max((one.manifest.counts.size for one in chosen), default=0))
     made = {one.manifest.backup_id: one.manifest.created_at for one in chosen}
     findings += (_remark(one) for one in clock(made))
-    return Looked(findings=tuple(findings))
+    return MachineFindings(findings=tuple(findings))
 
 
 class _Opening:
@@ -142,21 +143,21 @@ class _Opening:
         self._chooser, self._openers, self._trusted, self._until = chooser, openers, trusted, until
         self.findings: list[Finding] = []
 
-    def choose(self, source: str) -> list[Choice]:
+    def choose(self, source: str) -> list[BackupChoice]:
         """Return the backups of a source that are to be read, and find out what opens them."""
         choices = choices_of(self._chooser, source, self._until)
         for choice in choices:
             self._find_out(choice)
         return choices
 
-    def _find_out(self, choice: Choice) -> None:
+    def _find_out(self, choice: BackupChoice) -> None:
         """Note what opens a backup; if it is damaged, also what opens those that stand in for it."""
         found = self._open(choice)
         self.findings.append(_remark(found) if found.damage else found)
         for before in islice(self._chooser.before(choice.manifest, Asked()), 1 if found.damage else 0):
             self._find_out(before)
 
-    def _open(self, choice: Choice) -> Finding:
+    def _open(self, choice: BackupChoice) -> Finding:
         """Open a backup from the first target that gives it."""
         worst: StrongroomError = MissingPiece("no target that answers has it undamaged")
         for replica in choice.replicas:
@@ -185,6 +186,6 @@ def _destination(name: str) -> Iterator[Finding]:
 def _remark(one: Finding) -> Finding:
     return (
         one
-        if one.state is State.GOOD
+        if one.state is FindingState.GOOD
         else remark(one.check, one.what, one.to_do).on(backup=one.backup, target=one.target)
     )

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from strongroom.cli.commands.incident.suspected import key_of
-from strongroom.cli.commands.recovery.assess import Survey, destinations, survey, usual_destination
+from strongroom.cli.commands.recovery.assess import LossSurvey, destinations, survey, usual_destination
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.shared.configured_keys import configured_keys
@@ -19,9 +19,15 @@ from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.incidents import Outcome, Suspicion
-from strongroom.operations.archive.recoveries import About, Part, Scope, SourceSeen, Step
-from strongroom.operations.archive.shortfall import Finding, Why
+from strongroom.operations.archive.incidents import StepOutcome, Suspicion
+from strongroom.operations.archive.recoveries import (
+    RecoveryEntryKind,
+    RecoveryPart,
+    RecoveryScope,
+    RecoveryStep,
+    SourceSeen,
+)
+from strongroom.operations.archive.shortfall import BackupDoubt, Why
 from strongroom.operations.incident.readers import readers_of
 from strongroom.operations.key_management.usage import KeyUse
 from strongroom.operations.key_management.usage import survey as survey_keys
@@ -33,7 +39,7 @@ def assess(at: RecoveryTools) -> StrongroomError | None:
     try:
         found = survey(at.given.arguments, at.here)
     except StrongroomError as error:
-        at.record.prove(Step.ASSESS, "sources and targets", code=error.code)
+        at.record.prove(RecoveryStep.ASSESS, "sources and targets", code=error.code)
         return error
     at.screen.say(*(f"  {line}" for line in _sources(found)), *(f"  {line}" for line in _away(found)))
     at.screen.say(*(f"  {line}" for line in _doubts(found)))
@@ -43,20 +49,20 @@ def assess(at: RecoveryTools) -> StrongroomError | None:
     leaked = _leaked(at)
     if leaked:
         _show_exposed(at, leaked)
-    scope = Scope(
+    scope = RecoveryScope(
         sources=found.sources, away=found.away, lost=lost, leaked=leaked, into=_into(at, found, lost)
     )
-    at.record.note(About.SCOPE, Step.ASSESS, scope=scope)
-    at.record.prove(Step.ASSESS, "sources", f"{plural(len(lost), 'source')} lost of {len(names)}")
+    at.record.note(RecoveryEntryKind.SCOPE, RecoveryStep.ASSESS, scope=scope)
+    at.record.prove(RecoveryStep.ASSESS, "sources", f"{plural(len(lost), 'source')} lost of {len(names)}")
     at.record.prove(
-        Step.ASSESS,
+        RecoveryStep.ASSESS,
         "targets",
         f"{plural(len(found.away), 'target')} {verb(len(found.away), 'do')} not answer",
     )
     return None
 
 
-def _sources(found: Survey) -> list[str]:
+def _sources(found: LossSurvey) -> list[str]:
     rows = [
         (one.name, "no answer" if one.there is None else one.there, one.held, _in_short(one))
         for one in found.sources
@@ -64,7 +70,7 @@ def _sources(found: Survey) -> list[str]:
     return table(("SOURCE", "SECRETS THERE", "IN ITS BACKUP", "REMARK"), rows)
 
 
-def _doubts(found: Survey) -> Iterator[str]:
+def _doubts(found: LossSurvey) -> Iterator[str]:
     """Say what the newest backup of a source lacks of those before it, and what speaks against it."""
     for name, one in found.lacking.items():
         if lines := list(one.lines()):
@@ -72,7 +78,7 @@ def _doubts(found: Survey) -> Iterator[str]:
             yield from (f"  {line}" for line in lines[1:])
 
 
-def _unseen(found: Survey, name: str) -> Iterator[Finding]:
+def _unseen(found: LossSurvey, name: str) -> Iterator[BackupDoubt]:
     """Yield what speaks for a newer backup that cannot be read, or not be trusted to be newer."""
     if name in found.lacking:
         yield from (one for one in found.lacking[name].findings if one.why in _NEWER)
@@ -81,7 +87,7 @@ def _unseen(found: Survey, name: str) -> Iterator[Finding]:
 _NEWER: Final = (Why.LOST, Why.DAMAGED, Why.AHEAD)
 
 
-def _is_doubted(found: Survey, name: str) -> bool:
+def _is_doubted(found: LossSurvey, name: str) -> bool:
     """Tell whether the newest backup was made after the damage, so that a source that is like it is lost."""
     return name in found.lacking and any(one.why in _AFTER for one in found.lacking[name].findings)
 
@@ -93,7 +99,7 @@ def _in_short(source: SourceSeen) -> str:
     return in_line(source.why)[:100] or "nothing is missing"
 
 
-def _away(found: Survey) -> list[str]:
+def _away(found: LossSurvey) -> list[str]:
     if not found.away:
         return ["Every target answers."]
     return [f"Target '{name}' does not answer: {in_line(why)[:140]}" for name, why in found.away.items()]
@@ -109,13 +115,13 @@ def _leaked(at: RecoveryTools) -> tuple[str, ...]:
 
 def _show_exposed(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
     """Say which backups the leaked keys open, as far as this machine knows its backups."""
-    know_backups(at, Step.ASSESS)
+    know_backups(at, RecoveryStep.ASSESS)
     looked = at.apart.run(_uses, dict[str, KeyUse], typed=("keys", "list"))
     for name, use in (looked.answer or {}).items():
         if name in leaked:
             many = plural(len(use.backups), "backup")
             said = f"'{name}' opens {many}, made from {use.oldest} to {use.newest}"
-            at.record.prove(Step.ASSESS, "keys", said, of=name)
+            at.record.prove(RecoveryStep.ASSESS, "keys", said, of=name)
             at.screen.say(f"  {said}.")
     _show_readers(at, leaked)
     at.screen.say("  Step 6 seals them again, and gives their secrets new values.")
@@ -138,20 +144,20 @@ def _show_readers(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
     keys = [word for key in leaked for word in ("--key", key)]
     again = " ".join(("strongroom incident readers", *keys))
     work = partial(_readers, leaked=leaked, again=again)
-    looked = at.apart.run(work, Outcome, typed=("incident", "readers", *keys))
-    found = looked.answer or Outcome()
+    looked = at.apart.run(work, StepOutcome, typed=("incident", "readers", *keys))
+    found = looked.answer or StepOutcome()
     lines = [f"{one.who} {one.did}: {plural(one.times, 'time')}, last at {one.last}" for one in found.readers]
     more = [f"and {len(lines) - READERS:,} more"] if len(lines) > READERS else []
     if looked.answer is None or (found.missing and not lines):
         said = ["not known on this host"]
     else:
         said = [*lines[:READERS], *more] or ["nobody, by the record of this host"]
-    at.record.prove(Step.ASSESS, "who read them", *said, code=looked.code)
+    at.record.prove(RecoveryStep.ASSESS, "who read them", *said, code=looked.code)
     at.screen.say("  Who opened them:", *(f"    {line}" for line in said))
     at.screen.say(*(f"    {in_line(line)}" for line in found.left))
 
 
-def _readers(arguments: Namespace, output: Output, *, leaked: Sequence[str], again: str) -> Outcome:
+def _readers(arguments: Namespace, output: Output, *, leaked: Sequence[str], again: str) -> StepOutcome:
     settings = load_settings()
     keys = tuple(sorted(key_of(word, settings) for word in leaked))
     return readers_of(open_services(settings), Suspicion(keys=keys), again=again)
@@ -161,7 +167,7 @@ READERS: Final = 20
 """Readers that are shown and kept on record, the latest first: 'strongroom incident readers' has all."""
 
 
-def _into(at: RecoveryTools, found: Survey, lost: tuple[str, ...]) -> dict[str, str]:
+def _into(at: RecoveryTools, found: LossSurvey, lost: tuple[str, ...]) -> dict[str, str]:
     known = destinations(at.here)
     into: dict[str, str] = {}
     for source in found.sources:
@@ -180,7 +186,7 @@ def locate(at: RecoveryTools) -> StrongroomError | None:
     try:
         found = survey(at.given.arguments, at.here)
     except StrongroomError as error:
-        at.record.prove(Step.LOCATE, "choice of backups", code=error.code)
+        at.record.prove(RecoveryStep.LOCATE, "choice of backups", code=error.code)
         return error
     scope = at.record.recovery.scope
     assert scope is not None
@@ -197,9 +203,9 @@ def locate(at: RecoveryTools) -> StrongroomError | None:
             f"    made {part.made_at}{limits}: {plural(part.secrets, 'secret')}, on {on}",
         )
         said = f"trusted, and on {plural(len(part.on), 'target')}: {on}"
-        at.record.prove(Step.LOCATE, "choice of backups", said, of=part.backup)
+        at.record.prove(RecoveryStep.LOCATE, "choice of backups", said, of=part.backup)
     without = [name for name in scope.lost if name not in {part.source for part in parts}]
-    at.record.note(About.PARTS, Step.LOCATE, parts=tuple(parts))
+    at.record.note(RecoveryEntryKind.PARTS, RecoveryStep.LOCATE, parts=tuple(parts))
     lacking = [f"No backup with values brings back '{name}'." for name in without]
     if not parts:
         return MissingPiece(" ".join(lacking), hint=_NO_BACKUP)
@@ -208,7 +214,7 @@ def locate(at: RecoveryTools) -> StrongroomError | None:
     return None
 
 
-def _chosen(at: RecoveryTools, found: Survey, name: str) -> tuple[Part, ...]:
+def _chosen(at: RecoveryTools, found: LossSurvey, name: str) -> tuple[RecoveryPart, ...]:
     """Return the backups of a source: from before the damage, if the newest has the damaged values.
 
     What is merely missing from the newest comes out of earlier ones, so that is no reason to leave it.

@@ -12,17 +12,17 @@ from shlex import quote
 from msgspec import Struct
 
 from strongroom.cli.commands.recovery.dialogue import Dialogue
-from strongroom.cli.commands.recovery.forked_step import A, Apart, Ended, Work
+from strongroom.cli.commands.recovery.forked_step import A, Apart, ForkedStepEnd, Work
 from strongroom.cli.terminal.output import Output, clean, paint
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import meaning_of
-from strongroom.operations.archive.recoveries import Step
-from strongroom.operations.recovery.messages import Plan
-from strongroom.operations.recovery.places import Journal
+from strongroom.operations.archive.recoveries import RecoveryStep
+from strongroom.operations.recovery.messages import RecoverySettingsFacts
+from strongroom.operations.recovery.places import RecoveryJournal
 from strongroom.timestamps import rfc3339
 
 
-class Screen(Struct, frozen=True):
+class RecoveryScreen(Struct, frozen=True):
     """What is said to whoever recovers, and whom they may call, by their place."""
 
     output: Output
@@ -48,7 +48,7 @@ class Given(Struct, frozen=True):
     """The options of this recovery, as they can be typed again anywhere."""
 
     arguments: Namespace
-    here: Place
+    here: InstallationPlace
 
     def goes_on(self, recovery: str) -> str:
         """Return the command that goes on with a recovery."""
@@ -89,12 +89,12 @@ class Given(Struct, frozen=True):
 class RecoveryTools(Struct, frozen=True, kw_only=True):
     """One recovery, on one machine, in one process."""
 
-    here: Place
-    plan: Plan
+    here: InstallationPlace
+    plan: RecoverySettingsFacts
     given: Given
-    screen: Screen
+    screen: RecoveryScreen
     ask: Dialogue
-    record: Journal
+    record: RecoveryJournal
     apart: Apart
     host: str = socket.gethostname()
 
@@ -108,8 +108,8 @@ class RecoveryTools(Struct, frozen=True, kw_only=True):
         return bool(self.here.section("policies"))
 
     def do(
-        self, step: Step, words: Sequence[str], work: Work[A], answers: type[A], *, of: str = ""
-    ) -> Ended[A]:
+        self, step: RecoveryStep, words: Sequence[str], work: Work[A], answers: type[A], *, of: str = ""
+    ) -> ForkedStepEnd[A]:
         """Do some work apart, and put on record how it ended.
 
         Args:

@@ -19,11 +19,11 @@ from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.recoveries import Part, Step
+from strongroom.operations.archive.recoveries import RecoveryPart, RecoveryStep
 from strongroom.operations.findings import Finding as Looked
-from strongroom.operations.findings import State
+from strongroom.operations.findings import FindingState
 from strongroom.operations.validation.live import OTHERWISE, Validated
-from strongroom.operations.validation.value_checks import Finding
+from strongroom.operations.validation.value_checks import SecretFinding
 
 SHOWN: Final = 20
 DAYS: Final = 30
@@ -41,7 +41,7 @@ def validate(at: RecoveryTools) -> StrongroomError | None:
     return None
 
 
-def _of_part(at: RecoveryTools, part: Part) -> StrongroomError | None:
+def _of_part(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
     partial_ = ["--partial"] if part.limits else []
     words = [
         "check",
@@ -55,7 +55,7 @@ def _of_part(at: RecoveryTools, part: Part) -> StrongroomError | None:
     ]
     done = at.apart.command(words, look_at_source, Validated)
     if done.answer is None:
-        at.record.prove(Step.VALIDATE, "validate", of=part.backup, code=done.code)
+        at.record.prove(RecoveryStep.VALIDATE, "validate", of=part.backup, code=done.code)
         return done.failure("Put that right, then try again.")
     later = [one for one in at.record.recovery.parts if one.into == part.into and one.made_at > part.made_at]
     wrong, remarks = _judged(done.answer, superseded=bool(later))
@@ -64,11 +64,11 @@ def _of_part(at: RecoveryTools, part: Part) -> StrongroomError | None:
     same = done.answer.compared.same if done.answer.compared is not None else 0
     said = [f"{same:,} as in the backup, {len(wrong):,} not", plural(len(remarks), "remark")]
     code = "" if left else VerificationFailed.__name__
-    at.record.prove(Step.VALIDATE, "validate", *said, of=part.backup, code=code)
+    at.record.prove(RecoveryStep.VALIDATE, "validate", *said, of=part.backup, code=code)
     return None if left else _not_as_in(part, wrong)
 
 
-def _judged(validated: Validated, *, superseded: bool) -> tuple[list[Finding], list[Finding]]:
+def _judged(validated: Validated, *, superseded: bool) -> tuple[list[SecretFinding], list[SecretFinding]]:
     """Return what is not as in the backup, and what stands out and was so before the loss.
 
     Args:
@@ -83,7 +83,7 @@ def _judged(validated: Validated, *, superseded: bool) -> tuple[list[Finding], l
     return list(unique.values()), remarks
 
 
-def _not_as_in(part: Part, wrong: Sequence[Finding]) -> VerificationFailed:
+def _not_as_in(part: RecoveryPart, wrong: Sequence[SecretFinding]) -> VerificationFailed:
     said = f"{plural(len(wrong), 'secret')} in '{part.into}' {verb(len(wrong), 'are')} not as in the backup"
     return VerificationFailed(
         f"{said}, such as {in_line(wrong[0].secret)}: {wrong[0].text}.",
@@ -91,7 +91,7 @@ def _not_as_in(part: Part, wrong: Sequence[Finding]) -> VerificationFailed:
     )
 
 
-def _lines(state: str, findings: Sequence[Finding]) -> Iterator[str]:
+def _lines(state: str, findings: Sequence[SecretFinding]) -> Iterator[str]:
     yield from (f"  {state}: {in_line(one.secret or one.source)}: {one.text}" for one in findings[:SHOWN])
     if len(findings) > SHOWN:
         yield f"  and {len(findings) - SHOWN:,} more of these"
@@ -106,10 +106,10 @@ def _production(at: RecoveryTools) -> None:
     if not all(part.into == part.source for part in at.record.recovery.parts):
         return
     words = ["check", "secrets", "--production", *at.given.keys(), *at.given.signers()]
-    done = at.apart.command(words, _findings, tuple[Finding, ...])
+    done = at.apart.command(words, _findings, tuple[SecretFinding, ...])
     wrong = [one for one in done.answer or () if one.wrong]
     said = f"{plural(len(wrong), 'thing')} wrong" if done.answer is not None else ""
-    at.record.prove(Step.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
+    at.record.prove(RecoveryStep.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
     at.screen.say(*_lines("wrong", wrong))
     if wrong or done.code:
         at.record.left(
@@ -117,15 +117,15 @@ def _production(at: RecoveryTools) -> None:
         )
 
 
-def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
+def _findings(arguments: Namespace, output: Output) -> tuple[SecretFinding, ...]:
     return tuple(all_findings(*look_at_production(arguments, output)))
 
 
 def _is_left(one: Looked) -> bool:
     """Tell whether it is left to do after a loss. Of warnings that is a lost region; the others were there
     before."""
-    away = one.kind == "target.away" and one.state is not State.GOOD
-    return one.state is State.WRONG or away
+    away = one.kind == "target.away" and one.state is not FindingState.GOOD
+    return one.state is FindingState.WRONG or away
 
 
 def _health(at: RecoveryTools) -> None:
@@ -137,7 +137,7 @@ def _health(at: RecoveryTools) -> None:
         said = f"it could not be read ({done.code})"
     else:
         said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
-    at.record.prove(Step.VALIDATE, "check", said)
+    at.record.prove(RecoveryStep.VALIDATE, "check", said)
     at.screen.say(f"  {said}")
     if wrong:
         are = verb(len(wrong), "are")

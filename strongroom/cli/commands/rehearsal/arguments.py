@@ -9,7 +9,7 @@ from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.terminal import numbers
 from strongroom.cli.terminal.command import Command
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 
 
 def _local_arguments(parser: ArgumentParser) -> None:
@@ -68,22 +68,22 @@ def _drill_arguments(parser: ArgumentParser) -> None:
 
 
 _DRILLS = {
-    Scope.SINGLE: "rehearse the recovery of one secret",
-    Scope.CATEGORY: "rehearse the recovery of every secret with a tag",
-    Scope.FULL: "rehearse the recovery of everything",
-    Scope.FAILOVER: "rehearse the recovery of everything without one of the regions",
-    Scope.EMERGENCY: "rehearse the recovery of everything from the emergency medium",
+    DrillScope.SINGLE: "rehearse the recovery of one secret",
+    DrillScope.CATEGORY: "rehearse the recovery of every secret with a tag",
+    DrillScope.FULL: "rehearse the recovery of everything",
+    DrillScope.FAILOVER: "rehearse the recovery of everything without one of the regions",
+    DrillScope.EMERGENCY: "rehearse the recovery of everything from the emergency medium",
 }
 _TARGET = {
-    Scope.FAILOVER: "cut off the region of this target (default: drill.cut_off, or the policy's first)",
+    DrillScope.FAILOVER: "cut off the region of this target (default: drill.cut_off, or the policy's first)",
 }
 
 
-def _add_drilling(parser: ArgumentParser, drill: Scope) -> None:
+def _add_drilling(parser: ArgumentParser, drill: DrillScope) -> None:
     parser.add_argument("--policy", metavar="NAME", help="the policy to recover (default: drill.policy)")
-    if drill is Scope.SINGLE:
+    if drill is DrillScope.SINGLE:
         parser.add_argument("--secret", metavar="NAME", help="which secret (default: a random one)")
-    if drill is Scope.CATEGORY:
+    if drill is DrillScope.CATEGORY:
         parser.add_argument(
             "--tag",
             metavar="KEY=VALUE",

@@ -22,11 +22,11 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
 from strongroom.operations.drills import archive, words
 from strongroom.operations.drills.abandoned import end_abandoned
-from strongroom.operations.drills.archive import Found, Listing
+from strongroom.operations.drills.archive import DrillReports, StoredDrillReport
 from strongroom.operations.drills.job import REPORTED, submit_drill
 from strongroom.operations.drills.page import REPORT
 from strongroom.operations.drills.report import DrillReport, report_of
-from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.recovery_objective import DrillScope
 from strongroom.operations.runs.job import Ending
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.system.atomic_file import refuse_existing, write_whole
@@ -80,7 +80,7 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
 
 
 def _submitted(policy: str, arguments: Namespace, settings: Settings) -> Submission:
-    if arguments.action == Scope.EMERGENCY:
+    if arguments.action == DrillScope.EMERGENCY:
         raise UsageError(
             "The emergency medium lies at this host, so no worker drills with it.",
             hint="Leave --cluster out.",
@@ -117,7 +117,7 @@ def list_drills(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _row(found: Found) -> tuple[str, ...]:
+def _row(found: StoredDrillReport) -> tuple[str, ...]:
     report = found.report
     took, objective = words.duration(report.took), words.duration(report.objective)
     result = words.OUTCOMES.get(report.outcome, report.outcome)
@@ -127,14 +127,14 @@ def _row(found: Found) -> tuple[str, ...]:
     )
 
 
-def _unread(listing: Listing) -> Iterator[str]:
+def _unread(listing: DrillReports) -> Iterator[str]:
     for name, error in listing.away.items():
         yield f"target '{name}' was not looked at: {error.message}"
     for name, why in listing.aside.items():
         yield f"{name} is no report that counts: {why}"
 
 
-def _listing(settings: Settings, signers: Sequence[str], names: Sequence[str] | None) -> Listing:
+def _listing(settings: Settings, signers: Sequence[str], names: Sequence[str] | None) -> DrillReports:
     return archive.list_reports(
         _targets(settings, names), trusted=trust.trusted_signers(place.find(), signers)
     )

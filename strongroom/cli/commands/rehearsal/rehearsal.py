@@ -14,13 +14,13 @@ from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.recovery_objective import Scope, objective_missed
-from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
+from strongroom.operations.recovery_objective import DrillScope, objective_missed
+from strongroom.operations.rehearsal.local import Count, Phase, Phases, RehearsedPart, look_through, rehearse
 from strongroom.operations.rehearsal.scratch import FOLDER
 from strongroom.operations.restore.journal import Restored
 from strongroom.sources import Destination
@@ -47,10 +47,10 @@ def _refuse_ignored(arguments: Namespace, selection: Selection) -> None:
         raise UsageError("--force replaces a report: it goes with --report alone.")
 
 
-def _scope(arguments: Namespace, selection: Selection) -> Scope:
+def _scope(arguments: Namespace, selection: Selection) -> DrillScope:
     if arguments.secret_name is not None:
-        return Scope.SINGLE
-    return Scope.FULL if selection == Selection() else Scope.CATEGORY
+        return DrillScope.SINGLE
+    return DrillScope.FULL if selection == Selection() else DrillScope.CATEGORY
 
 
 def _rehearsed(
@@ -77,12 +77,12 @@ def _rehearsed(
     return _judged(record, destination)
 
 
-def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> Part:
+def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> RehearsedPart:
     if (name := arguments.secret_name) is not None:
-        return Part(lambda: [origin.find(name)])
+        return RehearsedPart(lambda: [origin.find(name)])
     # All of it is read, so that the counts of the manifest are compared whatever the filter means.
     everything = Selection()
-    return Part(
+    return RehearsedPart(
         lambda: origin.select(everything),
         selection=selection,
         whole=Count(secrets=origin.total, versions=origin.versions),
@@ -90,7 +90,11 @@ def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> 
 
 
 def _restored(
-    arguments: Namespace, record: RehearsalRecord, part: Part, installation: Place, output: Output
+    arguments: Namespace,
+    record: RehearsalRecord,
+    part: RehearsedPart,
+    installation: InstallationPlace,
+    output: Output,
 ) -> Restored:
     with counting(output, "rehearsing", None) as advance:
         return rehearse(

@@ -23,8 +23,8 @@ from strongroom.errors import StrongroomError, UsageError, name_of
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.recovery_objective import OBJECTIVES, Scope
-from strongroom.operations.rehearsal.local import Part, Phases
+from strongroom.operations.recovery_objective import OBJECTIVES, DrillScope
+from strongroom.operations.rehearsal.local import Phases, RehearsedPart
 from strongroom.operations.restore.journal import Restored
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.timestamps import rfc3339
@@ -33,13 +33,13 @@ from strongroom.timestamps import rfc3339
 class RehearsalRecord:
     """What is known of a rehearsal so far. A failed one is reported up to where it failed."""
 
-    def __init__(self, arguments: Namespace, scope: Scope, selection: Selection, phases: Phases) -> None:
+    def __init__(self, arguments: Namespace, scope: DrillScope, selection: Selection, phases: Phases) -> None:
         self.dry: bool = arguments.dry_run
         self.to: str = arguments.to
         self.objective: float = arguments.objective or OBJECTIVES[scope]
         self.phases = phases
         self.origin: RestoreSource | None = None
-        self.part: Part | None = None
+        self.part: RehearsedPart | None = None
         self.done: Restored | None = None
         self.depth: Depth | None = None
         self.least: float | None = None
@@ -115,7 +115,7 @@ class RehearsalRecord:
 
     def _filter(self) -> dict[str, object]:
         """Return what was filtered by: patterns are names, or nearly, and only counted."""
-        if self._scope is not Scope.CATEGORY:
+        if self._scope is not DrillScope.CATEGORY:
             return {}
         patterns = len(self._selection.include) + len(self._selection.exclude)
         return {"tags": dict(self._selection.tags), "patterns": patterns}
@@ -150,13 +150,13 @@ class RehearsalRecord:
         yield f"Rehearsed from {self.origin.name}: {self.came_back}{late}. {after}"
         yield from (f"  {line}" for line in fields(self._pairs(self.part)))
 
-    def _pairs(self, part: Part) -> Iterator[tuple[str, object]]:
+    def _pairs(self, part: RehearsedPart) -> Iterator[tuple[str, object]]:
         assert self.origin is not None
         if (manifest := self.origin.manifest) is not None:
             yield "made", f"{manifest.created_at}, of '{manifest.source}'"
         yield "scope", f"{_SCOPES[self._scope]}: {part.count}"
         yield "depth", _DEPTHS[self.dry]
-        if self._scope is not Scope.SINGLE:
+        if self._scope is not DrillScope.SINGLE:
             yield "counts", "the backup holds what its manifest says" if manifest is not None else None
         yield from self._would_pairs()
         spent = ", ".join(f"{name} {measured(seconds)}" for name, seconds in self.phases.seconds.items())
@@ -173,7 +173,7 @@ class RehearsalRecord:
             yield "equal", f"{done.unchanged:,}, left as they are"
 
 
-_SCOPES = {Scope.SINGLE: "one secret", Scope.CATEGORY: "a category", Scope.FULL: "everything"}
+_SCOPES = {DrillScope.SINGLE: "one secret", DrillScope.CATEGORY: "a category", DrillScope.FULL: "everything"}
 _DEPTHS = {
     False: "compared: every version of every secret equals the backup, which was read a second time",
     True: "opened: everything was decrypted, authenticated and decoded in memory",

@@ -9,8 +9,8 @@ from shlex import quote
 
 from strongroom.cli.terminal.output import in_line, plural, verb
 from strongroom.errors import StrongroomError
-from strongroom.operations.restore.journal import DONE, PARTIAL, STOPPED, Account, NotDone, Restored
-from strongroom.operations.restore.plan import Action, PlanEntry, Side
+from strongroom.operations.restore.journal import DONE, PARTIAL, STOPPED, NotDone, RestoreAccount, Restored
+from strongroom.operations.restore.plan import PlanEntry, RestoreAction, Side
 
 NAMED = 100
 """Secrets that are named for each thing that happens to them, unless all are asked for."""
@@ -20,20 +20,20 @@ SUCH_AS = 5
 
 
 WOULD = {
-    Action.CREATE: "would be created",
-    Action.FINISH: "would be finished: an interrupted restore began to write them",
-    Action.CHANGE: "would be changed to what the backup has",
-    Action.SAME: "already as in the backup",
-    Action.MOVED: "changed since the plan was made and would be left",
-    Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
-    Action.CANNOT: "could not be restored",
-    Action.MISSING: "not in it, and in earlier backups (--fill-from-earlier restores them too)",
-    Action.LOST: "lost: the values are damaged, and no earlier backup has one",
+    RestoreAction.CREATE: "would be created",
+    RestoreAction.FINISH: "would be finished: an interrupted restore began to write them",
+    RestoreAction.CHANGE: "would be changed to what the backup has",
+    RestoreAction.SAME: "already as in the backup",
+    RestoreAction.MOVED: "changed since the plan was made and would be left",
+    RestoreAction.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
+    RestoreAction.CANNOT: "could not be restored",
+    RestoreAction.MISSING: "not in it, and in earlier backups (--fill-from-earlier restores them too)",
+    RestoreAction.LOST: "lost: the values are damaged, and no earlier backup has one",
 }
 
 
 ONE = WOULD | {
-    Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace it)",
+    RestoreAction.LEAVE: "{differ} and would be left (--overwrite-existing would replace it)",
 }
 
 
@@ -57,17 +57,17 @@ def counted(*counts: tuple[int, str]) -> Iterator[str]:
     yield from (f"  {plural(number, 'secret')} {words}" for number, words in counts if number)
 
 
-def names_left(account: Account, *, every: bool) -> Iterator[str]:
+def names_left(account: RestoreAccount, *, every: bool) -> Iterator[str]:
     """Yield the names of what was left as it is."""
     yield from _named(account.left, account.counts.left, every=every)
 
 
-def names_moved(account: Account, *, every: bool) -> Iterator[str]:
+def names_moved(account: RestoreAccount, *, every: bool) -> Iterator[str]:
     """Yield the names of what is no longer as the plan found it."""
     yield from _named(account.moved, account.counts.moved, every=every)
 
 
-def not_done(account: Account, words: str, *, every: bool) -> Iterator[str]:
+def not_done(account: RestoreAccount, words: str, *, every: bool) -> Iterator[str]:
     """Yield what could not be done, with the reasons, and the file that has all names."""
     if count := account.counts.not_done:
         yield f"  {plural(count, 'secret')} {verb(count, 'were')} not {words}:"
@@ -76,7 +76,7 @@ def not_done(account: Account, words: str, *, every: bool) -> Iterator[str]:
         yield f"  all of their names are in {account.names_file}"
 
 
-def summed(worst: StrongroomError, account: Account, words: str, *, hint: str) -> StrongroomError:
+def summed(worst: StrongroomError, account: RestoreAccount, words: str, *, hint: str) -> StrongroomError:
     """Return an error of the worst one's class that tells of all."""
     count = account.counts.not_done
     codes = ", ".join(f"{number:,} {code}" for code, number in account.by_code.items())
@@ -91,25 +91,25 @@ def they(count: int) -> str:
 class PlanLines:
     """What a dry run found, by what would happen; names of as many as are asked for."""
 
-    def __init__(self, words: Mapping[Action, str], *, every: bool) -> None:
+    def __init__(self, words: Mapping[RestoreAction, str], *, every: bool) -> None:
         self._words = words
-        self.counts: Counter[Action] = Counter()
+        self.counts: Counter[RestoreAction] = Counter()
         self.codes: Counter[str] = Counter()
         self._every = every
-        self._held: dict[Action, list[PlanEntry]] = {action: [] for action in Action}
+        self._held: dict[RestoreAction, list[PlanEntry]] = {action: [] for action in RestoreAction}
         self._losses: dict[str, tuple[int, list[str]]] = {}
 
     def add(self, planned: PlanEntry) -> None:
         self.counts[planned.action] += 1
-        if planned.action is Action.CANNOT:
+        if planned.action is RestoreAction.CANNOT:
             self.codes[planned.code] += 1
         if planned.loss and len(self._losses) < NAMED:
             self._note_loss(planned)
         held = self._held[planned.action]
-        if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
+        if self._every or (len(held) < NAMED and planned.action is not RestoreAction.SAME):
             held.append(planned)
 
-    def of(self, action: Action) -> list[PlanEntry]:
+    def of(self, action: RestoreAction) -> list[PlanEntry]:
         """Return what is held of one thing that would happen."""
         return self._held[action]
 
@@ -122,7 +122,7 @@ class PlanLines:
                 yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
                 held = sorted(self._held[action], key=lambda each: each.to)
                 yield from (f"      {in_line(each.to)}{_compared(each)}" for each in held)
-                if len(held) < count and action is not Action.SAME:
+                if len(held) < count and action is not RestoreAction.SAME:
                     yield f"      and {count - len(held):,} more, which --all-names and --json name"
         for loss, (count, names) in self._losses.items():
             more = ", …" if count > len(names) else ""
@@ -143,7 +143,7 @@ _NEWER = {
 
 
 def _compared(planned: PlanEntry) -> str:
-    if planned.action in (Action.CANNOT, Action.STAY):
+    if planned.action in (RestoreAction.CANNOT, RestoreAction.STAY):
         return f": {in_line(planned.why)}"
     if planned.backup:
         dated = f", version of {in_line(planned.written_at)}" if planned.written_at else ""
@@ -170,7 +170,7 @@ def _named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) ->
         yield f"{' ' * indent}and {count - len(shown):,} more"
 
 
-def _reasons(account: Account, *, every: bool) -> Iterator[str]:
+def _reasons(account: RestoreAccount, *, every: bool) -> Iterator[str]:
     """Yield, for each class of error, how many secrets were not written, and which."""
     for code, count in account.by_code.items():
         held = (one for one in account.not_done if one.code == code)

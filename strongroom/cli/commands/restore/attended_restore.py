@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from strongroom.cli.commands.restore.account_lines import ONE, WOULD, PlanLines, typed_keys
-from strongroom.cli.commands.restore.request import PlanOut, Request
+from strongroom.cli.commands.restore.request import PlanOut, RestoreRequest
 from strongroom.cli.shared import approval, estimate, options, sources
 from strongroom.cli.shared.backup_selection import report_shortfall
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND, Secret
 from strongroom.operations.archive.filled import Filled
-from strongroom.operations.archive.shortfall import Missing, Shortfall
+from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
 from strongroom.operations.errors import LeakedValue, PlanMismatch
-from strongroom.operations.restore.facts import Compared, RestoreOptions, StagedPlan, facts_of
-from strongroom.operations.restore.journal import Account, Interrupted, Restored, continue_with
+from strongroom.operations.restore.facts import RestoreComparison, RestoreOptions, StagedPlan, facts_of
+from strongroom.operations.restore.journal import Interrupted, RestoreAccount, Restored, continue_with
 from strongroom.operations.restore.plan import (
     FIRST,
     TELLS,
@@ -66,9 +66,9 @@ class AttendedRestore:
         self,
         arguments: Namespace,
         output: Output,
-        here: Place,
+        here: InstallationPlace,
         backup: RestoreSource,
-        request: Request,
+        request: RestoreRequest,
     ) -> None:
         file: Path | None = arguments.to_file
         self.to: str = arguments.to if file is None else str(file)
@@ -83,9 +83,9 @@ class AttendedRestore:
         self.lines = PlanLines(WOULD if arguments.secret_name is None else ONE, every=self.every_name)
         self.head: RestorePlan | None = request.plan.head if request.plan is not None else None
         self.done = Restored()
-        self.compared: Compared | None = None
+        self.compared: RestoreComparison | None = None
         self.stopped: BaseException | None = None
-        self.account = Account()
+        self.account = RestoreAccount()
         self.earlier: Sequence[Interrupted] = ()
         self.can_be_undone = True
         self.filled: Filled | None = None
@@ -268,7 +268,7 @@ class AttendedRestore:
     def shortfall(self) -> Shortfall | None:
         return self.lacks
 
-    def missing(self) -> Iterable[Missing]:
+    def missing(self) -> Iterable[MissingSecret]:
         found, earlier = self.lacks, self.backup.earlier
         if earlier is None or found is None or self.filled or not (found.by_name and found.missing):
             return ()
@@ -331,7 +331,7 @@ class AttendedRestore:
         self._sealer = undo_sealer(backup.openers, backup.readers, self.output, self.here)
         return self._sealer
 
-    def began(self, account: Account, earlier: Sequence[Interrupted]) -> None:
+    def began(self, account: RestoreAccount, earlier: Sequence[Interrupted]) -> None:
         self.account, self.earlier, self._begun = account, earlier, True
 
     def accept_no_way_back(self, why: StrongroomError) -> None:

@@ -27,8 +27,8 @@ from strongroom.cli.shared import access_log, options
 from strongroom.cli.terminal.output import in_line, plural, verb
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError, StrongroomError, name_of
-from strongroom.operations.archive.salvage import Lost
-from strongroom.operations.archive.shortfall import Missing
+from strongroom.operations.archive.salvage import LostParts
+from strongroom.operations.archive.shortfall import MissingSecret
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
@@ -37,24 +37,21 @@ from strongroom.operations.restore.journal import (
     NotDone,
     Restored,
 )
-from strongroom.operations.restore.plan import (
-    WRITES,
-    Action,
-)
+from strongroom.operations.restore.plan import WRITES, RestoreAction
 
 
 class Came(Struct, frozen=True, kw_only=True):
     """What came of a restore, or would, for whoever leads through one. Names: the first hundred of each."""
 
     counts: Restored
-    names: Mapping[Action, Sequence[str]]
+    names: Mapping[RestoreAction, Sequence[str]]
     not_done: Sequence[NotDone]
     verified: int | None
     undo_by: Sequence[str]
     goes_on: str
     least_seconds: float | None
     losses: Sequence[str]
-    lost: Lost | None = None
+    lost: LostParts | None = None
     stopped: bool = False
     verified_otherwise: int = 0
 
@@ -179,12 +176,14 @@ class RestoreAnswer:
     def came(self) -> Came:
         """Return what came of it, in short."""
         account, planned = self._of.account, self._of.lines
-        cannot = (NotDone(name=one.to, code=one.code, why=one.why) for one in planned.of(Action.CANNOT))
+        cannot = (
+            NotDone(name=one.to, code=one.code, why=one.why) for one in planned.of(RestoreAction.CANNOT)
+        )
         return Came(
             counts=self._of.done,
             names={action: [one.to for one in planned.of(action)] for action in WRITES}
             | {
-                Action.LEAVE: [one.to for one in planned.of(Action.LEAVE)]
+                RestoreAction.LEAVE: [one.to for one in planned.of(RestoreAction.LEAVE)]
                 if self._of.dry
                 else account.left[:NAMED]
             },
@@ -238,7 +237,7 @@ class RestoreAnswer:
         if found is None:
             return None
         earlier = self._of.backup.earlier
-        names: Iterable[Missing] = found.names
+        names: Iterable[MissingSecret] = found.names
         if self._of.output.json and earlier is not None and self._of.lacks is not None and found.by_name:
             names = earlier.missing()
         return {

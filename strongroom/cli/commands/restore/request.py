@@ -15,7 +15,7 @@ from strongroom.cli.shared import identities, options, recipients, trust
 from strongroom.cli.shared.backup_argument import open_file
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container import bundle
 from strongroom.errors import UsageError
 from strongroom.keys import Recipient
@@ -34,7 +34,7 @@ from strongroom.operations.restore.plan_file import PlanFile, open_sealed, seal_
 from strongroom.system.atomic_file import placed, refuse_existing
 
 
-class Request(NamedTuple):
+class RestoreRequest(NamedTuple):
     """Which secrets, what becomes of those that differ, and what they are called at the destination."""
 
     selection: Selection = Selection()
@@ -67,12 +67,12 @@ class Request(NamedTuple):
         return origin.select(self.selection)
 
 
-def by_options(arguments: Namespace) -> Request:
+def by_options(arguments: Namespace) -> RestoreRequest:
     """Return what the options ask for. Raises UsageError."""
     name = arguments.secret_name
     relocation = parse_relocation(arguments.relocate)
     if name is not None:
-        return Request(
+        return RestoreRequest(
             names=(name,),
             overwrite=arguments.overwrite_existing,
             relocation=relocation,
@@ -80,7 +80,7 @@ def by_options(arguments: Namespace) -> Request:
         )
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_contradictory(arguments, selection)
-    return Request(selection=selection, overwrite=arguments.overwrite_existing, relocation=relocation)
+    return RestoreRequest(selection=selection, overwrite=arguments.overwrite_existing, relocation=relocation)
 
 
 def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
@@ -108,7 +108,7 @@ def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
 class PlanOut:
     """Writes a plan into a file, sealed if it has recipients; without a file, nowhere."""
 
-    def __init__(self, arguments: Namespace, output: Output, installation: Place) -> None:
+    def __init__(self, arguments: Namespace, output: Output, installation: InstallationPlace) -> None:
         self.path: Path | None = arguments.plan_out
         self._replace: bool = arguments.force
         self._recipients = _recipients(arguments, output, installation)
@@ -146,7 +146,7 @@ class PlanOut:
             file.write(sign_head(head, load_or_create_role(self._installation.role_keys, "recover")))
 
 
-def _recipients(arguments: Namespace, output: Output, installation: Place) -> Sequence[Recipient]:
+def _recipients(arguments: Namespace, output: Output, installation: InstallationPlace) -> Sequence[Recipient]:
     if arguments.plan_recipient and arguments.plan_out is None:
         raise UsageError("--plan-recipient seals a plan: it goes with --plan-out.")
     return [recipients.recipient_of(word, output, installation) for word in arguments.plan_recipient]
@@ -156,7 +156,9 @@ def _recipients(arguments: Namespace, output: Output, installation: Place) -> Se
 
 
 @contextmanager
-def by_plan(arguments: Namespace, output: Output, installation: Place) -> Iterator[Request]:
+def by_plan(
+    arguments: Namespace, output: Output, installation: InstallationPlace
+) -> Iterator[RestoreRequest]:
     """Give what a plan's file asks for, and have the options mean the same backup and destination.
 
     Raises:
@@ -175,7 +177,7 @@ def by_plan(arguments: Namespace, output: Output, installation: Place) -> Iterat
         arguments.to = head.destination.name
         arguments.backup = head.backup if arguments.backup_file is None else None
         arguments.partial = True  # what it lacks was seen when the plan was made
-        yield Request(
+        yield RestoreRequest(
             selection=head.selection,
             names=head.names,
             overwrite=head.overwrite,
@@ -186,7 +188,7 @@ def by_plan(arguments: Namespace, output: Output, installation: Place) -> Iterat
 
 
 @contextmanager
-def _plan_file(arguments: Namespace, output: Output, installation: Place) -> Iterator[BinaryIO]:
+def _plan_file(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[BinaryIO]:
     path = arguments.plan
     with open_file(path) as reader:
         sealed = reader.read(0, len(bundle.MAGIC)) == bundle.MAGIC

@@ -12,12 +12,12 @@ from typing import TypeVar
 
 from strongroom.cli.commands.restore.attended_restore import AttendedRestore
 from strongroom.cli.commands.restore.perform import RestoreAnswer
-from strongroom.cli.commands.restore.request import Request, by_options, by_plan
+from strongroom.cli.commands.restore.request import RestoreRequest, by_options, by_plan
 from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import UsageError
 from strongroom.system.errors import WouldOverwrite
 from strongroom.system.lazy import resolve
@@ -48,8 +48,8 @@ def restore_for(arguments: Namespace, output: Output, tell: Callable[[RestoreAns
 def _perform(
     arguments: Namespace,
     output: Output,
-    installation: Place,
-    request: Request,
+    installation: InstallationPlace,
+    request: RestoreRequest,
     *,
     tell: Callable[[RestoreAnswer], T],
 ) -> T:
@@ -62,13 +62,15 @@ def _perform(
         return tell(answer)
 
 
-def _requested(arguments: Namespace, output: Output, installation: Place) -> AbstractContextManager[Request]:
+def _requested(
+    arguments: Namespace, output: Output, installation: InstallationPlace
+) -> AbstractContextManager[RestoreRequest]:
     if arguments.plan is not None:
         return by_plan(arguments, output, installation)
     return nullcontext(by_options(arguments))
 
 
-def _confirm(arguments: Namespace, request: Request) -> None:
+def _confirm(arguments: Namespace, request: RestoreRequest) -> None:
     """Ask before anything but the local store is written into."""
     if arguments.to == options.LOCAL or arguments.dry_run or arguments.plan_out is not None:
         return

@@ -29,21 +29,22 @@ from strongroom.cli.shared import (
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, fields, size
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import load_settings
 from strongroom.container.errors import NotABackup, WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.model import ApprovalAction
+from strongroom.operations.archive.choice import BackupChoice, describe_skipped
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import Backup
-from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.restore import SNAPSHOT, Undo
 from strongroom.operations.restore.undo import UndoSealer, undo_into
 from strongroom.operations.restore.vault_snapshot import (
-    Outcome,
+    SnapshotRestoreResult,
     assembled,
     confirmation,
     keep,
@@ -51,11 +52,11 @@ from strongroom.operations.restore.vault_snapshot import (
     restore_snapshot,
 )
 from strongroom.sources import Source
-from strongroom.sources.raft.about import About
+from strongroom.sources.raft.about import SnapshotHeader
 from strongroom.sources.raft.whole import WholeSnapshot
 from strongroom.timestamps import unique
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
+from strongroom.vault.connection import VaultConnection
 from strongroom.vault.login import TokenFile
 from strongroom.wiring.vaults import vault
 
@@ -95,7 +96,7 @@ def _vault(arguments: Namespace) -> Vault:
         raise UsageError("--address needs --token-file.", hint="The file holds the token and nothing else.")
 
     login = TokenFile(path=arguments.token_file)
-    return Vault(Connection(address=arguments.address, login=login, ca_file=arguments.ca_file))
+    return Vault(VaultConnection(address=arguments.address, login=login, ca_file=arguments.ca_file))
 
 
 def _configured(name: str) -> Vault:
@@ -107,7 +108,7 @@ def _configured(name: str) -> Vault:
 
 @contextmanager
 def _backups(
-    arguments: Namespace, output: Output, openers: list[Opener], installation: Place
+    arguments: Namespace, output: Output, openers: list[Opener], installation: InstallationPlace
 ) -> Iterator[Sequence[Backup | Replicated]]:
     """Open everything that is named; each has to be of a trusted signer."""
     with ExitStack() as stack:
@@ -126,7 +127,11 @@ def _backups(
 
 
 def _chosen(
-    chooser: Chooser, arguments: Namespace, output: Output, openers: list[Opener], installation: Place
+    chooser: Chooser,
+    arguments: Namespace,
+    output: Output,
+    openers: list[Opener],
+    installation: InstallationPlace,
 ) -> Replicated:
     """Open the newest snapshot on targets by the rule of every other command, or the backup that is named.
 
@@ -134,7 +139,7 @@ def _chosen(
     which kind.
     """
 
-    def opened(choice: Choice) -> Replicated:
+    def opened(choice: BackupChoice) -> Replicated:
         backup = choice.manifest.backup_id
         known = chooser.trusted
         admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
@@ -187,7 +192,7 @@ def _put_back(
 class _WayBack:
     """What the server holds now, sealed to the recipients of the backup that replaces it."""
 
-    def __init__(self, installation: Place, sealer: UndoSealer) -> None:
+    def __init__(self, installation: InstallationPlace, sealer: UndoSealer) -> None:
         self.folder = installation.state_dir / "undo" / unique(time.time())
         self._here = installation
         self._sealer = sealer
@@ -224,7 +229,7 @@ def _given(arguments: Namespace) -> Iterator[str]:
         yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(arguments, option))
 
 
-def _ask(wanted: str, about: About) -> str:
+def _ask(wanted: str, about: SnapshotHeader) -> str:
     """Have a person type which server is overwritten with which moment."""
     if not prompts.somebody_there():
         raise ConfirmationRequired(
@@ -239,7 +244,11 @@ def _ask(wanted: str, about: About) -> str:
 
 
 def _answer(
-    output: Output, about: About, outcome: Outcome, way_back: _WayBack | None, arguments: Namespace
+    output: Output,
+    about: SnapshotHeader,
+    outcome: SnapshotRestoreResult,
+    way_back: _WayBack | None,
+    arguments: Namespace,
 ) -> None:
     command = "" if way_back is None else way_back.command(arguments)
     document = _document(about) | {
@@ -252,7 +261,7 @@ def _answer(
     output.answer(document, [*_lines(about), *_after(about, outcome, command)])
 
 
-def _after(about: About, outcome: Outcome, command: str) -> Iterator[str]:
+def _after(about: SnapshotHeader, outcome: SnapshotRestoreResult, command: str) -> Iterator[str]:
     if outcome.sealed:
         yield f"The server has taken the snapshot and is SEALED. It needs {about.keys_in_words()}."
         yield "If it refuses them, restart its process: it may still expect the keys that it had before."
@@ -266,11 +275,11 @@ def _after(about: About, outcome: Outcome, command: str) -> Iterator[str]:
         yield f"  {command}"
 
 
-def _document(about: About) -> dict[str, object]:
+def _document(about: SnapshotHeader) -> dict[str, object]:
     return {"snapshot": to_builtins(about), "restored": False}
 
 
-def _lines(about: About) -> list[str]:
+def _lines(about: SnapshotHeader) -> list[str]:
     return [
         "The snapshot is whole: its sums, its seal record and its entries were checked.",
         *fields(

@@ -10,14 +10,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from strongroom.cli.commands.restore.request import Request
+from strongroom.cli.commands.restore.request import RestoreRequest
 from strongroom.cli.shared import access_log, approval, recipients
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.seal_file import seal_file
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import UsageError
 from strongroom.keys import Recipient
@@ -30,7 +30,7 @@ from strongroom.sources.local import LocalStore
 from strongroom.system.atomic_file import refuse_existing
 
 
-def _sealed_for(arguments: Namespace, output: Output, installation: Place) -> list[Recipient]:
+def _sealed_for(arguments: Namespace, output: Output, installation: InstallationPlace) -> list[Recipient]:
     """Return whom the file is for; refuse what cannot be, before a backup is opened."""
     if not arguments.recipient:
         raise UsageError(
@@ -48,7 +48,11 @@ def _sealed_for(arguments: Namespace, output: Output, installation: Place) -> li
 
 
 def _require_approved(
-    origin: RestoreSource, request: Request, file: Path, sealed_for: Sequence[Recipient], installation: Place
+    origin: RestoreSource,
+    request: RestoreRequest,
+    file: Path,
+    sealed_for: Sequence[Recipient],
+    installation: InstallationPlace,
 ) -> None:
     """Ask for approvals where the configuration wants them, of what leaves this backup for these keys."""
     manifest = origin.manifest
@@ -70,7 +74,9 @@ def _require_approved(
     )
 
 
-def seal_chosen(arguments: Namespace, output: Output, installation: Place, request: Request) -> None:
+def seal_chosen(
+    arguments: Namespace, output: Output, installation: InstallationPlace, request: RestoreRequest
+) -> None:
     """Write the file, and say what it holds.
 
     Raises:

@@ -26,7 +26,7 @@ from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import load_settings
 from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
@@ -35,8 +35,8 @@ from strongroom.operations.archive.open import Backup
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.facts import StagedPlan, UndoOptions
-from strongroom.operations.restore.journal import Account, Journal, Restored, journals, parts_of
-from strongroom.operations.restore.plan import Action, PlanEntry, RestorePlan
+from strongroom.operations.restore.journal import Journal, RestoreAccount, Restored, journals, parts_of
+from strongroom.operations.restore.plan import PlanEntry, RestoreAction, RestorePlan
 from strongroom.operations.restore.record import key_file, records
 from strongroom.operations.restore.restore import Progress
 from strongroom.operations.restore.step import whole_plan
@@ -68,7 +68,7 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
         undoing.answer()
 
 
-def _require_approved(here: Place, what: Undoable, selection: Selection) -> str:
+def _require_approved(here: InstallationPlace, what: Undoable, selection: Selection) -> str:
     part: dict[str, Any] = {} if selection == Selection() else {"selection": selection}
     return approval.require_approved(
         here,
@@ -106,7 +106,7 @@ class AttendedUndo:
         self,
         arguments: Namespace,
         output: Output,
-        here: Place,
+        here: InstallationPlace,
         what: Undoable,
         *,
         opened: ExitStack,
@@ -201,7 +201,7 @@ class AttendedUndo:
     def add(self, entry: PlanEntry) -> None:
         """Hold an entry of the plan for the answer, and, if something is done with it, for that."""
         self._planned.add(entry)
-        if entry.action is not Action.SAME:
+        if entry.action is not RestoreAction.SAME:
             self._entries.append(entry)
 
     def finish(self, head: RestorePlan) -> StagedPlan:
@@ -237,8 +237,8 @@ class AttendedUndo:
     # -- telling -------------------------------------------------------------------
 
     @property
-    def _account(self) -> Account:
-        return self._undone.account if self._undone is not None else Account()
+    def _account(self) -> RestoreAccount:
+        return self._undone.account if self._undone is not None else RestoreAccount()
 
     @property
     def _total(self) -> int:
@@ -285,7 +285,7 @@ class AttendedUndo:
             said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
             would = "would be" if self._arguments.dry_run else verb(kept, "were")
             return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
-        if self._arguments.dry_run and (cannot := self._planned.counts[Action.CANNOT]):
+        if self._arguments.dry_run and (cannot := self._planned.counts[RestoreAction.CANNOT]):
             kind = RightMissing if set(self._planned.codes) == {RightMissing.__name__} else SourceError
             return kind(f"{plural(cannot, 'secret')} could not be undone.", hint=_CANNOT)
         return None
@@ -403,14 +403,14 @@ def _told(row: dict[str, Any]) -> str:
 
 
 _WOULD = {
-    Action.CHANGE: "would be brought back as before",
-    Action.CREATE: "would be made again",
-    Action.FINISH: "would be finished: an interrupted undo began to write them",
-    Action.REMOVE: "would be removed, which the restore had created",
-    Action.SAME: "already as before",
-    Action.LEAVE: "changed since the restore, and would be left",
-    Action.STAY: "would stay by design",
-    Action.CANNOT: "could not be undone",
+    RestoreAction.CHANGE: "would be brought back as before",
+    RestoreAction.CREATE: "would be made again",
+    RestoreAction.FINISH: "would be finished: an interrupted undo began to write them",
+    RestoreAction.REMOVE: "would be removed, which the restore had created",
+    RestoreAction.SAME: "already as before",
+    RestoreAction.LEAVE: "changed since the restore, and would be left",
+    RestoreAction.STAY: "would stay by design",
+    RestoreAction.CANNOT: "could not be undone",
 }
 _LEFT = (
     "The lines above name each. Look at who wrote there. 'strongroom restore --backup-file FILE' with "

@@ -15,9 +15,9 @@ from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.archive.deletions import counting, read_deletions
-from strongroom.operations.retention.delete import Left
+from strongroom.operations.retention.delete import UndeletedBackup
 from strongroom.operations.retention.orphans import Orphan, find_orphans
-from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention, safest_now
+from strongroom.operations.retention.plan import PlannedRemoval, RetentionPlan, plan_retention, safest_now
 from strongroom.operations.retention.prune_job import marked_by, results_of, submit_prune
 from strongroom.operations.retention.prune_plan import ToPrune
 from strongroom.operations.retention.stock import take_stock
@@ -76,7 +76,7 @@ class PrunedTarget(Struct, frozen=True, kw_only=True):
     deleted: tuple[str, ...]
     marked: tuple[str, ...]
     undeleted: tuple[str, ...]
-    left: Mapping[str, Left]
+    left: Mapping[str, UndeletedBackup]
 
 
 class Pruned(Struct, frozen=True, kw_only=True):
@@ -152,7 +152,7 @@ class PrunePreview(Struct, frozen=True, kw_only=True):
     ``marked`` is the end of the grace of each that is marked, ``orphans`` what dead runs left.
     """
 
-    backups: tuple[Planned, ...]
+    backups: tuple[PlannedRemoval, ...]
     orphans: tuple[Orphan, ...]
     marked: Mapping[str, str]
     freed: Mapping[str, int]

@@ -16,7 +16,7 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener, Recipient
@@ -26,7 +26,7 @@ from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import ApprovalAction
 from strongroom.operations.key_management.replacement import Swap, swapped
 from strongroom.operations.rotation.outcome import results
-from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.single_file import (
     FileRotated,
@@ -76,7 +76,9 @@ def _check(arguments: Namespace) -> None:
         raise UsageError("--current-key and --new-key are one file.")
 
 
-def _require_approved(arguments: Namespace, swap: Swap, services: Services, installation: Place) -> None:
+def _require_approved(
+    arguments: Namespace, swap: Swap, services: Services, installation: InstallationPlace
+) -> None:
     """Ask for approvals where the configuration wants them: files are given to another key. Backups on
     targets go to the recipients of their policies, and new ones of those are asked for by themselves."""
     files = {str(path.absolute()) for path in (*arguments.file, *written_files(services))}
@@ -97,7 +99,7 @@ def _make_new(path: Path) -> bool:
     return True
 
 
-def _swap(arguments: Namespace, output: Output, installation: Place) -> Swap:
+def _swap(arguments: Namespace, output: Output, installation: InstallationPlace) -> Swap:
     others = [recipients.recipient_of(word, output, installation) for word in arguments.recipient]
     for name in installation.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
@@ -173,7 +175,7 @@ def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomErr
 
 
 def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated:
-    rotation = Rotation(
+    rotation = RewrapOrder(
         recipients=recipients,
         identities=job.swap.openers,
         signer=job.built.signers("recover"),

@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 
 from strongroom.cli.terminal.output import in_line, plural, table
-from strongroom.operations.rotators.records import Result, Rotated
+from strongroom.operations.rotators.records import Rotated, SecretRotationResult
 from strongroom.words import told_alike
 
 _WORDS = {
-    Result.DONE: "new value",
-    Result.ALREADY: "done before",
-    Result.FAILED: "FAILED",
-    Result.NO_ROTATOR: "no rotator",
-    Result.MISSING: "not there",
-    Result.WAITS: "not yet",
+    SecretRotationResult.DONE: "new value",
+    SecretRotationResult.ALREADY: "done before",
+    SecretRotationResult.FAILED: "FAILED",
+    SecretRotationResult.NO_ROTATOR: "no rotator",
+    SecretRotationResult.MISSING: "not there",
+    SecretRotationResult.WAITS: "not yet",
 }
 
 
@@ -38,7 +38,11 @@ def rotated_lines(rotated: Rotated) -> Iterator[str]:
     yield f"{began}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
     rows = [(one.name, _WORDS[one.result], one.rotator or "-", one.version or "-") for one in rotated.secrets]
     yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
-    failed = [one for one in rotated.secrets if one.result in (Result.FAILED, Result.WAITS)]
+    failed = [
+        one
+        for one in rotated.secrets
+        if one.result in (SecretRotationResult.FAILED, SecretRotationResult.WAITS)
+    ]
     yield from (f"  {line}" for line in told_alike((in_line(one.name), in_line(one.why)) for one in failed))
     if rotated.to_do:
         yield "What a person must still do:"

@@ -24,7 +24,7 @@ from strongroom.operations.errors import (
 from strongroom.operations.incident.exposed import find_unchanged
 from strongroom.operations.incident.steps import find_incident
 from strongroom.operations.rotators.plan import plan_rotation
-from strongroom.operations.rotators.records import Rotated, RotationPlan
+from strongroom.operations.rotators.records import Rotated, SecretRotationPlan
 from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by, without_run
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SecretNotFound
@@ -130,7 +130,7 @@ def _reason(arguments: Namespace) -> str:
     raise UsageError("A reason is needed: it goes on record.", hint="Give --reason TEXT, or --incident ID.")
 
 
-def _refuse_unknown(plan: RotationPlan) -> None:
+def _refuse_unknown(plan: SecretRotationPlan) -> None:
     """Say that names are mistyped, if none of them is there. Raises SecretNotFound."""
     if all(one.missing for one in plan.secrets):
         names = name_first_few([one.name for one in plan.secrets])

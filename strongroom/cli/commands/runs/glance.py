@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from strongroom.cli.terminal.output import fields, in_line, plural, table
 from strongroom.durations import about, at_least
 from strongroom.operations.facts.freshness import judge
-from strongroom.operations.facts.records import Facts, Limits, OnTarget, Policy, Running
+from strongroom.operations.facts.records import (
+    AlertLimits,
+    InstallationFacts,
+    NewestOnTarget,
+    Policy,
+    Running,
+)
 from strongroom.operations.findings import Finding
 from strongroom.operations.muted import Muted
 from strongroom.operations.runs.steps import pools
@@ -20,7 +26,7 @@ QUEUES = ("QUEUE", "STEPS WAITING", "BEING DONE", "OLDEST")
 
 
 def lines_of(
-    facts: Facts, alerts: Iterable[Finding], muted: Muted, *, limits: Limits, width: int
+    facts: InstallationFacts, alerts: Iterable[Finding], muted: Muted, *, limits: AlertLimits, width: int
 ) -> list[str]:
     """Return it in lines that are not wider than the terminal, where that can be."""
     if facts.state is not None:
@@ -40,7 +46,7 @@ def _part(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield ""
 
 
-def changes_of(facts: Facts, alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
+def changes_of(facts: InstallationFacts, alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
     """Return what there is to say of each thing: where it differs from before, it has changed."""
     if facts.state is not None:
         return {"the state database": f"does not answer: {in_line(facts.state)}"}
@@ -69,7 +75,7 @@ def _muted(alert: Finding, muted: Muted) -> str:
     return " (acknowledged)" if alert.key in muted.acknowledged else ""
 
 
-def _policies(facts: Facts, limits: Limits) -> tuple[Sequence[str], Rows]:
+def _policies(facts: InstallationFacts, limits: AlertLimits) -> tuple[Sequence[str], Rows]:
     """Return policies by targets: the age of the backup, and how it lies on each."""
     targets = sorted({one.target for policy in facts.policies for one in policy.on_targets})
     rows = []
@@ -85,7 +91,7 @@ def _on(policy: Policy, target: str, away: Sequence[str]) -> str:
     return next((_cell(one, away) for one in policy.on_targets if one.target == target), "-")
 
 
-def _cell(one: OnTarget, away: Sequence[str]) -> str:
+def _cell(one: NewestOnTarget, away: Sequence[str]) -> str:
     if not one.good:
         return "no answer" if one.target in away else "BAD"
     return f"good, read to {one.depth.value}" if one.depth else "good, not read"
@@ -110,7 +116,7 @@ def _far(run: Running) -> str:
     return f"{run.pace.done * 10 // run.pace.total * 10} % done, {left}"
 
 
-def _queues(facts: Facts) -> Iterator[tuple[str, ...]]:
+def _queues(facts: InstallationFacts) -> Iterator[tuple[str, ...]]:
     for pool in Pool:
         steps = [one for one in facts.waiting if pools()[one.kind] is pool]
         waiting = [one for one in steps if one.state is not StepState.RUNNING]

@@ -7,29 +7,29 @@ from typing import Any
 from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.facts.freshness import Freshness, judge
-from strongroom.operations.facts.records import Facts, Limits, OnTarget, Policy
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts, NewestOnTarget, Policy
 from strongroom.sheet import Table
 from strongroom.timestamps import for_people, if_any
 
 HEAD = ("Policy", "Verified backup", "Age", "Replicas", "Read back to", "Locked until")
 
 
-def table_of(facts: Facts, limits: Limits) -> Table:
+def table_of(facts: InstallationFacts, limits: AlertLimits) -> Table:
     """Return a table with a row for each policy."""
     return Table(HEAD, [_row(policy, _judged(policy, facts, limits)) for policy in facts.policies])
 
 
-def as_document(facts: Facts, limits: Limits) -> list[dict[str, Any]]:
+def as_document(facts: InstallationFacts, limits: AlertLimits) -> list[dict[str, Any]]:
     """Return the same for machines, with each target."""
     return [_document(policy, _judged(policy, facts, limits)) for policy in facts.policies]
 
 
-def overdue(facts: Facts, limits: Limits) -> list[str]:
+def overdue(facts: InstallationFacts, limits: AlertLimits) -> list[str]:
     """Return the policies that are overdue."""
     return [policy.name for policy in facts.policies if _judged(policy, facts, limits).overdue]
 
 
-def _judged(policy: Policy, facts: Facts, limits: Limits) -> Freshness:
+def _judged(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Freshness:
     return judge(policy, threshold=limits.threshold_age, now=facts.now)
 
 
@@ -47,12 +47,12 @@ def _row(policy: Policy, found: Freshness) -> tuple[str, ...]:
     )
 
 
-def _replicas(policy: Policy, good: list[OnTarget]) -> str:
+def _replicas(policy: Policy, good: list[NewestOnTarget]) -> str:
     lacks = ": fewer than demanded" if policy.lacks else ""
     return f"{len(good)} of {policy.wanted}{lacks}"
 
 
-def _depth(good: list[OnTarget]) -> str:
+def _depth(good: list[NewestOnTarget]) -> str:
     """Return to what depth all of them were read back."""
     if not good:
         return "-"
@@ -60,7 +60,7 @@ def _depth(good: list[OnTarget]) -> str:
     return min(depths, key=list(Depth).index).value if len(depths) == len(good) else "not all read"
 
 
-def _locked(good: list[OnTarget]) -> str:
+def _locked(good: list[NewestOnTarget]) -> str:
     """Return until when the first of those that are locked is."""
     ends = [one.locked_until for one in good if one.locked_until]
     return f"{for_people(min(ends))} on {len(ends)}" if ends else "-"

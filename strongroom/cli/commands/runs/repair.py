@@ -16,7 +16,7 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.archive.inventory import Lost, look_over, put_on_record
+from strongroom.operations.archive.inventory import LostReplica, look_over, put_on_record
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
@@ -90,7 +90,7 @@ def _look_over(name: str, services: Services, output: Output, *, deep: bool) -> 
     _say(name, lost, output)
 
 
-def _say(name: str, lost: Sequence[Lost], output: Output) -> None:
+def _say(name: str, lost: Sequence[LostReplica], output: Output) -> None:
     for one in lost[:SHOWN]:
         output.note(f"'{name}' does not have {one.replica.backup} as is on record: {one.why}")
     if len(lost) > SHOWN:

@@ -21,7 +21,7 @@ from strongroom.config import load_settings
 from strongroom.durations import measured
 from strongroom.errors import UsageError
 from strongroom.operations.errors import BackupOverdue, NothingToDo
-from strongroom.operations.health.calendar import EntryStatus, State, overview, planned
+from strongroom.operations.health.calendar import EntryState, EntryStatus, overview, planned
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import run_now
 from strongroom.operations.scheduled import Scheduled
@@ -41,7 +41,7 @@ def show_calendar(arguments: Namespace, output: Output) -> Answer:
         found = planned(entries, now=now)
     else:
         found = overview(looking_services(settings), entries, now=now)
-    late = ", ".join(one.entry.name for one in found if one.state is State.OVERDUE)
+    late = ", ".join(one.entry.name for one in found if one.state is EntryState.OVERDUE)
     table = Table(("Entry", "Last", "Came to", "Next", "State"), list(map(_row, found)))
     return Answer(
         record={"entries": [_as_document(one) for one in found]},
@@ -51,7 +51,7 @@ def show_calendar(arguments: Namespace, output: Output) -> Answer:
 
 
 def _why(found: EntryStatus) -> str:
-    state = "" if found.state is State.ON else f"{found.state.value}: "
+    state = "" if found.state is EntryState.ON else f"{found.state.value}: "
     return f"{found.entry.name}: {state}{found.why}"
 
 

@@ -42,7 +42,7 @@ def start_cluster(arguments: Namespace, output: Output) -> None:
         pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
         on_ready=lambda cluster: _ready(cluster, settings, arguments, output),
         log_folder=logs,
-        on_line=Telling(output),
+        on_line=RunReporter(output),
     )
     output.note("The cluster has stopped. Nothing is left running.")
 
@@ -74,7 +74,7 @@ def _next(settings: Settings) -> str:
     return f"Next: {shown or 'nothing is scheduled'}. 'strongroom schedule' shows all."
 
 
-class Telling:
+class RunReporter:
     """Says in one line each what becomes of runs: each begins once, and waits for one thing once."""
 
     def __init__(self, output: Output) -> None:

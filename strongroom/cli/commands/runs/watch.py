@@ -14,8 +14,8 @@ from strongroom.cli.terminal.stopping import Terminated
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.operations.facts.gather import gather
-from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched
+from strongroom.operations.facts.records import AlertLimits, InstallationFacts
+from strongroom.operations.facts.watched import WatchedInstallation
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.muted import Muted, read_muted
@@ -27,10 +27,10 @@ SECONDS: Final = 1.0
 """Between two looks at the record, which announces nothing."""
 
 
-class Seen(NamedTuple):
+class WatchedState(NamedTuple):
     """What one look found."""
 
-    facts: Facts
+    facts: InstallationFacts
     alerts: tuple[Finding, ...]
     muted: Muted
 
@@ -55,15 +55,15 @@ def watch_installation(arguments: Namespace, output: Output) -> None:
 class Looking:
     """Looks at the record, as often as asked. That it does not answer is shown, and ends nothing."""
 
-    def __init__(self, seen: Watched, bounds: Limits) -> None:
+    def __init__(self, seen: WatchedInstallation, bounds: AlertLimits) -> None:
         self.bounds = bounds
         self._watched = seen
 
-    def look(self) -> Seen:
+    def look(self) -> WatchedState:
         now = time.time()
         facts = gather(self._watched, self.bounds, now=now, look=False)
         muted = Muted() if facts.state is not None else read_muted(self._watched.store(), now=now)
-        return Seen(facts, alerts(facts, self.bounds), muted)
+        return WatchedState(facts, alerts(facts, self.bounds), muted)
 
     def end_of(self, about_it: str) -> str:
         """Say how something ended: a run has a state."""

@@ -14,7 +14,7 @@ from strongroom.cli.terminal.progress import counting
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.probe.benchmark import Measured, measure
-from strongroom.operations.probe.transfer import Carried, Pace, require_removable
+from strongroom.operations.probe.transfer import Carried, TransferSpeed, require_removable
 from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.targets import Target
 from strongroom.wiring import adapters
@@ -73,7 +73,7 @@ def _document(measured: Measured, *, sealing: bool) -> dict[str, Any]:
     }
 
 
-def _pace(pace: Pace) -> dict[str, float]:
+def _pace(pace: TransferSpeed) -> dict[str, float]:
     return {
         "seconds": round(pace.seconds, 6),
         "secrets_per_second": round(pace.secrets_per_second, 1),
@@ -104,7 +104,7 @@ def _rows(measured: Measured, *, sealing: bool) -> Iterator[tuple[str, ...]]:
         yield f"{carried.target}: put, read back", *_cells(carried.pace), failed
 
 
-def _cells(pace: Pace) -> Iterator[str]:
+def _cells(pace: TransferSpeed) -> Iterator[str]:
     numbers = (f"{pace.seconds:.2f}", f"{pace.secrets_per_second:,.0f}", f"{pace.megabytes_per_second:,.1f}")
     return (number.rjust(len(head)) for number, head in zip(numbers, _HEAD, strict=True))
 

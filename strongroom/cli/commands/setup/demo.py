@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from strongroom.cli.commands.setup import demo_data
-from strongroom.cli.commands.setup.demo_cluster import Backup, back_up
+from strongroom.cli.commands.setup.demo_cluster import DemoBackup, back_up
 from strongroom.cli.commands.setup.demo_display import Stages
 from strongroom.cli.commands.setup.demo_place import Scratch, scratch
 from strongroom.cli.terminal.answer import Answer
@@ -25,7 +25,7 @@ from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.container.errors import VerificationFailed
 from strongroom.durations import measured
 from strongroom.keys import roles
-from strongroom.model import Entry
+from strongroom.model import ListedSecret
 from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import StepKind
@@ -62,7 +62,7 @@ def _fill(place: Scratch, stages: Stages, count: int) -> None:
         note(plural(stored, "secret"))
 
 
-def _steps(backup: Backup, stages: Stages) -> None:
+def _steps(backup: DemoBackup, stages: Stages) -> None:
     said = {
         StepKind.CAPTURE: ("  seal", "read, seal, reopen, compare, stage"),
         StepKind.UPLOAD: ("  upload", "to three regions, read back"),
@@ -117,7 +117,7 @@ def _compare(place: Scratch, stages: Stages, count: int) -> int:
     with stages.stage("Compare every value") as note:
         wanted = list(demo_data.secrets(count))
         store = LocalStore(place.fresh)
-        found = list(store.read([Entry(secret.name, 0) for secret in wanted]))
+        found = list(store.read([ListedSecret(secret.name, 0) for secret in wanted]))
         wrong = [a.name for a, b in zip(wanted, found, strict=True) if a != b]
         if wrong or sum(1 for _ in store.list()) != count:
             raise VerificationFailed(f"{plural(len(wrong), 'secret')} did not come back as they were.")
@@ -126,7 +126,7 @@ def _compare(place: Scratch, stages: Stages, count: int) -> int:
 
 
 def _report(
-    place: Scratch, backup: Backup, stages: Stages, *, signer: str, region: str, compared: int
+    place: Scratch, backup: DemoBackup, stages: Stages, *, signer: str, region: str, compared: int
 ) -> dict[str, Any]:
     run = backup.run
     return {

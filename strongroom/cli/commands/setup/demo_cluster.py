@@ -19,7 +19,7 @@ from workers.broker import find_server
 from workers.supervisor import Cluster, run_cluster
 
 
-class Backup:
+class DemoBackup:
     """What the cluster made: the run, its steps' times, its replicas."""
 
     def __init__(self, run: Run, store: RunStore) -> None:
@@ -39,14 +39,14 @@ class Backup:
         return sum(row.step.kind is kind for row in self.rows)
 
 
-def back_up(scratch: Scratch, stages: Stages, output: Output) -> Backup:
+def back_up(scratch: Scratch, stages: Stages, output: Output) -> DemoBackup:
     """Start the cluster, have it make one backup, and stop it again.
 
     Raises:
         StrongroomError: what the run failed of. Nothing is left running.
     """
     log_to(scratch.root / "logs", None)
-    work = _Work(lambda: _submit(stages, output))
+    work = _DemoWork(lambda: _submit(stages, output))
     with stages.part("Start the cluster") as started:
         run_cluster(
             load_settings(),
@@ -57,12 +57,12 @@ def back_up(scratch: Scratch, stages: Stages, output: Output) -> Backup:
     return work.outcome()
 
 
-class _Work:
+class _DemoWork:
     """What is done while the cluster runs: in a thread, for the main one keeps the processes."""
 
-    def __init__(self, task: Callable[[], Backup]) -> None:
+    def __init__(self, task: Callable[[], DemoBackup]) -> None:
         self._task = task
-        self._made: Backup | None = None
+        self._made: DemoBackup | None = None
         self._wrong: BaseException | None = None
 
     def begin(self, cluster: Cluster, started: Note) -> None:
@@ -71,7 +71,7 @@ class _Work:
         # A daemon: were the cluster stopped by Ctrl-C, it would follow a run that nobody ends.
         threading.Thread(target=self._run, args=(cluster,), name="demo", daemon=True).start()
 
-    def outcome(self) -> Backup:
+    def outcome(self) -> DemoBackup:
         """Return what was made, or raise what went wrong."""
         if self._wrong is not None:
             raise self._wrong
@@ -88,7 +88,7 @@ class _Work:
             cluster.stop()
 
 
-def _submit(stages: Stages, output: Output) -> Backup:
+def _submit(stages: Stages, output: Output) -> DemoBackup:
     with stages.stage("Back up through Celery", own_display=True) as note:
         from tasks.backup import full_backup
 
@@ -96,7 +96,7 @@ def _submit(stages: Stages, output: Output) -> Backup:
         store = run_store()
         run = follow(output, request, patience=30.0)
         note(f"run {run.id}")
-    return Backup(_good(run), store)
+    return DemoBackup(_good(run), store)
 
 
 def _good(run: Run) -> Run:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
+from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion
 from strongroom.timestamps import rfc3339
 
 COUNT = 1_000
@@ -55,14 +55,14 @@ def _secret(chance: random.Random, number: int) -> Secret:
         created_at=rfc3339(created),
         updated_at=versions[-1].created_at,
         expires_at=rfc3339(datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(700))),
-        rotation=Rotation(days=days),
+        rotation=RotationSchedule(days=days),
         metadata={"owner": f"{team}-oncall@example.org"},
     )
 
 
-def _version(value: bytes, number: int, at: datetime) -> Version:
+def _version(value: bytes, number: int, at: datetime) -> SecretVersion:
     media = Media.JSON if value[:1] == b"{" else Media.TEXT
-    return Version(number=number, value=SecretBytes(value), media=media, created_at=rfc3339(at))
+    return SecretVersion(number=number, value=SecretBytes(value), media=media, created_at=rfc3339(at))
 
 
 def _password(chance: random.Random) -> bytes:

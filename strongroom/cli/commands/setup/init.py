@@ -28,7 +28,7 @@ from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.system.atomic_file import write_whole
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK, Check, Outcome, Probed
+from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK, ProbeCheck, Probed, ProbeResult
 from strongroom.targets.resilient import bare
 from strongroom.timestamps import if_any
 from strongroom.wiring import adapters
@@ -138,7 +138,7 @@ def _row(found: EntryStatus) -> tuple[str, str, str]:
     return found.entry.name, moment, found.entry.reason
 
 
-def _object_locks(settings: Settings) -> dict[str, Check]:
+def _object_locks(settings: Settings) -> dict[str, ProbeCheck]:
     """Ask each bucket that nobody asked to lock anything whether it could."""
     return {
         name: check
@@ -149,17 +149,17 @@ def _object_locks(settings: Settings) -> dict[str, Check]:
     }
 
 
-def _settings_of(target: Target) -> Iterator[Check]:
+def _settings_of(target: Target) -> Iterator[ProbeCheck]:
     return target.settings() if isinstance(target, Probed) else iter(())
 
 
-def _lock(name: str, check: Check) -> Iterator[str]:
+def _lock(name: str, check: ProbeCheck) -> Iterator[str]:
     """Say whether what lies in a bucket can be deleted before its time."""
     bucket = f"The bucket of target '{name}'"
     if check.detail == UNUSED_LOCK:
         yield f"{bucket} has Object Lock: its backups are locked for as long as they are kept"
         yield '  (lock = "governance").'
-    elif check.outcome is Outcome.ADVICE:
+    elif check.outcome is ProbeResult.ADVICE:
         yield f"{bucket} has no Object Lock: anyone who may delete there can delete its backups."
     else:
         yield f"{bucket} did not say whether it has Object Lock ({in_line(check.detail).rstrip('.')})."

@@ -18,7 +18,7 @@ from strongroom.operations.probe.target import Probe, probe_all, probe_rights, p
 from strongroom.sheet import Sheet, Table
 from strongroom.sources.local import LocalStore
 from strongroom.targets.errors import TargetAbsent
-from strongroom.targets.probing import Outcome
+from strongroom.targets.probing import ProbeResult
 from strongroom.wiring import adapters
 
 Work = Callable[[], "Probe"]
@@ -79,13 +79,13 @@ def _answer(work: Sequence[Work]) -> Answer:
 
 def _failure(probes: Sequence[Probe]) -> StrongroomError | None:
     """Return what failed: what does not work first, for nothing is backed up there."""
-    missing = [(probe.name, check.error) for probe in probes for check in probe.of(Outcome.MISSING)]
+    missing = [(probe.name, check.error) for probe in probes for check in probe.of(ProbeResult.MISSING)]
     if missing and all(error == TargetAbsent.__name__ for _, error in missing):
         names = list(dict.fromkeys(name for name, _ in missing))
         return TargetAbsent(f"There is no such bucket or container as target {_some(names)} names.")
     for outcome, error, words, hint in (
-        (Outcome.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
-        (Outcome.EXCESS, RefusalMissing, "what has to be refused is not", None),
+        (ProbeResult.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
+        (ProbeResult.EXCESS, RefusalMissing, "what has to be refused is not", None),
     ):
         failed = [f"{probe.name}: {check.what}" for probe in probes for check in probe.of(outcome)]
         if failed:

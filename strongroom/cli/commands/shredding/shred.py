@@ -20,7 +20,7 @@ from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.shredding.plan import Plan, make_plan
+from strongroom.operations.shredding.plan import ShredPlan, make_plan
 from strongroom.operations.shredding.record import Shredding, events, read
 from strongroom.operations.shredding.shred import advance, begin, note_lost
 from strongroom.sheet import Lines, Sheet, Table
@@ -67,7 +67,7 @@ def _check(arguments: Namespace) -> None:
         raise UsageError("--lost and --reason go together.")
 
 
-def _require_approved(plan: Plan) -> None:
+def _require_approved(plan: ShredPlan) -> None:
     """Ask for approvals where the configuration wants them: nothing brings back what is shredded."""
     backups = sorted(one.backup for one in plan.backups)
     keys = sorted((key.name, str(key.epoch.version)) for key in plan.keys)
@@ -111,7 +111,7 @@ def _confirm(arguments: Namespace) -> None:
         raise ConfirmationRequired("That is not the policy's name.", hint="Nothing was changed.")
 
 
-def _plan_sheet(plan: Plan) -> Sheet:
+def _plan_sheet(plan: ShredPlan) -> Sheet:
     backups = [(one.backup, one.created_at, one.secrets, ", ".join(one.targets)) for one in plan.backups]
     keys = [
         (

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from strongroom.cli.shared import options
-from strongroom.cli.shared.show_value import Holder, reveal_value
+from strongroom.cli.shared.show_value import ValueHolder, reveal_value
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import UsageError
-from strongroom.model import Entry, Secret, Version, VersionState
+from strongroom.model import ListedSecret, Secret, SecretVersion, VersionState
 from strongroom.operations.restore.version import at_version, spelled_versions
 from strongroom.sheet import Lines, Pairs, Sheet, Table
 from strongroom.sources.errors import SecretNotFound
@@ -21,7 +21,7 @@ from strongroom.sources.select import matches
 from strongroom.words import did_you_mean
 
 
-def answer_names(entries: Iterable[Entry], arguments: Namespace, *, nothing: str) -> Answer:
+def answer_names(entries: Iterable[ListedSecret], arguments: Namespace, *, nothing: str) -> Answer:
     """Answer with the names and tags of those that the filter selects; ``nothing`` says that none is."""
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     named = sorted((entry.name, entry.tags or {}) for entry in entries if matches(selection, entry))
@@ -41,7 +41,7 @@ def _tags(tags: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
 
 
-def asked_version(secret: Secret, arguments: Namespace, where: str) -> Version:
+def asked_version(secret: Secret, arguments: Namespace, where: str) -> SecretVersion:
     """Return the version that is asked for.
 
     Raises:
@@ -59,7 +59,7 @@ def asked_version(secret: Secret, arguments: Namespace, where: str) -> Version:
 
 
 def answer_secret(
-    secret: Secret, where: Holder, arguments: Namespace, output: Output, installation: Place
+    secret: Secret, where: ValueHolder, arguments: Namespace, output: Output, installation: InstallationPlace
 ) -> Answer | None:
     """Answer with what is known of a secret, or print the value of the version that is asked for and nothing
     else."""
@@ -94,7 +94,7 @@ def missing(name: str, where: str, near: str) -> Secret:
     )
 
 
-def _document(secret: Secret, version: Version, value: bytes | None) -> dict[str, Any]:
+def _document(secret: Secret, version: SecretVersion, value: bytes | None) -> dict[str, Any]:
     """Return a secret for machines. Free-form metadata can be a secret too, so it goes with the value."""
     rotation = secret.rotation
     document: dict[str, Any] = {
@@ -123,13 +123,13 @@ def _encoded(value: bytes) -> dict[str, str]:
         return {"value": base64.b64encode(value).decode(), "encoding": "base64"}
 
 
-def _no_value(version: Version) -> str:
+def _no_value(version: SecretVersion) -> str:
     if version.state is VersionState.LIVE:
         return "a metadata-only backup has no values"
     return f"none: this version is {version.state}"
 
 
-def _pairs(secret: Secret, current: Version) -> Iterator[tuple[str, object]]:
+def _pairs(secret: Secret, current: SecretVersion) -> Iterator[tuple[str, object]]:
     rotation = secret.rotation
     yield "type", secret.type
     yield "tags", _tags(secret.tags)

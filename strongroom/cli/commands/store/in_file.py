@@ -15,13 +15,13 @@ from strongroom.cli.commands.store.answers import (
 from strongroom.cli.shared import backup_selection, legacy, opening
 from strongroom.cli.shared.backup_argument import kind_of, open_file
 from strongroom.cli.shared.near_names import near_name
-from strongroom.cli.shared.show_value import Holder
+from strongroom.cli.shared.show_value import ValueHolder
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
 from strongroom.container.metadata import read_document
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.operations.archive.failover import InOnePlace
 from strongroom.operations.archive.salvage import Salvaged
 
@@ -37,14 +37,14 @@ def get_secret(arguments: Namespace, output: Output) -> Answer | None:
     return answer_secret(secret, where, arguments, output, place.find())
 
 
-def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
+def _entries(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
     """Yield what is listed: no value is read."""
     unsealed = _unsealed(arguments, output)
     if unsealed is not None:
-        yield from (Entry(secret.name, 0, tags=secret.tags) for secret in unsealed)
+        yield from (ListedSecret(secret.name, 0, tags=secret.tags) for secret in unsealed)
         return
     with _salvaged(arguments, output) as backup:
-        yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+        yield from (ListedSecret(row.name, 0, tags=row.tags) for row in backup.rows())
 
 
 @contextmanager
@@ -56,12 +56,12 @@ def _salvaged(arguments: Namespace, output: Output) -> Iterator[Salvaged]:
             yield backup
 
 
-def _secret(arguments: Namespace, output: Output) -> tuple[Secret, Holder]:
+def _secret(arguments: Namespace, output: Output) -> tuple[Secret, ValueHolder]:
     """Return the secret, and what it is of."""
     unsealed = _unsealed(arguments, output)
     if unsealed is not None:
         file = str(arguments.backup_file)
-        return named(arguments.name, unsealed, file), Holder(f"file '{file}'", file)
+        return named(arguments.name, unsealed, file), ValueHolder(f"file '{file}'", file)
     with _salvaged(arguments, output) as backup:
         secret = backup.find(arguments.name)
         if secret is None and (loss := backup.error()) is not None:
@@ -69,7 +69,7 @@ def _secret(arguments: Namespace, output: Output) -> tuple[Secret, Holder]:
         secret = secret or missing(
             arguments.name, f"backup {backup.manifest.backup_id}", near_name(arguments.name, backup)
         )
-        return secret, Holder.backup(backup.source_of(arguments.name))
+        return secret, ValueHolder.backup(backup.source_of(arguments.name))
 
 
 def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:

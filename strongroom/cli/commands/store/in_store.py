@@ -6,11 +6,11 @@ from argparse import Namespace
 
 from strongroom.cli.commands.store.answers import answer_names, answer_secret
 from strongroom.cli.shared import options, sources
-from strongroom.cli.shared.show_value import Holder
+from strongroom.cli.shared.show_value import ValueHolder
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.model import Secret
 from strongroom.sources.errors import SecretNotFound
 from strongroom.words import did_you_mean
@@ -26,10 +26,12 @@ def list_secrets(arguments: Namespace, output: Output) -> Answer:
 def get_secret(arguments: Namespace, output: Output) -> Answer | None:
     installation = place.find()
     secret = _secret(arguments.name, installation)
-    return answer_secret(secret, Holder("the local store", options.LOCAL), arguments, output, installation)
+    return answer_secret(
+        secret, ValueHolder("the local store", options.LOCAL), arguments, output, installation
+    )
 
 
-def _secret(name: str, installation: Place) -> Secret:
+def _secret(name: str, installation: InstallationPlace) -> Secret:
     store = sources.local_store(installation)
     try:
         return store.get(name)

@@ -12,12 +12,12 @@ from strongroom.cli.commands.store.in_file import NOTHING
 from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
 from strongroom.cli.shared.inspect_on_targets import Opened
 from strongroom.cli.shared.near_names import near_name
-from strongroom.cli.shared.show_value import Holder
+from strongroom.cli.shared.show_value import ValueHolder
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.manifest import Manifest
-from strongroom.model import Entry, Secret
+from strongroom.model import ListedSecret, Secret
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.restore.version import holds
@@ -39,7 +39,7 @@ def get_secret(arguments: Namespace, output: Output) -> Answer | None:
         where = f"backup {first.manifest.backup_id}"
         where += f", nor in the {looked - 1} before it that may hold it" if looked > 1 else ""
         secret = secret or _missing(first, arguments.name, where)
-    return answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
+    return answer_secret(secret, ValueHolder.backup(manifest), arguments, output, place.find())
 
 
 def _missing(first: Salvaged, name: str, where: str) -> Secret:
@@ -69,12 +69,12 @@ def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[int, Manife
     return looked, *newest
 
 
-def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
+def _entries(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
     """Yield what is listed: no value is read."""
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     asked = backup_selection.requested(arguments, values=False, selection=selection)
     with _backup(asked, arguments, output) as backup:
-        yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+        yield from (ListedSecret(row.name, 0, tags=row.tags) for row in backup.rows())
 
 
 @contextmanager

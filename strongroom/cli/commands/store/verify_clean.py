@@ -10,9 +10,9 @@ from strongroom.cli.shared import options, shred_guard, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import StrongroomError
-from strongroom.operations.readiness.leftovers import UNDO, Left, in_runs, on_disk, ways_back
+from strongroom.operations.readiness.leftovers import UNDO, Leftover, in_runs, on_disk, ways_back
 from strongroom.sheet import Lines, Sheet
 from strongroom.sources.select import matches
 from strongroom.system.errors import WouldOverwrite
@@ -43,7 +43,7 @@ def verify_clean(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _in_runs(installation: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
+def _in_runs(installation: InstallationPlace) -> tuple[list[Leftover], list[str], StrongroomError | None]:
     """Return what runs left, which still go on, and why the record could not tell, if it could not."""
     try:
         store = shred_guard.find_run_store(installation)
@@ -54,7 +54,7 @@ def _in_runs(installation: Place) -> tuple[list[Left], list[str], StrongroomErro
         return [], [], error
 
 
-def _clean(spec: str, installation: Place) -> Sheet:
+def _clean(spec: str, installation: InstallationPlace) -> Sheet:
     said = f"{_name(spec)} is clean: it holds no secret, and no earlier recovery left anything half-made."
     many = ways_back(installation.state_dir)
     kept = (
@@ -64,12 +64,12 @@ def _clean(spec: str, installation: Place) -> Sheet:
     return Sheet(verdict=said, about=kept if many else "")
 
 
-def _unclean(spec: str, secrets: int, left: Sequence[Left]) -> Sheet:
+def _unclean(spec: str, secrets: int, left: Sequence[Leftover]) -> Sheet:
     holds = f"{_name(spec)} holds {plural(secrets, 'secret')}." if secrets else ""
     return Sheet(verdict=holds, parts=[Lines([f"{one.where}: {one.what}; {one.to_do}" for one in left])])
 
 
-def _error(spec: str, secrets: int, left: Sequence[Left]) -> WouldOverwrite:
+def _error(spec: str, secrets: int, left: Sequence[Leftover]) -> WouldOverwrite:
     holds = f"it holds {plural(secrets, 'secret')}" if secrets else ""
     lies = f"an earlier recovery left {plural(len(left), 'thing')} half-made" if left else ""
     found = ", and ".join(filter(None, (holds, lies)))

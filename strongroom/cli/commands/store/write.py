@@ -16,7 +16,7 @@ from strongroom.cli.terminal.progress import Advance, counting
 from strongroom.container.errors import SecretTooLarge, VerificationFailed
 from strongroom.container.writer import MAX_VALUES
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.model import Rotation, Secret, SecretBytes, Selection
+from strongroom.model import RotationSchedule, Secret, SecretBytes, Selection
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.sheet import Sheet
@@ -76,13 +76,13 @@ def _expiry(text: str | None) -> str | None:
     )
 
 
-def _rotation(text: str | None) -> Rotation | None:
+def _rotation(text: str | None) -> RotationSchedule | None:
     if text is None:
         return None
     match = _EVERY.fullmatch(text)
     if match is None:
         raise UsageError("--rotate-every needs a number of days, weeks or years.", hint="90d, 12w or 1y")
-    return Rotation(days=int(match[1]) * _DAYS[match[2]])
+    return RotationSchedule(days=int(match[1]) * _DAYS[match[2]])
 
 
 def import_secrets(arguments: Namespace, output: Output) -> Answer:

@@ -16,19 +16,20 @@ from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Opener
-from strongroom.model import Entry, Selection
+from strongroom.model import ListedSecret, Selection
+from strongroom.operations.archive.choice import BackupPlace
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.validation import live as validating
 from strongroom.operations.validation import policies
 from strongroom.operations.validation.live import Validated
-from strongroom.operations.validation.policies import Held
-from strongroom.operations.validation.value_checks import Finding
+from strongroom.operations.validation.policies import PolicyComparison
+from strongroom.operations.validation.value_checks import SecretFinding
 from strongroom.sources import Source
 from strongroom.sources.select import matches
 from strongroom.state.store import RunStore
@@ -39,7 +40,9 @@ def validate_production(arguments: Namespace, output: Output) -> Answer:
     return answer(*look_at_production(arguments, output))
 
 
-def look_at_production(arguments: Namespace, output: Output) -> tuple[Sequence[Validated], Sequence[Held]]:
+def look_at_production(
+    arguments: Namespace, output: Output
+) -> tuple[Sequence[Validated], Sequence[PolicyComparison]]:
     """Look at each source once, and at the backup of each policy that a restore would take.
 
     Raises:
@@ -62,7 +65,7 @@ def look_at_production(arguments: Namespace, output: Output) -> tuple[Sequence[V
         _chooser(settings, installation, trusted),
     )
     looked: list[Validated] = []
-    held: list[Held] = []
+    held: list[PolicyComparison] = []
     for name in dict.fromkeys(policy.source for policy in settings.policies.values()):
         if settings.sources[name].kind == "raft":
             looked.append(_as_a_whole(name))
@@ -77,7 +80,7 @@ class _Means(NamedTuple):
     """With what to look."""
 
     settings: Settings
-    here: Place
+    here: InstallationPlace
     output: Output
     store: RunStore | None
     opens: Sequence[Opener]
@@ -85,10 +88,10 @@ class _Means(NamedTuple):
     chooser: Chooser
 
 
-def _source(name: str, means: _Means) -> tuple[Validated, list[Held]]:
+def _source(name: str, means: _Means) -> tuple[Validated, list[PolicyComparison]]:
     """Look at one source; one that does not answer must not hide the others."""
     of_it = {key: one for key, one in means.settings.policies.items() if one.source == name}
-    looked, held = Validated(source=name, secrets=0, findings=()), list[Held]()
+    looked, held = Validated(source=name, secrets=0, findings=()), list[PolicyComparison]()
     try:
         source = sources.source_of(name, means.here)
         with counting(means.output, f"looking at {name}", None) as advance:
@@ -104,14 +107,14 @@ def _source(name: str, means: _Means) -> tuple[Validated, list[Held]]:
     return looked, held
 
 
-def _meant(source: Source, selections: Sequence[Selection]) -> Iterator[Entry]:
+def _meant(source: Source, selections: Sequence[Selection]) -> Iterator[ListedSecret]:
     tagged = any(selection.tags for selection in selections)
     for entry in source.list(with_tags=tagged):
         if any(matches(selection, entry) for selection in selections):
             yield entry
 
 
-def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> Held:
+def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> PolicyComparison:
     try:
         choice = means.chooser.choose(Asked(policy=key, values=False, partial=True))
     except StrongroomError as error:
@@ -121,14 +124,14 @@ def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> He
     return policies.passed_over(held, means.chooser.passed)
 
 
-def _chooser(settings: Settings, installation: Place, trusted: frozenset[str]) -> Chooser:
+def _chooser(settings: Settings, installation: InstallationPlace, trusted: frozenset[str]) -> Chooser:
     """Look at the targets that policies name, as a restore does."""
     names = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
-    holders = [Holder(name, partial(adapters.target, name, settings, prepare=False)) for name in names]
+    holders = [BackupPlace(name, partial(adapters.target, name, settings, prepare=False)) for name in names]
     return own_record.read_record(installation).chooser(holders, trusted=trusted)
 
 
 def _as_a_whole(name: str) -> Validated:
     text = "it is a whole server, of which only a snapshot tells: nothing in it was checked"
-    finding = Finding(secret="", source=name, check="not-checked", text=text, wrong=False)
+    finding = SecretFinding(secret="", source=name, check="not-checked", text=text, wrong=False)
     return Validated(source=name, secrets=0, findings=(finding,))

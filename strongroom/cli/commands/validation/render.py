@@ -12,9 +12,9 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import in_line, plural
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.operations.validation.live import Compared, Validated
-from strongroom.operations.validation.policies import Held
-from strongroom.operations.validation.value_checks import Finding
+from strongroom.operations.validation.live import LiveComparison, Validated
+from strongroom.operations.validation.policies import PolicyComparison
+from strongroom.operations.validation.value_checks import SecretFinding
 from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.sources.errors import SecretNotFound
 
@@ -26,7 +26,7 @@ _TWICE = frozenset({"missing", "unreadable"})
 """What both looks at a secret tell, by itself and beside a backup, in words of their own."""
 
 
-def answer(looked: Sequence[Validated], held: Sequence[Held]) -> Answer:
+def answer(looked: Sequence[Validated], held: Sequence[PolicyComparison]) -> Answer:
     """Answer with all that was found; with SecretNotFound if secrets are missing and nothing else is wrong,
     with VerificationFailed if anything is."""
     findings = all_findings(looked, held)
@@ -48,9 +48,9 @@ def answer(looked: Sequence[Validated], held: Sequence[Held]) -> Answer:
     )
 
 
-def all_findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
+def all_findings(looked: Sequence[Validated], held: Sequence[PolicyComparison]) -> list[SecretFinding]:
     """Return each finding once, with its source, the wrong ones first."""
-    found: dict[tuple[str, str, str, str], Finding] = {}
+    found: dict[tuple[str, str, str, str], SecretFinding] = {}
     pairs = [(one.source, finding) for one in looked for finding in one.findings]
     pairs += [(one.source, finding) for one in held for finding in one.findings]
     for source, finding in pairs:
@@ -61,11 +61,13 @@ def all_findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Find
     return sorted(found.values(), key=lambda one: not one.wrong)
 
 
-def _document(one: Validated | Held) -> dict[str, Any]:
+def _document(one: Validated | PolicyComparison) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__struct_fields__ if name != "findings"}
 
 
-def _parts(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence[Finding]) -> Iterator[Part]:
+def _parts(
+    looked: Sequence[Validated], held: Sequence[PolicyComparison], findings: Sequence[SecretFinding]
+) -> Iterator[Part]:
     lines = []
     for one in looked:
         lines.append(f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at")
@@ -86,11 +88,11 @@ def _parts(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence
         yield Lines([f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."])
 
 
-def _compared(one: Held) -> str:
+def _compared(one: PolicyComparison) -> str:
     return "-" if one.compared is None else _words(one.compared)
 
 
-def _words(counts: Compared) -> str:
+def _words(counts: LiveComparison) -> str:
     numbers = {
         "the same": counts.same,
         "otherwise": counts.differs,
@@ -104,7 +106,7 @@ def _name(source: str) -> str:
     return "The local store" if source == options.LOCAL else f"'{source}'"
 
 
-def _error(wrong: Sequence[Finding]) -> StrongroomError:
+def _error(wrong: Sequence[SecretFinding]) -> StrongroomError:
     """Return what the whole comes to: names that are missing alone are one thing, all else another."""
     if all(finding.check == "missing" for finding in wrong):
         return SecretNotFound(

@@ -16,12 +16,12 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import counting
-from strongroom.model import Entry, Selection
+from strongroom.model import ListedSecret, Selection
 from strongroom.operations.archive.live_comparison import selected
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.validation import live as validate
-from strongroom.operations.validation.live import Compared, Validated
-from strongroom.operations.validation.value_checks import Finding
+from strongroom.operations.validation.live import LiveComparison, Validated
+from strongroom.operations.validation.value_checks import SecretFinding
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 
@@ -44,7 +44,7 @@ def look_at_source(arguments: Namespace, output: Output) -> Validated:
     sources.refuse_whole_server(arguments.source, installation)
     source = sources.source_of(arguments.source, installation)
     names = list(dict.fromkeys(arguments.secrets))
-    entries = [Entry(name, 0) for name in names] or selected(source, selection)
+    entries = [ListedSecret(name, 0) for name in names] or selected(source, selection)
     with counting(output, "looking at", len(names) or None) as advance:
         validated = validate.values(
             source, entries, now=datetime.now(UTC), demanded=bool(names), progress=advance
@@ -59,7 +59,7 @@ def look_at_source(arguments: Namespace, output: Output) -> Validated:
 
 def _against(
     source: Source, names: Sequence[str], selection: Selection, origin: RestoreSource
-) -> tuple[Compared, list[Finding]]:
+) -> tuple[LiveComparison, list[SecretFinding]]:
     if not names:
         return validate.against(source, selection, origin.select(Selection()), strict=True)
     return validate.by_names(source, names, origin.find_or_none)
