@@ -112,9 +112,9 @@ def failing_fast(url: str, *, tls: dict[str, Any] | None = None) -> Iterator[Non
 def _said(error: BaseException) -> tuple[str, str | None]:
     """Say what a broker's refusal means; kombu wraps the server's own."""
     causes = (error, error.__cause__, error.__context__)
-    if any(isinstance(one, OutOfMemoryError) for one in causes):
+    if any(isinstance(cause, OutOfMemoryError) for cause in causes):
         return "is full", "Give it more memory ('maxmemory'), or find out what fills it. Then submit again."
-    if any(isinstance(one, ReadOnlyError) for one in causes):
+    if any(isinstance(cause, ReadOnlyError) for cause in causes):
         return "takes no writes: it is a replica", "Have 'broker.url' name the primary. Then submit again."
     return "went away", None
 
@@ -180,8 +180,8 @@ def set_aside(state_dir: Path) -> Path | None:
         return None
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
-    for one in kept:
-        one.rename(aside / one.name)
+    for path in kept:
+        path.rename(aside / path.name)
     return aside
 
 

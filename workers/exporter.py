@@ -117,7 +117,9 @@ class Exporter:
             limits=found.limits,
             version=__version__,
             look=looked.facts if looked else None,
-            alerts=tuple(one for one in looked.alerts if not muted.silence_of(one.key)) if looked else (),
+            alerts=tuple(finding for finding in looked.alerts if not muted.silence_of(finding.key))
+            if looked
+            else (),
             processes=tuple(_processes(settings.state_dir)),
         )
 

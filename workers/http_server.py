@@ -226,12 +226,12 @@ class _Server(WSGIServer):
         """Take a connection in, in the place of one that rests if there is no other."""
         with self._lock:
             if len(self._held) >= AT_ONCE:
-                count = Counter(one.address for one in self._held)
-                resting = [one for one in self._held if not one.at_work]
+                count = Counter(connection.address for connection in self._held)
+                resting = [connection for connection in self._held if not connection.at_work]
                 if not resting:
                     return False
                 # Of those with as many the first, which began first: this is a list in that order.
-                given_up = max(resting, key=lambda one: count[one.address])
+                given_up = max(resting, key=lambda connection: count[connection.address])
                 self._held.remove(given_up)
                 given_up.close()
             self._held.append(held)

@@ -156,7 +156,7 @@ def _rotated_by(store: RunStore, entry: CatalogEntry) -> Run | None:
     for run in store.runs_of(entry.policy, RunKind.ROTATE, limit=ROTATIONS):
         try:
             rows = [row for kind in ROTATING for row in store.rows(run.id, kind)]
-            reached = {one.new or one.backup for one in rotated_backups(run, rows).values()}
+            reached = {rotated.new or rotated.backup for rotated in rotated_backups(run, rows).values()}
             if entry.backup in reached:
                 return run
         except RecordRefused:  # an odd row must not keep a person from seeing the others

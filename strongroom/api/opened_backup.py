@@ -434,7 +434,9 @@ def _chosen(
         asked = replace(asked, partial=True)
         choice = chooser.choose(asked)
         less.append(f"It holds only secrets {limits_of(choice.manifest)}: no backup there is of everything.")
-    newer = [one for one in chooser.passed if one.policy and one.why != NO_VALUES]
+    newer = [
+        passed_over for passed_over in chooser.passed if passed_over.policy and passed_over.why != NO_VALUES
+    ]
     less += [f"Newer, and not taken: {line}." for line in describe_skipped(newer)]
     found = Earlier(choice, asked, chooser, identities=(), trusted=known, opened=None, held=record.held)
     less += [f"About it: {line}." for line in found.shortfall().lines()]

@@ -185,7 +185,7 @@ def unknown_command(words: Sequence[str]) -> UsageError:
         what = f"'{PROGRAM} {name}' has no command of that name." if words[1:] else "Which command?"
         near = did_you_mean(words[1], words_of(name)).strip() if words[1:] else ""
         return UsageError(what, hint=near or f"It has: {', '.join(words_of(name))}.")
-    if now := FORMER.get(name) or next((one for one in COMMANDS if one.endswith(f" {name}")), ""):
+    if now := FORMER.get(name) or next((command for command in COMMANDS if command.endswith(f" {name}")), ""):
         hint = f"It is '{PROGRAM} {now}'."
     else:
         hint = did_you_mean(name, {**COMMANDS, **PROCEDURES}).strip() or f"See '{PROGRAM} --help'."

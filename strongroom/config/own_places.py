@@ -67,7 +67,9 @@ def parse_source(word: str) -> OwnSource:
     """Read a source. Raises ValueError, with what would be right."""
     kind, _, place = word.partition(":")
     with _saying(SOURCES):
-        if found := next(filter(None, (one.of_word(kind, place) for one in SOURCE_KINDS)), None):
+        if found := next(
+            filter(None, (source_kind.of_word(kind, place) for source_kind in SOURCE_KINDS)), None
+        ):
             return found
     raise ValueError(f"has to be one of {SOURCES}")
 
@@ -76,7 +78,7 @@ def parse_target(word: str) -> OwnTarget:
     """Read a target. Raises ValueError, with what would be right."""
     region, _, place = word.partition("=")
     with _saying(TARGETS):
-        read = (one.of_word(place, urlsplit(place)) for one in TARGET_KINDS if region)
+        read = (target_kind.of_word(place, urlsplit(place)) for target_kind in TARGET_KINDS if region)
         if found := next(filter(None, read), None):
             return OwnTarget(region, found)
     raise ValueError(f"has to be one of {TARGETS}")
@@ -110,8 +112,8 @@ def named(targets: Iterable[OwnTarget]) -> dict[str, OwnTarget]:
 def with_locks(targets: Iterable[OwnTarget], locked: Container[str]) -> list[OwnTarget]:
     """Have locked what is put into buckets that can, by the lock that a right can still end."""
     return [
-        one._replace(settings=one.settings | {"lock": "governance"}) if name in locked else one
-        for name, one in named(targets).items()
+        target._replace(settings=target.settings | {"lock": "governance"}) if name in locked else target
+        for name, target in named(targets).items()
     ]
 
 
@@ -129,5 +131,5 @@ def target_tables(targets: dict[str, OwnTarget]) -> str:
 
 
 def _left_to_say(settings: dict[str, str]) -> str:
-    more = next(one.MORE for one in TARGET_KINDS if kind_of(one) == settings["kind"])
+    more = next(target_kind.MORE for target_kind in TARGET_KINDS if kind_of(target_kind) == settings["kind"])
     return "".join(f"#{key} = {example}\n" for key, example in more.items() if key not in settings)

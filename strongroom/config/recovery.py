@@ -50,7 +50,9 @@ class ContactsSettings(SettingsSection, frozen=True, kw_only=True):
     def lines(self) -> dict[str, str]:
         """Whom to call, by their place, in this order: those of whom anything is known."""
         called = {"primary": self.primary, "secondary": self.secondary, "escalation": self.escalation}
-        return {place: one.line for place, one in called.items() if one is not None and one.line}
+        return {
+            place: contact.line for place, contact in called.items() if contact is not None and contact.line
+        }
 
 
 _OPENED = """\

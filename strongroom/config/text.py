@@ -225,7 +225,7 @@ def default_config_text(
             those that only the defaults have would be gone with the first target that somebody adds.
     """
     sealed_to = key_tables(keys)
-    text = _HEAD + (_WITH_KEY + "".join(f"\n{one}" for one in sealed_to.values()) if keys else _WITHOUT_KEY)
+    text = _HEAD + (_WITH_KEY + "".join(f"\n{line}" for line in sealed_to.values()) if keys else _WITHOUT_KEY)
     text += _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
     text = text.replace("{default_targets}", _default_targets(state_dir))
     text = text.replace("{source_examples}", _examples(SOURCE_KINDS))

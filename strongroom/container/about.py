@@ -122,7 +122,7 @@ def bound_between(before: str, name: str) -> str:
     Code points are in the order of their UTF-8 bytes, so texts are compared as they are.
     """
     pairs = enumerate(zip(before, name, strict=False))
-    same = next((at for at, (one, other) in pairs if one != other), len(before))
+    same = next((at for at, (pair, other) in pairs if pair != other), len(before))
     return name[: same + 1]
 
 

@@ -67,7 +67,7 @@ class HeadKind(StatementKind[LedgerHead], frozen=True, kw_only=True):
         check_number(head.trust, "The number of the ledger head's trust list")
         if len(head.backups) > MOST_POLICIES or len(head.marks) > MOST_MARKED:
             raise Malformed("The ledger head names more than the format allows.")
-        if "" in head.backups.values() or not all(1 <= one <= MAX_NUMBER for one in head.marks.values()):
+        if "" in head.backups.values() or not all(1 <= mark <= MAX_NUMBER for mark in head.marks.values()):
             raise Malformed(
                 "The ledger head leaves a backup without a name, or a mark's number is out of its range."
             )

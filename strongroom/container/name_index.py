@@ -82,18 +82,23 @@ def older_versions(
         has_value: tells of a version's number whether the backup holds its value.
     """
     runs: list[Older] = []
-    for one in versions[:-1]:
+    for version in versions[:-1]:
         alone = Older(
-            one.number, one.number, one.state, has_value(one.number), one.created_at, one.created_at
+            version.number,
+            version.number,
+            version.state,
+            has_value(version.number),
+            version.created_at,
+            version.created_at,
         )
         before = runs[-1] if runs else None
-        follows = before is not None and before.last + 1 == one.number
+        follows = before is not None and before.last + 1 == version.number
         if (
             before is not None
             and follows
             and (before.state, before.has_value) == (alone.state, alone.has_value)
         ):
-            runs[-1] = replace(before, last=one.number, last_at=one.created_at)
+            runs[-1] = replace(before, last=version.number, last_at=version.created_at)
         else:
             runs.append(alone)
     return tuple(runs)
@@ -201,7 +206,7 @@ def gone(name: bytes) -> bytes:
 def decode_row(line: bytes) -> IndexRow:
     """Parse one line."""
     *fields, digest = line.split(b"\t")
-    values = [one for [one] in decode_columns(b"\n".join([*fields, b""]), 1, _COLUMNS)]
+    values = [value for [value] in decode_columns(b"\n".join([*fields, b""]), 1, _COLUMNS)]
     name, version, state, written_at, tags, expires_at, stored, older = values
     row = IndexRow(name, version, state, written_at, tags, expires_at, digest.decode(), older)
     there = 0 <= version <= MOST_NUMBER and len(digest) == 2 * SIZE * stored
@@ -301,7 +306,7 @@ class Block(Struct, frozen=True):
     @classmethod
     def of(cls, lines: Sequence[bytes]) -> Block:
         *columns, digests = zip(*(line.split(b"\t") for line in lines), strict=True)
-        held = [bytes.fromhex(one.decode()) for one in digests if one]
+        held = [bytes.fromhex(digest.decode()) for digest in digests if digest]
         parts = segment.Packed.of([b"\n".join([*column, b""]) for column in columns], len(lines), held)
         first = msgspec.json.decode(columns[_NAME][0], type=str)
         return cls(first, len(lines), segment.join_rows(parts))

@@ -80,13 +80,15 @@ class TrustListKind(StatementKind[TrustList], frozen=True, kw_only=True):
 
     def check(self, statement: TrustList) -> None:
         check_number(statement.number, "The trust list's number", lowest=1)
-        keys = [one.key for one in statement.distrusted]
+        keys = [distrusted.key for distrusted in statement.distrusted]
         check_hex([*keys, *filter(None, [statement.successor])], 32, "A key on the trust list")
         if any(later <= former for former, later in pairwise(keys)):
             raise Malformed("The keys on the trust list do not ascend.")
-        if not all(printable(one.reason, MAX_REASON) for one in statement.distrusted):
+        if not all(printable(distrusted.reason, MAX_REASON) for distrusted in statement.distrusted):
             raise Malformed("A reason on the trust list is too long, or cannot be printed.")
-        if not all(map(is_time, (statement.made_at, *(one.since for one in statement.distrusted)))):
+        if not all(
+            map(is_time, (statement.made_at, *(distrusted.since for distrusted in statement.distrusted)))
+        ):
             raise Malformed("A time on the trust list is malformed, or has no zone.")
 
 
@@ -126,7 +128,7 @@ def with_lists(pins: Signers, lists: Sequence[SignedTrustList]) -> Signers:
     numbers: dict[str, int] = {}
     for chain in _chains(pins, lists):
         highest = _highest(chain)
-        numbers |= {one: max(highest, numbers.get(one, 0)) for one in chain}
+        numbers |= {signer: max(highest, numbers.get(signer, 0)) for signer in chain}
     distrusted = {key.fingerprint: key.words for key in counting(pins, lists)}
     # Of a key that a person named it is known by now that it is no installation.
     lifted = pins.lifted & distrusted.keys()
@@ -146,9 +148,9 @@ def counting(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[Dist
         key
         for chain in _chains(pins, lists)
         for own in chain.values()
-        for one in own
-        if one.number == _highest(chain)
-        for key in one.distrusted
+        for trust_list in own
+        if trust_list.number == _highest(chain)
+        for key in trust_list.distrusted
     ]
 
 
@@ -171,12 +173,12 @@ def _chain(pin: str, by_signer: _Chain) -> _Chain:
     chain: dict[str, list[TrustList]] = {}
     following = [pin]
     while following:
-        one = following.pop()
-        if one not in chain:
-            own = by_signer.get(one, ())
+        signer = following.pop()
+        if signer not in chain:
+            own = by_signer.get(signer, ())
             highest = max((each.number for each in own), default=0)
-            chain[one] = [each for each in own if each.number == highest]
-            following += [fingerprint(bytes.fromhex(o.successor)) for o in chain[one] if o.successor]
+            chain[signer] = [each for each in own if each.number == highest]
+            following += [fingerprint(bytes.fromhex(o.successor)) for o in chain[signer] if o.successor]
     return chain
 
 

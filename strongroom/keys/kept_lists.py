@@ -34,7 +34,11 @@ def read(folder: Path) -> list[SignedTrustList]:
 def files_of(folder: Path, installations: Iterable[str]) -> list[tuple[bytes, SignedTrustList]]:
     """Return the files of the lists that one of these installations signed, as they lie on targets."""
     own = frozenset(installations)
-    return [(path.read_bytes(), one) for path, one in _read(folder).items() if one.fingerprint in own]
+    return [
+        (path.read_bytes(), signed_index)
+        for path, signed_index in _read(folder).items()
+        if signed_index.fingerprint in own
+    ]
 
 
 def keep(folder: Path, found: Iterable[bytes]) -> bool:
@@ -79,22 +83,30 @@ def _read(folder: Path) -> Kept:
 
 
 def _is_new(kept: Kept, content: bytes) -> bool:
-    one = TRUST_LIST.open(content, trusted=None)
-    same = [other.statement.number for other in kept.values() if other.fingerprint == one.fingerprint]
-    if max(same, default=0) > one.statement.number or same.count(one.statement.number) >= MOST:
+    signed_index = TRUST_LIST.open(content, trusted=None)
+    same = [
+        other.statement.number for other in kept.values() if other.fingerprint == signed_index.fingerprint
+    ]
+    if (
+        max(same, default=0) > signed_index.statement.number
+        or same.count(signed_index.statement.number) >= MOST
+    ):
         return False
-    return _name(one, content) not in [path.name for path in kept]
+    return _name(signed_index, content) not in [path.name for path in kept]
 
 
 def _write(folder: Path, kept: Kept, content: bytes) -> None:
-    one = TRUST_LIST.open(content, trusted=None)
-    path = folder / FOLDER / _name(one, content)
+    signed_index = TRUST_LIST.open(content, trusted=None)
+    path = folder / FOLDER / _name(signed_index, content)
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         with files.atomic(path, replace=True, mode=0o644) as file:
             file.write(content)
         for other, lower in list(kept.items()):
-            if lower.fingerprint == one.fingerprint and lower.statement.number < one.statement.number:
+            if (
+                lower.fingerprint == signed_index.fingerprint
+                and lower.statement.number < signed_index.statement.number
+            ):
                 other.unlink(missing_ok=True)
                 del kept[other]
     except OSError as error:
@@ -102,8 +114,8 @@ def _write(folder: Path, kept: Kept, content: bytes) -> None:
             f"'{path}' cannot be written: {error.strerror}",
             hint="The lists are as they were. Free space or mend the rights, then repeat.",
         ) from None
-    kept[path] = one
+    kept[path] = signed_index
 
 
-def _name(one: SignedTrustList, content: bytes) -> str:
-    return f"{one.statement.number:08}-{hashlib.sha256(content).hexdigest()[:16]}.json"
+def _name(signed_index: SignedTrustList, content: bytes) -> str:
+    return f"{signed_index.statement.number:08}-{hashlib.sha256(content).hexdigest()[:16]}.json"

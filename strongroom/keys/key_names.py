@@ -13,7 +13,7 @@ from strongroom.keys import BY_LABEL, allof
 def stanza_key(stanza: Stanza) -> str:
     """Return which key a stanza was wrapped for: its recipient's fingerprint, or type and label."""
     if stanza.type == allof.TYPE:
-        return _composed([[stanza_key(one) for one in leg] for leg in allof.inner(stanza)])
+        return _composed([[stanza_key(way_in) for way_in in leg] for leg in allof.inner(stanza)])
     key = stanza.args.get("key")
     named = isinstance(key, str) and stanza.kind not in BY_LABEL
     return f"{stanza.kind}:{key if named else stanza.label}"
@@ -22,7 +22,9 @@ def stanza_key(stanza: Stanza) -> str:
 def recipient_key(recipient: Recipient) -> str:
     """Return what :func:`stanza_key` says of a stanza for this recipient."""
     if isinstance(recipient, allof.AllOfRecipient):
-        return _composed([[recipient_key(one) for one in leg] for leg in recipient.legs])
+        return _composed(
+            [[recipient_key(other_recipient) for other_recipient in leg] for leg in recipient.legs]
+        )
     by_label = recipient.type in BY_LABEL
     return f"{recipient.type}:{recipient.label}" if by_label else recipient.fingerprint
 

@@ -166,7 +166,7 @@ def hand_over(folder: Path, successor: Signer, *, installation_key: Certifier, n
                 next_list(folder, old, now=now, successor=successor.public.hex())
             rolelist.write(folder, _certified_anew(listed, successor, now))
         known = known_lists(folder)[0]
-        own = [one for _, one in kept_lists.files_of(folder, [successor.fingerprint])]
+        own = [signed_index for _, signed_index in kept_lists.files_of(folder, [successor.fingerprint])]
         return known if own else next_list(folder, successor, now=now)
 
 
@@ -193,7 +193,7 @@ def known_lists(folder: Path) -> tuple[int, dict[str, bytes]]:
     for content, signed in kept_lists.files_of(folder, own):
         name = signed.statement.object_name
         beside = (f"{name}.r{number}" for number in range(1, 10))
-        lists[next(one for one in (name, *beside) if one not in lists)] = content
+        lists[next(file_name for file_name in (name, *beside) if file_name not in lists)] = content
     return max((number_in(name) or 0 for name in lists), default=0), lists
 
 

@@ -272,4 +272,4 @@ def _malformed() -> SignatureRefused:
 
 
 def _shown(text: str) -> str:
-    return "".join(one if one.isprintable() else "?" for one in text)[:64]
+    return "".join(character if character.isprintable() else "?" for character in text)[:64]

@@ -38,7 +38,7 @@ def chain_of(folder: Path) -> Signers:
 def named_successor(folder: Path, installation: Signer, successor: Signer) -> bool:
     """Tell whether an installation key's newest list names another one as the next."""
     own = kept_lists.files_of(folder, [installation.fingerprint])
-    return any(one.statement.successor == successor.public.hex() for _, one in own)
+    return any(signed_index.statement.successor == successor.public.hex() for _, signed_index in own)
 
 
 def next_list(folder: Path, installation: Signer, *, now: datetime, successor: str | None = None) -> int:
@@ -54,9 +54,13 @@ def next_list(folder: Path, installation: Signer, *, now: datetime, successor: s
     kept = kept_lists.read(folder)
     chain = chain_of(folder)
     distrusted = {key.key: key for key in (*_here(listed), *counting(listed.fingerprints, kept))}
-    own = [one.statement for one in kept if one.fingerprint == installation.fingerprint]
-    before = max(own, key=lambda one: one.number, default=None)
-    numbers = [one.statement.number for one in kept if one.fingerprint in chain]
+    own = [
+        signed_index.statement
+        for signed_index in kept
+        if signed_index.fingerprint == installation.fingerprint
+    ]
+    before = max(own, key=lambda trust_list: trust_list.number, default=None)
+    numbers = [signed_index.statement.number for signed_index in kept if signed_index.fingerprint in chain]
     made = TrustList(
         number=1 + max(numbers, default=0),
         distrusted=tuple(distrusted[key] for key in sorted(distrusted)),

@@ -60,7 +60,11 @@ class Muted(Struct, frozen=True, kw_only=True):
 
     def silence_of(self, key: str) -> Silence | None:
         """Return the silence that lasts longest of those that cover an alert."""
-        return max((one for one in self.silences if one.covers(key)), key=lambda one: one.until, default=None)
+        return max(
+            (silence for silence in self.silences if silence.covers(key)),
+            key=lambda silence: silence.until,
+            default=None,
+        )
 
     def said_of(self, key: str) -> Iterator[str]:
         """Yield in a sentence each what people said of an alert; any character may stand in it."""
@@ -78,7 +82,11 @@ def read_muted(store: RunStore, *, now: float, since: float | None = None) -> Mu
     ended = {_text(event, "id") for event in events if event.kind == UNSILENCED}
     silences = (_silence(event) for event in events if event.kind == SILENCED)
     return Muted(
-        silences=tuple(one for one in silences if one.id not in ended and one.since <= now < one.until),
+        silences=tuple(
+            silence
+            for silence in silences
+            if silence.id not in ended and silence.since <= now < silence.until
+        ),
         acknowledged=_acknowledged(event for event in events if event.kind == ACKNOWLEDGED),
     )
 

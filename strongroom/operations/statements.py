@@ -215,7 +215,7 @@ class StatementsOn(Generic[S]):
                 found[folder] = self.newest(folder)
             except TargetUnsound as error:
                 self.aside[f"{self.kind.prefix}{folder}/"] = f"{error.code}: {error.message}"
-        return NewestStatement(newest={name: one for name, one in found.items() if one}, aside=self.aside)
+        return NewestStatement(newest={name: s for name, s in found.items() if s}, aside=self.aside)
 
 
 def read_on(names: Sequence[N], read: Callable[[N], T]) -> Iterator[tuple[N, T]]:
@@ -260,11 +260,13 @@ def newest_on(places: Iterable[StatementsOn[M]], kind: MarkKind[M], folder: str)
 def merge_newest(kind: MarkKind[M], found: Iterable[NewestStatement[M]]) -> NewestStatement[M]:
     """Return what counts over several places."""
     each = list(found)
-    folders = dict.fromkeys(folder for one in each for folder in one.newest)
-    newest = {folder: highest(kind, (one.newest.get(folder) for one in each)) for folder in folders}
+    folders = dict.fromkeys(folder for found_list in each for folder in found_list.newest)
+    newest = {
+        folder: highest(kind, (found_list.newest.get(folder) for found_list in each)) for folder in folders
+    }
     return NewestStatement(
         newest={folder: mark for folder, mark in newest.items() if mark is not None},
-        aside={name: why for one in each for name, why in one.aside.items()},
+        aside={name: why for found_list in each for name, why in found_list.aside.items()},
     )
 
 
@@ -308,11 +310,11 @@ def put_mark(
         TargetError, VerificationFailed: the target does not take it.
     """
     numbers = range(number, MAX_NUMBER + 1)
-    free = (one for one in numbers if kind.object_name(mark.folder, one) not in taken)
-    for one in islice(free, _TRIES):
+    free = (candidate for candidate in numbers if kind.object_name(mark.folder, candidate) not in taken)
+    for free_number in islice(free, _TRIES):
         with suppress(VerificationFailed):  # somebody was faster
-            content = kind.sign(replace(mark, number=one), signer)
-            return put_checked(target, kind.object_name(mark.folder, one), content)
+            content = kind.sign(replace(mark, number=free_number), signer)
+            return put_checked(target, kind.object_name(mark.folder, free_number), content)
     raise VerificationFailed(f"target '{target.name}' holds other objects under all names for the mark")
 
 

@@ -111,10 +111,12 @@ def replicas(conn: Connection, name: str) -> list[Replica]:
 def put_checks(conn: Connection, read: Sequence[ContainerCheck]) -> None:
     """Record which containers were read back. What was once read deeper keeps that depth: it is the same,
     byte by byte."""
-    known = {_key_of(one): one.depth for one in checks(conn, {check.backup for check in read})}
+    known = {_key_of(check): check.depth for check in checks(conn, {check.backup for check in read})}
     deeper = [
-        structs.replace(one, depth=max(one.depth, known.get(_key_of(one), one.depth), key=_DEPTHS.index))
-        for one in read
+        structs.replace(
+            check, depth=max(check.depth, known.get(_key_of(check), check.depth), key=_DEPTHS.index)
+        )
+        for check in read
     ]
     sql.put(conn, tables.container_checks, [codec.check_row(check) for check in deeper])
 

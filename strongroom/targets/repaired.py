@@ -56,7 +56,7 @@ def copies(objects: Objects, name: str) -> list[str]:
     there = {info.name for info in objects.list(name)}
     if there <= {name}:  # nearly always
         return list(there)
-    return [one for one in (name, *repair_names(name)) if one in there]
+    return [copy_name for copy_name in (name, *repair_names(name)) if copy_name in there]
 
 
 def whole_copy(objects: Objects, name: str, *, sha256: bytes, most: int = MOST_BYTES) -> str | None:
@@ -68,7 +68,9 @@ def whole_copy(objects: Objects, name: str, *, sha256: bytes, most: int = MOST_B
         most: how many bytes the object has, or may have at most. Nothing is read beyond that: a sparse
             file of a terabyte in its place costs no more than the object itself.
     """
-    return next((one for one in copies(objects, name) if _is(objects, one, sha256, most)), None)
+    return next(
+        (copy_name for copy_name in copies(objects, name) if _is(objects, copy_name, sha256, most)), None
+    )
 
 
 def readable_copy(objects: Objects, name: str, *, sha256: bytes, most: int = MOST_BYTES) -> str:

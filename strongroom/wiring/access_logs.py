@@ -24,30 +24,30 @@ def check(services: Services, settings: Settings) -> CheckResult:
 
 def access_logs(settings: Settings) -> tuple[AccessLog, ...]:
     """Return every log that is configured."""
-    return tuple(_log(name, one, settings) for name, one in settings.access_logs.items())
+    return tuple(_log(name, log, settings) for name, log in settings.access_logs.items())
 
 
-def _log(name: str, one: AccessLogSettings, settings: Settings) -> AccessLog:
+def _log(name: str, log: AccessLogSettings, settings: Settings) -> AccessLog:
     def place() -> LogPlace:
-        if one.store is not None:
-            return log_store(name, one.store, settings)
-        assert one.directory is not None
-        return LogFolder(one.directory)
+        if log.store is not None:
+            return log_store(name, log.store, settings)
+        assert log.directory is not None
+        return LogFolder(log.directory)
 
     watch = Watch(
-        places=tuple(_places(one, settings)),
-        keys=tuple(_keys(one, settings)),
-        ours=one.ours,
-        networks=one.networks,
-        refusals=one.refusals,
+        places=tuple(_places(log, settings)),
+        keys=tuple(_keys(log, settings)),
+        ours=log.ours,
+        networks=log.networks,
+        refusals=log.refusals,
     )
-    return AccessLog(name=name, format=one.format, place=place, watch=watch, settle=one.settle)
+    return AccessLog(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
 
 
-def _places(one: AccessLogSettings, settings: Settings) -> Iterator[str]:
-    names = (settings.targets[name].logged_as(one.format) for name in one.targets or settings.targets)
+def _places(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
+    names = (settings.targets[name].logged_as(log.format) for name in log.targets or settings.targets)
     yield from filter(None, names)
 
 
-def _keys(one: AccessLogSettings, settings: Settings) -> Iterator[str]:
-    yield from filter(None, (key.logged_as(one.format) for key in settings.keys.values()))
+def _keys(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
+    yield from filter(None, (key.logged_as(log.format) for key in settings.keys.values()))

@@ -46,7 +46,7 @@ def watched(settings: Settings) -> WatchedInstallation:
         drills=tuple(_drills(settings)),
         key_health=settings.calendar.key_proof.schedule,
         checks=tuple(CHECKS),
-        access_logs={name: float(one.silent) for name, one in settings.access_logs.items()},
+        access_logs={name: float(log.silent) for name, log in settings.access_logs.items()},
         channels=frozenset({BY_MAIL, *settings.channels}),
         calendar=calendar(settings),
         configured_at=_set_up_at(settings),

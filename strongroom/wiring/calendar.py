@@ -81,7 +81,9 @@ def _reason(policy: PolicySettings) -> str:
 
 def _emergency(settings: Settings) -> Iterator[Scheduled]:
     """Yield what is missing, where no medium is kept in a safe: the policy of one has an entry of its own."""
-    if EMERGENCY not in settings.policies and not any(one.offline for one in settings.policies.values()):
+    if EMERGENCY not in settings.policies and not any(
+        policy_settings.offline for policy_settings in settings.policies.values()
+    ):
         yield Scheduled(
             name=EMERGENCY,
             kind=RunKind.BACKUP,

@@ -71,7 +71,7 @@ def _routes(settings: Settings) -> list[Route]:
 
 
 def _by_mail(settings: Settings, addresses: Sequence[str]) -> Route:
-    recipients = tuple({one.lower(): one for one in addresses}.values())
+    recipients = tuple({address.lower(): address for address in addresses}.values())
     return Route(
         name=BY_MAIL,
         audience=tuple(sorted(map(str.lower, recipients))),
@@ -144,5 +144,9 @@ def _read(path: Path) -> str:
 
 def _sender() -> str:
     """Return an address of this host, whatever its name is made of."""
-    name = "".join(one for one in socket.gethostname() if one.isascii() and (one.isalnum() or one in "-."))
+    name = "".join(
+        character
+        for character in socket.gethostname()
+        if character.isascii() and (character.isalnum() or character in "-.")
+    )
     return f"strongroom@{name.strip('-.') or 'localhost'}"

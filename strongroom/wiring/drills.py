@@ -28,8 +28,8 @@ def drill_options(
         ConfigError: no drill may restore into what is named.
         UsageError: there is no such drill.
     """
-    if drill not in {one.value for one in DrillScope}:
-        known = ", ".join(one.value for one in DrillScope)
+    if drill not in {scope.value for scope in DrillScope}:
+        known = ", ".join(scope.value for scope in DrillScope)
         raise UsageError(f"There is no drill '{drill}'.", hint=f"One of: {known}.")
     kind, into = DrillScope(drill), into or settings.drill.into
     if into != LOCAL:

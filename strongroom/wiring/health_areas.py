@@ -78,11 +78,15 @@ def check_now(_services: Services, settings: Settings) -> CheckResult:
     """Look at the installation as this process sees it: what the calendar asks for daily. What is an alert by
     itself is left out."""
     findings, _ = check_areas(settings, days=MONTH_DAYS, now=time.time())
-    bad = [one for one in worst_first(findings) if one.state in (FindingState.WRONG, FindingState.UNKNOWN)]
+    bad = [
+        finding
+        for finding in worst_first(findings)
+        if finding.state in (FindingState.WRONG, FindingState.UNKNOWN)
+    ]
     named = (
-        " ".join(filter(None, (one.check, one.policy, one.target, f"({one.code})")))
-        for one in bad
-        if not one.is_alert
+        " ".join(filter(None, (finding.check, finding.policy, finding.target, f"({finding.code})")))
+        for finding in bad
+        if not finding.is_alert
     )
     return CheckResult(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom check' to see what to do.")
 
@@ -119,7 +123,7 @@ def _all(areas: Iterable[tuple[str, Look]]) -> Iterator[Finding]:
 def _configuration(settings: Settings) -> Iterator[Finding]:
     """It is valid, or there would be no settings to look by."""
     said = list(remarks(settings))
-    yield from (remark(CONFIGURATION, one) for one in said)
+    yield from (remark(CONFIGURATION, reason) for reason in said)
     if not said:
         yield good(CONFIGURATION, "valid")
 

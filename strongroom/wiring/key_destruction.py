@@ -30,7 +30,9 @@ def scope(settings: Settings, ask: Ask | None = None) -> ShredScope:
         name: ErasurePolicy(
             erasable=policy.erasable,
             legal_hold=policy.legal_hold or "",
-            seals_for=frozenset(key for one in policy.recipients for key in _parts(one, settings)),
+            seals_for=frozenset(
+                key for recipient in policy.recipients for key in _parts(recipient, settings)
+            ),
         )
         for name, policy in settings.policies.items()
     }
@@ -38,7 +40,7 @@ def scope(settings: Settings, ask: Ask | None = None) -> ShredScope:
     return ShredScope(
         confirmers=roles.believed(settings.state_dir / "keys" / "roles"),
         policies=policies,
-        destroyers={name: one for name, one in made.items() if one is not None},
+        destroyers={name: key_destroyer for name, key_destroyer in made.items() if key_destroyer is not None},
     )
 
 

@@ -48,11 +48,15 @@ def require_medium_approved(
     require_approved(
         installation,
         ApprovalAction.EXPORT,
-        {"policy": policy, "media": sorted(media), "for": sorted(one.fingerprint for one in recipients)},
+        {
+            "policy": policy,
+            "media": sorted(media),
+            "for": sorted(recipient.fingerprint for recipient in recipients),
+        },
         policy=policy,
         lines=(
             f"all that policy '{policy}' selects, onto {', '.join(media)}",
-            *(f"for {one.describe()}" for one in recipients),
+            *(f"for {recipient.describe()}" for recipient in recipients),
         ),
     )
 

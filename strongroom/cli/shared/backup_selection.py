@@ -78,7 +78,9 @@ def make_chooser(arguments: Namespace, installation: InstallationPlace, known: f
         if arguments.from_target
         else configured_holders(installation)
     )
-    others = record.known or _shown_elsewhere({one.name for one in holders}, arguments, installation, known)
+    others = record.known or _shown_elsewhere(
+        {holder.name for holder in holders}, arguments, installation, known
+    )
     return record.chooser(
         holders,
         trusted=known,
@@ -95,10 +97,17 @@ def _shown_elsewhere(
     have been put back, and without a record nothing else tells."""
     if not arguments.from_target or not asked & installation.section("targets").keys():
         return []
-    others = [one for one in configured_holders(installation) if one.name not in asked]
-    shown = run_all(PATIENCE, {one.name: partial(_newest_shown, one, trusted) for one in others}, late=_late)
-    found = [one for each in shown.values() if not isinstance(each, StrongroomError) for one in each]
-    return sorted(found, key=lambda one: one.backup, reverse=True)
+    others = [holder for holder in configured_holders(installation) if holder.name not in asked]
+    shown = run_all(
+        PATIENCE, {other.name: partial(_newest_shown, other, trusted) for other in others}, late=_late
+    )
+    found = [
+        known_backup
+        for each in shown.values()
+        if not isinstance(each, StrongroomError)
+        for known_backup in each
+    ]
+    return sorted(found, key=lambda known_backup: known_backup.backup, reverse=True)
 
 
 def _late(name: str) -> type[StrongroomError]:
@@ -111,15 +120,15 @@ def _newest_shown(holder: BackupPlace, trusted: frozenset[str]) -> list[KnownBac
     manifests = [signed.manifest for signed, believed in listed if believed]
     return [
         KnownBackup(
-            backup=one.backup_id,
-            policy=one.policy,
-            source=one.source,
-            created_at=one.created_at,
-            values=one.values,
-            secrets=one.counts.secrets,
-            places=frozenset(target.name for target in one.targets),
+            backup=manifest.backup_id,
+            policy=manifest.policy,
+            source=manifest.source,
+            created_at=manifest.created_at,
+            values=manifest.values,
+            secrets=manifest.counts.secrets,
+            places=frozenset(target.name for target in manifest.targets),
         )
-        for one in manifests
+        for manifest in manifests
     ]
 
 
@@ -243,7 +252,9 @@ def report_shortfall(
 
 def report_newer_parts(chooser: Chooser, output: Output) -> None:
     """Say how to bring newer values of some secrets, after everything is back from an older backup."""
-    for policy in dict.fromkeys(one.policy for one in chooser.passed if one.why.startswith(PART)):
+    for policy in dict.fromkeys(
+        passed_over.policy for passed_over in chooser.passed if passed_over.why.startswith(PART)
+    ):
         output.note(
             f"  newer values of these: afterwards the same command with --policy {quote(policy)} --partial "
             "--overwrite-existing"
@@ -252,17 +263,27 @@ def report_newer_parts(chooser: Chooser, output: Output) -> None:
 
 def _ignored_manifests(chooser: Chooser, backup: str) -> LeftAside | None:
     """Return how to end if newer manifests did not count: anybody may have put them there (FORMAT.md 13)."""
-    newer = [one for one in chooser.passed if not one.policy and one.backup > backup]
+    newer = [
+        passed_over
+        for passed_over in chooser.passed
+        if not passed_over.policy and passed_over.backup > backup
+    ]
     if not newer:
         return None
-    told = "; ".join(f"{manifest_name(one.backup)} ({one.why})" for one in newer[:SHOWN])
+    told = "; ".join(
+        f"{manifest_name(passed_over.backup)} ({passed_over.why})" for passed_over in newer[:SHOWN]
+    )
     more = f"; and {len(newer) - SHOWN:,} more" if len(newer) > SHOWN else ""
     return LeftAside(f"{plural(len(newer), 'newer manifest')} did not count: {told}{more}")
 
 
 def _newer_set_aside(chooser: Chooser, backup: str) -> LessThanKnown | None:
     """Return how to end if a newer backup is in quarantine: what is taken is older than what there is."""
-    newer = [one for one in chooser.passed if one.backup > backup and one.why.startswith(ASIDE)]
+    newer = [
+        passed_over
+        for passed_over in chooser.passed
+        if passed_over.backup > backup and passed_over.why.startswith(ASIDE)
+    ]
     if not newer:
         return None
     what = f"A newer backup, {newer[0].backup} made {newer[0].created_at}, is not taken"

@@ -46,6 +46,6 @@ def _policies(name: str, settings: Settings) -> tuple[str, ...]:
     }
     return tuple(
         policy
-        for policy, one in settings.policies.items()
-        if not ({name} | composed).isdisjoint(one.recipients)
+        for policy, policy_settings in settings.policies.items()
+        if not ({name} | composed).isdisjoint(policy_settings.recipients)
     )

@@ -80,7 +80,9 @@ def _before(
 ) -> Before:
     """Give the backups that tell of what is lost of one, as they are asked for."""
     earlier = chooser.before(choice.manifest, asked)
-    return (Replicated(one, identities, trusted=pins, told=chooser.note) for one in earlier)
+    return (
+        Replicated(backup_choice, identities, trusted=pins, told=chooser.note) for backup_choice in earlier
+    )
 
 
 def _choices(chooser: Chooser, asked: Asked) -> Iterator[BackupChoice]:

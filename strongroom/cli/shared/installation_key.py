@@ -50,7 +50,7 @@ def key_of_words(question: str, output: Output) -> Signer | None:
         except ShareMistyped as error:
             output.warn(f"{error.message}. Type all of it again.")
             continue
-        if share.index in [one.index for one in shares]:
+        if share.index in [quorum_share.index for quorum_share in shares]:
             output.warn("That share was given before.")
             continue
         shares.append(share)
@@ -59,7 +59,7 @@ def key_of_words(question: str, output: Output) -> Signer | None:
 
 def _joined(shares: Sequence[QuorumShare]) -> Signer:
     """Put shares together. One more than needed must not stand in the way."""
-    distinct = list({one.index: one for one in shares}.values())
+    distinct = list({share.index: share for share in shares}.values())
     if not distinct:
         raise UsageError("No share was given.")
     needed = distinct[0].threshold

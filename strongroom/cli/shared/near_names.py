@@ -32,7 +32,7 @@ def near_name(name: str, backup: Backup | Replicated | Salvaged | None) -> str:
 def _alike(name: str, names: Iterable[str]) -> Iterator[str]:
     """Yield names of about this length that end alike, or lie in the same folder."""
     folder, _, last = name.rpartition("/")
-    for one in names:
-        place, _, end = one.rpartition("/")
-        if abs(len(one) - len(name)) <= 2 and (place == folder or end == last):
-            yield one
+    for other_name in names:
+        place, _, end = other_name.rpartition("/")
+        if abs(len(other_name) - len(name)) <= 2 and (place == folder or end == last):
+            yield other_name

@@ -61,8 +61,8 @@ def report_unlisted(
     """
     pins = maker_of_backup(signed, known).pins(known)
     beside = look_beside(objects, signed.manifest, trusted=pins, newest=newest)
-    for one in beside.repaired:
-        output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
+    for envelope in beside.repaired:
+        output.note(f"note: {envelope.name} does not count ({envelope.code}); a copy beside it does")
     if beside.others:
         output.note(f"note: the file also holds {', '.join(beside.others)}; name it with --backup")
     output.end_with(beside.error)

@@ -50,7 +50,10 @@ def warn_of_no_spare(recipients: Sequence[Recipient], output: Output) -> None:
     needed = single_points_of_failure([_unlock_path(recipient) for recipient in recipients])
     if needed:
         words = next(
-            each.describe() for one in recipients for each in _keys_in(one) if each.fingerprint in needed
+            each.describe()
+            for recipient in recipients
+            for each in _keys_in(recipient)
+            if each.fingerprint in needed
         )
         output.warn(
             f"{words} can open this backup, and nobody else. If that key is lost, so is the backup. "

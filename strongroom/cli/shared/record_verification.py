@@ -73,7 +73,7 @@ def _replica_on_record(store: RunStore, target: Target, backup: str, known: froz
         UntrustedSigner: the key that signed it counts no more: no depth may say that it can be relied on.
     """
     entry = store.backup(backup)
-    found = next((one for one in store.replicas(backup) if one.target == target.name), None)
+    found = next((replica for replica in store.replicas(backup) if replica.target == target.name), None)
     if entry is None or found is None:
         return None
     recorded = whole_copy(target, manifest_name(backup), sha256=bytes.fromhex(entry.manifest_sha256))

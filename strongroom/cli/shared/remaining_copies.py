@@ -8,14 +8,14 @@ from typing import Any
 from strongroom.cli.terminal.output import plural
 
 
-def describe_remaining(one: Mapping[str, Any]) -> str:
+def describe_remaining(copy: Mapping[str, Any]) -> str:
     """Say until when a backup that a key still opens is there, and what its target hides of it."""
-    if not one.get("reached", True):
+    if not copy.get("reached", True):
         return "which was not reached: bring it and repeat; until then it opens as before"
-    old = _old_versions(one.get("old_versions", {}))
-    if one.get("deleted"):
+    old = _old_versions(copy.get("old_versions", {}))
+    if copy.get("deleted"):
         return f"where it is deleted, and hidden: {old}"
-    return f"until {one['until'] or 'it is deleted'}" + (f"; also {old}" if old else "")
+    return f"until {copy['until'] or 'it is deleted'}" + (f"; also {old}" if old else "")
 
 
 def _old_versions(old: Mapping[str, Any]) -> str:

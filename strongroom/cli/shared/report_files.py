@@ -25,8 +25,8 @@ def refuse_files(file: Path | None, *, replace: bool, endings: Collection[str] =
             f"A report is JSON, signed as it stands; it cannot be written as '{file.suffix}'.",
             hint="Name a file that ends in .json: the page is written beside it. Nothing was written.",
         )
-    for one in (file, *(beside(file, ending) for ending in endings)):
-        refuse_existing(one, replace=replace)
+    for path in (file, *(beside(file, ending) for ending in endings)):
+        refuse_existing(path, replace=replace)
 
 
 def write_files(

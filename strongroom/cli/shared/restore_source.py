@@ -84,7 +84,9 @@ class RestoreSource(Restorable):
             return []
         filled = self.filled
         manifests = [self.backup.manifest]
-        manifests += [filled.opened(one).manifest for one in filled.backups] if filled is not None else []
+        manifests += (
+            [filled.opened(backup).manifest for backup in filled.backups] if filled is not None else []
+        )
         found: list[Leaked] = resolve("strongroom.operations.incident.leaked:leaked_values")(
             incidents,
             manifests,
@@ -306,7 +308,7 @@ def _incidents(
     installation: InstallationPlace, known: frozenset[str], chooser: Chooser
 ) -> Mapping[str, Incident]:
     """Return the incidents that the record here and the places of the backup know of."""
-    places = {name: one.objects for name, one in chooser.listings.items()}
+    places = {name: listing.objects for name, listing in chooser.listings.items()}
     store = None
     with suppress(StrongroomError):  # a recovery needs no record
         store = shred_guard.find_run_store(installation)

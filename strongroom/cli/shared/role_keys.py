@@ -46,5 +46,5 @@ def _old(key: RoleKey, now: datetime) -> bool:
 def installation_fingerprints(keys: Iterable[RoleKeyStatus]) -> list[str]:
     """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one, and
     after it those of installation keys that were handed over."""
-    now_first = sorted(keys, key=lambda one: not one.key.signs)
-    return list(dict.fromkeys(one.key.certificate.fingerprint for one in now_first))
+    now_first = sorted(keys, key=lambda role_key: not role_key.key.signs)
+    return list(dict.fromkeys(role_key.key.certificate.fingerprint for role_key in now_first))

@@ -21,15 +21,15 @@ def plan_document(plan: SecretRotationPlan) -> dict[str, Any]:
 def plan_lines(plan: SecretRotationPlan) -> Iterator[str]:
     """Yield a plan for people."""
     yield f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value:"
-    rows = [(one.name, one.rotator or "-", _planned(one)) for one in plan.secrets]
+    rows = [(planned.name, planned.rotator or "-", _planned(planned)) for planned in plan.secrets]
     yield from (f"  {line}" for line in table(("SECRET", "ROTATOR", "WHAT IS DONE"), rows))
 
 
-def _planned(one: PlannedRotation) -> str:
-    last = f" (last rotated {one.last})" if one.last else ""
-    if one.already:
+def _planned(planned: PlannedRotation) -> str:
+    last = f" (last rotated {planned.last})" if planned.last else ""
+    if planned.already:
         return f"nothing: it was rotated in this incident already{last}"
-    return f"{one.does}{last}" if one.rotator else f"nothing: {one.why}"
+    return f"{planned.does}{last}" if planned.rotator else f"nothing: {planned.why}"
 
 
 def confirm(plans: Sequence[SecretRotationPlan], output: Output, *, force: bool) -> None:

@@ -83,9 +83,9 @@ def way_into(source: str, place: InstallationPlace) -> str:
     return source if table.get("destination") else next(same, source)
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any], place: InstallationPlace) -> bool:
+def _same(settings: Mapping[str, Any], other: Mapping[str, Any], place: InstallationPlace) -> bool:
     """Tell whether two sources are the same server, account or file."""
-    return _where(one, place) == _where(other, place)
+    return _where(settings, place) == _where(other, place)
 
 
 def _where(table: Mapping[str, Any], place: InstallationPlace) -> tuple[object, ...]:

@@ -80,7 +80,9 @@ def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str
     """Say which newer backup another configured target shows that this one was to hold too."""
     asked = Asked(values=False)
     record = own_record.read_record(means.place)
-    holders = [one for one in backup_selection.configured_holders(means.place) if one.name != target.name]
+    holders = [
+        holder for holder in backup_selection.configured_holders(means.place) if holder.name != target.name
+    ]
     others = record.chooser(holders, trusted=known)
     here = record.chooser([BackupPlace(target.name, lambda: target)], trusted=known)
     newest = next((signed for signed, believed in here.listed(asked) if believed), None)
@@ -91,7 +93,7 @@ def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str
         return f"A newer backup is known: {lost.words}."  # the record may know for long that it is gone
     for signed, believed in others.listed(asked):
         manifest = signed.manifest
-        if not believed or target.name not in {one.name for one in manifest.targets}:
+        if not believed or target.name not in {manifest_target.name for manifest_target in manifest.targets}:
             continue
         if newest is not None and newest.manifest.backup_id >= manifest.backup_id:
             return ""
@@ -104,7 +106,7 @@ def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str
 
 
 def _missing_words(target: Target, lost: Sequence[LostReplica]) -> str:
-    names = ", ".join(one.replica.backup for one in lost[:SOME])
+    names = ", ".join(lost_replica.replica.backup for lost_replica in lost[:SOME])
     more = f" and {len(lost) - SOME:,} more" if len(lost) > SOME else ""
     return f"Target '{target.name}' does not show what the catalog has as good there: {names}{more}"
 

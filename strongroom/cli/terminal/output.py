@@ -140,7 +140,7 @@ def _in_unicode(found: Any) -> Any:
         case dict():
             return {_in_unicode(key): _in_unicode(value) for key, value in found.items()}
         case list() | tuple():
-            return [_in_unicode(one) for one in found]
+            return [_in_unicode(value) for value in found]
     return found
 
 

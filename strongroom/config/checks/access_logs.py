@@ -34,5 +34,5 @@ def check(context: Context) -> Iterator[Misfit]:
 
 
 def _knows_any(log: AccessLogSettings, settings: Settings) -> bool:
-    targets = (one for name, one in settings.targets.items() if not log.targets or name in log.targets)
-    return any(one.logged_as(log.format) for one in (*targets, *settings.keys.values()))
+    targets = (target for name, target in settings.targets.items() if not log.targets or name in log.targets)
+    return any(target.logged_as(log.format) for target in (*targets, *settings.keys.values()))

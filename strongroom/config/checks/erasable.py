@@ -54,7 +54,9 @@ def undestroyable(settings: Settings, name: str, policy: str) -> str:
         return _why(settings, name, key, policy)
     said = []
     for leg in key.legs:
-        whys = [_why(settings, one, settings.keys[one], policy) for one in leg if one in settings.keys]
+        whys = [
+            _why(settings, stanza, settings.keys[stanza], policy) for stanza in leg if stanza in settings.keys
+        ]
         if not any(whys):
             return ""
         said += [why for why in whys if why]
@@ -62,8 +64,8 @@ def undestroyable(settings: Settings, name: str, policy: str) -> str:
 
 
 def _why(settings: Settings, name: str, key: KeySettings, policy: str) -> str:
-    for other, one in settings.policies.items():
-        if other != policy and _uses(settings, one, name):
+    for other, policy_settings in settings.policies.items():
+        if other != policy and _uses(settings, policy_settings, name):
             return f"policy '{other}' also seals to '{name}'"
     return _kept(name, key)
 
@@ -88,7 +90,7 @@ def _kept(name: str, key: KeySettings) -> str:
 
 
 def _uses(settings: Settings, policy: PolicySettings, name: str) -> bool:
-    keys = [settings.keys.get(one) for one in policy.recipients]
+    keys = [settings.keys.get(recipient) for recipient in policy.recipients]
     return name in policy.recipients or any(
         name in leg for key in keys if isinstance(key, AllOfKey) for leg in key.legs
     )

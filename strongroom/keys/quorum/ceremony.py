@@ -71,7 +71,7 @@ class Papers:
         expected, typed = self._shares[len(self._typed)].mnemonic.split(), text.lower().split()
         if len(typed) != len(expected):
             raise ShareMistyped(f"{plural(len(typed), 'word')} typed, and the share has {len(expected)}")
-        wrong = [n for n, (one, other) in enumerate(zip(expected, typed, strict=True), 1) if one != other]
+        wrong = [n for n, (right, other) in enumerate(zip(expected, typed, strict=True), 1) if right != other]
         if wrong:
             raise ShareMistyped(f"word {', '.join(map(str, wrong))} is not what was shown")
         self._typed.append(parse(text).mnemonic)

@@ -62,7 +62,7 @@ class LogFolder:
                 relative = path.relative_to(self._path).as_posix()
                 if stat.S_ISREG(status.st_mode) and relative.startswith(prefix):
                     found.append(ObjectInfo(name=relative, size=status.st_size))
-        yield from sorted(found, key=lambda one: one.name)
+        yield from sorted(found, key=lambda info: info.name)
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a part of a file. Raises ConfigError if it cannot be read."""
@@ -180,7 +180,7 @@ class Follower:
     def _follow_whole(self, head: str, files: list[_LogFile]) -> Iterator[LogBatch]:
         """Read the files of one beginning: the first by that, the others by their names as well."""
         known = self._known.get(head)
-        files.sort(key=lambda one: known is not None and one.info.name != known.name)
+        files.sort(key=lambda log_file: known is not None and log_file.info.name != known.name)
         for number, file in enumerate(files):
             key = _apart(head, file) if number else head
             mark = self._known.get(key)
@@ -195,7 +195,7 @@ class Follower:
         self._seen[head] = files[0].info.name
         mark = before = self._known.get(head)
         lead, strays = None, list[_LogFile]()
-        for file in sorted(files, key=lambda one: (one.packed, -one.info.size)):
+        for file in sorted(files, key=lambda log_file: (log_file.packed, -log_file.info.size)):
             own = _apart(head, file)
             try:
                 if own in self._known:
@@ -210,7 +210,7 @@ class Follower:
             except OddLine:
                 yield self._damaged(file.info)
         if before is not None:
-            strays.sort(key=lambda one: one.info.name != before.name)
+            strays.sort(key=lambda log_file: log_file.info.name != before.name)
         yield from self._follow_strays(head, strays, lead)
 
     def _follow_strays(self, head: str, strays: list[_LogFile], lead: _LogFile | None) -> Iterator[LogBatch]:

@@ -83,13 +83,14 @@ def _look_at(services: Services, log: AccessLog, *, now: float) -> Iterator[str]
     if beat_of(log.name) not in store.heartbeats():
         store.heartbeat(beat_of(log.name))  # it has been awaited from now on
     follower = Follower(log.name, log.place(), form, store.access_marks(log.name), until=now - log.settle)
-    policies = {one.backup: one.policy for one in store.backups()}
+    policies = {entry.backup: entry.policy for entry in store.backups()}
     refused = _refused_yet(store, log.name, now=now)
     for batch in follower.new():
         before = dict(refused)
         found = tuple(_strange(services, log, batch, policies, refused))
         events: list[tuple[str, dict[str, Any]]] = [
-            (one.kind, {**to_builtins(one), "by": one.who, "from": one.origin}) for one in found
+            (stranger.kind, {**to_builtins(stranger), "by": stranger.who, "from": stranger.origin})
+            for stranger in found
         ]
         events += [(REWRITTEN, {"log": log.name, "file": name, "odd": 0}) for name in batch.rewritten]
         if batch.odd:
@@ -101,7 +102,7 @@ def _look_at(services: Services, log: AccessLog, *, now: float) -> Iterator[str]
         store.forget_access_marks(log.name, batch.gone)
         if batch.lines > batch.odd:
             store.heartbeat(beat_of(log.name))
-        yield from (f"log '{log.name}': {one.who} {one.why}" for one in found)
+        yield from (f"log '{log.name}': {stranger.who} {stranger.why}" for stranger in found)
         if batch.odd or batch.rewritten:
             yield f"log '{log.name}' was rewritten, or has {plural(batch.odd, 'line')} of no known form"
 
@@ -129,5 +130,5 @@ def _refused_yet(store: RunStore, log: str, *, now: float) -> dict[str, int]:
 def _changed(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     """Return what is to be remembered of a batch; 0 ends a row. Of very many, those closest to an alarm."""
     changed = {who: after.get(who, 0) for who in before | after if before.get(who) != after.get(who)}
-    worst = sorted(changed.items(), key=lambda one: (one[1] == 0, one[1]), reverse=True)
+    worst = sorted(changed.items(), key=lambda pair: (pair[1] == 0, pair[1]), reverse=True)
     return dict(worst[:STRANGERS])

@@ -133,14 +133,14 @@ def _judge(
     backup = backup_of(read.what)
     if read.did is Did.READ and not backup:
         return None  # manifests and heads: every look of ours reads them, and they hold no values
-    if any(_covers(one, read, backup, policies) for one in activities):
+    if any(_covers(activity, read, backup, policies) for activity in activities):
         return None
     return kind, "did what no run and no command on record did"
 
 
 def stranger(read: Read, watch: Watch) -> str:
     """Say why this is none of ours; nothing if it may be."""
-    if watch.ours and not any(fnmatchcase(read.who, one) for one in watch.ours):
+    if watch.ours and not any(fnmatchcase(read.who, address) for address in watch.ours):
         return "is not who Strongroom is there"
     if watch.networks and not _is_within(read.origin, watch.networks):
         return "came from a foreign address"
@@ -152,17 +152,17 @@ def _is_within(origin: str, networks: Iterable[str]) -> bool:
         address = ip_address(origin)
     except ValueError:
         return False
-    return any(address in ip_network(one, strict=False) for one in networks)
+    return any(address in ip_network(network, strict=False) for network in networks)
 
 
-def _covers(one: Activity, read: Read, backup: str, policies: dict[str, str]) -> bool:
-    if not one.began - SLACK <= read.at <= one.ended + SLACK:
+def _covers(activity: Activity, read: Read, backup: str, policies: dict[str, str]) -> bool:
+    if not activity.began - SLACK <= read.at <= activity.ended + SLACK:
         return False
     if read.did is Did.OPENED:
-        return one.opens
-    if one.backups:
-        return backup in one.backups
-    return not one.policy or policies.get(backup) == one.policy
+        return activity.opens
+    if activity.backups:
+        return backup in activity.backups
+    return not activity.policy or policies.get(backup) == activity.policy
 
 
 def is_meant(read: Read, watch: Watch) -> bool:
@@ -175,7 +175,9 @@ def is_meant(read: Read, watch: Watch) -> bool:
     if read.what.startswith(_VAULT_WIDE) or not read.what or ":trail/" in read.what:
         return True  # a policy, or a log as a whole: it may be about anything
     if read.what.startswith("sys/"):
-        return f"{read.what.split('/')[-1]}/" in {f"{one.partition('/')[0]}/" for one in guarded}
+        return f"{read.what.split('/')[-1]}/" in {
+            f"{guarded_name.partition('/')[0]}/" for guarded_name in guarded
+        }
     above = f"{read.what.rstrip('/')}/"
     return (
         read.what.startswith(watch.places)

@@ -161,7 +161,7 @@ def _lifts(given: Mapping[str, Any]) -> bool:
 
 def _trail_what(service: str, given: Mapping[str, Any], resources: list[_Resource]) -> Iterator[str]:
     if service != "s3":
-        arns = [one.arn for one in resources if one.arn]
+        arns = [resource.arn for resource in resources if resource.arn]
         yield from arns or [str(given.get("keyId", ""))]
         return
     bucket, key = str(given.get("bucketName", "")), str(given.get("key", ""))

@@ -42,4 +42,4 @@ class OddLine(ValueError):
 
 def printable(text: str) -> str:
     """Return what is safe to print and to store: one line, and no longer than a name may be."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in text[:LONGEST])
+    return "".join(character if character.isprintable() else "\ufffd" for character in text[:LONGEST])

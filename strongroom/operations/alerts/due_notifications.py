@@ -79,8 +79,8 @@ def tell(
         teller: whether it is this look that tells. Otherwise it tells only what is about this host.
     """
     alerts = [alert for alert in alerts if _is_mine(alert.key, host, muted, teller=teller)]
-    told = [one for one in told if _is_mine(one.key, host, muted, teller=teller)]
-    known = {one.key: one for one in told if one.resolved_at is None}
+    told = [alert for alert in told if _is_mine(alert.key, host, muted, teller=teller)]
+    known = {alert.key: alert for alert in told if alert.resolved_at is None}
     news = [(alert, _news(alert, known.get(alert.key), muted, repeat=repeat, now=now)) for alert in alerts]
     items = tuple(
         NewsItem(alert=alert, news=why or News.AGAIN, since=_since(alert, known, now))
@@ -88,9 +88,13 @@ def tell(
         if why is not None or everything
     )
     wrong = {alert.key for alert in alerts}
-    ended = [one for one in known.values() if one.key not in wrong and _is_over(one.key, host, looked=looked)]
-    over = tuple(one for one in ended if one.sent_at is not None and not _is_glimpsed(one.key))
-    rows = (*(_row(item, now) for item in items), *(_resolved(one, now) for one in ended))
+    ended = [
+        alert
+        for alert in known.values()
+        if alert.key not in wrong and _is_over(alert.key, host, looked=looked)
+    ]
+    over = tuple(alert for alert in ended if alert.sent_at is not None and not _is_glimpsed(alert.key))
+    rows = (*(_row(item, now) for item in items), *(_resolved(alert, now) for alert in ended))
     return DueNews(id=_id(items, over, told), items=items, over=over, rows=rows)
 
 
@@ -102,9 +106,9 @@ def _is_mine(key: str, host: str, muted: Muted, *, teller: bool) -> bool:
 
 def _id(items: Sequence[NewsItem], over: Sequence[NotifiedAlert], told: Sequence[NotifiedAlert]) -> str:
     """Return the same for the same news: whoever died before it was recorded sends it once more."""
-    before = {one.key: f"{one.sent_at} {one.resolved_at}" for one in told}
+    before = {alert.key: f"{alert.sent_at} {alert.resolved_at}" for alert in told}
     words = [f"{item.alert.key} {item.news} {before.get(item.alert.key)}" for item in items]
-    words += [f"{one.key} over {before[one.key]}" for one in over]
+    words += [f"{alert.key} over {before[alert.key]}" for alert in over]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 
@@ -162,5 +166,5 @@ def _row(item: NewsItem, now: float) -> NotifiedAlert:
     )
 
 
-def _resolved(one: NotifiedAlert, now: float) -> NotifiedAlert:
-    return msgspec.structs.replace(one, resolved_at=now)
+def _resolved(alert: NotifiedAlert, now: float) -> NotifiedAlert:
+    return msgspec.structs.replace(alert, resolved_at=now)

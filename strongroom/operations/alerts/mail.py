@@ -57,7 +57,7 @@ def plain_mail(
     made = EmailMessage(policy=SMTP)
     made["Subject"] = about
     made["From"] = Address(display_name="Strongroom", addr_spec=sender)
-    made["To"] = tuple(Address(addr_spec=one) for one in recipients)
+    made["To"] = tuple(Address(addr_spec=recipient) for recipient in recipients)
     made["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
     made["Message-ID"] = make_msgid(domain=sender.partition("@")[2])
     made["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers it
@@ -226,7 +226,7 @@ _Answers = dict[str, tuple[int, bytes]]
 
 
 def _refused_some(refused: _Answers, server: MailServer, recipients: Sequence[str]) -> MailRefused:
-    told = ", ".join(one for one in recipients if one not in refused)
+    told = ", ".join(recipient for recipient in recipients if recipient not in refused)
     return MailRefused(f"{_named(refused, server)}. Told: {told}.", missed=sorted(refused), partly=True)
 
 
@@ -237,7 +237,9 @@ def _refused_all(refused: _Answers, server: MailServer, recipients: Sequence[str
 
 
 def _named(refused: _Answers, server: MailServer) -> str:
-    named = "; ".join(f"{one} ({code} {_words(said)})" for one, (code, said) in sorted(refused.items()))
+    named = "; ".join(
+        f"{address} ({code} {_words(said)})" for address, (code, said) in sorted(refused.items())
+    )
     return f"The mail server {server.host}:{server.port} refused {named}"
 
 

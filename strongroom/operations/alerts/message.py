@@ -55,8 +55,13 @@ def _document(telling: DueNews, host: str, notes: Sequence[str]) -> dict[str, An
         "notes": list(notes),
         "alerts": [_of_item(item) for item in telling.items],
         "resolved": [
-            {"key": one.key, "severity": one.severity, "what": one.what, "since": rfc3339(one.first_seen)}
-            for one in telling.over
+            {
+                "key": alert.key,
+                "severity": alert.severity,
+                "what": alert.what,
+                "since": rfc3339(alert.first_seen),
+            }
+            for alert in telling.over
         ],
     }
 
@@ -94,8 +99,8 @@ def _lines(telling: DueNews, host: str, now: float, notes: Sequence[str]) -> Ite
         yield from (*_item(item, now), "")
     if telling.over:
         yield from ("RESOLVED: this is not so any more.", "")
-        for one in telling.over:
-            yield from (*_wrapped(f"{one.key}: {one.what}.", "  "), "")
+        for alert in telling.over:
+            yield from (*_wrapped(f"{alert.key}: {alert.what}.", "  "), "")
     yield from _wrapped(
         "How it stands now: 'strongroom alerts', 'strongroom runs', 'strongroom backups replicas'."
     )

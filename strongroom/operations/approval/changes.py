@@ -113,7 +113,7 @@ def require_known_index_recipients(services: Services, policy: str, recipients: 
     if not _asks(services, ApprovalAction.RECIPIENTS, policy):
         return
     file = _folder(services) / "index-recipients"
-    configured = {one.fingerprint: one.describe() for one in recipients}
+    configured = {recipient.fingerprint: recipient.describe() for recipient in recipients}
     known = _read(file, set[str])
     if known is None:
         known = set(configured)
@@ -125,7 +125,7 @@ def require_known_index_recipients(services: Services, policy: str, recipients: 
             ApprovalAction.RECIPIENTS,
             {"index_recipients": new},
             policy=policy,
-            lines=tuple(f"seal the index of names for {configured[one]} ({one})" for one in new),
+            lines=tuple(f"seal the index of names for {configured[label]} ({label})" for label in new),
         )
         _accept(services, file, known.union(new), what="recipients of the index")
 

@@ -82,8 +82,8 @@ def judge(
             counted.append(count(case.document, signature, signers, asking, now=now))
         except SignatureRefused as error:
             refused.append(Refusal(what=digest_of(signature), why=error.message))
-    approved = [one for one in counted if not one.break_glass]
-    broken = [one for one in counted if one.break_glass]
+    approved = [counted_signature for counted_signature in counted if not counted_signature.break_glass]
+    broken = [counted_signature for counted_signature in counted if counted_signature.break_glass]
     emergency = approvals.break_glass
     return ApprovalState(
         by=tuple(
@@ -166,13 +166,16 @@ def names_of(key: bytes, signers: Iterable[AllowedSigner], *, namespace: str, no
 def is_same_person(name: str, requester: str) -> bool:
     """Tell whether a person of the allowed signers is the one who asks (user@host): by the whole name, or by
     the part before the @. Rather once too often: another person can approve."""
-    one, other = name.casefold(), requester.casefold()
-    return one == other or one.partition("@")[0] == other.partition("@")[0]
+    approver, other = name.casefold(), requester.casefold()
+    return approver == other or approver.partition("@")[0] == other.partition("@")[0]
 
 
 def named(rule: ApprovalRule, counted: Iterable[Counted]) -> tuple[str, ...]:
     """Return the people of a rule who signed. A person with two keys is one, and so is a key of two names."""
-    people = (next((name for name in rule.people if name in one.names), None) for one in counted)
+    people = (
+        next((name for name in rule.people if name in counted_signature.names), None)
+        for counted_signature in counted
+    )
     return tuple(dict.fromkeys(name for name in people if name is not None))
 
 

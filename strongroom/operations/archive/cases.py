@@ -85,7 +85,7 @@ def add_entry(services: Services, kind: CaseKind[E], entry: E) -> Added[E]:
 def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner) -> Added[E]:
     """Put an entry on some places, as :func:`add_entry` does."""
     known = _KnownCases(places, kind, entry.case)
-    number = 1 + max((one.statement.number for one in known.counting.values()), default=0)
+    number = 1 + max((counted.statement.number for counted in known.counting.values()), default=0)
     numbered = structs.replace(entry, number=number)
     known.add(numbered, signer)
     return Added(entry=numbered, missed=known.spread(signer))
@@ -106,7 +106,7 @@ def spread_cases(places: Places, kind: CaseKind[E], signer: CertifiedSigner) -> 
         with suppress(StrongroomError):
             there.append({info.name for info in target.list(kind.prefix)})
     recorded = {name for name, _ in _recorded(places.store, kind)}
-    if any(one != there[0] or recorded - one for one in there):
+    if any(ids != there[0] or recorded - ids for ids in there):
         _KnownCases(places, kind, "").spread(signer)
 
 
@@ -149,7 +149,10 @@ class _KnownCases(Generic[E]):
     def _look(self, place: str, target: Target, case: str) -> set[str]:
         """Return the names of the entries on a target that count; what is known already is not read again."""
         there = StatementsOn(target, self._kind, trusted=self._places.trusted, folder=case)
-        infos = sorted((one for of in there.folders for one in there.infos(of)), key=lambda one: one.name)
+        infos = sorted(
+            (object_info for of in there.folders for object_info in there.infos(of)),
+            key=lambda object_info: object_info.name,
+        )
         new = [info for info in infos if info.name not in self.counting]
         if len(new) > READ:  # true ones may be hidden behind names that somebody made up
             what = f"{self._kind.prefix}{case}"
@@ -161,8 +164,8 @@ class _KnownCases(Generic[E]):
     def by_case(self) -> dict[str, tuple[E, ...]]:
         """Return the entries of each case, in order."""
         found: dict[str, dict[bytes, E]] = {}
-        for _, one in sorted(self.counting.items()):  # one that was signed anew is there twice
-            entry = one.statement
+        for _, counted in sorted(self.counting.items()):  # one that was signed anew is there twice
+            entry = counted.statement
             found.setdefault(entry.case, {})[msgspec.json.encode(entry)] = entry
         return {case: tuple(sorted(said.values(), key=_order)) for case, said in found.items()}
 
@@ -190,19 +193,19 @@ class _KnownCases(Generic[E]):
     def _put_on_record(self) -> None:
         if self._places.store is None:
             return
-        lacking = [one for name, one in sorted(self.counting.items()) if name not in self._here]
-        self._places.store.append([(self._kind.event, _detail(one)) for one in lacking])
-        self._here.update(one.name for one in lacking)
+        lacking = [counted for name, counted in sorted(self.counting.items()) if name not in self._here]
+        self._places.store.append([(self._kind.event, _detail(counted)) for counted in lacking])
+        self._here.update(counted.name for counted in lacking)
 
 
-def _detail(one: Counting[E]) -> dict[str, str]:
-    return {"case": one.statement.case, "name": one.name, "signed": one.content.decode()}
+def _detail(counted: Counting[E]) -> dict[str, str]:
+    return {"case": counted.statement.case, "name": counted.name, "signed": counted.content.decode()}
 
 
 def _recorded(store: RunStore | None, kind: CaseKind[E]) -> Iterable[tuple[str, bytes]]:
     """Yield what a record has as an entry, with its name; whether it counts, its signature says."""
     events = () if store is None else store.each_event(kind.event)
-    found = {str(one.detail.get("name")): str(one.detail.get("signed")).encode() for one in events}
+    found = {str(event.detail.get("name")): str(event.detail.get("signed")).encode() for event in events}
     return found.items()
 
 

@@ -66,10 +66,10 @@ class VanishedBackup(Struct, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What is lost and where, for people."""
-        one = self.known
-        what = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}"
+        backup = self.known
+        what = f"backup {backup.backup} of policy '{backup.policy}', made {backup.created_at}"
         if self.broken:
-            return f"{what}, is newer, and {manifest_name(one.backup)} does not count ({self.broken})"
+            return f"{what}, is newer, and {manifest_name(backup.backup)} does not count ({self.broken})"
         return f"{what}, is newer and not to be seen: {'; '.join(self._places())}"
 
     def error(self, instead: Manifest | None) -> StrongroomError:
@@ -137,8 +137,14 @@ def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:
 def describe_skipped(passed: Iterable[Passed]) -> Iterator[str]:
     """Yield a line for each reason why backups were passed over: how many, and the newest of them."""
     groups: dict[tuple[str, str], list[Passed]] = {}
-    for one in passed:
-        groups.setdefault((one.policy, one.why if one.policy else one.why.partition(":")[0]), []).append(one)
+    for passed_over in passed:
+        groups.setdefault(
+            (
+                passed_over.policy,
+                passed_over.why if passed_over.policy else passed_over.why.partition(":")[0],
+            ),
+            [],
+        ).append(passed_over)
     for (policy, _), found in islice(groups.items(), SHOWN):
         newest = found[0]
         more = f" and {len(found) - 1:,} more like it" if len(found) > 1 else ""

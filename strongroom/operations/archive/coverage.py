@@ -52,7 +52,7 @@ def _limits(include: object, exclude: object, tags: object) -> Iterator[str]:
         yield "tagged " + ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
     for word, patterns in (("named", include), ("not named", exclude)):
         if isinstance(patterns, tuple) and patterns:
-            shown = ", ".join(f"'{one}'" for one in patterns[:3])
+            shown = ", ".join(f"'{pattern}'" for pattern in patterns[:3])
             yield f"{word} {shown}" + (f" and {len(patterns) - 3} more" if len(patterns) > 3 else "")
 
 
@@ -99,14 +99,16 @@ def _included(selection: ManifestSelection | Selection, wanted: Selection) -> bo
 
 def _within(pattern: str, patterns: tuple[str, ...]) -> bool:
     """Tell whether all that a pattern matches is matched by one of others, as far as that can be told."""
-    return pattern in patterns or (_is_plain(pattern) and any(fnmatchcase(pattern, one) for one in patterns))
+    return pattern in patterns or (
+        _is_plain(pattern) and any(fnmatchcase(pattern, broader) for broader in patterns)
+    )
 
 
 def _not_excluded(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
     left_out = [pattern for pattern in selection.exclude if pattern not in wanted.exclude]
     plain = bool(wanted.include) and all(_is_plain(pattern) for pattern in wanted.include)
     return not left_out or (
-        plain and not any(fnmatchcase(n, one) for n in wanted.include for one in left_out)
+        plain and not any(fnmatchcase(n, pattern) for n in wanted.include for pattern in left_out)
     )
 
 

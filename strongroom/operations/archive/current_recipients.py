@@ -64,7 +64,7 @@ def _reader(stanza: Stanza, recipients: Iterable[ManifestRecipient]) -> Manifest
 
 def _fingerprint(stanza: Stanza) -> str:
     if stanza.type == allof.TYPE:
-        legs = [[_fingerprint(one) for one in leg] for leg in allof.inner(stanza)]
+        legs = [[_fingerprint(way_in) for way_in in leg] for leg in allof.inner(stanza)]
         return f"{stanza.type}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
     key = stanza.args.get("key")
     return f"{stanza.kind}:{key if isinstance(key, str) else stanza.label}"

@@ -74,12 +74,12 @@ class PlacedEnvelopes(Struct, frozen=True, kw_only=True):
     @property
     def doubtful(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with nothing in its place: no copy of its generation counts."""
-        return tuple(one for one in self.aside if one.generation not in self.records)
+        return tuple(envelope for envelope in self.aside if envelope.generation not in self.records)
 
     @property
     def replaced(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with a copy in its place that counts."""
-        return tuple(one for one in self.aside if one.generation in self.records)
+        return tuple(envelope for envelope in self.aside if envelope.generation in self.records)
 
     @property
     def newest(self) -> WrappingKeyRecord | None:
@@ -188,4 +188,8 @@ def own_record(reader: RangeReader, entry: ContainerEntry) -> WrappingKeyRecord:
 
 def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord | None:
     """Return the record of the highest generation."""
-    return max((one for one in records if one is not None), key=lambda one: one.generation, default=None)
+    return max(
+        (record for record in records if record is not None),
+        key=lambda record: record.generation,
+        default=None,
+    )

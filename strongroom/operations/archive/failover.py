@@ -56,7 +56,10 @@ class Replicated:
                 trusted=trusted,
                 known=None
                 if trusted is None
-                else Elsewhere([one.objects for one in choice.replicas if one != replica], trusted=trusted),
+                else Elsewhere(
+                    [shown_replica.objects for shown_replica in choice.replicas if shown_replica != replica],
+                    trusted=trusted,
+                ),
             )
             for replica in choice.replicas
         }
@@ -78,7 +81,7 @@ class Replicated:
     @property
     def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
-        return tuple(one for backup in self._places.values() for one in backup.aside)
+        return tuple(envelope for backup in self._places.values() for envelope in backup.aside)
 
     def readers(self) -> Manifest:
         """Return the manifest with those who can open the backup now: it may have been rotated since."""
@@ -163,10 +166,10 @@ class Replicated:
         failures: list[StrongroomError] = []
         for name in list(self._places):
             try:
-                for one in islice(work(self._places[name]), given, None):
+                for value in islice(work(self._places[name]), given, None):
                     given += 1
                     self.gave[name] += 1
-                    yield one
+                    yield value
             except WrongKey as error:
                 failures.append(error)
             except _ELSEWHERE as error:

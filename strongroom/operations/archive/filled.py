@@ -28,7 +28,9 @@ class Filled:
     def __init__(self, backup: Salvaged, earlier: Earlier, names: Names | None = None) -> None:
         self._backup = backup
         self._earlier = earlier
-        self._names: Names = names or (lambda: ((one.name, one.backup) for one in earlier.missing()))
+        self._names: Names = names or (
+            lambda: ((missing_secret.name, missing_secret.backup) for missing_secret in earlier.missing())
+        )
         self._opened: dict[str, Salvaged] = {}
         self._ids: list[str] = []
         self._of = Numbers()

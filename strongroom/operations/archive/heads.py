@@ -120,14 +120,14 @@ class HeadsOn(StatementsOn[LedgerHead]):
         Raises:
             Strangers: as :meth:`first_signed` does; or there are too many ledgers.
         """
-        others = sorted((one for one in self.folders if one != ledger[:SHOWN]), reverse=True)
+        others = sorted((folder for folder in self.folders if folder != ledger[:SHOWN]), reverse=True)
         for number, other in enumerate(filter(self.fitting, others)):
             if number == TRIED:
                 raise Strangers(f"There are names of more than {TRIED} records on {self._place}.")
             try:
                 head = self.first_signed(other)
             except Strangers as error:
-                if any(other == one[:SHOWN] for one in known):
+                if any(other == known_ledger[:SHOWN] for known_ledger in known):
                     continue
                 again = f"'strongroom ledger check --targets --known {other}'"
                 raise Strangers(f"{error.message} If another installation keeps it: {again}.") from None
@@ -150,7 +150,7 @@ def merged(heads: Iterable[LedgerHead | HeadKnowledge]) -> HeadKnowledge:
     backups: dict[str, str] = {}
     marks: dict[str, int] = {}
     for head in heads:
-        backups |= {policy: max(one, backups.get(policy, "")) for policy, one in head.backups.items()}
+        backups |= {policy: max(backup, backups.get(policy, "")) for policy, backup in head.backups.items()}
         marks |= {backup: max(number, marks.get(backup, 0)) for backup, number in head.marks.items()}
     return HeadKnowledge(backups=backups, marks=marks)
 
@@ -158,7 +158,7 @@ def merged(heads: Iterable[LedgerHead | HeadKnowledge]) -> HeadKnowledge:
 def months(now: datetime) -> list[str]:
     """Return this month and the one before, as the names of heads have them."""
     first = now.replace(day=1)
-    return [f"{one:%Y-%m}" for one in (first, first - timedelta(days=1))]
+    return [f"{day:%Y-%m}" for day in (first, first - timedelta(days=1))]
 
 
 def known_on(objects: Objects, trusted: frozenset[str], *, ledger: str = "") -> HeadKnowledge:
@@ -175,13 +175,15 @@ def known_on(objects: Objects, trusted: frozenset[str], *, ledger: str = "") -> 
         if own := HeadsOn(objects, trusted, ledger=ledger, month=month).newest_of(ledger):
             return merged([own])
     there = HeadsOn(objects, trusted)
-    return merged(head for one in there.folders if (head := there.newest_of(one)) is not None)
+    return merged(head for folder in there.folders if (head := there.newest_of(folder)) is not None)
 
 
 def newest_by_place(store: RunStore) -> Mapping[str, Mapping[str, str]]:
     """Return the newest backup on record of each policy, by the place that was to hold it."""
     active = {run.id for run in store.active()}
-    entries = [one for one in store.backups(limit=LOOKED) if one.backup not in active]
+    entries = [
+        catalog_entry for catalog_entry in store.backups(limit=LOOKED) if catalog_entry.backup not in active
+    ]
     found: dict[str, dict[str, str]] = {}
     for page in batched(entries, _PAGE):
         replicas = store.replicas_of([entry.backup for entry in page])

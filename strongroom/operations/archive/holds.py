@@ -101,7 +101,7 @@ def held_backups(services: Services, kind: Kind, subject: str) -> list[str]:
     if chooser.away and not chooser.listings:
         raise next(iter(chooser.away.values()))
     listed = chooser.listed(Asked(values=False, partial=True))
-    return [one.manifest.backup_id for one, _ in listed if holds(mark, HoldSubject.of(one.manifest))]
+    return [signed.manifest.backup_id for signed, _ in listed if holds(mark, HoldSubject.of(signed.manifest))]
 
 
 # -- placing and lifting -----------------------------------------------------------------------------
@@ -169,7 +169,9 @@ def standing_holds(
     marks: Mapping[str, HoldMark], recorded: Mapping[str, HoldMark], *, now: float
 ) -> tuple[HoldMark, ...]:
     """Return the holds that stand, by the marks on targets and by a record; both are by folder."""
-    said = (last_word(HOLD, marks.get(one), recorded.get(one)) for one in sorted({*marks, *recorded}))
+    said = (
+        last_word(HOLD, marks.get(subject), recorded.get(subject)) for subject in sorted({*marks, *recorded})
+    )
     return tuple(
         mark for mark in said if mark is not None and mark.state == "held" and not _is_over(mark, now)
     )

@@ -216,20 +216,22 @@ class Incident(Struct, frozen=True, kw_only=True, dict=True):
     def policies(self) -> dict[str, tuple[str, ...]]:
         """The backups of each policy that can be sealed anew on their targets, the most exposed first."""
         found: dict[str, list[str]] = {}
-        for one in self.affected:
-            if not one.file and one.looked_at and one.policy != COMMAND:
-                found.setdefault(one.policy, []).append(one.backup)
+        for affected_backup in self.affected:
+            if not affected_backup.file and affected_backup.looked_at and affected_backup.policy != COMMAND:
+                found.setdefault(affected_backup.policy, []).append(affected_backup.backup)
         return {policy: tuple(backups) for policy, backups in found.items()}
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files of what commands made, which no policy seals anew."""
-        return tuple(one.file for one in self.affected if one.file and not one.file.endswith(SUPERSEDED))
+        return tuple(
+            backup.file for backup in self.affected if backup.file and not backup.file.endswith(SUPERSEDED)
+        )
 
     @property
     def superseded(self) -> tuple[str, ...]:
         """The files that were sealed anew already, and that this kept beside the new ones."""
-        return tuple(one.file for one in self.affected if one.file.endswith(SUPERSEDED))
+        return tuple(backup.file for backup in self.affected if backup.file.endswith(SUPERSEDED))
 
     @cached_property
     def readers(self) -> tuple[BackupOpener, ...]:
@@ -237,8 +239,8 @@ class Incident(Struct, frozen=True, kw_only=True, dict=True):
         found: dict[tuple[str, str], BackupOpener] = {}
         for entry in self.entries:
             if entry.step is IncidentStep.READERS and entry.outcome is not None:
-                found |= {(one.who, one.did): one for one in entry.outcome.readers}
-        return tuple(sorted(found.values(), key=lambda one: one.last, reverse=True))
+                found |= {(opener.who, opener.did): opener for opener in entry.outcome.readers}
+        return tuple(sorted(found.values(), key=lambda opener: opener.last, reverse=True))
 
     def last(self, step: IncidentStep) -> IncidentEntry | None:
         """Return the last word about a step."""
@@ -275,7 +277,7 @@ def _outcome(incident: Incident, entry: IncidentEntry) -> StepOutcome:
     outcome, readers = entry.outcome or StepOutcome(), incident.readers
     if entry.step is not IncidentStep.READERS or len(readers) <= len(outcome.readers):
         return outcome
-    counts = {**outcome.counts, "readers": len(readers), "times": sum(one.times for one in readers)}
+    counts = {**outcome.counts, "readers": len(readers), "times": sum(opener.times for opener in readers)}
     return replace(outcome, counts=counts, readers=readers)
 
 
@@ -298,7 +300,9 @@ def next_command(incident: Incident) -> str:
     """Return the command line that goes on with an incident; empty once it is closed."""
     if incident.closed is not None:
         return ""
-    step = next((one.step for one in steps_of(incident) if not one.settled), IncidentStep.CLOSE)
+    step = next(
+        (standing.step for standing in steps_of(incident) if not standing.settled), IncidentStep.CLOSE
+    )
     return f"strongroom incident {step} {incident.id}"
 
 

@@ -80,8 +80,10 @@ def list_indexes(places: Mapping[str, Objects], *, told: Told) -> Chains:
                 if match := _NAME.fullmatch(info.name):
                     chain, backup, sha256, receipt = match.groups()
                     shown = chains.setdefault(chain, {}).setdefault(backup, {})
-                    one = shown.setdefault(sha256, PlacedIndex([], []))
-                    (one.receipts if receipt else one.files).append(File(info.name, info.size, objects))
+                    index_file = shown.setdefault(sha256, PlacedIndex([], []))
+                    (index_file.receipts if receipt else index_file.files).append(
+                        File(info.name, info.size, objects)
+                    )
         except StrongroomError as error:
             told(f"{place}/{INDEXES}", error)
     return {chain: vouched for chain, backups in chains.items() if (vouched := _vouched(chain, backups))}
@@ -92,7 +94,11 @@ def _vouched(
 ) -> dict[str, dict[str, PlacedIndex]]:
     """Leave out what has no receipt, or no file: it counts for nothing, and nobody need hear of it."""
     both = {
-        backup: {sha256: one for sha256, one in shown.items() if one.files and one.receipts}
+        backup: {
+            sha256: index_file
+            for sha256, index_file in shown.items()
+            if index_file.files and index_file.receipts
+        }
         for backup, shown in backups.items()
         if chain <= backup
     }
@@ -159,7 +165,9 @@ class Envelopes:
         """Return the record that counts; nothing if it is the one that the file itself carries."""
         if self._by_key is None:
             self._by_key = self._listed()
-        return newest_of(find_newest(one, key, trusted=trusted).newest for one in self._by_key.get(key, ()))
+        return newest_of(
+            find_newest(objects, key, trusted=trusted).newest for objects in self._by_key.get(key, ())
+        )
 
     def _listed(self) -> dict[str, list[Objects]]:
         found: dict[str, list[Objects]] = {}
@@ -323,12 +331,12 @@ class _Chain:
         wanted = [
             (backup, sha256)
             for backup, shown in self._shown.items()
-            for sha256, one in islice(shown.items(), MOST_TRIED)
-            if (backup, sha256) not in self._held and one.files[0].size <= SMALL
+            for sha256, index_file in islice(shown.items(), MOST_TRIED)
+            if (backup, sha256) not in self._held and index_file.files[0].size <= SMALL
         ]
         if len(self._held) < LONGEST:
             with ThreadPoolExecutor(AT_ONCE) as threads:
-                list(threads.map(lambda one: self._compared(*one), wanted[:LONGEST]))
+                list(threads.map(lambda pair: self._compared(*pair), wanted[:LONGEST]))
 
 
 def _first(attempts: Sequence[Callable[[], T]]) -> T:

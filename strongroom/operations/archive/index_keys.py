@@ -102,9 +102,9 @@ class IndexKeys:
 def _merge(into: Chains, found: Chains) -> None:
     for chain, backups in found.items():
         for backup, indexes in backups.items():
-            for sha256, one in indexes.items():
+            for sha256, index_file in indexes.items():
                 shown = (
                     into.setdefault(chain, {}).setdefault(backup, {}).setdefault(sha256, PlacedIndex([], []))
                 )
-                shown.files.extend(one.files)
-                shown.receipts.extend(one.receipts)
+                shown.files.extend(index_file.files)
+                shown.receipts.extend(index_file.receipts)

@@ -42,10 +42,10 @@ def known_backups(store: RunStore) -> list[KnownBackup]:
     The places of each are those that were to have it: what is noticed to be gone stays missed.
     """
     active = {run.id for run in store.active()}
-    entries = [one for one in islice(store.backups(), REMEMBERED) if one.backup not in active]
+    entries = [entry for entry in islice(store.backups(), REMEMBERED) if entry.backup not in active]
     replicas = store.replicas_of([entry.backup for entry in entries])
     known = [_known(entry, replicas.get(entry.backup, ())) for entry in entries]
-    return [one for one in known if one.places]
+    return [known_backup for known_backup in known if known_backup.places]
 
 
 def _known(entry: CatalogEntry, replicas: Iterable[Replica]) -> KnownBackup:
@@ -148,8 +148,8 @@ def put_damaged_on_record(
         pieces: which containers it found, where that is known.
     """
     for (name, backup), why in damaged.items():
-        known = [one for one in store.replicas(backup) if one.target == name and one.good]
-        put_on_record(store, [LostReplica(one, why) for one in known], pieces.get((name, backup)))
+        known = [replica for replica in store.replicas(backup) if replica.target == name and replica.good]
+        put_on_record(store, [LostReplica(replica, why) for replica in known], pieces.get((name, backup)))
 
 
 def why_lost(store: RunStore, backup: str, target: str) -> str:
@@ -175,7 +175,9 @@ def still_lost(store: RunStore, target: Target, *, gone: frozenset[str]) -> list
     listing = ManifestListing(target) if any(whys.values()) else ()
     return [
         LostReplica(replica, whys[backup])
-        for backup, replicas in store.replicas_of([one for one, why in whys.items() if why]).items()
+        for backup, replicas in store.replicas_of(
+            [backup_id for backup_id, why in whys.items() if why]
+        ).items()
         for replica in replicas
         if replica.target == target.name and not replica.good
         if backup not in gone and backup not in listing

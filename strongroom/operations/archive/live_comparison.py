@@ -55,7 +55,7 @@ def beside(source: Source, held: Iterable[tuple[str, T]]) -> Iterator[tuple[str,
     """
     for batch in batches(held):
         live = read_each(source, [ListedSecret(name, 0) for name, _ in batch])
-        yield from ((name, one, now) for (name, one), now in zip(batch, live, strict=True))
+        yield from ((name, row, now) for (name, row), now in zip(batch, live, strict=True))
 
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:

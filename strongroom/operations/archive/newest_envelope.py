@@ -48,14 +48,14 @@ class Newest:
     @property
     def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with nothing in its place, of the keys that were looked up."""
-        return tuple(one for found in self._found.values() for one in found.doubtful)
+        return tuple(envelope for found in self._found.values() for envelope in found.doubtful)
 
     def explained(self, key: str, error: WrongKey) -> WrongKey:
         """Return the error with what was left aside: it may be why no key fits."""
         aside = self._found[key].aside if key in self._found else ()
         if not aside:
             return error
-        said = "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
+        said = "; ".join(f"{envelope.name} ({envelope.code}: {envelope.reason})" for envelope in aside)
         return WrongKey(
             f"{error.message} Ignored: {said}",
             hint="If a rotation wrote it, take another replica, or trust its signer with --signer.",

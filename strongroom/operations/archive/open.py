@@ -211,7 +211,7 @@ class Backup:
     def digested_row(self, name: str) -> DigestedRow | None:
         """Return one secret's metadata and digests with a few ranged reads, or ``None``."""
         if not self.manifest.sealed:
-            return next((one for one in self.digested_rows() if one[0].name == name), None)
+            return next((row for row in self.digested_rows() if row[0].name == name), None)
         described = (self.container(entry).digested_row(name) for entry in self._candidates(name))
         return next((found for found in described if found), None)
 

@@ -242,13 +242,21 @@ class Quarantine:
 
     def _judge(self, backup: str) -> QuarantineReason:
         found = dict(self._newest(backup))
-        failed = {name: one for name, one in found.items() if isinstance(one, StrongroomError)}
-        marks = {name: one for name, one in found.items() if not isinstance(one, StrongroomError)}
+        failed = {
+            name: quarantine_mark
+            for name, quarantine_mark in found.items()
+            if isinstance(quarantine_mark, StrongroomError)
+        }
+        marks = {
+            name: quarantine_mark
+            for name, quarantine_mark in found.items()
+            if not isinstance(quarantine_mark, StrongroomError)
+        }
         newest = highest(QUARANTINE, marks.values())
         seen = newest.number if newest is not None else 0
         due = max(seen, self._due(backup))
         folder = f"{QUARANTINE.prefix}{backup}/"
-        unsound = {name: f"{one.code}: {one.message}" for name, one in failed.items()}
+        unsound = {name: f"{error.code}: {error.message}" for name, error in failed.items()}
         for name, mark in marks.items():
             if (mark.number if mark is not None else 0) < due and self._shows(name, backup):
                 unsound[name] = f"mark {due} was set there, and is not to be seen"

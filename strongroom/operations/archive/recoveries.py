@@ -197,25 +197,25 @@ class Recovery(Struct, frozen=True, kw_only=True):
 
 def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
     """Return what the entries of a recovery come to, in the order of their numbers."""
-    ordered = sorted(entries, key=lambda one: (one.number, one.at, one.about))
+    ordered = sorted(entries, key=lambda entry: (entry.number, entry.at, entry.about))
     first, since = ordered[0], _since_scope(ordered)
     return Recovery(
         id=case,
         opened_at=first.at,
         by=first.by,
         last=ordered[-1].number,
-        scope=next((one.scope for one in reversed(ordered) if one.scope is not None), None),
-        parts=next((one.parts for one in reversed(since) if one.about is RecoveryEntryKind.PARTS), ()),
-        agreed=next((one for one in reversed(since) if one.about is RecoveryEntryKind.AGREED), None),
+        scope=next((entry.scope for entry in reversed(ordered) if entry.scope is not None), None),
+        parts=next((entry.parts for entry in reversed(since) if entry.about is RecoveryEntryKind.PARTS), ()),
+        agreed=next((entry for entry in reversed(since) if entry.about is RecoveryEntryKind.AGREED), None),
         steps=_steps(ordered),
-        told=tuple(one for one in ordered if one.about is RecoveryEntryKind.TOLD),
+        told=tuple(entry for entry in ordered if entry.about is RecoveryEntryKind.TOLD),
         left=tuple(
             dict.fromkeys(
-                line for one in ordered if one.about is RecoveryEntryKind.LEFT for line in one.lines
+                line for entry in ordered if entry.about is RecoveryEntryKind.LEFT for line in entry.lines
             )
         ),
-        hosts=tuple(dict.fromkeys(one.host for one in ordered)),
-        closed_at=next((one.at for one in ordered if one.about is RecoveryEntryKind.CLOSED), ""),
+        hosts=tuple(dict.fromkeys(entry.host for entry in ordered)),
+        closed_at=next((entry.at for entry in ordered if entry.about is RecoveryEntryKind.CLOSED), ""),
         reason=first.reason,
     )
 
@@ -223,7 +223,7 @@ def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
 def in_order(cases: Mapping[str, tuple[RecoveryEntry, ...]]) -> dict[str, Recovery]:
     """Return recoveries, the newest last."""
     found = {case: recovery_of(case, entries) for case, entries in cases.items()}
-    return dict(sorted(found.items(), key=lambda one: one[1].opened_at))
+    return dict(sorted(found.items(), key=lambda pair: pair[1].opened_at))
 
 
 def recoveries_on(
@@ -268,7 +268,7 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
                 host=entry.host,
             )
         case RecoveryEntryKind.PROVED:
-            kept = tuple(one for one in record.proofs if not _same(one, entry.proofs))
+            kept = tuple(proof for proof in record.proofs if not _same(proof, entry.proofs))
             return replace(record, proofs=(*kept, *entry.proofs))
         case RecoveryEntryKind.DONE | RecoveryEntryKind.WAIVED | RecoveryEntryKind.UNNEEDED:
             return replace(
@@ -285,4 +285,4 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
 
 def _same(proof: RecoveryProof, others: Iterable[RecoveryProof]) -> bool:
     """Tell whether a check was made once more: the newest result counts."""
-    return any((proof.check, proof.of) == (one.check, one.of) for one in others)
+    return any((proof.check, proof.of) == (other.check, other.of) for other in others)

@@ -125,7 +125,7 @@ def _index_prefixes(target: Target, chains: Sequence[str], trusted: frozenset[st
     indexes = IndexKeys({target.name: target}, trusted=trusted) if chains else None
     for chain in chains:
         found = indexes.in_chain(chain) if indexes else ()
-        yield from dict.fromkeys(envelopes_prefix(one.record.id) for one in found)
+        yield from dict.fromkeys(envelopes_prefix(index_key.record.id) for index_key in found)
         yield f"{INDEXES}{chain}/"
 
 
@@ -136,7 +136,7 @@ def _chains(target: Target, backup: str, *, forget_names: bool) -> Iterator[str]
         _, chain, *rest = info.name.split("/")
         chains.setdefault(chain, set()).update(rest[:1])
     for chain, told in chains.items():
-        if backup in told and (forget_names or not any(_shows(target, one) for one in told - {backup})):
+        if backup in told and (forget_names or not any(_shows(target, other) for other in told - {backup})):
             yield chain
 
 

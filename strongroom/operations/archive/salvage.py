@@ -103,7 +103,7 @@ class LostParts(Struct, frozen=True, kw_only=True):
     @property
     def said(self) -> str:
         """What is lost and what came back, in a sentence or two."""
-        came = sum(one.secrets for one in self.taken)
+        came = sum(taken_from.secrets for taken_from in self.taken)
         said = f"{plural(self.secrets, 'secret')} of backup {self.backup} cannot be read."
         said += f" {came:,} {verb(came, 'come')} from earlier backups." if came else ""
         return said + (f" {self.gone:,} {verb(self.gone, 'are')} lost." if self.gone else "")
@@ -114,8 +114,11 @@ class LostParts(Struct, frozen=True, kw_only=True):
         yield from (f"  {part.words}" for part in self.parts[:SHOWN])
         if len(self.parts) > SHOWN:
             yield f"  and {plural(len(self.parts) - SHOWN, 'part')} more; --json names each"
-        for one in self.taken:
-            yield f"  {plural(one.secrets, 'secret')} as in backup {one.backup}, made {one.created_at}"
+        for taken_from in self.taken:
+            yield (
+                f"  {plural(taken_from.secrets, 'secret')} as in backup "
+                f"{taken_from.backup}, made {taken_from.created_at}"
+            )
         yield from (f"  lost: {name}" for name in self.names[:NAMED])
         if len(self.names) > NAMED:
             yield f"  lost: {len(self.names) - NAMED:,} more; --json names each"
@@ -185,12 +188,12 @@ class Sound:
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret of the sound parts."""
         for entry in self.manifest.containers:
-            yield from self._of(entry, lambda one: one.secrets_in(entry), Container.secrets_of)  # noqa: B023
+            yield from self._of(entry, lambda backup: backup.secrets_in(entry), Container.secrets_of)  # noqa: B023
 
     def rows(self) -> Iterator[Listed]:
         """Yield the metadata of every secret of the parts whose rows are sound."""
         for entry in self.manifest.containers:
-            yield from self._of(entry, lambda one: one.rows_in(entry), Container.rows_of)  # noqa: B023
+            yield from self._of(entry, lambda backup: backup.rows_in(entry), Container.rows_of)  # noqa: B023
 
     def some(self, names: Collection[str]) -> Iterator[Secret]:
         """Yield those of the named secrets that are in the sound parts."""
@@ -202,9 +205,9 @@ class Sound:
             left = set(placed)
 
             def part(container: Container, number: int) -> Iterable[Secret]:
-                return [one for one in container.secrets_of(number) if one.name in left]  # noqa: B023
+                return [secret for secret in container.secrets_of(number) if secret.name in left]  # noqa: B023
 
-            yield from self._of(entry, lambda one: one.some_in(entry, placed), part, left)  # noqa: B023
+            yield from self._of(entry, lambda backup: backup.some_in(entry, placed), part, left)  # noqa: B023
 
     # -- parts ---------------------------------------------------------------------------
 
@@ -219,12 +222,12 @@ class Sound:
         given = 0
         if not any(piece == entry.piece for piece, _ in self._lost):
             try:
-                for one in self.backup.each(whole):
+                for part_read in self.backup.each(whole):
                     given += 1
-                    self._note_given(one.name)
+                    self._note_given(part_read.name)
                     if names is not None:
-                        names.discard(one.name)
-                    yield one
+                        names.discard(part_read.name)
+                    yield part_read
             except FormatError as error:
                 failure = error
             else:
@@ -265,7 +268,7 @@ class Sound:
             return
         for number in self._segments(entry, index, given, names):
             try:
-                yield from self.backup.each(lambda one: iter(part(container(one), number)))  # noqa: B023
+                yield from self.backup.each(lambda place: iter(part(container(place), number)))  # noqa: B023
             except FormatError as error:
                 self._lose_segment(entry, number, index, container, error)
 
@@ -290,7 +293,7 @@ class Sound:
         error: FormatError,
     ) -> None:
         try:
-            rows = self.backup.first(lambda one: container(one).rows_of(number))
+            rows = self.backup.first(lambda backup: container(backup).rows_of(number))
         except FormatError:
             self._lose(entry, number, error, index)
         else:  # their values alone are lost
@@ -298,7 +301,7 @@ class Sound:
 
     def _lose_unopened(self, entry: ContainerEntry) -> None:
         try:
-            self.backup.first(lambda one: one.container(entry))
+            self.backup.first(lambda backup: backup.container(entry))
         except FormatError as error:
             self._lose(entry, None, error)
 
@@ -397,7 +400,7 @@ class Salvaged:
     @property
     def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """Envelopes that were left aside with nothing in their place."""
-        return tuple(one for each in self._chain for one in each.backup.aside)
+        return tuple(envelope for each in self._chain for envelope in each.backup.aside)
 
     @property
     def failed(self) -> Mapping[str, str]:
@@ -539,7 +542,7 @@ class Salvaged:
         """Return a backup of the row, the next one opened now; ``None`` if there is none."""
         if number == len(self._chain):
             opened = islice(self._before, 1)
-            self._chain += [Sound(one, self._told, must_open=False) for one in opened]
+            self._chain += [Sound(spread, self._told, must_open=False) for spread in opened]
         return self._chain[number] if number < len(self._chain) else None
 
     def _note_sought(self, names: Iterable[str]) -> None:

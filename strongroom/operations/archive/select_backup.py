@@ -137,7 +137,7 @@ class Chooser:
             shows=lambda name, backup: backup in self._listings[name],
             due=lambda backup: self._told_by_heads(self._pins(backup)).marks.get(backup, 0),
             recorded=dict(quarantined or {}),
-            on_record=frozenset(one.backup for one in known),
+            on_record=frozenset(known_backup.backup for known_backup in known),
             told=self._note_marks,
         )
 
@@ -222,7 +222,9 @@ class Chooser:
         ahead: list[BackupChoice] = []
         yield from self._preferred_first(asked, ahead)
         for choice in ahead:
-            self.passed = [one for one in self.passed if one.backup != choice.manifest.backup_id]
+            self.passed = [
+                passed_over for passed_over in self.passed if passed_over.backup != choice.manifest.backup_id
+            ]
             yield choice
 
     def _preferred_first(self, asked: Asked, ahead: list[BackupChoice]) -> Iterator[BackupChoice]:
@@ -273,10 +275,10 @@ class Chooser:
     def before(self, than: Manifest, asked: Asked) -> Iterator[BackupChoice]:
         """Yield the backups that tell of the lost parts of one, newest first: those made before it of the
         same source and selection, and with values if it has some."""
-        for one in self.earlier(than, values=than.values):
-            same = (one.manifest.selection, one.manifest.values) == (than.selection, than.values)
-            if same and (asked.use_quarantined or not one.quarantine):
-                yield one
+        for choice in self.earlier(than, values=than.values):
+            same = (choice.manifest.selection, choice.manifest.values) == (than.selection, than.values)
+            if same and (asked.use_quarantined or not choice.quarantine):
+                yield choice
 
     def lost(self, asked: Asked, than: Manifest | None) -> VanishedBackup | None:
         """Return the newest known backup that may cover what is asked for and that no place here shows.
@@ -284,8 +286,14 @@ class Chooser:
         Args:
             than: the backup that is taken instead: what is older is of no matter.
         """
-        newer = (one for one in self._all_known(than) if than is None or _is_newer(one, than, asked))
-        return next((self._as_lost(one) for one in newer if self._misses(one, asked)), None)
+        newer = (
+            known_backup
+            for known_backup in self._all_known(than)
+            if than is None or _is_newer(known_backup, than, asked)
+        )
+        return next(
+            (self._as_lost(known_backup) for known_backup in newer if self._misses(known_backup, asked)), None
+        )
 
     def _all_known(self, than: Manifest | None) -> list[KnownBackup]:
         """Return what is known from the record or another place, and from the heads, newest first."""
@@ -294,9 +302,9 @@ class Chooser:
         for name, heads in self._heads_on(pins).items():
             for named in heads.backups.items():
                 places.setdefault(named, set()).add(name)
-        recorded = {one.backup for one in self._known}
-        told = [_known_by_head(*one, names) for one, names in places.items() if one[1] not in recorded]
-        return sorted((*self._known, *told), key=lambda one: one.backup, reverse=True)
+        recorded = {known_backup.backup for known_backup in self._known}
+        told = [_known_by_head(*place, names) for place, names in places.items() if place[1] not in recorded]
+        return sorted((*self._known, *told), key=lambda known_backup: known_backup.backup, reverse=True)
 
     def _as_lost(self, known: KnownBackup) -> VanishedBackup:
         refusal = self._read(known.backup).refusal
@@ -328,7 +336,8 @@ class Chooser:
         """Tell whether a backup is missing on purpose, by the marks on the places."""
         try:
             marks = [
-                marks_on(one.objects, trusted=self._trusted, backup=backup) for one in self._listings.values()
+                marks_on(listing.objects, trusted=self._trusted, backup=backup)
+                for listing in self._listings.values()
             ]
             return may_be_gone(counting(marks, backup), now=self.now)
         except StrongroomError:
@@ -427,7 +436,7 @@ class Chooser:
         """Read a backup's manifest from the first place that has it as somebody believed signed it."""
         foreign: ManifestListing | None = None
         failures: list[StrongroomError] = []
-        for listing in [one for one in self._listings.values() if backup in one]:
+        for listing in [manifests for manifests in self._listings.values() if backup in manifests]:
             try:
                 return _Read(backup, listing.read(backup, trusted=self._trusted), None, None)
             except StrongroomError as error:
@@ -547,20 +556,22 @@ class Chooser:
             raise lost.error(None)
         if not any(len(listing) for listing in self._listings.values()):
             raise nothing_there(self._listings)
-        believed = [one for one in self.passed if one.policy]
+        believed = [passed_over for passed_over in self.passed if passed_over.policy]
         if not believed and (refusal := self._stranger()) is not None:
             raise refusal
         if not believed and not asked.policy and asked.until is None and self.passed:
             raise self.why_none()
         there = "; ".join(describe_skipped(believed)) or f"no backup of that policy or time{self._unseen()}"
-        broken = next((one.broken for one in believed if one.broken is not None), None)
+        broken = next(
+            (passed_over.broken for passed_over in believed if passed_over.broken is not None), None
+        )
         if broken is not None:
             raise type(broken)(
                 f"No backup there that covers {asked.words} is whole. "
                 f"There is: {'; '.join(describe_skipped(believed))}",
                 hint=_hint(believed, asked),
             )
-        if believed and all(one.why.startswith(ASIDE) for one in believed):
+        if believed and all(passed_over.why.startswith(ASIDE) for passed_over in believed):
             said = f"No backup there is to be restored from. There is: {there}"
             raise BackupQuarantined(said, hint=_hint(believed, asked))
         raise NotCovered(
@@ -570,7 +581,7 @@ class Chooser:
 
     def _uncounted(self) -> str:
         """Say how many do not count, and why the newest of them does not: one of them may cover it."""
-        left = [one for one in self.passed if not one.policy]
+        left = [passed_over for passed_over in self.passed if not passed_over.policy]
         if not left:
             return ""
         told = f"{left[0].backup}: {left[0].why}"
@@ -583,7 +594,7 @@ class Chooser:
 
     def _stranger(self) -> StrongroomError | None:
         """Return why the newest backup is not believed that might do if it were."""
-        reads = (self._taken(self._read(one.backup)) for one in self.passed[:_WINDOW])
+        reads = (self._taken(self._read(passed_over.backup)) for passed_over in self.passed[:_WINDOW])
         return next((read.refusal for read in reads if read.foreign is not None), None)
 
     def _unseen(self) -> str:
@@ -610,9 +621,11 @@ def _first_few(told: Sequence[str]) -> list[str]:
 def _hint(passed: Sequence[Passed], asked: Asked) -> str:
     if not passed:
         return _LIST
-    usable = next((one for one in passed if one.why.startswith("it holds only")), None)
+    usable = next(
+        (passed_over for passed_over in passed if passed_over.why.startswith("it holds only")), None
+    )
     if usable is None:
-        return _SET_ASIDE if all(one.why.startswith(ASIDE) for one in passed) else _LIST
+        return _SET_ASIDE if all(passed_over.why.startswith(ASIDE) for passed_over in passed) else _LIST
     return f"To restore what the newest of these holds: --backup {usable.backup} --partial"
 
 

@@ -134,11 +134,11 @@ class Shortfall(Struct, frozen=True, kw_only=True):
     @property
     def sound(self) -> str:
         """The backup to take instead, if one is known."""
-        return next((one.sound for one in self.findings if one.sound), "")
+        return next((doubt.sound for doubt in self.findings if doubt.sound), "")
 
     def lines(self) -> Iterator[str]:
         """Say it, the worst first; nothing if nothing is missing and nothing speaks against it."""
-        yield from (one.said for one in self.findings)
+        yield from (doubt.said for doubt in self.findings)
         if self.missing:
             yield from self._missing()
 
@@ -158,7 +158,7 @@ class Shortfall(Struct, frozen=True, kw_only=True):
         if not self.names:
             return ""
         more = self.missing - len(self.names)
-        named = ", ".join(f"'{one.name}'" for one in self.names)
+        named = ", ".join(f"'{missing_secret.name}'" for missing_secret in self.names)
         return f": {named}" + (f" and {more:,} more" if more else "")
 
     @property
@@ -177,7 +177,7 @@ class Shortfall(Struct, frozen=True, kw_only=True):
 
     def why(self, *, filled: bool = False) -> str:
         """Say why it is not to be taken for everything; nothing if secrets were deleted since."""
-        findings = [one for one in self.findings if not (filled and one.fillable)]
+        findings = [doubt for doubt in self.findings if not (filled and doubt.fillable)]
         if not findings:
             return ""
         if filled or not self.missing:
@@ -226,18 +226,20 @@ class Earlier:
         self._held = held or {}
         self._all = list(self._before())
         self.choices = {
-            one.manifest.backup_id: one for one in self._all if asked.use_quarantined or not one.quarantine
+            backup_choice.manifest.backup_id: backup_choice
+            for backup_choice in self._all
+            if asked.use_quarantined or not backup_choice.quarantine
         }
         self._read: _Names | None = None
 
     def _before(self) -> Iterator[BackupChoice]:
         since = made_at(self.choice.manifest) - REMEMBERED
         looked: Counter[str] = Counter()
-        for one in islice(self._chooser.earlier(self.choice.manifest), MOST):
-            kind = limits_of(one.manifest)
-            if looked[kind] < LEAST or made_at(one.manifest) >= since:
+        for choice in islice(self._chooser.earlier(self.choice.manifest), MOST):
+            kind = limits_of(choice.manifest)
+            if looked[kind] < LEAST or made_at(choice.manifest) >= since:
                 looked[kind] += 1
-                yield one
+                yield choice
 
     def shortfall(self) -> Shortfall:
         """Return what the backup lacks."""
@@ -299,7 +301,7 @@ class Earlier:
     def before(self) -> BackupChoice | None:
         """Return the newest of them that covers what is asked for, as far as its manifest says."""
         asked = replace(self._asked, backup="")
-        return next((one for one in self.choices.values() if not lacks(one.manifest, asked)), None)
+        return next((choice for choice in self.choices.values() if not lacks(choice.manifest, asked)), None)
 
     def open(self, backup: str) -> Replicated:
         """Open one of the earlier backups."""
@@ -336,10 +338,10 @@ class Earlier:
             return None if self.choices else (Counter(), ())
         counts: Counter[str] = Counter()
         first: list[MissingSecret] = []
-        for one in self.missing():
-            counts[one.backup] += 1
+        for missing_secret in self.missing():
+            counts[missing_secret.backup] += 1
             if len(first) < NAMED:
-                first.append(one)
+                first.append(missing_secret)
         return counts, tuple(first)
 
     def _groups(self, counts: Counter[str]) -> Iterator[HoldingBackup]:
@@ -357,21 +359,21 @@ class Earlier:
         By whichever policy: one can be renamed.
         """
         own = self.choice.manifest
-        for one in self._all:
-            by_command = own.policy.startswith("(") or one.manifest.policy.startswith("(")
-            if one.manifest.selection == own.selection and not by_command:
-                yield one.manifest
+        for choice in self._all:
+            by_command = own.policy.startswith("(") or choice.manifest.policy.startswith("(")
+            if choice.manifest.selection == own.selection and not by_command:
+                yield choice.manifest
 
     def _most(self) -> int:
-        return max((one.counts.secrets for one in self._alike()), default=0)
+        return max((manifest.counts.secrets for manifest in self._alike()), default=0)
 
     def _shrunk(self) -> Iterator[BackupDoubt]:
         """Say if it holds much less than those before it, as its own run was told (invariant 7)."""
         holds, most = self.choice.manifest.counts.secrets, self._most()
         if holds >= FLOOR * most:
             return
-        full, *others = (one for one in self._alike() if one.counts.secrets >= FLOOR * most)
-        full = next((one for one in (full, *others) if one.backup_id in self.choices), full)
+        full, *others = (manifest for manifest in self._alike() if manifest.counts.secrets >= FLOOR * most)
+        full = next((manifest for manifest in (full, *others) if manifest.backup_id in self.choices), full)
         said = (
             f"it holds {plural(holds, 'secret')} where {most:,} were expected; backup {full.backup_id}, made "
             f"{full.created_at}, is the last that holds {full.counts.secrets:,}"
@@ -415,13 +417,13 @@ class Earlier:
     def _newer(self) -> Iterator[BackupDoubt]:
         """Say which newer backup would have been taken: it is damaged everywhere, dated ahead, or gone."""
         own = self.choice.manifest
-        for one in self._chooser.passed:
-            if one.backup <= own.backup_id or not one.policy:
+        for passed in self._chooser.passed:
+            if passed.backup <= own.backup_id or not passed.policy:
                 continue
-            made = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}, is newer"
-            if one.broken is not None:
-                yield BackupDoubt(why=Why.DAMAGED, said=f"{made} and damaged wherever it lies: {one.why}")
-            elif one.why == AHEAD_OF_HERE:
+            made = f"backup {passed.backup} of policy '{passed.policy}', made {passed.created_at}, is newer"
+            if passed.broken is not None:
+                yield BackupDoubt(why=Why.DAMAGED, said=f"{made} and damaged wherever it lies: {passed.why}")
+            elif passed.why == AHEAD_OF_HERE:
                 yield BackupDoubt(
                     why=Why.AHEAD, said=f"{made} by its date, which is ahead of this host's clock"
                 )
@@ -485,7 +487,9 @@ class _Names:
         """Tell whether a secret is asked for of such a backup, and had a value: else nothing of it could be
         brought back."""
         item = ListedSecret(row.name, 0, tags=row.tags)
-        return row.state is VersionState.LIVE and all(matches(one, item) for one in self._selections)
+        return row.state is VersionState.LIVE and all(
+            matches(selection, item) for selection in self._selections
+        )
 
     def _is_held(self, name: str) -> bool:
         """Tell whether the backup itself has a secret. That it does not, no index is believed."""
@@ -517,9 +521,9 @@ class _Names:
 
     def _worth_reading(self, told: Collection[str]) -> Sequence[BackupChoice]:
         """Return of the earlier backups that no index tells of the newest, and the one with the most."""
-        before = [one for backup, one in self._earlier.choices.items() if backup not in told]
-        most = max(before, key=lambda one: one.manifest.counts.secrets, default=None)
-        return [one for number, one in enumerate(before) if number < OPENED - 1 or one is most]
+        before = [choice for backup, choice in self._earlier.choices.items() if backup not in told]
+        most = max(before, key=lambda choice: choice.manifest.counts.secrets, default=None)
+        return [choice for number, choice in enumerate(before) if number < OPENED - 1 or choice is most]
 
 
 class _IndexChain:

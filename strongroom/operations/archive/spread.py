@@ -80,14 +80,14 @@ class _Marks(Generic[M]):
     def _wanted(self) -> Iterator[tuple[str, list[str]]]:
         """Yield each folder, and which of the targets that answer are to have its mark."""
         folders = sorted(
-            {*self._recorded, *(one for there in self._places.values() for one in there.folders)}
+            {*self._recorded, *(folder for there in self._places.values() for folder in there.folders)}
         )
         if self._kind.name in EVERYWHERE:
             yield from ((folder, list(self._places)) for folder in folders)
             return
         for page in batched(folders, _PAGE):
             for backup, replicas in self._services.store.replicas_of(page).items():
-                names = [one.target for one in replicas] or self._unknown(backup)
+                names = [replica.target for replica in replicas] or self._unknown(backup)
                 yield backup, [name for name in names if name in self._places]
 
     def _unknown(self, backup: str) -> Iterable[str]:
@@ -116,7 +116,7 @@ class _Marks(Generic[M]):
 
     def _copy(self, mark: M, lacking: Iterable[str]) -> None:
         name = self._kind.object_name(mark.folder, mark.number)
-        having = next(one for one in self._places if self._has(one, mark))
+        having = next(place for place in self._places if self._has(place, mark))
         content = b"".join(self._targets[having].read(name, length=self._kind.most + 1))
         for target in lacking:
             if name in self._places[target].names(mark.folder):  # anybody may have put something there

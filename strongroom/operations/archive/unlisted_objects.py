@@ -39,7 +39,7 @@ class UnlistedObjects(Struct, frozen=True, kw_only=True):
         """What a command ends with once it has done all that it can; ``None`` if nothing was left aside."""
         if not self.aside:
             return None
-        newer = [backup_of(one.name) for one in self.aside if one.name.startswith(MANIFESTS)]
+        newer = [backup_of(envelope.name) for envelope in self.aside if envelope.name.startswith(MANIFESTS)]
         return LeftAside(
             f"{plural(len(self.aside), 'object')} beside the backup did not count: "
             f"{describe_ignored(self.aside)}",
@@ -57,7 +57,7 @@ _HINT = (
 
 def describe_ignored(aside: tuple[UnreadableEnvelope, ...]) -> str:
     """Name what was left aside, each with its class and reason."""
-    return "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
+    return "; ".join(f"{envelope.name} ({envelope.code}: {envelope.reason})" for envelope in aside)
 
 
 def look_beside(
@@ -79,7 +79,7 @@ def look_beside(
     if newest:
         aside += _newer(listing, manifest.backup_id, trusted)
     is_file = isinstance(objects, BundleReader)  # of a target nobody is surprised that it holds several
-    others = [one for one in listing.backups if one != manifest.backup_id] if is_file else []
+    others = [backup for backup in listing.backups if backup != manifest.backup_id] if is_file else []
     return UnlistedObjects(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
 
 
@@ -98,8 +98,8 @@ def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> It
 
     with suppress(FormatError):  # of a distrusted signer, say: that is told as such
         sound_copy(objects, name, parsed, names=names)
-        for one, error in zip(names, refused, strict=False):
-            yield UnreadableEnvelope(name=one, code=error.code, reason=error.message)
+        for unread_name, error in zip(names, refused, strict=False):
+            yield UnreadableEnvelope(name=unread_name, code=error.code, reason=error.message)
 
 
 MOST_NEWER = 64
@@ -110,7 +110,7 @@ def _newer(
     listing: ManifestListing, backup: str, trusted: frozenset[str] | None
 ) -> Iterator[UnreadableEnvelope]:
     """Yield the newer backups of a place whose manifests do not count, and why."""
-    for other in islice((one for one in reversed(listing.backups) if one > backup), MOST_NEWER):
+    for other in islice((newer for newer in reversed(listing.backups) if newer > backup), MOST_NEWER):
         try:
             listing.read(other, trusted=trusted)
         except FormatError as error:

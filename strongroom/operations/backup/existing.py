@@ -67,7 +67,7 @@ def newest_if_any(services: Services, policy: str) -> str | None:
 def had_backup(services: Services, policy: str, moment: float) -> bool:
     """Tell whether a policy had a backup at a moment (epoch seconds) that may still be restored from."""
     made = (datetime.fromisoformat(entry.created_at) for entry in restorable(services, policy))
-    return any(one.timestamp() <= moment for one in made)
+    return any(made_at.timestamp() <= moment for made_at in made)
 
 
 def restorable(services: Services, policy: str) -> Iterator[CatalogEntry]:

@@ -195,7 +195,9 @@ class BackupJob(Job):
         if not (often := first_tries(services, entry.policy)):
             return (entry,)
         tried, now = replace(entry, schedule=often), services.store.clock()
-        apart, usual = (one.interval(one.next(now) or now) for one in (tried, entry))
+        apart, usual = (
+            scheduled_entry.interval(scheduled_entry.next(now) or now) for scheduled_entry in (tried, entry)
+        )
         return (tried if apart < usual else entry,)
 
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec:

@@ -256,7 +256,7 @@ class _Making:
         self._services.stage.put(name, chunks, size=sealed.size, sha256=sealed.sha256)
 
     def _recipients(self) -> tuple[str, ...]:
-        return tuple(sorted(one.fingerprint for one in self._pinned.index_recipients))
+        return tuple(sorted(recipient.fingerprint for recipient in self._pinned.index_recipients))
 
     # -- on the stage ------------------------------------------------------------------
 
@@ -379,7 +379,7 @@ def containers_of(run: Run, services: Services) -> str:
     """Return one digest for a run's containers, by the receipts that the seal role signed."""
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
     signed = (run_integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows)
-    return digest_of(one.receipt.sha256 for one in signed)
+    return digest_of(signed_run.receipt.sha256 for signed_run in signed)
 
 
 def _link(file: IndexFile) -> IndexLink:

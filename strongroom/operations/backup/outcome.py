@@ -194,4 +194,6 @@ def _describe_drift(run: Run, services: Services) -> str:
     """Say how many secrets are not in the source as they were, by the replica on the first target."""
     first = run.spec.targets[0].name
     done = [done for row, done in read_verified(run, services) if row.step.target == first]
-    return describe_drift(sum(one.changed for one in done), sum(one.missing for one in done))
+    return describe_drift(
+        sum(verified.changed for verified in done), sum(verified.missing for verified in done)
+    )

@@ -120,8 +120,8 @@ def list_to_repair(run: Run, step: RunStep, services: Services) -> ToRepair:
         manifest=digest,
         held=good,
         away=away,
-        lacking=tuple((name, piece) for name, one in looked.items() for piece in one.lacking),
-        doubted=tuple((name, piece) for name, one in looked.items() for piece in one.doubted),
+        lacking=tuple((name, piece) for name, lacks in looked.items() for piece in lacks.lacking),
+        doubted=tuple((name, piece) for name, lacks in looked.items() for piece in lacks.doubted),
         idle=not answering and not unlocked,
     )
 
@@ -212,7 +212,7 @@ def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
     manifest = parse_manifest(content, trusted=trusted)
     targets = {pin.name: services.target(pin.name) for pin in run.spec.targets}
     indexes = IndexKeys(targets, trusted=trusted).of(manifest)
-    keys = [*wrapping_keys(manifest), *(one.record.id for one in indexes)]
+    keys = [*wrapping_keys(manifest), *(index_key.record.id for index_key in indexes)]
     bring_up(list(targets.values()), keys, trusted=trusted)
 
 

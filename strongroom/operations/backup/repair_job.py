@@ -95,7 +95,7 @@ class RepairJob(Job):
         put_heads_at_end(step, services, run.spec.backup)
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
-        bad = {one.target for one in services.store.replicas(run.spec.backup) if not one.good}
+        bad = {replica.target for replica in services.store.replicas(run.spec.backup) if not replica.good}
         read = replica_verdicts.read_back(run, services, enter_unread=True)
         # Told first: who dies in between tells it again, and not never.
         _tell_repaired(run, bad & read.good, services)
@@ -114,10 +114,10 @@ class RepairJob(Job):
         busy, found = under_way(services), _found_lately(services)
         for backup in degraded(services):
             if backup not in busy:
-                one = entry.about(backup, options={"backup": backup})
-                tried = services.store.newest_slot(one.name)
+                scheduled_entry = entry.about(backup, options={"backup": backup})
+                tried = services.store.newest_slot(scheduled_entry.name)
                 again = tried is not None and found.get(backup, 0.0) > tried
-                yield structs.replace(one, schedule=AT_ONCE) if again else one
+                yield structs.replace(scheduled_entry, schedule=AT_ONCE) if again else scheduled_entry
 
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
         """Return the repair of a backup. It goes by the record (``repair.BY_RECORD``).

@@ -52,7 +52,11 @@ class ReadBack(Struct, frozen=True, kw_only=True):
 
 def record_replicas(run: Run, read: ReadBack, services: Services) -> list[str]:
     """Write into the catalog what was read back from each target; return those with a good replica."""
-    good = {one.target for one in services.store.replicas(run.spec.backup or run.id) if one.good}
+    good = {
+        other_replica.target
+        for other_replica in services.store.replicas(run.spec.backup or run.id)
+        if other_replica.good
+    }
     for replica in read.changed:
         services.store.set_replica(replica, damaged=_damaged_pieces(run, replica.target, services))
         if replica.target in good and not replica.good:
@@ -85,7 +89,9 @@ def _checks(run: Run, read: ReadBack, services: Services) -> Iterator[ContainerC
     whole: dict[str, ContainerCheck] = {}
     for check in _read_by(run, services):
         yield check
-        whole[check.target] = min(check, whole.get(check.target, check), key=lambda one: one.checked_at)
+        whole[check.target] = min(
+            check, whole.get(check.target, check), key=lambda container_check: container_check.checked_at
+        )
     for target in read.good & whole.keys():
         yield structs.replace(whole[target], piece=MANIFEST, depth=Depth.DIGEST)
 
@@ -150,14 +156,16 @@ def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
 
 def _known_checks(run: Run, target: str, services: Services) -> list[ContainerCheck]:
     """Return when each container of a replica was last read: earlier, or by this run."""
-    found = {one.piece: one for one in services.store.checks([run.spec.backup]) if one.target == target}
-    found |= {one.piece: one for one in _read_by(run, services) if one.target == target}
+    found = {
+        check.piece: check for check in services.store.checks([run.spec.backup]) if check.target == target
+    }
+    found |= {check.piece: check for check in _read_by(run, services) if check.target == target}
     return list(found.values())
 
 
 def _vouched_for(replica: Replica, checks: Sequence[ContainerCheck], pieces: int) -> Replica:
     """Return a replica of which only a part was read: it is as deep as what was read least, and as old."""
-    at = min((one.checked_at for one in checks), default=replica.verified_at)
+    at = min((check.checked_at for check in checks), default=replica.verified_at)
     return refresh(structs.replace(replica, verified=Depth.DIGEST, verified_at=at), pieces, checks)
 
 
@@ -202,14 +210,14 @@ def _explain_not_asked(facts: ReplicaFacts, target: str) -> str | None:
 def unanswered(store: RunStore, replicas: Sequence[Replica]) -> dict[str, tuple[str, ...]]:
     """Say which bad replicas are called that only because their target did not answer, by the newest run that
     asked for them; none of them is known to be damaged."""
-    bad = {(one.backup, one.target) for one in replicas if not one.good}
+    bad = {(replica.backup, replica.target) for replica in replicas if not replica.good}
     known: dict[tuple[str, str], bool] = {}
     for run in store.runs(limit=RECENT) if bad else ():
         about = run.spec.backup or run.id
         asked = [name for backup, name in bad - known.keys() if backup == about]
         if run.state.final and asked:
             known |= {(about, name): said for name, said in _silent(run, asked, store) if said is not None}
-    silent = sorted(one for one, said in known.items() if said)
+    silent = sorted(silent_target for silent_target, said in known.items() if said)
     return {backup: tuple(name for of, name in silent if of == backup) for backup, _ in silent}
 
 

@@ -133,7 +133,10 @@ def plan_slice(run: Run, step: RunStep, services: Services) -> Slice:
     chosen = _choose(there, looks, scope, now=run.created_at)
     return Slice(
         plan=PlannedPieces(pieces=len(chosen)),
-        places=tuple(ContainerPlace(backup=one.backup, target=one.target, piece=one.piece) for one in chosen),
+        places=tuple(
+            ContainerPlace(backup=container.backup, target=container.target, piece=container.piece)
+            for container in chosen
+        ),
         away=away,
         going=tuple(sorted(going)),
         outside=_outside(looks, services),
@@ -148,8 +151,8 @@ def _look(
     with ThreadPoolExecutor(AT_ONCE) as threads:
         looked = list(threads.map(lambda name: _look_at(run, name, known, services), names))
     found = list(zip(names, looked, strict=True))
-    away = {name: one for name, one in found if isinstance(one, str)}
-    return {name: one for name, one in found if isinstance(one, TargetContents)}, away
+    away = {name: contents for name, contents in found if isinstance(contents, str)}
+    return {name: contents for name, contents in found if isinstance(contents, TargetContents)}, away
 
 
 def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> TargetContents | str:
@@ -174,7 +177,7 @@ def _going(looks: Mapping[str, TargetContents]) -> frozenset[str]:
 
 def _outside(looks: Mapping[str, TargetContents], services: Services) -> dict[str, int]:
     """Count the backups on each target that the record does not know: nobody says what they are to be."""
-    known = {run.id for run in services.store.active()} | {one.backup for one in services.store.backups()}
+    known = {run.id for run in services.store.active()} | {entry.backup for entry in services.store.backups()}
     outside = {name: len(look.backups - known) for name, look in looks.items()}
     return {name: count for name, count in outside.items() if count}
 
@@ -182,10 +185,17 @@ def _outside(looks: Mapping[str, TargetContents], services: Services) -> dict[st
 def _choose(
     items: Sequence[DueContainer], looks: Mapping[str, TargetContents], terms: Terms, *, now: float
 ) -> list[DueContainer]:
-    missing = [one for one in items if one.piece == MANIFEST and one.backup not in looks[one.target].backups]
-    lost = {(one.backup, one.target) for one in missing[:MOST]}
+    missing = [
+        container
+        for container in items
+        if container.piece == MANIFEST and container.backup not in looks[container.target].backups
+    ]
+    lost = {(container.backup, container.target) for container in missing[:MOST]}
     due = due_checks(items, terms, now=now, draw=random.SystemRandom().random)
-    return [*missing[:MOST], *(one for one in due if (one.backup, one.target) not in lost)]
+    return [
+        *missing[:MOST],
+        *(container for container in due if (container.backup, container.target) not in lost),
+    ]
 
 
 # -- one container -------------------------------------------------------------------

@@ -90,11 +90,14 @@ class ScrubJob(Job):
     def record(self, run: Run, services: Services) -> Sequence[str]:
         """Enter what was read, whole or damaged."""
         looked = _looked(run, services)
-        services.store.put_checks([_as_check(one, depth) for one in looked if (depth := one.checked.depth)])
+        services.store.put_checks(
+            [_as_check(container, depth) for container in looked if (depth := container.checked.depth)]
+        )
         _refresh_replicas(looked, services)
         # No more than the class: what an error says may name a secret, and an event must not.
         why = {
-            key: f"{one.place.what}: {code_of(one.checked.damage)}" for key, one in _damaged(looked).items()
+            key: f"{container.place.what}: {code_of(container.checked.damage)}"
+            for key, container in _damaged(looked).items()
         }
         pieces = {
             key: {each.place.piece for each in looked if each.checked.damage and each.place.key == key}
@@ -111,7 +114,7 @@ class ScrubJob(Job):
 
     def outcome(self, run: Run, services: Services) -> Ending:
         looked = _looked(run, services)
-        aside = describe_aside((one.place.target, one.checked.aside) for one in looked)
+        aside = describe_aside((container.place.target, container.checked.aside) for container in looked)
         blemishes = (
             _describe_damage(looked),
             _describe_unread(run, services),
@@ -176,20 +179,23 @@ def _looked_at(run: Run, row: StepRow, places: Sequence[ContainerPlace]) -> _Rea
     return _ReadContainer(place_of(places, row.step), checked, row.finished_at or 0.0)
 
 
-def _as_check(one: _ReadContainer, depth: Depth) -> ContainerCheck:
-    place = one.place
+def _as_check(container: _ReadContainer, depth: Depth) -> ContainerCheck:
+    place = container.place
     return ContainerCheck(
-        backup=place.backup, target=place.target, piece=place.piece, depth=depth, checked_at=one.at
+        backup=place.backup, target=place.target, piece=place.piece, depth=depth, checked_at=container.at
     )
 
 
 def _refresh_replicas(looked: Sequence[_ReadContainer], services: Services) -> None:
     """Have the catalog know how each replica stands of which something was read."""
-    store, touched = services.store, {(one.place.backup, one.place.target) for one in looked}
+    store, touched = (
+        services.store,
+        {(container.place.backup, container.place.target) for container in looked},
+    )
     backups = sorted({backup for backup, _ in touched})
     checks: dict[tuple[str, str], list[ContainerCheck]] = {}
-    for one in store.checks(backups):
-        checks.setdefault((one.backup, one.target), []).append(one)
+    for container_check in store.checks(backups):
+        checks.setdefault((container_check.backup, container_check.target), []).append(container_check)
     for replica in (each for found in store.replicas_of(backups).values() for each in found):
         key = replica.backup, replica.target
         entry = store.backup(replica.backup) if key in touched else None
@@ -200,9 +206,9 @@ def _refresh_replicas(looked: Sequence[_ReadContainer], services: Services) -> N
 def _damaged(looked: Sequence[_ReadContainer]) -> dict[tuple[str, str], _ReadContainer]:
     """Return the damaged replicas, by target and backup, each with the first thing that was found."""
     found: dict[tuple[str, str], _ReadContainer] = {}
-    for one in looked:
-        if one.checked.damage:
-            found.setdefault(one.place.key, one)
+    for container in looked:
+        if container.checked.damage:
+            found.setdefault(container.place.key, container)
     return found
 
 
@@ -222,8 +228,8 @@ def _order_repairs(run: Run, services: Services) -> Iterator[str]:
 
 def _describe_damage(looked: Sequence[_ReadContainer]) -> str:
     found = [
-        f"{backup} on {target}: {one.place.what}: {one.checked.damage}"
-        for (target, backup), one in _damaged(looked).items()
+        f"{backup} on {target}: {container.place.what}: {container.checked.damage}"
+        for (target, backup), container in _damaged(looked).items()
     ]
     if not found:
         return ""

@@ -85,7 +85,9 @@ class PageFacts(Struct, frozen=True, kw_only=True):
 
     def alert(self, kind: str, subject: str) -> Finding | None:
         """Return how something is judged, if it is wrong."""
-        return next((one for one in self.alerts if (one.kind, one.subject) == (kind, subject)), None)
+        return next(
+            (finding for finding in self.alerts if (finding.kind, finding.subject) == (kind, subject)), None
+        )
 
 
 def document(page: Sheet, shown: PageFacts, *, here: str = "") -> bytes:

@@ -34,7 +34,7 @@ def backups(
 
 
 def _backup(entry: CatalogEntry, replicas: Sequence[Replica]) -> tuple[Content, ...]:
-    good = sum(one.good for one in replicas)
+    good = sum(replica.good for replica in replicas)
     made = as_written(entry.created_at)
     name = Cell(entry.backup, link=f"/backups/{quoted(entry.backup)}")
     return (
@@ -106,22 +106,22 @@ def _entry(found: EntryStatus) -> tuple[Content, ...]:
 def incidents(found: Iterable[Incident], shown: PageFacts) -> bytes:
     """Return the incidents, the newest first."""
     head = ("Incident", "State", "Opened", "By", "Affects")
-    newest = sorted(found, key=lambda one: one.opened_at, reverse=True)
-    rows = [_incident(one, shown.facts.now) for one in newest]
+    newest = sorted(found, key=lambda incident: incident.opened_at, reverse=True)
+    rows = [_incident(incident, shown.facts.now) for incident in newest]
     nothing = "No incident is on record: 'strongroom incident open' begins one."
     table = Table(head, rows, nothing=nothing)
     return frame.document(Sheet(title="Incidents", parts=[table]), shown, here="/incidents")
 
 
-def _incident(one: Incident, now: float) -> tuple[Content, ...]:
-    opened = as_written(one.opened_at)
-    name = Cell(one.id, link=f"/incidents/{quoted(one.id)}")
+def _incident(incident: Incident, now: float) -> tuple[Content, ...]:
+    opened = as_written(incident.opened_at)
+    name = Cell(incident.id, link=f"/incidents/{quoted(incident.id)}")
     at = moment(opened.timestamp() if opened else None)
-    return (name, standing(one, now), at, one.by, plural(len(one.affected), "backup"))
+    return (name, standing(incident, now), at, incident.by, plural(len(incident.affected), "backup"))
 
 
-def standing(one: Incident, now: float) -> Cell:
+def standing(incident: Incident, now: float) -> Cell:
     """Return how an incident stands."""
-    if one.closed is not None:
+    if incident.closed is not None:
         return Cell("closed", Mood.GOOD)
-    return Cell("overdue", Mood.BAD) if one.is_overdue(now) else Cell("open", Mood.WARN)
+    return Cell("overdue", Mood.BAD) if incident.is_overdue(now) else Cell("open", Mood.WARN)

@@ -40,46 +40,55 @@ def coverage(shown: PageFacts) -> bytes:
         return frame.document(Sheet(title="Verification", parts=[Lines([why])]), shown, here="/coverage")
     lines = [f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=facts.now)]
     head = ("Target", "Read", "Containers", "Late", "Never read", "Longest ago")
-    rows = [_coverage(name, one, facts.now) for name, one in found.targets.items()]
+    rows = [_coverage(name, read_share, facts.now) for name, read_share in found.targets.items()]
     table = Table(head, rows, "By target", nothing="No target holds a backup.")
     parts: list[Part] = [Lines(lines, style="list"), table]
     return frame.document(Sheet(title="Verification", parts=parts), shown, here="/coverage")
 
 
-def _coverage(name: str, one: Coverage, now: float) -> tuple[Content, ...]:
-    since = "-" if one.oldest_since is None else f"{about(max(0.0, now - one.oldest_since))} ago"
-    target = marked(name, bad=bool(one.late))
-    return (target, percent(one.share), one.containers, one.late, one.never, since)
+def _coverage(name: str, read_share: Coverage, now: float) -> tuple[Content, ...]:
+    since = (
+        "-" if read_share.oldest_since is None else f"{about(max(0.0, now - read_share.oldest_since))} ago"
+    )
+    target = marked(name, bad=bool(read_share.late))
+    return (
+        target,
+        percent(read_share.share),
+        read_share.containers,
+        read_share.late,
+        read_share.never,
+        since,
+    )
 
 
 def drills(shown: PageFacts) -> bytes:
     """Return the drills, the newest first, each against its objective."""
-    parts: list[Part] = [_drills(one) for one in shown.facts.drills]
+    parts: list[Part] = [_drills(drill_state) for drill_state in shown.facts.drills]
     nothing = Lines(["No drill is scheduled, and none was done: 'strongroom drill full' rehearses one."])
     return frame.document(Sheet(title="Drills", parts=parts or [nothing]), shown, here="/drills")
 
 
-def _drills(one: Drills) -> Table:
-    when = f", scheduled {one.schedule} ({one.time_zone})" if one.schedule else ""
+def _drills(drill_state: Drills) -> Table:
+    when = f", scheduled {drill_state.schedule} ({drill_state.time_zone})" if drill_state.schedule else ""
     head = ("Drill", "State", "Began", "Recovered in", "Objective")
-    rows = [_drill(run) for run in one.runs]
-    return Table(head, rows, f"{one.drill} of {one.policy}{when}", nothing="None yet.")
+    rows = [_drill(run) for run in drill_state.runs]
+    return Table(head, rows, f"{drill_state.drill} of {drill_state.policy}{when}", nothing="None yet.")
 
 
-def _drill(one: Drilled) -> tuple[Content, ...]:
-    took = "-" if one.recovered_in is None else measured(one.recovered_in)
-    objective = measured(one.objective) if one.objective else "-"
-    late = one.recovered_in is not None and bool(one.objective) and one.recovered_in > one.objective
+def _drill(drill: Drilled) -> tuple[Content, ...]:
+    took = "-" if drill.recovered_in is None else measured(drill.recovered_in)
+    objective = measured(drill.objective) if drill.objective else "-"
+    late = drill.recovered_in is not None and bool(drill.objective) and drill.recovered_in > drill.objective
     over = Cell("too slow", Mood.WARN) if late else ""
-    name = Cell(one.run, link=f"/runs/{quoted(one.run)}")
-    return (name, frame.state(one.state), moment(one.began), together(took, over), objective)
+    name = Cell(drill.run, link=f"/runs/{quoted(drill.run)}")
+    return (name, frame.state(drill.state), moment(drill.began), together(took, over), objective)
 
 
 def keys(shown: PageFacts) -> bytes:
     """Return the keys, their age, and what is known of each."""
     found = shown.facts.keys
-    ages = [_key(one, shown) for one in found.used]
-    ends = [_certificate(one, shown) for one in shown.facts.certificates]
+    ages = [_key(dated, shown) for dated in found.used]
+    ends = [_certificate(dated, shown) for dated in shown.facts.certificates]
     parts: list[Part] = [
         Pairs(list(_checks(shown))),
         Table(("Key", "In use since", "Age", "To do"), ages, "In use", nothing="No backup is sealed to any."),
@@ -107,13 +116,13 @@ def _checks(shown: PageFacts) -> Iterator[tuple[str, Content]]:
         yield "Not answered", together(asked.name, "asked", moment(asked.at))
 
 
-def _key(one: Dated, shown: PageFacts) -> tuple[Content, ...]:
-    alert = shown.alert("key.aging", one.name)
+def _key(dated: Dated, shown: PageFacts) -> tuple[Content, ...]:
+    alert = shown.alert("key.aging", dated.name)
     old = alert is not None and alert.severity is Severity.CRITICAL
     due = Cell("rotate it", Mood.BAD) if old else Cell("rotate it soon", Mood.WARN) if alert else "-"
-    return (marked(one.name, bad=old), moment(one.at), about(max(0.0, shown.facts.now - one.at)), due)
+    return (marked(dated.name, bad=old), moment(dated.at), about(max(0.0, shown.facts.now - dated.at)), due)
 
 
-def _certificate(one: Dated, shown: PageFacts) -> tuple[Content, ...]:
-    bad = shown.alert("certificate.ending", one.name) is not None
-    return (marked(one.name, bad=bad), moment(one.at), Cell("renew it", Mood.WARN) if bad else "-")
+def _certificate(dated: Dated, shown: PageFacts) -> tuple[Content, ...]:
+    bad = shown.alert("certificate.ending", dated.name) is not None
+    return (marked(dated.name, bad=bad), moment(dated.at), Cell("renew it", Mood.WARN) if bad else "-")

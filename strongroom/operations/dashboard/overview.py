@@ -43,7 +43,7 @@ def overview(shown: PageFacts) -> bytes:
 
 def _matrix(shown: PageFacts) -> Table:
     policies = shown.facts.policies
-    targets = sorted({one.target for policy in policies for one in policy.on_targets} | _known(shown))
+    targets = sorted({newest.target for policy in policies for newest in policy.on_targets} | _known(shown))
     head = ("Policy", "Verified backup", "Newest run", "Replicas", *(f"On {name}" for name in targets))
     rows = [_policy(policy, targets, shown) for policy in policies]
     return Table(head, rows, "Policies and targets", nothing="No policy is configured.")
@@ -56,7 +56,7 @@ def _known(shown: PageFacts) -> set[str]:
 def _policy(policy: Policy, targets: Sequence[str], shown: PageFacts) -> tuple[Content, ...]:
     facts = shown.facts
     found = judge(policy, threshold=shown.limits.threshold_age, now=facts.now, recorded=facts.state is None)
-    lies = {one.target: one for one in policy.on_targets}
+    lies = {on_target.target: on_target for on_target in policy.on_targets}
     cells = (_cell(lies.get(name), name, shown) for name in targets)
     name = Cell(policy.name, link=f"/backups?policy={quoted(policy.name)}")
     newest = next(iter(policy.runs), None)
@@ -87,20 +87,20 @@ def _newest_run(policy: Policy, newest: Ran | None, found: Freshness, now: float
 
 
 def _replicas(policy: Policy) -> Content:
-    good = sum(one.good for one in policy.on_targets)
+    good = sum(newest.good for newest in policy.on_targets)
     return together(
         f"{good} of {policy.wanted}", Cell("fewer than demanded", Mood.BAD) if policy.lacks else ""
     )
 
 
-def _cell(one: NewestOnTarget | None, target: str, shown: PageFacts) -> Content:
+def _cell(newest: NewestOnTarget | None, target: str, shown: PageFacts) -> Content:
     """Return how a policy's newest backup lies on a target, and whether the target answers."""
     away = any(place.name == target and place.away is not None for place in shown.facts.places)
     silent = Cell("no answer", Mood.BAD) if away else ""
-    if one is None:
+    if newest is None:
         return silent or "-"
-    locked = small(together("locked until", moment(one.locked_until))) if one.locked_until else ""
-    return together(replica(one.good, one.depth, one.read_at, shown.facts.now), silent, locked)
+    locked = small(together("locked until", moment(newest.locked_until))) if newest.locked_until else ""
+    return together(replica(newest.good, newest.depth, newest.read_at, shown.facts.now), silent, locked)
 
 
 def replica(good: bool, depth: object, read_at: float | None, now: float) -> Content:  # noqa: FBT001
@@ -118,15 +118,15 @@ def replica(good: bool, depth: object, read_at: float | None, now: float) -> Con
 def _running(facts: InstallationFacts) -> Table:
     """Return the runs that have not ended, with rate and time left."""
     head = ("Run", "What", "Since", "How far", "Rate", "Left")
-    rows = [_run(one, facts.now) for one in facts.active]
+    rows = [_run(running, facts.now) for running in facts.active]
     return Table(head, rows, "Running now", nothing="Nothing runs.")
 
 
-def _run(one: Running, now: float) -> tuple[Content, ...]:
-    waits = small("waits for approval") if one.waits_for_approval else ""
-    what = together(f"{one.kind.value} of {one.policy}", waits)
-    name, since = Cell(one.run, link=f"/runs/{quoted(one.run)}"), about(max(0.0, now - one.began))
-    return (name, what, since, far(one.pace), one.pace.rate_words, one.pace.left_words)
+def _run(running: Running, now: float) -> tuple[Content, ...]:
+    waits = small("waits for approval") if running.waits_for_approval else ""
+    what = together(f"{running.kind.value} of {running.policy}", waits)
+    name, since = Cell(running.run, link=f"/runs/{quoted(running.run)}"), about(max(0.0, now - running.began))
+    return (name, what, since, far(running.pace), running.pace.rate_words, running.pace.left_words)
 
 
 def far(pace: RunPace) -> Content:

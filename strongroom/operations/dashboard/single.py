@@ -57,7 +57,7 @@ class OneBackup(Struct, frozen=True, kw_only=True):
 
 def backup(found: OneBackup, shown: PageFacts) -> bytes:
     """Return where a backup lies, who opens it, and what happened to it."""
-    places = [_replica(one, found, shown.facts.now) for one in found.replicas]
+    places = [_replica(other_replica, found, shown.facts.now) for other_replica in found.replicas]
     events = [
         (moment(event.at), Cell(event.kind, code=True), _detail(event))
         for event in found.events[-EVENTS:][::-1]
@@ -91,10 +91,16 @@ def _backup(found: OneBackup) -> Iterator[tuple[str, Content]]:
         yield "Run", Cell("how it was made", link=f"/runs/{quoted(found.made.id)}")
 
 
-def _replica(one: Replica, found: OneBackup, now: float) -> tuple[Content, ...]:
-    lock = Cell("not locked", Mood.WARN) if one.target in found.unlocked else ""
-    state = together(replica(one.good, one.verified, one.verified_at, now), lock)
-    return (marked(one.target, bad=not one.good), state, moment(one.verified_at))
+def _replica(other_replica: Replica, found: OneBackup, now: float) -> tuple[Content, ...]:
+    lock = Cell("not locked", Mood.WARN) if other_replica.target in found.unlocked else ""
+    state = together(
+        replica(other_replica.good, other_replica.verified, other_replica.verified_at, now), lock
+    )
+    return (
+        marked(other_replica.target, bad=not other_replica.good),
+        state,
+        moment(other_replica.verified_at),
+    )
 
 
 def _readers(found: OneBackup) -> Iterator[Part]:
@@ -154,16 +160,16 @@ def _code(error: str) -> str:
 
 def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:
     kinds: dict[str, list[StepRow]] = {}
-    for one in rows:
-        kinds.setdefault(one.step.kind.value, []).append(one)
+    for row in rows:
+        kinds.setdefault(row.step.kind.value, []).append(row)
     for kind, mine in kinds.items():
-        done = sum(one.state is StepState.DONE for one in mine)
-        yield kind, f"{done:,} of {len(mine):,}", sum(one.attempts for one in mine)
+        done = sum(step.state is StepState.DONE for step in mine)
+        yield kind, f"{done:,} of {len(mine):,}", sum(step.attempts for step in mine)
 
 
-def _trouble(one: StepRow) -> tuple[Content, ...]:
-    code = Cell(_code(one.error or ""), code=True)
-    return (marked(str(one.step), bad=True), _STATES.get(one.state, one.state.value), one.attempts, code)
+def _trouble(row: StepRow) -> tuple[Content, ...]:
+    code = Cell(_code(row.error or ""), code=True)
+    return (marked(str(row.step), bad=True), _STATES.get(row.state, row.state.value), row.attempts, code)
 
 
 # -- an incident -----------------------------------------------------------------------
@@ -173,17 +179,21 @@ def incident(of: Incident, shown: PageFacts) -> bytes:
     """Return what is suspected, how each step stands, and what is affected."""
     steps = [
         (
-            marked(words.STEPS[one.step], bad=not one.settled),
-            one.state,
-            readable(one.at) or "-",
-            one.by or "-",
-            one.said or "-",
+            marked(words.STEPS[step_standing.step], bad=not step_standing.settled),
+            step_standing.state,
+            readable(step_standing.at) or "-",
+            step_standing.by or "-",
+            step_standing.said or "-",
         )
-        for one in steps_of(of)
+        for step_standing in steps_of(of)
     ]
     affected = [
-        (Cell(one.backup, link=f"/backups/{quoted(one.backup)}"), one.policy, one.opens_now)
-        for one in of.affected[:AFFECTED]
+        (
+            Cell(affected_backup.backup, link=f"/backups/{quoted(affected_backup.backup)}"),
+            affected_backup.policy,
+            affected_backup.opens_now,
+        )
+        for affected_backup in of.affected[:AFFECTED]
     ]
     more = len(of.affected) - AFFECTED
     parts: list[Part] = [

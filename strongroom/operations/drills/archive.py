@@ -106,7 +106,9 @@ def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> Drill
                 )
         except StrongroomError as error:
             away[target.name] = error
-    reports = sorted(found.values(), key=lambda one: (one.report.began, one.report.run), reverse=True)
+    reports = sorted(
+        found.values(), key=lambda stored: (stored.report.began, stored.report.run), reverse=True
+    )
     return DrillReports(reports=tuple(reports), aside=aside, away=away)
 
 

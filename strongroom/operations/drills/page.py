@@ -44,7 +44,7 @@ def sheet_of(report: DrillReport) -> Sheet:
 
 def _parts(report: DrillReport) -> Iterator[Part]:
     if report.problems:
-        problems = [(one.code, one.means, one.to_do) for one in report.problems]
+        problems = [(problem.code, problem.means, problem.to_do) for problem in report.problems]
         yield Table(("Problem", "It means", "To do"), problems, "What went wrong, and what to do")
         more = f"On a host of the installation, strongroom runs show {report.run} has the exact words."
         yield Lines([f"This report names no secret. {more}"], style="note")

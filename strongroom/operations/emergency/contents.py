@@ -114,7 +114,7 @@ def _command(command: str, way: Way, ways: Sequence[Way], backup: str, folder: s
     typed = "".join(f"           {option} \\\n" for option in options(way, quorums=folder))
     command = command.replace("--full-restore \\\n", f"--full-restore \\\n{typed}")
     words = f"recover.py . --backup {backup} "
-    return head + command.replace(words, words + "".join(f"{one} " for one in recovering(way)), 1)
+    return head + command.replace(words, words + "".join(f"{word} " for word in recovering(way)), 1)
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:

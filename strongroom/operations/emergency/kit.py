@@ -149,13 +149,18 @@ _RESTORE = {
 def recover(program: str, files: str, way: Way, signers: Iterable[str]) -> str:
     """Return the command that lists the backup without Strongroom."""
     return " ".join(
-        [f"python3 {program} {files}", *recovering(way), *(f"--signer {one}" for one in signers), "--list"]
+        [
+            f"python3 {program} {files}",
+            *recovering(way),
+            *(f"--signer {signer}" for signer in signers),
+            "--list",
+        ]
     )
 
 
 def asking(program: str, files: str, way: Way, signers: Iterable[str]) -> Iterator[str]:
     """Yield the commands that have services answer what :func:`recover` needs of them."""
-    signed = [f"--signer {one}" for one in signers]
+    signed = [f"--signer {signer}" for signer in signers]
     for key in way:
         if key.kind in SERVICES:
             named = f"--transit {quote(key.transit or 'MOUNT/KEY')}" if key.kind == "transit" else ""

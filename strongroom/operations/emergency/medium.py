@@ -141,7 +141,7 @@ def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
         for entry in scheduled
         if entry.offline and not entry.needs
     ]
-    return [one.policy for one in found if remind(services, one)]
+    return [medium.policy for medium in found if remind(services, medium)]
 
 
 # -- beside the backup ---------------------------------------------------------
@@ -180,7 +180,7 @@ def ways_into(target: Target, manifest: Manifest, files: Mapping[str, bytes]) ->
         for stanza in carried_record(target, manifest.backup_id, entry).stanzas:
             legs = allof.inner(stanza) if stanza.type == allof.TYPE else ((stanza,),)
             ways = islice(product(*legs), MOST)
-            found |= dict.fromkeys(tuple(_key(one, tables) for one in way) for way in ways)
+            found |= dict.fromkeys(tuple(_key(way_in, tables) for way_in in way) for way in ways)
     return list(found)
 
 
@@ -200,7 +200,7 @@ def contents(manifest: Manifest) -> bytes:
         "versions": manifest.counts.versions,
         "bytes": manifest.counts.size,
         "opens_for": [recipient.describes for recipient in manifest.recipients],
-        "withstands_quantum_computers": all(one.post_quantum for one in manifest.recipients),
+        "withstands_quantum_computers": all(recipient.post_quantum for recipient in manifest.recipients),
         "not_contained": list(manifest.not_contained),
         "containers": [container_name(manifest.backup_id, entry.sha256) for entry in manifest.containers],
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),

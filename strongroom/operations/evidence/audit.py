@@ -222,7 +222,8 @@ def _backups(store: RunStore, since: str, until: str) -> tuple[AuditedBackup, ..
     entries = [entry for entry in store.backups() if since <= entry.created_at < until]
     replicas = store.replicas_of([entry.backup for entry in entries])
     return tuple(
-        AuditedBackup(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in entries
+        AuditedBackup(backup=entry, replicas=tuple(map(_on, replicas.get(entry.backup, ()))))
+        for entry in entries
     )
 
 

@@ -75,14 +75,16 @@ def _parts(report: Audit) -> Iterator[Part]:
 
 def _figures(report: Audit) -> Iterator[tuple[str, str, str]]:
     """Yield each figure with what it rests on."""
-    for kind in sorted({one.kind for one in report.operations}):
-        runs = [one for one in report.operations if one.kind == kind]
-        ended = [one for one in runs if one.ended]
-        done = sum(one.state == RunState.DONE for one in ended)
+    for kind in sorted({operation.kind for operation in report.operations}):
+        runs = [operation for operation in report.operations if operation.kind == kind]
+        ended = [operation for operation in runs if operation.ended]
+        done = sum(operation.state == RunState.DONE for operation in ended)
         share = f"{done:,} of {len(ended):,} ended whole" + (f" ({done / len(ended):.1%})" if ended else "")
         yield f"{kind.capitalize()} runs", share, _runs(runs)
-    unread = [one for one in report.backups if not any(on.good and on.verified for on in one.replicas)]
-    names = name_first_few([one.backup.backup for one in unread])
+    unread = [
+        backup for backup in report.backups if not any(on.good and on.verified for on in backup.replicas)
+    ]
+    names = name_first_few([audited.backup.backup for audited in unread])
     yield "Backups made", f"{len(report.backups):,}", "the catalog: each backup is in the table"
     yield "Never read back", f"{len(unread):,}", names or "each backup has a replica that was verified"
 
@@ -98,9 +100,9 @@ def _runs(runs: Sequence[Operation]) -> str:
 def _calendar(name: str, kinds: Iterable[str], report: Audit) -> Iterator[Part]:
     heading = f"Calendar of {name.lower()}"
     by_day: dict[date, list[Operation]] = defaultdict(list)
-    for one in report.operations:
-        if one.kind in kinds:
-            by_day[_time(one.began).date()].append(one)
+    for operation in report.operations:
+        if operation.kind in kinds:
+            by_day[_time(operation.began).date()].append(operation)
     if not by_day:
         yield Lines([f"There were no {name.lower()} in this span."], heading)
         return
@@ -112,9 +114,9 @@ def _calendar(name: str, kinds: Iterable[str], report: Audit) -> Iterator[Part]:
 
 
 def _mark(day: date, runs: Sequence[Operation]) -> Mark:
-    states = {one.state for one in runs}
-    said = ", ".join(f"{sum(one.state == state for one in runs)} {state}" for state in sorted(states))
-    ids = name_first_few([one.run for one in runs])
+    states = {operation.state for operation in runs}
+    said = ", ".join(f"{sum(run.state == state for run in runs)} {state}" for state in sorted(states))
+    ids = name_first_few([operation.run for operation in runs])
     return Mark(state=_worst(states), words=f"{day}: {said} ({ids})")
 
 
@@ -126,17 +128,17 @@ def _worst(states: Iterable[str]) -> str:
 
 
 def _unwell(report: Audit) -> Iterator[Part]:
-    unwell = [one for one in report.operations if one.state != RunState.DONE]
+    unwell = [operation for operation in report.operations if operation.state != RunState.DONE]
     rows = [
         (
-            marked(one.run, bad=one.state == RunState.FAILED),
-            one.kind,
-            one.policy,
-            _day(one.began),
-            one.state,
-            one.error or "",
+            marked(operation.run, bad=operation.state == RunState.FAILED),
+            operation.kind,
+            operation.policy,
+            _day(operation.began),
+            operation.state,
+            operation.error or "",
         )
-        for one in unwell[:SHOWN]
+        for operation in unwell[:SHOWN]
     ]
     head = ("Run", "Kind", "Policy", "Began (UTC)", "State", "Error")
     yield Table(head, rows, "What did not end well", nothing="Every run of this span ended whole.")
@@ -149,8 +151,8 @@ def _unwell(report: Audit) -> Iterator[Part]:
 
 def _sizes(backups: Sequence[AuditedBackup]) -> Iterator[Part]:
     by_policy: dict[str, list[AuditedBackup]] = defaultdict(list)
-    for one in backups:
-        by_policy[one.backup.policy].append(one)
+    for audited in backups:
+        by_policy[audited.backup.policy].append(audited)
     said = "Of each policy the last backup of each day." if by_policy else "No backup was made in this span."
     yield Lines([said], "Sizes of backups")
     for policy, held in sorted(by_policy.items()):
@@ -158,16 +160,19 @@ def _sizes(backups: Sequence[AuditedBackup]) -> Iterator[Part]:
 
 
 def _size(policy: str, held: Sequence[AuditedBackup]) -> Iterator[Part]:
-    largest = max(one.backup.size for one in held) or 1
-    times = [_time(one.backup.created_at).timestamp() for one in held]
+    largest = max(audited.backup.size for audited in held) or 1
+    times = [_time(audited.backup.created_at).timestamp() for audited in held]
     first, span = min(times), max(times) - min(times) or 1.0
     points = [
         Point(
             at=(at - first) / span,
-            value=one.backup.size / largest,
-            words=f"{one.backup.backup}: {size(one.backup.size)}, {plural(one.backup.secrets, 'secret')}",
+            value=backup.backup.size / largest,
+            words=(
+                f"{backup.backup.backup}: {size(backup.backup.size)}, "
+                f"{plural(backup.backup.secrets, 'secret')}"
+            ),
         )
-        for at, one in _last_of_each_day(times, held)
+        for at, backup in _last_of_each_day(times, held)
     ]
     last = held[-1].backup
     days = (held[0].backup.created_at[:10], last.created_at[:10])
@@ -183,7 +188,7 @@ def _last_of_each_day(
     times: Sequence[float], held: Sequence[AuditedBackup]
 ) -> Iterable[tuple[float, AuditedBackup]]:
     """Return a backup for each day that has any: a page stays small, however often somebody backs up."""
-    found = {one.backup.created_at[:10]: (at, one) for at, one in zip(times, held, strict=True)}
+    found = {audited.backup.created_at[:10]: (at, audited) for at, audited in zip(times, held, strict=True)}
     return found.values()
 
 
@@ -198,25 +203,25 @@ def _drills(drills: Sequence[Rehearsal]) -> Iterator[Part]:
     shown = drills[-SHOWN:]
     rows = [
         Bar(
-            label=f"{one.began[:10]} {one.drill}",
-            end=min((one.took or 0) / max(one.objective, 1), _MOST) / _MOST,
+            label=f"{rehearsal.began[:10]} {rehearsal.drill}",
+            end=min((rehearsal.took or 0) / max(rehearsal.objective, 1), _MOST) / _MOST,
             limit=1 / _MOST,
-            mark=Mark(state=_drill_state(one), words=f"run {one.run}: {_drill_said(one)}"),
+            mark=Mark(state=_drill_state(rehearsal), words=f"run {rehearsal.run}: {_drill_said(rehearsal)}"),
         )
-        for one in shown
+        for rehearsal in shown
     ]
     drawn = bars("Recovery times against their objectives", rows)
     said = "Each bar is a share of its own objective, the upright line."
     yield Picture(drawn + LEGEND, heading, text=said, style=STYLE)
     listed = [
         (
-            marked(_day(one.began), bad=_drill_state(one) == BAD),
-            one.drill,
-            one.policy,
-            _drill_said(one),
-            f"drills/{one.run}.json",
+            marked(_day(rehearsal.began), bad=_drill_state(rehearsal) == BAD),
+            rehearsal.drill,
+            rehearsal.policy,
+            _drill_said(rehearsal),
+            f"drills/{rehearsal.run}.json",
         )
-        for one in shown
+        for rehearsal in shown
     ]
     yield Table(("Began (UTC)", "Drill", "Policy", "Recovery", "Signed report"), listed)
 
@@ -225,18 +230,18 @@ _MOST = 1.5
 """Times its objective that a drill is drawn with at most."""
 
 
-def _drill_state(one: Rehearsal) -> str:
-    if one.took is None or one.state == RunState.FAILED:
+def _drill_state(rehearsal: Rehearsal) -> str:
+    if rehearsal.took is None or rehearsal.state == RunState.FAILED:
         return BAD
-    return WARN if one.took > one.objective or one.state != RunState.DONE else GOOD
+    return WARN if rehearsal.took > rehearsal.objective or rehearsal.state != RunState.DONE else GOOD
 
 
-def _drill_said(one: Rehearsal) -> str:
-    objective = f"objective {_length(one.objective)}"
-    if one.took is None:
-        return f"{one.state}: nothing came back; {objective}"
-    met = "met" if one.took <= one.objective else "missed"
-    return f"{one.state}: {_length(one.took)}; {objective}, {met}"
+def _drill_said(rehearsal: Rehearsal) -> str:
+    objective = f"objective {_length(rehearsal.objective)}"
+    if rehearsal.took is None:
+        return f"{rehearsal.state}: nothing came back; {objective}"
+    met = "met" if rehearsal.took <= rehearsal.objective else "missed"
+    return f"{rehearsal.state}: {_length(rehearsal.took)}; {objective}, {met}"
 
 
 def _length(milliseconds: int) -> str:
@@ -248,20 +253,20 @@ def _keys(report: Audit) -> Iterator[Part]:
     if not report.keys:
         yield Lines(["No key is on record."], "Ages of keys")
         return
-    ages = [_days(one.since, report.made_at) for one in report.keys]
+    ages = [_days(key.since, report.made_at) for key in report.keys]
     most = max(*ages, 1)
     rows = [
         Bar(
-            label=one.name[:22],
+            label=key.name[:22],
             end=age / most,
-            mark=Mark(state=PLAIN, words=f"{one.name}: {plural(age, 'day')}, {one.evidence}"),
+            mark=Mark(state=PLAIN, words=f"{key.name}: {plural(age, 'day')}, {key.evidence}"),
         )
-        for age, one in zip(ages, report.keys, strict=True)
+        for age, key in zip(ages, report.keys, strict=True)
     ]
     yield Picture(bars("Ages of keys in days", rows), "Ages of keys", style=STYLE)
     listed = [
-        (one.name, one.use, one.since[:10], age, one.evidence)
-        for age, one in zip(ages, report.keys, strict=True)
+        (key.name, key.use, key.since[:10], age, key.evidence)
+        for age, key in zip(ages, report.keys, strict=True)
     ]
     yield Table(("Key", "Use", "Since", "Days", "Rests on"), listed)
 
@@ -270,33 +275,33 @@ def _incidents(report: Audit) -> Iterator[Part]:
     if not report.incidents:
         yield Lines(["No incident was open in this span."], "Incidents")
         return
-    rows = [_incident_bar(one, report) for one in report.incidents]
+    rows = [_incident_bar(incident, report) for incident in report.incidents]
     yield Picture(bars("Incidents from opening to closure", rows), "Incidents", style=STYLE)
     listed = [
         (
-            marked(one.incident, bad=_is_late(one, report)),
-            _day(one.opened),
-            _day(one.due),
-            _day(one.closed) or "open",
-            _entries(one),
+            marked(audited.incident, bad=_is_late(audited, report)),
+            _day(audited.opened),
+            _day(audited.due),
+            _day(audited.closed) or "open",
+            _entries(audited),
         )
-        for one in report.incidents
+        for audited in report.incidents
     ]
     yield Table(("Incident", "Opened (UTC)", "Due (UTC)", "Closed (UTC)", "Signed entries"), listed)
 
 
-def _entries(one: AuditedIncident) -> str:
-    return f"incidents/{one.incident}/"
+def _entries(audited: AuditedIncident) -> str:
+    return f"incidents/{audited.incident}/"
 
 
-def _incident_bar(one: AuditedIncident, report: Audit) -> Bar:
-    closed = f"closed {_day(one.closed)}" if one.closed else "open"
-    state = BAD if _is_late(one, report) else GOOD if one.closed else WARN
+def _incident_bar(audited: AuditedIncident, report: Audit) -> Bar:
+    closed = f"closed {_day(audited.closed)}" if audited.closed else "open"
+    state = BAD if _is_late(audited, report) else GOOD if audited.closed else WARN
     return Bar(
-        label=f"{one.opened[:10]} {one.incident[-8:]}",
-        start=_share(one.opened, report),
-        end=_share(one.closed or report.made_at, report),
-        mark=Mark(state=state, words=f"{one.incident}: opened {_day(one.opened)}, {closed}"),
+        label=f"{audited.opened[:10]} {audited.incident[-8:]}",
+        start=_share(audited.opened, report),
+        end=_share(audited.closed or report.made_at, report),
+        mark=Mark(state=state, words=f"{audited.incident}: opened {_day(audited.opened)}, {closed}"),
     )
 
 
@@ -307,8 +312,8 @@ def _share(at: str, report: Audit) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def _is_late(one: AuditedIncident, report: Audit) -> bool:
-    return (one.closed or report.made_at) > one.due
+def _is_late(incident: AuditedIncident, report: Audit) -> bool:
+    return (incident.closed or report.made_at) > incident.due
 
 
 # -- the rest ----------------------------------------------------------------------
@@ -316,8 +321,8 @@ def _is_late(one: AuditedIncident, report: Audit) -> bool:
 
 def _events(report: Audit) -> Table:
     seen: dict[str, list[int]] = defaultdict(list)
-    for one in report.happenings:
-        seen[one.kind].append(one.event)
+    for happening in report.happenings:
+        seen[happening.kind].append(happening.event)
     rows = [(kind, len(events), _which(events)) for kind, events in sorted(seen.items())]
     nothing = "Nothing else is on record in this span."
     return Table(("Event", "How often", "Rests on"), rows, "Other events", nothing=nothing)
@@ -361,8 +366,20 @@ def _rows(report: Audit) -> Iterator[tuple[object, ...]]:
     for case in report.incidents:
         due = ("", "", "", f"due {case.due}", _entries(case))
         yield ("incident", "", case.incident, "", case.opened, case.closed, *due)
-    for one in report.happenings:
-        yield ("event", one.kind, "", "", one.at, "", "", "", "", _said(one.detail), f"event {one.event}")
+    for happening in report.happenings:
+        yield (
+            "event",
+            happening.kind,
+            "",
+            "",
+            happening.at,
+            "",
+            "",
+            "",
+            "",
+            _said(happening.detail),
+            f"event {happening.event}",
+        )
 
 
 def _backup_rows(held: AuditedBackup) -> Iterator[tuple[object, ...]]:

@@ -65,19 +65,21 @@ def report_of(
 ) -> ComplianceReport:
     """Return what was found, without the digests of the files beside it."""
     held = (
-        FrameworkControls(framework=one.value, text=TEXTS[one], controls=tuple(map(_control, controls)))
-        for one, controls in answer.items()
+        FrameworkControls(
+            framework=framework.value, text=TEXTS[framework], controls=tuple(map(_control, controls))
+        )
+        for framework, controls in answer.items()
     )
     return ComplianceReport(strongroom=__version__, made_at=rfc3339(now), frameworks=tuple(held), last=last)
 
 
-def _control(one: Assessed) -> ReportedControl:
+def _control(control: Assessed) -> ReportedControl:
     return ReportedControl(
-        number=one.number,
-        demands=one.demands,
-        verdict=one.verdict.value,
-        evidence=tuple(map(_evidence, one.findings)),
-        beyond=one.beyond,
+        number=control.number,
+        demands=control.demands,
+        verdict=control.verdict.value,
+        evidence=tuple(map(_evidence, control.findings)),
+        beyond=control.beyond,
     )
 
 
@@ -146,28 +148,48 @@ def _framework(held: FrameworkControls, *, brief: bool) -> Iterator[Part]:
         verdict = Cell(control.verdict, _MOODS.get(control.verdict, Mood.PLAIN))
         demands = f"{control.demands[:1].upper()}{control.demands[1:]}."
         yield Lines([demands], (f"{control.number} ", verdict), sub=True)
-        shown = dict.fromkeys(one for one in control.evidence if not brief or one.state != FindingState.GOOD)
+        shown = dict.fromkeys(
+            evidence for evidence in control.evidence if not brief or evidence.state != FindingState.GOOD
+        )
         if shown:
-            yield Lines([_evidence_line(one) for one in shown], style="list")
+            yield Lines([_evidence_line(evidence) for evidence in shown], style="list")
         if control.beyond:
             yield Lines([f"Yours to show: {control.beyond}."], style="note")
 
 
-def _evidence_line(one: Evidence) -> Content:
-    about = f" ({one.about})" if one.about and one.about not in one.what else ""
-    state = marked(one.state, bad=one.state in (FindingState.WRONG, FindingState.UNKNOWN))
-    to_do = f" To do: {one.to_do}" if one.to_do else ""
-    return (state, ", check ", Cell(one.check, code=True), f"{about}: {one.what.rstrip('.')}.{to_do}")
+def _evidence_line(evidence: Evidence) -> Content:
+    about = f" ({evidence.about})" if evidence.about and evidence.about not in evidence.what else ""
+    state = marked(evidence.state, bad=evidence.state in (FindingState.WRONG, FindingState.UNKNOWN))
+    to_do = f" To do: {evidence.to_do}" if evidence.to_do else ""
+    return (
+        state,
+        ", check ",
+        Cell(evidence.check, code=True),
+        f"{about}: {evidence.what.rstrip('.')}.{to_do}",
+    )
 
 
 def _rows(report: ComplianceReport) -> Iterator[tuple[str, ...]]:
     for held in report.frameworks:
-        for one in held.controls:
-            control = (held.framework, one.number, one.demands, one.verdict)
-            for each in one.evidence:
-                yield (*control, each.check, each.state, each.about, each.what, each.to_do, one.beyond)
-            if not one.evidence:
-                yield (*control, "", "", "", "", "", one.beyond)
+        for reported_control in held.controls:
+            control = (
+                held.framework,
+                reported_control.number,
+                reported_control.demands,
+                reported_control.verdict,
+            )
+            for each in reported_control.evidence:
+                yield (
+                    *control,
+                    each.check,
+                    each.state,
+                    each.about,
+                    each.what,
+                    each.to_do,
+                    reported_control.beyond,
+                )
+            if not reported_control.evidence:
+                yield (*control, "", "", "", "", "", reported_control.beyond)
 
 
 REPORT = ReportKind(

@@ -146,7 +146,7 @@ def _readable(link: ChainedEvent) -> bool:
     """Tell whether an event has what each has: SQLite keeps anything in any column."""
     at: object = link.at
     words: tuple[object, ...] = (link.kind, link.run or "", link.detail, link.chain)
-    if not isinstance(at, float | int) or not all(isinstance(one, str) for one in words):
+    if not isinstance(at, float | int) or not all(isinstance(word, str) for word in words):
         return False
     return 0 <= at < _LAST_TIME
 

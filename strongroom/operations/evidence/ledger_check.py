@@ -57,8 +57,8 @@ def compare_with_heads(
     with ThreadPoolExecutor(max(1, len(targets))) as pool:
         found = pool.map(partial(_listed, services), targets)
         listed = dict(zip(targets, found, strict=True))
-    there = [one for one in listed.values() if not isinstance(one, str)]
-    wanted = {one.event for heads in there for one in heads.named()}
+    there = [heads_on for heads_on in listed.values() if not isinstance(heads_on, str)]
+    wanted = {head_name.event for heads in there for head_name in heads.named()}
     hold = partial(_hold, ledger=ledger, made=_digests(services, wanted), known=known)
     told = tuple(hold(name, found) for name, found in listed.items())
     if first:
@@ -69,11 +69,12 @@ def compare_with_heads(
 def _refuse_beside(told: Iterable[TargetLedger], began: str, known: Collection[str]) -> None:
     """Refuse a record that is said to begin when another was still kept: made anew, it has another first
     digest, and its events have the times that they had."""
-    for one in told:
-        for head in one.others:
+    for ledger in told:
+        for head in ledger.others:
             if head.made_at > began and head.ledger not in known:
                 raise LedgerChanged(
-                    f"This record begins at {began}, and target '{one.target}' has a signed head of another "
+                    f"This record begins at {began}, and target "
+                    f"'{ledger.target}' has a signed head of another "
                     f"one, {head.ledger[:16]}, of {head.made_at}.",
                     hint="If another host with the same signing keys keeps a record of its own: "
                     f"--known {head.ledger}. If none does, this record was started again.",
@@ -113,9 +114,11 @@ def _hold(
 ) -> TargetLedger:
     if isinstance(found, str):
         return TargetLedger(target=name, missed=found)
-    own = [one for one in found.named() if one.ledger == ledger[:SHOWN]]
-    agree = [one for one in own if made.digests.get(one.event, "").startswith(one.digits)]
-    unlike = [one for one in own if one not in agree]
+    own = [head_name for head_name in found.named() if head_name.ledger == ledger[:SHOWN]]
+    agree = [
+        head_name for head_name in own if made.digests.get(head_name.event, "").startswith(head_name.digits)
+    ]
+    unlike = [head_name for head_name in own if head_name not in agree]
     try:
         _refuse(name, found, unlike, made)
         return TargetLedger(
@@ -136,12 +139,12 @@ def _hold(
 def _first(found: HeadsOn, names: Sequence[HeadName]) -> LedgerHead | None:
     """Return the head of the latest event among names of one ledger that is signed."""
     latest = sorted(names, key=attrgetter("event"), reverse=True)
-    return found.first_signed(latest[0].ledger, [one.info for one in latest]) if latest else None
+    return found.first_signed(latest[0].ledger, [head_name.info for head_name in latest]) if latest else None
 
 
 def _refuse(name: str, found: HeadsOn, unlike: Sequence[HeadName], made: Made) -> None:
     """Refuse the record for the first signed head that it does not lead to."""
-    infos = [one.info for one in unlike]
+    infos = [head_name.info for head_name in unlike]
     if infos and (head := found.first_signed(unlike[0].ledger, infos)):
         where = f"a signed head of {head.made_at} on target '{name}'"
         if head.event > made.last:

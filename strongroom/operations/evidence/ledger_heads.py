@@ -78,7 +78,7 @@ def put_heads_at_end(step: RunStep, services: Services, backup: str) -> None:
     """
     if step.kind is not StepKind.REPORT:
         return
-    holding = [one.target for one in services.store.replicas(backup) if one.good]
+    holding = [replica.target for replica in services.store.replicas(backup) if replica.good]
     if targets := [name for name in holding if name in services.targets]:
         try:
             publish(services, targets, beginning=False)
@@ -124,7 +124,9 @@ def _marks(
     services: Services, targets: Sequence[str], found: Sequence[_TargetHeads | str]
 ) -> Mapping[str, int]:
     """Return how far the quarantine marks of each backup go, on any target: no head takes that back."""
-    before = merged(one.own for one in found if not isinstance(one, str) and one.own is not None).marks
+    before = merged(
+        heads.own for heads in found if not isinstance(heads, str) and heads.own is not None
+    ).marks
     return marked(map(services.target, targets), services.signer_fingerprints, before)
 
 

@@ -149,10 +149,12 @@ def parts(findings: Sequence[Finding]) -> tuple[ReviewPart, ...]:
 
 
 def _part(subject: ReviewSubject, findings: Sequence[Finding]) -> ReviewPart:
-    found = worst_first(one for one in findings if one.check in subject.checks)
-    looked = {one.check for one in found}
-    lines = [ReviewLine(state=one.state.value, what=_what(one), to_do=one.to_do) for one in found]
-    verdicts = [verdict_of([one for one in found if one.check == check]) for check in looked]
+    found = worst_first(finding for finding in findings if finding.check in subject.checks)
+    looked = {finding.check for finding in found}
+    lines = [
+        ReviewLine(state=finding.state.value, what=_what(finding), to_do=finding.to_do) for finding in found
+    ]
+    verdicts = [verdict_of([finding for finding in found if finding.check == check]) for check in looked]
     return ReviewPart(
         title=subject.title,
         verdict=min(verdicts, key=list(ControlState).index, default=ControlState.UNKNOWN).value,
@@ -172,17 +174,21 @@ def _audit(framework: Framework, findings: Sequence[Finding]) -> ReviewPart:
     assessed = assess(framework, findings)
     return ReviewPart(
         title=f"Compliance audit: {framework.value}",
-        verdict=min((one.verdict for one in assessed), key=list(ControlState).index).value,
+        verdict=min((control.verdict for control in assessed), key=list(ControlState).index).value,
         lines=tuple(map(_control, assessed)),
-        yours=tuple(dict.fromkeys(f"{one.number}: {one.beyond}" for one in assessed if one.beyond)),
+        yours=tuple(
+            dict.fromkeys(f"{control.number}: {control.beyond}" for control in assessed if control.beyond)
+        ),
     )
 
 
 def _control(control: Assessed) -> ReviewLine:
-    lacking = [one for one in control.findings if one.state is not FindingState.GOOD]
-    because = "; ".join(dict.fromkeys(one.what.rstrip(".") for one in lacking[:_SHOWN]))
+    lacking = [finding for finding in control.findings if finding.state is not FindingState.GOOD]
+    because = "; ".join(dict.fromkeys(finding.what.rstrip(".") for finding in lacking[:_SHOWN]))
     what = f"{control.number} {control.demands}{f': {because}' if because else ''}"
-    return ReviewLine(state=control.verdict.value, what=what, to_do=next((one.to_do for one in lacking), ""))
+    return ReviewLine(
+        state=control.verdict.value, what=what, to_do=next((finding.to_do for finding in lacking), "")
+    )
 
 
 _SHOWN = 3

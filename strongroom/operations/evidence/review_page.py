@@ -67,8 +67,8 @@ def _parts(review: SecurityReview) -> Iterator[Part]:
 
 def _rows(review: SecurityReview) -> Iterator[tuple[str, ...]]:
     for part in review.parts:
-        yield from ((part.title, part.verdict, one.state, one.what, one.to_do) for one in part.lines)
-        yield from ((part.title, part.verdict, "yours to answer", one, "") for one in part.yours)
+        yield from ((part.title, part.verdict, line.state, line.what, line.to_do) for line in part.lines)
+        yield from ((part.title, part.verdict, "yours to answer", task, "") for task in part.yours)
 
 
 REPORT = ReportKind(

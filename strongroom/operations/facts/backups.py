@@ -55,20 +55,20 @@ class CatalogFacts:
         gone = shredding_record.shredded_backups(store, watched.trusted)
         self.entries = {
             policy.name: [
-                one for one in store.backups(policy=policy.name, limit=RECENT) if one.backup not in gone
+                entry for entry in store.backups(policy=policy.name, limit=RECENT) if entry.backup not in gone
             ]
             for policy in watched.policies
         }
-        backups = [one.backup for found in self.entries.values() for one in found]
+        backups = [entry.backup for found in self.entries.values() for entry in found]
         self.replicas = _replicas(store, backups)
         # What is being made lies on targets before the catalog has it.
         made = {run.id for run in store.active()}
         self.known = made | gone | _known(store, names)
         # A host that only watches has no record; one whose record was lost runs backups, and makes a new one.
         self.is_empty = not store.backups(limit=1) and not store.runs(limit=1) and not store.heartbeats()
-        damaged = [one for one in store.with_bad_replicas() if one not in gone]
+        damaged = [backup for backup in store.with_bad_replicas() if backup not in gone]
         bad = _replicas(store, damaged)
-        self.bad = [one for found in bad.values() for one in found if not one.good]
+        self.bad = [replica for found in bad.values() for replica in found if not replica.good]
         self.unlocked = left_unlocked(store)
 
 
@@ -128,8 +128,11 @@ class Backups:
 
     def ahead(self, policy: ConfiguredPolicy) -> tuple[str, ...]:
         """Return the backups that say they were made later than now, and so would be the newest."""
-        seen = (found for one in self._of(policy) if (found := self._seen(one, policy)))
-        return tuple(one.backup for one in takewhile(lambda one: one.made_at > self._latest, seen))
+        seen = (found for entry in self._of(policy) if (found := self._seen(entry, policy)))
+        return tuple(
+            verified_backup.backup
+            for verified_backup in takewhile(lambda backup: backup.made_at > self._latest, seen)
+        )
 
     def on_targets(self, policy: ConfiguredPolicy) -> tuple[NewestOnTarget, ...]:
         """Return how the newest backup on record lies on each target, by the record."""
@@ -173,13 +176,13 @@ class Backups:
 
     def places(self) -> tuple[TargetFacts, ...]:
         """Return how each target stands."""
-        return tuple(self._place(name, one) for name, one in self._found.items())
+        return tuple(self._place(name, manifests) for name, manifests in self._found.items())
 
     # -- one backup ----------------------------------------------------------
 
     def _whole(self, entries: Iterable[CatalogEntry], policy: ConfiguredPolicy) -> Iterator[VerifiedBackup]:
-        seen = (self._seen(one, policy) for one in entries)
-        return (one for one in seen if one is not None and one.made_at <= self._latest)
+        seen = (self._seen(entry, policy) for entry in entries)
+        return (backup for backup in seen if backup is not None and backup.made_at <= self._latest)
 
     def _of(self, policy: ConfiguredPolicy) -> list[CatalogEntry]:
         return self._record.entries[policy.name] if self._record else []
@@ -188,7 +191,7 @@ class Backups:
         return self._record.replicas[entry.backup] if self._record else []
 
     def _lies(self, backup: str) -> bool:
-        return any(backup in one.backups for one in self._found.values())
+        return any(backup in manifests.backups for manifests in self._found.values())
 
     def _unseen(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> list[Replica]:
         """Return the good replicas on targets of the policy that were not looked at.
@@ -285,15 +288,19 @@ class Backups:
         record = self._record
         if found.away is not None or record is None:
             return TargetFacts(name=name, away=found.away, refused=refused)
-        bad = [one.backup for one in record.bad if one.target == name]
+        bad = [replica.backup for replica in record.bad if replica.target == name]
         unknown = () if record.is_empty else self._unknown
         return TargetFacts(
             name=name,
             lost=tuple(dict.fromkeys([*_lacking(record, name, found), *self._hollow.get(name, ())])),
-            bad=tuple(one for one in bad if one in found.backups),
-            missing=tuple(one for one in bad if one not in found.backups),
+            bad=tuple(bad_id for bad_id in bad if bad_id in found.backups),
+            missing=tuple(bad_id for bad_id in bad if bad_id not in found.backups),
             refused=refused,
-            unknown=tuple(one for one in unknown if one in found.backups and one not in refused),
+            unknown=tuple(
+                unknown_id
+                for unknown_id in unknown
+                if unknown_id in found.backups and unknown_id not in refused
+            ),
         )
 
 
@@ -380,11 +387,11 @@ def policy_facts(
 def _begun(watched: WatchedInstallation, store: RunStore | None) -> float:
     """Return when the installation began: with its first run, or its configuration where none ran yet."""
     ran = store.first_run_at() if store else None
-    return min((one for one in (ran, watched.configured_at) if one is not None), default=0.0)
+    return min((moment for moment in (ran, watched.configured_at) if moment is not None), default=0.0)
 
 
 def _lacks(policy: ConfiguredPolicy, on_targets: Sequence[NewestOnTarget]) -> str | None:
     """Say what the newest backup lacks of the policy's quorum."""
     if not on_targets:
         return None
-    return missing_from_quorum(policy.spec, tuple(one.target for one in on_targets if one.good))
+    return missing_from_quorum(policy.spec, tuple(newest.target for newest in on_targets if newest.good))

@@ -28,17 +28,21 @@ def rooms(watched: Iterable[WatchedRoom], policies: Sequence[Policy] = ()) -> tu
         policies: the next backup takes about as much as the newest one did.
     """
     found: dict[int, Room] = {}
-    for one in watched:
+    for watched_room in watched:
         with suppress(OSError):
-            usage, device = shutil.disk_usage(one.path), one.path.stat().st_dev
-            read_only = os.statvfs(one.path).f_flag & os.ST_RDONLY or not os.access(one.path, os.W_OK)
+            usage, device = shutil.disk_usage(watched_room.path), watched_room.path.stat().st_dev
+            read_only = os.statvfs(watched_room.path).f_flag & os.ST_RDONLY or not os.access(
+                watched_room.path, os.W_OK
+            )
             before = found.get(device)
             found[device] = Room(
-                name=before.name if before else one.name,
+                name=before.name if before else watched_room.name,
                 free=usage.free,
                 total=usage.total,
                 least=max(
-                    before.least if before else 0, LEAST + one.least, LEAST + _size_on(one.target, policies)
+                    before.least if before else 0,
+                    LEAST + watched_room.least,
+                    LEAST + _size_on(watched_room.target, policies),
                 ),
                 writable=not read_only and (before is None or before.writable),
             )
@@ -46,7 +50,9 @@ def rooms(watched: Iterable[WatchedRoom], policies: Sequence[Policy] = ()) -> tu
 
 
 def _size_on(target: str, policies: Sequence[Policy]) -> int:
-    return max((one.held[0].size for one in policies if one.held and target in one.targets), default=0)
+    return max(
+        (policy.held[0].size for policy in policies if policy.held and target in policy.targets), default=0
+    )
 
 
 def certificates(paths: Mapping[str, Path]) -> tuple[Dated, ...]:

@@ -29,16 +29,16 @@ def add_facts(
 
 
 def _drills(report: Audit, store: RunStore) -> Iterator[Rehearsal]:
-    for one in report.operations:
-        if one.kind == RunKind.DRILL and (run := _run(store, one.run)) is not None:
+    for operation in report.operations:
+        if operation.kind == RunKind.DRILL and (run := _run(store, operation.run)) is not None:
             known = drilled(run)
             yield Rehearsal(
-                run=one.run,
+                run=operation.run,
                 drill=known.drill,
-                policy=one.policy,
-                began=one.began,
-                state=one.state,
-                took=round(1000 * (known.recovered_in or 0)) if one.state in _CAME_BACK else None,
+                policy=operation.policy,
+                began=operation.began,
+                state=operation.state,
+                took=round(1000 * (known.recovered_in or 0)) if operation.state in _CAME_BACK else None,
                 objective=round(1000 * known.objective),
             )
 
@@ -54,11 +54,11 @@ def _run(store: RunStore, name: str) -> Run | None:
 
 
 def _incidents(report: Audit, store: RunStore, trusted: frozenset[str]) -> Iterator[AuditedIncident]:
-    for one in incidents_on_record(store, trusted=trusted).values():
-        closed = one.closed.at if one.closed else ""
-        if one.opened_at < report.until and (not closed or closed >= report.since):
+    for incident in incidents_on_record(store, trusted=trusted).values():
+        closed = incident.closed.at if incident.closed else ""
+        if incident.opened_at < report.until and (not closed or closed >= report.since):
             yield AuditedIncident(
-                incident=one.id, opened=one.opened_at, due=one.opening.due_at, closed=closed
+                incident=incident.id, opened=incident.opened_at, due=incident.opening.due_at, closed=closed
             )
 
 
@@ -70,6 +70,8 @@ def _keys(report: Audit, keys: KeyFacts) -> Iterator[KeyAge]:
 
 def _first_sealed(report: Audit, since: str) -> str:
     """Name the run that was the first to seal to a key, or the rotation to its newest version."""
-    found: Iterable[Operation] = (one for one in report.operations if one.began == since)
-    run = next((one.run for one in found if one.kind in (RunKind.BACKUP, RunKind.ROTATE)), "")
+    found: Iterable[Operation] = (operation for operation in report.operations if operation.began == since)
+    run = next(
+        (operation.run for operation in found if operation.kind in (RunKind.BACKUP, RunKind.ROTATE)), ""
+    )
     return f"run {run}" if run else "the first run that sealed to it, before this span"

@@ -343,12 +343,12 @@ def _proofs(
     used: Iterable[Dated], trial: Event | None, proofs: ProofsOnRecord, now: float
 ) -> Iterator[KeyProof]:
     """Yield how the proof of each key stands that is in use, or that older backups still depend on."""
-    since = {one.key: (one.name, one.at) for one in used}
-    for one in keys_looked_at(trial):
-        if one.key in since:
-            since[one.key] = (since[one.key][0], min(one.since, since[one.key][1]))
-        elif one.key not in proofs.retired:
-            since[one.key] = (one.name, one.since)
+    since = {dated.key: (dated.name, dated.at) for dated in used}
+    for known_key in keys_looked_at(trial):
+        if known_key.key in since:
+            since[known_key.key] = (since[known_key.key][0], min(known_key.since, since[known_key.key][1]))
+        elif known_key.key not in proofs.retired:
+            since[known_key.key] = (known_key.name, known_key.since)
     for key, (name, first) in since.items():
         yield proofs.of(key, name, since=first, now=now)
 

@@ -66,7 +66,9 @@ class Manifests:
 
     def names(self) -> list[str]:
         """Return every backup that lies anywhere, newest first: the names begin with the time."""
-        return sorted(frozenset().union(*(one.backups for one in self._found.values())), reverse=True)
+        return sorted(
+            frozenset().union(*(manifests.backups for manifests in self._found.values())), reverse=True
+        )
 
     def of(self, backup: str) -> Manifest | None:
         """Return a backup's manifest from the first target that shows a sound one."""
@@ -77,8 +79,8 @@ class Manifests:
         list(self._of_each(backup))
 
     def _of_each(self, backup: str) -> Iterator[Manifest | None]:
-        for name, one in self._found.items():
-            if backup in one.backups:
+        for name, manifests in self._found.items():
+            if backup in manifests.backups:
                 if (name, backup) not in self._read:
                     self._read[name, backup] = self._from(name, backup)
                 yield self._read[name, backup]

@@ -62,7 +62,7 @@ def compare(
     changed, removed = _looked_up(earlier, states, otherwise, by_value=by_value)
     return Difference(
         added=tuple(sorted(added)),
-        changed=tuple(sorted(changed, key=lambda one: one.name)),
+        changed=tuple(sorted(changed, key=lambda changed_secret: changed_secret.name)),
         removed=tuple(sorted(removed)),
         expired=tuple(sorted(expired)),
         same=same,
@@ -92,7 +92,7 @@ def _state(facts: SecretFacts, *, by_value: bool) -> int:
 
 def digests_held(backup: SearchableBackup) -> Side:
     """Return a backup as a side, by the digests that lie in it: no value is read."""
-    return lambda: (facts_of(*one) for one in backup.digested_rows())
+    return lambda: (facts_of(*row) for row in backup.digested_rows())
 
 
 def without_values(side: Side) -> Side:

@@ -46,13 +46,15 @@ def kept_versions(backups: Iterable[tuple[str, SecretFacts]]) -> list[HeldVersio
     """
     kept: dict[int, HeldVersion] = {}
     for backup, facts in backups:
-        for one in _versions(backup, facts):
-            known = kept.get(one.version)
-            if known is None or one.has_value > known.has_value:
-                kept[one.version] = one
-            elif one.has_value == known.has_value:
-                written = known.written_at or one.written_at
-                kept[one.version] = replace(known, written_at=written, backups=(*known.backups, backup))
+        for held_version in _versions(backup, facts):
+            known = kept.get(held_version.version)
+            if known is None or held_version.has_value > known.has_value:
+                kept[held_version.version] = held_version
+            elif held_version.has_value == known.has_value:
+                written = known.written_at or held_version.written_at
+                kept[held_version.version] = replace(
+                    known, written_at=written, backups=(*known.backups, backup)
+                )
     return [kept[number] for number in sorted(kept, reverse=True)]
 
 

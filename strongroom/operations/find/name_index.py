@@ -172,14 +172,14 @@ def _pattern(glob: str) -> bytes:
     found = bytearray()
     rest = glob
     while rest:
-        one, rest = rest[0], rest[1:]
-        if one == "*":
+        character, rest = rest[0], rest[1:]
+        if character == "*":
             found += rb".*"
-        elif one == "?":
+        elif character == "?":
             found += _ANY
-        elif one == "[" and (match := _SET.match(rest)):
+        elif character == "[" and (match := _SET.match(rest)):
             rest = rest[match.end() :]
             found += _ANY
         else:
-            found += re.escape(_quoted(one)[1:])
+            found += re.escape(_quoted(character)[1:])
     return rb'"(?:%b|%b)"' % (bytes(found), re.escape(_quoted(glob)[1:]))

@@ -21,12 +21,12 @@ def same_digest_key(before: SearchableBackup, after: SearchableBackup) -> bool:
     if before.manifest.source != after.manifest.source:
         return False
     held = (facts_of(listed, digests) for listed, digests in before.digested_rows())
-    for one in islice((facts for facts in held if facts.digest), TRIED):
-        other = after.digested_row(one.name)
-        if other is not None and (now := facts_of(*other)).version == one.version and now.digest:
-            if now.digest == one.digest:
+    for secret_facts in islice((facts for facts in held if facts.digest), TRIED):
+        other = after.digested_row(secret_facts.name)
+        if other is not None and (now := facts_of(*other)).version == secret_facts.version and now.digest:
+            if now.digest == secret_facts.digest:
                 return True
-            if same_value(before, after, one.name, one.version):
+            if same_value(before, after, secret_facts.name, secret_facts.version):
                 return False
     return True
 
@@ -45,4 +45,11 @@ def same_value(before: SearchableBackup, after: SearchableBackup, name: str, ver
 
 
 def _value(secret: Secret | None, version: int) -> object:
-    return next((one.value for one in secret.versions if one.number == version), None) if secret else None
+    return (
+        next(
+            (secret_version.value for secret_version in secret.versions if secret_version.number == version),
+            None,
+        )
+        if secret
+        else None
+    )

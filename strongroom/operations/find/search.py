@@ -44,7 +44,9 @@ class SecretQuery(Struct, frozen=True, kw_only=True):
             described = iter([] if found is None else [found])
         else:
             described = backup.digested_rows()
-        yield from (facts for facts in (facts_of(*one) for one in described) if self.means(facts))
+        yield from (
+            facts for facts in (facts_of(*described_row) for described_row in described) if self.means(facts)
+        )
 
 
 class VersionHolding(Struct, frozen=True, kw_only=True):
@@ -94,15 +96,17 @@ class FoundSecret(Struct, frozen=True, kw_only=True):
     def at(self, version: int) -> FoundSecret | None:
         """Return where one version of it is: a line for each state in which it is there."""
         alike: dict[tuple[VersionState, bool], VersionHolding] = {}
-        for one in filter(None, (holding.at(version) for holding in self.versions)):
-            same = alike.get((one.state, one.has_value))
-            alike[one.state, one.has_value] = one if same is None else _together(same, one)
+        for version_holding in filter(None, (holding.at(version) for holding in self.versions)):
+            same = alike.get((version_holding.state, version_holding.has_value))
+            alike[version_holding.state, version_holding.has_value] = (
+                version_holding if same is None else _together(same, version_holding)
+            )
         return replace(self, versions=tuple(alike.values())) if alike else None
 
 
-def _together(one: VersionHolding, other: VersionHolding) -> VersionHolding:
-    backups = tuple(sorted({*one.backups, *other.backups}, reverse=True))
-    return replace(one, written_at=one.written_at or other.written_at, backups=backups)
+def _together(holding: VersionHolding, other: VersionHolding) -> VersionHolding:
+    backups = tuple(sorted({*holding.backups, *other.backups}, reverse=True))
+    return replace(holding, written_at=holding.written_at or other.written_at, backups=backups)
 
 
 def too_many() -> UsageError:
@@ -147,7 +151,7 @@ class Findings:
                 tags=facts.tags,
                 expires_at=facts.expires_at,
                 versions=tuple(
-                    _holding(*one) for one in sorted(held, key=lambda one: one[1][0], reverse=True)
+                    _holding(*holding) for holding in sorted(held, key=lambda pair: pair[1][0], reverse=True)
                 ),
             )
 

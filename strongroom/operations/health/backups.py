@@ -62,16 +62,19 @@ def check(
         every: all backups that are kept, newest first: what a count is held against.
         targets: only these, if any are given; whether a quorum holds is not asked then.
     """
-    wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
-    wanted = [one for one in wanted if one.targets or not targets]
+    wanted = [
+        _wanted(means.services, catalog_entry, policies.get(catalog_entry.policy), targets)
+        for catalog_entry in chosen
+    ]
+    wanted = [due for due in wanted if due.targets or not targets]
     seen, unlisted = inspect_replicas(wanted, means)
     known = history(means.services, means.used)
     aside = all_quarantined(means.services)
     findings = [*unlisted]
-    for one in wanted:
-        entry, policy = one.entry, policies.get(one.entry.policy)
+    for expected in wanted:
+        entry, policy = expected.entry, policies.get(expected.entry.policy)
         mine = [each for each in seen if each.backup == entry.backup]
-        about = [*_replicas(mine, policy, known), *_unplaced(one, policy, means)]
+        about = [*_replicas(mine, policy, known), *_unplaced(expected, policy, means)]
         if ACCESS in means.checks and not targets:
             about += _quorum(mine, policy)
         if INTEGRITY in means.checks:
@@ -98,21 +101,21 @@ def _wanted(
 
 
 def _unplaced(
-    one: ExpectedReplicas, policy: ConfiguredPolicy | None, means: CheckingMeans
+    due: ExpectedReplicas, policy: ConfiguredPolicy | None, means: CheckingMeans
 ) -> Iterator[Finding]:
     """Say what is not known of where a backup belongs, and where it may lie besides."""
     check = _first(means)
     if policy is None:
         words = "no policy of that name is configured any more, so nothing says where it belongs"
         yield remark(check, words, "'strongroom backups verify TARGET' looks at a backup by itself.")
-    if one.strange:
+    if due.strange:
         words = (
-            f"it is also on record on {', '.join(one.strange)}, which is configured no more: not looked at"
+            f"it is also on record on {', '.join(due.strange)}, which is configured no more: not looked at"
         )
         yield remark(
             check, words, "If such a copy is out of your hands, see docs/how-to/respond-to-a-leak.md."
         )
-    if not one.targets:
+    if not due.targets:
         yield wrong(check, MissingPiece("none of its targets is configured here", hint="Name them again."))
 
 
@@ -123,12 +126,12 @@ def _first(means: CheckingMeans) -> str:
 def _replicas(
     seen: Sequence[ReplicaFindings], policy: ConfiguredPolicy | None, known: History
 ) -> Iterator[Finding]:
-    for one in seen:
-        for finding in one.findings:
+    for replica_findings in seen:
+        for finding in replica_findings.findings:
             yield _in_the_safe(finding) if policy and policy.offline else finding
-        if one.manifest is not None:
-            about = judge(one.manifest, one.opens, policy, known)
-            yield from (finding.on(target=one.target) for finding in about)
+        if replica_findings.manifest is not None:
+            about = judge(replica_findings.manifest, replica_findings.opens, policy, known)
+            yield from (finding.on(target=replica_findings.target) for finding in about)
 
 
 def _in_the_safe(finding: Finding) -> Finding:
@@ -142,7 +145,7 @@ def _in_the_safe(finding: Finding) -> Finding:
 
 def _quorum(seen: Sequence[ReplicaFindings], policy: ConfiguredPolicy | None) -> Iterator[Finding]:
     """Hold what is really there to the policy's quorum, as if the backup were made today."""
-    whole = tuple(one.target for one in seen if one.whole)
+    whole = tuple(findings.target for findings in seen if findings.whole)
     if policy is None or (policy.offline and len(whole) < len(seen)):
         return
     if lacking := missing_from_quorum(policy.spec, whole):
@@ -173,11 +176,19 @@ def _fewer(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> Iterator[Findi
 
 def _before(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> int:
     made = datetime.fromisoformat(entry.created_at)
-    others = [one for one in every if one.policy == entry.policy and one.backup != entry.backup]
-    older = [one for one in others if one.created_at <= entry.created_at]
+    others = [
+        catalog_entry
+        for catalog_entry in every
+        if catalog_entry.policy == entry.policy and catalog_entry.backup != entry.backup
+    ]
+    older = [catalog_entry for catalog_entry in others if catalog_entry.created_at <= entry.created_at]
     since = made - timedelta(seconds=REMEMBERED)
-    late = [one.secrets for one in older if datetime.fromisoformat(one.created_at) >= since]
-    return max([*late, *(one.secrets for one in older[:1])], default=0)
+    late = [
+        catalog_entry.secrets
+        for catalog_entry in older
+        if datetime.fromisoformat(catalog_entry.created_at) >= since
+    ]
+    return max([*late, *(catalog_entry.secrets for catalog_entry in older[:1])], default=0)
 
 
 def _keys(
@@ -188,8 +199,8 @@ def _keys(
     limits: AlertLimits,
 ) -> Iterator[Finding]:
     """Say how the keys stand that these backups open for: once a key, not once a backup."""
-    named = {one.policy for one in chosen}
-    opened = [one.opens for one in seen if one.opens is not None]
+    named = {entry.policy for entry in chosen}
+    opened = [findings.opens for findings in seen if findings.opens is not None]
     labels = labels_of((policy for name, policy in policies.items() if name in named), opened)
     yield from judge_ages(ENCRYPTION, labels, known, limits)
 

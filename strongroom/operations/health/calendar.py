@@ -74,7 +74,11 @@ def overview(services: Services, calendar: Iterable[Scheduled], *, now: float) -
     entries = list(calendar)
     found = []
     for entry in entries:
-        others = [one.name for one in entries if one is not entry and one.belongs_to(entry.name)]
+        others = [
+            scheduled_entry.name
+            for scheduled_entry in entries
+            if scheduled_entry is not entry and scheduled_entry.belongs_to(entry.name)
+        ]
         last = services.store.last_claimed(entry.name, others=others)
         found.append(_status(services, entry, last, pauses, beat=beat, now=now))
     return found
@@ -118,7 +122,9 @@ def _status(
     beat: str,
     now: float,
 ) -> EntryStatus:
-    pause = None if entry.needs else next((one for one in pauses if entry.belongs_to(one.entry)), None)
+    pause = (
+        None if entry.needs else next((paused for paused in pauses if entry.belongs_to(paused.entry)), None)
+    )
     missed, refused = _missed(services, entry, now)
     found = EntryStatus(
         entry=entry,
@@ -194,8 +200,8 @@ def _missed(services: Services, entry: Scheduled, now: float) -> tuple[float | N
         return _missed_medium(services, entry, now), ""
     job, newest = job_of(entry.kind), services.store.newest_slot
     try:
-        for one, due in due_slots(job.scheduled_entries(entry, services), newest=newest, now=now):
-            if job.scheduled_spec(one, services, due) is not None:
+        for scheduled_entry, due in due_slots(job.scheduled_entries(entry, services), newest=newest, now=now):
+            if job.scheduled_spec(scheduled_entry, services, due) is not None:
                 return due, ""
     except StrongroomError as error:
         return entry.last(now), error.message

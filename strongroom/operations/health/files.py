@@ -68,8 +68,8 @@ def _read(reader: BundleReader, manifest: Manifest, means: CheckingMeans) -> Ite
 
 def _readers(entry: CatalogEntry, means: CheckingMeans, known: History) -> Iterator[Finding]:
     services = means.services
-    opened = {one.file: one for one in look_all(services, [entry]).found}
+    opened = {opening.file: opening for opening in look_all(services, [entry]).found}
     for reader, manifest in opened_files(services, entry.backup):
         now = readers_now(reader, manifest, trusted=services.signer_fingerprints)
         findings = judge(now, opened.get(reader.address), None, known)
-        yield from (one.on(target=reader.address) for one in findings)
+        yield from (finding.on(target=reader.address) for finding in findings)

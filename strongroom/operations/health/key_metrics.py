@@ -62,9 +62,11 @@ def metrics(
     days: int,
 ) -> KeyMetrics:
     """Count over the runs that began in a window, and over the replicas of what is kept."""
-    counts = [one for one in services.store.counts(since=facts.now - days * DAY) if one.policy in policies]
+    counts = [
+        count for count in services.store.counts(since=facts.now - days * DAY) if count.policy in policies
+    ]
     made = _runs(counts, RunKind.BACKUP, RunState.DONE, RunState.DEGRADED)
-    attempts = made + sum(one.failures for one in counts if one.kind is RunKind.BACKUP)
+    attempts = made + sum(count.failures for count in counts if count.kind is RunKind.BACKUP)
     every = list(_replicas(services, kept, policies))
     verified = sum(replica.good and deep for replica, deep in every)
     return KeyMetrics(
@@ -100,7 +102,7 @@ def _deep(replica: Replica, policy: ConfiguredPolicy | None) -> bool:
 
 
 def _runs(counts: Iterable[RunCount], kind: RunKind, *states: RunState) -> int:
-    return sum(one.runs for one in counts if one.kind is kind and one.state in states)
+    return sum(count.runs for count in counts if count.kind is kind and count.state in states)
 
 
 def _rate(part: int, whole: int) -> float | None:

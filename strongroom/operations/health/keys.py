@@ -58,7 +58,7 @@ def history(services: Services, used: Iterable[Dated] = ()) -> History:
         used: the keys that policies seal for, each with since when they do, as facts have them.
     """
     return History(
-        used={one.key: one.at for one in sorted(used, key=attrgetter("at"), reverse=True)},
+        used={dated.key: dated.at for dated in sorted(used, key=attrgetter("at"), reverse=True)},
         leaked=tuple(dict.fromkeys(_leaks(services))),
         proofs=read_proofs(services.store),
     )
@@ -142,7 +142,7 @@ def _keys(record: WrappingKeyRecord) -> frozenset[str]:
 
 def _labels(opened: Opens) -> dict[str, str]:
     stanzas = [stanza for record in opened.records for stanza in record.stanzas]
-    return {stanza_key(one): one.label or stanza_key(one)[:24] for one in stanzas}
+    return {stanza_key(stanza): stanza.label or stanza_key(stanza)[:24] for stanza in stanzas}
 
 
 def _withdrawn(manifest: Manifest, opened: Opens, known: History) -> Iterator[Finding]:
@@ -165,7 +165,7 @@ def _by_copy(manifest: Manifest, opened: Opens, known: History) -> Iterator[Find
     left = opened.first - {key for record in opened.records for key in _keys(record)}
     for key in sorted(left):
         words = f"anyone who kept {_short(key)} still opens it by its containers' own envelopes"
-        leak = next((one for one in known.leaked if one.key == key), None)
+        leak = next((leaked_backup for leaked_backup in known.leaked if leaked_backup.key == key), None)
         if leak is not None:
             yield _leaked(f"{words}, and incident {leak.incident} is about that key", manifest)
         else:
@@ -220,8 +220,8 @@ def judge_ages(
         findings = [proven(proof, now=moment)]
         if used is not None:
             findings.append(aging(Dated(name=label, at=used), limits, now=moment))
-        bad = [one for one in findings if one.state is not FindingState.GOOD]
-        yield from (replace(one, check=check) for one in bad or findings[:1])
+        bad = [finding for finding in findings if finding.state is not FindingState.GOOD]
+        yield from (replace(finding, check=check) for finding in bad or findings[:1])
 
 
 def labels_of(pins: Iterable[ConfiguredPolicy], opened: Sequence[Opens] = ()) -> dict[str, str]:

@@ -33,14 +33,14 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
         yield wrong(RECORD, error)
         return
     yield good(RECORD, f"{plural(events, 'event')} on record, each as it was appended")
-    for one in told:
-        if one.missed:
+    for ledger in told:
+        if ledger.missed:
             away = TargetUnavailable(
-                f"nobody knows whether the record leads on from the heads there: {one.missed}"
+                f"nobody knows whether the record leads on from the heads there: {ledger.missed}"
             )
-            yield unknown(RECORD, away).on(target=one.target)
+            yield unknown(RECORD, away).on(target=ledger.target)
     yield from _odd(RECORD, told)
-    seen = [one for one in told if not one.missed and not one.doubt]
+    seen = [target_ledger for target_ledger in told if not target_ledger.missed and not target_ledger.doubt]
     if seen or not told:
         yield _newest(services, seen, now)
 
@@ -51,19 +51,19 @@ def _held(services: Services, targets: Sequence[str]) -> tuple[int, tuple[Target
 
 def _odd(area: str, told: Sequence[TargetLedger]) -> Iterator[Finding]:
     """Yield what lies on targets beside the heads of this record."""
-    for one in told:
-        if one.doubt:
-            yield unknown(area, UntrustedSigner(one.doubt, hint=STRANGERS)).on(target=one.target)
-        for head in one.others:
+    for ledger in told:
+        if ledger.doubt:
+            yield unknown(area, UntrustedSigner(ledger.doubt, hint=STRANGERS)).on(target=ledger.target)
+        for head in ledger.others:
             words = (
                 f"another record ends there with event {head.event}, of {head.at}: this lacks what that had"
             )
-            yield remark(area, words, _OTHER).on(target=one.target)
+            yield remark(area, words, _OTHER).on(target=ledger.target)
 
 
 def _newest(services: Services, told: Sequence[TargetLedger], now: float) -> Finding:
     """Say which event the newest head is of: whatever has been on record for long has to be under one."""
-    heads = {one.target: one.newest for one in told if one.newest is not None}
+    heads = {ledger.target: ledger.newest for ledger in told if ledger.newest is not None}
     if not heads:
         return _uncovered("no signed head lies on a target")
     newest = max(heads.values(), key=attrgetter("event"))

@@ -141,10 +141,10 @@ def _refuse_old_envelopes(target: Target, manifest: Manifest, means: CheckingMea
 
 
 def locked(
-    target: Target, manifest: Manifest, one: ExpectedReplicas, means: CheckingMeans
+    target: Target, manifest: Manifest, expected: ExpectedReplicas, means: CheckingMeans
 ) -> Iterator[Finding]:
     """Hold the locks of all objects to what the policy keeps, or as far as the target's own cap."""
-    demanded = lock_until(manifest, one.minimum_retention_days)
+    demanded = lock_until(manifest, expected.minimum_retention_days)
     if (cap := means.caps.get(target.name)) is not None:
         demanded = min(demanded, datetime.fromisoformat(manifest.created_at) + timedelta(days=cap))
     if not (isinstance(target, Locking) and target.locks) or demanded < datetime.now(UTC):

@@ -59,7 +59,7 @@ def inspect_replicas(
     wanted: Sequence[ExpectedReplicas], means: CheckingMeans
 ) -> tuple[list[ReplicaFindings], list[Finding]]:
     """Look at every replica; return what was seen of each, and of the targets as such."""
-    names = list(dict.fromkeys(name for one in wanted for name in one.targets))
+    names = list(dict.fromkeys(name for expected in wanted for name in expected.targets))
     with ThreadPoolExecutor(AT_ONCE) as threads:
         asked = dict(zip(names, threads.map(lambda name: _asked(name, means), names), strict=True))
         silent = {name for name in names if isinstance(asked[name], StrongroomError)}
@@ -112,47 +112,47 @@ def _target(
     means: CheckingMeans,
     answering: Mapping[str, Target],
 ) -> list[ReplicaFindings]:
-    mine = [one for one in wanted if name in one.targets]
+    mine = [expected for expected in wanted if name in expected.targets]
     if isinstance(asked, StrongroomError):
-        return [_silent(name, one, asked, means) for one in mine]
+        return [_silent(name, expected, asked, means) for expected in mine]
     others = [target for other, target in answering.items() if other != name]
     known = Elsewhere(others, trusted=means.services.signer_fingerprints)
-    return [_seen(name, one, means, known) for one in mine]
+    return [_seen(name, expected, means, known) for expected in mine]
 
 
 def _silent(
-    name: str, one: ExpectedReplicas, error: StrongroomError, means: CheckingMeans
+    name: str, expected: ExpectedReplicas, error: StrongroomError, means: CheckingMeans
 ) -> ReplicaFindings:
     """Say of a target that does not answer: that is wrong by itself, and no more is known."""
     means.progress(1)
     findings = [wrong(ACCESS, error)] if ACCESS in means.checks else []
     findings += [unknown(check, error) for check in (INTEGRITY, ENCRYPTION) if check in means.checks]
-    return _of(name, one, findings)
+    return _of(name, expected, findings)
 
 
-def _seen(name: str, one: ExpectedReplicas, means: CheckingMeans, known: Elsewhere) -> ReplicaFindings:
+def _seen(name: str, expected: ExpectedReplicas, means: CheckingMeans, known: Elsewhere) -> ReplicaFindings:
     try:
         target = means.services.target(name)
-        manifest = manifest_of(target, one.entry, means)
+        manifest = manifest_of(target, expected.entry, means)
     except StrongroomError as error:
         if isinstance(error, DAMAGE):
-            _enter(name, one, error, means)
-        return _of(name, one, [_lacking(check, error) for check in CHECKS if check in means.checks])
+            _enter(name, expected, error, means)
+        return _of(name, expected, [_lacking(check, error) for check in CHECKS if check in means.checks])
     else:
-        return _replica(target, manifest, one, means, known)
+        return _replica(target, manifest, expected, means, known)
     finally:
         means.progress(1)
 
 
-def _enter(name: str, one: ExpectedReplicas, error: StrongroomError, means: CheckingMeans) -> None:
+def _enter(name: str, expected: ExpectedReplicas, error: StrongroomError, means: CheckingMeans) -> None:
     """Have the record know that a manifest is missing, or another one: then it is repaired."""
     store = means.services.store
-    replicas = [each for each in store.replicas(one.entry.backup) if each.target == name and each.good]
+    replicas = [each for each in store.replicas(expected.entry.backup) if each.target == name and each.good]
     put_on_record(store, [LostReplica(each, f"{error.code}: {error.message}") for each in replicas])
 
 
-def _of(name: str, one: ExpectedReplicas, findings: Iterable[Finding]) -> ReplicaFindings:
-    policy, backup = one.entry.policy, one.entry.backup
+def _of(name: str, expected: ExpectedReplicas, findings: Iterable[Finding]) -> ReplicaFindings:
+    policy, backup = expected.entry.policy, expected.entry.backup
     said = tuple(_mended(each, backup).on(policy=policy, backup=backup, target=name) for each in findings)
     return ReplicaFindings(backup=backup, target=name, findings=said)
 
@@ -173,14 +173,14 @@ def _lacking(check: str, error: StrongroomError) -> Finding:
 
 
 def _replica(
-    target: Target, manifest: Manifest, one: ExpectedReplicas, means: CheckingMeans, known: Elsewhere
+    target: Target, manifest: Manifest, expected: ExpectedReplicas, means: CheckingMeans, known: Elsewhere
 ) -> ReplicaFindings:
     alone = means.checks == {ENCRYPTION}
     access, integrity = (None, None) if alone else read(target, manifest, means, known)
     findings: list[Finding] = []
     if ACCESS in means.checks:
         findings.append(wrong(ACCESS, access) if access else good(ACCESS, "answers, and has all of it"))
-        findings += locked(target, manifest, one, means)
+        findings += locked(target, manifest, expected, means)
     if INTEGRITY in means.checks:
         findings += [finding_of_error(INTEGRITY, integrity)] if integrity else sound(manifest, means)
     now, opened = None, None
@@ -189,7 +189,7 @@ def _replica(
             now, opened = opens_now(target, manifest, means)
         except StrongroomError as error:
             findings.append(unknown(ENCRYPTION, error) if access else finding_of_error(ENCRYPTION, error))
-    seen = _of(target.name, one, findings)
+    seen = _of(target.name, expected, findings)
     return replace(seen, whole=access is None, manifest=now, opens=opened)
 
 

@@ -62,15 +62,17 @@ def compromised_names(services: Services, incident: Incident) -> Compromised:
     """Return what has to be changed. Names can be sensitive: they go to a file of its owner alone."""
     found: dict[str, list[str]] = {name: [] for name in unseal(services, incident.suspicion).names}
     unlisted: dict[str, str] = {}
-    for one in _held(services, incident):
+    for affected_backup in _held(services, incident):
         try:
-            listed = _opened(services, incident, one, lambda backup: list(_with_values(services, backup)))
+            listed = _opened(
+                services, incident, affected_backup, lambda backup: list(_with_values(services, backup))
+            )
         except StrongroomError as error:
-            unlisted[one.backup] = _why(incident, one, error)
+            unlisted[affected_backup.backup] = _why(incident, affected_backup, error)
             continue
         for name in listed:
             if incident.suspicion.is_about_backups or name in found:
-                found.setdefault(name, []).append(one.backup)
+                found.setdefault(name, []).append(affected_backup.backup)
     return Compromised(names=dict(sorted(found.items())), unlisted=unlisted)
 
 
@@ -81,8 +83,8 @@ def _with_values(services: Services, backup: Backup) -> Iterator[str]:
     return (row.name for row in backup.rows() if place is None or not is_setting(row.type, place))
 
 
-def _why(incident: Incident, one: Affected, error: StrongroomError) -> str:
-    return incident.opening.unread.get(one.backup, f"{error.code}: {error.message}")
+def _why(incident: Incident, affected_backup: Affected, error: StrongroomError) -> str:
+    return incident.opening.unread.get(affected_backup.backup, f"{error.code}: {error.message}")
 
 
 def _held(services: Services, incident: Incident) -> Iterator[Affected]:
@@ -103,21 +105,25 @@ def _held(services: Services, incident: Incident) -> Iterator[Affected]:
     yield from newest.values()
 
 
-def _opened(services: Services, incident: Incident, one: Affected, work: Callable[[Backup], T]) -> T:
+def _opened(
+    services: Services, incident: Incident, affected_backup: Affected, work: Callable[[Backup], T]
+) -> T:
     """Do something with a backup, from the first place that gives it whole: or with what it is sealed as now,
     where the suspected key is not at hand any more."""
     trusted, identities = services.signer_fingerprints, services.identities()
-    if one.file:
-        with BundleReader(one.file) as file:
-            return work(open_backup(file, one.backup, identities=identities, trusted=trusted))
-    now = sealed_anew(incident).get(one.backup)
-    places = [(name, backup) for backup in filter(None, (now, one.backup)) for name in services.targets]
+    if affected_backup.file:
+        with BundleReader(affected_backup.file) as file:
+            return work(open_backup(file, affected_backup.backup, identities=identities, trusted=trusted))
+    now = sealed_anew(incident).get(affected_backup.backup)
+    places = [
+        (name, backup) for backup in filter(None, (now, affected_backup.backup)) for name in services.targets
+    ]
     return first_answer(
         places,
         lambda place: work(
             open_backup(services.target(place[0]), place[1], identities=identities, trusted=trusted)
         ),
-        of=f"backup {one.backup}",
+        of=f"backup {affected_backup.backup}",
     )
 
 
@@ -128,11 +134,11 @@ def find_unchanged(services: Services, incident: Incident) -> Unchanged:
     """Compare the sources with every affected backup, and with what a named secret was when the incident was
     opened; values are seen by nobody."""
     walk = _SourceWalk(services, incident)
-    for one in _held(services, incident):
+    for affected_backup in _held(services, incident):
         try:
-            _opened(services, incident, one, walk.see)
+            _opened(services, incident, affected_backup, walk.see)
         except StrongroomError as error:
-            walk.unknown[f"backup {one.backup}"] = _why(incident, one, error)
+            walk.unknown[f"backup {affected_backup.backup}"] = _why(incident, affected_backup, error)
     return walk.result()
 
 
@@ -193,7 +199,7 @@ class _SourceWalk:
         names = {**held, **self._named.values.get(source, {})}
         for batch in batches(names):
             for name, live in zip(
-                batch, read_each(place, [ListedSecret(one, 0) for one in batch]), strict=True
+                batch, read_each(place, [ListedSecret(batch_name, 0) for batch_name in batch]), strict=True
             ):
                 if isinstance(live, Secret) and is_setting(live.type, place):
                     self._settings += 1

@@ -31,12 +31,18 @@ Places = Mapping[str, StatementsOn[M] | None]
 
 def isolate(services: Services, incident: Incident, *, by: str) -> StepOutcome:
     """Put what is affected into quarantine and hold it; what a person released since stays released."""
-    backups = [one.backup for one in incident.affected] if incident.suspicion.is_about_backups else []
+    backups = (
+        [affected_backup.backup for affected_backup in incident.affected]
+        if incident.suspicion.is_about_backups
+        else []
+    )
     missing = _quarantine(services, incident, backups, by) if backups else {}
     held, holding = list(subjects(incident)), _holding(services, incident)
     for kind, name in held:
         unheld = _hold(services, incident, kind, name, by)
-        for target, why in ((one, why) for one, why in unheld.items() if one in holding):
+        for target, why in (
+            (target_name, why) for target_name, why in unheld.items() if target_name in holding
+        ):
             before = f"{missing[target]}; " if target in missing else ""
             missing[target] = f"{before}{kind} {name} not held: {why}"
     return StepOutcome(
@@ -70,7 +76,7 @@ def _for_people(incident: Incident) -> Iterator[str]:
 
 def _holding(services: Services, incident: Incident) -> set[str]:
     """Return the targets that have what is affected, by the record; by none, that may be any."""
-    replicas = services.store.replicas_of([one.backup for one in incident.affected])
+    replicas = services.store.replicas_of([affected_backup.backup for affected_backup in incident.affected])
     found = {replica.target for copies in replicas.values() for replica in copies}
     return found or set(services.targets)
 
@@ -78,9 +84,13 @@ def _holding(services: Services, incident: Incident) -> set[str]:
 def subjects(incident: Incident) -> Iterator[tuple[holds.Kind, str]]:
     """Yield what is held: the backups that were named, or else all of the policies that are affected."""
     if incident.suspicion.backups:
-        yield from (("backup", one.backup) for one in incident.affected if not one.file)
+        yield from (
+            ("backup", affected_backup.backup)
+            for affected_backup in incident.affected
+            if not affected_backup.file
+        )
         return
-    policies = dict.fromkeys(one.policy for one in incident.affected if one.policy != COMMAND)
+    policies = dict.fromkeys(backup.policy for backup in incident.affected if backup.policy != COMMAND)
     yield from (("policy", policy) for policy in policies)
 
 
@@ -90,7 +100,11 @@ def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]
     What another incident that is open holds too stays held, in its name.
     """
     missing: dict[str, str] = {}
-    heirs = {subject: one for one in _others(services, incident) for subject in subjects(one)}
+    heirs = {
+        subject: opened_incident
+        for opened_incident in _others(services, incident)
+        for subject in subjects(opened_incident)
+    }
     for subject in subjects(incident):
         word = holds.said_last(services, *subject)
         if word is None or not _is_ours(word, incident):
@@ -105,7 +119,11 @@ def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]
 
 def _others(services: Services, incident: Incident) -> Iterator[Incident]:
     known = read_incidents(services).incidents.values()
-    return (one for one in known if one.id != incident.id and one.closed is None)
+    return (
+        opened_incident
+        for opened_incident in known
+        if opened_incident.id != incident.id and opened_incident.closed is None
+    )
 
 
 # -- quarantine --------------------------------------------------------------------
@@ -115,9 +133,10 @@ def _quarantine(services: Services, incident: Incident, backups: list[str], by: 
     places = _marks_on(services, QUARANTINE)
     here = on_record(services.store)
     to_mark = [
-        one
-        for one in backups
-        if not _is_released(places, one, incident) and (one not in here or _lacks_mark(services, places, one))
+        backup
+        for backup in backups
+        if not _is_released(places, backup, incident)
+        and (backup not in here or _lacks_mark(services, places, backup))
     ]
     mark = partial(quarantine, services, incident=incident.id, reason=incident.reason, by=by)
     with ThreadPoolExecutor(TOGETHER) as pool:

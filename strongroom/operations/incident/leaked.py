@@ -69,9 +69,9 @@ def leaked_values(
         asked: tells whether a secret of this name is restored.
     """
     return [
-        one
+        leak
         for incident in incidents.values()
-        for one in _of(incident, manifests, find, identities=identities, asked=asked)
+        for leak in _of(incident, manifests, find, identities=identities, asked=asked)
     ]
 
 
@@ -84,7 +84,7 @@ def _of(
     asked: Callable[[str], bool],
 ) -> Iterator[Leaked]:
     about = Leaked(incident=incident.id, opened_at=incident.opened_at)
-    affected = {base_of(one.backup) for one in incident.affected}
+    affected = {base_of(affected_backup.backup) for affected_backup in incident.affected}
     if incident.suspicion.is_about_backups:
         for manifest in manifests:
             if base_of(manifest.backup_id) in affected:

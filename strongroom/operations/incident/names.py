@@ -80,8 +80,8 @@ def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = (
     Raises:
         ConfigError: no policy has another recipient.
     """
-    recipients = {recipient_key(one): one for one in _recipients(services)}
-    left = [one for key, one in recipients.items() if key not in without]
+    recipients = {recipient_key(recipient): recipient for recipient in _recipients(services)}
+    left = [recipient for key, recipient in recipients.items() if key not in without]
     if not left:
         raise ConfigError(
             "no policy has a recipient to which the names could be sealed",

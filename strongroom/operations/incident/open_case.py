@@ -58,7 +58,7 @@ class AffectedBackups(Struct, frozen=True, kw_only=True):
     @property
     def oldest(self) -> str:
         """When the oldest backup of them was made (RFC 3339): nobody read any before."""
-        return min((one.created_at for one in self.affected), default=rfc3339(time.time()))
+        return min((backup.created_at for backup in self.affected), default=rfc3339(time.time()))
 
 
 class OpenedIncident(Struct, frozen=True, kw_only=True):
@@ -78,11 +78,15 @@ def affected_by(services: Services, suspicion: Suspicion, *, since: str = "") ->
     entries = [entry for entry in services.store.backups() if _is_asked(services, suspicion, entry)]
     looked = look_all(services, entries)
     made = _made_on(services, suspicion.host, entries, since)
-    opened = [one for one in looked.found if one.backup in made or _is_open_to(services, one, suspicion)]
-    found = [_affected(services, one, suspicion) for one in opened]
+    opened = [
+        opening
+        for opening in looked.found
+        if opening.backup in made or _is_open_to(services, opening, suspicion)
+    ]
+    found = [_affected(services, opening, suspicion) for opening in opened]
     found += [_unseen(services, entry) for entry in entries if entry.backup in looked.unread]
-    found.sort(key=lambda one: one.created_at, reverse=True)
-    found.sort(key=lambda one: (not one.looked_at, not one.opens_now, -one.targets))
+    found.sort(key=lambda backup: backup.created_at, reverse=True)
+    found.sort(key=lambda backup: (not backup.looked_at, not backup.opens_now, -backup.targets))
     return AffectedBackups(affected=tuple(found), unread=looked.unread, gone=looked.gone)
 
 
@@ -91,7 +95,7 @@ def _is_asked(services: Services, suspicion: Suspicion, entry: CatalogEntry) -> 
     if suspicion.backups:
         return entry.backup in suspicion.backups
     if suspicion.target:
-        return any(one.target == suspicion.target for one in services.store.replicas(entry.backup))
+        return any(replica.target == suspicion.target for replica in services.store.replicas(entry.backup))
     return bool(suspicion.keys or suspicion.host)
 
 
@@ -205,7 +209,10 @@ def open_case(
 
 
 def _scope(found: Opening | AffectedBackups) -> set[tuple[str, str, bool]]:
-    return {(one.backup, one.file, one.looked_at) for one in found.affected}
+    return {
+        (affected_backup.backup, affected_backup.file, affected_backup.looked_at)
+        for affected_backup in found.affected
+    }
 
 
 def _enter(services: Services, opening: Opening, case: str, *, by: str, reason: str) -> OpenedIncident:
@@ -245,7 +252,7 @@ def _same_names(services: Services, known: Suspicion, secrets: Sequence[str]) ->
 
 
 def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable[Affected]) -> None:
-    for policy in dict.fromkeys(one.policy for one in affected if one.policy != COMMAND):
+    for policy in dict.fromkeys(backup.policy for backup in affected if backup.policy != COMMAND):
         for key in suspicion.keys:
             with suppress(ConfigError):  # a policy that is gone seals nothing more
                 _refuse_sealing_for(services.pinned(policy), policy, key, suspicion.version)

@@ -65,8 +65,13 @@ def _parts(report: IncidentReport) -> Iterator[Part]:
     yield Table(head, readers, nothing="Nobody, by the records of the hosts that were asked.")
     if report.affected:
         backups = [
-            (marked(one.backup, bad=not one.looked_at), one.policy, _day(one.made), one.now or one.file)
-            for one in report.affected[:SHOWN]
+            (
+                marked(affected_backup.backup, bad=not affected_backup.looked_at),
+                affected_backup.policy,
+                _day(affected_backup.made),
+                affected_backup.now or affected_backup.file,
+            )
+            for affected_backup in report.affected[:SHOWN]
         ]
         yield Table(("Backup", "Policy", "Made (UTC)", "Sealed again as"), backups, "The backups")
         if (more := len(report.affected) - SHOWN) > 0:

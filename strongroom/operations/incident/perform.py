@@ -57,7 +57,7 @@ class IncidentSteps(Procedure[IncidentStep]):
 
     def next_step(self, left: Collection[IncidentStep]) -> IncidentStep | None:
         """Return the next one that is neither done nor waived, nor has nothing to do."""
-        still = (one.step for one in steps_of(self.incident) if not one.settled)
+        still = (standing.step for standing in steps_of(self.incident) if not standing.settled)
         return next((step for step in still if step in self._steps and step not in left), None)
 
     def perform(self, step: IncidentStep) -> StrongroomError | None:

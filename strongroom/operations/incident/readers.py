@@ -107,9 +107,9 @@ def _found(services: Services, asked: _ReaderQuestion) -> StepOutcome:
         *_strangers(services, asked),
     ):
         found.setdefault((who, did), []).append((at, backup))
-    readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda one: one.last)
+    readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda opener: opener.last)
     return StepOutcome(
-        counts={"readers": len(readers), "times": sum(one.times for one in readers)},
+        counts={"readers": len(readers), "times": sum(opener.times for opener in readers)},
         readers=tuple(reversed(readers))[:MOST],
         left=(*unread, *_elsewhere(services, asked)),
     )
@@ -140,7 +140,7 @@ def _look_at_logs(services: Services) -> Iterator[str]:
 
 def _strangers(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield who came to what is affected by the access logs of servers, and by no record of ours."""
-    meant = {one.backup for one in asked.affected}
+    meant = {affected_backup.backup for affected_backup in asked.affected}
     for event in services.store.happened(*STRANGE, since=_since(asked)):
         said = event.detail
         who = f"{said.get('who')} from {said.get('origin') or 'nowhere known'}, by log '{said.get('log')}'"
@@ -153,7 +153,9 @@ def _strangers(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str
 def _accesses(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
     attempted: dict[tuple[str, str], list[Event]] = {}
-    meant = {one.backup for one in asked.affected} | {one.file for one in asked.affected} - {""}
+    meant = {affected_backup.backup for affected_backup in asked.affected} | {
+        affected_backup.file for affected_backup in asked.affected
+    } - {""}
     for event in services.store.happened(*_ACCESSES, since=_since(asked)):
         said = str(event.detail.get("backup", ""))
         if not said or not asked.affected:  # of secrets nobody noted in which backup they were read
@@ -179,8 +181,8 @@ def _who(detail: Any) -> str:
 
 def _runs(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield the runs that opened what is affected, each with the hosts of its workers."""
-    meant = {one.backup for one in asked.affected}
-    policies = dict.fromkeys(one.policy for one in asked.affected)
+    meant = {affected_backup.backup for affected_backup in asked.affected}
+    policies = dict.fromkeys(affected_backup.policy for affected_backup in asked.affected)
     for policy in policies:
         for kind in (kind for kind in RunKind if job_of(kind).opens):
             for run in services.store.runs_of(policy, kind, limit=MOST):
@@ -207,7 +209,7 @@ def _elsewhere(services: Services, asked: _ReaderQuestion) -> Iterator[str]:
         f"On each other host with a record of its own, repeat '{asked.again}': it adds what was opened there."
     )
     yield from (f"Target '{name}': {_log_of(target)}." for name, target in services.targets.items())
-    unread = [one for one in asked.affected if one.file]
+    unread = [backup for backup in asked.affected if backup.file]
     if unread:
         yield f"Ask who could copy {plural(len(unread), 'file')} that commands wrote: no program noted it."
 

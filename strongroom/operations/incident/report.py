@@ -65,8 +65,8 @@ def report_of(incident: Incident) -> IncidentReport:
         steps=tuple(_steps(incident)),
         readers=incident.readers,
         words=tuple(
-            Word(at=one.at, by=one.by, step=one.step.value, state=one.state, said=one.said)
-            for one in incident.entries
+            Word(at=entry.at, by=entry.by, step=entry.step.value, state=entry.state, said=entry.said)
+            for entry in incident.entries
         ),
         made_at=incident.entries[-1].at,
     )
@@ -78,29 +78,29 @@ def _time(at: str) -> datetime:
 
 def _affected(incident: Incident) -> Iterator[AffectedBackup]:
     sealed = sealed_anew(incident)
-    for one in incident.affected:
+    for affected_backup in incident.affected:
         yield AffectedBackup(
-            backup=one.backup,
-            policy=one.policy,
-            made=one.created_at,
-            opened_now=one.opens_now,
-            looked_at=one.looked_at,
-            file=one.file,
-            now=sealed.get(one.backup, ""),
+            backup=affected_backup.backup,
+            policy=affected_backup.policy,
+            made=affected_backup.created_at,
+            opened_now=affected_backup.opens_now,
+            looked_at=affected_backup.looked_at,
+            file=affected_backup.file,
+            now=sealed.get(affected_backup.backup, ""),
         )
 
 
 def _steps(incident: Incident) -> Iterator[ReportedStep]:
-    for one in steps_of(incident):
+    for standing in steps_of(incident):
         yield ReportedStep(
-            step=one.step.value,
-            state=one.state,
-            said=one.said,
-            by=one.by,
-            at=one.at,
-            counts=dict(one.outcome.counts),
-            missing=dict(one.outcome.missing),
-            left=one.outcome.left,
+            step=standing.step.value,
+            state=standing.state,
+            said=standing.said,
+            by=standing.by,
+            at=standing.at,
+            counts=dict(standing.outcome.counts),
+            missing=dict(standing.outcome.missing),
+            left=standing.outcome.left,
         )
 
 

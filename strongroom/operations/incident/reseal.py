@@ -42,8 +42,8 @@ def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = 
         except StrongroomError as error:  # the others go on
             missing[_key(policy)] = f"{error.code}: {error.message}"
             continue
-        done |= {one["backup"]: one["new"] for one in rotated if one.get("new")}
-        still = [one for result in rotated for one in result.get("still", ())]
+        done |= {result["backup"]: result["new"] for result in rotated if result.get("new")}
+        still = [copy for result in rotated for copy in result.get("still", ())]
         counts[f"copies of {_key(policy)} still open"] = len(still)
         left[f"Old copies of {_key(policy)}"] = _to_delete(policy, still)
         missing |= {_key(policy): short} if short else {}
@@ -115,13 +115,13 @@ def _to_delete(policy: str, still: Sequence[Mapping[str, Any]]) -> str:
 
 def describe_copies(still: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Say of each target how many copies a key opens there, and until when they are locked, or hidden."""
-    for target in sorted({one["target"] for one in still}):
-        there = [one for one in still if one["target"] == target]
-        until = _latest(one["until"] for one in there)
+    for target in sorted({copy["target"] for copy in still}):
+        there = [copy for copy in still if copy["target"] == target]
+        until = _latest(copy["until"] for copy in there)
         yield f"{plural(len(there), 'backup')} on {target}" + (f", locked until {until}" if until else "")
-        hidden = [one["old_versions"] for one in there if one["old_versions"]["count"]]
+        hidden = [copy["old_versions"] for copy in there if copy["old_versions"]["count"]]
         if hidden:
-            day = _latest(one["until"] or one["locked_until"] for one in hidden)
+            day = _latest(old_versions["until"] or old_versions["locked_until"] for old_versions in hidden)
             ends = f"until {day}" if day else "until somebody removes them, for deleting only hides"
             yield f"hidden versions of {plural(len(hidden), 'backup')} on {target}, {ends}"
 

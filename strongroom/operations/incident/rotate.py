@@ -75,7 +75,7 @@ def rotate(
         except StrongroomError as error:  # the other sources go on
             failed[f"source {source}"] = f"{error.code}: {error.message} {error.hint}".rstrip()
     left = find_unchanged(services, incident) if rotated else before
-    to_do = tuple(line for one in rotated for line in _to_do(one))
+    to_do = tuple(line for rotated_backup in rotated for line in _to_do(rotated_backup))
     outcome = _outcome(incident, left, rotated, {**failed, **dict(_waiting(rotated))})
     return RotationStep(outcome=outcome, unchanged=left, to_do=to_do)
 
@@ -121,7 +121,7 @@ def _outcome(
     counts = {
         "secrets looked at": left.looked_at,
         "rotated": _rotated_before(incident)
-        + sum(one.result is SecretRotationResult.DONE for one in _each(rotated)),
+        + sum(secret.result is SecretRotationResult.DONE for secret in _each(rotated)),
         "not changed yet": left.count,
         "gone from the source": left.gone,
     }
@@ -144,7 +144,7 @@ def _rotated_before(incident: Incident) -> int:
 
 
 def _each(rotated: Sequence[Rotated]) -> Iterator[RotatedSecret]:
-    return (secret for one in rotated for secret in one.secrets)
+    return (secret for rotated_backup in rotated for secret in rotated_backup.secrets)
 
 
 def _source(
@@ -165,20 +165,26 @@ def _source(
 
 def _to_do(rotated: Rotated) -> Iterator[str]:
     """Yield what failed, and what a rotated secret still needs; for the rest the source is asked again."""
-    failed = [one for one in rotated.secrets if one.result is SecretRotationResult.FAILED]
-    yield from told_alike((one.name, one.why) for one in failed)
-    yield from told_alike((one.name, line) for one in failed for line in one.to_do)
-    for one in rotated.secrets:
-        if one not in failed and one.name not in rotated.no_rotator:
-            yield from (f"{one.name}: {line}" for line in one.to_do)
+    failed = [
+        rotated_secret
+        for rotated_secret in rotated.secrets
+        if rotated_secret.result is SecretRotationResult.FAILED
+    ]
+    yield from told_alike((rotated_secret.name, rotated_secret.why) for rotated_secret in failed)
+    yield from told_alike(
+        (rotated_secret.name, line) for rotated_secret in failed for line in rotated_secret.to_do
+    )
+    for secret in rotated.secrets:
+        if secret not in failed and secret.name not in rotated.no_rotator:
+            yield from (f"{secret.name}: {line}" for line in secret.to_do)
 
 
 def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
     """Yield the runs that have not ended, such as those that people have to approve."""
-    for one in rotated:
-        if waits := sum(secret.result is SecretRotationResult.WAITS for secret in one.secrets):
-            said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom runs show {one.run}'"
-            yield f"run {one.run}", said
+    for this_rotated in rotated:
+        if waits := sum(secret.result is SecretRotationResult.WAITS for secret in this_rotated.secrets):
+            said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom runs show {this_rotated.run}'"
+            yield f"run {this_rotated.run}", said
 
 
 def _not_changed(left: Unchanged) -> Iterator[tuple[str, str]]:

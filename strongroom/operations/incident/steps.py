@@ -54,9 +54,9 @@ def find_incident(services: Services, name: str = "") -> Incident:
         if name not in known.incidents:
             raise NoSuchIncident(f"Neither this host nor a target that answers knows incident {name}.{away}")
         return known.incidents[name]
-    still = [one for one in known.incidents.values() if one.closed is None]
+    still = [incident for incident in known.incidents.values() if incident.closed is None]
     if len(still) != 1:
-        names = ", ".join(one.id for one in still) or "none"
+        names = ", ".join(incident.id for incident in still) or "none"
         raise NoSuchIncident(f"Which incident? Open: {names}.{away}")
     return still[0]
 
@@ -117,13 +117,13 @@ def close(services: Services, incident: Incident, *, reason: str, by: str) -> Re
 
 def open_steps(incident: Incident) -> list[StepStanding]:
     """Return the steps that are neither done nor waived."""
-    return [one for one in steps_of(incident) if not one.settled]
+    return [step for step in steps_of(incident) if not step.settled]
 
 
 def require_settled(incident: Incident) -> None:
     """Return if every step is done or waived. Raises StepsOpen."""
     if left := open_steps(incident):
-        words = ", ".join(f"{one.step.value} ({one.state})" for one in left)
+        words = ", ".join(f"{standing.step.value} ({standing.state})" for standing in left)
         raise StepsOpen(
             f"Incident {incident.id} cannot be closed: {words}.",
             hint=f"Nothing was changed. Next: '{next_command(incident)}'. What cannot be done: 'strongroom "

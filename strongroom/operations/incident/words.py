@@ -49,7 +49,7 @@ def suspected(report: IncidentReport) -> Iterator[tuple[str, str]]:
 
 
 def _backups(report: IncidentReport) -> str:
-    open_now = sum(one.opened_now for one in report.affected)
+    open_now = sum(backup.opened_now for backup in report.affected)
     words = f"{plural(len(report.affected), 'backup')} affected"
     return f"{words}, of which {open_now:,} could be opened when it began" if report.affected else words
 
@@ -61,7 +61,9 @@ def verdict(report: IncidentReport) -> str:
         took = about(_seconds(report.opened_at, report.closed_at))
         late = " That was later than it should have been." if report.late else ""
         return f"{began}, and closed after {took} by {report.closed_by}.{late}"
-    left = ", ".join(STEPS[one.step].lower() for one in report.steps if is_unsettled(one))
+    left = ", ".join(
+        STEPS[reported_step.step].lower() for reported_step in report.steps if is_unsettled(reported_step)
+    )
     return f"{began}. It should be closed by {readable(report.due_at)}. Left: {left or 'to close it'}."
 
 
@@ -72,7 +74,7 @@ def title(report: IncidentReport) -> str:
 
 def waived(report: IncidentReport) -> list[ReportedStep]:
     """Return the steps that were left as they were, by somebody's word."""
-    return [one for one in report.steps if one.state == "waived"]
+    return [step for step in report.steps if step.state == "waived"]
 
 
 def is_unsettled(step: ReportedStep) -> bool:

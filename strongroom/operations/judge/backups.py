@@ -140,7 +140,7 @@ def _newest(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> It
         what = f"policy '{policy.name}': {'; '.join(lacks)}"
         yield wrong("backup.degraded", policy.name, what=what, grave=policy.lacks is not None)
     elif policy.newest is not None:
-        targets = sum(one.good for one in policy.on_targets)
+        targets = sum(on_target.good for on_target in policy.on_targets)
         where = f", good on {plural(targets, 'target')}" if policy.on_targets else ""
         words = f"policy '{policy.name}': newest is {policy.newest.backup}{where}"
         yield good("backup.degraded", policy.name, what=words)

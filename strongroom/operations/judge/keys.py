@@ -16,8 +16,8 @@ from strongroom.words import name_first_few, plural
 def keys(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge each key, and the trials of all of them."""
     found = facts.keys
-    yield from (proven(one, now=facts.now) for one in found.proofs)
-    yield from (aging(one, limits, now=facts.now) for one in found.used)
+    yield from (proven(proof, now=facts.now) for proof in found.proofs)
+    yield from (aging(dated, limits, now=facts.now) for dated in found.used)
     for asked in found.asked:
         what = f"the holder of '{asked.name}' was asked {about(facts.now - asked.at)} ago"
         late = facts.now - asked.at > WAITS

@@ -585,4 +585,6 @@ def policy_of(key: str) -> str:
 
 def alerts_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return what people are told of, the worst first, otherwise in the order given."""
-    return tuple(sorted((one for one in findings if one.is_alert), key=lambda one: one.severity))
+    return tuple(
+        sorted((finding for finding in findings if finding.is_alert), key=lambda finding: finding.severity)
+    )

@@ -36,35 +36,37 @@ from strongroom.words import name_first_few, plural
 
 def runs(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge which runs do not move."""
-    stuck = [one for one in facts.active if _is_stuck(one, limits, facts.now)]
-    for one in facts.active:
-        if one.waits_for_keys and one not in stuck:
-            what = f"{one.kind.value} of '{one.policy}', run {one.run}: waits for the keys; recover workers "
-            yield remark("run.waiting", one.run, what=f"{what}or custodians have them")
+    stuck = [running for running in facts.active if _is_stuck(running, limits, facts.now)]
+    for run in facts.active:
+        if run.waits_for_keys and run not in stuck:
+            what = f"{run.kind.value} of '{run.policy}', run {run.run}: waits for the keys; recover workers "
+            yield remark("run.waiting", run.run, what=f"{what}or custodians have them")
     if stuck:
-        oldest = max(facts.now - one.began for one in stuck)
-        names = name_first_few([f"{one.run} ({_why(one, facts.now)})" for one in stuck])
+        oldest = max(facts.now - running.began for running in stuck)
+        names = name_first_few([f"{running.run} ({_why(running, facts.now)})" for running in stuck])
         what = f"{plural(len(stuck), 'run')} not ended, begun up to {about(oldest)} ago: {names}"
         yield wrong("run.waiting", what=what, weight=len(stuck))
     elif facts.state is None:
         yield good("run.waiting", what=f"{plural(len(facts.active), 'run')} at work, and none is stuck")
 
 
-def _is_stuck(one: Running, limits: AlertLimits, now: float) -> bool:
+def _is_stuck(running: Running, limits: AlertLimits, now: float) -> bool:
     """Tell whether a run moves no more. A rotation that waits for keys is judged as a rotation."""
-    if one.abandoned:
+    if running.abandoned:
         return True
-    if one.waits_for_keys or one.waits_for_approval:
-        return one.kind is not RunKind.ROTATE and now - one.began > limits.threshold_age
-    silent = one.moved_at is not None and now - one.moved_at > (ONE_STEP if one.at_work else NO_NEWS)
-    return silent or (one.kind is not RunKind.ROTATE and now - one.began > limits.threshold_age)
+    if running.waits_for_keys or running.waits_for_approval:
+        return running.kind is not RunKind.ROTATE and now - running.began > limits.threshold_age
+    silent = running.moved_at is not None and now - running.moved_at > (
+        ONE_STEP if running.at_work else NO_NEWS
+    )
+    return silent or (running.kind is not RunKind.ROTATE and now - running.began > limits.threshold_age)
 
 
-def _why(one: Running, now: float) -> str:
-    if one.abandoned:
+def _why(running: Running, now: float) -> str:
+    if running.abandoned:
         return "its process is gone"
-    since = about(now - (one.began if one.moved_at is None else one.moved_at))
-    return f"{one.kind.value} of '{one.policy}', no news for {since}"
+    since = about(now - (running.began if running.moved_at is None else running.moved_at))
+    return f"{running.kind.value} of '{running.policy}', no news for {since}"
 
 
 def rotations(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
@@ -134,7 +136,9 @@ def _drill(found: Drills, newest: Drilled, now: float) -> Finding:
 def _due(found: Drills, facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     before = facts.now - limits.threshold_age
     had_to = last_slot(found.schedule, before, found.time_zone) if found.schedule else None
-    policy = next((one for one in facts.policies if one.name == found.policy), None)
+    policy = next(
+        (policy_facts for policy_facts in facts.policies if policy_facts.name == found.policy), None
+    )
     if had_to is None or policy is None or _first_backup(policy) > had_to:
         return  # without a backup there is nothing to rehearse with
     # One that failed came to an end: that is told by itself, and is not silence.
@@ -191,8 +195,8 @@ def beat(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
             yield remark("beat.silent", what="beat was never seen: nothing is made by schedule")
         return
     said = f"beat was last seen {about(age)} ago"
-    fresh = [judge(one, threshold=limits.threshold_age, now=facts.now) for one in facts.policies]
-    due = tuple(one.policy for one in fresh if one.missed_at is not None)
+    fresh = [judge(policy, threshold=limits.threshold_age, now=facts.now) for policy in facts.policies]
+    due = tuple(freshness.policy for freshness in fresh if freshness.missed_at is not None)
     if age <= BEAT_RESTS:
         yield good("beat.silent", what="beat asks for what is due")
     elif age >= BEAT_IS_GONE:

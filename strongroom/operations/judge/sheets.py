@@ -37,7 +37,7 @@ def told(finding: Finding, muted: Muted | None = None) -> Lines:
 
 def counted(findings: Iterable[Finding]) -> str:
     """Count findings by how bad they are: the same words and numbers wherever they are counted."""
-    states = [one.state for one in findings]
+    states = [finding.state for finding in findings]
     many = ((state, states.count(state)) for state in FindingState)
     return ", ".join(f"{count:,} {_word(state, count)}" for state, count in many if count)
 
@@ -49,13 +49,13 @@ def _word(state: FindingState, count: int) -> str:
 
 def verdict(findings: Sequence[Finding], what: str) -> tuple[str, Mood]:
     """Return one sentence that says how it stands, and its mood."""
-    states = {one.state for one in findings}
+    states = {finding.state for finding in findings}
     worst = worst_error(findings)
     well = "nothing is wrong, and everything was checked"
     bad = "not everything is known" if FindingState.UNKNOWN in states else "not all is well"
     bad = "not well" if FindingState.WRONG in states else bad
     named = f"; exit code {worst.exit_code}, {worst.code}" if worst else ""
-    mood = min((MOODS[one.state] for one in findings), key=_WORST.index, default=Mood.GOOD)
+    mood = min((MOODS[finding.state] for finding in findings), key=_WORST.index, default=Mood.GOOD)
     said = counted(findings) or "nothing to check"
     return f"{what}: {bad if worst else well} ({said}{named}).", Mood.GOOD if worst is None else mood
 
@@ -67,7 +67,7 @@ def installation(findings: Sequence[Finding], metrics: Sequence[tuple[str, str]]
     """Return an installation as it was judged, the worst first, then what is good of it."""
     ordered = worst_first(findings)
     said, mood = verdict(findings, "This installation")
-    bad = [told(one) for one in ordered if one.state in TO_ACT_ON]
+    bad = [told(finding) for finding in ordered if finding.state in TO_ACT_ON]
     parts: list[Part] = [
         *bad,
         *_rest(ordered, FindingState.REMARK, "Remarks"),
@@ -77,8 +77,10 @@ def installation(findings: Sequence[Finding], metrics: Sequence[tuple[str, str]]
 
 
 def _rest(findings: Iterable[Finding], state: FindingState, heading: str) -> Iterator[Part]:
-    mine = [one for one in findings if one.state is state]
-    rows = [(one.check, Cell(one.what, small=one.to_do and f"({one.to_do})")) for one in mine]
+    mine = [finding for finding in findings if finding.state is state]
+    rows = [
+        (finding.check, Cell(finding.what, small=finding.to_do and f"({finding.to_do})")) for finding in mine
+    ]
     if rows:
         yield Table(("Area", "What"), rows, heading=heading)
 
@@ -87,16 +89,23 @@ def backups(findings: Sequence[Finding], many: int) -> Sheet:
     """Return backups that were looked at: a table for each, and one of what is about none."""
     said, mood = verdict(findings, plural(many, "backup"))
     parts: list[Part] = []
-    for name in sorted({one.backup for one in findings}, key=lambda name: (name == "", name)):
-        mine = [one for one in findings if one.backup == name]
+    for name in sorted({finding.backup for finding in findings}, key=lambda name: (name == "", name)):
+        mine = [finding for finding in findings if finding.backup == name]
         heading = f"{name}, of policy '{mine[0].policy}'" if name else "Keys, targets and policies"
         merged = worst_first(_merged(mine))
         rows = [
-            (one.check, Cell(WORDS[one.state], MOODS[one.state]), one.target or "-", one.what)
-            for one in merged
+            (
+                finding.check,
+                Cell(WORDS[finding.state], MOODS[finding.state]),
+                finding.target or "-",
+                finding.what,
+            )
+            for finding in merged
         ]
         parts.append(Table(("Check", "State", "Target", "What"), rows, heading=heading))
-        to_do = dict.fromkeys(one.to_do for one in merged if one.to_do and one.state is not FindingState.GOOD)
+        to_do = dict.fromkeys(
+            finding.to_do for finding in merged if finding.to_do and finding.state is not FindingState.GOOD
+        )
         parts += [Lines(list(to_do), style="list", heading="To do", sub=True)] if to_do else []
     return Sheet(verdict=said, mood=mood, parts=parts)
 
@@ -104,7 +113,11 @@ def backups(findings: Sequence[Finding], many: int) -> Sheet:
 def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Yield what is the same on several targets once."""
     found: dict[tuple[str, ...], list[Finding]] = {}
-    for one in findings:
-        found.setdefault((one.check, one.state, one.what, one.to_do), []).append(one)
+    for finding in findings:
+        found.setdefault((finding.check, finding.state, finding.what, finding.to_do), []).append(finding)
     for same in found.values():
-        yield same[0].on(target=", ".join(dict.fromkeys(one.target for one in same if one.target)))
+        yield same[0].on(
+            target=", ".join(
+                dict.fromkeys(other_finding.target for other_finding in same if other_finding.target)
+            )
+        )

@@ -41,9 +41,9 @@ def replicas(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding
             words = f"target '{place.name}': no replica is damaged, lost or missing, as far as is known"
             found.append(good("replica.bad", place.name, what=words))
         yield from found
-    for target in dict.fromkeys(one.target for one in facts.mended):
-        mine = [one for one in facts.mended if one.target == target]
-        said = name_first_few(tuple(f"{one.backup} ({one.why}{_from(one)})" for one in mine))
+    for target in dict.fromkeys(repair.target for repair in facts.mended):
+        mine = [repair for repair in facts.mended if repair.target == target]
+        said = name_first_few(tuple(f"{repair.backup} ({repair.why}{_from(repair)})" for repair in mine))
         what = f"target '{target}': {plural(len(mine), 'replica')} damaged and repaired in the last 24 hours"
         yield wrong("replica.repaired", target, what=f"{what}: {said}", weight=len(mine))
     if facts.quarantined:
@@ -74,8 +74,8 @@ def _replicas(place: TargetFacts) -> Iterator[Finding]:
         yield wrong("catalog.lacks", place.name, what=what + name_first_few(place.unknown))
 
 
-def _from(one: Mended) -> str:
-    return f"; copied from {', '.join(one.sources)}" if one.sources else ""
+def _from(repair: Mended) -> str:
+    return f"; copied from {', '.join(repair.sources)}" if repair.sources else ""
 
 
 def verification(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
@@ -114,12 +114,12 @@ def host(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
             yield wrong("space.low", room.name, what=what)
         else:
             yield good("space.low", room.name, what=what)
-    for one in facts.certificates:
-        left = one.at - facts.now
+    for dated in facts.certificates:
+        left = dated.at - facts.now
         ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
-        what = f"a certificate in {one.name} {ends}"
+        what = f"a certificate in {dated.name} {ends}"
         if left < limits.notice:
-            yield wrong("certificate.ending", one.name, what=what, weight=int(left <= 0))
+            yield wrong("certificate.ending", dated.name, what=what, weight=int(left <= 0))
         else:
-            when = f"the certificates in {one.name} hold until {moment(one.at)}"
-            yield good("certificate.ending", one.name, what=when)
+            when = f"the certificates in {dated.name} hold until {moment(dated.at)}"
+            yield good("certificate.ending", dated.name, what=when)

@@ -46,32 +46,33 @@ def ledger(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     elif signs.unlike is not None:
         yield wrong("ledger.broken", what=signs.unlike.rstrip("."))
     elif signs.events is not None:
-        on = [one.target for one in signs.heads if one.agree]
+        on = [on_target.target for on_target in signs.heads if on_target.agree]
         led = f", and the signed heads on {', '.join(on)} lead up to it" if on else ""
         many = plural(signs.events, "event")
         yield good("ledger.broken", what=f"{many} on record: each is what was appended{led}")
-    for one in signs.heads:
-        if one.doubt:
-            yield unknown("ledger.broken", what=one.doubt)
-        for head in one.others:
+    for target_ledger in signs.heads:
+        if target_ledger.doubt:
+            yield unknown("ledger.broken", what=target_ledger.doubt)
+        for head in target_ledger.others:
             words = (
-                f"target '{one.target}': another record ends there with event {head.event}, of {head.at}: "
+                f"target '{target_ledger.target}': another record ends there with "
+                f"event {head.event}, of {head.at}: "
             )
             yield remark("ledger.broken", what=f"{words}this lacks what that had", hint=False)
 
 
 def approvals(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge what was done without approvals, what did not count as one, and what waits for them."""
-    for one in facts.approvals:
-        asked = f"{one.action} '{one.subject}', which {one.requester} asked for"
-        if one.broken:
-            yield wrong("approval.break-glass", one.subject, what=f"{asked}, was done by break-glass")
-        if one.refused:
-            what = f"{asked}: {plural(one.refused, 'approval')} did not count in the last 7 days"
-            yield wrong("approval.refused", one.subject, what=what, weight=one.refused.bit_length())
-        if one.late:
-            what = f"{asked} {about(facts.now - one.asked_at)} ago, waits for approval"
-            yield wrong("approval.waiting", one.subject, what=what)
+    for approval in facts.approvals:
+        asked = f"{approval.action} '{approval.subject}', which {approval.requester} asked for"
+        if approval.broken:
+            yield wrong("approval.break-glass", approval.subject, what=f"{asked}, was done by break-glass")
+        if approval.refused:
+            what = f"{asked}: {plural(approval.refused, 'approval')} did not count in the last 7 days"
+            yield wrong("approval.refused", approval.subject, what=what, weight=approval.refused.bit_length())
+        if approval.late:
+            what = f"{asked} {about(facts.now - approval.asked_at)} ago, waits for approval"
+            yield wrong("approval.waiting", approval.subject, what=what)
 
 
 _DOUBTFUL: Final = frozenset({REWRITTEN, SILENT})
@@ -84,37 +85,38 @@ def intrusions(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Findi
     told once.
     """
     grouped: dict[tuple[str, str], list[Intrusion]] = {}
-    for one in facts.intrusions:
-        kind = "access.log" if one.kind in _DOUBTFUL else "access.unrecorded"
-        grouped.setdefault((kind, one.who or one.log), []).append(one)
+    for intrusion in facts.intrusions:
+        kind = "access.log" if intrusion.kind in _DOUBTFUL else "access.unrecorded"
+        grouped.setdefault((kind, intrusion.who or intrusion.log), []).append(intrusion)
     for (kind, subject), found in grouped.items():
         alike = [
-            [one for one in found if one.kind == name] for name in dict.fromkeys(one.kind for one in found)
+            [intruder for intruder in found if intruder.kind == name]
+            for name in dict.fromkeys(intruder.kind for intruder in found)
         ]
         what = "; ".join(_said(same, facts.now) for same in alike)
-        weight = sum(one.times for one in found).bit_length() + len(alike) - 1
+        weight = sum(intruder.times for intruder in found).bit_length() + len(alike) - 1
         yield wrong(kind, subject[:200], what=what, weight=weight)
 
 
 def _said(found: list[Intrusion], now: float) -> str:
-    last = max(found, key=lambda one: one.at)
+    last = max(found, key=lambda intrusion: intrusion.at)
     log = f"access log '{last.log}'"
     if last.kind == SILENT:
         return f"{log} has had nothing new for {about(now - last.at)}"
     if not last.who:
         return f"{log}: file '{last.what}' was cut or replaced, or has lines of another format"
     who = f"{last.who}, from {last.origin or 'nowhere known'}"
-    often = f"{plural(sum(one.times for one in found), 'time')}, last {moment(last.at)}"
+    often = f"{plural(sum(intrusion.times for intrusion in found), 'time')}, last {moment(last.at)}"
     return f"{who}: {last.how} of {last.what} ({often}), by {log}"
 
 
 def cases(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge the incidents and recoveries that are open; those that should be over by now are worse."""
-    for one in facts.incidents:
-        age, late = about(facts.now - one.opened), facts.now > one.due
-        said = f"incident {one.incident} has been open for {age}; next: '{one.following}'"
-        said += f" (overdue for {about(facts.now - one.due)})" if late else ""
-        yield wrong("incident.open", one.incident, what=said, grave=late)
+    for open_incident in facts.incidents:
+        age, late = about(facts.now - open_incident.opened), facts.now > open_incident.due
+        said = f"incident {open_incident.incident} has been open for {age}; next: '{open_incident.following}'"
+        said += f" (overdue for {about(facts.now - open_incident.due)})" if late else ""
+        yield wrong("incident.open", open_incident.incident, what=said, grave=late)
     for case in facts.recoveries:
         late = facts.now > case.due
         said = f"recovery {case.recovery} has been open for {about(facts.now - case.opened)}"
@@ -124,10 +126,10 @@ def cases(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
 
 def told(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     """Judge the channels that people cannot be told by, and the settings that are not in force."""
-    for one in facts.channels:
-        since = about(facts.now - one.since)
-        what = f"channel '{one.name}' has not worked for {since}: {one.why.rstrip('.')}"
-        yield wrong("channel.failed", one.name, what=what)
+    for channel in facts.channels:
+        since = about(facts.now - channel.since)
+        what = f"channel '{channel.name}' has not worked for {since}: {channel.why.rstrip('.')}"
+        yield wrong("channel.failed", channel.name, what=what)
     for file in facts.unused:
         why = f"{name_first_few(file.waits)} changed" if file.waits else file.problem
         what = f"host '{file.host}' goes on with older settings: {why}"

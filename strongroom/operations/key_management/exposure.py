@@ -67,14 +67,14 @@ def still_opens(
             gone by its name (a key service has a new version of it), all of them are counted.
     """
     wanted = {recipient.fingerprint for recipient in recipients}
-    gone = [one for one in manifest.recipients if one.fingerprint not in wanted]
+    gone = [recipient for recipient in manifest.recipients if recipient.fingerprint not in wanted]
     if leaked and not gone:
         gone = list(manifest.recipients)
     if not manifest.sealed:
         return []
     there = [_there(manifest, target, gone) for target in targets]
     unreached = [_on(manifest, name, gone, until=UNKNOWN, reached=False) for name in away if gone]
-    return [one for one in there if one is not None] + unreached
+    return [still_open for still_open in there if still_open is not None] + unreached
 
 
 def _there(manifest: Manifest, target: Target, gone: Sequence[ManifestRecipient]) -> StillOpens | None:

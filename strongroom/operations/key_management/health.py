@@ -125,11 +125,11 @@ def _try(
 
 def record_proofs(services: Services, tried: Iterable[Tried]) -> None:
     """Keep what was found out: a proof for each key that opened, a failure for each that did not."""
-    for one in tried:
-        if one.outcome is KeyTrialResult.OPENED:
-            services.store.event(PROVEN, key=one.key, how="opened", backup=one.backup)
-        elif one.outcome is KeyTrialResult.FAILED:
-            services.store.event(FAILED, key=one.key, why=one.why, backup=one.backup)
+    for trial in tried:
+        if trial.outcome is KeyTrialResult.OPENED:
+            services.store.event(PROVEN, key=trial.key, how="opened", backup=trial.backup)
+        elif trial.outcome is KeyTrialResult.FAILED:
+            services.store.event(FAILED, key=trial.key, why=trial.why, backup=trial.backup)
 
 
 def events(services: Services, kind: str) -> Iterator[Event]:

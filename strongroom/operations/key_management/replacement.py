@@ -38,7 +38,9 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
 
     def over(self, recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
         """Return these recipients with the new key where the current one was."""
-        return tuple(self.new if one.fingerprint == self.fingerprint else one for one in recipients)
+        return tuple(
+            self.new if recipient.fingerprint == self.fingerprint else recipient for recipient in recipients
+        )
 
     def applied(self, recipients: Sequence[ManifestRecipient]) -> tuple[Recipient, ...]:
         """Return whom a backup is to open for.

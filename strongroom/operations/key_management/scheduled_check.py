@@ -38,8 +38,8 @@ class Health(Struct, frozen=True, kw_only=True):
     @property
     def bad(self) -> list[str]:
         """The keys that failed or are overdue, and the backups that could not be looked at."""
-        failed = [one.label or one.key for one in self.tried if one.outcome is KeyTrialResult.FAILED]
-        wrong = [one.name for one in self.due if one.wrong]
+        failed = [trial.label or trial.key for trial in self.tried if trial.outcome is KeyTrialResult.FAILED]
+        wrong = [proof.name for proof in self.due if proof.wrong]
         return list(dict.fromkeys((*failed, *wrong, *self.unread)))
 
 
@@ -51,11 +51,11 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
     known = list(_known(looked.found, tried, services.store))
     proofs, now = read_proofs(services.store), time.time()
     judged = (
-        proofs.of(one.key, one.name, since=one.since, now=now)
-        for one in known
-        if one.key not in proofs.retired
+        proofs.of(known_key.key, known_key.name, since=known_key.since, now=now)
+        for known_key in known
+        if known_key.key not in proofs.retired
     )
-    due = tuple(one for one in judged if one.proof is not ProofState.PROVEN)
+    due = tuple(key_proof for key_proof in judged if key_proof.proof is not ProofState.PROVEN)
     health = Health(tried=tuple(tried), due=due, unread=looked.unread)
     services.store.event(CHECKED, bad=health.bad, unread=[*looked.unread], keys=known)
     return health
@@ -64,12 +64,12 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
 def _known(found: Iterable[Opens], tried: Iterable[Tried], store: RunStore) -> Iterator[KnownKey]:
     """Yield the keys that were tried, each with since when backups depend on it. That of the trial before
     counts, for the oldest backup may have been deleted since."""
-    since = {one.key: one.since for one in keys_looked_at(newest_trial(store))}
+    since = {known_key.key: known_key.since for known_key in keys_looked_at(newest_trial(store))}
     for opening in found:
         made = datetime.fromisoformat(opening.created_at).timestamp()
         for key in {key for record in opening.records for key in keys_of(record)}:
             since[key] = min(made, since.get(key, made))
-    for key, name in sorted({one.key: one.label or one.key for one in tried}.items()):
+    for key, name in sorted({trial.key: trial.label or trial.key for trial in tried}.items()):
         yield KnownKey(key=key, name=name, since=since[key])
 
 

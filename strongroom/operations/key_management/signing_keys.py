@@ -43,15 +43,15 @@ def renew(services: Services, settings: Settings, *, now: datetime | None = None
     moment, folder = now or datetime.now(UTC), settings.state_dir / "keys" / "roles"
     listed = rolelist.read(folder)
     found = [_due(role, keys, moment) for role, keys in sorted(listed.roles.items())]
-    due = [one for one in found if one is not None]
+    due = [key for key in found if key is not None]
     if not roles.can_certify(folder) or _people_approve(settings):
         return _left_to_people(due)
     done, left = list[_Due](), list[_Due]()
-    for one in due:
+    for due_key in due:
         try:
-            done += [one] * _advanced(services, settings, one, moment)
+            done += [due_key] * _advanced(services, settings, due_key, moment)
         except StrongroomError:  # its private key lies on another host, or is another user's
-            left.append(one)
+            left.append(due_key)
     return _told(done, _left_to_people(left), moment)
 
 
@@ -59,7 +59,7 @@ def _due(role: str, keys: tuple[RoleKey, ...], now: datetime) -> _Due | None:
     key = rolelist.current(keys)
     if key is None or not key.since or now < datetime.fromisoformat(key.since) + YEAR - NOTICE:
         return None
-    announced = [one for one in keys if one.announced and not one.distrusted]
+    announced = [role_key for role_key in keys if role_key.announced and not role_key.distrusted]
     return _Due(role, key, announced[-1] if announced else None)
 
 
@@ -68,23 +68,23 @@ def _people_approve(settings: Settings) -> bool:
     return any(ApprovalAction.SIGNERS in rule.actions for rule in settings.approvals.rules.values())
 
 
-def _advanced(services: Services, settings: Settings, one: _Due, now: datetime) -> bool:
+def _advanced(services: Services, settings: Settings, due_key: _Due, now: datetime) -> bool:
     """Announce the next key, or have it sign if its time has come; tell whether anything was done."""
     folder = settings.state_dir / "keys" / "roles"
-    if one.next is None:
-        made, kind = roles.announce(folder, one.role, now=now), "signer.announced"
-    elif now >= one.by:
-        made, kind = roles.rotate(folder, one.role, now=now), "signer.rotated"
+    if due_key.next is None:
+        made, kind = roles.announce(folder, due_key.role, now=now), "signer.announced"
+    elif now >= due_key.by:
+        made, kind = roles.rotate(folder, due_key.role, now=now), "signer.rotated"
     else:
         return False
-    services.store.event(kind, role=one.role, version=made.version, fingerprint=made.fingerprint)
+    services.store.event(kind, role=due_key.role, version=made.version, fingerprint=made.fingerprint)
     return True
 
 
 def _told(done: list[_Due], left: CheckResult, now: datetime) -> CheckResult:
     """Say once what was done, since people have to do something after it."""
-    announced = [one for one in done if one.next is None]
-    rotated = [one for one in done if one.next is not None]
+    announced = [due_key for due_key in done if due_key.next is None]
+    rotated = [due_key for due_key in done if due_key.next is not None]
     bad, do = list(left.bad), [left.do] if left.do else []
     if announced:
         names, day = _names(announced), _day(now + NOTICE)
@@ -99,20 +99,20 @@ def _told(done: list[_Due], left: CheckResult, now: datetime) -> CheckResult:
 def _left_to_people(due: list[_Due]) -> CheckResult:
     if not due:
         return CheckResult()
-    by = min(one.by for one in due)
+    by = min(due_key.by for due_key in due)
     return CheckResult(
         bad=tuple(
-            f"the key of role '{one.role}' signs since {one.key.since[:10]}; the next is due {_day(one.by)}"
-            for one in due
+            f"the key of role '{key.role}' signs since {key.key.since[:10]}; the next is due {_day(key.by)}"
+            for key in due
         ),
         do="Bring the installation key to where the roles work. There: 'strongroom keys signers rotate "
-        f"{' '.join(one.role for one in due)} --announce --installation-key FILE'. Copy {roles.TRUSTED} to "
+        f"{' '.join(key.role for key in due)} --announce --installation-key FILE'. Copy {roles.TRUSTED} to "
         f"the other hosts, and repeat it without --announce by {_day(by)}.",
     )
 
 
 def _names(several: list[_Due]) -> str:
-    return ", ".join(one.role for one in several)
+    return ", ".join(due_key.role for due_key in several)
 
 
 def _day(moment: datetime) -> str:

@@ -35,7 +35,7 @@ def legs_of(stanza: Stanza) -> list[frozenset[str]]:
     """Return, for a composition, the keys of each of its legs, any one of which serves; else nothing."""
     if stanza.type != allof.TYPE:
         return []
-    return [frozenset(stanza_key(one) for one in leg) for leg in allof.inner(stanza)]
+    return [frozenset(stanza_key(way_in) for way_in in leg) for leg in allof.inner(stanza)]
 
 
 def requires(stanza: Stanza, key: str) -> bool:
@@ -180,8 +180,8 @@ class _Indexes:
 
     def of(self, manifest: Manifest) -> tuple[WrappingKeyRecord, ...]:
         with self._lock:  # the envelopes are listed once
-            own = [one.record for one in self._keys.of(manifest)]
-            return tuple(self._envelopes.of(one.id, trusted=self._trusted) or one for one in own)
+            own = [index_key.record for index_key in self._keys.of(manifest)]
+            return tuple(self._envelopes.of(record.id, trusted=self._trusted) or record for record in own)
 
 
 def _attempt(
@@ -190,7 +190,7 @@ def _attempt(
     """Return what opens a backup: more than one thing where a file was sealed anew and the old one kept."""
     try:
         if not in_a_file(entry):
-            return [one] if (one := opens(services, entry.backup, indexes)) else []
+            return [opening] if (opening := opens(services, entry.backup, indexes)) else []
         return None if is_gone(services, entry.backup, said) else _file_opens(services, entry.backup)
     except StrongroomError as error:
         return error
@@ -234,19 +234,21 @@ def opens_with(record: WrappingKeyRecord, key: str, version: int | None = None) 
     )
 
 
-def own_records(services: Services, one: Opens) -> list[WrappingKeyRecord]:
+def own_records(services: Services, opening: Opens) -> list[WrappingKeyRecord]:
     """Return the records that a backup's containers carry, from its file or the first target that gives them.
 
     Raises:
         StrongroomError: none does.
     """
-    if one.file:
-        with BundleReader(one.file) as file:
-            return _carried(file, one.backup, services.signer_fingerprints)
+    if opening.file:
+        with BundleReader(opening.file) as file:
+            return _carried(file, opening.backup, services.signer_fingerprints)
     return first_answer(
-        services.store.replicas(one.backup),
-        lambda replica: _carried(services.target(replica.target), one.backup, services.signer_fingerprints),
-        of=f"backup {one.backup}",
+        services.store.replicas(opening.backup),
+        lambda replica: _carried(
+            services.target(replica.target), opening.backup, services.signer_fingerprints
+        ),
+        of=f"backup {opening.backup}",
     )
 
 
@@ -283,14 +285,16 @@ def _first_keys(objects: Objects, manifest: Manifest) -> frozenset[str]:
 def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:
     stanzas: dict[str, list[Stanza]] = defaultdict(list)
     backups: dict[str, list[Opens]] = defaultdict(list)
-    for one in found:
-        now = [stanza for record in one.records for stanza in record.stanzas]
+    for opening in found:
+        now = [stanza for record in opening.records for stanza in record.stanzas]
         for stanza in now:
             for part in _parts(stanza):
                 stanzas[stanza_key(part)].append(part)
-        of_names = [stanza for record in one.indexes for stanza in record.stanzas]
-        for key in {stanza_key(part) for stanza in (*now, *of_names) for part in _parts(stanza)} | one.first:
-            backups[key].append(one)
+        of_names = [stanza for record in opening.indexes for stanza in record.stanzas]
+        for key in {
+            stanza_key(part) for stanza in (*now, *of_names) for part in _parts(stanza)
+        } | opening.first:
+            backups[key].append(opening)
     for key in sorted(backups):
         yield _use(key, stanzas[key], backups[key])
 
@@ -298,35 +302,39 @@ def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:
 def _parts(stanza: Stanza) -> Iterator[Stanza]:
     yield stanza
     if stanza.type == allof.TYPE:
-        yield from (one for leg in allof.inner(stanza) for one in leg)
+        yield from (way_in for leg in allof.inner(stanza) for way_in in leg)
 
 
 def _use(key: str, stanzas: Sequence[Stanza], backups: Sequence[Opens]) -> KeyUse:
-    now = [one for one in backups if any(key in keys_of(record) for record in one.records)]
-    legs = [one for one in backups if is_leg(one, key)]
+    now = [opening for opening in backups if any(key in keys_of(record) for record in opening.records)]
+    legs = [opening for opening in backups if is_leg(opening, key)]
     only = [
-        one
-        for one in backups
-        if any(all(requires(stanza, key) for stanza in record.stanzas) for record in one.records)
+        opening
+        for opening in backups
+        if any(all(requires(stanza, key) for stanza in record.stanzas) for record in opening.records)
     ]
-    times = sorted(one.created_at for one in backups)
+    times = sorted(opening.created_at for opening in backups)
     versions = {stanza.args.get("version") for stanza in stanzas}
     return KeyUse(
         key=key,
         type=key.partition(":")[0],
         labels=tuple(sorted({stanza.label for stanza in stanzas if stanza.label})),
         versions=tuple(sorted(version for version in versions if isinstance(version, int))),
-        backups=tuple(one.backup for one in now),
+        backups=tuple(opening.backup for opening in now),
         wrapping_keys=len(stanzas),
-        together=tuple(one.backup for one in legs),
-        only=tuple(one.backup for one in only),
-        by_copy=tuple(one.backup for one in backups if one not in now and key in one.first),
-        indexes=tuple(one.backup for one in backups if any(key in keys_of(own) for own in one.indexes)),
+        together=tuple(opening.backup for opening in legs),
+        only=tuple(opening.backup for opening in only),
+        by_copy=tuple(opening.backup for opening in backups if opening not in now and key in opening.first),
+        indexes=tuple(
+            opening.backup for opening in backups if any(key in keys_of(own) for own in opening.indexes)
+        ),
         oldest=times[0],
         newest=times[-1],
     )
 
 
-def is_leg(one: Opens, key: str) -> bool:
+def is_leg(opening: Opens, key: str) -> bool:
     """Tell whether a backup opens with a key and others together."""
-    return any(key in leg for record in one.records for stanza in record.stanzas for leg in legs_of(stanza))
+    return any(
+        key in leg for record in opening.records for stanza in record.stanzas for leg in legs_of(stanza)
+    )

@@ -121,7 +121,7 @@ def _duration(policy: Policy, _seen: Observed) -> float | None:
 
 
 def _replicas(policy: Policy, _seen: Observed) -> float:
-    return sum(one.good for one in policy.on_targets)
+    return sum(newest.good for newest in policy.on_targets)
 
 
 def _wanted_replicas(policy: Policy, _seen: Observed) -> float:
@@ -136,7 +136,7 @@ def _judged(kind: str) -> Callable[[Observed], Iterator[Sample]]:
     """Return what says of each policy whether it is judged to be wrong."""
 
     def samples(seen: Observed) -> Iterator[Sample]:
-        wrong = {one.policy for one in alerts(seen.facts, seen.limits) if one.kind == kind}
+        wrong = {finding.policy for finding in alerts(seen.facts, seen.limits) if finding.kind == kind}
         yield from (((policy.name,), float(policy.name in wrong)) for policy in _known(seen))
 
     return samples
@@ -144,7 +144,9 @@ def _judged(kind: str) -> Callable[[Observed], Iterator[Sample]]:
 
 def _unproven(seen: Observed) -> float:
     found = judge_all(seen.facts, seen.limits)
-    return float(sum(one.kind == "key.unproven" and one.state is FindingState.WRONG for one in found))
+    return float(
+        sum(finding.kind == "key.unproven" and finding.state is FindingState.WRONG for finding in found)
+    )
 
 
 # -- replicas ----------------------------------------------------------------------
@@ -153,14 +155,14 @@ def _unproven(seen: Observed) -> float:
 def _of_replica(value: Callable[[NewestOnTarget], float | None]) -> Callable[[Observed], Iterator[Sample]]:
     def samples(seen: Observed) -> Iterator[Sample]:
         for policy in _known(seen):
-            for one in policy.on_targets:
-                yield (policy.name, one.target), value(one)
+            for newest in policy.on_targets:
+                yield (policy.name, newest.target), value(newest)
 
     return samples
 
 
-def _depth(one: NewestOnTarget) -> float:
-    return list(Depth).index(one.depth) + 1 if one.depth else 0
+def _depth(newest: NewestOnTarget) -> float:
+    return list(Depth).index(newest.depth) + 1 if newest.depth else 0
 
 
 # -- targets -----------------------------------------------------------------------
@@ -196,21 +198,21 @@ def _counted(seen: Observed, value: Callable[[RunCount], float]) -> Iterator[Sam
     policies = [policy.name for policy in _known(seen)]
     sums: Counter[tuple[str, str]] = Counter({(name, RunKind.BACKUP.value): 0 for name in policies})
     names = {*policies, EVERY_POLICY, COMMAND}
-    for one in seen.facts.counts:
-        sums[one.policy if one.policy in names else OTHER, one.kind.value] += int(value(one))
+    for count in seen.facts.counts:
+        sums[count.policy if count.policy in names else OTHER, count.kind.value] += int(value(count))
     yield from sums.items()
 
 
 def _attempts(seen: Observed) -> Iterator[Sample]:
-    return _counted(seen, lambda one: one.retries + (one.runs if one.state in ENDED else 0))
+    return _counted(seen, lambda count: count.retries + (count.runs if count.state in ENDED else 0))
 
 
 def _failures(seen: Observed) -> Iterator[Sample]:
-    return _counted(seen, lambda one: one.failures)
+    return _counted(seen, lambda count: count.failures)
 
 
 def _active(seen: Observed) -> Iterator[Sample]:
-    return _counted(seen, lambda one: one.runs if one.state is RunState.ACTIVE else 0)
+    return _counted(seen, lambda count: count.runs if count.state is RunState.ACTIVE else 0)
 
 
 def _left(seen: Observed) -> Iterator[Sample]:
@@ -225,8 +227,8 @@ def _left(seen: Observed) -> Iterator[Sample]:
 def _steps(seen: Observed) -> Iterator[Sample]:
     states = [state.value for state in StepState if not state.settled]
     depths = Counter({(queue, state): 0 for queue in _queues(seen) for state in states})
-    for one in seen.facts.waiting:
-        depths[pools()[one.kind].value, one.state.value] += one.steps
+    for waiting_step in seen.facts.waiting:
+        depths[pools()[waiting_step.kind].value, waiting_step.state.value] += waiting_step.steps
     yield from depths.items()
 
 
@@ -236,10 +238,10 @@ def _queues(seen: Observed) -> tuple[str, ...]:
 
 def _oldest_step(seen: Observed) -> Iterator[Sample]:
     oldest = dict.fromkeys(_queues(seen), 0.0)
-    for one in seen.facts.waiting:
-        if one.state is not StepState.RUNNING:
-            queue = pools()[one.kind].value
-            oldest[queue] = max(oldest[queue], seen.facts.now - one.since)
+    for waiting_step in seen.facts.waiting:
+        if waiting_step.state is not StepState.RUNNING:
+            queue = pools()[waiting_step.kind].value
+            oldest[queue] = max(oldest[queue], seen.facts.now - waiting_step.since)
     yield from (((queue,), age) for queue, age in oldest.items())
 
 
@@ -259,14 +261,14 @@ def _of_keys(value: Callable[[Dated], float]) -> Callable[[Observed], Iterator[S
     def samples(seen: Observed) -> Iterator[Sample]:
         oldest: dict[str, Dated] = {}
         for used in seen.facts.keys.used:  # one name may have stood for several keys
-            oldest[used.name] = min(used, oldest.get(used.name, used), key=lambda one: one.at)
+            oldest[used.name] = min(used, oldest.get(used.name, used), key=lambda dated: dated.at)
         yield from (((name,), value(used)) for name, used in oldest.items())
 
     return samples
 
 
 def _of_process(value: Callable[[Process], float]) -> Callable[[Observed], Iterator[Sample]]:
-    return lambda seen: (((one.name,), value(one)) for one in seen.processes)
+    return lambda seen: (((process.name,), value(process)) for process in seen.processes)
 
 
 def _alone(value: Callable[[Observed], float | None]) -> Callable[[Observed], Iterator[Sample]]:
@@ -298,8 +300,8 @@ def _rooms(seen: Observed, *, free: bool) -> Iterator[Sample]:
 
 
 def _certificates(seen: Observed) -> Iterator[Sample]:
-    for one in seen.look.certificates if seen.look else ():
-        yield (one.name,), one.at
+    for dated in seen.look.certificates if seen.look else ():
+        yield (dated.name,), dated.at
 
 
 def _version(seen: Observed) -> Iterator[Sample]:
@@ -398,7 +400,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
         "gauge",
         "1 if a target holds the newest backup of a policy whole, by the record.",
         REPLICA,
-        _of_replica(lambda one: float(one.good)),
+        _of_replica(lambda newest: float(newest.good)),
     ),
     Measure(
         "strongroom_replica_verified_depth",
@@ -412,14 +414,14 @@ MEASURES: Final[tuple[Measure, ...]] = (
         "gauge",
         f"When it was read back last, in {AT}.",
         REPLICA,
-        _of_replica(lambda one: one.read_at),
+        _of_replica(lambda newest: newest.read_at),
     ),
     Measure(
         "strongroom_replica_locked_until_timestamp_seconds",
         "gauge",
         f"Until when the target lets nobody remove it, in {AT}; nothing where it is not locked.",
         REPLICA,
-        _of_replica(lambda one: one.locked_until),
+        _of_replica(lambda newest: newest.locked_until),
     ),
     Measure(
         "strongroom_verification_covered_ratio",
@@ -576,21 +578,21 @@ MEASURES: Final[tuple[Measure, ...]] = (
         "gauge",
         "1 if a process of the cluster on this machine runs.",
         PROCESS,
-        _of_process(lambda one: float(one.is_up)),
+        _of_process(lambda process: float(process.is_up)),
     ),
     Measure(
         "strongroom_process_starts",
         "counter",
         "How often the supervisor has started a process.",
         PROCESS,
-        _of_process(lambda one: float(one.starts)),
+        _of_process(lambda process: float(process.starts)),
     ),
     Measure(
         "strongroom_process_resident_memory_bytes",
         "gauge",
         "Memory of a process and of those that it forked.",
         PROCESS,
-        _of_process(lambda one: float(one.memory)),
+        _of_process(lambda process: float(process.memory)),
     ),
     Measure(
         "strongroom_disk_free_bytes",

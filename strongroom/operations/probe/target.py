@@ -72,7 +72,7 @@ class Probe(Struct, frozen=True, kw_only=True):
 def probe_all(work: Sequence[Callable[[], Probe]]) -> list[Probe]:
     """Probe several at once: one that is dead must not hold up the others."""
     with ThreadPoolExecutor(PARALLEL) as threads:
-        return list(threads.map(lambda one: one(), work))
+        return list(threads.map(lambda trial: trial(), work))
 
 
 # -- storage -------------------------------------------------------------------

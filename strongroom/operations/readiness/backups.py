@@ -100,14 +100,22 @@ def _seen(name: str, backups: int, chosen: Mapping[str, BackupChoice], chooser: 
     return TargetBackups(
         newest=newest,
         backups=backups,
-        refused={one.backup: one.why for one in chooser.passed if not one.policy and one.backup in listing},
-        damaged={one: why for (on, one), why in chooser.damaged.items() if on == name and one in ids},
+        refused={
+            passed.backup: passed.why
+            for passed in chooser.passed
+            if not passed.policy and passed.backup in listing
+        },
+        damaged={
+            damaged_id: why
+            for (on, damaged_id), why in chooser.damaged.items()
+            if on == name and damaged_id in ids
+        },
     )
 
 
 def passed_over(found: Chooser, policies: Collection[str]) -> Iterator[Finding]:
     """Say which newer backups a restore would not take, and why."""
-    for line in describe_skipped(one for one in found.passed if one.policy in policies):
+    for line in describe_skipped(passed for passed in found.passed if passed.policy in policies):
         yield remark(BACKUP, f"newer, but not used: {line}")
     for name, why in found.marks_aside.items():
         yield remark(BACKUP, f"not believed: {name}: {why}")
@@ -157,7 +165,7 @@ def targets(
         passed: what was not taken, and why.
     """
     newest = newest_of(looked)
-    refused = {one.backup: why for one in passed if (why := _refusal(one)) is not None}
+    refused = {newer.backup: why for newer in passed if (why := _refusal(newer)) is not None}
     away = any(not isinstance(seen, TargetBackups) for seen in looked.values())
     needed = [
         want
@@ -184,11 +192,11 @@ def targets(
                 yield from _of_policy(want, newest.get(want.policy), known, away=away)
 
 
-def _refusal(one: Passed) -> StrongroomError | None:
+def _refusal(passed: Passed) -> StrongroomError | None:
     """Return why a backup that is there is not believed, or not to be restored from."""
-    if one.why.startswith(ASIDE):
-        return in_quarantine(one.backup, one.why.removeprefix(ASIDE).strip())
-    return one.broken if isinstance(one.broken, UntrustedSigner) else None
+    if passed.why.startswith(ASIDE):
+        return in_quarantine(passed.backup, passed.why.removeprefix(ASIDE).strip())
+    return passed.broken if isinstance(passed.broken, UntrustedSigner) else None
 
 
 def _stand_in(want: Want, newest: Mapping[str, Manifest], recorded: Mapping[str, str]) -> str:

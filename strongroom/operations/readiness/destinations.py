@@ -47,7 +47,7 @@ def destination(source: Source) -> Iterator[Finding]:
 
 def _paths(lacking: Sequence[CredentialRights]) -> str:
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-    return "; ".join(f"{', '.join(one.missing)} {one.path}" for one in lacking[:NAMED]) + more
+    return "; ".join(f"{', '.join(rights.missing)} {rights.path}" for rights in lacking[:NAMED]) + more
 
 
 def _local(store: LocalStore) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def libraries(needed: Iterable[str]) -> Iterator[Finding]:
     """Hold the libraries that are needed here to the versions that the package asks for."""
     asked = _asked()
     found = [(name, _version(name), asked.get(_normal(name), "")) for name in sorted(set(needed))]
-    bad = [one for one in found if one[1] is None or not fits(one[1], one[2])]
+    bad = [other for other in found if other[1] is None or not fits(other[1], other[2])]
     for name, version, bounds in bad:
         there = f"{version} is here" if version else "it is not here"
         yield wrong(LIBRARIES, ConfigError(f"{name} {bounds} is required, and {there}", hint=INSTALL))

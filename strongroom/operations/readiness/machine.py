@@ -168,7 +168,7 @@ def disk(folder: Path, size: int) -> Iterator[Finding]:
         folder: where to; it need not be there yet.
         size: the backup's, in bytes.
     """
-    path = next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+    path = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), Path("/"))
     free, needed = shutil.disk_usage(path).free, TIMES * size + LEAST
     words = f"{_size(free)} free at {path}; a restore takes up to {_size(needed)}"
     if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK | os.X_OK):

@@ -100,10 +100,12 @@ def _host(check: Proved | None) -> Iterator[tuple[str, object]]:
     """Yield how the host of the worker stood, and what is wrong or worth a look there."""
     if check is None:
         return
-    bad = [one for one in check.checks if one.state != "good"]
+    bad = [finding for finding in check.checks if finding.state != "good"]
     more = f", {len(bad)} not" if bad else ""
     yield "host", f"{plural(len(check.checks) - len(bad), 'check')} good{more}"
-    yield from (("", f"{one.state}: {one.check}: {one.what}. {one.to_do}".strip()) for one in bad)
+    yield from (
+        ("", f"{finding.state}: {finding.check}: {finding.what}. {finding.to_do}".strip()) for finding in bad
+    )
 
 
 def _validated(validated: RunValidated | None) -> Iterator[tuple[str, object]]:

@@ -113,7 +113,7 @@ class RecordPlaces:
 
     def _leave_out(self, missed: Mapping[str, str]) -> None:
         self.missed.update(missed)
-        answering = {name: one for name, one in self._places.targets.items() if name not in missed}
+        answering = {name: target for name, target in self._places.targets.items() if name not in missed}
         self._places = replace(self._places, targets=answering)
 
 

@@ -92,7 +92,9 @@ def report_of(recovery: Recovery, *, objective: float) -> RecoveryReport:
         leaked=scope.leaked if scope else (),
         parts=recovery.parts,
         steps=tuple(map(_step, recovery.steps.values())),
-        told=tuple(SentMessage(message=one.reason, at=one.at, lines=one.lines) for one in recovery.told),
+        told=tuple(
+            SentMessage(message=entry.reason, at=entry.at, lines=entry.lines) for entry in recovery.told
+        ),
         left_to_do=recovery.left,
     )
 

@@ -58,8 +58,12 @@ def validate_restored(run: Run, step: RunStep, services: Services) -> RunValidat
     """Look at each secret that came back by itself: whether it is there, holds, and is what it says it is."""
     there = services.destination(options_of(run).destination)
     found = live.values(there, _restored(run, services), now=datetime.now(UTC))
-    wrong = Counter(one.check for one in found.findings if one.wrong and one.check in live.OTHERWISE)
-    remarks = Counter(one.check for one in found.findings if not (one.wrong and one.check in live.OTHERWISE))
+    wrong = Counter(
+        finding.check for finding in found.findings if finding.wrong and finding.check in live.OTHERWISE
+    )
+    remarks = Counter(
+        finding.check for finding in found.findings if not (finding.wrong and finding.check in live.OTHERWISE)
+    )
     return RunValidated(secrets=found.secrets, wrong=wrong, remarks=remarks)
 
 

@@ -80,7 +80,7 @@ class RecordedRestore:
 
     def planned(self, origin: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:
         assert origin.backup is not None
-        taken = [(one.name, one.backup) for one in entries or () if one.action not in TELLS]
+        taken = [(entry.name, entry.backup) for entry in entries or () if entry.action not in TELLS]
         return origin.backup.planned(taken)
 
     def shortfall(self) -> Shortfall | None:
@@ -179,7 +179,7 @@ class RecordedUndo:
                 undo / self._run.id,
                 open_file=partial(self._open, files, opened),
                 sealer=lambda: _sealer(
-                    self._run, self._services, next((one.manifest for one in opened.values()), None)
+                    self._run, self._services, next((backup.manifest for backup in opened.values()), None)
                 ),
                 to=self._options.destination,
                 goes_on=self.goes_on,

@@ -171,7 +171,8 @@ def _lost(plan: StagedPlan | None, done: RunRestored) -> Iterator[str]:
     if plan is not None and plan.lost is not None:
         yield f"{plan.lost.parts[0].code}: {plan.lost.said}"
         yield from (
-            f"{one.secrets:,} as in backup {one.backup}, made {one.created_at}" for one in plan.lost.taken
+            f"{taken_from.secrets:,} as in backup {taken_from.backup}, made {taken_from.created_at}"
+            for taken_from in plan.lost.taken
         )
     elif since:
         yield f"{since}: backup {done.backup} was damaged after the plan was made: make another one"

@@ -139,7 +139,9 @@ class RestoreAccount:
         self._new: list[NotDone] = []
         self._by_code: Counter[str] = Counter()
         self._losses: tuple[str, ...] = ()
-        self._earlier = tuple(dict.fromkeys(line for one in earlier for line in one.losses))
+        self._earlier = tuple(
+            dict.fromkeys(line for earlier_restore in earlier for line in earlier_restore.losses)
+        )
         self._lost_on_record: tuple[str, ...] = ()
         self._writing: tuple[str, ...] = ()
         self._recorder = recorder

@@ -33,14 +33,14 @@ def _own(name: str) -> str:
     return ""
 
 
-def _missing(one: MissingSecret, asked: RestorePlan) -> PlanEntry:
+def _missing(missing_secret: MissingSecret, asked: RestorePlan) -> PlanEntry:
     return PlanEntry(
-        name=spelled(one.name),
-        to=spelled(asked.relocation.there(one.name)),
+        name=spelled(missing_secret.name),
+        to=spelled(asked.relocation.there(missing_secret.name)),
         action=RestoreAction.MISSING,
-        version=one.version,
-        written_at=one.written_at or one.created_at,
-        backup=one.backup,
+        version=missing_secret.version,
+        written_at=missing_secret.written_at or missing_secret.created_at,
+        backup=missing_secret.backup,
     )
 
 
@@ -98,9 +98,9 @@ def make_plan(
         tried=tried,
         newest_only=asked.secret_version is not None,
     )
-    for one in missing:
-        if asked.relocation.covers(one.name):
-            keep(_missing(one, asked))
+    for missing_secret in missing:
+        if asked.relocation.covers(missing_secret.name):
+            keep(_missing(missing_secret, asked))
     found = lost()
     for name in found.names if found is not None else ():
         if asked.relocation.covers(name):

@@ -121,7 +121,7 @@ def open_sealed(path: Path, *, identities: Sequence[Identity], trusted: frozense
 
 
 def _parts(backup: Backup) -> Iterator[bytes]:
-    for secret in sorted(backup.secrets(), key=lambda one: one.name):
+    for secret in sorted(backup.secrets(), key=lambda changed_secret: changed_secret.name):
         assert secret.current.value is not None
         yield secret.current.value.reveal()
 

@@ -112,23 +112,25 @@ class Restorable:
 
     def taken_from(self) -> list[Manifest]:
         """Return the earlier backups that something is taken from, so far."""
-        filled = [self.filled.opened(one).manifest for one in self.filled.backups] if self.filled else []
+        filled = (
+            [self.filled.opened(backup).manifest for backup in self.filled.backups] if self.filled else []
+        )
         salvaged = self.backup.earlier() if self.backup is not None else []
-        return [*filled, *(one for one in salvaged if one not in filled)]
+        return [*filled, *(older_manifest for older_manifest in salvaged if older_manifest not in filled)]
 
     @property
     def lost(self) -> LostParts | None:
         """What of the backup could not be read so far, and what came from earlier ones instead."""
-        return next((lost for one in self.read if (lost := one.lost) is not None), None)
+        return next((lost for salvaged in self.read if (lost := salvaged.lost) is not None), None)
 
     def loss(self) -> StrongroomError | None:
         """Return how whatever hands it out ends if something of it is lost."""
-        return next((error for one in self.read if (error := one.error()) is not None), None)
+        return next((error for salvaged in self.read if (error := salvaged.error()) is not None), None)
 
     @property
     def aside(self) -> tuple[str, ...]:
         """What lies beside it and does not count."""
-        return tuple(f"{copy.name} ({copy.code})" for one in self.read for copy in one.aside)
+        return tuple(f"{copy.name} ({copy.code})" for salvaged in self.read for copy in salvaged.aside)
 
     @property
     def away(self) -> Mapping[str, str]:

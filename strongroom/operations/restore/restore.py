@@ -150,7 +150,9 @@ def count_equal(
         names = [secret.name for secret in secrets]
         found = as_far(lambda some: present(destination, some), names, _ignore)
         total += len(secrets)
-        equal += sum(one.name in found and _equal(kept(one), kept(found[one.name])) for one in secrets)
+        equal += sum(
+            secret.name in found and _equal(kept(secret), kept(found[secret.name])) for secret in secrets
+        )
         if progress is not None:
             progress(len(secrets))
     return equal, total - equal
@@ -620,7 +622,11 @@ def _in_order(
             yield from _batches(secrets)
     for when in (True, False) if early else (False,):
         rest = (secret for secret in _relocated(choose(), relocation) if secret.type not in layers)
-        yield from _batches(one for one in rest if (early and comes_first(one.tags, first)) is when)
+        yield from _batches(
+            changed_secret
+            for changed_secret in rest
+            if (early and comes_first(changed_secret.tags, first)) is when
+        )
 
 
 def _relocated(secrets: Iterable[Secret], relocation: Relocation) -> Iterable[Secret]:

@@ -137,7 +137,14 @@ def restore_step(run: Run, step: RunStep, services: Services) -> RunRestored:
         account.wrote_before(_written_before(entries or (), before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)
     ours = undo / run.id
-    continue_with([one for one in earlier if ours not in (one.folder, one.folder.parent)], ours)
+    continue_with(
+        [
+            earlier_restore
+            for earlier_restore in earlier
+            if ours not in (earlier_restore.folder, earlier_restore.folder.parent)
+        ],
+        ours,
+    )
     return restored_by(account, backup.id, ours, aside=backup.aside, away=backup.away)
 
 
@@ -155,7 +162,7 @@ def _written_before(
     account: RestoreAccount,
 ) -> Restored:
     """Count the secrets that an attempt wrote which was killed before it could say so."""
-    told = {*account.left, *account.moved, *(one.name for one in account.not_done)}
+    told = {*account.left, *account.moved, *(undone.name for undone in account.not_done)}
     wrote = [
         before[entry.to].wrote
         for entry in entries
@@ -164,9 +171,9 @@ def _written_before(
         and entry.to not in told
         and now.get(entry.to) == before[entry.to]
     ]
-    created = sum(one.expected is None for one in wrote)
+    created = sum(written.expected is None for written in wrote)
     return Restored(
-        created=created, changed=len(wrote) - created, versions=sum(one.versions for one in wrote)
+        created=created, changed=len(wrote) - created, versions=sum(written.versions for written in wrote)
     )
 
 

@@ -406,7 +406,7 @@ def _not_removed(name: str, there: Secret, head: int) -> StrongroomError:
 def undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: RestoreAccount) -> Restored:
     """Count what an attempt did that was killed: what it brought to its end is not looked at again, and what
     it was cut off at is found in place."""
-    told = {*account.left, *(one.name for one in account.not_done)}
+    told = {*account.left, *(undone.name for undone in account.not_done)}
     in_place = {name for name, trace in before.items() if trace.in_flight and now[name] == trace} - told
     did = [trace for name, trace in before.items() if name in in_place or not trace.in_flight]
     removed = sum(trace.wrote.removed for trace in did)

@@ -130,8 +130,8 @@ class UndoSealer:
 
     def _together(self) -> list[Recipient]:
         """Return what seals to all keys at hand that answer: the backup opened with several of them."""
-        alone = [one for one in self._identities if not isinstance(one, AllOfIdentity)]
-        whole = AllOfIdentity([one for one in alone if self._answers_itself(one)])
+        alone = [opener for opener in self._identities if not isinstance(opener, AllOfIdentity)]
+        whole = AllOfIdentity([opener for opener in alone if self._answers_itself(opener)])
         return [whole.recipient()] if whole.seals else []
 
     def _answers_itself(self, identity: Opener) -> bool:

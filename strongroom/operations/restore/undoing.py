@@ -98,7 +98,14 @@ class Undoing:
             self.account.counts = self.account.counts.plus(done)
         self.account.end(PARTIAL if self.account.counts.not_done else DONE)
         if self.account.folder is not None:
-            continue_with([one for one in self._earlier if one.folder != self.folder], self.folder)
+            continue_with(
+                [
+                    earlier_restore
+                    for earlier_restore in self._earlier
+                    if earlier_restore.folder != self.folder
+                ],
+                self.folder,
+            )
 
 
 def about(what: Undoable) -> str:

@@ -97,11 +97,11 @@ def mark(run: Run, step: RunStep, services: Services) -> Marked:
     target = run_integrity.check_target(run, step.target, services)
     facts = read_facts(run, ToPrune)
     now = max(time.time(), time_of(target) or 0.0)
-    marks = [_marked(one, run, services, now) for one in facts.mark if target.name in one.targets]
+    marks = [_marked(backup, run, services, now) for backup in facts.mark if target.name in backup.targets]
     spared = [
-        make_mark(one.backup, "undeleted", reason=one.why, run=run.id)
-        for one in facts.undelete
-        if target.name in one.targets
+        make_mark(doomed.backup, "undeleted", reason=doomed.why, run=run.id)
+        for doomed in facts.undelete
+        if target.name in doomed.targets
     ]
     failed = {
         mark.backup_id: why
@@ -115,11 +115,13 @@ def mark(run: Run, step: RunStep, services: Services) -> Marked:
     )
 
 
-def _marked(one: Doomed, run: Run, services: Services, now: float) -> DeletionMark:
+def _marked(doomed: Doomed, run: Run, services: Services, now: float) -> DeletionMark:
     policies = services.retention().values()
     grace = max((policy.grace_days for policy in policies), default=0.0) * DAY
-    ends = now + (grace if one.policy else max(grace, LEAST_FOR_ORPHANS))
-    return make_mark(one.backup, "marked", reason=one.why, after=one.after or rfc3339(ends), run=run.id)
+    ends = now + (grace if doomed.policy else max(grace, LEAST_FOR_ORPHANS))
+    return make_mark(
+        doomed.backup, "marked", reason=doomed.why, after=doomed.after or rfc3339(ends), run=run.id
+    )
 
 
 def _write(target: Target, mark: DeletionMark, services: Services) -> str | None:
@@ -138,9 +140,9 @@ def delete(run: Run, step: RunStep, services: Services) -> Deleted:
     """Delete from one target what was marked long enough ago and what nothing keeps now."""
     target = run_integrity.check_target(run, step.target, services)
     deletion = _Deletion(target, services, run.id)
-    for one in read_facts(run, ToPrune).delete:
-        if target.name in one.targets:
-            deletion.delete(one)
+    for backup in read_facts(run, ToPrune).delete:
+        if target.name in backup.targets:
+            deletion.delete(backup)
     return Deleted(
         backups=tuple(deletion.gone),
         objects=deletion.objects,
@@ -163,100 +165,102 @@ class _Deletion:
         self.objects = self.freed = 0
         self.left: dict[str, UndeletedBackup] = {}
 
-    def delete(self, one: Doomed) -> None:
+    def delete(self, doomed: Doomed) -> None:
         """Delete a backup if nothing keeps it; note what stays, and why.
 
         Raises:
             StrongroomError: a target does not answer; the step is done again.
         """
         try:
-            left = self._locked(one) or self._kept(one) or self._removed(one)
+            left = self._locked(doomed) or self._kept(doomed) or self._removed(doomed)
         except StrongroomError as error:
             if error.transient:
                 raise
             left = UndeletedBackup(why=f"{error.code}: {error.message}")
         if left is not None:
-            self.left[one.backup] = left
+            self.left[doomed.backup] = left
 
-    def _kept(self, one: Doomed) -> UndeletedBackup | None:
+    def _kept(self, backup: Doomed) -> UndeletedBackup | None:
         """Say what keeps a backup, asked at this moment. What a person may say meanwhile is asked last."""
-        replaced = self._unreplaced if one.successor else self._made
+        replaced = self._unreplaced if backup.successor else self._made
         checks = (self._strange, self._needed, replaced, self._held, self._not_due)
-        return next((UndeletedBackup(why=why) for check in checks if (why := check(one))), None)
+        return next((UndeletedBackup(why=why) for check in checks if (why := check(backup))), None)
 
     def _now(self) -> float:
         """Return the earlier time of two clocks: one that runs ahead must end no grace and no hold."""
         return min(time.time(), time_of(self._target) or time.time())
 
-    def _not_due(self, one: Doomed) -> str:
+    def _not_due(self, doomed: Doomed) -> str:
         """Say why it is not to be deleted yet, by the mark that counts, and by the one on this target."""
         now = self._now()
-        own = marks_on(self._target, trusted=self._trusted, backup=one.backup).newest(one.backup)
-        mark = counting(read_deletions(self._services, backup=one.backup).values(), one.backup)
+        own = marks_on(self._target, trusted=self._trusted, backup=doomed.backup).newest(doomed.backup)
+        mark = counting(read_deletions(self._services, backup=doomed.backup).values(), doomed.backup)
         if mark is None or mark.state == "undeleted":
             return f"it is not marked any more: {mark.reason}" if mark else "it is not marked any more"
         early = [found for found in (mark, own) if found is not None and not may_be_gone(found, now=now)]
         return f"its grace lasts until {early[0].after}" if early else ""
 
-    def _strange(self, one: Doomed) -> str:
-        known = not one.policy or one.policy in self._services.retention()
-        return "" if known else f"there is no policy '{one.policy}' here"
+    def _strange(self, backup: Doomed) -> str:
+        known = not backup.policy or backup.policy in self._services.retention()
+        return "" if known else f"there is no policy '{backup.policy}' here"
 
-    def _held(self, one: Doomed) -> str:
-        policy = self._services.retention().get(one.policy)
+    def _held(self, doomed: Doomed) -> str:
+        policy = self._services.retention().get(doomed.policy)
         if policy is not None and policy.legal_hold:
-            return f"policy '{one.policy}' is held"
-        own = self._manifest(one.backup)
-        everything = holds.HoldSubject(backup=one.backup, policy=one.policy, selection=Selection())
+            return f"policy '{doomed.policy}' is held"
+        own = self._manifest(doomed.backup)
+        everything = holds.HoldSubject(backup=doomed.backup, policy=doomed.policy, selection=Selection())
         subject = holds.HoldSubject.of(own) if own else everything
         return holds.read_holds(self._services, now=self._now()).why(subject)
 
-    def _needed(self, one: Doomed) -> str:
-        return needed_backups(self._services, now=self._now()).get(one.backup, "")
+    def _needed(self, doomed: Doomed) -> str:
+        return needed_backups(self._services, now=self._now()).get(doomed.backup, "")
 
-    def _unreplaced(self, one: Doomed) -> str:
+    def _unreplaced(self, backup: Doomed) -> str:
         """Say what is wrong with what replaces it, on this target, or else on one that the policy names."""
-        policy = self._services.retention()[one.policy]
+        policy = self._services.retention()[backup.policy]
         named = {pin.name for pin in policy.spec.targets}
         places = [self._target.name] if self._target.name in named else sorted(named)
         reasons: list[str] = []
         for name in places:
-            if not (why := self._not_whole(one.successor, name)):
+            if not (why := self._not_whole(backup.successor, name)):
                 break
             reasons.append(why)
         if len(reasons) == len(places):
             return reasons[0]
-        if one.successor in self._shredded:
-            return f"{one.successor}, which replaces it, is shredded, or to be"
-        return why_set_aside(self._services, one.successor, quarantined=self._quarantined)
+        if backup.successor in self._shredded:
+            return f"{backup.successor}, which replaces it, is shredded, or to be"
+        return why_set_aside(self._services, backup.successor, quarantined=self._quarantined)
 
     def _not_whole(self, successor: str, name: str) -> str:
         return self._successors.why_not_whole(successor, name)
 
-    def _made(self, one: Doomed) -> str:
+    def _made(self, doomed: Doomed) -> str:
         """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""
         names = sorted(judging_targets(self._target.name, self._services))
-        showing = [name for name in names if copies(self._services.target(name), manifest_name(one.backup))]
+        showing = [
+            name for name in names if copies(self._services.target(name), manifest_name(doomed.backup))
+        ]
         return f"there is a manifest of it on {', '.join(showing)}" if showing else ""
 
-    def _locked(self, one: Doomed) -> UndeletedBackup | None:
-        names = [info.name for info in objects_of(self._target, one.backup, one.keys)]
+    def _locked(self, doomed: Doomed) -> UndeletedBackup | None:
+        names = [info.name for info in objects_of(self._target, doomed.backup, doomed.keys)]
         until = locks_end(self._target, names)
         return UndeletedBackup(why="it is locked", until=until) if until else None
 
-    def _removed(self, one: Doomed) -> UndeletedBackup | None:
-        removed = remove_backup(self._target, one.backup, self._keys(one), trusted=self._trusted)
+    def _removed(self, doomed: Doomed) -> UndeletedBackup | None:
+        removed = remove_backup(self._target, doomed.backup, self._keys(doomed), trusted=self._trusted)
         self.objects += removed.deleted
         self.freed += removed.freed
         if removed.left or removed.hidden > 0:
             return UndeletedBackup(why=removed.why, until=removed.until)
-        return self._bury(one, removed)
+        return self._bury(doomed, removed)
 
-    def _keys(self, one: Doomed) -> Iterable[str]:
+    def _keys(self, doomed: Doomed) -> Iterable[str]:
         """Return the wrapping keys of which nothing else needs the envelopes."""
-        if one.successor:
-            return one.keys
-        found = keys_by_containers(self._target, one.backup, trusted=self._trusted)
+        if doomed.successor:
+            return doomed.keys
+        found = keys_by_containers(self._target, doomed.backup, trusted=self._trusted)
         found = frozenset(key for key in found if next(self._target.list(envelopes_prefix(key)), None))
         return found - self._used if found else ()
 
@@ -266,21 +270,21 @@ class _Deletion:
         manifests = (listing.read(backup, trusted=None).manifest for backup in listing.backups)
         return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
 
-    def _bury(self, one: Doomed, removed: BackupRemoval) -> UndeletedBackup | None:
+    def _bury(self, doomed: Doomed, removed: BackupRemoval) -> UndeletedBackup | None:
         """Set the tombstone. The report forgets every replica that has one, whoever set it."""
-        tombstone = make_mark(one.backup, "deleted", reason=one.why, run=self._run)
+        tombstone = make_mark(doomed.backup, "deleted", reason=doomed.why, run=self._run)
         if why := _write(self._target, tombstone, self._services):
             return UndeletedBackup(why=f"its tombstone could not be written: {why}")
         if removed.deleted:
             self._services.store.event(
                 PRUNED,
                 self._run,
-                backup=one.backup,
+                backup=doomed.backup,
                 target=self._target.name,
                 freed=removed.freed,
-                why=one.why,
+                why=doomed.why,
             )
-        self.gone.append(one.backup)
+        self.gone.append(doomed.backup)
         return None
 
     def _manifest(self, backup: str) -> Manifest | None:

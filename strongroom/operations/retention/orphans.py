@@ -42,7 +42,7 @@ def find_orphans(
 
     So is what a prune left that was killed on the last target: its mark says that it is to go.
     """
-    known = {one.backup for one in plan.backups}
+    known = {removal.backup for removal in plan.backups}
     known |= {run.id for run in services.store.active()}
     known |= set(shredded_backups(services.store, services.signer_fingerprints))
     asked = {name for name in stocks if judging_targets(name, services) <= stocks.keys()}

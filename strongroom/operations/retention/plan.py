@@ -90,16 +90,20 @@ class RetentionPlan(Struct, frozen=True, kw_only=True):
     @property
     def dropped(self) -> tuple[PlannedRemoval, ...]:
         """Those that no rule keeps."""
-        return tuple(one for one in self.backups if not one.judgement.keeps)
+        return tuple(backup for backup in self.backups if not backup.judgement.keeps)
 
     def of(self, policy: str | None) -> RetentionPlan:
         """Return what it says of one policy's backups; all of it without one."""
-        return replace(self, backups=tuple(one for one in self.backups if policy in (None, one.policy)))
+        return replace(
+            self, backups=tuple(backup for backup in self.backups if policy in (None, backup.policy))
+        )
 
     def freed(self) -> dict[str, int]:
         """Return the bytes that would be freed on each target now."""
         total: Counter[str] = Counter()
-        for removal in (removal for one in self.dropped for removal in one.removals if not removal.left):
+        for removal in (
+            removal for backup in self.dropped for removal in backup.removals if not removal.left
+        ):
             total[removal.target] += removal.size
         return dict(total)
 
@@ -125,13 +129,14 @@ def plan_retention(services: Services, *, now: float) -> RetentionPlan:
         TargetError: no target answers.
     """
     survey = _Survey(services, now)
-    found = {one.candidate.backup: one for one in _date(list(survey.look()), now)}
-    candidates = [one.candidate for one in found.values()]
+    found = {backup.candidate.backup: backup for backup in _date(list(survey.look()), now)}
+    candidates = [backup.candidate for backup in found.values()]
     held = holds.read_holds(services, now=now)
     judgements = judge(
         candidates,
         {name: policy.keep for name, policy in survey.policies.items()},
-        needed=needed_backups(services, now=now) | {one.backup: one.aside for one in candidates if one.aside},
+        needed=needed_backups(services, now=now)
+        | {candidate.backup: candidate.aside for candidate in candidates if candidate.aside},
         held=dict(_held(candidates, held, survey.policies)),
         now=now,
     )
@@ -219,7 +224,11 @@ class _Survey:
         manifest = signed.manifest
         policy = self.policies.get(manifest.policy)
         foreign = _describe_foreign(signed, self.services.installation(), believed=believed)
-        places = [] if foreign or policy is None else [one.name for one in self.chooser.replicas(signed)[0]]
+        places = (
+            []
+            if foreign or policy is None
+            else [shown_replica.name for shown_replica in self.chooser.replicas(signed)[0]]
+        )
         terms = _terms(policy.spec, manifest) if policy else None
         verified = _verified(terms, rows.get(manifest.backup_id, ()), places) if terms else None
         known = checks.get(manifest.backup_id, ())
@@ -253,14 +262,14 @@ def _date(found: Sequence[_ReadableBackup], now: float) -> Iterator[_ReadableBac
 
     A clock that was put back makes new backups look old, and so the first that a rule would drop.
     """
-    by_digest = {one.digest: one.candidate for one in found if one.digest}
-    for one in found:
-        before = by_digest.get(one.previous) if one.previous else None
-        if before is not None and one.candidate.created_at + AHEAD < before.created_at <= now + AHEAD:
+    by_digest = {readable.digest: readable.candidate for readable in found if readable.digest}
+    for backup in found:
+        before = by_digest.get(backup.previous) if backup.previous else None
+        if before is not None and backup.candidate.created_at + AHEAD < before.created_at <= now + AHEAD:
             why = f"it was made after {before.backup}, which is dated later, so a clock was wrong"
-            yield replace(one, candidate=replace(one.candidate, misdated=why))
+            yield replace(backup, candidate=replace(backup.candidate, misdated=why))
         else:
-            yield one
+            yield backup
 
 
 def _describe_foreign(signed: SignedManifest, installation: str, *, believed: bool) -> str:
@@ -308,13 +317,18 @@ def _verified(terms: Spec, rows: Iterable[Replica], whole: Sequence[str]) -> Dep
 def _held(
     candidates: Iterable[Candidate], held: holds.Holds, policies: Mapping[str, ConfiguredPolicy]
 ) -> Iterator[tuple[str, str]]:
-    for one in candidates:
-        policy = policies.get(one.policy)
-        subject = holds.HoldSubject(backup=one.backup, policy=one.policy, selection=one.selection)
+    for candidate in candidates:
+        policy = policies.get(candidate.policy)
+        subject = holds.HoldSubject(
+            backup=candidate.backup, policy=candidate.policy, selection=candidate.selection
+        )
         if why := held.why(subject):
-            yield one.backup, why
+            yield candidate.backup, why
         elif policy is not None and policy.legal_hold:
-            yield one.backup, f"policy {one.policy} is held by its legal_hold: {policy.legal_hold}"
+            yield (
+                candidate.backup,
+                f"policy {candidate.policy} is held by its legal_hold: {policy.legal_hold}",
+            )
 
 
 # -- the plan ----------------------------------------------------------------------------------------
@@ -334,19 +348,19 @@ def _unreadable(chooser: Chooser) -> Iterator[PlannedRemoval]:
 def _plan(
     judgements: Iterable[Judgement], found: Mapping[str, _ReadableBackup], survey: _Survey
 ) -> Iterator[PlannedRemoval]:
-    used = Counter(key for one in found.values() for key in one.keys)
+    used = Counter(key for backup in found.values() for key in backup.keys)
     for judgement in judgements:
         seen = found[judgement.backup]
-        one = seen.candidate
+        candidate = seen.candidate
         planned = PlannedRemoval(
-            backup=one.backup,
+            backup=candidate.backup,
             judgement=judgement,
-            targets=tuple(survey.chooser.showing(one.backup)),
-            policy=one.policy,
-            source=one.source,
+            targets=tuple(survey.chooser.showing(candidate.backup)),
+            policy=candidate.policy,
+            source=candidate.source,
             created_at=seen.created_at,
-            secrets=one.secrets,
-            size=one.size,
+            secrets=candidate.secrets,
+            size=candidate.size,
             keys=tuple(sorted(key for key in seen.keys if used[key] == 1)),
         )
         if not judgement.keeps:

@@ -83,7 +83,7 @@ JOB = PruneJob()
 
 def _work(facts: ToPrune) -> Iterator[RunStep]:
     for kind, lists in ((StepKind.MARK, (*facts.mark, *facts.undelete)), (StepKind.DELETE, facts.delete)):
-        targets = dict.fromkeys(name for one in lists for name in one.targets if name in facts.before)
+        targets = dict.fromkeys(name for backup in lists for name in backup.targets if name in facts.before)
         yield from (RunStep(kind, target=name) for name in targets)
 
 
@@ -101,7 +101,11 @@ def _wrong(run: Run, row: StepRow) -> Iterator[str]:
             first = next(iter(failed.values()))
             yield f"{plural(len(failed), 'backup')} could not be marked on {row.step.target}: {first}"
     else:
-        left = [one for one in read_result(run, row.step, row.result, Deleted).left.values() if not one.until]
+        left = [
+            undeleted_backup
+            for undeleted_backup in read_result(run, row.step, row.result, Deleted).left.values()
+            if not undeleted_backup.until
+        ]
         if left:
             yield f"{plural(len(left), 'backup')} could not be deleted from {row.step.target}: {left[0].why}"
 

@@ -76,8 +76,8 @@ def plan_prune(run: Run, step: RunStep, services: Services) -> ToPrune:
     doomed = list(_doomed(run.spec.policy, plan, stocks))
     if run.spec.policy == EVERY_POLICY:
         doomed += (
-            Doomed(backup=one.backup, why=one.why, targets=one.targets)
-            for one in find_orphans(services, plan, stocks, places, now=now)
+            Doomed(backup=orphan.backup, why=orphan.why, targets=orphan.targets)
+            for orphan in find_orphans(services, plan, stocks, places, now=now)
         )
     sorted_out = _Sorted(doomed, places, now)
     undelete = [] if _is_half_blind(plan, services) else list(_spared(run.spec.policy, plan, places))
@@ -87,7 +87,7 @@ def plan_prune(run: Run, step: RunStep, services: Services) -> ToPrune:
         mark=mark,
         undelete=undelete_now,
         delete=delete,
-        kept=sum(one.judgement.keeps for one in plan.backups),
+        kept=sum(backup.judgement.keeps for backup in plan.backups),
         waiting=sorted_out.waiting,
         more=sum(max(0, len(found) - MOST) for found in lists),
         away=plan.away,
@@ -96,17 +96,17 @@ def plan_prune(run: Run, step: RunStep, services: Services) -> ToPrune:
 
 
 def _doomed(policy: str, plan: RetentionPlan, stocks: Mapping[str, Stock]) -> Iterator[Doomed]:
-    for one in plan.dropped:
-        if policy in (EVERY_POLICY, one.policy):
-            there = {name for name, stock in stocks.items() if one.backup in stock.backups}
+    for removal in plan.dropped:
+        if policy in (EVERY_POLICY, removal.policy):
+            there = {name for name, stock in stocks.items() if removal.backup in stock.backups}
             yield Doomed(
-                backup=one.backup,
-                why=one.judgement.why,
+                backup=removal.backup,
+                why=removal.judgement.why,
                 # One that was killed while it deleted leaves containers without a manifest.
-                targets=tuple(sorted(there | set(one.targets))),
-                policy=one.policy,
-                successor=one.judgement.successor,
-                keys=one.keys,
+                targets=tuple(sorted(there | set(removal.targets))),
+                policy=removal.policy,
+                successor=removal.judgement.successor,
+                keys=removal.keys,
             )
 
 
@@ -117,26 +117,26 @@ class _Sorted:
         self.mark: list[Doomed] = []
         self.delete: list[Doomed] = []
         self.waiting = 0
-        for one in doomed:
-            mark = counting(places.values(), one.backup)
+        for this_backup in doomed:
+            mark = counting(places.values(), this_backup.backup)
             if may_be_gone(mark, now=now):
-                self.delete.append(one)
+                self.delete.append(this_backup)
             elif mark is not None and mark.state == "marked":
                 self.waiting += 1
-                self._complete(one, mark.after, places)
+                self._complete(this_backup, mark.after, places)
             else:
-                self.mark.append(one)
+                self.mark.append(this_backup)
 
-    def _complete(self, one: Doomed, after: str, places: Places) -> None:
+    def _complete(self, doomed: Doomed, after: str, places: Places) -> None:
         """Mark it on the targets that were away when it was marked, with the same end."""
         bare = tuple(
             name
-            for name in one.targets
+            for name in doomed.targets
             if name in places
-            and ((mark := places[name].newest(one.backup)) is None or mark.state != "marked")
+            and ((mark := places[name].newest(doomed.backup)) is None or mark.state != "marked")
         )
         if bare:
-            self.mark.append(replace(one, targets=bare, after=after))
+            self.mark.append(replace(doomed, targets=bare, after=after))
 
 
 def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed]:
@@ -144,20 +144,20 @@ def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed
 
     What needs one will have done soon. Where a target did not hear that a mark was taken back, it is told.
     """
-    for one in plan.backups:
+    for removal in plan.backups:
         if (
-            one.judgement.keeps
-            and one.judgement.rule is not RetentionRule.NEEDED
-            and policy in (EVERY_POLICY, one.policy)
-            and (marked := _marked_on(one.backup, places))
+            removal.judgement.keeps
+            and removal.judgement.rule is not RetentionRule.NEEDED
+            and policy in (EVERY_POLICY, removal.policy)
+            and (marked := _marked_on(removal.backup, places))
         ):
-            mark = counting(places.values(), one.backup)
+            mark = counting(places.values(), removal.backup)
             everywhere = mark is not None and mark.state != "undeleted"
             yield Doomed(
-                backup=one.backup,
-                why=one.judgement.why,
+                backup=removal.backup,
+                why=removal.judgement.why,
                 targets=tuple(places) if everywhere else marked,
-                policy=one.policy,
+                policy=removal.policy,
             )
 
 
@@ -178,5 +178,9 @@ def media(services: Services) -> frozenset[str]:
 
 
 def _named(services: Services, *, offline: bool) -> frozenset[str]:
-    policies = (one for one in services.retention().values() if one.offline is offline)
+    policies = (
+        configured_policy
+        for configured_policy in services.retention().values()
+        if configured_policy.offline is offline
+    )
     return frozenset(pin.name for policy in policies for pin in policy.spec.targets)

@@ -113,19 +113,23 @@ def judge(
         held: why a backup is under a legal hold, by backup.
     """
     newest_first = sorted(candidates, key=_age_order, reverse=True)
-    found = {one.backup: kept for one in newest_first if (kept := _stands_alone(one, rules, now))}
+    found = {
+        this_candidate.backup: kept
+        for this_candidate in newest_first
+        if (kept := _stands_alone(this_candidate, rules, now))
+    }
     scopes: dict[tuple[str, str], list[Candidate]] = {}
-    for one in newest_first:
-        if one.backup not in found:
-            scopes.setdefault((one.policy, one.source), []).append(one)
+    for candidate in newest_first:
+        if candidate.backup not in found:
+            scopes.setdefault((candidate.policy, candidate.source), []).append(candidate)
     for (policy, _), members in scopes.items():
         wanted = {
             **_wanted(members, rules[policy], now),
             **_reasons(RetentionRule.NEEDED, needed),
             **_reasons(RetentionRule.HOLD, held),
         }
-        found |= {one.backup: one for one in _judge_scope(members, wanted)}
-    return tuple(found[one.backup] for one in newest_first)
+        found |= {judgement.backup: judgement for judgement in _judge_scope(members, wanted)}
+    return tuple(found[this_candidate.backup] for this_candidate in newest_first)
 
 
 def _age_order(candidate: Candidate) -> tuple[float, str, int, str]:
@@ -164,25 +168,29 @@ def _reasons(rule: RetentionRule, why: Mapping[str, str]) -> Reasons:
 def _judge_scope(members: Sequence[Candidate], wanted: Reasons) -> Iterator[Judgement]:
     """Judge from the newest to the oldest: whatever may cover a backup has been judged before it."""
     kept: list[Candidate] = []
-    for one in members:
-        judgement = _kept(one, *wanted[one.backup]) if one.backup in wanted else _replaced(one, kept)
-        if judgement.keeps and one.is_verified():
-            kept.append(one)
+    for candidate in members:
+        judgement = (
+            _kept(candidate, *wanted[candidate.backup])
+            if candidate.backup in wanted
+            else _replaced(candidate, kept)
+        )
+        if judgement.keeps and candidate.is_verified():
+            kept.append(candidate)
         yield judgement
 
 
-def _replaced(one: Candidate, kept: Sequence[Candidate]) -> Judgement:
+def _replaced(candidate: Candidate, kept: Sequence[Candidate]) -> Judgement:
     """Drop what no rule keeps if the newest of what is kept covers it, or any other."""
-    covering = [newer for newer in kept if _covers(newer, one)]
+    covering = [newer for newer in kept if _covers(newer, candidate)]
     successor = next((newer for newer in covering if newer.is_reliable), None)
     if successor is None and covering:
         return _kept(
-            one, RetentionRule.NOT_READ, f"{covering[0].backup} covers it, and was {covering[0].stale}"
+            candidate, RetentionRule.NOT_READ, f"{covering[0].backup} covers it, and was {covering[0].stale}"
         )
     if successor is None:
-        return _kept(one, RetentionRule.NOT_COVERED, _describe_uncovered(one, kept))
+        return _kept(candidate, RetentionRule.NOT_COVERED, _describe_uncovered(candidate, kept))
     return Judgement(
-        backup=one.backup,
+        backup=candidate.backup,
         keeps=False,
         rule=RetentionRule.SUPERSEDED,
         why=f"no rule keeps it, and {successor.backup} covers it",
@@ -199,15 +207,15 @@ def _covers(newer: Candidate, older: Candidate) -> bool:
     )
 
 
-def _describe_uncovered(one: Candidate, kept: Sequence[Candidate]) -> str:
+def _describe_uncovered(candidate: Candidate, kept: Sequence[Candidate]) -> str:
     if not kept:
         return "no newer backup is whole and verified"
     newest = kept[0]
-    if newest.values < one.values:
+    if newest.values < candidate.values:
         return f"it holds values, and {newest.backup} holds none"
-    if not covers(newest.selection, one.selection):
+    if not covers(newest.selection, candidate.selection):
         return f"{newest.backup} was made of a part of what it was made of"
-    return f"it holds {plural(one.secrets, 'secret')}, and {newest.backup} only {newest.secrets:,}"
+    return f"it holds {plural(candidate.secrets, 'secret')}, and {newest.backup} only {newest.secrets:,}"
 
 
 def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reasons:
@@ -220,25 +228,28 @@ def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reaso
             else f"it is among the newest {places}"
         )
         filled = _fill(members, places, part_of)
-        wanted |= {one.backup: (rule, f"{words}{_takes_none(one)}") for one in filled}
-    for one in members:
-        if one.created_at > now - rules.minimum_days * DAY:
-            until = rfc3339(one.created_at + rules.minimum_days * DAY)
-            wanted[one.backup] = (
+        wanted |= {
+            this_candidate.backup: (rule, f"{words}{_takes_none(this_candidate)}")
+            for this_candidate in filled
+        }
+    for candidate in members:
+        if candidate.created_at > now - rules.minimum_days * DAY:
+            until = rfc3339(candidate.created_at + rules.minimum_days * DAY)
+            wanted[candidate.backup] = (
                 RetentionRule.MINIMUM_AGE,
                 f"for {plural(rules.minimum_days, 'day')}, until {until}",
             )
     wanted |= _newest(members, RetentionRule.NEWEST_VERIFIED, Depth.DIGEST)
     if rules.keep_everything:
         wanted |= {
-            one.backup: (RetentionRule.NO_RULES, f"policy '{one.policy}' has no keep rules")
-            for one in members
+            member.backup: (RetentionRule.NO_RULES, f"policy '{member.policy}' has no keep rules")
+            for member in members
         }
     return wanted
 
 
 def _newest(members: Sequence[Candidate], rule: RetentionRule, depth: Depth) -> Reasons:
-    newest = next((one for one in members if one.is_verified(depth)), None)
+    newest = next((candidate for candidate in members if candidate.is_verified(depth)), None)
     if newest is None:
         return {}
     return {newest.backup: (rule, f"it is the newest that was verified, to '{newest.verified}'")}
@@ -250,21 +261,29 @@ PartOf = Callable[[Candidate], Hashable]
 def _buckets(rules: KeepRules) -> list[tuple[RetentionRule, int, PartOf]]:
     """Return what is counted, in the order in which it is told. What was sealed anew counts once."""
 
-    def local(one: Candidate) -> datetime:
-        return datetime.fromtimestamp(one.created_at, rules.zone)
+    def local(candidate: Candidate) -> datetime:
+        return datetime.fromtimestamp(candidate.created_at, rules.zone)
 
     return [
-        (RetentionRule.MINIMUM_COUNT, rules.minimum_count, lambda one: base_of(one.backup)),
-        (RetentionRule.LAST, rules.last, lambda one: base_of(one.backup)),
-        (RetentionRule.DAILY, rules.daily, lambda one: local(one).date()),
-        (RetentionRule.WEEKLY, rules.weekly, lambda one: local(one).isocalendar()[:2]),
-        (RetentionRule.MONTHLY, rules.monthly, lambda one: (local(one).year, local(one).month)),
-        (RetentionRule.YEARLY, rules.yearly, lambda one: local(one).year),
+        (RetentionRule.MINIMUM_COUNT, rules.minimum_count, lambda candidate: base_of(candidate.backup)),
+        (RetentionRule.LAST, rules.last, lambda candidate: base_of(candidate.backup)),
+        (RetentionRule.DAILY, rules.daily, lambda candidate: local(candidate).date()),
+        (RetentionRule.WEEKLY, rules.weekly, lambda candidate: local(candidate).isocalendar()[:2]),
+        (
+            RetentionRule.MONTHLY,
+            rules.monthly,
+            lambda candidate: (local(candidate).year, local(candidate).month),
+        ),
+        (RetentionRule.YEARLY, rules.yearly, lambda candidate: local(candidate).year),
     ]
 
 
-def _takes_none(one: Candidate) -> str:
-    return f"; it takes no place, for it was {one.stale}" if one.is_verified() and one.stale else ""
+def _takes_none(candidate: Candidate) -> str:
+    return (
+        f"; it takes no place, for it was {candidate.stale}"
+        if candidate.is_verified() and candidate.stale
+        else ""
+    )
 
 
 def _fill(members: Sequence[Candidate], places: int, part_of: PartOf) -> Iterator[Candidate]:
@@ -273,10 +292,10 @@ def _fill(members: Sequence[Candidate], places: int, part_of: PartOf) -> Iterato
     What is not is kept beside them and takes no place: verification may yet find it bad.
     """
     filled: set[Hashable] = set()
-    for one in members:
+    for candidate in members:
         if len(filled) >= places:
             return
-        if part_of(one) not in filled:
-            yield one
-            if one.is_reliable:
-                filled.add(part_of(one))
+        if part_of(candidate) not in filled:
+            yield candidate
+            if candidate.is_reliable:
+                filled.add(part_of(candidate))

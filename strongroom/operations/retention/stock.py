@@ -41,7 +41,7 @@ def _stock(target: Target) -> Stock | None:
     try:
         for info in target.list():
             size += info.size
-            folder = next((one for one in FOLDERS if info.name.startswith(one)), None)
+            folder = next((start for start in FOLDERS if info.name.startswith(start)), None)
             if folder is not None:
                 backups.add(info.name.removeprefix(folder).partition("/")[0])
     except StrongroomError:

@@ -114,13 +114,13 @@ def names_still_open(
     Args:
         said: of whom it is said already that the backup itself opens for them.
     """
-    wanted = set(map(recipient_key, recipients)).union(*(one.fingerprints for one in said))
-    gone = {key: one for one in index.record.stanzas if (key := stanza_key(one)) not in wanted}
+    wanted = set(map(recipient_key, recipients)).union(*(still_open.fingerprints for still_open in said))
+    gone = {key: stanza for stanza in index.record.stanzas if (key := stanza_key(stanza)) not in wanted}
     for target in index.targets if gone else ():
         yield StillOpens(
             backup=index.backup,
             target=target,
-            keys=tuple(one.label or one.type for one in gone.values()),
+            keys=tuple(stanza.label or stanza.type for stanza in gone.values()),
             fingerprints=tuple(gone),
             until="",
             names=True,

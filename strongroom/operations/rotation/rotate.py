@@ -153,13 +153,13 @@ class BackupRotator:
         done: list[KeyRotated] = []
         still = list(result.still or ())
         unopened = ""
-        for one in self._indexes.of(manifest, kept=self._kept):
+        for index_key in self._indexes.of(manifest, kept=self._kept):
             try:
-                done.append(rewrap_index(one, targets, rotation))
+                done.append(rewrap_index(index_key, targets, rotation))
             except WrongKey as error:
                 unopened = f"{error.code}: {error.message}"
             else:
-                still += names_still_open(one, rotation.recipients, result.still or ())
+                still += names_still_open(index_key, rotation.recipients, result.still or ())
         away = {name: f"{error.code}: {error.message}" for name, error in self._indexes.away.items()}
         result = replace(result, missed={**away, **result.missed}, indexes=tuple(done), still=tuple(still))
         return replace(result, unopened=unopened) if unopened else result

@@ -57,9 +57,9 @@ def plan_step(run: Run, step: RunStep, services: Services) -> SecretsPlanned:
     numbered = tuple(enumerate(plan.secrets))
     return SecretsPlanned(
         digest=plan.digest,
-        rotators=tuple("" if one.already else one.rotator for one in plan.secrets),
-        missing=tuple(number for number, one in numbered if one.missing),
-        already=tuple(number for number, one in numbered if one.already),
+        rotators=tuple("" if planned.already else planned.rotator for planned in plan.secrets),
+        missing=tuple(number for number, planned in numbered if planned.missing),
+        already=tuple(number for number, planned in numbered if planned.already),
     )
 
 

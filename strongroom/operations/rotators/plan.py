@@ -76,7 +76,11 @@ def rotator_of(rotators: Sequence[SecretRotator], secret: Secret, source: Source
     """
     if is_setting(secret.type, source):
         return None
-    fitting = (one for one in rotators if one.source in ("", source.name) and matches(one.selection, secret))
+    fitting = (
+        rotator
+        for rotator in rotators
+        if rotator.source in ("", source.name) and matches(rotator.selection, secret)
+    )
     return next(fitting, None)
 
 
@@ -117,7 +121,7 @@ def _digest(source: str, planned: Sequence[PlannedRotation]) -> str:
 
 
 def _facts(planned: Sequence[PlannedRotation]) -> Iterator[tuple[str, str]]:
-    yield from ((one.name, one.rotator) for one in planned if not one.already)
+    yield from ((rotation.name, rotation.rotator) for rotation in planned if not rotation.already)
 
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")

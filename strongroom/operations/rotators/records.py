@@ -58,7 +58,7 @@ class SecretRotationPlan(Struct, frozen=True, kw_only=True):
     @property
     def to_rotate(self) -> tuple[PlannedRotation, ...]:
         """Those that get a new value."""
-        return tuple(one for one in self.secrets if one.rotator and not one.already)
+        return tuple(planned for planned in self.secrets if planned.rotator and not planned.already)
 
 
 class SecretRotationResult(StrEnum):
@@ -117,7 +117,7 @@ class Rotated(Struct, frozen=True, kw_only=True):
         return self._named(SecretRotationResult.MISSING)
 
     def _named(self, *results: SecretRotationResult) -> tuple[str, ...]:
-        return tuple(one.name for one in self.secrets if one.result in results)
+        return tuple(secret.name for secret in self.secrets if secret.result in results)
 
 
 class SecretsNamed(Struct, frozen=True, kw_only=True):

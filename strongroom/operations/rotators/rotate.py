@@ -83,14 +83,17 @@ def rotated_by(run: Run, services: Services) -> Rotated:
 
 def without_run(plan: SecretRotationPlan) -> Rotated:
     """Return what a plan by which nothing is rotated leaves to a person."""
-    secrets = tuple(RotatedSecret(name=one.name, result=_unrotated(one), why=one.why) for one in plan.secrets)
+    secrets = tuple(
+        RotatedSecret(name=planned.name, result=_unrotated(planned), why=planned.why)
+        for planned in plan.secrets
+    )
     return Rotated(source=plan.source, run="", secrets=secrets, to_do=tuple(_to_do(secrets)))
 
 
-def _unrotated(one: PlannedRotation) -> SecretRotationResult:
-    if one.already:
+def _unrotated(planned: PlannedRotation) -> SecretRotationResult:
+    if planned.already:
         return SecretRotationResult.ALREADY
-    return SecretRotationResult.MISSING if one.missing else SecretRotationResult.NO_ROTATOR
+    return SecretRotationResult.MISSING if planned.missing else SecretRotationResult.NO_ROTATOR
 
 
 def _planned(run: Run, names: int) -> SecretsPlanned | None:
@@ -140,22 +143,25 @@ def _without_step(name: str, piece: int, planned: SecretsPlanned | None) -> Rota
 
 
 def _to_do(secrets: Sequence[RotatedSecret]) -> Iterator[str]:
-    for one in secrets:
-        if one.result in (SecretRotationResult.NO_ROTATOR, SecretRotationResult.MISSING):
-            yield f"{one.name}: {one.why}"
-        if one.result is not SecretRotationResult.FAILED:
-            yield from (f"{one.name}: {line}" for line in one.to_do)
+    for secret in secrets:
+        if secret.result in (SecretRotationResult.NO_ROTATOR, SecretRotationResult.MISSING):
+            yield f"{secret.name}: {secret.why}"
+        if secret.result is not SecretRotationResult.FAILED:
+            yield from (f"{secret.name}: {line}" for line in secret.to_do)
     yield from told_alike(
-        (one.name, line) for one in secrets if one.result is SecretRotationResult.FAILED for line in one.to_do
+        (rotated_secret.name, line)
+        for rotated_secret in secrets
+        if rotated_secret.result is SecretRotationResult.FAILED
+        for line in rotated_secret.to_do
     )
 
 
 def _backups_due(services: Services, source: str, secrets: Sequence[RotatedSecret]) -> Iterator[str]:
     """Say that the new values are in no backup yet, and the former ones in each that there is."""
     names = [
-        ListedSecret(one.name, 0, tags={})
-        for one in secrets
-        if one.result in (SecretRotationResult.DONE, SecretRotationResult.ALREADY)
+        ListedSecret(secret.name, 0, tags={})
+        for secret in secrets
+        if secret.result in (SecretRotationResult.DONE, SecretRotationResult.ALREADY)
     ]
     if not names:
         return

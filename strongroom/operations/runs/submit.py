@@ -66,11 +66,11 @@ def open_due(
 def _open_entry(services: Services, entry: Scheduled, now: float) -> list[Ticket]:
     job = job_of(entry.kind)
     tickets: list[Ticket] = []
-    for one, due in due_slots(
+    for scheduled_entry, due in due_slots(
         job.scheduled_entries(entry, services), newest=services.store.newest_slot, now=now
     ):
-        if (spec := job.scheduled_spec(one, services, due)) is not None:
-            tickets += open_slot(services, spec, slot=one.name, due=due)
+        if (spec := job.scheduled_spec(scheduled_entry, services, due)) is not None:
+            tickets += open_slot(services, spec, slot=scheduled_entry.name, due=due)
     return tickets
 
 
@@ -109,8 +109,8 @@ def run_now(
         _check_can_run(entry)
     submitted: list[Submitted] = []
     for entry in entries:
-        for one in job_of(entry.kind).scheduled_entries(entry, services):
-            submitted += _begin_now(services, one, None if submitted else request_id)
+        for scheduled_entry in job_of(entry.kind).scheduled_entries(entry, services):
+            submitted += _begin_now(services, scheduled_entry, None if submitted else request_id)
     if not submitted:
         hint = "See 'strongroom schedule': it may need a backup first, or be at work already."
         raise NothingToDo(f"'{entries[0].name}' has nothing to do now.", hint=hint)

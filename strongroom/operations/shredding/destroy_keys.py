@@ -31,7 +31,9 @@ def destroy_keys(
     unproven = [epoch for epoch in epochs if not _is_proven(record, epoch)]
     shown = {epoch: _shown(scope, record.keys[epoch]) for epoch in unproven}
     present = [
-        epoch for epoch, one in shown.items() if isinstance(one, KeyVersionState) and one.fate is Fate.THERE
+        epoch
+        for epoch, state in shown.items()
+        if isinstance(state, KeyVersionState) and state.fate is Fate.THERE
     ]
     refusal = _refusal(services, scope, record, present, policy) if present else None
     for epoch, standing in shown.items():

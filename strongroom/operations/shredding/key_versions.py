@@ -51,14 +51,14 @@ def legs_of(stanza: Stanza) -> tuple[tuple[Stanza, ...], ...]:
 
 def is_closed(stanza: Stanza, gone: Gone) -> bool:
     """Say whether nobody opens a stanza any more."""
-    return any(all(gone(epoch_of(one)) for one in leg) for leg in legs_of(stanza))
+    return any(all(gone(epoch_of(way_in)) for way_in in leg) for leg in legs_of(stanza))
 
 
 def epochs_in(record: WrappingKeyRecord) -> Iterator[Epoch]:
     """Yield every key version that a record names."""
     for stanza in record.stanzas:
         for leg in legs_of(stanza):
-            yield from (epoch_of(one) for one in leg)
+            yield from (epoch_of(way_in) for way_in in leg)
 
 
 class UnbelievedEnvelope(Struct, frozen=True, kw_only=True):
@@ -144,7 +144,10 @@ def envelopes_on(
     for key in keys:
         found = find_all(target, key, trusted=services.signer_fingerprints)
         records += found.records.values()
-        aside += [UnbelievedEnvelope(target=target.name, name=one.name, code=one.code) for one in found.aside]
+        aside += [
+            UnbelievedEnvelope(target=target.name, name=envelope.name, code=envelope.code)
+            for envelope in found.aside
+        ]
     return tuple(records), aside
 
 

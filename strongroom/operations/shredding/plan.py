@@ -79,7 +79,7 @@ def make_plan(
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(lambda entry: survey(services, entry.backup, policy), entries))
     _require_no_hold(services, found)
-    lying = {one.manifest.backup_id: one for one in found}
+    lying = {lying_object.manifest.backup_id: lying_object for lying_object in found}
     keys = _keys(lying.values(), scope)
     meant_backups = tuple(_meant(services, found, policy, keys) for found in lying.values())
     require_alone(services, scope, keys, policy=policy, asked=set(lying))
@@ -88,18 +88,20 @@ def make_plan(
         policy=policy,
         keys=tuple(sorted(keys.values(), key=lambda key: key.epoch)),
         backups=meant_backups,
-        kin=tuple(other for other in others if base_of(other) in {base_of(one) for one in lying}),
+        kin=tuple(
+            other for other in others if base_of(other) in {base_of(backup_there) for backup_there in lying}
+        ),
         unseen={name: why for found in lying.values() for name, why in found.unseen.items()},
-        aside=tuple(one for found in lying.values() for one in found.aside),
+        aside=tuple(envelope for found in lying.values() for envelope in found.aside),
         kept=len(others),
     )
 
 
 def _require_no_hold(services: Services, found: Iterable[Lying]) -> None:
     held = read_holds(services, now=time.time())
-    for one in found:
-        if why := held.why(HoldSubject.of(one.manifest)):
-            raise OnLegalHold(f"Backup {one.manifest.backup_id} is not to be shredded: {why}")
+    for lying_object in found:
+        if why := held.why(HoldSubject.of(lying_object.manifest)):
+            raise OnLegalHold(f"Backup {lying_object.manifest.backup_id} is not to be shredded: {why}")
 
 
 def _chosen(
@@ -127,8 +129,8 @@ def _chosen(
 def _keys(lying: Iterable[Lying], scope: ShredScope) -> dict[Epoch, MeantKey]:
     """Return every key version that has to be destroyed, as its key service shows it now."""
     found: dict[Epoch, MeantKey] = {}
-    for one in lying:
-        for record in one.records:
+    for lying_object in lying:
+        for record in lying_object.records:
             for stanza in record.stanzas:
                 for epoch, under, destroyer in closing(stanza, scope):
                     if epoch not in found:
@@ -145,11 +147,11 @@ def closing(stanza: Stanza, scope: ShredScope) -> Iterator[tuple[Epoch, Witness,
     """
     legs = legs_of(stanza)
     for number, leg in enumerate(legs):
-        owners = [owner for one in leg if (owner := scope.owner(one)) is not None]
+        owners = [owner for sealed_way in leg if (owner := scope.owner(sealed_way)) is not None]
         if len(owners) == len(leg):
             prefix = allof.leg_context(number, len(legs), b"") if stanza.type == allof.TYPE else b""
-            for one, owner in zip(leg, owners, strict=True):
-                yield epoch_of(one), Witness(stanza=one, context=prefix.hex()), owner
+            for way_in, owner in zip(leg, owners, strict=True):
+                yield epoch_of(way_in), Witness(stanza=way_in, context=prefix.hex()), owner
             return
 
 
@@ -186,13 +188,13 @@ def _meant(services: Services, found: Lying, policy: str, keys: Collection[Epoch
 def _expected(services: Services, manifest: Manifest) -> set[str]:
     """Return the targets that had it: all that it was made for, but those known to have missed it."""
     replicas = services.store.replicas(manifest.backup_id)
-    missed = {one.target for one in replicas if not one.good and one.verified is None}
-    named = {one.name for one in manifest.targets} | {one.target for one in replicas}
+    missed = {replica.target for replica in replicas if not replica.good and replica.verified is None}
+    named = {target.name for target in manifest.targets} | {replica.target for replica in replicas}
     return named - missed
 
 
 def _closed_by(stanza: Stanza, keys: Collection[Epoch]) -> bool:
-    return any(all(epoch_of(one) in keys for one in leg) for leg in legs_of(stanza))
+    return any(all(epoch_of(way_in) in keys for way_in in leg) for leg in legs_of(stanza))
 
 
 # -- what would be lost besides ------------------------------------------------
@@ -246,8 +248,9 @@ def _needing(
 def _needs(opens: Opens, scope: ShredScope, keys: dict[Epoch, MeantKey]) -> bool:
     inside = {epoch for record in opens.records for epoch in epochs_in(record)}
     return any(
-        one.key == epoch.key and scope.destroyers[meant_key.name].takes(epoch.version, one.version)
-        for one in inside
+        own_epoch.key == epoch.key
+        and scope.destroyers[meant_key.name].takes(epoch.version, own_epoch.version)
+        for own_epoch in inside
         for epoch, meant_key in keys.items()
     )
 

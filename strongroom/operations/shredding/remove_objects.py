@@ -98,4 +98,4 @@ def _opens(services: Services, meant_backup: MeantBackup, target: Target, closes
     stanzas = [stanza for record in records for stanza in record.stanzas]
     opens = [stanza.label or stanza.type for stanza in stanzas if not is_closed(stanza, closes)]
     # Anybody who may write could have put those there: they direct no destruction, and are removed.
-    return opens + [f"the recipients of {one.name} ({one.code})" for one in aside]
+    return opens + [f"the recipients of {envelope.name} ({envelope.code})" for envelope in aside]

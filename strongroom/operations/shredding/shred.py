@@ -106,17 +106,17 @@ def advance(services: Services, scope: ShredScope, *, now: float | None = None) 
     record = read(services.store, scope.confirmers)
     pending = record.pending
     holds = read_holds(services, now=moment)
-    held = {one.meant.backup: why for one in pending if (why := _held(scope, holds, one))}
-    going = [one for one in pending if one.meant.backup not in held]
-    kept = {epoch for one in pending if one.meant.backup in held for epoch in one.meant.epochs}
-    for policy in sorted({one.policy for one in going}):
-        mine = {epoch for one in going if one.policy == policy for epoch in one.meant.epochs}
+    held = {shredded.meant.backup: why for shredded in pending if (why := _held(scope, holds, shredded))}
+    going = [shredded for shredded in pending if shredded.meant.backup not in held]
+    kept = {epoch for shredded in pending if shredded.meant.backup in held for epoch in shredded.meant.epochs}
+    for policy in sorted({shredded.policy for shredded in going}):
+        mine = {epoch for shredded in going if shredded.policy == policy for epoch in shredded.meant.epochs}
         destroy_keys(services, scope, record, sorted(mine - kept), policy=policy, now=moment)
-    removing = [*going, *(one for one in record.unremoved if not _held(scope, holds, one))]
+    removing = [*going, *(shredded for shredded in record.unremoved if not _held(scope, holds, shredded))]
     with ThreadPoolExecutor(READERS) as pool:  # targets answer slowly, and independently
-        list(pool.map(lambda one: _targets(services, one), removing))
-    for one in pending:
-        _judge(services, record, one, held.get(one.meant.backup, ""))
+        list(pool.map(lambda backup: _targets(services, backup), removing))
+    for shredding in pending:
+        _judge(services, record, shredding, held.get(shredding.meant.backup, ""))
     return pending
 
 

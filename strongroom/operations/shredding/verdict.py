@@ -18,26 +18,26 @@ from strongroom.operations.shredding.record import Shredding
 UNKNOWN = ""
 
 
-def judge(one: Shredding, now: Mapping[Epoch, KeyNow], *, held: str = "") -> Judged:
+def judge(shredding: Shredding, now: Mapping[Epoch, KeyNow], *, held: str = "") -> Judged:
     """Judge a backup by what is known of its keys and targets.
 
     Args:
         held: why nothing is done for now.
     """
-    keys = list(_keys(one.meant, now))
-    words = {name: lost for name, lost in one.lost.items() if _is_lost(one.targets.get(name))}
-    left = [_left(one, name, keys) for name in one.meant.targets if name not in words]
+    keys = list(_keys(shredding.meant, now))
+    words = {name: lost for name, lost in shredding.lost.items() if _is_lost(shredding.targets.get(name))}
+    left = [_left(shredding, name, keys) for name in shredding.meant.targets if name not in words]
     open_ = [(reasons, until) for reasons, until in left if reasons]
     if not open_:
-        losses = [words[name] for name in one.meant.targets if name in words]
+        losses = [words[name] for name in shredding.meant.targets if name in words]
         reasons = tuple(
             f"target '{w.target}' is destroyed, by the word of {w.by}: {w.reason}" for w in losses
         )
-        return Judged(backup=one.meant.backup, verdict=SHREDDED, reasons=reasons)
+        return Judged(backup=shredding.meant.backup, verdict=SHREDDED, reasons=reasons)
     ends = [until for _, until in open_]
     waits = [reason for found, _ in open_ for reason in found]
     return Judged(
-        backup=one.meant.backup,
+        backup=shredding.meant.backup,
         verdict=PENDING,
         until=UNKNOWN if held or UNKNOWN in ends else max(ends),
         reasons=tuple(dict.fromkeys([held, *waits] if held else waits)),

@@ -52,11 +52,11 @@ def believed_on(
     Raises:
         TrustListMissing: a manifest that counts states a newer list than any that was found.
     """
-    found = [one for each in _at_once(pins, places) for one in each]
+    found = [trust_list for each in _at_once(pins, places) for trust_list in each]
     if folder is not None:
         adopt(folder, found)
     kept = [] if folder is None else kept_lists.read(folder)
-    known = with_lists(pins, [*kept, *(one.signed for one in found)])
+    known = with_lists(pins, [*kept, *(trust_list.signed for trust_list in found)])
     if strangers:
         known |= strangers_on(places, known)
     if not strict:
@@ -79,8 +79,8 @@ def unasked(known: Signers) -> Signers:
 
 def strangers_on(places: Sequence[ManifestListing], known: Signers) -> Signers:
     """Return nobody, and what each installation that is not known says on some places of its own keys."""
-    found = [one.signed for each in _at_once(None, places) for one in each]
-    makers = {one.fingerprint for one in found} - known
+    found = [trust_list.signed for each in _at_once(None, places) for trust_list in each]
+    makers = {signed_index.fingerprint for signed_index in found} - known
     return Signers(strangers={maker: with_lists(Signers([maker]), found) for maker in makers})
 
 
@@ -93,7 +93,7 @@ def require_stated(place: ManifestListing, known: Signers) -> None:
 def adopt(folder: Path, found: Iterable[FoundList]) -> bool:
     """Keep the lists that were found, where there is an installation to keep them; tell if any was new."""
     with suppress(StrongroomError):  # a process that may not write there believes them all the same
-        return folder.is_dir() and kept_lists.keep(folder, [one.content for one in found])
+        return folder.is_dir() and kept_lists.keep(folder, [trust_list.content for trust_list in found])
     return False
 
 
@@ -124,7 +124,7 @@ def lists_on(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
     while True:
         there.trusted = frozenset(pinned)
         found = list(_downwards(there, pinned))
-        following = with_lists(pinned, [one.signed for one in found])
+        following = with_lists(pinned, [trust_list.signed for trust_list in found])
         if following <= pinned:
             return found
         pinned = following
@@ -134,10 +134,10 @@ def _downwards(there: StatementsOn[TrustList], pinned: frozenset[str] | None) ->
     """Yield each installation's lists of its highest number, read on through what anybody put above."""
     done: set[str] = set()
     for _, same in groupby(there.fitting(""), key=lambda info: number_in(info.name)):
-        counting = [one for info in same if isinstance(one := there.read(info), Counting)]
-        found = [FoundList(one.content, one.signed) for one in counting]
-        yield from (one for one in found if one.signed.fingerprint not in done)
-        done |= {one.signed.fingerprint for one in found}
+        counting = [counted for info in same if isinstance(counted := there.read(info), Counting)]
+        found = [FoundList(statement.content, statement.signed) for statement in counting]
+        yield from (trust_list for trust_list in found if trust_list.signed.fingerprint not in done)
+        done |= {trust_list.signed.fingerprint for trust_list in found}
         if pinned is not None and pinned <= done:
             return
 

@@ -106,10 +106,10 @@ def _learn(folder: Path, pins: Signers, targets: Mapping[str, Target]) -> tuple[
     """Return who counts by the lists on some targets and those kept here, and which targets answered."""
     works = {name: partial(lists_on, target, pins) for name, target in targets.items()}
     answers = run_all(PATIENCE, works, late=_late)
-    found = {name: one for name, one in answers.items() if not isinstance(one, StrongroomError)}
-    lists = [one for each in found.values() for one in each]
+    found = {name: answer for name, answer in answers.items() if not isinstance(answer, StrongroomError)}
+    lists = [trust_list for each in found.values() for trust_list in each]
     adopt(folder, lists)
-    known = with_lists(pins, [*kept_lists.read(folder), *(one.signed for one in lists)])
+    known = with_lists(pins, [*kept_lists.read(folder), *(trust_list.signed for trust_list in lists)])
     return known, list(found)
 
 

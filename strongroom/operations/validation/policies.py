@@ -123,7 +123,7 @@ def _fewer(held: PolicyComparison) -> Iterator[SecretFinding]:
 
 def passed_over(held: PolicyComparison, passed: Iterable[Passed]) -> PolicyComparison:
     """Say which newer backups of the policy were not taken, and why."""
-    lines = describe_skipped(one for one in passed if one.policy == held.policy)
+    lines = describe_skipped(set_aside for set_aside in passed if set_aside.policy == held.policy)
     newer = (
         _about(held.policy, "passed-over", f"newer, but not used: {line}", wrong=False) for line in lines
     )

@@ -49,4 +49,6 @@ def pieces_read(
     checks: Iterable[ContainerCheck], target: str, *, since: float, until: float
 ) -> frozenset[int]:
     """Return the containers of a backup that were read on a target in a time, its manifest among them."""
-    return frozenset(one.piece for one in checks if one.target == target and since < one.checked_at <= until)
+    return frozenset(
+        check.piece for check in checks if check.target == target and since < check.checked_at <= until
+    )

@@ -130,7 +130,7 @@ def standing(
     """
     seen = _seen(store)
     items = items_on_record(store, without=gone.union(seen.going))
-    away = {one.backup for one in store.backups() if one.policy in scope.offline}
+    away = {entry.backup for entry in store.backups() if entry.policy in scope.offline}
     here = [item for item in items if item.backup not in away]
     return VerificationState(
         span=scope.span,
@@ -172,8 +172,8 @@ def items_on_record(
         without: backups that are to be destroyed, or deleted.
         offline: policies whose media lie in a safe: nobody can read them.
     """
-    entries = {one.backup: one for one in store.backups() if _is_read(one, without, offline)}
-    checks = {(one.backup, one.target, one.piece): one for one in store.checks()}
+    entries = {entry.backup: entry for entry in store.backups() if _is_read(entry, without, offline)}
+    checks = {(check.backup, check.target, check.piece): check for check in store.checks()}
     return [
         item
         for replica in store.good_replicas()

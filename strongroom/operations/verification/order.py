@@ -87,7 +87,7 @@ def due_checks(
         draw: returns a random number from 0 to 1. Whoever can guess it knows what the sample is.
     """
     by_target: dict[str, list[DueContainer]] = {}
-    for item in sorted(items, key=lambda one: one.backup, reverse=True):
+    for item in sorted(items, key=lambda container: container.backup, reverse=True):
         by_target.setdefault(item.target, []).append(item)
     slices = [_slice(by_target[target], terms, now, draw) for target in sorted(by_target)]
     return tuple(item for due in slices for item in due)

@@ -141,7 +141,7 @@ def _ahead(response: Mapping[str, Any]) -> float:
 def of_transport(error: Exception, what: str) -> SourceError:
     """Class an error that came from here or from in between, with no answer of the service's."""
     kind = type(error).__name__
-    if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return SourceError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)
     if kind in _UNUSABLE:
         return AwsExpired(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
@@ -157,12 +157,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     errors: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseException) and one not in errors:
-            errors.append(one)
-            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
-            waiting += getattr(one, "kwargs", {}).values()
-            yield one
+        cause = waiting.pop()
+        if isinstance(cause, BaseException) and cause not in errors:
+            errors.append(cause)
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+            waiting += getattr(cause, "kwargs", {}).values()
+            yield cause
 
 
 def _printable(code: str) -> str:

@@ -44,7 +44,12 @@ def labels_of(
     if not versions:
         return {}
     kept = planned.facts.versions if planned.facts else {}
-    labels = {stage: one.id for one in kept.values() for stage in one.stages if one.id in ids.values()}
+    labels = {
+        stage: version.id
+        for version in kept.values()
+        for stage in version.stages
+        if version.id in ids.values()
+    }
     if planned.facts is None and len(versions) > 1:
         labels[PREVIOUS] = ids[versions[-2].number]
     return {stage: id_ for stage, id_ in labels.items() if stage != LABEL} | {

@@ -99,7 +99,9 @@ class _Asking:
             "list_secrets": {"MaxResults": 1},
             "batch_get_secret_value": {"SecretIdList": [name]},
         }
-        return _right("all secrets", [one for one, words in needed.items() if not self.may(one, **words)], [])
+        return _right(
+            "all secrets", [right for right, words in needed.items() if not self.may(right, **words)], []
+        )
 
 
 def _right(path: str, missing: list[str], excess: list[str]) -> PathRights:

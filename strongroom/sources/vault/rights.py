@@ -100,7 +100,7 @@ def _writes(secret: Secret, scope: ServerScope) -> Iterator[tuple[str, frozenset
     elif mount:
         yield f"{mount}metadata/{path}", READ | WRITE
         yield f"{mount}data/{path}", READ | WRITE
-        states = {one.state for one in secret.versions}
+        states = {secret_version.state for secret_version in secret.versions}
         if VersionState.DELETED in states:
             yield f"{mount}delete/{path}", UPDATE
         if VersionState.DESTROYED in states:

@@ -245,7 +245,7 @@ def _passes(code: str, status: int) -> bool:
 def of_transport(error: Exception, what: str) -> StrongroomError:
     """Class an error that came from here or from in between, with no answer of the server's."""
     kind = type(error).__name__
-    if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return TargetError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)
     lasting = (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.ProfileNotFound)
     if isinstance(error, lasting) or kind in {"ConfigParseError", "ConfigNotFound", "NoAuthTokenError"}:
@@ -260,13 +260,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            inner = getattr(one, "kwargs", None)
-            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        cause = waiting.pop()
+        if isinstance(cause, BaseException) and cause not in seen:
+            seen.append(cause)
+            inner = getattr(cause, "kwargs", None)
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
             waiting += inner.values() if isinstance(inner, dict) else ()
-            yield one
+            yield cause
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

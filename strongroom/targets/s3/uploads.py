@@ -57,7 +57,7 @@ def started(bucket: Bucket, prefix: str) -> Iterator[Started]:
     for page in bucket.pages("list_multipart_uploads", doing, Prefix=prefix):
         with translated(bucket.title, doing):
             found = [_started(entry) for entry in page.get("Uploads", ())]
-        yield from (one for one in found if one.key.startswith(prefix))
+        yield from (upload for upload in found if upload.key.startswith(prefix))
 
 
 def _started(entry: dict[str, Any]) -> Started:
@@ -72,8 +72,10 @@ def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
     """
     key = bucket.key(name)
     try:
-        young = [one for one in started(bucket, key) if one.key == key and now - one.at < RESUME_WITHIN]
-        newest = max(young, key=lambda one: one.at, default=None)
+        young = [
+            upload for upload in started(bucket, key) if upload.key == key and now - upload.at < RESUME_WITHIN
+        ]
+        newest = max(young, key=lambda upload: upload.at, default=None)
         return None if newest is None else Upload(id=newest.id, parts=_parts(bucket, newest))
     except TargetError as error:
         if error.transient and not isinstance(error, UploadGone):

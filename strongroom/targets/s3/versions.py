@@ -68,13 +68,17 @@ def hidden(bucket: Bucket, prefix: str, *, clock: Callable[[], datetime]) -> lis
     The bucket's rules and locks are asked for only if there are any.
     """
     old = list(old_of(_versions(bucket, prefix)))
-    named = [(name, one) for one in old if is_name(name := bucket.name(one.version.key) or "")]
+    named = [
+        (name, old_version)
+        for old_version in old
+        if is_name(name := bucket.name(old_version.version.key) or "")
+    ]
     if not named:
         return []
     rules, lock_of = read_rules(bucket), _Locks(bucket, clock=clock).until
     with ThreadPoolExecutor(ASKING) as threads:
-        locks = list(threads.map(lambda one: lock_of(one[1].version), named))
-    return [_hidden(name, one, rules, lock) for (name, one), lock in zip(named, locks, strict=True)]
+        locks = list(threads.map(lambda pair: lock_of(pair[1].version), named))
+    return [_hidden(name, version, rules, lock) for (name, version), lock in zip(named, locks, strict=True)]
 
 
 def telling(bucket: Bucket) -> Iterator[ProbeCheck]:

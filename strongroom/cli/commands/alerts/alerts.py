@@ -75,7 +75,9 @@ def _tell(
         return render.RouteResults(to_tell(watched, found, how), dry_run=True)
     deliveries = tell_people(watched, found, how)
     troubles = (delivery.error for delivery in deliveries)
-    return render.RouteResults(deliveries, trouble=next((one for one in troubles if one is not None), None))
+    return render.RouteResults(
+        deliveries, trouble=next((failure for failure in troubles if failure is not None), None)
+    )
 
 
 def _worst(alerts: tuple[Finding, ...]) -> StrongroomError | None:

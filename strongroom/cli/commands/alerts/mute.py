@@ -32,7 +32,8 @@ def acknowledge_alert(arguments: Namespace, _output: Output) -> Answer:
         watched, limits = wiring_alerts.watched(settings), wiring_alerts.limits(settings)
         found = gather_and_judge(watched, limits, look=False).alerts
         severity, weight = next(
-            ((one.severity.value, one.weight) for one in found if one.key == arguments.key), ("", 0)
+            ((finding.severity.value, finding.weight) for finding in found if finding.key == arguments.key),
+            ("", 0),
         )
     if not severity:
         raise UsageError(
@@ -49,7 +50,7 @@ def acknowledge_alert(arguments: Namespace, _output: Output) -> Answer:
 def _badness(key: str, store: RunStore) -> tuple[str, int]:
     """Return how bad an alert was when people were last told of it; nothing, if nobody was."""
     told = store.told_of(key)
-    worst = max(told, key=lambda one: (one.severity == "critical", one.weight), default=None)
+    worst = max(told, key=lambda alert: (alert.severity == "critical", alert.weight), default=None)
     return (worst.severity, worst.weight) if worst else ("", 0)
 
 
@@ -77,8 +78,14 @@ def add_silence(arguments: Namespace, _output: Output) -> Answer:
 def list_silences(_arguments: Namespace, _output: Output) -> Answer:
     found = muted.read_muted(run_store(), now=time.time()).silences
     head = ("ID", "Alerts", "Until", "By", "Reason")
-    rows = [(one.id, one.pattern, for_people(one.until), one.by, one.reason) for one in found]
-    dated = (to_builtins(one) | {"since": rfc3339(one.since), "until": rfc3339(one.until)} for one in found)
+    rows = [
+        (silence.id, silence.pattern, for_people(silence.until), silence.by, silence.reason)
+        for silence in found
+    ]
+    dated = (
+        to_builtins(silence) | {"since": rfc3339(silence.since), "until": rfc3339(silence.until)}
+        for silence in found
+    )
     return Answer(
         record={"silences": list(dated)},
         sheet=Sheet(parts=[Table(head, rows, nothing="Nothing is silenced.")]),
@@ -87,7 +94,7 @@ def list_silences(_arguments: Namespace, _output: Output) -> Answer:
 
 def end_one_silence(arguments: Namespace, _output: Output) -> Answer:
     store = run_store()
-    found = {one.id: one for one in muted.read_muted(store, now=time.time()).silences}
+    found = {silence.id: silence for silence in muted.read_muted(store, now=time.time()).silences}
     if arguments.id not in found:
         raise UsageError(
             f"There is no silence '{arguments.id}'.",

@@ -29,8 +29,8 @@ class RouteResults(NamedTuple):
 def sheet(found: JudgedFacts, limits: AlertLimits, told: RouteResults, muted: Muted) -> Sheet:
     """Return the answer for people: what is wrong, how fresh each policy is, and who was told."""
     alerts = found.alerts
-    rows = [_row(one) for one in _fresh(found, limits)]
-    mood = max((sheets.MOODS[one.state] for one in alerts), key=list(Mood).index, default=Mood.GOOD)
+    rows = [_row(freshness) for freshness in _fresh(found, limits)]
+    mood = max((sheets.MOODS[finding.state] for finding in alerts), key=list(Mood).index, default=Mood.GOOD)
     return Sheet(
         verdict=f"Alerts: {sheets.counted(alerts)}." if alerts else "Nothing is wrong.",
         mood=mood,
@@ -42,21 +42,21 @@ def sheet(found: JudgedFacts, limits: AlertLimits, told: RouteResults, muted: Mu
     )
 
 
-def _row(one: Freshness) -> tuple[str, str, str, str, str]:
-    judged = one.judged
+def _row(freshness: Freshness) -> tuple[str, str, str, str, str]:
+    judged = freshness.judged
     return (
-        one.policy,
+        freshness.policy,
         judged.backup if judged else "none",
-        about(one.age) if one.age is not None else "-",
+        about(freshness.age) if freshness.age is not None else "-",
         judged.depth.value if judged and judged.depth else "-",
-        _standing(one),
+        _standing(freshness),
     )
 
 
-def _standing(one: Freshness) -> str:
-    if one.due_at is None:
+def _standing(freshness: Freshness) -> str:
+    if freshness.due_at is None:
         return "no schedule"
-    return "overdue" if one.overdue else "due" if one.missed_at is not None else "fresh"
+    return "overdue" if freshness.overdue else "due" if freshness.missed_at is not None else "fresh"
 
 
 def _told(told: RouteResults) -> Iterator[str]:
@@ -75,7 +75,9 @@ def _line(delivery: Delivery, *, dry_run: bool) -> str:
         return f"NOT notified: {in_line(', '.join(delivery.missed))}{yet}"
     if delivery.teller and telling.is_empty:
         return f"Left to the check of '{in_line(delivery.teller)}', which notifies {where}."
-    by = next((one.where for one in delivery.route.channels if one.name == delivery.channel), where)
+    by = next(
+        (channel.where for channel in delivery.route.channels if channel.name == delivery.channel), where
+    )
     if telling.is_empty and delivery.channel:
         return f"Sent: that there is nothing to report, to {by}"
     if telling.is_empty:
@@ -89,7 +91,7 @@ def document(found: JudgedFacts, limits: AlertLimits, told: RouteResults) -> dic
     """Return the answer for machines."""
     return {
         "alerts": [_of_alert(alert) for alert in found.alerts],
-        "policies": [_of_policy(one) for one in _fresh(found, limits)],
+        "policies": [_of_policy(freshness) for freshness in _fresh(found, limits)],
         "targets_away": found.facts.away,
         "state": found.facts.state,
         "routes": [_of_delivery(delivery) for delivery in told.deliveries],
@@ -104,7 +106,7 @@ def _of_delivery(delivery: Delivery) -> dict[str, object]:
         "to": [channel.where for channel in delivery.route.channels],
         "sent_by": delivery.channel or None,
         "told": [item.alert.key for item in telling.items],
-        "over": [one.key for one in telling.over],
+        "over": [alert.key for alert in telling.over],
         "missed": delivery.missed,
         "left_to": delivery.teller or None,
         "error": _of_error(delivery.error),
@@ -135,14 +137,14 @@ def _of_alert(alert: Finding) -> dict[str, object]:
     }
 
 
-def _of_policy(one: Freshness) -> dict[str, object]:
-    judged = one.judged
+def _of_policy(freshness: Freshness) -> dict[str, object]:
+    judged = freshness.judged
     return {
-        "policy": one.policy,
+        "policy": freshness.policy,
         "backup": judged.backup if judged else None,
         "made_at": rfc3339(judged.made_at) if judged else None,
         "verified": judged.depth.value if judged and judged.depth else None,
-        "age_seconds": one.age,
-        "due_at": rfc3339(one.due_at) if one.due_at is not None else None,
-        "overdue": one.overdue,
+        "age_seconds": freshness.age,
+        "due_at": rfc3339(freshness.due_at) if freshness.due_at is not None else None,
+        "overdue": freshness.overdue,
     }

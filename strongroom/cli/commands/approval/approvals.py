@@ -74,7 +74,11 @@ def show_request(arguments: Namespace, output: Output) -> Answer:
     state = approval_state(case, standing, now=now)
     sheet = document_sheet(case.document, more=[("state", state.state)])
     lines = [*standing_lines(standing), case.rejected]
-    lines += [f"the glass was broken because: {one.reason}" for one in case.signatures if one.break_glass]
+    lines += [
+        f"the glass was broken because: {signature.reason}"
+        for signature in case.signatures
+        if signature.break_glass
+    ]
     parts: list[Part] = [Lines(list(filter(None, lines)))]
     if arguments.output:
         write_whole(arguments.output, case.document.content)

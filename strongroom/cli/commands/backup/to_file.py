@@ -44,11 +44,11 @@ def _require_approved(
             "file": str(path.absolute()),
             "source": source,
             "selection": selection,
-            "for": sorted(one.fingerprint for one in sealed_for),
+            "for": sorted(recipient.fingerprint for recipient in sealed_for),
         },
         lines=(
             f"{approval.how_much(selection)} of '{source}' into {path.absolute()}",
-            *(f"for {one.describe()}" for one in sealed_for),
+            *(f"for {recipient.describe()}" for recipient in sealed_for),
         ),
     )
 

@@ -36,10 +36,13 @@ def _seal(arguments: Namespace, output: Output) -> Answer:
     approval.require_approved(
         installation,
         ApprovalAction.EXPORT,
-        {"escrow": str(arguments.file.absolute()), "for": sorted(one.fingerprint for one in found)},
+        {
+            "escrow": str(arguments.file.absolute()),
+            "for": sorted(recipient.fingerprint for recipient in found),
+        },
         lines=(
             f"this installation's own keys and configuration, into {arguments.file.absolute()}",
-            *(f"for {one.describe()}" for one in found),
+            *(f"for {recipient.describe()}" for recipient in found),
         ),
     )
     manifest = backup_to_file(

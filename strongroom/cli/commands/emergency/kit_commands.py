@@ -46,7 +46,7 @@ def typed(
     """Yield what to type for the newest backup of each policy, by the kind of its medium."""
     aside = on_record(services.store)
     for name, policy in settings.policies.items():
-        found = (one for one in services.store.backups(policy=name) if one.backup not in aside)
+        found = (entry for entry in services.store.backups(policy=name) if entry.backup not in aside)
         newest = next(found, None)
         if newest is None or policy.kind != "full":
             continue
@@ -169,12 +169,20 @@ def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[st
 def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], settings: Settings) -> list[Way]:
     """Return what opens for these readers, each with the keys that are needed together with it."""
     ways: list[Way] = []
-    for one in readers:
-        known = settings.keys.get(one.name)
+    for recipient in readers:
+        known = settings.keys.get(recipient.name)
         if isinstance(known, AllOfKey):
             ways += [tuple(_key(n, settings) for n in names) for names in islice(product(*known.legs), MOST)]
-        elif one.type != "all-of":
-            ways.append((_key(one.name or one.fingerprint[-16:], settings, one.type.partition("-")[0]),))
+        elif recipient.type != "all-of":
+            ways.append(
+                (
+                    _key(
+                        recipient.name or recipient.fingerprint[-16:],
+                        settings,
+                        recipient.type.partition("-")[0],
+                    ),
+                )
+            )
     return ways
 
 

@@ -120,8 +120,10 @@ def _with_keys_that_open(settings: Settings, services: Services) -> Settings:
     opening = {use.key for use in looked.keys if use.backups or use.together}
     needless = {
         name
-        for name, one in named.items()
-        if not one.policies and one.key not in opening and (one.key in retired or not looked.unread)
+        for name, configured_key in named.items()
+        if not configured_key.policies
+        and configured_key.key not in opening
+        and (configured_key.key in retired or not looked.unread)
     }
     return replace(settings, keys={name: key for name, key in settings.keys.items() if name not in needless})
 
@@ -170,7 +172,11 @@ def _policies(settings: Settings, services: Services) -> dict[str, PolicySetting
     made = {
         name for name in settings.policies if next(iter(services.store.backups(policy=name, limit=1)), None)
     }
-    return {name: one for name, one in settings.policies.items() if one.sealed or name in made}
+    return {
+        name: policy_settings
+        for name, policy_settings in settings.policies.items()
+        if policy_settings.sealed or name in made
+    }
 
 
 def _targets(settings: Settings, services: Services) -> Iterator[tuple[str, ...]]:

@@ -45,9 +45,13 @@ def publish_head(arguments: Namespace, output: Output) -> Answer:
     said = "Nothing has happened yet."
     if done.head is not None:
         said = f"event {done.head.event}, {done.head.at}, SHA-256 {done.head.sha256}"
-    lines = [f"  {one.target}: {_became(one)}" for one in done.places] if done.head else []
+    lines = (
+        [f"  {placed_head.target}: {_became(placed_head)}" for placed_head in done.places]
+        if done.head
+        else []
+    )
     error: StrongroomError | None = None
-    if doubted := [one.target for one in done.places if one.doubt]:
+    if doubted := [placed_head.target for placed_head in done.places if placed_head.doubt]:
         error = _unheld(doubted)
     elif done.missed:
         error = TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
@@ -62,14 +66,14 @@ def _unheld(targets: Iterable[str]) -> UntrustedSigner:
     return UntrustedSigner(f"{words} The record was not compared with anything else there.", hint=STRANGERS)
 
 
-def _became(one: PlacedHead) -> str:
-    if one.missed:
-        return f"not put there: {one.missed}"
-    if one.doubt:
-        return f"put; the record was not compared with what is stored there: {one.doubt}"
-    if one.follows:
-        return f"put; {_other(one.follows)}"
-    return "put" if one.new else "there already"
+def _became(placed_head: PlacedHead) -> str:
+    if placed_head.missed:
+        return f"not put there: {placed_head.missed}"
+    if placed_head.doubt:
+        return f"put; the record was not compared with what is stored there: {placed_head.doubt}"
+    if placed_head.follows:
+        return f"put; {_other(placed_head.follows)}"
+    return "put" if placed_head.new else "there already"
 
 
 def check_ledger(arguments: Namespace, output: Output) -> Answer:
@@ -87,7 +91,7 @@ def check_ledger(arguments: Namespace, output: Output) -> Answer:
     lines = [f"{plural(checked.events, 'event')}: each is what was appended, and none is missing in between."]
     if checked.printed:
         lines.append(f"Up to event {checked.printed.id}, of {checked.printed.at}, it is what was printed.")
-    lines += [_said(one) for one in targets] or ([] if checked.printed else [_ELSEWHERE])
+    lines += [_said(ledger) for ledger in targets] or ([] if checked.printed else [_ELSEWHERE])
     return Answer(
         record={**asdict(checked), "targets": targets},
         sheet=Sheet(parts=[Lines(lines)]),
@@ -97,11 +101,11 @@ def check_ledger(arguments: Namespace, output: Output) -> Answer:
 
 def _lack(targets: Sequence[TargetLedger], *, compared: bool = False) -> StrongroomError | None:
     """Return what keeps a comparison with the heads on targets from being one."""
-    if doubted := [one.target for one in targets if one.doubt]:
+    if doubted := [ledger.target for ledger in targets if ledger.doubt]:
         return _unheld(doubted)
-    if away := [one.target for one in targets if one.missed]:
+    if away := [ledger.target for ledger in targets if ledger.missed]:
         return TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
-    if targets and not compared and not any(one.agree for one in targets):
+    if targets and not compared and not any(ledger.agree for ledger in targets):
         none = "No target has a signed head of this record: it was compared with none."
         return WarningsRaised(none, hint=_NONE)
     return None
@@ -117,19 +121,19 @@ def _store(settings: Settings) -> RunStore:
     return store
 
 
-def _said(one: TargetLedger) -> str:
+def _said(ledger: TargetLedger) -> str:
     """Say what a target has of the record, or of others."""
-    if one.missed:
-        return f"{one.target}: could not be asked: {one.missed}"
-    if one.doubt:
-        return f"{one.target}: not held against it: {one.doubt}"
+    if ledger.missed:
+        return f"{ledger.target}: could not be asked: {ledger.missed}"
+    if ledger.doubt:
+        return f"{ledger.target}: not held against it: {ledger.doubt}"
     said = [f"no signed head of this record; '{PUBLISH}' puts one there"]
-    if (newest := one.newest) is not None:
-        heads = plural(one.agree, "head")
+    if (newest := ledger.newest) is not None:
+        heads = plural(ledger.agree, "head")
         said = [f"{heads} as the record has it, signed up to event {newest.event}, of {newest.at}"]
-    if one.foreign:
-        said.append(f"{one.foreign} that nobody signed who is trusted here")
-    return f"{one.target}: {'; '.join([*said, *map(_other, one.others)])}"
+    if ledger.foreign:
+        said.append(f"{ledger.foreign} that nobody signed who is trusted here")
+    return f"{ledger.target}: {'; '.join([*said, *map(_other, ledger.others)])}"
 
 
 def _other(head: LedgerHead) -> str:

@@ -83,16 +83,16 @@ def _gather(services: Services, *, since: float, until: float) -> Audit:
         services.store,
         trusted=services.signer_fingerprints,
         keys=facts.keys,
-        signers=[_age(one) for one in list_role_keys(datetime.now(UTC)) if one.key.since],
+        signers=[_age(role_key) for role_key in list_role_keys(datetime.now(UTC)) if role_key.key.since],
     )
 
 
-def _age(one: RoleKeyStatus) -> KeyAge:
+def _age(role_key: RoleKeyStatus) -> KeyAge:
     return KeyAge(
-        name=f"signer of {one.role}",
-        use=one.state,
-        since=rfc3339(datetime.fromisoformat(one.key.since).timestamp()),
-        evidence=f"certificate of {one.key.fingerprint}",
+        name=f"signer of {role_key.role}",
+        use=role_key.state,
+        since=rfc3339(datetime.fromisoformat(role_key.key.since).timestamp()),
+        evidence=f"certificate of {role_key.key.fingerprint}",
     )
 
 
@@ -138,7 +138,7 @@ def check_compliance(arguments: Namespace, output: Output) -> Answer:
     refuse_files(file, replace=arguments.force)
     settings, now = load_settings(), time.time()
     findings = list(evidence(settings, check_areas(settings, days=30, now=now)[0], now=now))
-    answers = {one: assess(one, findings) for one in arguments.framework or Framework}
+    answers = {framework: assess(framework, findings) for framework in arguments.framework or Framework}
     services = open_services() if file else None  # a look makes none
     last = verify_chain(services.store).head if services else None
     report = report_of(answers, last=last, now=now)
@@ -173,7 +173,7 @@ def review_security(arguments: Namespace, output: Output) -> Answer:
     made = review(
         services,
         evidence(settings, areas, now=now),
-        [_signer(one) for one in signers],
+        [_signer(role_key) for role_key in signers],
         installation=next(iter(installation_fingerprints(signers)), ""),
         reviewers=arguments.reviewer,
         now=now,
@@ -189,8 +189,8 @@ def review_security(arguments: Namespace, output: Output) -> Answer:
     return Answer(record=made, sheet=replace(sheet, about="", parts=[parts, written]))
 
 
-def _signer(one: RoleKeyStatus) -> ReviewedSigner:
-    state = f"{one.state}, for over a year" if one.old else one.state
+def _signer(role_key: RoleKeyStatus) -> ReviewedSigner:
+    state = f"{role_key.state}, for over a year" if role_key.old else role_key.state
     return ReviewedSigner(
-        role=one.role, fingerprint=one.key.fingerprint, since=one.key.since[:10], state=state
+        role=role_key.role, fingerprint=role_key.key.fingerprint, since=role_key.key.since[:10], state=state
     )

@@ -201,7 +201,7 @@ def _sheet(compared: _Compared) -> Sheet:
 def _rows(compared: _Compared) -> Iterator[tuple[str, str, str]]:
     found = compared.difference
     yield from (("added", name, "") for name in found.added)
-    yield from (("changed", one.name, "; ".join(one.what)) for one in found.changed)
+    yield from (("changed", changed.name, "; ".join(changed.what)) for changed in found.changed)
     yield from (("removed", name, "") for name in found.removed)
     yield from (("expired", name, "") for name in found.expired)
     yield from (("not read", name, why) for name, why in sorted(compared.unread.items()))

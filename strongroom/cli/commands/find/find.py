@@ -67,7 +67,7 @@ def _narrowed(
         raise _nothing(wanted, reader)
     if version is None:
         return found
-    narrow = [there for one in found if (there := one.at(version)) is not None]
+    narrow = [there for secret in found if (there := secret.at(version)) is not None]
     if not narrow:
         of = f"'{wanted.pattern}'"
         raise reader.missing(
@@ -100,10 +100,12 @@ def _nothing(wanted: SecretQuery, reader: BackupReader) -> StrongroomError:
 
 def _verified(installation: InstallationPlace, found: list[FoundSecret]) -> Verified:
     """Return what the record here says of the backups; where there is none, nothing."""
-    backups = {backup for one in found for holding in one.versions for backup in holding.backups}
+    backups = {backup for secret in found for holding in secret.versions for backup in holding.backups}
     with suppress(StrongroomError):
         if (store := shred_guard.find_run_store(installation)) is not None:
-            return {backup: {one.target: one for one in store.replicas(backup)} for backup in backups}
+            return {
+                backup: {replica.target: replica for replica in store.replicas(backup)} for backup in backups
+            }
     return {}
 
 
@@ -137,14 +139,14 @@ def _sheet(
     made = {choice.manifest.backup_id: choice for choice in reader.read}
     head: tuple[str, ...] = ("Name", "Source", "Version", "Written")
     rest = ("Backups", "Since", "Newest backup", "On", "Verified")
-    rows = [_row(one, holding, made, reader, verified) for one in found for holding in one.versions]
-    if any(holding.older for one in found for holding in one.versions):
-        olders = (_older(holding.older) for one in found for holding in one.versions)
+    rows = [_row(secret, holding, made, reader, verified) for secret in found for holding in secret.versions]
+    if any(holding.older for secret in found for holding in secret.versions):
+        olders = (_older(holding.older) for secret in found for holding in secret.versions)
         head = (*head, "Older ones")
         rows = [(*row[:4], older, *row[4:]) for row, older in zip(rows, olders, strict=True)]
     lines = [
         f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read.",
-        *(f"{one.words}." for one in gone),
+        *(f"{gone_file.words}." for gone_file in gone),
         *(_next(found[0], made, reader, way) if len(found) == 1 else ()),
     ]
     return Sheet(parts=[Table((*head, *rest), rows), Lines(lines)])
@@ -156,7 +158,7 @@ def _older(runs: Sequence[Older]) -> str:
 
 
 def _row(
-    one: FoundSecret,
+    secret: FoundSecret,
     holding: VersionHolding,
     made: Mapping[str, BackupChoice],
     reader: BackupReader,
@@ -165,8 +167,8 @@ def _row(
     newest = holding.backups[0]
     aside = " (quarantine)" if made[newest].quarantine else ""
     return (
-        one.name,
-        one.source,
+        secret.name,
+        secret.source,
         f"{holding.version}{_limits(holding)}",
         holding.written_at or "-",
         len(holding.backups),
@@ -186,7 +188,9 @@ def _limits(holding: VersionHolding) -> str:
 def _last_verified(replicas: Mapping[str, Replica]) -> str:
     """Say when the replica was read back that was last."""
     times = [
-        (one.verified_at, str(one.verified)) for one in replicas.values() if one.verified_at and one.good
+        (replica.verified_at, str(replica.verified))
+        for replica in replicas.values()
+        if replica.verified_at and replica.good
     ]
     if not times:
         return "not on record here"
@@ -228,13 +232,13 @@ def _document(
     return {
         "secrets": [
             {
-                "name": one.name,
-                "source": one.source,
-                "tags": one.tags,
-                "expires_at": one.expires_at,
-                "versions": [_holding(holding, backups) for holding in one.versions],
+                "name": secret.name,
+                "source": secret.source,
+                "tags": secret.tags,
+                "expires_at": secret.expires_at,
+                "versions": [_holding(holding, backups) for holding in secret.versions],
             }
-            for one in found
+            for secret in found
         ],
         "gone": gone,
         "backups_read": len(reader.read),

@@ -34,20 +34,20 @@ class Gone(Struct, frozen=True, kw_only=True):
 def gone_by_a_finding(found: Sequence[FoundSecret], reader: BackupReader, asked: Asked) -> Iterator[Gone]:
     """Yield what is gone where a finding speaks against the backup. What somebody deleted is no news."""
     newest: dict[str, tuple[BackupChoice, list[FoundSecret]]] = {}
-    for one in found:
-        choice = _newest(one, reader)
-        if choice is None or any(choice.manifest.backup_id in held.backups for held in one.versions):
+    for secret in found:
+        choice = _newest(secret, reader)
+        if choice is None or any(choice.manifest.backup_id in held.backups for held in secret.versions):
             continue
-        newest.setdefault(choice.manifest.backup_id, (choice, []))[1].append(one)
+        newest.setdefault(choice.manifest.backup_id, (choice, []))[1].append(secret)
     for backup, (choice, those) in newest.items():
         findings = reader.earlier(choice, asked).findings()
         if findings:
-            names = tuple(one.name for one in those)
+            names = tuple(found_secret.name for found_secret in those)
             yield Gone(source=those[0].source, backup=backup, names=names, why=findings[0].said)
 
 
-def _newest(one: FoundSecret, reader: BackupReader) -> BackupChoice | None:
+def _newest(secret: FoundSecret, reader: BackupReader) -> BackupChoice | None:
     """Return the newest backup that was read and was to have a secret, by its name and tags."""
-    asked = Asked(selection=one.as_selection)
-    those = (choice for choice in reader.read if choice.manifest.source == one.source)
+    asked = Asked(selection=secret.as_selection)
+    those = (choice for choice in reader.read if choice.manifest.source == secret.source)
     return next((choice for choice in those if not lacks(choice.manifest, asked)), None)

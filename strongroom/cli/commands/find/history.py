@@ -87,10 +87,13 @@ def _versions(backups: Sequence[tuple[Replicated, SecretFacts | None]], name: st
     the newest backups that have it are asked."""
     there = [(backup, facts) for backup, facts in reversed(backups) if facts is not None]
     kept = kept_versions((backup.manifest.backup_id, facts) for backup, facts in there)
-    unknown = {one.backups[0] for one in kept if one.written_at is None}
+    unknown = {version.backups[0] for version in kept if version.written_at is None}
     asked = [backup for backup, _ in there if backup.manifest.backup_id in unknown][:MOST_ASKED]
     times = {number: time for backup in asked for number, time in _times(backup, name).items()}
-    return [replace(one, written_at=one.written_at or times.get(one.version)) for one in kept]
+    return [
+        replace(held_version, written_at=held_version.written_at or times.get(held_version.version))
+        for held_version in kept
+    ]
 
 
 def _times(backup: Replicated, name: str) -> dict[int, str | None]:
@@ -106,7 +109,7 @@ def _tables(
 ) -> Iterator[Part]:
     head = ("Since", "Until", "Backups", "Version", "Written", "What", "First backup")
     yield Table(head, [_row(period, made) for period in told], f"Source '{source}'")
-    rows = [_version_row(one) for one in versions[:SHOWN]]
+    rows = [_version_row(version) for version in versions[:SHOWN]]
     yield Table(
         ("Version", "Written", "Backups", "Newest backup"), rows, "Versions in these backups", sub=True
     )
@@ -114,12 +117,12 @@ def _tables(
     yield Lines([f"and {older:,} older, which --json names"] if older > 0 else [])
 
 
-def _version_row(one: HeldVersion) -> tuple[object, ...]:
+def _version_row(held_version: HeldVersion) -> tuple[object, ...]:
     return (
-        Older(one.version, one.version, one.state, one.has_value).words,
-        one.written_at or "-",
-        len(one.backups),
-        one.backups[0],
+        Older(held_version.version, held_version.version, held_version.state, held_version.has_value).words,
+        held_version.written_at or "-",
+        len(held_version.backups),
+        held_version.backups[0],
     )
 
 

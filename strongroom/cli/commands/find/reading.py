@@ -122,12 +122,16 @@ class BackupReader:
             raise all_away(self.chooser.away)
         choices = list(self._choices(asked))
         periods, covered = self._indexed(wanted, choices)
-        others = [one for one in choices if one.manifest.backup_id not in covered]
+        others = [
+            backup_choice for backup_choice in choices if backup_choice.manifest.backup_id not in covered
+        ]
         for choice, outcome in outcomes(others, self.open, look, together=self._may_share):
             self._took(choice, outcome, take)
         if wanted.name:
             periods, covered = self._confirmed(choices, periods, covered, look, take)
-        self.read += [one for one in choices if one.manifest.backup_id in covered]
+        self.read += [
+            backup_choice for backup_choice in choices if backup_choice.manifest.backup_id in covered
+        ]
         self.read.sort(key=lambda choice: choice.manifest.backup_id, reverse=True)
         self._report(asked)
         return periods
@@ -143,17 +147,27 @@ class BackupReader:
         """Return what indexes say that is to be believed: where one leaves out what the newest backup of its
         policy has, all of the policy are looked into instead."""
         having = {backup for _, period in periods for backup in period.backups}
-        newest = {one.manifest.policy: one for one in reversed(choices)}.values()
-        silent = [one for one in newest if one.manifest.backup_id in covered - having]
+        newest = {
+            backup_choice.manifest.policy: backup_choice for backup_choice in reversed(choices)
+        }.values()
+        silent = [
+            backup_choice for backup_choice in newest if backup_choice.manifest.backup_id in covered - having
+        ]
         for choice, outcome in outcomes(silent, self.open, look, together=self._may_share):
             access_log.record_outcome(outcome if isinstance(outcome, StrongroomError) else None)
             if isinstance(outcome, StrongroomError):
                 covered -= self._unconfirmed(choice, outcome)
             elif outcome:
-                indexed = [one for one in choices if one.manifest.backup_id in covered]
-                lying = [one for one in indexed if one.manifest.policy == choice.manifest.policy]
+                indexed = [
+                    backup_choice for backup_choice in choices if backup_choice.manifest.backup_id in covered
+                ]
+                lying = [
+                    backup_choice
+                    for backup_choice in indexed
+                    if backup_choice.manifest.policy == choice.manifest.policy
+                ]
                 covered -= self._instead(lying, look, take)
-        return [one for told in periods if (one := _within(told, covered))], covered
+        return [span for told in periods if (span := _within(told, covered))], covered
 
     def _unconfirmed(self, choice: BackupChoice, error: StrongroomError) -> set[str]:
         """Say that an index alone tells of a backup. What no key opens here, was to be told by it alone."""
@@ -170,7 +184,7 @@ class BackupReader:
         self._output.note(f"not believed: the index of names of {doubted[0].manifest.backup_id}: {_LEFT_OUT}")
         for choice, outcome in outcomes(doubted, self.open, look, together=self._may_share):
             self._took(choice, outcome, take)
-        return {one.manifest.backup_id for one in doubted}
+        return {backup_choice.manifest.backup_id for backup_choice in doubted}
 
     def _choices(self, asked: Asked) -> Iterator[BackupChoice]:
         meant: list[SignedManifest] = []
@@ -204,7 +218,7 @@ class BackupReader:
             by_pins.setdefault(self._pins(choice), {})[choice.manifest.backup_id] = choice.manifest
         for pins, manifests in by_pins.items():
             periods, told = indexes.search(wanted, manifests, trusted=pins)
-            found += ((manifests[one.backups[0]].source, one) for one in periods)
+            found += ((manifests[span.backups[0]].source, span) for span in periods)
             covered |= told
         access_log.record_outcomes(None if covered else next(iter(self._passed_over), None))
         return found, covered
@@ -233,7 +247,7 @@ class BackupReader:
     @property
     def _may_share(self) -> bool:
         """Whether threads may open with these keys at once: one session of a token serves one at a time."""
-        return all(isinstance(one, _IN_MEMORY) for one in self._openers)
+        return all(isinstance(opener, _IN_MEMORY) for opener in self._openers)
 
     def _not_read(self, signed: SignedManifest, error: StrongroomError) -> None:
         manifest = signed.manifest
@@ -252,7 +266,10 @@ class BackupReader:
             self._output.note(f"no backup: {line}")
         for name, error in self.chooser.away.items():
             self._output.note(f"not looked at: '{name}': {error.message}")
-        unread = [*self._failures, *(one.broken for one in self.chooser.passed if one.broken)]
+        unread = [
+            *self._failures,
+            *(passed_over.broken for passed_over in self.chooser.passed if passed_over.broken),
+        ]
         if not self.read and unread:
             raise unread[0]
         if not self.read and not any(map(len, self.chooser.listings.values())):
@@ -280,7 +297,7 @@ class BackupReader:
     @property
     def quarantined(self) -> dict[str, str]:
         """The backups that were read and are in quarantine, and why."""
-        return {one.manifest.backup_id: one.quarantine for one in self.read if one.quarantine}
+        return {choice.manifest.backup_id: choice.quarantine for choice in self.read if choice.quarantine}
 
     @property
     def not_read(self) -> int:
@@ -290,7 +307,7 @@ class BackupReader:
 
 def _within(told: _Told, covered: frozenset[str]) -> _Told | None:
     source, period = told
-    backups = tuple(one for one in period.backups if one in covered)
+    backups = tuple(backup for backup in period.backups if backup in covered)
     return (source, period._replace(backups=backups)) if backups else None
 
 

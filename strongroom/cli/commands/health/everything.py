@@ -28,20 +28,22 @@ LOOKS: Final = {
 
 def check_all(arguments: Namespace, output: Output) -> Answer:
     told = {words: _look(words.split(), output) for words in LOOKS}
-    bad = [one.error for one in told.values() if one.error is not None]
+    bad = [answer.error for answer in told.values() if answer.error is not None]
     verdict = "Every look found all well."
     if bad:
         verdict = f"Not well: {len(bad)} of {plural(len(told), 'look')}; exit code {bad[0].exit_code}."
-    rows = [_row(words, one) for words, one in told.items()]
+    rows = [_row(words, answer) for words, answer in told.items()]
     parts: list[Part] = [Table(("look", "result", "what is checked"), rows)]
-    parts += [_wrong(words, one.error) for words, one in told.items() if one.error is not None]
+    parts += [_wrong(words, answer.error) for words, answer in told.items() if answer.error is not None]
     return Answer(
         record={
-            "looks": {words.partition(" ")[0] or "installation": one.record for words, one in told.items()}
+            "looks": {
+                words.partition(" ")[0] or "installation": answer.record for words, answer in told.items()
+            }
         },
         sheet=Sheet(verdict=verdict, mood=Mood.BAD if bad else Mood.GOOD, parts=parts),
-        warnings=tuple(warning for one in told.values() for warning in one.warnings),
-        notes=tuple(note for one in told.values() for note in one.notes),
+        warnings=tuple(warning for answer in told.values() for warning in answer.warnings),
+        notes=tuple(note for answer in told.values() for note in answer.notes),
         error=bad[0] if bad else None,
     )
 
@@ -60,8 +62,8 @@ def _look(words: list[str], output: Output) -> Answer:
     return answer
 
 
-def _row(words: str, one: Answer) -> tuple[object, ...]:
-    result = Cell("well", Mood.GOOD) if one.error is None else Cell(one.error.code, Mood.BAD)
+def _row(words: str, answer: Answer) -> tuple[object, ...]:
+    result = Cell("well", Mood.GOOD) if answer.error is None else Cell(answer.error.code, Mood.BAD)
     return f"check {words}".rstrip(), result, LOOKS[words]
 
 

@@ -53,7 +53,7 @@ def check_backups(arguments: Namespace, output: Output) -> Answer:
     facts = facts_on_record(settings, services, now=time.time())
     every = retained_backups(services)
     chosen = every if arguments.all else newest_of(every)
-    chosen = [one for one in chosen if not arguments.policy or one.policy in arguments.policy]
+    chosen = [entry for entry in chosen if not arguments.policy or entry.policy in arguments.policy]
     files = file_backups(services) if arguments.all and not (arguments.policy or arguments.target) else []
     findings = _looked(
         arguments,
@@ -66,7 +66,7 @@ def check_backups(arguments: Namespace, output: Output) -> Answer:
         every=every,
         policies=policies,
     )
-    backups = [one.backup for one in (*chosen, *files)]
+    backups = [entry.backup for entry in (*chosen, *files)]
     if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
         by_now = facts_on_record(settings, services, now=time.time())  # with what was just read
         findings += _judged(by_now, settings, INTEGRITY, kinds=("verification.late",))
@@ -104,7 +104,9 @@ def _outcome(findings: Sequence[Finding]) -> dict[str, Any]:
     worst = worst_error(findings)
     return {
         "findings": tuple(worst_first(findings)),
-        "counts": {state.value: sum(one.state is state for one in findings) for state in FindingState},
+        "counts": {
+            state.value: sum(finding.state is state for finding in findings) for state in FindingState
+        },
         "code": worst.code if worst else "",
         "exit_code": worst.exit_code if worst else 0,
     }
@@ -137,9 +139,9 @@ def _looked(
         findings += health_files.check(means, files)
     first = min(means.checks)
     wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
-    without = [name for name in wanted if name not in {one.policy for one in every}]
+    without = [name for name in wanted if name not in {entry.policy for entry in every}]
     late = _judged(facts, settings, first, kinds=("backup.overdue", "emergency.due", "policy.idle"))
-    findings += [one for one in late if one.policy in without]
+    findings += [finding for finding in late if finding.policy in without]
     return [*findings, *nothing_seen(findings, first)]
 
 
@@ -147,7 +149,11 @@ def _judged(
     facts: InstallationFacts, settings: Settings, check: str, *, kinds: tuple[str, ...]
 ) -> list[Finding]:
     """Return some of how the facts are judged, shown under a check."""
-    return [structs.replace(one, check=check) for one in judge(facts, limits(settings)) if one.kind in kinds]
+    return [
+        structs.replace(finding, check=check)
+        for finding in judge(facts, limits(settings))
+        if finding.kind in kinds
+    ]
 
 
 def _means(

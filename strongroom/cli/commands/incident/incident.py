@@ -89,7 +89,7 @@ def begin(
 def require_complete(performing: IncidentSteps, failed: Sequence[StrongroomError]) -> None:
     """Return if all that was attempted is done, and every target knows. What did not work counts before what
     is merely not done yet."""
-    for error in sorted(failed, key=lambda one: isinstance(one, StepIncomplete)):
+    for error in sorted(failed, key=lambda failure: isinstance(failure, StepIncomplete)):
         raise error
     render.require_everywhere(performing.missed)
 
@@ -163,10 +163,10 @@ def list_quarantined(arguments: Namespace, output: Output) -> None:
     document = {
         "quarantined": found,
         "deleted": gone,
-        "incidents": [render.as_document(one) for one in known.incidents.values()],
+        "incidents": [render.as_document(incident) for incident in known.incidents.values()],
         "unread": dict(known.unread),
     }
-    incidents = [line for one in known.incidents.values() for line in render.summary(one)]
+    incidents = [line for incident in known.incidents.values() for line in render.summary(incident)]
     away = [f"target '{name}' was not asked: {why}" for name, why in known.unread.items()]
     output.answer(document, [*(words or ["Nothing is in quarantine."]), *incidents, *away])
 
@@ -181,7 +181,9 @@ def _deleted(backups: Iterable[str], services: Services) -> list[str]:
         listings = [ManifestListing(target) for target in services.targets.values()] if forgotten else []
     except StrongroomError:
         return []
-    return sorted(one for one in forgotten if not any(one in listing for listing in listings))
+    return sorted(
+        backup_id for backup_id in forgotten if not any(backup_id in listing for listing in listings)
+    )
 
 
 def release_backups(arguments: Namespace, output: Output) -> None:
@@ -198,7 +200,7 @@ def release_backups(arguments: Namespace, output: Output) -> None:
     unmarked = release(services, arguments.backup, reason=arguments.reason, by=who())
     output.answer(
         {"released": arguments.backup, "not_marked": unmarked},
-        [f"{one} is released." for one in arguments.backup],
+        [f"{backup} is released." for backup in arguments.backup],
     )
     _require_marked(unmarked)
 

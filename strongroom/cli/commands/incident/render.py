@@ -58,12 +58,12 @@ def as_document(incident: Incident) -> dict[str, Any]:
 def lines_of(incident: Incident) -> Iterator[str]:
     """Yield how it stands, and what comes next."""
     yield _head(incident)
-    yield from (f"  {line}" for one in steps_of(incident) for line in _step(one))
+    yield from (f"  {line}" for step in steps_of(incident) for line in _step(step))
     yield from (
         f"  backup {backup} was not looked at: {why}" for backup, why in incident.opening.unread.items()
     )
     yield from (f"  backup {backup}: somebody said that its file is gone" for backup in incident.opening.gone)
-    yield from (f"To do: {line}" for one in steps_of(incident) for line in one.outcome.left)
+    yield from (f"To do: {line}" for step in steps_of(incident) for line in step.outcome.left)
     if command := next_command(incident):
         yield f"Next: {command}"
 
@@ -86,14 +86,14 @@ def _head(incident: Incident) -> str:
     return f"{about}; {due}" + (": OVERDUE" if incident.is_overdue(time.time()) else "")
 
 
-def _step(one: StepStanding) -> Iterator[str]:
-    who = f" ({readable(one.at)}, {one.by})" if one.at else ""
-    said = f": {one.said}" if one.said else ""
-    yield f"{STEPS[one.step]}: {one.state}{said}{who}"
-    if counts := "; ".join(f"{what}: {count:,}" for what, count in one.outcome.counts.items()):
+def _step(standing: StepStanding) -> Iterator[str]:
+    who = f" ({readable(standing.at)}, {standing.by})" if standing.at else ""
+    said = f": {standing.said}" if standing.said else ""
+    yield f"{STEPS[standing.step]}: {standing.state}{said}{who}"
+    if counts := "; ".join(f"{what}: {count:,}" for what, count in standing.outcome.counts.items()):
         yield f"  {counts}"
-    yield from (f"  {line}" for line in readers(one.outcome))
-    yield from (f"  not done: {what}: {why}" for what, why in one.outcome.missing.items())
+    yield from (f"  {line}" for line in readers(standing.outcome))
+    yield from (f"  not done: {what}: {why}" for what, why in standing.outcome.missing.items())
 
 
 def readers(outcome: StepOutcome) -> Iterator[str]:

@@ -232,15 +232,19 @@ def show_status(arguments: Namespace, output: Output) -> None:
     if arguments.incident:
         shown = [find_incident(services, arguments.incident)]
     else:
-        shown = [one for one in known.incidents.values() if one.closed is None]
-    for one in shown:
-        spread_case(services, INCIDENT, one.id)
-    lines = [line for one in shown for line in render.lines_of(one)] or [_none_open(known)]
-    if any(one.closed is None for one in shown):
+        shown = [
+            opened_incident for opened_incident in known.incidents.values() if opened_incident.closed is None
+        ]
+    for incident in shown:
+        spread_case(services, INCIDENT, incident.id)
+    lines = [line for opened_incident in shown for line in render.lines_of(opened_incident)] or [
+        _none_open(known)
+    ]
+    if any(opened_incident.closed is None for opened_incident in shown):
         lines += render.calls(settings)
     lines += [
         f"target '{name}' does not answer, and may know more: {why}" for name, why in known.unread.items()
     ]
     lines += [f"{name} does not count: {why}" for name, why in known.aside.items()]
-    documents = [render.as_document(one) for one in shown]
+    documents = [render.as_document(opened_incident) for opened_incident in shown]
     output.answer({"incidents": documents, "aside": dict(known.aside), "unread": dict(known.unread)}, lines)

@@ -74,8 +74,8 @@ def _row(entry: CatalogEntry, replicas: list[Replica], aside: Mapping[str, str])
     )
 
 
-def _replica(one: Replica) -> dict[str, Any]:
-    return {**asdict(one), "verified_at": if_any(one.verified_at)}
+def _replica(replica: Replica) -> dict[str, Any]:
+    return {**asdict(replica), "verified_at": if_any(replica.verified_at)}
 
 
 def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
@@ -88,12 +88,14 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
     if not done.backups:
         raise _nothing_entered(done, arguments)
     refused = f"{plural(len(done.refused), 'manifest')} on '{arguments.target}' did not count"
-    unread = LeftAside(f"{refused}: {', '.join(one.backup for one in done.refused[:SHOWN])}")
+    unread = LeftAside(f"{refused}: {', '.join(manifest.backup for manifest in done.refused[:SHOWN])}")
     aside = _quarantined(store, done.backups)
-    aside |= {one: mark.reason for one, mark in _marked(target, known).items() if one in done.backups}
+    aside |= {
+        backup: mark.reason for backup, mark in _marked(target, known).items() if backup in done.backups
+    }
     lines = [
         *(f"incomplete: {backup} (run 'strongroom backups repair {backup}')" for backup in done.incomplete),
-        *(f"not believed: {one.backup}: {one.reason}" for one in done.refused),
+        *(f"not believed: {manifest.backup}: {manifest.reason}" for manifest in done.refused),
     ]
     said = f"{plural(len(done.backups), 'backup')} entered into the catalog."
     return Answer(
@@ -149,8 +151,10 @@ def _matrix(replicas: list[Replica], unlocked: Unlocked, silent: Mapping[str, Se
     """Return a line for each backup and a column for each target."""
     targets = list(dict.fromkeys(replica.target for replica in replicas))
     cells = {
-        (one.backup, one.target): _cell(one, unlocked.get(one.backup, {}), silent.get(one.backup, ()))
-        for one in replicas
+        (replica.backup, replica.target): _cell(
+            replica, unlocked.get(replica.backup, {}), silent.get(replica.backup, ())
+        )
+        for replica in replicas
     }
     backups = dict.fromkeys(replica.backup for replica in replicas)
     rows = [(backup, *(cells.get((backup, target), "-") for target in targets)) for backup in backups]

@@ -38,11 +38,11 @@ def list_there(arguments: Namespace, output: Output) -> Answer:
         raise all_away(chooser.away)
     asked = Asked(values=False, policy=arguments.policy or "")
     found = [signed for signed, _ in islice(chooser.listed(asked), arguments.limit)]
-    listed = [(one, admission.show_maker(maker_of_backup(one, known), output)) for one in found]
+    listed = [(signed, admission.show_maker(maker_of_backup(signed, known), output)) for signed in found]
     if not listed and not arguments.policy:
         raise chooser.why_none()
     ids = (signed.manifest.backup_id for signed in found)
-    aside = {one: why for one in ids if (why := chooser.why_quarantined(one))}
+    aside = {backup_id: why for backup_id in ids if (why := chooser.why_quarantined(backup_id))}
     return Answer(
         record={"backups": [_document(signed, chooser, maker) for signed, maker in listed]},
         sheet=_sheet(listed, chooser, arguments.policy),

@@ -52,13 +52,13 @@ def test_decrypt(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     given = identities.typed_only(arguments, output, installation)
     keys = [
-        identities.CountingIdentity(one)
-        for one in given or identities.identities_of(arguments, output, installation)
+        identities.CountingIdentity(opener)
+        for opener in given or identities.identities_of(arguments, output, installation)
     ]
     if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
     found = inspection.inspect_backup(arguments, InspectOptions(Depth.OPENED, output, installation, keys))
-    opened = [one.describe() for one in keys if one.opened]
+    opened = [identity.describe() for identity in keys if identity.opened]
     by = f" with {', '.join(opened)}" if opened else ""
     whose = f"{UNKNOWN} " if found.signer_known is False else ""
     said = f"{whose}It opens{by}: {arguments.file}. Nothing was written."

@@ -52,7 +52,7 @@ def prove_keys(arguments: Namespace, output: Output) -> Answer:
     return Answer(
         record={
             "tried": health.tried,
-            "due": [_due(one) for one in health.due],
+            "due": [_due(proof) for proof in health.due],
             "unread": health.unread,
         },
         sheet=Sheet(parts=list(_parts(health))),
@@ -61,10 +61,10 @@ def prove_keys(arguments: Namespace, output: Output) -> Answer:
 
 
 def _unproven(health: Health, given: Sequence[Opener]) -> StrongroomError | None:
-    tried, opened = bool(health.tried), {one.by for one in health.tried}
+    tried, opened = bool(health.tried), {trial.by for trial in health.tried}
     if any(by.endswith(BY_PASSPHRASE) for by in opened):
         opened.add(PassphraseIdentity.words)
-    if tried and (useless := [one.describe() for one in given if one.describe() not in opened]):
+    if tried and (useless := [opener.describe() for opener in given if opener.describe() not in opened]):
         return KeyUnproven(f"What you gave opens no backup that is kept: {', '.join(useless)}.")
     if health.bad:
         return KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
@@ -74,33 +74,38 @@ def _unproven(health: Health, given: Sequence[Opener]) -> StrongroomError | None
 def _hint(health: Health) -> str | None:
     if set(health.bad) <= set(health.unread):
         return _UNREAD
-    return _PROVE_TYPED if any(one.wrong and one.key == _TYPED for one in health.due) else None
+    return _PROVE_TYPED if any(proof.wrong and proof.key == _TYPED for proof in health.due) else None
 
 
-def _due(one: KeyProof) -> dict[str, object]:
-    about = {"state": one.proof.value, "last": if_any(one.last), "by": rfc3339(one.by)}
-    return {"key": one.key, "label": one.name, **about, "overdue": one.proof is ProofState.OVERDUE}
+def _due(key_proof: KeyProof) -> dict[str, object]:
+    about = {"state": key_proof.proof.value, "last": if_any(key_proof.last), "by": rfc3339(key_proof.by)}
+    return {
+        "key": key_proof.key,
+        "label": key_proof.name,
+        **about,
+        "overdue": key_proof.proof is ProofState.OVERDUE,
+    }
 
 
 def _parts(health: Health) -> Iterator[Part]:
     rows = [
         (
-            one.label or one.key,
-            one.policy,
-            one.backups,
-            one.outcome.value,
-            f"{one.seconds:.3f} s",
-            one.by or one.why,
+            trial.label or trial.key,
+            trial.policy,
+            trial.backups,
+            trial.outcome.value,
+            f"{trial.seconds:.3f} s",
+            trial.by or trial.why,
         )
-        for one in health.tried
+        for trial in health.tried
     ]
     nothing = "" if health.unread else "No sealed backup is kept, so no key is needed yet."
     yield Table(("Key", "Policy", "Backups", "Outcome", "Took", "By"), rows, nothing=nothing)
-    to_prove = [one for one in health.due if not one.wrong]
-    typed = any(one.key == _TYPED for one in to_prove)
+    to_prove = [proof for proof in health.due if not proof.wrong]
+    typed = any(proof.key == _TYPED for proof in to_prove)
     how = [_PROVE_TYPED if typed else _PROVE] if to_prove else []
     unread = (f"{backup}: not looked at: {why}" for backup, why in health.unread.items())
-    yield Lines([*(one.words for one in health.due), *how, *unread])
+    yield Lines([*(proof.words for proof in health.due), *how, *unread])
 
 
 def challenge_key(arguments: Namespace, output: Output) -> Answer:

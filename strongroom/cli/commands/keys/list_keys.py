@@ -39,7 +39,7 @@ def show_keys(arguments: Namespace, output: Output) -> Answer:
     signs = list_role_keys(datetime.now(UTC))
     record = {
         **_document(configured, broken, looked),
-        "signers": [signer_document(one) for one in signs],
+        "signers": [signer_document(role_key) for role_key in signs],
     }
     parts = [*_parts(configured, broken, looked), *signer_parts(signs, "Keys that sign")]
     return Answer(record=record, sheet=Sheet(parts=parts))
@@ -138,11 +138,11 @@ def _require_unneeded(name: str, key: Configured, looked: KeySurvey) -> None:
 def _document(
     configured: Mapping[str, Configured], broken: Mapping[str, str], looked: KeySurvey
 ) -> dict[str, Any]:
-    names = {one.key: name for name, one in configured.items()}
+    names = {configured_key.key: name for name, configured_key in configured.items()}
     return {
         "backups": looked.backups,
         "keys": [{"name": names.get(use.key), **msgspec.to_builtins(use)} for use in looked.keys],
-        "configured": {name: one._asdict() for name, one in configured.items()},
+        "configured": {name: configured_key._asdict() for name, configured_key in configured.items()},
         "unusable": dict(broken),
         "unread": looked.unread,
         "said_to_be_gone": list(looked.gone),
@@ -156,13 +156,22 @@ def _parts(
         *("Key", "Kind", "File", "Version", "Policies", "Opens", "Together", "Needed by"),
         *("By copy", "Names of", "Oldest", "Newest"),
     )
-    names = {one.key: name for name, one in configured.items()}
+    names = {configured_key.key: name for name, configured_key in configured.items()}
     rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
     used = {use.key for use in looked.keys}
     rows += [
-        (name, one.key.partition(":")[0], _FILES[one.sealed], "", ", ".join(one.policies), *[0] * 5, "", "")
-        for name, one in configured.items()
-        if one.key not in used
+        (
+            name,
+            configured_key.key.partition(":")[0],
+            _FILES[configured_key.sealed],
+            "",
+            ", ".join(configured_key.policies),
+            *[0] * 5,
+            "",
+            "",
+        )
+        for name, configured_key in configured.items()
+        if configured_key.key not in used
     ]
     yield Table(head, rows, nothing="There is no key: nothing is configured, nothing is sealed.")
     yield Lines(

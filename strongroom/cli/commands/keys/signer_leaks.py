@@ -116,7 +116,7 @@ def show_uses(arguments: Namespace, output: Output) -> Answer:
         except StrongroomError as error:
             unread[entry.backup] = f"{error.code}: {error.message}"
             continue
-        found += [one for one in rests if one.manifest or one.containers or one.envelopes]
+        found += [resting for resting in rests if resting.manifest or resting.containers or resting.envelopes]
     lost = MissingPiece(
         f"{plural(len(unread), 'backup')} could not be read and may bear that signature.",
         hint="Bring back what is named, or record that a file is gone for good "
@@ -164,7 +164,7 @@ def re_sign(arguments: Namespace, output: Output) -> Answer:
     return Answer(
         record={"re_signed": done, "failed": failed},
         sheet=Sheet(parts=[Lines(list(_re_signed(done, failed)))]),
-        error=unsettled if failed or any(one.missed for one in done) else None,
+        error=unsettled if failed or any(resigned.missed for resigned in done) else None,
     )
 
 
@@ -177,8 +177,8 @@ def _moment(text: str) -> datetime:
 
 
 def _re_signed(done: list[ReSigned], failed: dict[str, str]) -> Iterator[str]:
-    changed = [one for one in done if one.manifest or one.envelopes]
+    changed = [re_signed for re_signed in done if re_signed.manifest or re_signed.envelopes]
     yield f"{plural(len(changed), 'backup')} signed again, {len(done) - len(changed)} needed nothing."
-    for one in done:
-        yield from (f"  {one.backup} on {name}: not yet: {why}" for name, why in one.missed.items())
+    for resigned in done:
+        yield from (f"  {resigned.backup} on {name}: not yet: {why}" for name, why in resigned.missed.items())
     yield from (f"  {backup}: not vouched for: {why}" for backup, why in failed.items())

@@ -28,25 +28,44 @@ def signer_parts(keys: list[RoleKeyStatus], heading: str = "") -> Iterator[Part]
     pinned = "That line is what others pin (--signer, trust.signers). It certifies the keys of the roles:"
     nothing = "There is no signing key yet: nothing was signed here."
     yield Lines([*installations, pinned] if keys else [nothing], heading)
-    rows = [(one.role, one.key.version, one.state, one.key.since[:10], one.key.fingerprint) for one in keys]
+    rows = [
+        (
+            role_key.role,
+            role_key.key.version,
+            role_key.state,
+            role_key.key.since[:10],
+            role_key.key.fingerprint,
+        )
+        for role_key in keys
+    ]
     yield Table(("Role", "Version", "State", "Since", "Key"), rows)
     yield Lines(
-        [f"'{one.role}' has signed with one key for over a year: rotate it." for one in keys if one.old]
+        [
+            f"'{role_key.role}' has signed with one key for over a year: rotate it."
+            for role_key in keys
+            if role_key.old
+        ]
     )
 
 
-def signer_document(one: RoleKeyStatus) -> dict[str, Any]:
+def signer_document(role_key: RoleKeyStatus) -> dict[str, Any]:
     """Return a signer for machines."""
-    fields = {name: value for name, value in asdict(one.key).items() if name != "certificate"}
+    fields = {name: value for name, value in asdict(role_key.key).items() if name != "certificate"}
     plain = {name: value for name, value in fields.items() if value not in ("", False)}
-    plain["public"] = one.key.certificate.key
-    return {"role": one.role, "fingerprint": one.key.fingerprint, "state": one.state, "old": one.old, **plain}
+    plain["public"] = role_key.key.certificate.key
+    return {
+        "role": role_key.role,
+        "fingerprint": role_key.key.fingerprint,
+        "state": role_key.state,
+        "old": role_key.old,
+        **plain,
+    }
 
 
 def list_signers(arguments: Namespace, output: Output) -> Answer:
     keys = list_role_keys(datetime.now(UTC))
     installation = next(iter(installation_fingerprints(keys)), None)
-    record = {"installation": installation, "signers": [signer_document(one) for one in keys]}
+    record = {"installation": installation, "signers": [signer_document(role_key) for role_key in keys]}
     return Answer(record=record, sheet=Sheet(parts=list(signer_parts(keys))))
 
 

@@ -123,7 +123,10 @@ def _read(settings: Settings) -> RecordedBackups | None:
     newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in settings.policies}
     known = {name: entry for name, entry in newest.items() if entry is not None}
     replicas = store.replicas_of([entry.backup for entry in known.values()])
-    bad = {name: frozenset(one.target for one in each if not one.good) for name, each in replicas.items()}
+    bad = {
+        name: frozenset(replica.target for replica in each if not replica.good)
+        for name, each in replicas.items()
+    }
     return RecordedBackups(known, bad, store.backups(policy=COMMAND))
 
 
@@ -145,7 +148,7 @@ def _recovery(
     chooser, looked = _looked(answers, settings, installation, trusted, known)
     newest = backups.newest_of(looked)
     if settings.policies:  # a new machine names none yet: then whatever lies there is looked at
-        newest = {key: one for key, one in newest.items() if key in settings.policies}
+        newest = {key: manifest for key, manifest in newest.items() if key in settings.policies}
     yield from unread or backups.signers(len(trusted), looked)
     wanted = list(_wanted(settings))
     yield from backups.targets(looked, wanted, known, passed=chooser.passed)
@@ -155,15 +158,17 @@ def _recovery(
     tries: Tries = _of("key", asked)
     openers = [*identity_options.typed_identities(arguments, output), *keys.at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, installation, ask=False)
-    valued = {key: one for key, one in newest.items() if one.values}
+    valued = {key: manifest for key, manifest in newest.items() if manifest.values}
     opened = list(
         keys.opened(valued, looked, OpeningMeans(settings, wired.together(tuple(openers)), trusted))
     )
     yield from opened
-    yield from keys.standing(tries, settings, needed=any(one.exit_code for one in opened))
+    yield from keys.standing(tries, settings, needed=any(finding.exit_code for finding in opened))
     yield from _destinations(_of("source", asked), into)
     yield from single_file.room(installation, _largest(newest))
-    yield from readiness_machine.clock({one.backup_id: one.created_at for one in newest.values()})
+    yield from readiness_machine.clock(
+        {manifest.backup_id: manifest.created_at for manifest in newest.values()}
+    )
 
 
 def _looked(
@@ -177,7 +182,7 @@ def _looked(
 
     def look() -> tuple[Chooser, Looked]:
         record = own_record.read_record(installation)
-        holders = [BackupPlace(name, partial(_answered, one)) for name, one in answers.items()]
+        holders = [BackupPlace(name, partial(_answered, target)) for name, target in answers.items()]
         chooser = record.chooser(holders, trusted=trusted)
         looked = backups.choose_backups(chooser, settings.policies, recorded=known)
         return chooser, {name: looked[name] for name in answers}
@@ -215,7 +220,9 @@ _LATE: Mapping[str, type[StrongroomError]] = {
 
 
 def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.partition(" ")[2]: one for name, one in asked.items() if name.partition(" ")[0] == kind}
+    return {
+        name.partition(" ")[2]: answer for name, answer in asked.items() if name.partition(" ")[0] == kind
+    }
 
 
 def _on_target(name: str, settings: Settings) -> Target:
@@ -239,7 +246,11 @@ def _wanted(settings: Settings) -> Iterator[Want]:
     }
     whole = [name for name, policy in required.items() if policy.selection == Selection()]
     for name, policy in settings.policies.items():
-        within = tuple(one for one in whole if required[one].source == policy.source and one != name)
+        within = tuple(
+            policy_name
+            for policy_name in whole
+            if required[policy_name].source == policy.source and policy_name != name
+        )
         yield Want(
             policy=name,
             targets=policy.targets,
@@ -265,7 +276,7 @@ def _into(to: str | None, settings: Settings) -> dict[str, bool]:
     """
     if to is not None:
         return dict.fromkeys(choose_named([to], {LOCAL, *settings.sources}), True)
-    marked = {name for name, one in settings.sources.items() if getattr(one, "destination", False)}
+    marked = {name for name, source in settings.sources.items() if getattr(source, "destination", False)}
     full = {policy.source for policy in settings.policies.values() if policy.kind == "full"}
     known = [*(policy.source for policy in settings.policies.values()), *sorted(marked)]
     return {name: name in (marked or full) for name in known}
@@ -277,13 +288,13 @@ def _destinations(
     """Say how each source stands as a place to restore into."""
     for name, outcome in asked.items():
         said = [wrong(DESTINATION, outcome)] if isinstance(outcome, StrongroomError) else outcome
-        for one in said:
-            yield (one if into[name] or not one.exit_code else _only_said(one)).on(target=name)
+        for finding in said:
+            yield (finding if into[name] or not finding.exit_code else _only_said(finding)).on(target=name)
 
 
-def _only_said(one: Finding) -> Finding:
-    return remark(one.check, f"{one.what} ({one.code})", one.to_do)
+def _only_said(finding: Finding) -> Finding:
+    return remark(finding.check, f"{finding.what} ({finding.code})", finding.to_do)
 
 
 def _largest(newest: Mapping[str, Manifest]) -> int:
-    return max((one.counts.size for one in newest.values() if one.values), default=0)
+    return max((manifest.counts.size for manifest in newest.values() if manifest.values), default=0)

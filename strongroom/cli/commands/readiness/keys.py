@@ -138,7 +138,7 @@ def opened(newest: Mapping[str, Manifest], looked: Looked, means: OpeningMeans) 
     }
     for policy, outcome in run_all(PATIENCE, works, late=lambda _: TargetUnavailable).items():
         found = [wrong(OPENS, outcome)] if isinstance(outcome, StrongroomError) else outcome
-        yield from (one.on(policy=policy, backup=newest[policy].backup_id) for one in found)
+        yield from (finding.on(policy=policy, backup=newest[policy].backup_id) for finding in found)
 
 
 def _open(manifest: Manifest, names: Sequence[str], means: OpeningMeans) -> list[Finding]:
@@ -153,7 +153,7 @@ def _open(manifest: Manifest, names: Sequence[str], means: OpeningMeans) -> list
         except StrongroomError as error:
             failed[name] = error
         else:
-            return [*(_not_from(one, error, manifest) for one, error in failed.items()), found]
+            return [*(_not_from(key_name, error, manifest) for key_name, error in failed.items()), found]
     raise next(iter(failed.values()), MissingPiece("no target has it"))
 
 

@@ -18,12 +18,18 @@ def answer(findings: Sequence[Finding], file: Path | None) -> Answer:
     """Answer with what was found, and with what keeps this machine from recovering."""
     error = _error(findings)
     code = 0 if error is None else error.exit_code
-    counts = {state: sum(one.state.value == state for one in findings) for state in _STATES}
-    rows = [(one.check, one.state.value, _about(one), _in_line(one.what)) for one in findings]
+    counts = {state: sum(finding.state.value == state for finding in findings) for state in _STATES}
+    rows = [
+        (finding.check, finding.state.value, _about(finding), _in_line(finding.what)) for finding in findings
+    ]
     to_do = [
-        (one.state.value, " ".join(filter(None, (one.check, _about(one, none="")))), _in_line(one.to_do))
-        for one in sorted(findings, key=lambda one: one.state is not FindingState.WRONG)
-        if one.to_do and one.state is not FindingState.GOOD
+        (
+            finding.state.value,
+            " ".join(filter(None, (finding.check, _about(finding, none="")))),
+            _in_line(finding.to_do),
+        )
+        for finding in sorted(findings, key=lambda finding: finding.state is not FindingState.WRONG)
+        if finding.to_do and finding.state is not FindingState.GOOD
     ]
     return Answer(
         record={"ready": code == 0, "checks": findings, "counts": counts, "exit_code": code},
@@ -41,8 +47,8 @@ def answer(findings: Sequence[Finding], file: Path | None) -> Answer:
 
 def _error(findings: Sequence[Finding]) -> StrongroomError | None:
     """Return the error of the first check that is wrong, or that there is no backup to recover from."""
-    wrong = next((one.error for one in findings if one.error is not None), None)
-    if wrong is not None or any(one.check == OPENS for one in findings):
+    wrong = next((finding.error for finding in findings if finding.error is not None), None)
+    if wrong is not None or any(finding.check == OPENS for finding in findings):
         return wrong
     return MissingPiece(
         "No backup was found that a recovery could start from.",
@@ -51,18 +57,18 @@ def _error(findings: Sequence[Finding]) -> StrongroomError | None:
 
 
 def _verdict(findings: Sequence[Finding], file: Path | None) -> str:
-    wrong = sum(one.state is FindingState.WRONG for one in findings)
-    remarks = plural(sum(one.state is FindingState.REMARK for one in findings), "remark")
+    wrong = sum(finding.state is FindingState.WRONG for finding in findings)
+    remarks = plural(sum(finding.state is FindingState.REMARK for finding in findings), "remark")
     what = f"restore {file}" if file else "recover"
     if wrong:
         return f"This machine could not {what} now: {wrong:,} wrong, {remarks}."
-    if any(one.check == OPENS for one in findings):
+    if any(finding.check == OPENS for finding in findings):
         return f"This machine could {what} now: nothing is wrong, {remarks}."
     return f"Nothing can be recovered here: no backup was found that a recovery could start from; {remarks}."
 
 
-def _about(one: Finding, none: str = "-") -> str:
-    return ", ".join(filter(None, (one.policy, one.target, one.backup))) or none
+def _about(finding: Finding, none: str = "-") -> str:
+    return ", ".join(filter(None, (finding.policy, finding.target, finding.backup))) or none
 
 
 def _in_line(text: str) -> str:

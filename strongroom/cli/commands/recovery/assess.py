@@ -64,13 +64,13 @@ def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
         if found and not limits_of(found[0].manifest)
     }
     sound = {
-        name: _part(chooser.choose(Asked(backup=one.sound, partial=True)), name)
+        name: _part(chooser.choose(Asked(backup=doubt.sound, partial=True)), name)
         for name, found in lacking.items()
-        for one in found.findings
-        if one.sound and not one.fillable
+        for doubt in found.findings
+        if doubt.sound and not doubt.fillable
     }
-    parts = {name: tuple(_part(one, name) for one in found) for name, found in choices.items()}
-    passed = {(one.backup, one.why): one for one in chooser.passed}
+    parts = {name: tuple(_part(choice, name) for choice in found) for name, found in choices.items()}
+    passed = {(passed_over.backup, passed_over.why): passed_over for passed_over in chooser.passed}
     return LossSurvey(
         sources=tuple(_seen(parts, lacking, installation)),
         parts=parts,
@@ -84,7 +84,7 @@ def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
 def _names(chooser: Chooser, installation: InstallationPlace, arguments: Namespace) -> list[str]:
     """Return the sources that full policies back up; where none is configured, those of the backups."""
     policies = installation.section("policies").values()
-    configured = [str(one.get("source") or LOCAL) for one in policies if one.get("kind") == "full"]
+    configured = [str(policy.get("source") or LOCAL) for policy in policies if policy.get("kind") == "full"]
     if configured:
         return list(dict.fromkeys(configured))
     listed = chooser.listed(Asked(values=True, until=arguments.at))
@@ -116,11 +116,11 @@ def choices_of(chooser: Chooser, source: str, until: float | None) -> list[Backu
         part = _newest(chooser, source, asked)
         if part is not None and part.manifest.created_at > since:
             found.append(part)
-    return sorted(found, key=lambda one: one.manifest.created_at)
+    return sorted(found, key=lambda choice: choice.manifest.created_at)
 
 
 def _newest(chooser: Chooser, source: str, asked: Asked) -> BackupChoice | None:
-    return next((one for one in chooser.choices(asked) if one.manifest.source == source), None)
+    return next((choice for choice in chooser.choices(asked) if choice.manifest.source == source), None)
 
 
 def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:

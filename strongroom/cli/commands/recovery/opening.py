@@ -41,7 +41,7 @@ def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recove
     known = places.recoveries()
     if arguments.resume is not None:
         return _named(arguments.resume, known)
-    still_open = [one for one in known.values() if not one.closed_at]
+    still_open = [recovery for recovery in known.values() if not recovery.closed_at]
     if still_open and not arguments.new:
         found = still_open[-1]
         output.note(

@@ -106,17 +106,21 @@ def _agree(at: RecoveryTools) -> StrongroomError | frozenset[str]:
     fill = _may_fill(at, planned)
     if not fill and isinstance(planned := _plans(at, fill=False), StrongroomError):
         return planned
-    short = frozenset(one.part.backup for one in planned if one.taken) if fill else frozenset()
+    short = (
+        frozenset(taken_part.part.backup for taken_part in planned if taken_part.taken)
+        if fill
+        else frozenset()
+    )
     overwrite = _may_overwrite(at, planned)
-    into = ", ".join(dict.fromkeys(f"'{one.part.into}'" for one in planned))
+    into = ", ".join(dict.fromkeys(f"'{taken_part.part.into}'" for taken_part in planned))
     if not at.ask.confirm("restore", f"Write into {into} now?"):
         return ConfirmationRequired("The answer was no, so nothing was written.", hint="")
-    parts = [one.part for one in planned]
+    parts = [taken_part.part for taken_part in planned]
     # Each plan is made anew when its turn comes, unless it is what was shown and still fits.
     for part in parts if overwrite else [part for part in parts if not _is_first(at, part)]:
         _plan_file(at, part).unlink(missing_ok=True)
     backups = tuple(part.backup for part in at.record.recovery.parts)
-    differ = sum(one.came.counts.left for one in planned)
+    differ = sum(taken_part.came.counts.left for taken_part in planned)
     reason = _differing(differ) + ("" if fill else _ALONE)
     at.record.note(
         RecoveryEntryKind.AGREED, RecoveryStep.RESTORE, lines=backups, overwrite=overwrite, reason=reason
@@ -126,7 +130,7 @@ def _agree(at: RecoveryTools) -> StrongroomError | frozenset[str]:
 
 def _may_fill(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
     """Ask whether what the newest backup lacks comes back out of earlier ones: name each, with its date."""
-    taken = [one for each in planned for one in each.taken]
+    taken = [taken_part for each in planned for taken_part in each.taken]
     if not taken:
         return True
     are = verb(len(taken), "are")
@@ -134,10 +138,13 @@ def _may_fill(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
         "", f"  {plural(len(taken), 'secret')} {are} not in the newest backup, and in earlier ones:"
     )
     at.screen.say(
-        *(f"    {in_line(one.name)}: value of {one.date}, from {one.backup}" for one in taken[:DATED])
+        *(
+            f"    {in_line(taken_part.name)}: value of {taken_part.date}, from {taken_part.backup}"
+            for taken_part in taken[:DATED]
+        )
     )
     if len(taken) > DATED:
-        files = [str(_plan_file(at, one.part)) for one in planned if one.taken]
+        files = [str(_plan_file(at, taken_part.part)) for taken_part in planned if taken_part.taken]
         at.screen.say(
             f"    and {len(taken) - DATED:,} more: all are in {', '.join(files)}, each with its 'backup'"
         )
@@ -160,7 +167,7 @@ def _plans(at: RecoveryTools, *, fill: bool) -> list[_PlannedPart] | StrongroomE
             return done.failure(f"Nothing was written. {_elsewhere(at)}")
         planned.append(_PlannedPart(part, done.answer, _taken(at, part)))
         refused = refused or done if _is_all_refused(done.answer) else refused
-    if refused is not None and all(_is_all_refused(one.came) for one in planned):
+    if refused is not None and all(_is_all_refused(taken_part.came) for taken_part in planned):
         return refused.failure(f"Nothing was written. {_elsewhere(at)}")
     return planned
 
@@ -188,13 +195,17 @@ def _is_all_refused(came: Came) -> bool:
 
 def _may_overwrite(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
     """Ask whether to replace what differs; name it."""
-    differ = sum(one.came.counts.left for one in planned)
+    differ = sum(taken_part.came.counts.left for taken_part in planned)
     if not differ:
         return False
-    names = list(dict.fromkeys(name for one in planned for name in one.came.names[RestoreAction.LEAVE]))
+    names = list(
+        dict.fromkeys(name for taken_part in planned for name in taken_part.came.names[RestoreAction.LEAVE])
+    )
     at.screen.say("", f"  Another value than in the backup: {_named(names, differ)}.")
     if differ > NAMED:
-        files = [str(_plan_file(at, one.part)) for one in planned if one.came.counts.left]
+        files = [
+            str(_plan_file(at, taken_part.part)) for taken_part in planned if taken_part.came.counts.left
+        ]
         at.screen.say(f"  All of them are in {', '.join(files)}, with the action 'leave'.")
     it = "it" if differ == 1 else "them"
     return at.ask.confirm(
@@ -252,11 +263,12 @@ def _taken(at: RecoveryTools, part: RecoveryPart) -> list[Taken]:
     trusted = trust.trusted_signers(at.here, at.given.arguments.signer)
     with _plan_file(at, part).open("rb") as file:
         plan = PlanFile(file, trusted=trusted)
-        made = {one.backup: one.created_at for one in plan.head.earlier}
+        made = {earlier_backup.backup: earlier_backup.created_at for earlier_backup in plan.head.earlier}
         return [
-            Taken(one.to, one.backup, one.written_at or made.get(one.backup, ""))
-            for one in plan.entries()
-            if one.backup in made and one.why != STANDS_IN  # that is no choice: nobody has the newer value
+            Taken(entry.to, entry.backup, entry.written_at or made.get(entry.backup, ""))
+            for entry in plan.entries()
+            if entry.backup in made
+            and entry.why != STANDS_IN  # that is no choice: nobody has the newer value
         ]
 
 
@@ -281,7 +293,9 @@ def _fills(at: RecoveryTools) -> bool:
 
 
 def _is_first(at: RecoveryTools, part: RecoveryPart) -> bool:
-    first = next(one for one in at.record.recovery.parts if one.into == part.into)
+    first = next(
+        recovery_part for recovery_part in at.record.recovery.parts if recovery_part.into == part.into
+    )
     return first.backup == part.backup
 
 
@@ -298,7 +312,7 @@ def _restore(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
         planned = _plan(at, part, overwrite=_overwrites(at, part), fill=_fills(at))
         if planned.answer is None or not (_stands(planned) or _goes_without(planned.answer)):
             return planned.failure("Nothing was written. Remove the cause, then try again.")
-    taken = Counter(one.backup for one in _taken(at, part))
+    taken = Counter(taken_part.backup for taken_part in _taken(at, part))
     words = [
         "restore",
         "--plan",
@@ -336,9 +350,9 @@ def _is_as_agreed(came: Came) -> bool:
     return not any(map(_may_pass, came.not_done))
 
 
-def _may_pass(one: NotDone) -> bool:
+def _may_pass(undone: NotDone) -> bool:
     """Tell whether trying again may help: a server was away, or what came back was not what was written."""
-    kind = by_name(one.code)
+    kind = by_name(undone.code)
     return kind is None or kind.transient or issubclass(kind, DAMAGE)
 
 
@@ -481,10 +495,10 @@ def _summed(facts: RecoveryFacts) -> Iterator[str]:
 def _prove_by_run(at: RecoveryTools, run: str, facts: RecoveryFacts) -> None:
     """Put on record what the run showed of its worker's host, and of what came back."""
     if check := facts.recovery_check:
-        bad = [one for one in check.checks if one.state != "good"]
+        bad = [finding for finding in check.checks if finding.state != "good"]
         said = [f"{plural(len(check.checks) - len(bad), 'check')} good"]
-        said += [f"{one.state}: {one.check}: {in_line(one.what)}" for one in bad]
-        code = next((one.code for one in bad if one.code), "")
+        said += [f"{finding.state}: {finding.check}: {in_line(finding.what)}" for finding in bad]
+        code = next((finding.code for finding in bad if finding.code), "")
         at.record.prove(RecoveryStep.RESTORE, "host of the recover worker", *said, of=run, code=code)
         at.screen.say(f"  The recover worker's host: {'; '.join(said)}.")
     if validated := facts.recovery_validate:
@@ -539,7 +553,7 @@ def _refused(came: Came, words: str) -> Iterator[str]:
     """Name what cannot be restored, by the reasons."""
     count = came.counts.not_done
     yield from _line(count, words, ())
-    yield from (f"    {in_line(one.name)}: {in_line(one.why)}" for one in came.not_done[:NAMED])
+    yield from (f"    {in_line(undone.name)}: {in_line(undone.why)}" for undone in came.not_done[:NAMED])
     if count > NAMED:
         yield f"    and {count - NAMED:,} more"
 

@@ -77,7 +77,10 @@ class _Apart(Procedure[Of]):
         self._tried: set[Of] = set()
 
     def next_step(self, left: Collection[Of]) -> Of | None:
-        return next((one.step for one in steps_of(self.incident) if not one.settled), None)
+        return next(
+            (step_standing.step for step_standing in steps_of(self.incident) if not step_standing.settled),
+            None,
+        )
 
     def perform(self, step: Of) -> StrongroomError | None:
         """Do a step, or tell of the first try of one that was made when the incident was opened."""
@@ -101,7 +104,7 @@ class _Apart(Procedure[Of]):
 
     def standing(self, step: Of) -> StepStanding:
         """Return how a step stands."""
-        return next(one for one in steps_of(self.incident) if one.step is step)
+        return next(step_standing for step_standing in steps_of(self.incident) if step_standing.step is step)
 
     def _try(self, step: Of) -> ForkedStepEnd[Incident]:
         case, given = self.incident.id, self._tools.given
@@ -193,9 +196,9 @@ def _open(at: RecoveryTools, leaked: tuple[str, ...]) -> ForkedStepEnd[Incident]
 
 def _lines(standing: tuple[StepStanding, ...]) -> Iterator[str]:
     """Yield how each step of an incident stands."""
-    for one in standing:
-        counts = "; ".join(f"{what}: {count:,}" for what, count in one.outcome.counts.items())
-        yield f"{one.step}: {one.state}" + (f" ({counts})" if counts else "")
+    for step_standing in standing:
+        counts = "; ".join(f"{what}: {count:,}" for what, count in step_standing.outcome.counts.items())
+        yield f"{step_standing.step}: {step_standing.state}" + (f" ({counts})" if counts else "")
 
 
 def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
@@ -204,8 +207,8 @@ def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
     done = at.do(RecoveryStep.ROTATE, words, _work(case, partial(_closed, reason=reason)), Incident)
     if done.answer is None or done.answer.closed is None:
         return done.failure("Put that right, then try again.")
-    for one in steps_of(done.answer):
-        at.record.left(*one.outcome.left)
+    for step in steps_of(done.answer):
+        at.record.left(*step.outcome.left)
     return None
 
 

@@ -58,11 +58,11 @@ def secure(at: RecoveryTools) -> StrongroomError | None:
         at.record.prove(RecoveryStep.SECURE, "this machine", code=done.code)
         return done.failure("Put that right, then try again.")
     findings = done.answer.findings
-    shown = [one for one in findings if one.state is not FindingState.GOOD]
-    at.screen.say(*(f"  {one.state}: {_about(one)}: {in_line(one.what)}" for one in shown))
+    shown = [finding for finding in findings if finding.state is not FindingState.GOOD]
+    at.screen.say(*(f"  {finding.state}: {_about(finding)}: {in_line(finding.what)}" for finding in shown))
     at.screen.say(f"  {plural(len(findings) - len(shown), 'check')} good.")
     error = worst_error(findings)
-    counted = [f"{sum(one.state is state for one in findings):,} {state}" for state in FindingState]
+    counted = [f"{sum(finding.state is state for finding in findings):,} {state}" for state in FindingState]
     at.record.prove(RecoveryStep.SECURE, "this machine", ", ".join(counted), code=error.code if error else "")
     if error is None:
         return None
@@ -88,7 +88,7 @@ def _not_read(at: RecoveryTools, backup: str) -> list[str]:
     chooser = backup_selection.make_chooser(at.given.arguments, at.here, trusted)
     asked = Asked(backup=backup, partial=True, use_quarantined=True)
     read = {PurePath(name).name for name in chooser.listings}
-    return [one.name for one in chooser.choose(asked).manifest.targets if one.name not in read]
+    return [target.name for target in chooser.choose(asked).manifest.targets if target.name not in read]
 
 
 def _once_it_answers(at: RecoveryTools, backup: str, elsewhere: list[str], *, into: str) -> str:
@@ -103,8 +103,8 @@ def _once_it_answers(at: RecoveryTools, backup: str, elsewhere: list[str], *, in
     )
 
 
-def _about(one: Finding) -> str:
-    return " ".join(filter(None, (one.check, one.target, one.backup)))
+def _about(finding: Finding) -> str:
+    return " ".join(filter(None, (finding.check, finding.target, finding.backup)))
 
 
 # -- apart --------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ def _look(arguments: Namespace, output: Output, *, scope: RecoveryScope) -> Mach
     into = dict.fromkeys(scope.into.values())
     for name in into:
         findings += run_guarded(DESTINATION, partial(_destination, name))
-    findings += room(here, max((one.manifest.counts.size for one in chosen), default=0))
-    made = {one.manifest.backup_id: one.manifest.created_at for one in chosen}
-    findings += (_remark(one) for one in clock(made))
+    findings += room(here, max((choice.manifest.counts.size for choice in chosen), default=0))
+    made = {choice.manifest.backup_id: choice.manifest.created_at for choice in chosen}
+    findings += (_remark(finding) for finding in clock(made))
     return MachineFindings(findings=tuple(findings))
 
 
@@ -179,13 +179,15 @@ def _destination(name: str) -> Iterator[Finding]:
     except UsageError as error:
         yield wrong(DESTINATION, error).on(target=name)
         return
-    for one in destination(there):
-        yield (_remark(one) if one.code == "RightMissing" else one).on(target=name)
+    for finding in destination(there):
+        yield (_remark(finding) if finding.code == "RightMissing" else finding).on(target=name)
 
 
-def _remark(one: Finding) -> Finding:
+def _remark(finding: Finding) -> Finding:
     return (
-        one
-        if one.state is FindingState.GOOD
-        else remark(one.check, one.what, one.to_do).on(backup=one.backup, target=one.target)
+        finding
+        if finding.state is FindingState.GOOD
+        else remark(finding.check, finding.what, finding.to_do).on(
+            backup=finding.backup, target=finding.target
+        )
     )

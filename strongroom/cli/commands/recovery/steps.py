@@ -44,7 +44,7 @@ def assess(at: RecoveryTools) -> StrongroomError | None:
     at.screen.say(*(f"  {line}" for line in _sources(found)), *(f"  {line}" for line in _away(found)))
     at.screen.say(*(f"  {line}" for line in _doubts(found)))
     names = [source.name for source in found.sources]
-    lacking = [one.name for one in found.sources if one.lacks or _is_doubted(found, one.name)]
+    lacking = [source.name for source in found.sources if source.lacks or _is_doubted(found, source.name)]
     lost = at.ask.choose("lost", "Which sources are lost?", names, lacking)
     leaked = _leaked(at)
     if leaked:
@@ -64,24 +64,24 @@ def assess(at: RecoveryTools) -> StrongroomError | None:
 
 def _sources(found: LossSurvey) -> list[str]:
     rows = [
-        (one.name, "no answer" if one.there is None else one.there, one.held, _in_short(one))
-        for one in found.sources
+        (source.name, "no answer" if source.there is None else source.there, source.held, _in_short(source))
+        for source in found.sources
     ]
     return table(("SOURCE", "SECRETS THERE", "IN ITS BACKUP", "REMARK"), rows)
 
 
 def _doubts(found: LossSurvey) -> Iterator[str]:
     """Say what the newest backup of a source lacks of those before it, and what speaks against it."""
-    for name, one in found.lacking.items():
-        if lines := list(one.lines()):
-            yield f"The newest backup of '{name}', made {one.created_at}: {lines[0]}"
+    for name, shortfall in found.lacking.items():
+        if lines := list(shortfall.lines()):
+            yield f"The newest backup of '{name}', made {shortfall.created_at}: {lines[0]}"
             yield from (f"  {line}" for line in lines[1:])
 
 
 def _unseen(found: LossSurvey, name: str) -> Iterator[BackupDoubt]:
     """Yield what speaks for a newer backup that cannot be read, or not be trusted to be newer."""
     if name in found.lacking:
-        yield from (one for one in found.lacking[name].findings if one.why in _NEWER)
+        yield from (doubt for doubt in found.lacking[name].findings if doubt.why in _NEWER)
 
 
 _NEWER: Final = (Why.LOST, Why.DAMAGED, Why.AHEAD)
@@ -89,7 +89,7 @@ _NEWER: Final = (Why.LOST, Why.DAMAGED, Why.AHEAD)
 
 def _is_doubted(found: LossSurvey, name: str) -> bool:
     """Tell whether the newest backup was made after the damage, so that a source that is like it is lost."""
-    return name in found.lacking and any(one.why in _AFTER for one in found.lacking[name].findings)
+    return name in found.lacking and any(doubt.why in _AFTER for doubt in found.lacking[name].findings)
 
 
 _AFTER: Final = (Why.SHRUNK, Why.MASS_CHANGE)
@@ -133,7 +133,11 @@ def _uses(arguments: Namespace, output: Output) -> dict[str, KeyUse]:
     services = open_services(settings)
     looked = survey_keys(services, services.store.backups())
     named, _ = configured_keys(settings)
-    return {name: use for name, one in named.items() if (use := looked.of(one.key)) is not None}
+    return {
+        name: use
+        for name, configured_key in named.items()
+        if (use := looked.of(configured_key.key)) is not None
+    }
 
 
 def _show_readers(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
@@ -146,7 +150,10 @@ def _show_readers(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
     work = partial(_readers, leaked=leaked, again=again)
     looked = at.apart.run(work, StepOutcome, typed=("incident", "readers", *keys))
     found = looked.answer or StepOutcome()
-    lines = [f"{one.who} {one.did}: {plural(one.times, 'time')}, last at {one.last}" for one in found.readers]
+    lines = [
+        f"{opener.who} {opener.did}: {plural(opener.times, 'time')}, last at {opener.last}"
+        for opener in found.readers
+    ]
     more = [f"and {len(lines) - READERS:,} more"] if len(lines) > READERS else []
     if looked.answer is None or (found.missing and not lines):
         said = ["not known on this host"]
@@ -193,7 +200,7 @@ def locate(at: RecoveryTools) -> StrongroomError | None:
     for line in found.passed:
         at.screen.say(f"  skipped: {line}")
     at.screen.say(*(f"  {line}" for line in _doubts(found)))
-    at.record.left(*(f"'{name}': {one.said}." for name in scope.lost for one in _unseen(found, name)))
+    at.record.left(*(f"'{name}': {doubt.said}." for name in scope.lost for doubt in _unseen(found, name)))
     parts = [replace(part, into=scope.into[name]) for name in scope.lost for part in _chosen(at, found, name)]
     for part in parts:
         limits = f", of secrets {part.limits}" if part.limits else ""

@@ -57,7 +57,11 @@ def _of_part(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
     if done.answer is None:
         at.record.prove(RecoveryStep.VALIDATE, "validate", of=part.backup, code=done.code)
         return done.failure("Put that right, then try again.")
-    later = [one for one in at.record.recovery.parts if one.into == part.into and one.made_at > part.made_at]
+    later = [
+        recovery_part
+        for recovery_part in at.record.recovery.parts
+        if recovery_part.into == part.into and recovery_part.made_at > part.made_at
+    ]
     wrong, remarks = _judged(done.answer, superseded=bool(later))
     left = len(wrong) <= left_out(at)
     at.screen.say(*_lines("left as it is" if left else "wrong", wrong), *_lines("remark", remarks))
@@ -74,12 +78,12 @@ def _judged(validated: Validated, *, superseded: bool) -> tuple[list[SecretFindi
     Args:
         superseded: whether a newer part was restored over it, so that values may differ.
     """
-    otherwise = [one for one in validated.findings if one.check in OTHERWISE and one.wrong]
-    wrong = [one for one in otherwise if not (superseded and one.check == "differs")]
-    named = {one.secret for one in otherwise}
-    others = [one for one in validated.findings if one.wrong and one.secret not in named]
-    unique = {one.secret: one for one in wrong}
-    remarks = [replace(one, text=f"{one.text} (as in the backup)", wrong=False) for one in others]
+    otherwise = [finding for finding in validated.findings if finding.check in OTHERWISE and finding.wrong]
+    wrong = [finding for finding in otherwise if not (superseded and finding.check == "differs")]
+    named = {finding.secret for finding in otherwise}
+    others = [finding for finding in validated.findings if finding.wrong and finding.secret not in named]
+    unique = {finding.secret: finding for finding in wrong}
+    remarks = [replace(finding, text=f"{finding.text} (as in the backup)", wrong=False) for finding in others]
     return list(unique.values()), remarks
 
 
@@ -92,7 +96,10 @@ def _not_as_in(part: RecoveryPart, wrong: Sequence[SecretFinding]) -> Verificati
 
 
 def _lines(state: str, findings: Sequence[SecretFinding]) -> Iterator[str]:
-    yield from (f"  {state}: {in_line(one.secret or one.source)}: {one.text}" for one in findings[:SHOWN])
+    yield from (
+        f"  {state}: {in_line(finding.secret or finding.source)}: {finding.text}"
+        for finding in findings[:SHOWN]
+    )
     if len(findings) > SHOWN:
         yield f"  and {len(findings) - SHOWN:,} more of these"
 
@@ -107,7 +114,7 @@ def _production(at: RecoveryTools) -> None:
         return
     words = ["check", "secrets", "--production", *at.given.keys(), *at.given.signers()]
     done = at.apart.command(words, _findings, tuple[SecretFinding, ...])
-    wrong = [one for one in done.answer or () if one.wrong]
+    wrong = [finding for finding in done.answer or () if finding.wrong]
     said = f"{plural(len(wrong), 'thing')} wrong" if done.answer is not None else ""
     at.record.prove(RecoveryStep.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
     at.screen.say(*_lines("wrong", wrong))
@@ -121,18 +128,18 @@ def _findings(arguments: Namespace, output: Output) -> tuple[SecretFinding, ...]
     return tuple(all_findings(*look_at_production(arguments, output)))
 
 
-def _is_left(one: Looked) -> bool:
+def _is_left(finding: Looked) -> bool:
     """Tell whether it is left to do after a loss. Of warnings that is a lost region; the others were there
     before."""
-    away = one.kind == "target.away" and one.state is not FindingState.GOOD
-    return one.state is FindingState.WRONG or away
+    away = finding.kind == "target.away" and finding.state is not FindingState.GOOD
+    return finding.state is FindingState.WRONG or away
 
 
 def _health(at: RecoveryTools) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
     done = at.apart.run(_areas, tuple[Looked, ...], typed=["check"])
-    wrong = [one for one in done.answer or () if _is_left(one)]
-    checks = ", ".join(dict.fromkeys(one.check for one in wrong))
+    wrong = [finding for finding in done.answer or () if _is_left(finding)]
+    checks = ", ".join(dict.fromkeys(finding.check for finding in wrong))
     if done.answer is None:
         said = f"it could not be read ({done.code})"
     else:

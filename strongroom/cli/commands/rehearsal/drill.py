@@ -161,7 +161,7 @@ def show_drill(arguments: Namespace, output: Output) -> Answer:
 def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, bytes, bytes]:
     settings = load_settings()
     listing = _listing(settings, arguments.signer, arguments.from_target)
-    found = next((one for one in listing.reports if one.report.run == arguments.drill), None)
+    found = next((stored for stored in listing.reports if stored.report.run == arguments.drill), None)
     if found is None:
         for line in _unread(listing):
             output.warn(line)

@@ -173,11 +173,11 @@ def _named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) ->
 def _reasons(account: RestoreAccount, *, every: bool) -> Iterator[str]:
     """Yield, for each class of error, how many secrets were not written, and which."""
     for code, count in account.by_code.items():
-        held = (one for one in account.not_done if one.code == code)
-        these = sorted(held, key=lambda one: one.name)
+        held = (undone for undone in account.not_done if undone.code == code)
+        these = sorted(held, key=lambda undone: undone.name)
         yield f"    {count:,} for {code}{_such_as(these)}"
         if count > 1:
-            yield from _named([one.name for one in these], count, every=every, indent=6)
+            yield from _named([undone.name for undone in these], count, every=every, indent=6)
 
 
 def _such_as(these: Sequence[NotDone]) -> str:

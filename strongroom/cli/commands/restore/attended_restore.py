@@ -210,19 +210,22 @@ class AttendedRestore:
         if plan is None or not head.earlier:
             return None
         taken = self.backup.fill(lambda: _taken_by(plan))
-        for one in head.earlier:
-            if taken is None or manifest_digest(taken.opened(one.backup).manifest) != one.manifest:
+        for earlier_backup in head.earlier:
+            if (
+                taken is None
+                or manifest_digest(taken.opened(earlier_backup.backup).manifest) != earlier_backup.manifest
+            ):
                 raise PlanMismatch(
-                    f"The plan takes secrets from backup {one.backup}, and this is another one."
+                    f"The plan takes secrets from backup {earlier_backup.backup}, and this is another one."
                 )
         return taken
 
     def _tell_leaked(self) -> None:
         """Say which values an incident has as known to others before they come back, and ask for a yes."""
         self.leaked = self.backup.leaked(self.request.names, self.request.selection)
-        for one in self.leaked:
-            self.output.warn(f"{one.words}.")
-        certain = [one for one in self.leaked if not one.sealed]
+        for leak in self.leaked:
+            self.output.warn(f"{leak.words}.")
+        certain = [leaked_secret for leaked_secret in self.leaked if not leaked_secret.sealed]
         if not certain:
             return
         if not self.dry:
@@ -352,7 +355,9 @@ class AttendedRestore:
 
 def _taken_by(plan: PlanFile) -> Iterator[tuple[str, str]]:
     """Yield what a plan takes from earlier backups."""
-    return ((one.name, one.backup) for one in plan.entries() if one.backup and one.action not in TELLS)
+    return (
+        (entry.name, entry.backup) for entry in plan.entries() if entry.backup and entry.action not in TELLS
+    )
 
 
 # -- commands to type ------------------------------------------------------------------------
@@ -384,7 +389,7 @@ def where_from(given: Namespace) -> Iterator[str]:
         yield f"--backup-file {quote(str(given.backup_file.absolute()))}"
         return
     named = [given.from_target] if isinstance(given.from_target, str) else list(given.from_target or ())
-    places = (str(Path(one).absolute()) if Path(one).is_dir() else one for one in named)
+    places = (str(Path(word).absolute()) if Path(word).is_dir() else word for word in named)
     yield from (f"--from-target {quote(place)}" for place in places)
 
 

@@ -80,7 +80,10 @@ class RestoreAnswer:
         options = " ".join(["--full-restore --overwrite-existing", *given])
         return [
             f"strongroom restore --backup-file {quote(str(file))} {options}"
-            for folder in (*(one.folder for one in reversed(self._of.earlier)), self._of.record)
+            for folder in (
+                *(interrupted.folder for interrupted in reversed(self._of.earlier)),
+                self._of.record,
+            )
             for file in sorted(folder.glob("*.strongroom"))
         ]
 
@@ -128,7 +131,7 @@ class RestoreAnswer:
         if (ended := self._of.stopped or self._of.backup.loss()) is not None:
             return ended
         if self._of.dry:
-            return _cannot(self._of.lines.codes, done.total, one=bool(self._of.request.names))
+            return _cannot(self._of.lines.codes, done.total, single=bool(self._of.request.names))
         if worst is not None:
             return (
                 worst
@@ -177,13 +180,14 @@ class RestoreAnswer:
         """Return what came of it, in short."""
         account, planned = self._of.account, self._of.lines
         cannot = (
-            NotDone(name=one.to, code=one.code, why=one.why) for one in planned.of(RestoreAction.CANNOT)
+            NotDone(name=entry.to, code=entry.code, why=entry.why)
+            for entry in planned.of(RestoreAction.CANNOT)
         )
         return Came(
             counts=self._of.done,
-            names={action: [one.to for one in planned.of(action)] for action in WRITES}
+            names={action: [entry.to for entry in planned.of(action)] for action in WRITES}
             | {
-                RestoreAction.LEAVE: [one.to for one in planned.of(RestoreAction.LEAVE)]
+                RestoreAction.LEAVE: [entry.to for entry in planned.of(RestoreAction.LEAVE)]
                 if self._of.dry
                 else account.left[:NAMED]
             },
@@ -221,7 +225,7 @@ class RestoreAnswer:
             "undo": str(self._of.record) if back and self._of.done.changed else None,
             "undo_by": back,
             "goes_on": self._of.goes_on if self._unfinished else None,
-            "earlier": [earlier_document(one) for one in self._of.earlier],
+            "earlier": [earlier_document(interrupted) for interrupted in self._of.earlier],
             "to": self._of.to,
             "least_seconds": self._of.estimate(self._of.done).least,
             "estimate": self._of.estimate(self._of.done).document() if self._of.dry else None,
@@ -264,7 +268,7 @@ class RestoreAnswer:
             yield f"  {estimated.describe(self._of.to, self._of.done)}"
 
     def _lines(self) -> Iterator[str]:
-        yield from (line for one in self._of.earlier for line in _of_earlier(one))
+        yield from (line for interrupted in self._of.earlier for line in _of_earlier(interrupted))
         begun = "Nothing was written. " if self._of.dry else ""
         if self._of.stopped is not None:
             begun = "This restore was stopped before its end. "
@@ -321,9 +325,9 @@ class RestoreAnswer:
             said = f"{plural(told.missing, 'secret')} of earlier backups {verb(told.missing, 'are')}"
             yield f"  {said} not in it"
             return
-        for one in told.groups:
-            said = f"{plural(one.secrets, 'secret')} of these {verb(one.secrets, 'are')}"
-            yield f"  {said} as in backup {one.backup}, made {one.created_at}"
+        for group in told.groups:
+            said = f"{plural(group.secrets, 'secret')} of these {verb(group.secrets, 'are')}"
+            yield f"  {said} as in backup {group.backup}, made {group.created_at}"
 
     def _verified_lines(self) -> Iterator[str]:
         if (compared := self._of.compared) is None:
@@ -333,40 +337,46 @@ class RestoreAnswer:
         yield f"  {said}: all equal" if total == same else f"  {said}: {same:,} equal, {total - same:,} not"
 
 
-def earlier_document(one: Interrupted) -> dict[str, Any]:
+def earlier_document(interrupted: Interrupted) -> dict[str, Any]:
     return {
-        "folder": str(one.folder),
-        "started_at": one.journal.started_at,
-        "killed": one.killed,
-        "counts": one.journal.counts,
-        "not_done": one.journal.not_done,
-        "writing": one.journal.writing,
+        "folder": str(interrupted.folder),
+        "started_at": interrupted.journal.started_at,
+        "killed": interrupted.killed,
+        "counts": interrupted.journal.counts,
+        "not_done": interrupted.journal.not_done,
+        "writing": interrupted.journal.writing,
     }
 
 
-def _of_earlier(one: Interrupted) -> Iterator[str]:
+def _of_earlier(interrupted: Interrupted) -> Iterator[str]:
     """Say what a restore did that this one goes on with."""
-    journal = one.journal
-    how = "was killed" if one.killed else "was stopped" if journal.ended == STOPPED else "did not restore all"
+    journal = interrupted.journal
+    how = (
+        "was killed"
+        if interrupted.killed
+        else "was stopped"
+        if journal.ended == STOPPED
+        else "did not restore all"
+    )
     counts = journal.counts
     yield f"An earlier restore of this backup, begun at {journal.started_at}, {how}:"
     yield f"  {plural(counts.created, 'secret')} created and {counts.changed:,} changed; it is on record in"
-    yield f"  {one.folder}"
-    if one.killed and journal.writing:
+    yield f"  {interrupted.folder}"
+    if interrupted.killed and journal.writing:
         written = plural(len(journal.writing), "secret")
         yield f"  It was writing {written}: what these lost may not be among the losses below."
     yield "  Its losses are among those below."
 
 
-def _cannot(codes: Counter[str], total: int, *, one: bool) -> StrongroomError | None:
+def _cannot(codes: Counter[str], total: int, *, single: bool) -> StrongroomError | None:
     """Return what to say of secrets that cannot be restored: rights are granted, all else is otherwise."""
     if not codes:
         return None
     others = ", and all others would be" if total > codes.total() else ""
     said = f"{plural(codes.total(), 'secret')} could not be restored{others}."
     if set(codes) == {RightMissing.__name__}:
-        return RightMissing(said, hint=_GRANT_ONE if one else _GRANT)
-    return SourceError(said, hint=_REFUSED_ONE if one else _REFUSED)
+        return RightMissing(said, hint=_GRANT_ONE if single else _GRANT)
+    return SourceError(said, hint=_REFUSED_ONE if single else _REFUSED)
 
 
 def _left(count: int, to: str) -> RunDegraded:

@@ -92,7 +92,7 @@ def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
     if arguments.recipient and arguments.to_file is None:
         raise UsageError("--recipient is for whom a file is sealed: it goes with --to-file.")
     if arguments.to_file is not None and (clash := [o for o in _NOT_INTO_A_FILE if getattr(arguments, o)]):
-        words = ", ".join(f"--{one.replace('_', '-')}" for one in clash)
+        words = ", ".join(f"--{option.replace('_', '-')}" for option in clash)
         raise UsageError(f"{words} and --to-file contradict each other: a file is always new.")
     if not (arguments.full_restore or arguments.relocate) and selection == Selection():
         raise UsageError(

@@ -389,7 +389,7 @@ def _row(folder: Path, journal: Journal) -> dict[str, Any]:
         "removed": journal.counts.removed,
         "ended": journal.ended or None,
         "undone_by": [name for name in journal.undone_by if (folder.parent / name).is_dir()],
-        "can_be_undone": any(key_file(one).exists() for part in parts_of(folder) for one in records(part)),
+        "can_be_undone": any(key_file(path).exists() for part in parts_of(folder) for path in records(part)),
     }
 
 

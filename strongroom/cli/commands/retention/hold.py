@@ -133,7 +133,11 @@ class HoldList(Struct, frozen=True, kw_only=True):
 def list_holds(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     standing = holds.read_holds(open_services(settings), now=time.time())
-    configured = {name: one.legal_hold for name, one in settings.policies.items() if one.legal_hold}
+    configured = {
+        name: policy_settings.legal_hold
+        for name, policy_settings in settings.policies.items()
+        if policy_settings.legal_hold
+    }
     rows = [
         (mark.kind, mark.subject, mark.at, mark.until or "it is lifted", mark.by, mark.reason)
         for mark in standing.standing

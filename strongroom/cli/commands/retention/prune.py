@@ -120,12 +120,12 @@ def _pruned(
 
 
 def _pruned_lines(pruned: Pruned, plan: ToPrune, looked_at: Collection[str]) -> Iterator[str]:
-    new = sorted({backup for one in pruned.targets.values() for backup in one.marked})
-    reasons = {one.backup: one.why for one in plan.mark}
+    new = sorted({backup for pruned_target in pruned.targets.values() for backup in pruned_target.marked})
+    reasons = {doomed.backup: doomed.why for doomed in plan.mark}
     yield from (f"{backup} is marked: {reasons.get(backup, '')}" for backup in new)
     if new:
         yield "'strongroom backups undelete BACKUP' keeps one of them, until its grace is over."
-    yield from (f"{one.backup} is not marked any more: {one.why}" for one in plan.undelete)
+    yield from (f"{doomed.backup} is not marked any more: {doomed.why}" for doomed in plan.undelete)
     for name in sorted(looked_at):
         target = pruned.targets[name]
         yield (
@@ -165,7 +165,7 @@ def _preview(settings: Settings, services: Services, policy: str | None, waiting
     whole = plan_retention(services, now=safest_now(services))
     plan = whole.of(policy)
     places = read_deletions(services)
-    marks = {one.backup: counting(places.values(), one.backup) for one in plan.dropped}
+    marks = {removal.backup: counting(places.values(), removal.backup) for removal in plan.dropped}
     orphans = find_orphans(services, whole, take_stock(services), places, now=safest_now(services))
     preview = PrunePreview(
         backups=plan.backups,
@@ -181,7 +181,7 @@ def _preview(settings: Settings, services: Services, policy: str | None, waiting
         for name, why in plan.away.items()
         if name in settings.online
     )
-    remarks = _without_rules(settings, {one.policy for one in plan.backups})
+    remarks = _without_rules(settings, {backup.policy for backup in plan.backups})
     return Answer(record=preview, sheet=_preview_sheet(plan, preview, remarks), warnings=(*silent, *waiting))
 
 
@@ -190,14 +190,14 @@ def _preview_sheet(plan: RetentionPlan, preview: PrunePreview, remarks: Iterator
         return Sheet(verdict="There is no backup.")
     rows = [
         (
-            one.backup,
-            one.policy or "?",
-            one.created_at[:10] or "?",
-            one.judgement.keeps,
-            one.judgement.rule.value,
-            one.judgement.why,
+            removal.backup,
+            removal.policy or "?",
+            removal.created_at[:10] or "?",
+            removal.judgement.keeps,
+            removal.judgement.rule.value,
+            removal.judgement.why,
         )
-        for one in plan.backups
+        for removal in plan.backups
     ]
     head = ("Backup", "Policy", "Made", "Kept", "Rule", "Why")
     return Sheet(parts=[Table(head, rows), Lines([*_preview_lines(plan, preview, remarks)])])
@@ -209,10 +209,10 @@ def _preview_lines(plan: RetentionPlan, preview: PrunePreview, remarks: Iterator
     for backup, after in preview.marked.items():
         if after:
             yield f"  {backup} is marked, and is deleted after {after}"
-    for one in plan.dropped:
-        for removal in one.removals:
+    for planned_removal in plan.dropped:
+        for removal in planned_removal.removals:
             if removal.left:
-                yield f"  {one.backup} would stay on {removal.target} for now: {removal.left}"
+                yield f"  {planned_removal.backup} would stay on {removal.target} for now: {removal.left}"
     for orphan in preview.orphans:
         where = ", ".join(orphan.targets)
         yield f"Objects of {orphan.backup} on {where} would be removed too: {orphan.why}."

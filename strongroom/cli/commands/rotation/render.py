@@ -72,7 +72,7 @@ class RotationDone(NamedTuple):
             yield from self._left()
 
     def _kept_backups(self) -> list[Mapping[str, Any]]:
-        return [one for result in self.backups for one in result.get("still", ())]
+        return [copy for result in self.backups for copy in result.get("still", ())]
 
     def _old_files(self) -> list[dict[str, str]]:
         """Return the files that the old key opens: those kept, or by the envelope in their containers."""
@@ -81,10 +81,15 @@ class RotationDone(NamedTuple):
 
     def _left(self) -> Iterator[Part]:
         opens = []
-        for one in self._kept_backups():
-            what = "the index of names of backup" if one.get("names") else "backup"
-            opens.append(f"{what} {one['backup']} on {one['target']}, {describe_remaining(one)}")
-        opens += [f"{one['file']}, until it is deleted" for one in self._old_files()]
+        for kept_backup in self._kept_backups():
+            what = "the index of names of backup" if kept_backup.get("names") else "backup"
+            opens.append(
+                (
+                    f"{what} {kept_backup['backup']} on {kept_backup['target']}, "
+                    f"{describe_remaining(kept_backup)}"
+                )
+            )
+        opens += [f"{old_file['file']}, until it is deleted" for old_file in self._old_files()]
         if not opens:
             return
         old = self.old or "a key that was rotated away"

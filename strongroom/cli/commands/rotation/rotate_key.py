@@ -60,7 +60,7 @@ def rotate_key(arguments: Namespace, output: Output) -> Answer:
         made=made,
         anew=arguments.re_encrypt_backups,
         runs=runs,
-        backups=[one for run in runs for one in results(services.store, run.id)],
+        backups=[result for run in runs for result in results(services.store, run.id)],
         files=files,
         failed=failed,
         installation=services.signers("recover").certificate.fingerprint,
@@ -130,8 +130,8 @@ def _policies(arguments: Namespace, settings: Settings, services: Services, swap
         if arguments.policy and name not in arguments.policy:
             continue
         pinned = services.pinned(name)
-        readers = [one.fingerprint for one in pinned.spec.recipients]
-        readers += [one.fingerprint for one in pinned.index_recipients]
+        readers = [recipient.fingerprint for recipient in pinned.spec.recipients]
+        readers += [recipient.fingerprint for recipient in pinned.index_recipients]
         if policy.sealed and swap.concerns(readers):
             yield name
         elif name in arguments.policy:
@@ -167,7 +167,7 @@ def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomErr
     for path in dict.fromkeys((*named, *written_files(job.built))):
         try:
             manifest = file_manifest(path, trusted=job.trusted)
-            if path in named or job.swap.concerns(one.fingerprint for one in manifest.recipients):
+            if path in named or job.swap.concerns(recipient.fingerprint for recipient in manifest.recipients):
                 done.append(_file(path, job.swap.applied(manifest.recipients), job))
         except StrongroomError as error:
             failed.append((path, error))

@@ -40,7 +40,7 @@ def rotate_policies(arguments: Namespace, output: Output) -> Answer:
         return _submit(policies, arguments)
     services = with_identities(open_services(settings), arguments, output)
     runs = [_run(policy, arguments, services, output) for policy in policies]
-    done = [one for run in runs for one in results(services.store, run.id)]
+    done = [result for run in runs for result in results(services.store, run.id)]
     if arguments.remove_replaced:
         done = [_removed(result, services) for result in done]
     return RotationDone(anew=arguments.re_encrypt, runs=runs, backups=done).answer()
@@ -51,11 +51,11 @@ def _removed(result: Mapping[str, Any], services: Services) -> Mapping[str, Any]
     if not result.get("new"):
         return result
     removed = remove_replaced(services, result["backup"])
-    still = [one for one in result["still"] if one["target"] not in removed.gone]
+    still = [copy for copy in result["still"] if copy["target"] not in removed.gone]
     still += [
-        {**one, "until": "", "deleted": True, "old_versions": to_builtins(removed.hidden[one["target"]])}
-        for one in result["still"]
-        if one["target"] in removed.hidden
+        {**copy, "until": "", "deleted": True, "old_versions": to_builtins(removed.hidden[copy["target"]])}
+        for copy in result["still"]
+        if copy["target"] in removed.hidden
     ]
     return {**result, "still": still, "removed": list(removed.gone), "kept": removed.kept}
 
@@ -97,6 +97,6 @@ def _submit(policies: list[str], arguments: Namespace) -> Answer:
     from tasks.rotate import rotate_keys
 
     ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
-    lines = [f"Submitted. Follow it: strongroom runs show {one} --follow" for one in ids.values()]
+    lines = [f"Submitted. Follow it: strongroom runs show {run_id} --follow" for run_id in ids.values()]
     lines.append("The recover workers do it; they are normally stopped.")
     return Answer(record={"ids": ids}, sheet=Sheet(parts=[Lines(lines)]))

@@ -36,14 +36,19 @@ def rotated_lines(rotated: Rotated) -> Iterator[str]:
     of = plural(len(rotated.secrets), "secret")
     began = f"rotation {rotated.run}" if rotated.run else "nothing to rotate"
     yield f"{began}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
-    rows = [(one.name, _WORDS[one.result], one.rotator or "-", one.version or "-") for one in rotated.secrets]
+    rows = [
+        (secret.name, _WORDS[secret.result], secret.rotator or "-", secret.version or "-")
+        for secret in rotated.secrets
+    ]
     yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
     failed = [
-        one
-        for one in rotated.secrets
-        if one.result in (SecretRotationResult.FAILED, SecretRotationResult.WAITS)
+        secret
+        for secret in rotated.secrets
+        if secret.result in (SecretRotationResult.FAILED, SecretRotationResult.WAITS)
     ]
-    yield from (f"  {line}" for line in told_alike((in_line(one.name), in_line(one.why)) for one in failed))
+    yield from (
+        f"  {line}" for line in told_alike((in_line(secret.name), in_line(secret.why)) for secret in failed)
+    )
     if rotated.to_do:
         yield "What a person must still do:"
         yield from (f"  - {in_line(line)}" for line in rotated.to_do)

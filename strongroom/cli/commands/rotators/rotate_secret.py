@@ -132,8 +132,8 @@ def _reason(arguments: Namespace) -> str:
 
 def _refuse_unknown(plan: SecretRotationPlan) -> None:
     """Say that names are mistyped, if none of them is there. Raises SecretNotFound."""
-    if all(one.missing for one in plan.secrets):
-        names = name_first_few([one.name for one in plan.secrets])
+    if all(planned.missing for planned in plan.secrets):
+        names = name_first_few([planned.name for planned in plan.secrets])
         raise SecretNotFound(
             f"Source '{plan.source}' has no secret {names}. Nothing was changed.",
             hint="Names are complete, and case-sensitive. For a pattern, write --include PATTERN, in quotes.",

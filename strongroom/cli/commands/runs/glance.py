@@ -51,9 +51,9 @@ def changes_of(facts: InstallationFacts, alerts: Iterable[Finding], muted: Muted
     if facts.state is not None:
         return {"the state database": f"does not answer: {in_line(facts.state)}"}
     said = {
-        f"'{in_line(policy.name)}' on '{in_line(one.target)}'": _cell(one, facts.away)
+        f"'{in_line(policy.name)}' on '{in_line(newest.target)}'": _cell(newest, facts.away)
         for policy in facts.policies
-        for one in policy.on_targets
+        for newest in policy.on_targets
     }
     said |= {f"{RUN}{run.run}": f"{_what(run)}, {_far(run)}" for run in facts.active}
     wrong = alerts_of(alerts, muted)
@@ -65,7 +65,8 @@ def changes_of(facts: InstallationFacts, alerts: Iterable[Finding], muted: Muted
 def alerts_of(alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
     """Return each alert by its key, in words: the worst first, as they are judged."""
     return {
-        in_line(one.key): f"{one.severity.value}: {in_line(one.what)}{_muted(one, muted)}" for one in alerts
+        in_line(finding.key): f"{finding.severity.value}: {in_line(finding.what)}{_muted(finding, muted)}"
+        for finding in alerts
     }
 
 
@@ -77,7 +78,7 @@ def _muted(alert: Finding, muted: Muted) -> str:
 
 def _policies(facts: InstallationFacts, limits: AlertLimits) -> tuple[Sequence[str], Rows]:
     """Return policies by targets: the age of the backup, and how it lies on each."""
-    targets = sorted({one.target for policy in facts.policies for one in policy.on_targets})
+    targets = sorted({newest.target for policy in facts.policies for newest in policy.on_targets})
     rows = []
     for policy in facts.policies:
         found = judge(policy, threshold=limits.threshold_age, now=facts.now)
@@ -88,13 +89,13 @@ def _policies(facts: InstallationFacts, limits: AlertLimits) -> tuple[Sequence[s
 
 
 def _on(policy: Policy, target: str, away: Sequence[str]) -> str:
-    return next((_cell(one, away) for one in policy.on_targets if one.target == target), "-")
+    return next((_cell(newest, away) for newest in policy.on_targets if newest.target == target), "-")
 
 
-def _cell(one: NewestOnTarget, away: Sequence[str]) -> str:
-    if not one.good:
-        return "no answer" if one.target in away else "BAD"
-    return f"good, read to {one.depth.value}" if one.depth else "good, not read"
+def _cell(newest: NewestOnTarget, away: Sequence[str]) -> str:
+    if not newest.good:
+        return "no answer" if newest.target in away else "BAD"
+    return f"good, read to {newest.depth.value}" if newest.depth else "good, not read"
 
 
 def _what(run: Running) -> str:
@@ -118,11 +119,15 @@ def _far(run: Running) -> str:
 
 def _queues(facts: InstallationFacts) -> Iterator[tuple[str, ...]]:
     for pool in Pool:
-        steps = [one for one in facts.waiting if pools()[one.kind] is pool]
-        waiting = [one for one in steps if one.state is not StepState.RUNNING]
+        steps = [waiting_step for waiting_step in facts.waiting if pools()[waiting_step.kind] is pool]
+        waiting = [waiting_step for waiting_step in steps if waiting_step.state is not StepState.RUNNING]
         if steps:
-            many = sum(one.steps for one in steps) - (waits := sum(one.steps for one in waiting))
-            oldest = about(facts.now - min(one.since for one in waiting)) if waiting else "-"
+            many = sum(waiting_step.steps for waiting_step in steps) - (
+                waits := sum(waiting_step.steps for waiting_step in waiting)
+            )
+            oldest = (
+                about(facts.now - min(waiting_step.since for waiting_step in waiting)) if waiting else "-"
+            )
             yield pool.value, f"{waits:,}", f"{many:,}", oldest
 
 

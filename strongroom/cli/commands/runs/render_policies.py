@@ -36,7 +36,7 @@ def _judged(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Fr
 def _row(policy: Policy, found: Freshness) -> tuple[str, ...]:
     late = " (overdue)" if found.overdue else ""
     none = late or (f" yet, due {for_people(found.next_due)}" if found.next_due else " yet")
-    good = [one for one in policy.on_targets if one.good]
+    good = [newest for newest in policy.on_targets if newest.good]
     return (
         policy.name,
         found.judged.backup if found.judged else f"none{none}",
@@ -56,13 +56,13 @@ def _depth(good: list[NewestOnTarget]) -> str:
     """Return to what depth all of them were read back."""
     if not good:
         return "-"
-    depths = [one.depth for one in good if one.depth]
+    depths = [newest.depth for newest in good if newest.depth]
     return min(depths, key=list(Depth).index).value if len(depths) == len(good) else "not all read"
 
 
 def _locked(good: list[NewestOnTarget]) -> str:
     """Return until when the first of those that are locked is."""
-    ends = [one.locked_until for one in good if one.locked_until]
+    ends = [newest.locked_until for newest in good if newest.locked_until]
     return f"{for_people(min(ends))} on {len(ends)}" if ends else "-"
 
 
@@ -77,12 +77,12 @@ def _document(policy: Policy, found: Freshness) -> dict[str, Any]:
         "lacks": policy.lacks,
         "targets": [
             {
-                "target": one.target,
-                "good": one.good,
-                "depth": one.depth,
-                "read_at": if_any(one.read_at),
-                "locked_until": if_any(one.locked_until),
+                "target": newest.target,
+                "good": newest.good,
+                "depth": newest.depth,
+                "read_at": if_any(newest.read_at),
+                "locked_until": if_any(newest.locked_until),
             }
-            for one in policy.on_targets
+            for newest in policy.on_targets
         ],
     }

@@ -79,7 +79,7 @@ def _wanting(arguments: Namespace, services: Services, output: Output) -> list[s
     if not arguments.target:
         return wanted
     bad = services.store.replicas_of(wanted)
-    return [one for one in wanted if any(not r.good and r.target in names for r in bad.get(one, ()))]
+    return [backup for backup in wanted if any(not r.good and r.target in names for r in bad.get(backup, ()))]
 
 
 def _look_over(name: str, services: Services, output: Output, *, deep: bool) -> None:
@@ -91,8 +91,8 @@ def _look_over(name: str, services: Services, output: Output, *, deep: bool) -> 
 
 
 def _say(name: str, lost: Sequence[LostReplica], output: Output) -> None:
-    for one in lost[:SHOWN]:
-        output.note(f"'{name}' does not have {one.replica.backup} as is on record: {one.why}")
+    for replica in lost[:SHOWN]:
+        output.note(f"'{name}' does not have {replica.replica.backup} as is on record: {replica.why}")
     if len(lost) > SHOWN:
         output.note(f"'{name}': and {plural(len(lost) - SHOWN, 'more backup')}")
 

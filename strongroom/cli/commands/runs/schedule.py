@@ -41,11 +41,11 @@ def show_calendar(arguments: Namespace, output: Output) -> Answer:
         found = planned(entries, now=now)
     else:
         found = overview(looking_services(settings), entries, now=now)
-    late = ", ".join(one.entry.name for one in found if one.state is EntryState.OVERDUE)
+    late = ", ".join(status.entry.name for status in found if status.state is EntryState.OVERDUE)
     table = Table(("Entry", "Last", "Came to", "Next", "State"), list(map(_row, found)))
     return Answer(
-        record={"entries": [_as_document(one) for one in found]},
-        sheet=Sheet(parts=[table, Lines([_why(one) for one in found if one.why])]),
+        record={"entries": [_as_document(entry) for entry in found]},
+        sheet=Sheet(parts=[table, Lines([_why(entry) for entry in found if entry.why])]),
         error=BackupOverdue(f"overdue: {late}", hint="Each says why, above.") if late else None,
     )
 

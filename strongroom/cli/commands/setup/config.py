@@ -50,7 +50,10 @@ def check_config(arguments: Namespace, output: Output) -> Answer:
         "off": off,
         "settings": settings,
     }
-    said = [*(f"remark: {one}" for one in remarked), *(f"off: {name}: {why}" for name, why in off.items())]
+    said = [
+        *(f"remark: {remark}" for remark in remarked),
+        *(f"off: {name}: {why}" for name, why in off.items()),
+    ]
     found = f"{file or 'No file: the defaults are in force'}. No problem found."
     sheet = Sheet(parts=[Pairs(list(_summary(settings)), found), Lines(said)])
     return Answer(record=record, sheet=sheet)

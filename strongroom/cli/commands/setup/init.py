@@ -63,7 +63,7 @@ def set_up(arguments: Namespace, output: Output) -> Answer:
         *apart,
     ]
     return Answer(
-        record={"file": file, "written": written, "entries": [_as_document(one) for one in entries]},
+        record={"file": file, "written": written, "entries": [_as_document(entry) for entry in entries]},
         sheet=Sheet(
             verdict=f"{file} {said}", parts=[Lines(lines), *_calendar(entries), _next(file, settings)]
         ),
@@ -126,11 +126,13 @@ def _wanted(what: str) -> bool:
 
 
 def _calendar(entries: Sequence[EntryStatus]) -> Iterator[Part]:
-    rows = [_row(one) for one in entries if not one.why]
+    rows = [_row(entry) for entry in entries if not entry.why]
     yield Table(("Entry", "Next time", "What it does"), rows)
     first = "At its first start 'strongroom up' does all but the drills once; then each comes at these times."
     yield Lines([first])
-    yield Lines([f"{one.entry.name}: {one.why}" for one in entries if one.why], "Off, and what is missing")
+    yield Lines(
+        [f"{entry.entry.name}: {entry.why}" for entry in entries if entry.why], "Off, and what is missing"
+    )
 
 
 def _row(found: EntryStatus) -> tuple[str, str, str]:
@@ -174,7 +176,7 @@ def _next(file: Path, settings: Settings) -> Pairs:
         for source in settings.sources.values()
         for step in source.filling(settings.vaults, settings.policies)
     ]
-    steps += dict.fromkeys(one.RIGHTS for one in settings.targets.values() if one.RIGHTS)
+    steps += dict.fromkeys(target.RIGHTS for target in settings.targets.values() if target.RIGHTS)
     if any(isinstance(key, PassphraseKey) and key.file is None for key in settings.keys.values()):
         words = "name a file, mode 0600, with the passphrase that seals and opens"
         steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
@@ -184,7 +186,7 @@ def _next(file: Path, settings: Settings) -> Pairs:
         steps.append(
             ("strongroom keys signers offline", "the private installation key onto paper, and off here")
         )
-    if any(one.GRANTED for one in (*settings.sources.values(), *settings.targets.values())):
+    if any(source.GRANTED for source in (*settings.sources.values(), *settings.targets.values())):
         steps += [
             ("strongroom check rights", "ask for each right, and for those that are too many"),
             ("strongroom check storage", "write to each target, and read back"),

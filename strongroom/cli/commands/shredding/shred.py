@@ -48,7 +48,7 @@ def shred_backups(arguments: Namespace, output: Output) -> Answer:
         _confirm(arguments)
         begin(services, keys, plan, by=who())
     done = advance(services, keys)
-    left = sum(not one.done for one in done)
+    left = sum(not shredding.done for shredding in done)
     pending = ShredPending(f"{plural(left, 'backup')} of {len(done)} could not be shredded yet.")
     return Answer(
         record={"backups": done},
@@ -69,14 +69,14 @@ def _check(arguments: Namespace) -> None:
 
 def _require_approved(plan: ShredPlan) -> None:
     """Ask for approvals where the configuration wants them: nothing brings back what is shredded."""
-    backups = sorted(one.backup for one in plan.backups)
+    backups = sorted(meant.backup for meant in plan.backups)
     keys = sorted((key.name, str(key.epoch.version)) for key in plan.keys)
     approval.require_approved(
         place.find(),
         ApprovalAction.SHRED,
         {"backups": backups, "keys": keys},
         policy=plan.policy,
-        size=sum(one.secrets for one in plan.backups),
+        size=sum(backup.secrets for backup in plan.backups),
         lines=(
             f"destroy {plural(len(keys), 'key')} for good: {', '.join(name for name, _ in keys)}",
             *(f"backup {backup}" for backup in backups),
@@ -112,7 +112,9 @@ def _confirm(arguments: Namespace) -> None:
 
 
 def _plan_sheet(plan: ShredPlan) -> Sheet:
-    backups = [(one.backup, one.created_at, one.secrets, ", ".join(one.targets)) for one in plan.backups]
+    backups = [
+        (meant.backup, meant.created_at, meant.secrets, ", ".join(meant.targets)) for meant in plan.backups
+    ]
     keys = [
         (
             key.name,
@@ -123,18 +125,21 @@ def _plan_sheet(plan: ShredPlan) -> Sheet:
         )
         for key in plan.keys
     ]
-    total = sum(one.secrets for one in plan.backups)
+    total = sum(backup.secrets for backup in plan.backups)
     kept = plural(plan.kept, "backup")
     remarks = [
         f"{plural(total, 'secret')} in all; {kept} of the policy {verb(plan.kept, 'stay')}.",
         *(
-            f"{one.backup} also opens for '{name}', which cannot be destroyed: only deletion shreds it."
-            for one in plan.backups
-            for name in one.stays
+            f"{meant.backup} also opens for '{name}', which cannot be destroyed: only deletion shreds it."
+            for meant in plan.backups
+            for name in meant.stays
         ),
         *(f"{other} holds the same secrets and is not to be shredded." for other in plan.kin),
         *(f"target '{name}' does not answer: {why}" for name, why in sorted(plan.unseen.items())),
-        *(f"{one.name} on '{one.target}' is no envelope: {one.code}" for one in plan.aside),
+        *(
+            f"{envelope.name} on '{envelope.target}' is no envelope: {envelope.code}"
+            for envelope in plan.aside
+        ),
     ]
     return Sheet(
         verdict=f"{plural(len(plan.backups), 'backup')} of policy '{plan.policy}' become unreadable for good",
@@ -152,7 +157,7 @@ def _plan_sheet(plan: ShredPlan) -> Sheet:
 def _status(backups: Sequence[str]) -> Answer:
     store = run_store()
     record = read(store, trust.trusted_signers(place.find()))
-    found = [one for name, one in record.backups.items() if not backups or name in backups]
+    found = [shredding for name, shredding in record.backups.items() if not backups or name in backups]
     return Answer(
         record={
             "backups": found,
@@ -162,8 +167,8 @@ def _status(backups: Sequence[str]) -> Answer:
         },
         sheet=_sheet(found, nothing="Nothing was ever shredded."),
         warnings=tuple(
-            f"not believed: {one} Somebody wrote to the state database: treat it as an incident."
-            for one in record.refused
+            f"not believed: {refusal} Somebody wrote to the state database: treat it as an incident."
+            for refusal in record.refused
         ),
     )
 
@@ -171,10 +176,12 @@ def _status(backups: Sequence[str]) -> Answer:
 def _sheet(found: Sequence[Shredding], *, nothing: str) -> Sheet:
     rows = [
         (
-            one.meant.backup,
-            "shredded" if one.done else f"pending until {one.judged.until or 'a day that nobody knows'}",
-            "; ".join(one.judged.reasons),
+            shredded.meant.backup,
+            "shredded"
+            if shredded.done
+            else f"pending until {shredded.judged.until or 'a day that nobody knows'}",
+            "; ".join(shredded.judged.reasons),
         )
-        for one in found
+        for shredded in found
     ]
     return Sheet(parts=[Table(("Backup", "State", "Why"), rows, nothing=nothing)])

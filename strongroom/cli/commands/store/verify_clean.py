@@ -66,7 +66,10 @@ def _clean(spec: str, installation: InstallationPlace) -> Sheet:
 
 def _unclean(spec: str, secrets: int, left: Sequence[Leftover]) -> Sheet:
     holds = f"{_name(spec)} holds {plural(secrets, 'secret')}." if secrets else ""
-    return Sheet(verdict=holds, parts=[Lines([f"{one.where}: {one.what}; {one.to_do}" for one in left])])
+    return Sheet(
+        verdict=holds,
+        parts=[Lines([f"{leftover.where}: {leftover.what}; {leftover.to_do}" for leftover in left])],
+    )
 
 
 def _error(spec: str, secrets: int, left: Sequence[Leftover]) -> WouldOverwrite:

@@ -70,8 +70,8 @@ def look_at_production(
         if settings.sources[name].kind == "raft":
             looked.append(_as_a_whole(name))
         else:
-            one, against = _source(name, means)
-            looked.append(one)
+            validated, against = _source(name, means)
+            looked.append(validated)
             held += against
     return looked, held
 
@@ -90,7 +90,11 @@ class _Means(NamedTuple):
 
 def _source(name: str, means: _Means) -> tuple[Validated, list[PolicyComparison]]:
     """Look at one source; one that does not answer must not hide the others."""
-    of_it = {key: one for key, one in means.settings.policies.items() if one.source == name}
+    of_it = {
+        key: policy_settings
+        for key, policy_settings in means.settings.policies.items()
+        if policy_settings.source == name
+    }
     looked, held = Validated(source=name, secrets=0, findings=()), list[PolicyComparison]()
     try:
         source = sources.source_of(name, means.here)

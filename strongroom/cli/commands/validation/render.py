@@ -34,8 +34,8 @@ def answer(looked: Sequence[Validated], held: Sequence[PolicyComparison]) -> Ans
     remarks = len(findings) - len(wrong)
     return Answer(
         record={
-            "sources": [_document(one) for one in looked],
-            "policies": [_document(one) for one in held],
+            "sources": [_document(validated) for validated in looked],
+            "policies": [_document(policy_comparison) for policy_comparison in held],
             "findings": findings,
             "wrong": len(wrong),
             "remarks": remarks,
@@ -51,45 +51,63 @@ def answer(looked: Sequence[Validated], held: Sequence[PolicyComparison]) -> Ans
 def all_findings(looked: Sequence[Validated], held: Sequence[PolicyComparison]) -> list[SecretFinding]:
     """Return each finding once, with its source, the wrong ones first."""
     found: dict[tuple[str, str, str, str], SecretFinding] = {}
-    pairs = [(one.source, finding) for one in looked for finding in one.findings]
-    pairs += [(one.source, finding) for one in held for finding in one.findings]
+    pairs = [(validated.source, finding) for validated in looked for finding in validated.findings]
+    pairs += [
+        (policy_comparison.source, finding)
+        for policy_comparison in held
+        for finding in policy_comparison.findings
+    ]
     for source, finding in pairs:
         named = replace(finding, source=finding.source or source)
         key = (named.source, named.secret, named.check, "" if named.check in _TWICE else named.text)
         if key not in found or named.wrong:
             found[key] = named
-    return sorted(found.values(), key=lambda one: not one.wrong)
+    return sorted(found.values(), key=lambda secret_finding: not secret_finding.wrong)
 
 
-def _document(one: Validated | PolicyComparison) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in one.__struct_fields__ if name != "findings"}
+def _document(validated: Validated | PolicyComparison) -> dict[str, Any]:
+    return {name: getattr(validated, name) for name in validated.__struct_fields__ if name != "findings"}
 
 
 def _parts(
     looked: Sequence[Validated], held: Sequence[PolicyComparison], findings: Sequence[SecretFinding]
 ) -> Iterator[Part]:
     lines = []
-    for one in looked:
-        lines.append(f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at")
-        if one.compared is not None:
-            lines.append(f"  compared with the backup: {_words(one.compared)}")
+    for validated in looked:
+        lines.append(f"{_name(validated.source)}: {plural(validated.secrets, 'secret')} looked at")
+        if validated.compared is not None:
+            lines.append(f"  compared with the backup: {_words(validated.compared)}")
     yield Lines(lines)
     policies = [
-        (one.policy, one.source, one.backup or "-", one.held, one.now, one.depth.value, _compared(one))
-        for one in held
+        (
+            policy_comparison.policy,
+            policy_comparison.source,
+            policy_comparison.backup or "-",
+            policy_comparison.held,
+            policy_comparison.now,
+            policy_comparison.depth.value,
+            _compared(policy_comparison),
+        )
+        for policy_comparison in held
     ]
     yield Table(("Policy", "Source", "Backup", "Held", "Now", "Depth", "Compared"), policies)
     rows = [
-        ("wrong" if one.wrong else "remark", one.source, one.secret or "-", one.check, one.text)
-        for one in findings[:SHOWN]
+        (
+            "wrong" if finding.wrong else "remark",
+            finding.source,
+            finding.secret or "-",
+            finding.check,
+            finding.text,
+        )
+        for finding in findings[:SHOWN]
     ]
     yield Table(("State", "Source", "Secret", "Check", "What"), rows)
     if len(findings) > SHOWN:
         yield Lines([f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."])
 
 
-def _compared(one: PolicyComparison) -> str:
-    return "-" if one.compared is None else _words(one.compared)
+def _compared(policy_comparison: PolicyComparison) -> str:
+    return "-" if policy_comparison.compared is None else _words(policy_comparison.compared)
 
 
 def _words(counts: LiveComparison) -> str:
@@ -113,7 +131,9 @@ def _error(wrong: Sequence[SecretFinding]) -> StrongroomError:
             f"{plural(len(wrong), 'secret')} that should be there {'is' if len(wrong) == 1 else 'are'} not.",
             hint="Each is listed. If it was deleted on purpose since, all is well; else restore it.",
         )
-    named = ", ".join(in_line(f"{one.secret or one.source}: {one.check}") for one in wrong[:NAMED])
+    named = ", ".join(
+        in_line(f"{finding.secret or finding.source}: {finding.check}") for finding in wrong[:NAMED]
+    )
     more = f", and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
     return VerificationFailed(
         f"{plural(len(wrong), 'thing')} wrong: {named}{more}.",
