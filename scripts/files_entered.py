@@ -97,19 +97,29 @@ def of_a_backup() -> list[str]:
     """Return the files that an installation's second backup enters: the first one makes its keys, too."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "secrets.jsonl").write_text('{"name":"a","value":"made up"}\n')
         for name in ("first.sr", "second.sr"):
-            entered = _backup(folder, name)
+            entered = _entered_by(folder, "backup", name, *_SEALED)
     return entered
 
 
-def _backup(folder: Path, name: str) -> list[str]:
+def of_a_restore() -> list[str]:
+    """Return the files that bringing everything back from such a backup enters."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _entered_by(folder, "backup", "full.sr", *_SEALED)
+        return _entered_by(folder, "restore", "--backup-file", "full.sr", "--full-restore", "--quiet")
+
+
+_SEALED = ("--source", "files:secrets.jsonl", "--include-values", "--force", "--quiet")
+
+
+def _entered_by(folder: Path, *words: str) -> list[str]:
+    (folder / "secrets.jsonl").write_text('{"name":"a","value":"made up"}\n')
     kept = {key: value for key, value in os.environ.items() if not key.startswith("STRONGROOM_")}
     env = kept | {
         "STRONGROOM_STATE_DIR": str(folder / "state"),
         "STRONGROOM_PASSPHRASE": "made up: six words nobody would guess",
     }
-    words = ["backup", name, "--source", "files:secrets.jsonl", "--include-values", "--force", "--quiet"]
     done = subprocess.run(
         [sys.executable, __file__, *words], cwd=folder, env=env, capture_output=True, text=True, check=True
     )

@@ -21,7 +21,7 @@ from scripts.draw_rooms import rooms_svg  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
 from strongroom.operations.judge.kinds import KINDS  # noqa: E402
-from strongroom.operations.metrics.measures import MEASURES, Measure  # noqa: E402
+from strongroom.operations.judge.metrics import MEASURES, Measure  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made from the code: python scripts/make_reference.py -->"
@@ -189,8 +189,9 @@ def kinds_in_code() -> set[str]:
 def _kinds_in_code() -> Iterator[str]:
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _KIND.fullmatch(node.value):
-                yield node.value
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if _KIND.fullmatch(text) and not text.endswith(".json"):
+                yield text
 
 
 def pages() -> dict[Path, str]:

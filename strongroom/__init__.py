@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from strongroom.api.client import Client
+    from strongroom.api.client import Client, Outcome, Submission
     from strongroom.api.opened_backup import (
         LeftAsideWarning,
         LessThanKnownWarning,
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         OpenedSecret,
         open,  # noqa: A004
     )
-    from strongroom.api.submission import Outcome, Submission
     from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner, WrongKey
     from strongroom.errors import ConfigError, StrongroomError, UsageError
     from strongroom.operations.archive.shortfall import Shortfall
@@ -81,14 +80,14 @@ _HOMES = {
     "NotYetSeen": "strongroom.operations.errors",
     "OpenedBackup": "strongroom.api.opened_backup",
     "OpenedSecret": "strongroom.api.opened_backup",
-    "Outcome": "strongroom.api.submission",
+    "Outcome": "strongroom.api.client",
     "RunDegraded": "strongroom.operations.errors",
     "RunFailed": "strongroom.operations.errors",
     "SecretNotFound": "strongroom.sources.errors",
     "Shortfall": "strongroom.operations.archive.shortfall",
     "StateUnavailable": "strongroom.state.errors",
     "StrongroomError": "strongroom.errors",
-    "Submission": "strongroom.api.submission",
+    "Submission": "strongroom.api.client",
     "Tampered": "strongroom.container.errors",
     "UntrustedSigner": "strongroom.container.errors",
     "UsageError": "strongroom.errors",

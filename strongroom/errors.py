@@ -144,10 +144,10 @@ MODULES: Final = (
     "strongroom.targets.errors",
     "strongroom.state.errors",
     "strongroom.operations.errors",
-    "strongroom.operations.shredding.errors",
+    "strongroom.operations.archive.errors",
     "strongroom.cli.errors",
     "workers.errors",
-    "strongroom.config.problems",
+    "strongroom.config.schema",
 )
 """Where the public leaves are defined: a record may name each of them."""
 

@@ -96,7 +96,7 @@ class Secret(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``versions`` ascend by number; the last one is current. ``metadata`` is free-form,
     may itself be sensitive, and therefore never enters a metadata-only backup.
     Times are RFC 3339 strings, kept as the source wrote them. Names and order of the fields
-    are those of a container's rows (:mod:`strongroom.container.rows`).
+    are those of a container's rows (:mod:`strongroom.container.segment`).
     """
 
     name: str

@@ -1,9 +1,17 @@
-"""Moments as records, file names and people write them: in UTC, but for what goes by a zone's clock."""
+"""Times: moments and lengths, as records, file names and people write them."""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from datetime import UTC, datetime
+from typing import Final
+
+from strongroom.words import plural
+
+# -- Moments as records, file names and people write them: in UTC, but for what goes by a zone's clock
+
 
 Moment = float | datetime
 """Seconds since the epoch, or a time that knows its zone."""
@@ -61,3 +69,55 @@ def _utc(moment: Moment) -> datetime:
     return (
         moment.astimezone(UTC) if isinstance(moment, datetime) else datetime.fromtimestamp(int(moment), UTC)
     )
+
+
+# -- Lengths of time: read as people type them, written as people say them ----------------------
+
+
+_TYPED = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>s|min|m|h|d|w)")
+_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_SAID: Final = ((2 * 86_400, 86_400, "day"), (2 * 3600, 3600, "hour"), (120, 60, "minute"))
+
+
+def parse(text: str) -> float:
+    """Return the seconds that a text such as ``48h``, ``30 min`` or ``1.5d`` means.
+
+    A unit is needed: without it nobody knows whether minutes or hours were meant. Raises ValueError.
+    """
+    match = _TYPED.fullmatch(text)
+    if match is None:
+        raise ValueError("no length of time")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def about(seconds: float) -> str:
+    """Write a length of time in the unit that fits it: ``3 days``, ``26 hours``, ``45 seconds``."""
+    if not math.isfinite(seconds):  # of a row that somebody edited
+        return "nobody knows how long"
+    for least, unit, word in _SAID:
+        if seconds >= least:
+            return plural(int(seconds // unit), word)
+    return plural(max(0, int(seconds)), "second")
+
+
+def at_least(seconds: float) -> str:
+    """Write an estimate, rounded up to what matters: ``90 s``, ``15 min``, ``2 h 10 min``."""
+    whole = max(1, math.ceil(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    minutes = math.ceil(whole / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def measured(seconds: float) -> str:
+    """Write what a clock showed: ``34 ms``, ``3.2 s``, ``2 min 5 s``, ``2 h 10 min``."""
+    if not math.isfinite(seconds):
+        return "nobody knows how long"
+    if seconds < 1:
+        return f"{round(max(0.0, seconds) * 1000)} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else rest, "s"))
+    return " ".join(f"{number:,} {unit}" for number, unit in parts if number)

@@ -11,8 +11,8 @@ from workers.app import app
 from workers.base import define
 
 if TYPE_CHECKING:
-    from strongroom.operations.alerts.notify import JudgedFacts, Sending
-    from strongroom.operations.facts.watched import WatchedInstallation
+    from strongroom.operations.judge.fact_records import WatchedInstallation
+    from strongroom.operations.notify.notify import JudgedFacts, Sending
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 @define(names.ALERTS)
 def alerts() -> int:
     """Look for what is wrong, and tell people what is new of it; return how many alerts there are."""
-    from strongroom.operations.alerts.notify import CLUSTER, gather_and_judge, put_lost_on_record
-    from strongroom.operations.evidence.ledger_check import compare_with_heads
-    from strongroom.operations.health.calendar import late_entries
-    from strongroom.wiring import alerts as wiring_alerts
-    from strongroom.wiring.channels import sending
+    from strongroom.operations.evidence.ledger_heads import compare_with_heads
+    from strongroom.operations.judge.calendar import late_entries
+    from strongroom.operations.notify.notify import CLUSTER, gather_and_judge, put_lost_on_record
+    from strongroom.wiring import watching as wiring_alerts
+    from strongroom.wiring.watching import sending
 
     settings, services = app.settings, app.services.get()
     watched = dataclasses.replace(
@@ -47,7 +47,7 @@ def alerts() -> int:
 
 def _tell(watched: WatchedInstallation, found: JudgedFacts, how: Sending) -> None:
     """Tell people. Raises what went wrong where somebody was not told."""
-    from strongroom.operations.alerts.notify import tell_people
+    from strongroom.operations.notify.notify import tell_people
 
     for delivery in tell_people(watched, found, how):
         if delivery.error is not None:

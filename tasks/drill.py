@@ -10,8 +10,8 @@ from workers.app import app
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.RECOVERY_DRILL)
@@ -34,7 +34,7 @@ def recovery_drill(
     ``strongroom drill``.
     """
     from strongroom.operations.drills.job import submit_drill
-    from strongroom.wiring.drills import drill_options
+    from strongroom.wiring.jobs import drill_options
 
     options = drill_options(
         app.settings,

@@ -12,7 +12,7 @@ from workers.send import send_tickets
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
-    from strongroom.operations.scheduled import Scheduled
+    from strongroom.operations.engine.calendar_entries import Scheduled
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ def tick(*, entry: str | None = None, instead: bool = False) -> int:
     ``entry`` is what beat asks for, for whoever reads the log. ``instead``: a worker asks, since beat is
     silent. That is no sign that beat lives.
     """
-    from strongroom.operations.emergency.medium import remind_all
-    from strongroom.operations.rotation.submit import remind
-    from strongroom.operations.runs.submit import open_due
+    from strongroom.operations.backup.medium import remind_all
+    from strongroom.operations.engine.submit import open_due
+    from strongroom.operations.rotation.job import remind
     from strongroom.wiring.calendar import calendar
 
     services = app.services.get()
@@ -52,7 +52,7 @@ def _say_refused(entry: Scheduled, error: StrongroomError) -> None:
 @define(names.RECONCILE)
 def reconcile() -> int:
     """Send again what got lost; return how many steps were sent."""
-    from strongroom.operations.runs import steps
+    from strongroom.operations.engine import steps
 
     services = app.services.get()
     services.store.heartbeat(names.RECONCILE)  # or a worker asks for it: see workers/beat_fallback.py

@@ -8,13 +8,13 @@ from workers import names
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.REPAIR_BACKUP)
 def repair_backup(services: Services, request: str, *, backup: str) -> Submitted:
     """Copy what a target lacks of a backup from one that has it."""
-    from strongroom.operations.backup.repair_job import submit_repair
+    from strongroom.operations.backup.repair import submit_repair
 
     return submit_repair(services, backup=backup, request_id=request)

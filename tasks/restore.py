@@ -11,8 +11,8 @@ from workers.app import app
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.RESTORE_BACKUP)
@@ -30,7 +30,7 @@ def restore_backup(
 ) -> Submitted:
     """Restore from a backup into a configured destination: named secrets, or all with the tags."""
     from strongroom.operations.restore.job import submit_restore
-    from strongroom.wiring.restores import restore_options
+    from strongroom.wiring.jobs import restore_options
 
     selection = Selection(tags=dict(filter_tag or {}))
     options = restore_options(
@@ -56,8 +56,8 @@ def recover_backup(
     requester: str = "",
 ) -> Submitted:
     """Recover a backup, or the newest of a policy: check the worker's host, restore, compare and validate."""
-    from strongroom.operations.recovery.job import submit_recovery
-    from strongroom.wiring.restores import restore_options
+    from strongroom.operations.procedures.recovery_job import submit_recovery
+    from strongroom.wiring.jobs import restore_options
 
     options = restore_options(app.settings, to=to, overwrite=overwrite_existing, requester=requester)
     return submit_recovery(services, backup=backup, options=options, request_id=request)
@@ -74,7 +74,7 @@ def undo_restore(
     requester: str = "",
 ) -> Submitted:
     """Undo a restore run: what it replaced comes back, what it created goes. Named secrets, or all."""
-    from strongroom.operations.restore.facts import UndoOptions, named_or_tagged
+    from strongroom.operations.restore.staged import UndoOptions, named_or_tagged
     from strongroom.operations.restore.undo_job import submit_undo
 
     selection = named_or_tagged(include, filter_tag)

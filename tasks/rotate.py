@@ -12,8 +12,8 @@ from workers import names
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.ROTATE_KEYS)
@@ -31,8 +31,8 @@ def rotate_keys(
 
     ``renew`` does so for what opens for just these recipients too: a key service has a new key version.
     """
+    from strongroom.operations.rotation.job import submit_rotation
     from strongroom.operations.rotation.rotate import RotateOptions
-    from strongroom.operations.rotation.submit import submit_rotation
 
     options = RotateOptions(reencrypt=re_encrypt, renew=renew, backups=tuple(backup), rate=rate)
     return submit_rotation(services, policy=policy, options=options, request_id=request)

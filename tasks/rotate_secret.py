@@ -9,8 +9,8 @@ from workers import names
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.ROTATE_SECRETS)
@@ -25,8 +25,8 @@ def rotate_secret(
     by: str = "",
 ) -> Submitted:
     """Give secrets of a source new values, each by the rotator that the configuration has for it."""
-    from strongroom.operations.rotators.job import submit_secrets
-    from strongroom.operations.rotators.records import RotateSecretsOptions
+    from strongroom.operations.rotation.secret_plan import RotateSecretsOptions
+    from strongroom.operations.rotation.secrets_job import submit_secrets
 
     options = RotateSecretsOptions(names=tuple(secrets), reason=reason, by=by, incident=incident)
     return submit_secrets(services, source=source, options=options, request_id=request)

@@ -13,14 +13,14 @@ from workers.app import app
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.RUN_ENTRY)
 def run_entry(services: Services, request: str, *, entry: str) -> Submitted:
     """Run an entry now. One that is about several things makes several runs; the first is the answer."""
-    from strongroom.operations.runs.submit import run_now
+    from strongroom.operations.engine.submit import run_now
     from strongroom.wiring.calendar import entries_named
 
     submitted = run_now(services, entries_named(entry, app.settings), request_id=request)

@@ -13,7 +13,7 @@ def shred_pending() -> int:
 
     Destroys nothing that a person did not confirm: the record has what that is.
     """
-    from strongroom.operations.shredding.shred import advance
-    from strongroom.wiring.key_destruction import scope
+    from strongroom.operations.keys.shred import advance
+    from strongroom.wiring.key_services import scope
 
     return sum(not shredding.done for shredding in advance(app.services.get(), scope(app.settings)))

@@ -16,7 +16,7 @@ from workers.send import send_tickets
 from workers.tickets import from_arguments
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.steps import AttemptOutcome
+    from strongroom.operations.engine.steps import AttemptOutcome
 
 StepTask = TypedTask[..., None]
 
@@ -27,7 +27,7 @@ def perform(kind: StepKind, **arguments: Any) -> None:
     What came of it is recorded by then. It is raised as well, so that Celery and Flower count what the
     record says, and not whatever returned.
     """
-    from strongroom.operations.runs import steps
+    from strongroom.operations.engine import steps
 
     ticket = from_arguments(kind, **arguments)
     due, outcome = steps.perform_step(ticket, app.services.of_run(ticket.run))
@@ -48,7 +48,7 @@ def shown_as(kind: StepKind, outcome: AttemptOutcome) -> Exception | None:
     Its step comes again under another message; or, if it was given up, with a retry or a repair of the run.
     """
     if kind is StepKind.REPORT and outcome.run.state is RunState.FAILED:
-        from strongroom.operations.recorded_errors import class_in
+        from strongroom.operations.engine.telling import class_in
 
         spec, why = outcome.run.spec, class_in(outcome.run.error) or "a fault"
         return RunFailed(f"the {spec.kind.value} of '{spec.policy}' failed: {why}")

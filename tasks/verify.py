@@ -9,8 +9,8 @@ from workers import names
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 
 @define_entry(names.VERIFY_BACKUP)

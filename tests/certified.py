@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.signing import Signer
+from strongroom.container.signing import CertifiedSigner, Signer
 
 ISSUED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,11 +7,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from strongroom.operations.approval.record import Signature
-from strongroom.operations.approval.request import (
+from strongroom.operations.engine.approvals import (
     BREAK_GLASS,
     NAMESPACE,
     ApprovalDocument,
+    Signature,
     break_glass_message,
 )
 

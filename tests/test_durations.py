@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from strongroom import durations, timestamps
+from strongroom import times
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from strongroom import durations, timestamps
     ],
 )
 def test_a_length_of_time_is_read_with_its_unit(text: str, seconds: float) -> None:
-    assert durations.parse(text) == seconds
+    assert times.parse(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_length_of_time_is_read_with_its_unit(text: str, seconds: float) -> No
 )
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no length of time"):
-        durations.parse(text)
+        times.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_what_is_no_length_of_time_is_refused(text: str) -> None:
 def test_a_length_of_time_is_written_in_the_unit_that_fits_it(
     seconds: float, about: str, at_least: str
 ) -> None:
-    assert durations.about(seconds) == about
-    assert durations.at_least(seconds) == at_least
+    assert times.about(seconds) == about
+    assert times.at_least(seconds) == at_least
 
 
 def test_what_no_clock_shows_is_not_written_as_a_number() -> None:
-    assert durations.about(math.nan) == durations.about(math.inf) == "nobody knows how long"
-    assert durations.measured(math.nan) == "nobody knows how long"
+    assert times.about(math.nan) == times.about(math.inf) == "nobody knows how long"
+    assert times.measured(math.nan) == "nobody knows how long"
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_what_no_clock_shows_is_not_written_as_a_number() -> None:
     ],
 )
 def test_what_a_clock_showed_is_written_in_at_most_two_units(seconds: float, said: str) -> None:
-    assert durations.measured(seconds) == said
+    assert times.measured(seconds) == said
 
 
 def test_a_moment_is_written_in_utc_to_the_second_whatever_its_zone() -> None:
     moment = datetime(2026, 11, 26, 10, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))
 
     for same in (moment, moment.astimezone(UTC), moment.timestamp()):
-        assert timestamps.rfc3339(same) == "2026-11-26T08:00:00Z"
-        assert timestamps.compact(same) == "20261126T080000Z"
-        assert timestamps.for_people(same) == "2026-11-26 08:00:00 UTC"
-    assert timestamps.if_any(None) is None
-    assert timestamps.if_any(moment) == "2026-11-26T08:00:00Z"
+        assert times.rfc3339(same) == "2026-11-26T08:00:00Z"
+        assert times.compact(same) == "20261126T080000Z"
+        assert times.for_people(same) == "2026-11-26 08:00:00 UTC"
+    assert times.if_any(None) is None
+    assert times.if_any(moment) == "2026-11-26T08:00:00Z"

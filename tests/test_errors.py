@@ -14,7 +14,7 @@ import workers
 from strongroom.cli.reference import leaves
 from strongroom.container.errors import FormatError
 from strongroom.errors import FAMILIES, MODULES, InstallationError, StrongroomError, by_name, meaning_of
-from strongroom.operations.recorded_errors import error_text, parse_error
+from strongroom.operations.engine.telling import error_text, parse_error
 
 GROUPS = {FormatError}
 """What only groups errors of several families, and is never raised itself."""
@@ -96,4 +96,4 @@ def test_the_name_of_an_error_is_that_of_no_other() -> None:
 
 def test_the_modules_of_errors_are_all_of_them() -> None:
     named = {kind.__module__ for kind in every() if kind.__module__.rpartition(".")[2] == "errors"}
-    assert {*MODULES, "strongroom.errors"} == named | {"strongroom.config.problems"}
+    assert {*MODULES, "strongroom.errors"} == named | {"strongroom.config.schema"}

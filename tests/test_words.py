@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import VerificationFailed
-from strongroom.operations.backup.quorum import missing_from_quorum
+from strongroom.operations.backup.verify import missing_from_quorum
 from strongroom.targets.memory import MemoryTarget
 from strongroom.words import plural, verb
 from tests.operations.world import make_world

@@ -45,7 +45,7 @@ def import_usual_modules() -> None:
     # A passphrase at the lowest cost that the format allows: there are hundreds in the tests.
     importlib.import_module("strongroom.keys.passphrase").DEFAULT_LOG_N = 15
     # To lock the memory of a large process takes longer than most commands: tests/system holds that it is.
-    secrecy = importlib.import_module("strongroom.system.secrecy")
+    secrecy = importlib.import_module("strongroom.system.process")
     secrecy.lock = secrecy.may_lock
     gc.collect()
     gc.freeze()

@@ -20,7 +20,7 @@ from celery import signals
 
 from strongroom import __version__
 from strongroom.errors import StrongroomError
-from strongroom.system import secrecy
+from strongroom.system import process
 from workers import beat_fallback, flower, logs, names, paths, status, telemetry
 from workers.redact import message_of
 
@@ -35,7 +35,7 @@ CRASHED: Final = 70
 
 def main(role: str) -> int:
     """Run the process of a role; return its exit status."""
-    secrecy.keep_in_memory()
+    process.keep_in_memory()
     atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
     os.environ["STRONGROOM_ROLE"] = role
     logs.set_up(role)

@@ -20,7 +20,7 @@ from workers.pools import POOLS
 from workers.redact import TaskCrashed, TaskFailed, message_of
 
 if TYPE_CHECKING:
-    from strongroom.api.submission import Submission
+    from strongroom.api.client import Submission
 
 log = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from workers.redact import TaskFailed
 from workers.send import send_tickets
 
 if TYPE_CHECKING:
-    from strongroom.api.submission import Submission
-    from strongroom.operations.runs.submit import Submitted
-    from strongroom.operations.services import Services
+    from strongroom.api.client import Submission
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.engine.submit import Submitted
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class EntryTask(StrongroomTask):
         """Submit it.
 
         Returns:
-            from a shell a :class:`~strongroom.api.submission.Submission`, whose run is on record.
+            from a shell a :class:`~strongroom.api.client.Submission`, whose run is on record.
 
         Raises:
             ConfigError, UsageError: what is asked for does not exist; nothing was submitted.
@@ -124,7 +124,7 @@ def _is_last(task: Any) -> bool:
 
 def _known(services: Services, request: str) -> Submitted | None:
     """Return the run that the request has already, and what is due of it."""
-    from strongroom.operations.runs.submit import first_tickets
+    from strongroom.operations.engine.submit import first_tickets
 
     with suppress(RunNotFound):
         run = services.store.find(request)
@@ -137,7 +137,7 @@ def _known(services: Services, request: str) -> Submitted | None:
 
 def submit(task: EntryTask, request: str, send: Callable[[], Any], arguments: dict[str, Any]) -> Submission:
     """Put a run on record and send its message; without the record, send and wait for an answer."""
-    from strongroom.api.submission import Submission
+    from strongroom.api.client import Submission
 
     _require_policy(arguments.get("policy"))
     services = app.services.get()

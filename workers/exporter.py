@@ -23,16 +23,16 @@ from msgspec import structs
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.alerts.notify import EDITED, JudgedFacts, gather_and_judge, muted_now
-from strongroom.operations.facts.gather import with_look
-from strongroom.operations.facts.watched import WatchedInstallation
+from strongroom.operations.engine.muted import Muted
+from strongroom.operations.judge.fact_records import WatchedInstallation
+from strongroom.operations.judge.facts import with_look
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.metrics.measures import Observed, Process
-from strongroom.operations.muted import Muted
-from strongroom.state import schema_check
+from strongroom.operations.judge.metrics import Observed, Process
+from strongroom.operations.notify.notify import EDITED, JudgedFacts, gather_and_judge, muted_now
+from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.store import RunStore
-from strongroom.wiring import alerts
+from strongroom.wiring import watching
 from strongroom.wiring.database import database_url
 from workers import status
 from workers.beat_fallback import SETTLES
@@ -65,7 +65,7 @@ class Exporter:
     def look(self) -> None:
         """Look at the targets and at this host, and judge what is wrong."""
         with self._lock:
-            watched, limits = self._watch(), alerts.limits(self._settings())
+            watched, limits = self._watch(), watching.limits(self._settings())
         self._looked = gather_and_judge(watched, limits)
 
     def keep_looking(self, every: Callable[[Settings], float]) -> None:
@@ -130,7 +130,7 @@ class Exporter:
     def _on_record(self) -> JudgedFacts:
         now = time.monotonic()
         if self._read is None or now - self._read[0] > FRESH:
-            found = gather_and_judge(_quick(self._watch()), alerts.limits(self._settings()), look=False)
+            found = gather_and_judge(_quick(self._watch()), watching.limits(self._settings()), look=False)
             self._read = (now, found)
             self._muted = muted_now(self._watch(), found)
         return self._read[1]
@@ -139,7 +139,7 @@ class Exporter:
         """Return what is watched; made once for as long as the settings hold."""
         settings = self._settings()
         if self._watched is None or self._watched[0] != self._live.version:
-            watched = replace(alerts.watched(settings), store=_store(settings))
+            watched = replace(watching.watched(settings), store=_store(settings))
             self._watched = (self._live.version, watched)
         return self._watched[1]
 
@@ -156,7 +156,7 @@ def _store(settings: Settings) -> Callable[[], RunStore]:
     @cache
     def opened() -> RunStore:
         url = database_url(settings)
-        schema_check.require(StateDatabase(url))
+        engine.require(StateDatabase(url))
         return RunStore(url)
 
     return opened

@@ -13,7 +13,7 @@ from prometheus_client import make_wsgi_app
 
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.metrics.exposition import registry_of
+from strongroom.operations.judge.metrics import registry_of
 from workers import http_server
 from workers.exporter import Exporter
 from workers.http_server import Answer, App

@@ -7,25 +7,23 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from strongroom.config import Settings
-from strongroom.operations.archive.incidents import Incident, incidents_on_record
+from strongroom.operations.archive.cases import Incident, incidents_on_record
 from strongroom.operations.archive.inventory import LOST, REPAIRED
-from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_record
-from strongroom.operations.dashboard import lists, overall, overview, single
-from strongroom.operations.dashboard.frame import PageFacts
-from strongroom.operations.dashboard.lists import PAGE
-from strongroom.operations.dashboard.single import OneBackup
+from strongroom.operations.archive.removal import left_unlocked
+from strongroom.operations.engine.services import Services
 from strongroom.operations.evidence.access_log import FAILED, OPENED, RESTORED
-from strongroom.operations.facts.pace import pace_of
-from strongroom.operations.health import calendar as health_calendar
-from strongroom.operations.retention.delete import PRUNED
-from strongroom.operations.retention.undelete import UNDELETED
-from strongroom.operations.rotation.outcome import rotated_backups
-from strongroom.operations.services import Services
+from strongroom.operations.judge import calendar as health_calendar
+from strongroom.operations.judge.fact_records import pace_of
+from strongroom.operations.retention.delete import PRUNED, UNDELETED
+from strongroom.operations.rotation.job import rotated_backups
+from strongroom.operations.show import frame, overview, single
+from strongroom.operations.show.frame import PAGE, PageFacts
+from strongroom.operations.show.single import OneBackup
 from strongroom.state.errors import RecordRefused, RunNotFound
 from strongroom.state.records import ROTATING, CatalogEntry, Event, RecipientPin, Run, RunKind
 from strongroom.state.store import RunStore
-from strongroom.timestamps import as_written
+from strongroom.times import as_written
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.read_only import looking_services
 from workers.exporter import Exporter
@@ -37,10 +35,10 @@ ABOUT_BACKUPS: Final = (
 )  # fmt: skip
 VIEWS: Final = {
     "/": overview.overview,
-    "/alerts": overall.alerts,
-    "/coverage": overall.coverage,
-    "/drills": overall.drills,
-    "/keys": overall.keys,
+    "/alerts": overview.alerts,
+    "/coverage": overview.coverage,
+    "/drills": overview.drills,
+    "/keys": overview.keys,
 }
 
 
@@ -97,7 +95,7 @@ class Routes:
         store, policy = self.services().store, query.get("policy", "")
         found = store.backups(policy=policy or None, limit=PAGE + 1, before=query.get("before"))
         replicas = store.replicas_of([entry.backup for entry in found])
-        return lists.backups(found, replicas, shown, policy=policy)
+        return frame.backups(found, replicas, shown, policy=policy)
 
     def _backup(self, name: str, shown: PageFacts) -> bytes:
         store = self.services().store
@@ -127,10 +125,10 @@ class Routes:
         return single.run(run, store.rows(run.id), pace_of(run, store, now=shown.facts.now), shown)
 
     def _runs(self, query: Mapping[str, str], shown: PageFacts) -> bytes:
-        return lists.runs(self.services().store.runs(PAGE + 1, before=query.get("before")), shown)
+        return frame.runs(self.services().store.runs(PAGE + 1, before=query.get("before")), shown)
 
     def _all_incidents(self, _query: Mapping[str, str], shown: PageFacts) -> bytes:
-        return lists.incidents(self._incidents().values(), shown)
+        return frame.incidents(self._incidents().values(), shown)
 
     def _incident(self, name: str, shown: PageFacts) -> bytes:
         found = self._incidents().get(name)
@@ -141,7 +139,7 @@ class Routes:
     def _schedule(self, _query: Mapping[str, str], shown: PageFacts) -> bytes:
         entries = calendar(self._exporter.settings())
         found = health_calendar.overview(self.services(), entries, now=shown.facts.now)
-        return lists.schedule(found, shown)
+        return frame.schedule(found, shown)
 
     def _incidents(self) -> dict[str, Incident]:
         services = self.services()

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, quote
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import PageFacts
+from strongroom.operations.show import frame
+from strongroom.operations.show.frame import PageFacts
 from strongroom.sheet import Lines, Mood, Sheet, markup
 from strongroom.state.errors import StateError
 from workers import http_server, names, status

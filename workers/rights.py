@@ -35,15 +35,14 @@ ASKED_FOR: Final[Mapping[str, frozenset[str]]] = {
 
 @cache
 def _queues_of_steps() -> Mapping[str, str]:
-    from strongroom.operations.runs import steps
+    from strongroom.operations.engine import steps
 
     return {names.step_task(kind): pool.value for kind, pool in steps.pools().items()}
 
 
 @cache
 def _sent_by_pools() -> Mapping[str, frozenset[str]]:
-    from strongroom.operations.jobs import JOBS
-    from strongroom.operations.runs.job import job_of
+    from strongroom.operations.engine.jobs import JOBS, job_of
 
     runs = [{names.step_task(step) for step in (*job_of(kind).actions, StepKind.REPORT)} for kind in JOBS]
     sent = {queue: _sent_by(queue, runs) for queue in names.QUEUES}

@@ -17,7 +17,7 @@ from workers.names import SUBMIT
 from workers.paths import role_keys
 
 if TYPE_CHECKING:
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
     from strongroom.state.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class PerProcess:
 
     def of_run(self, run: str) -> Services:
         """Return the services that a run goes on with: those of the settings that it began under."""
-        from strongroom.operations.run_integrity import agrees
+        from strongroom.operations.engine.integrity import agrees
 
         services = self.get()
         with suppress(StrongroomError):  # what cannot be judged goes on under the settings of now
@@ -126,7 +126,7 @@ class PerProcess:
             log.warning("settings-wait-for-restart", extra=fields | {"sections": ", ".join(change.waits)})
         if self._role == SUBMIT:
             return
-        from strongroom.operations.settings_changes import record
+        from strongroom.operations.engine.noted import record
 
         try:
             record(self.store(), socket.gethostname(), change)
@@ -134,7 +134,7 @@ class PerProcess:
             log.warning("settings-change-not-recorded", extra={"why": error.code})
 
     def _settle(self, store: RunStore) -> None:
-        from strongroom.operations.settings_changes import settle
+        from strongroom.operations.engine.noted import settle
 
         if self._role != SUBMIT:
             with suppress(StrongroomError):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-as_trace = lazy("strongroom.operations.runs.trace:as_trace")
-post = lazy("strongroom.system.http_post:post")
+as_trace = lazy("strongroom.operations.engine.telling:as_trace")
+post = lazy("strongroom.system.program:post")
 
 PATIENCE: Final = 5.0
 """Seconds that a collector may take. A trace is a help, and no run waits longer for it."""

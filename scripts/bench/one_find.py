@@ -18,8 +18,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scripts.bench import gen
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import (
     Counts,
     Manifest,
@@ -28,8 +26,10 @@ from strongroom.container.manifest import (
     sign_manifest,
 )
 from strongroom.container.name_index import (
+    INDEX,
     IndexHead,
     IndexLink,
+    IndexReceipt,
     IndexRow,
     blocks,
     digest_of,
@@ -38,11 +38,10 @@ from strongroom.container.name_index import (
     quoted_name,
     write_name_index,
 )
-from strongroom.container.receipt import Receipt, sign_receipt
-from strongroom.container.signing import Signer
+from strongroom.container.signing import CertifiedSigner, Receipt, Signer, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
-from strongroom.operations.layout import (
+from strongroom.operations.engine.layout import (
     container_entry,
     container_name,
     index_name,

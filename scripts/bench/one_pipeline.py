@@ -19,7 +19,7 @@ from pathlib import Path
 from strongroom.config import Settings, load_settings
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.engine.drive import drive
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.wiring.services import build_services

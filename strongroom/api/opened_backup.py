@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import WrongKey
-from strongroom.container.keyless import read_outer
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import Manifest
+from strongroom.container.reader import read_outer
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
@@ -28,25 +28,29 @@ from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.rolelist import ROLES
 from strongroom.model import COMMAND, ApprovalAction, Secret
-from strongroom.operations.archive.choice import BackupPlace, describe_skipped
-from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
-from strongroom.operations.archive.failover import InOnePlace
-from strongroom.operations.archive.maker import maker_of, maker_of_backup, manifest_of
+from strongroom.operations.archive.coverage import (
+    NO_VALUES,
+    Asked,
+    BackupPlace,
+    describe_ignored,
+    describe_skipped,
+    limits_of,
+    look_beside,
+)
 from strongroom.operations.archive.on_record import BackupsOnRecord
-from strongroom.operations.archive.open import Backup, Objects
+from strongroom.operations.archive.open import Backup, LoneContainer, Objects
+from strongroom.operations.archive.reading import InOnePlace, maker_of, maker_of_backup, manifest_of
 from strongroom.operations.archive.salvage import LostPart, LostParts, Salvaged, before_in
 from strongroom.operations.archive.shortfall import Earlier
-from strongroom.operations.archive.single_container import LoneContainer
-from strongroom.operations.archive.unlisted_objects import describe_ignored, look_beside
+from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import NotCovered, NothingOpens
 from strongroom.operations.evidence import access_log
-from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.sources.errors import SecretNotFound
-from strongroom.system.file_reader import LocalFileReader
-from strongroom.system.person import who
+from strongroom.system.files import LocalFileReader
+from strongroom.system.process import who
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.targets.repaired import ManifestListing
 from strongroom.targets.single_file import BundleReader
 
 NOBODY = Signers()
@@ -401,10 +405,10 @@ def _require_approved(settings: Settings, manifest: Manifest) -> None:
     """
     if not settings.approvals.rules:
         return
-    from strongroom.operations.approval.request import command_request
-    from strongroom.operations.approval.require import require_approval
+    from strongroom.operations.engine.approvals import command_request
+    from strongroom.operations.engine.approving import require_approval
+    from strongroom.wiring.keys import OPERATOR
     from strongroom.wiring.services import build_services
-    from strongroom.wiring.signers import OPERATOR
 
     request = command_request(
         ApprovalAction.EXPORT,
@@ -446,8 +450,8 @@ def _chosen(
 
 def _on_record(settings: Settings) -> BackupsOnRecord:
     """Return what the record here says of backups; reading needs none."""
-    from strongroom.operations.archive.read_record import read_record
-    from strongroom.operations.shredding.record import shredded_backups
+    from strongroom.operations.archive.catalog import read_record
+    from strongroom.operations.archive.shredded import shredded_backups
     from strongroom.wiring.database import existing_run_store
 
     with suppress(StrongroomError):

@@ -16,7 +16,7 @@ from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_strea
 from strongroom.cli.terminal.stopping import in_order
 from strongroom.errors import StrongroomError, Untrusted
 from strongroom.system.lazy import resolve
-from strongroom.system.secrecy import keep_in_memory
+from strongroom.system.process import keep_in_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,4 +96,4 @@ def _command(name: str, words: list[str], output: Output) -> None:
         if output.ending is not None:
             raise output.ending
     except Untrusted as error:
-        raise resolve("strongroom.cli.shared.trust:explained")(error, parsed) from None
+        raise resolve("strongroom.cli.shared.admission:explained")(error, parsed) from None

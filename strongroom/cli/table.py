@@ -27,49 +27,49 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "restore undo": CommandEntry("restore", "undo a restore that is on record"),
         "restore snapshot": CommandEntry("restore", "replace a whole Vault server by a snapshot of it"),
         "drill": CommandEntry(
-            "rehearsal", "rehearse a recovery on record, with a signed report; list the reports"
+            "restore", "rehearse a recovery on record, with a signed report; list the reports"
         ),
-        "drill local": CommandEntry("rehearsal", "rehearse a recovery on this machine, and time it"),
-        "emergency backup": CommandEntry(
-            "emergency", "back up onto a medium for the safe, with what opens it"
-        ),
+        "drill local": CommandEntry("restore", "rehearse a recovery on this machine, and time it"),
+        "emergency backup": CommandEntry("backup", "back up onto a medium for the safe, with what opens it"),
         "emergency kit": CommandEntry(
-            "emergency", "write a page to print: who opens what, where it is, what to type"
+            "backup", "write a page to print: who opens what, where it is, what to type"
         ),
         "emergency escrow": CommandEntry(
-            "emergency", "seal this installation's keys and configuration to a recipient"
+            "backup", "seal this installation's keys and configuration to a recipient"
         ),
     },
     "Backups": {
-        "backups list": CommandEntry("inspect", "list the backups, newest first"),
+        "backups list": CommandEntry("backups", "list the backups, newest first"),
         "backups replicas": CommandEntry(
-            "inspect", "show where each backup is stored and how deep it was verified"
+            "backups", "show where each backup is stored and how deep it was verified"
         ),
-        "backups show": CommandEntry("inspect", "show what a backup is, without any key"),
-        "backups verify": CommandEntry("inspect", "read a backup back and say how deep it is sound"),
-        "backups find": CommandEntry("find", "show which backups hold which version of a secret, and where"),
-        "backups history": CommandEntry("find", "show what became of a secret from backup to backup"),
+        "backups show": CommandEntry("backups", "show what a backup is, without any key"),
+        "backups verify": CommandEntry("backups", "read a backup back and say how deep it is sound"),
+        "backups find": CommandEntry(
+            "backups", "show which backups hold which version of a secret, and where"
+        ),
+        "backups history": CommandEntry("backups", "show what became of a secret from backup to backup"),
         "backups diff": CommandEntry(
-            "find", "show what differs between two backups, or a backup and its source now"
+            "backups", "show what differs between two backups, or a backup and its source now"
         ),
         "backups repair": CommandEntry("runs", "restore bad or missing replicas from a good one"),
-        "backups rebuild": CommandEntry("inspect", "add every backup on a target to the catalog"),
+        "backups rebuild": CommandEntry("backups", "add every backup on a target to the catalog"),
         "backups prune": CommandEntry(
-            "retention", "delete backups that no retention rule keeps, days after they were marked"
+            "backups", "delete backups that no retention rule keeps, days after they were marked"
         ),
-        "backups undelete": CommandEntry("retention", "keep a backup that is marked to be deleted"),
+        "backups undelete": CommandEntry("backups", "keep a backup that is marked to be deleted"),
         "backups hold": CommandEntry(
-            "retention", "hold backups, so that nothing removes them; list and lift holds"
+            "backups", "hold backups, so that nothing removes them; list and lift holds"
         ),
         "backups gone": CommandEntry("keys", "record that the file of a backup is gone for good"),
     },
     "Secrets": {
-        "list": CommandEntry("store", "list the secrets, never their values"),
-        "get": CommandEntry("store", "show one secret, from the store or from a backup"),
-        "set": CommandEntry("store", "store a secret; its value comes from stdin or a hidden prompt"),
-        "secrets import": CommandEntry("store", "store the secrets of a file or directory"),
-        "secrets delete": CommandEntry("store", "remove secrets from the store"),
-        "secrets rotate": CommandEntry("rotators", "give secrets new values, after a leak or in good time"),
+        "list": CommandEntry("secrets", "list the secrets, never their values"),
+        "get": CommandEntry("secrets", "show one secret, from the store or from a backup"),
+        "set": CommandEntry("secrets", "store a secret; its value comes from stdin or a hidden prompt"),
+        "secrets import": CommandEntry("secrets", "store the secrets of a file or directory"),
+        "secrets delete": CommandEntry("secrets", "remove secrets from the store"),
+        "secrets rotate": CommandEntry("secrets", "give secrets new values, after a leak or in good time"),
     },
     "Keys": {
         "keys new": CommandEntry("keys", "make a key pair: the public half seals, the private half opens"),
@@ -80,13 +80,9 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "keys prove": CommandEntry(
             "keys", "have the holder of a key that is kept elsewhere prove that it opens"
         ),
-        "keys rotate": CommandEntry(
-            "rotation", "rotate backups to the recipients that their policies name now"
-        ),
-        "keys replace": CommandEntry("rotation", "replace a key by a new one in all backups"),
-        "keys shred": CommandEntry(
-            "shredding", "destroy the keys of an erasable policy's backups, and prove it"
-        ),
+        "keys rotate": CommandEntry("keys", "rotate backups to the recipients that their policies name now"),
+        "keys replace": CommandEntry("keys", "replace a key by a new one in all backups"),
+        "keys shred": CommandEntry("keys", "destroy the keys of an erasable policy's backups, and prove it"),
         "keys signers": CommandEntry(
             "keys", "show, rotate or distrust the keys that sign backups and messages"
         ),
@@ -94,25 +90,25 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "keys quorum": CommandEntry("keys", "split a key among custodians, any few of whom open together"),
     },
     "Watch": {
-        "check": CommandEntry("health", "check the whole installation, or one part of it"),
-        "check all": CommandEntry("health", "make every look, one after the other, with one verdict"),
+        "check": CommandEntry("checks", "check the whole installation, or one part of it"),
+        "check all": CommandEntry("checks", "make every look, one after the other, with one verdict"),
         "check storage": CommandEntry("setup", "prove each target with a real write, read and refusal"),
         "check rights": CommandEntry("setup", "say which rights are missing, and which are too many"),
-        "check machine": CommandEntry("readiness", "check whether this machine could recover now"),
+        "check machine": CommandEntry("checks", "check whether this machine could recover now"),
         "check keys": CommandEntry("keys", "try every key by itself, and on a backup of each class"),
-        "check backups": CommandEntry("health", "check that backups are there, sound and well sealed"),
-        "check secrets": CommandEntry("validation", "check the live secrets, and compare them with a backup"),
+        "check backups": CommandEntry("checks", "check that backups are there, sound and well sealed"),
+        "check secrets": CommandEntry("checks", "check the live secrets, and compare them with a backup"),
         "check config": CommandEntry(
             "setup", "report every problem of the configuration, with the right value"
         ),
-        "check controls": CommandEntry("evidence", "check the backups against what frameworks demand"),
+        "check controls": CommandEntry("reports", "check the backups against what frameworks demand"),
         "alerts": CommandEntry("alerts", "list what is wrong with the backups, and notify nobody"),
         "alerts send": CommandEntry("alerts", "report what is wrong with the backups, and notify people"),
         "alerts ack": CommandEntry("alerts", "say that you work on an alert, so that it is not repeated"),
         "alerts silence": CommandEntry(
             "alerts", "have nobody notified of some alerts for a time; list and end silences"
         ),
-        "metrics": CommandEntry("metrics", "hand out metrics for Prometheus"),
+        "metrics": CommandEntry("alerts", "hand out metrics for Prometheus"),
     },
     "Cluster and runs": {
         "up": CommandEntry("runs", "run the whole cluster on this machine"),
@@ -132,15 +128,13 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "approvals add": CommandEntry("approval", "add a signature that was made elsewhere"),
     },
     "Evidence": {
-        "reports audit": CommandEntry("evidence", "report what the record says of a span of time, signed"),
+        "reports audit": CommandEntry("reports", "report what the record says of a span of time, signed"),
         "reports review": CommandEntry(
-            "evidence", "write the yearly security review, signed, with a page to sign"
+            "reports", "write the yearly security review, signed, with a page to sign"
         ),
-        "reports check": CommandEntry(
-            "evidence", "check a signed report of any kind, its page and its table"
-        ),
+        "reports check": CommandEntry("reports", "check a signed report of any kind, its page and its table"),
         "ledger": CommandEntry(
-            "evidence", "search the record of events, show its head, or check it by a printed one"
+            "reports", "search the record of events, show its head, or check it by a printed one"
         ),
     },
     "Set up": {

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from strongroom.config.alerts import AlertSettings, MailSettings
-from strongroom.config.env import default_state_dir, find_config
 from strongroom.config.keys import (
     AllOfKey,
     HpkeKey,
@@ -20,7 +19,7 @@ from strongroom.config.keys import (
     QuorumKey,
     TransitKeySettings,
 )
-from strongroom.config.load import load_settings
+from strongroom.config.load import default_state_dir, find_config, load_settings
 from strongroom.config.model import (
     BrokerSettings,
     FlowerSettings,
@@ -33,7 +32,6 @@ from strongroom.config.model import (
     WorkerSettings,
 )
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
-from strongroom.config.problems import ConfigProblem, ConfigProblems
 from strongroom.config.rotators import (
     AwsRotator,
     CommandRotator,
@@ -41,6 +39,7 @@ from strongroom.config.rotators import (
     RotatorSettings,
     VaultEngineRotator,
 )
+from strongroom.config.schema import ConfigProblem, ConfigProblems
 from strongroom.config.sources import (
     AwsSourceSettings,
     FilesSourceSettings,
@@ -66,6 +65,7 @@ __all__ = [
     "AzureTargetSettings",
     "BrokerSettings",
     "CommandRotator",
+    "ConfigProblem",
     "ConfigProblems",
     "DirectoryTargetSettings",
     "DrillSettings",
@@ -81,7 +81,6 @@ __all__ = [
     "PassphraseKey",
     "Pkcs11Key",
     "PolicySettings",
-    "ConfigProblem",
     "QuorumKey",
     "RaftSourceSettings",
     "RandomRotator",

@@ -1,10 +1,29 @@
-"""Failure domains: which targets would be lost together with a source."""
+"""What would be lost together: targets with a source, keys with each other."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from strongroom.config.keys import (
+    AllOfKey,
+    HpkeKey,
+    KeyFileKey,
+    KeySettings,
+    KmsKey,
+    PassphraseKey,
+    Pkcs11Key,
+    QuorumKey,
+    TransitKeySettings,
+)
 from strongroom.config.kinds import server
 from strongroom.config.model import Settings
 from strongroom.config.targets import VaultTargetSettings
+from strongroom.model import Depth
+
+# -- Failure domains: which targets would be lost together with a source ------------------------
 
 
 def home_of(settings: Settings, source: str) -> str | None:
@@ -34,3 +53,153 @@ def own_mounts(settings: Settings, source: str) -> tuple[str, ...]:
 def _mount(settings: Settings, target: VaultTargetSettings) -> str:
     namespace = settings.vaults[target.vault].namespace.strip("/")
     return f"{namespace}/{target.mount.strip('/')}".lstrip("/")
+
+
+# -- Whether one loss can close a backup for ever: what its ways in rest on, and what is left without
+
+
+UnlockPath = Sequence[Sequence[str | None]]
+"""One way in: its legs, of which every one is needed, each with the things of which any one will do.
+
+A thing is whatever is lost at once: a key file, a token with all that is in it, a Vault with all of its
+keys. ``None`` is not: a quorum still opens when one of its papers is gone.
+"""
+
+
+def outlive(ways: Sequence[UnlockPath], lost: str) -> bool:
+    """Whether there is still a way in without one thing."""
+    return any(all(any(thing != lost for thing in leg) for leg in way) for way in ways)
+
+
+def single_points_of_failure(ways: Sequence[UnlockPath]) -> list[str]:
+    """Return the things each of which is needed, whatever else there is; ordered, none twice."""
+    things = dict.fromkeys(thing for way in ways for leg in way for thing in leg)
+    return [thing for thing in things if thing is not None and not outlive(ways, thing)]
+
+
+# -- What opens a policy's backups, as things that can be lost: two keys in one token are one thing ---
+
+
+def unlock_paths_of(settings: Settings, names: Iterable[str]) -> list[UnlockPath]:
+    """Return the ways in that these keys are; names of which nothing is known are left out."""
+    return [_unlock_path(settings, settings.keys[name]) for name in names if name in settings.keys]
+
+
+def server_of(settings: Settings, name: str) -> str:
+    """Return what a Vault is called here as a thing that can be lost: its keys go with it."""
+    return f"the Vault {server(settings.vaults, name) or name}"
+
+
+def called(settings: Settings, thing: str) -> str:
+    """Say which configured keys are, or lie in, a thing."""
+    names = [
+        name
+        for name, key in settings.keys.items()
+        if not isinstance(key, AllOfKey) and _thing(settings, key) == thing
+    ]
+    return " and ".join(f"keys.{name}" for name in names) or thing
+
+
+def _unlock_path(settings: Settings, key: KeySettings) -> UnlockPath:
+    if not isinstance(key, AllOfKey):
+        return ((_thing(settings, key),),)
+    legs = [[settings.keys[name] for name in leg if name in settings.keys] for leg in key.legs]
+    return [[_thing(settings, each) for each in leg] for leg in legs]
+
+
+def _thing(settings: Settings, key: KeySettings) -> str | None:
+    match key:
+        case QuorumKey():
+            return f"a share of the quorum {_real(key.file)}" if _needs_all(key.file) else None
+        case Pkcs11Key() | TransitKeySettings() | KmsKey():
+            return _kept(settings, key)
+        case PassphraseKey():
+            return f"the passphrase in {_real(key.file)}" if key.file else "the environment's passphrase"
+        case KeyFileKey():
+            return f"the key file {_real(key.file)}"
+        case HpkeKey():
+            return f"the private key of {_public(key)}"
+        case AllOfKey():
+            return None  # its legs are
+
+
+def _kept(settings: Settings, key: Pkcs11Key | TransitKeySettings | KmsKey) -> str:
+    match key:
+        case Pkcs11Key():
+            return f"the token `{key.token}`" if key.token else f"the HSM key `{key.label}` v{key.version}"
+        case TransitKeySettings():
+            return server_of(settings, key.vault)
+        case KmsKey():
+            return f"the KMS key {key.key_id} in {key.region}"
+
+
+def _public(key: HpkeKey) -> str:
+    """Name a key pair by its public half, wherever that is written."""
+    if key.public_key is not None or key.public_key_file is None:
+        return str(key.public_key)
+    try:
+        return key.public_key_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return str(_real(key.public_key_file))
+
+
+def _needs_all(file: Path) -> bool:
+    """Whether every custodian of a quorum is needed; of a file that cannot be read, others tell."""
+    try:
+        quorum = json.loads(file.read_bytes())
+        return int(quorum["threshold"]) >= len(quorum["custodians"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+# -- What is right in a configuration, and will not do on this host alone -----------------------
+#
+# A host that only seals is how it should be, and its configuration says what is done elsewhere, too: so these
+# are no problems, which would keep every command from running.
+
+
+_OPENING = (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
+
+
+def remarks(settings: Settings) -> Iterator[str]:
+    """Yield what needs a key that opens backups and has none here, and rules of one person alone."""
+    for name, rule in settings.approvals.rules.items():
+        if rule.k == 1:
+            yield (
+                f"approvals.rules.{name}.k = 1: an attacker with the account of one of its people can ask "
+                "under another name and approve that alone."
+            )
+    for name, policy in settings.policies.items():
+        if policy.sealed and policy.verify in _OPENING and not opens(settings, policy.recipients):
+            yield (
+                f"policies.{name}.verify = {policy.verify}, and this host opens none of its keys. A backup "
+                f"made here is whole and degraded, as not verified. {_needed(settings, policy.recipients)}"
+            )
+
+
+def opens(settings: Settings, names: Sequence[str]) -> bool:
+    """Tell whether this host opens what is sealed to these keys: any one is enough."""
+    return any(_is_opener(settings, settings.keys[name]) for name in names if name in settings.keys)
+
+
+def _is_opener(settings: Settings, key: KeySettings) -> bool:
+    match key:
+        case HpkeKey():
+            return key.identity_file is not None
+        case Pkcs11Key():
+            return key.module is not None
+        case QuorumKey():
+            return False  # its custodians are
+        case AllOfKey():
+            return all(opens(settings, leg) for leg in key.legs)
+    return True
+
+
+def _needed(settings: Settings, names: Sequence[str]) -> str:
+    pairs = [name for name in names if isinstance(settings.keys.get(name), HpkeKey)]
+    setting = f"keys.{pairs[0]}.identity_file" if pairs else "its opening side"
+    return f"It needs a host that has {setting}."

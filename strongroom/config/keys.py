@@ -1,13 +1,13 @@
 """Who can open sealed backups."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from strongroom.config.fields import AbsolutePath, Name, PublicKey, Text
 from strongroom.config.kinds import KindSection
 from strongroom.config.shared import KEY_KIND, AwsEndpoint, AwsProfile, VaultName
+from strongroom.config.values import AbsolutePath, Name, PublicKey, Text
 
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 

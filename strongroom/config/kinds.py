@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from strongroom.config.base import SettingsSection
 from strongroom.config.policies import PolicySettings
-from strongroom.config.schema import toml_value
+from strongroom.config.schema import SettingsSection, toml_value
 from strongroom.config.vaults import VaultSettings
 
 Vaults = Mapping[str, VaultSettings]

@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from strongroom.config import env as environment
+from strongroom.config import load as environment
 from strongroom.config.load import load_settings
 from strongroom.config.model import Settings
-from strongroom.config.problems import ConfigProblems
+from strongroom.config.schema import ConfigProblems
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.system.atomic_file import write_whole
+from strongroom.system.files import write_whole
 
 SETTLES: Final = 1.0
 """Seconds for which a file must have rested: an editor may be half-way through writing it."""

@@ -7,17 +7,354 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast, get_args, get_origin
 
-from strongroom.config import env as environment
+from msgspec import Struct
+
 from strongroom.config.checks import Context, check
-from strongroom.config.fields import InvalidValue, absolute, is_text
 from strongroom.config.model import Settings
-from strongroom.config.problems import ConfigProblem, ConfigProblems, KeyPath, dotted
-from strongroom.config.reading import NOTHING, Wrong, read
-from strongroom.config.schema import is_deep, look_up
+from strongroom.config.schema import (
+    ConfigProblem,
+    ConfigProblems,
+    Field,
+    KeyPath,
+    SettingsSection,
+    did_you_mean,
+    dotted,
+    fields_of,
+    is_deep,
+    is_table,
+    kind_of,
+    look_up,
+    models_of,
+    noted,
+    stripped,
+    toml_value,
+)
+from strongroom.config.values import InvalidValue, absolute, is_text, read_value, wrong_type
+
+# -- From raw tables to settings, noting everything that is wrong on the way --------------------
+#
+# What is wrong is left out and the rest is read on, so that one wrong key does not hide how
+# the other parts fit together: an optional key falls back to its default, a list goes without
+# its wrong items, a table without its wrong entries.
+
+
+NOTHING: Final = object()  # in place of what cannot be read
+
+_HOLDS_A_SECRET = ("password", "passphrase", "secret", "token", "credential")
+_NOT_A_NAME = InvalidValue(
+    "not a name",
+    "Letters, digits, '-' and '_', starting with a letter or digit, 63 at most.",
+    example=False,
+)
+
+
+class Wrong(Struct, frozen=True, kw_only=True):
+    """One thing that is wrong by itself, and what would be right."""
+
+    path: KeyPath
+    what: str
+    right: str
+
+
+class _Place(Struct, frozen=True):
+    """Where something stands, and the key that it belongs to, whose example may help."""
+
+    path: KeyPath
+    field: Field | None = None
+
+    def inside(self, part: str | int) -> _Place:
+        return _Place((*self.path, part), self.field)
+
+
+def read(
+    annotation: Any, raw: Any, *, base: Path, texts: Mapping[KeyPath, str] | None = None
+) -> tuple[Any, list[Wrong]]:
+    """Return what ``raw`` means to a type of :mod:`strongroom.config`, and all that is wrong with it.
+
+    Args:
+        annotation: a section, or any type that one of its keys has.
+        raw: as TOML's reader returns it.
+        base: where relative paths begin.
+        texts: what was written at some places, for where text is wanted and ``raw`` has none.
+
+    Returns:
+        ``NOTHING`` if too little is right, and the wrong things in the order of the sections' keys.
+    """
+    reading = _SettingsReading(base, texts or {})
+    return reading.value(annotation, raw, _Place(())), reading.wrong
+
+
+class _SettingsReading:
+    def __init__(self, base: Path, texts: Mapping[KeyPath, str]) -> None:
+        self._base = base
+        self._texts = texts
+        self.wrong: list[Wrong] = []
+
+    def value(self, annotation: Any, raw: Any, place: _Place) -> Any:
+        """Return what a value means, or ``NOTHING``, having noted why."""
+        kind, marks = stripped(annotation)
+        try:
+            if is_table(kind):
+                return self._table(kind, raw, place)
+            if get_origin(kind) is tuple:
+                return self._list(kind, marks, raw, place)
+            if models := models_of(kind):
+                return self._section(models, raw, place)
+            if read := getattr(kind, "read", None):  # it says itself what it takes
+                return read(".".join(map(str, place.path[-1:])), raw)
+            return self._plain(kind, marks, raw, place)
+        except InvalidValue as unfit:
+            self._note(place, unfit)
+            return NOTHING
+
+    def _plain(self, kind: Any, marks: tuple[Any, ...], raw: Any, place: _Place) -> Any:
+        if kind in (str, Path) and not isinstance(raw, str):
+            raw = self._texts.get(place.path, raw)
+        return read_value(kind, marks, raw, base=self._base)
+
+    def _list(self, kind: Any, marks: tuple[Any, ...], raw: Any, place: _Place) -> Any:
+        if not isinstance(raw, list):
+            raise wrong_type("a list in brackets")
+        items = [self.value(get_args(kind)[0], item, place.inside(index)) for index, item in enumerate(raw)]
+        right = tuple(item for item in items if item is not NOTHING)
+        if len(right) >= (noted(marks, "min_length") or 0):
+            return right
+        if len(right) == len(raw):  # else it only follows from what is wrong in it
+            raise InvalidValue("empty", "It must be a list with something in it")
+        return NOTHING
+
+    def _table(self, kind: Any, raw: Any, place: _Place) -> Any:
+        if not isinstance(raw, dict):
+            raise wrong_type("a table")
+        name_type, entry_type = get_args(kind)
+        entries = {}
+        for name, entry in raw.items():
+            named = self._is_name(name_type, name, place.inside(name))
+            value = self.value(entry_type, entry, place.inside(name))
+            if named and value is not NOTHING:
+                entries[name] = value
+        return entries
+
+    def _is_name(self, annotation: Any, name: str, place: _Place) -> bool:
+        try:
+            read_value(*stripped(annotation), name, base=self._base)
+        except InvalidValue:
+            self._note(place, _NOT_A_NAME)
+            return False
+        return True
+
+    def _section(self, models: tuple[type[SettingsSection], ...], raw: Any, place: _Place) -> Any:
+        if not isinstance(raw, dict):
+            raise wrong_type("a table")
+        model = models[0] if len(models) == 1 else self._of_kind(models, raw, place)
+        if model is None:
+            return NOTHING
+        fields = fields_of(model)
+        values = {name: self._key(field, raw, place) for name, field in fields.items()}
+        for name in raw:
+            if name not in fields:
+                self._note(place.inside(name), _unknown(name, fields, model.REPLACED))
+        right = {fields[name].attribute: value for name, value in values.items() if value is not NOTHING}
+        whole = all(field.attribute in right for field in fields.values() if field.required)
+        return model(**right) if whole else NOTHING
+
+    def _of_kind(
+        self, models: tuple[type[SettingsSection], ...], raw: dict[str, Any], place: _Place
+    ) -> type[SettingsSection] | None:
+        kinds = {kind: model for model in models if (kind := kind_of(model))}
+        kind = raw.get("kind")
+        if isinstance(kind, str) and kind in kinds:
+            return kinds[kind]
+        what = "unknown kind" if "kind" in raw else "missing"
+        self._note(place.inside("kind"), InvalidValue(what, f"One of: {', '.join(kinds)}.", example=False))
+        return None
+
+    def _key(self, field: Field, raw: dict[str, Any], above: _Place) -> Any:
+        place = _Place((*above.path, field.name), field)
+        if field.name in raw:
+            return self.value(field.annotation, raw[field.name], place)
+        if field.required:
+            self._note(place, InvalidValue("missing", "Add it"))
+        return NOTHING
+
+    def _note(self, place: _Place, unfit: InvalidValue) -> None:
+        right = _for_example(unfit.right, place.field) if unfit.example else unfit.right
+        self.wrong.append(Wrong(path=place.path, what=unfit.what, right=right))
+
+
+def _unknown(key: str, known: Iterable[str], replaced: Mapping[str, str]) -> InvalidValue:
+    if key in replaced:
+        return InvalidValue("was replaced", replaced[key], example=False)
+    right = did_you_mean(key, known)
+    if any(word in key.lower() for word in _HOLDS_A_SECRET):
+        right = f"Secrets never stand here: put it into a file (mode 0600) and name that. {right}"
+    return InvalidValue("unknown key", right, example=False)
+
+
+def _for_example(right: str, field: Field | None) -> str:
+    if field is None or models_of(field.kind) or not field.examples:
+        return f"{right}."
+    return f"{right}, for example: {field.name} = {toml_value(field.examples[0])}"
+
+
+# -- What the environment says: where the file is, where the state is, and single settings ------
+#
+# ``STRONGROOM_<SECTION>__<KEY>`` overrides one setting; a double underscore goes one level
+# down. Capitals do not count, and ``_`` also stands for ``-`` in the name of a policy,
+# target, source, key or entry of the calendar: ``STRONGROOM_POLICIES__WEEKLY_CRITICAL__QUORUM=3``.
+# A value is text unless it reads as a TOML number, ``true``, ``false``, list or inline table.
+
+
+PREFIX = "STRONGROOM_"
+CONFIG = "STRONGROOM_CONFIG"
+STATE_DIR = "STRONGROOM_STATE_DIR"
+FILE_NAME = "strongroom.toml"
+
+_NOT_TEXT = re.compile(r"true|false|[+-]?\d[\d_]*|\[.*\]|\{.*\}", re.DOTALL)
+
+
+class Override(Struct, frozen=True, kw_only=True):
+    """One setting from the environment: its variable, its path, its text."""
+
+    variable: str
+    path: tuple[str, ...]
+    text: str
+
+
+def find_config(env: Mapping[str, str], *, here: Path | None = None) -> Path | None:
+    """Return the configuration file: the named one, ours here, or ours in the state directory.
+
+    ``here`` is the current directory if left out.
+    """
+    if env.get(CONFIG):
+        return Path(env[CONFIG]).absolute()
+    state = default_state_dir(env)
+    paths = [(here or Path.cwd()) / FILE_NAME, *([state / FILE_NAME] if state else [])]
+    return next((path for path in paths if _there(path)), None)
+
+
+def _there(path: Path) -> bool:
+    """Whether a file is there, or might be: then reading it says why it cannot be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
+def default_state_dir(env: Mapping[str, str]) -> Path | None:
+    """Return the state directory if the file names none; ``None`` if there is no home either."""
+    if env.get(STATE_DIR):
+        return Path(env[STATE_DIR]).absolute()
+    base = Path(env.get("XDG_STATE_HOME", ""))
+    if base.is_absolute():  # the XDG specification: a relative one is to be ignored
+        return base / "strongroom"
+    home = _home(env)
+    return home / ".local" / "state" / "strongroom" if home else None
+
+
+def origin_of_settings(env: Mapping[str, str]) -> str:
+    """Return the variable that the default state directory follows from."""
+    if env.get(STATE_DIR):
+        return STATE_DIR
+    return "XDG_STATE_HOME" if Path(env.get("XDG_STATE_HOME", "")).is_absolute() else "HOME"
+
+
+def _home(env: Mapping[str, str]) -> Path | None:
+    try:
+        return Path(env["HOME"]) if env.get("HOME") else Path.home()
+    except RuntimeError:
+        return None  # a container's user without an entry in the user database
+
+
+def overrides(env: Mapping[str, str], raw: Mapping[str, Any]) -> list[Override]:
+    """Return the settings that the environment overrides; ``raw`` spells existing names."""
+    found = [
+        Override(variable=variable, path=_spell(variable.removeprefix(PREFIX).split("__"), raw), text=text)
+        for variable, text in sorted((printable(name), text) for name, text in env.items())
+        if variable.startswith(PREFIX) and "__" in variable
+    ]
+    if env.get(STATE_DIR):
+        found.append(
+            Override(variable=STATE_DIR, path=("state_dir",), text=str(Path(env[STATE_DIR]).absolute()))
+        )
+    return found
+
+
+def printable(text: str) -> str:
+    """Spell out what is no UTF-8: no problem that names it could be shown."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
+    """Return a path with names as the file has them, or as the settings call them."""
+    path: list[str] = []
+    model: type[SettingsSection] | None = Settings
+    for part in parts:
+        fields = fields_of(model) if model else {}
+        written = raw if isinstance(raw, Mapping) else {}
+        known = {_plain(key): key for key in (*fields, *written)}
+        path.append(known.get(_plain(part), part.lower()))
+        raw, model = written.get(path[-1]), _below(fields.get(path[-1]))
+    return tuple(path)
+
+
+def _below(field: Field | None) -> type[SettingsSection] | None:
+    """Return the section that a key holds; the tables of people's own names are none."""
+    models = models_of(field.kind) if field and not is_table(field.kind) else ()
+    return models[0] if models else None
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "_")
+
+
+def apply(override: Override, raw: dict[str, Any]) -> bool:
+    """Put an override into ``raw``; say whether there is a table to put it into."""
+    table = raw
+    for part in override.path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            return False
+    table[override.path[-1]] = value_of(override.text)
+    return True
+
+
+def value_of(text: str) -> Any:
+    """Read an environment value: TOML if it looks like a number, truth, list or table."""
+    if _NOT_TEXT.fullmatch(text.strip()):
+        try:
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except (ValueError, RecursionError):  # a number of thousands of digits is no TOMLDecodeError
+            return text
+        return text if is_deep(value) else value
+    return text
+
+
+def suspects(env: Mapping[str, str]) -> list[ConfigProblem]:
+    """Return variables that look like an override with an underscore forgotten."""
+    meant = {
+        f"{PREFIX}{section}_{_plain(key)}".upper(): f"{PREFIX}{section}__{_plain(key)}".upper()
+        for section, field in fields_of(Settings).items()
+        for model in models_of(field.kind)
+        for key in fields_of(model)
+    }
+    return [
+        ConfigProblem(
+            where=f"environment {variable}",
+            key=dotted(tuple(meant[variable].removeprefix(PREFIX).lower().split("__"))),
+            what="not read, for a section and its key are joined by two underscores",
+            right=f"Call it {meant[variable]}.",
+        )
+        for variable in sorted(env.keys() & meant.keys() - {STATE_DIR})
+    ]
+
+
+# -- From file and environment to settings, with every problem found at once --------------------
+
 
 NO_FILE = "no file"
 _NOWHERE = "/"  # a state directory that is always one: with it there is a problem, and nothing is kept
@@ -46,7 +383,7 @@ def load_settings(env: Mapping[str, str] | None = None, path: str | Path | None 
         ConfigProblems: with every problem, if there is any.
     """
     env = os.environ if env is None else env
-    file = Path(path).absolute() if path is not None else environment.find_config(env)
+    file = Path(path).absolute() if path is not None else find_config(env)
     return _Loading(_read(file) if file else {}, env, file).settings()
 
 
@@ -81,7 +418,7 @@ def _syntax_problem(file: Path, message: str, text: str) -> ConfigProblem:
     column = f" (column {match[2]})" if match and match[2] else " (at the end)" if match else ""
     if match and what == "Cannot overwrite a value":
         second = text.splitlines()[int(match[1] or 0) - 1]  # at the end of the document it is in the last
-        key = environment.printable(second.partition("=")[0].strip())
+        key = printable(second.partition("=")[0].strip())
         return ConfigProblem(
             where=f"{file}{line}", key=key, what="stands there twice", right="Take one away."
         )
@@ -94,7 +431,7 @@ def _syntax_problem(file: Path, message: str, text: str) -> ConfigProblem:
 
 
 def _file_problem(file: Path, what: str, right: str) -> ConfigProblem:
-    return ConfigProblem(where=environment.printable(str(file)), key="", what=what, right=right)
+    return ConfigProblem(where=printable(str(file)), key="", what=what, right=right)
 
 
 class _Loading:
@@ -106,12 +443,12 @@ class _Loading:
         self._file = file
         self._base = file.parent if file else Path.cwd()
         self._env = env
-        self._problems = environment.suspects(env)
+        self._problems = suspects(env)
         self._bad: set[KeyPath] = set()
-        self._overrides = environment.overrides(env, raw)
+        self._overrides = overrides(env, raw)
         if not file and not any(each.path[0] in ("sources", "targets") for each in self._overrides):
             raw["policies"] = copy.deepcopy(_UNCONFIGURED)
-            self._overrides = environment.overrides(env, raw)
+            self._overrides = overrides(env, raw)
         self._apply_overrides()
 
     def settings(self) -> Settings:
@@ -137,7 +474,7 @@ class _Loading:
         for override in self._overrides:
             if not is_text(override.text):
                 self._add(override.path, "not a text in UTF-8", "Set it again.")
-            elif not environment.apply(override, self._raw):
+            elif not apply(override, self._raw):
                 self._add(
                     override.path,
                     "goes deeper than there are settings",
@@ -148,13 +485,13 @@ class _Loading:
 
     def _default_state_dir(self) -> str:
         """Return the environment's, or having noted what is wrong with it, one that only helps to read on."""
-        path = environment.default_state_dir(self._env)
-        origin = environment.origin(self._env)
+        path = default_state_dir(self._env)
+        origin = origin_of_settings(self._env)
         if path is None:
             self._add(("state_dir",), "missing, and there is no home directory", "Set STRONGROOM_STATE_DIR.")
         elif _is_usable(path, self._base):
             return str(path)
-        elif origin != environment.STATE_DIR:  # that one is among the overrides, and noted already
+        elif origin != STATE_DIR:  # that one is among the overrides, and noted already
             what = "this names no directory to keep it in"
             self._note(f"environment {origin}", ("state_dir",), what, "Set STRONGROOM_STATE_DIR.")
         return _NOWHERE
@@ -182,7 +519,7 @@ class _Loading:
 
     def _note(self, where: str, key: KeyPath, what: str, right: str) -> None:
         """Note a problem that can be shown, wherever the links lead that it tells of."""
-        what, right = environment.printable(what), environment.printable(right)
+        what, right = printable(what), printable(right)
         self._problems.append(ConfigProblem(where=where, key=dotted(key), what=what, right=right))
 
     def _where(self, key: KeyPath) -> str:

@@ -4,30 +4,33 @@ Where a secret is needed, a setting names the file that holds it. ``load_setting
 these and checks how they fit together; nothing here reads a file.
 """
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
 
-from strongroom.config.access_logs import AccessLogSettings
-from strongroom.config.alerts import AlertSettings, MailSettings
-from strongroom.config.approvals import ApprovalSettings
-from strongroom.config.base import KIB, MIB, SettingsSection
-from strongroom.config.calendar import CalendarSettings, DriftSettings, PruneSettings, VerificationSettings
-from strongroom.config.channels import ChannelSettings, RouteSettings
-from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
-from strongroom.config.hooks import HookSettings, HooksSettings
-from strongroom.config.key_maintenance import RotationSettings
+from strongroom.config.alerts import AlertSettings, ChannelSettings, MailSettings, RouteSettings
+from strongroom.config.approvals import AccessLogSettings, ApprovalSettings
+from strongroom.config.calendar import (
+    CalendarSettings,
+    DriftSettings,
+    HookSettings,
+    HooksSettings,
+    PruneSettings,
+    RotationSettings,
+    VerificationSettings,
+)
 from strongroom.config.keys import KeySettings, KmsKey, TransitKeySettings
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
-from strongroom.config.problems import KeyPath
 from strongroom.config.recovery import ContactsSettings, RecoverySettings
 from strongroom.config.rotators import RotatorSettings
+from strongroom.config.schema import KIB, MIB, KeyPath, SettingsSection
 from strongroom.config.shared import ListenAddress, LoginName, Port
 from strongroom.config.sources import LocalSourceSettings, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
+from strongroom.config.values import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
 from strongroom.config.vaults import VaultSettings
 from strongroom.model import Selection
 

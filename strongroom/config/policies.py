@@ -1,14 +1,14 @@
 """What is backed up, how, when, to whom, and how long it is kept."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
-from strongroom.config.base import SettingsSection
-from strongroom.config.fields import Name, Text
+from strongroom.config.schema import SettingsSection
 from strongroom.config.shared import Hooks, Schedule, TimeZone
+from strongroom.config.values import Name, Text
 from strongroom.model import Depth, Selection
 
 YEAR_DAYS = 365

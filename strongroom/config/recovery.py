@@ -1,12 +1,12 @@
 """Whom to call on the night of a recovery, what to tell others, and how long it may take."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from typing import Annotated
 
 from msgspec import Meta
 
-from strongroom.config.base import SettingsSection
-from strongroom.config.fields import Duration, MailAddress, Text
+from strongroom.config.schema import SettingsSection
+from strongroom.config.values import Duration, MailAddress, Text
 
 PLACES = ("recovery", "opened", "elapsed", "objective", "step", "lost", "leaked", "outcome", "left", "call")
 """What a message may name in braces."""

@@ -12,12 +12,11 @@ from typing import Literal, get_args, get_origin
 
 from msgspec import NODEFAULT
 
-from strongroom.config.base import SettingsSection
 from strongroom.config.calendar import Entry
-from strongroom.config.fields import TextForm
 from strongroom.config.model import Settings
 from strongroom.config.schema import (
     Field,
+    SettingsSection,
     fields_of,
     is_table,
     kind_of,
@@ -26,6 +25,7 @@ from strongroom.config.schema import (
     stripped,
     toml_value,
 )
+from strongroom.config.values import TextForm
 
 _HEAD = """\
 # Configuration

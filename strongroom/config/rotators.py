@@ -1,13 +1,13 @@
 """What gives secrets new values, in an incident or because they have been in use for long."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from strongroom.config.fields import Duration, Name, Text
 from strongroom.config.kinds import KindSection
 from strongroom.config.shared import VaultName
+from strongroom.config.values import Duration, Name, Text
 
 ROTATOR_KIND = Meta(description="Which kind of rotator this is.")
 _Field = Annotated[

@@ -1,18 +1,117 @@
-"""Looking into the sections: which keys each has, what they take, and what is said of them."""
+"""The sections as they can be described: which keys each has, what they take, and the page that says so."""
 
 from __future__ import annotations
 
 import json
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from strongroom.config.base import SettingsSection
-from strongroom.config.problems import KeyPath
+from strongroom import words
+from strongroom.errors import ConfigError
+from strongroom.words import nearest, plural
+
+# -- What every section of the settings is built on ---------------------------------------------
+#
+# Where sections are defined there is no ``from __future__ import annotations``: the annotations
+# say what is read and what it means, and as text they would have to be compiled at each start,
+# which takes ten times as long as to make them.
+
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class SettingsSection(Struct, frozen=True, kw_only=True):
+    """One table of ``strongroom.toml``: frozen, and no key beside those that are described.
+
+    ``REPLACED`` has the keys that older versions knew, each with what to write now. ``SECRET_FILES`` are the
+    keys that name a file which only its owner may read.
+    """
+
+    REPLACED: ClassVar[Mapping[str, str]] = {}
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ()
+
+    def secret_files(self) -> dict[str, Path]:
+        """Return each file that holds a secret, by the key that names it."""
+        files = {key: getattr(self, key) for key in self.SECRET_FILES}
+        return {key: path for key, path in files.items() if path is not None}
+
+
+# -- What can be wrong with a configuration, said so that a person can put it right -------------
+
+
+KeyPath = tuple[str | int, ...]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class ConfigProblem(Struct, frozen=True, kw_only=True):
+    """One thing to put right.
+
+    Args:
+        where: the file, or the environment variable.
+        key: the setting, e.g. ``policies.weekly.targets[1]``; empty if it is the file.
+        what: what is wrong. It repeats names at most, never a value: somebody may have
+            written a passphrase into the wrong place.
+        right: what would be right.
+    """
+
+    where: str
+    key: str
+    what: str
+    right: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.key, self.what) if part) + f". {self.right}"
+
+
+class ConfigProblems(ConfigError):
+    """The configuration is wrong; nothing was read or written.
+
+    ``problems`` has every single thing that is wrong.
+    """
+
+    default_hint = "Put all of it right, then run 'strongroom check config'."
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, problems: Sequence[ConfigProblem] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problems: Sequence[ConfigProblem]) -> ConfigProblems:
+        """Return the error that names each problem."""
+        first = f"The configuration has {plural(len(problems), 'problem')}:"
+        return cls("\n  ".join([first, *map(str, problems)]), problems=problems)
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a path as in TOML: ``policies.weekly.targets[1]``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if _BARE.fullmatch(part) else f'"{part}"')
+    return text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name the closest of the known words, else all of them."""
+    known = sorted(known)
+    return words.did_you_mean(word, known).strip() or nearest(word, known)
+
+
+# -- Looking into the sections: which keys each has, what they take, and what is said of them ---
+
 
 _DEEPEST = 100  # settings go down five
 

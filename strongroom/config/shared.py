@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from strongroom.config.fields import AbsolutePath, Name, Text, Url
-from strongroom.config.hooks import HooksSettings
+from strongroom.config.calendar import HooksSettings
+from strongroom.config.values import AbsolutePath, Name, Text, Url
 
 SOURCE_KIND = Meta(description="Which kind of source this is.")
 TARGET_KIND = Meta(description="Which kind of target this is.")

@@ -1,13 +1,12 @@
 """Where live secrets are."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from strongroom.config.fields import AbsolutePath, Text
 from strongroom.config.kinds import OwnSource, SourceKind, ToType, Vaults, said_besides, table
 from strongroom.config.shared import (
     SOURCE_KIND,
@@ -18,6 +17,7 @@ from strongroom.config.shared import (
     Destination,
     VaultName,
 )
+from strongroom.config.values import AbsolutePath, Text
 
 
 class LocalSourceSettings(SourceKind, frozen=True, kw_only=True):

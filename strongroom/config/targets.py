@@ -1,6 +1,6 @@
-"""Where backups lie."""
+"""Where backups lie, and the Vault servers that hold some of them."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import Annotated, ClassVar, Literal
@@ -8,9 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta
 
-from strongroom.config.base import KIB
-from strongroom.config.fields import AbsolutePath, Size, Text, Url
 from strongroom.config.kinds import TargetKind, ToType, Unfit, Vaults, in_log, said_besides, server, spelt
+from strongroom.config.schema import KIB
 from strongroom.config.shared import (
     TARGET_KIND,
     AwsCredentialsFile,
@@ -24,6 +23,7 @@ from strongroom.config.shared import (
     ShortLock,
     VaultName,
 )
+from strongroom.config.values import AbsolutePath, Size, Text, Url
 
 
 class DirectoryTargetSettings(TargetKind, frozen=True, kw_only=True):

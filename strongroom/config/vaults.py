@@ -1,13 +1,13 @@
 """Vault and OpenBao servers: how to reach one, and as whom."""
 
-# Annotations are no text here: see strongroom.config.base.
+# Annotations are no text here: see strongroom.config.schema.
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from strongroom.config.base import SettingsSection
-from strongroom.config.fields import AbsolutePath, Text, Url
+from strongroom.config.schema import SettingsSection
 from strongroom.config.shared import CaFile
+from strongroom.config.values import AbsolutePath, Text, Url
 
 
 class VaultSettings(SettingsSection, frozen=True, kw_only=True):

@@ -7,11 +7,10 @@ from operator import ge
 
 from msgspec import Struct
 
-from strongroom.container import canonical, digests
+from strongroom.container import canonical, cobblestone
 from strongroom.container.canonical import unhex
-from strongroom.container.derive import KEY_SIZE
+from strongroom.container.cobblestone import KEY_SIZE, unpad, zeros
 from strongroom.container.errors import Malformed
-from strongroom.container.padding import unpad, zeros
 from strongroom.model import prepare
 
 
@@ -134,7 +133,7 @@ def decode_index(data: bytes) -> Index:
         raise Malformed("A container's number is out of bounds.")
     unhex(index.name_key, KEY_SIZE, "A name key")
     for text in (index.first, index.last):
-        unhex(text, digests.SIZE if index.segments else 0, "A name's hash")
+        unhex(text, cobblestone.SIZE if index.segments else 0, "A name's hash")
     if index.first > index.last:
         raise Malformed("The index's range of names is upside down.")
     bounds = [segment.bound for segment in index.segments]

@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.canonical import unhex
+from strongroom.container.document import SEARCH, binary_ending, check_binary_ending
 from strongroom.container.errors import Malformed, NotABackup, Tampered, Truncated, UnsupportedVersion
 from strongroom.container.ranges import RangeReader, read_exactly
-from strongroom.container.truncation import SEARCH, binary_ending, check_binary_ending
 from strongroom.model import prepare
 
 MAGIC = b"SRBF\r\n\x1a\n"

@@ -1,12 +1,12 @@
-"""Telling what a file is by its first bytes, before anything is asked of it."""
+"""What a file is, by its first bytes; and whether it was cut or altered."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 from strongroom.container import bundle, layout, legacy, metadata
-from strongroom.container.envelope import DETACHED
 from strongroom.container.manifest import MANIFEST
+from strongroom.container.wrapping import DETACHED
 
 HEAD = 64
 """How many bytes :func:`sniff` needs."""

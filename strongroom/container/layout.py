@@ -1,9 +1,4 @@
-"""Where everything lies in a container. All integers are big-endian.
-
-::
-
-    header 80 | segments | directory | index | envelope | signature 96 | trailer 28
-"""
+"""Where everything lies in a container, and what it says of itself, sealed."""
 
 from __future__ import annotations
 

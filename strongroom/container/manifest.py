@@ -12,18 +12,19 @@ from msgspec.structs import astuple
 
 from strongroom.container import canonical, document
 from strongroom.container.canonical import check_hex, printable, unhex
-from strongroom.container.certificate import (
+from strongroom.container.cobblestone import SIZE
+from strongroom.container.document import DocumentKind
+from strongroom.container.errors import Malformed, Tampered
+from strongroom.container.signing import (
     MANIFEST_ROLES,
     Certificate,
     CertifiedSigner,
+    Receipt,
+    fingerprint,
     require_in_time,
     require_listed,
+    verify_receipt,
 )
-from strongroom.container.digests import SIZE
-from strongroom.container.document import DocumentKind
-from strongroom.container.errors import Malformed, Tampered
-from strongroom.container.receipt import Receipt, verify_receipt
-from strongroom.container.signing import fingerprint
 from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 

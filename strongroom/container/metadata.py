@@ -27,11 +27,17 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.document import LENGTH_TAIL, DocumentKind, check_length, check_opening, length_tail
+from strongroom.container.document import (
+    LENGTH_TAIL,
+    SEARCH,
+    DocumentKind,
+    check_length,
+    check_opening,
+    length_tail,
+)
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.ranges import RangeReader, read_exactly
-from strongroom.container.truncation import SEARCH
 from strongroom.errors import SourceError
 from strongroom.model import RotationSchedule, Secret, SecretVersion, VersionState, prepare
 

@@ -22,16 +22,22 @@ from msgspec.structs import replace
 from strongroom.container import canonical, segment
 from strongroom.container.about import ContainerHeader
 from strongroom.container.canonical import unhex
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.columns import ABSENT, Column, decode_columns, decompress, encode_column
-from strongroom.container.derive import KEY_SIZE, Random
-from strongroom.container.digests import SIZE, name_hash
+from strongroom.container.cobblestone import KEY_SIZE, SIZE, Random, name_hash
 from strongroom.container.errors import FormatError, Malformed, NotABackup
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import MOST_NUMBER, VersionRow
-from strongroom.container.stanza import Identity
-from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord
+from strongroom.container.segment import (
+    ABSENT,
+    MOST_NUMBER,
+    Column,
+    VersionRow,
+    decode_columns,
+    decompress,
+    encode_column,
+)
+from strongroom.container.signing import MANIFEST_ROLES, CertifiedSigner
+from strongroom.container.statement import StatementKind, is_time
+from strongroom.container.wrapping import Identity, WrappingKey, WrappingKeyRecord
 from strongroom.container.writer import SealedContainer, Sink, write_container
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState, prepare
 
@@ -447,3 +453,59 @@ class NameIndex:
         if value is None:
             raise Malformed("An index of names lacks a part.")
         return value.reveal()
+
+
+# -- The receipt of an index of names: the control role's word, given as a backup is made, which index is
+# its
+#
+# An index is signed by whoever sealed it. A key of that role which is stolen later could sign another one; a
+# receipt makes that worth nothing.
+
+
+MOST = 16_384
+"""Bytes of a whole receipt; it has some 900."""
+
+
+class IndexReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The index of a backup is the file of this ``sha256``, and the container of this signature.
+    ``containers`` and ``previous`` are as in its
+    head, ``chain`` is the backup of the first of those that it continues, or its own."""
+
+    backup_id: str
+    sha256: str
+    container_signature: str
+    containers: str
+    chain: str
+    previous: IndexLink | None
+    made_at: str
+
+
+prepare(IndexReceipt)
+
+
+class IndexReceiptKind(StatementKind[IndexReceipt], frozen=True, kw_only=True):
+    """Receipts of indexes of names."""
+
+    def check(self, statement: IndexReceipt) -> None:
+        receipt = statement
+        unhex(receipt.sha256, 32, "An index's digest")
+        unhex(receipt.container_signature, 64, "An index's signature")
+        unhex(receipt.containers, 32, "A digest of containers")
+        before = receipt.previous
+        if before is not None:
+            unhex(before.sha256, 32, "An index's digest")
+        fits = before is None or receipt.chain <= before.backup_id < receipt.backup_id
+        if not fits or (before is None) != (receipt.chain == receipt.backup_id):
+            raise Malformed("The receipt of an index of names continues what it cannot.")
+        if not is_time(receipt.made_at):
+            raise Malformed("The time of the receipt of an index of names has no zone.")
+
+
+INDEX = IndexReceiptKind(
+    name="index",
+    words="receipt of an index of names",
+    roles=MANIFEST_ROLES,
+    most=MOST,
+    record=IndexReceipt,
+    moment="made_at",
+)

@@ -2,7 +2,8 @@
 
 What all kinds have in common stands here: one frame, one limit of size, one order of checks. A kind is an
 entry of a few lines: its record, who may sign it, and the rules that it alone has. None is ever replaced, so
-they work under Object Lock; which of several counts is for :mod:`strongroom.operations.statements` to judge.
+they work under Object Lock; which of several counts is for :mod:`strongroom.operations.engine.statements`
+to judge.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import Certificate, CertifiedSigner, require_in_time
 from strongroom.container.document import DocumentKind
 from strongroom.container.errors import Malformed
+from strongroom.container.signing import Certificate, CertifiedSigner, require_in_time
 
 S = TypeVar("S", bound=Struct)
 

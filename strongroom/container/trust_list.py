@@ -15,9 +15,8 @@ from itertools import pairwise
 from msgspec import Struct
 
 from strongroom.container.canonical import check_hex, printable
-from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.errors import Malformed, UntrustedSigner, before_first_release
-from strongroom.container.signing import Signer, Signers, fingerprint
+from strongroom.container.signing import Certificate, CertifiedSigner, Signer, Signers, fingerprint
 from strongroom.container.statement import MAX_NUMBER, Signed, StatementKind, is_time
 from strongroom.model import prepare
 

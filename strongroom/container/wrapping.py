@@ -1,8 +1,4 @@
-"""Two layers of keys: recipients wrap a run's wrapping key once, it wraps every file key.
-
-Two hundred containers then cost one key derivation or HSM call per recipient, and
-rotating to other recipients writes one small record and touches no payload.
-"""
+"""Who can open: recipients wrap a run's wrapping key, it wraps every file key, envelopes hold the copies."""
 
 from __future__ import annotations
 
@@ -10,29 +6,124 @@ import hmac
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
-from strongroom.container import canonical, derive
+from strongroom.container import canonical, cobblestone, document
 from strongroom.container.canonical import printable, unhex
-from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
-from strongroom.container.errors import FormatError, Malformed, Tampered, WrongKey
-from strongroom.container.stanza import (
-    ALL_OF,
-    ITERATIONS,
-    LOG_N,
-    PBKDF2,
-    SCRYPT,
-    Identity,
-    Recipient,
-    Stanza,
-    legs_of,
-)
+from strongroom.container.cobblestone import KEY_SIZE, Random, hkdf, require_key
+from strongroom.container.document import DocumentKind
+from strongroom.container.errors import FormatError, Malformed, Stale, Tampered, WrongKey
+from strongroom.container.signing import ENVELOPE_ROLES, Certificate, CertifiedSigner
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError, UsageError
 from strongroom.model import prepare
+
+# -- What the format knows of recipients and identities: who can wrap and unwrap a key ----------
+#
+# A *recipient* needs only what sealing needs (for HPKE the public half). An *identity*
+# can open. Both speak in :class:`Stanza`, the wrapped copy of one 32-byte key.
+# The implementations live in :mod:`strongroom.keys`, which gives these names on.
+
+
+ALL_OF: Final = "all-of"
+LEAST_LEGS, MOST_LEGS, MOST_SPARES = 2, 8, 8
+
+PBKDF2: Final = "passphrase"
+SCRYPT: Final = "scrypt"
+ITERATIONS: Final = range(100_000, 10_000_001)
+"""Rounds of PBKDF2-HMAC-SHA-256 that a stanza may ask for."""
+LOG_N: Final = range(15, 21)
+"""Powers of two that scrypt's N may be: 32 MiB to 1 GiB."""
+
+
+class Stanza(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One wrapped copy of a key.
+
+    ``args`` holds lower-case hex strings and integers only, so that every JSON decoder
+    reads the same and re-encoding is identical. Unknown types are carried and skipped.
+    """
+
+    type: str
+    label: str
+    args: dict[str, str | int]
+
+    @property
+    def kind(self) -> str:
+        """What people call what opens it: a passphrase is one, however its key is derived."""
+        return PBKDF2 if self.type == SCRYPT else self.type
+
+
+Legs = tuple[tuple[Stanza, ...], ...]
+
+
+def legs_of(stanza: Stanza) -> Legs:
+    """Return the stanzas in an all-of stanza, leg by leg. Raises Malformed."""
+    text = stanza.args.get("legs")
+    if not isinstance(text, str):
+        raise Malformed("An all-of stanza's legs are not hex.")
+    data = canonical.unhex(text, len(text) // 2, "An all-of stanza's list of legs")
+    legs = canonical.decode(data, Legs, "An all-of stanza's list of legs")
+    if not LEAST_LEGS <= len(legs) <= MOST_LEGS or any(not 1 <= len(leg) <= MOST_SPARES for leg in legs):
+        raise Malformed("An all-of stanza has too few or too many legs.")
+    if any(each.type == ALL_OF for leg in legs for each in leg):
+        raise Malformed("An all-of stanza is inside another.")
+    return legs
+
+
+class Recipient(Protocol):
+    """Something that can wrap a key.
+
+    ``fingerprint`` is public, stable and tells two recipients of one type apart; a run
+    freezes it, and a worker refuses a run whose fingerprints are not its own.
+    """
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def post_quantum(self) -> bool: ...
+
+    def describe(self) -> str:
+        """Say in words who can open ("the holder of private key `recovery`")."""
+        ...
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+        """Wrap a 32-byte key. ``context`` is bound; unwrapping with another fails."""
+        ...
+
+
+class Identity(Protocol):
+    """Something that can unwrap."""
+
+    def describe(self) -> str:
+        """Say in words what this is, for the list of attempts in an error."""
+        ...
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        """Return the 32-byte key, or ``None`` if this stanza is not for this identity.
+
+        "Not mine" includes a failed authentication: the caller cannot tell a wrong
+        passphrase from a stanza for another one. Raises a typed error only when trying
+        further is pointless or dangerous (for instance work factors out of bounds:
+        :class:`~strongroom.container.errors.Malformed`).
+        """
+        ...
+
+
+# -- Two layers of keys: recipients wrap a run's wrapping key once, it wraps every file key -----
+#
+# Two hundred containers then cost one key derivation or HSM call per recipient, and
+# rotating to other recipients writes one small record and touches no payload.
+
 
 ID_SIZE = 16
 FILE_ID_SIZE = 32
@@ -165,14 +256,14 @@ class WrappingKey:
         """Wrap a file key; a fresh salt makes the wrapping single-use."""
         require_key(file_key, "file key")
         salt = self._random(SALT_SIZE)
-        aead = AESGCM(hkdf(self._key, salt=salt, info=derive.FILE_KEY + file_id))
+        aead = AESGCM(hkdf(self._key, salt=salt, info=cobblestone.FILE_KEY + file_id))
         return FileKeyWrap(salt=salt.hex(), wrapped=aead.encrypt(_NONCE, file_key, None).hex())
 
     def unwrap_file_key(self, wrap: FileKeyWrap, file_id: bytes) -> bytes:
         """Return the file key, or raise :class:`~strongroom.container.errors.Tampered`."""
         salt = unhex(wrap.salt, SALT_SIZE, "A file key's salt")
         wrapped = unhex(wrap.wrapped, WRAPPED_SIZE, "A wrapped file key")
-        aead = AESGCM(hkdf(self._key, salt=salt, info=derive.FILE_KEY + file_id))
+        aead = AESGCM(hkdf(self._key, salt=salt, info=cobblestone.FILE_KEY + file_id))
         try:
             return aead.decrypt(_NONCE, wrapped, None)
         except InvalidTag:
@@ -263,7 +354,7 @@ def _record(key: bytes, key_id: str, generation: int, stanzas: tuple[Stanza, ...
 
 def _mac(key: bytes, unsigned: _UnsignedWrapping) -> bytes:
     salt = unhex(unsigned.id, ID_SIZE, "A wrapping key's id")
-    return hmac.digest(hkdf(key, salt=salt, info=derive.RECORD), canonical.encode(unsigned), "sha256")
+    return hmac.digest(hkdf(key, salt=salt, info=cobblestone.RECORD), canonical.encode(unsigned), "sha256")
 
 
 def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> bytes:
@@ -298,3 +389,80 @@ def _named(stanza: Stanza) -> str:
 def _id(stanza: Stanza) -> str:
     key = stanza.args.get("key")
     return f" {key[:16]}" if isinstance(key, str) else ""
+
+
+# -- Envelopes: the wrapped copies of a file key ------------------------------------------------
+#
+# Each container ends in its first one. Later generations, made by rotation, are *detached*:
+# signed documents of their own, so that no byte of a locked container has to change.
+
+
+MAX_ENVELOPE = 256 * 1024
+_FRAME = 1024
+DETACHED = DocumentKind("envelope", "detached envelope", ENVELOPE_ROLES, MAX_ENVELOPE + _FRAME)
+
+
+class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a container carries: its file key under a wrapping key, that one's record, and its signer's
+    certificate."""
+
+    file_key: FileKeyWrap
+    wrapping_key: WrappingKeyRecord
+    certificate: Certificate
+
+
+prepare(Envelope)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the canonical JSON; raise Malformed if the format's limit would be passed."""
+    data = canonical.encode(envelope)
+    if len(data) > MAX_ENVELOPE:
+        raise Malformed("The recipients' stanzas are larger than an envelope may be.")
+    return data
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Parse a container's envelope strictly."""
+    envelope = canonical.decode(data, Envelope, "The envelope")
+    envelope.wrapping_key.check()
+    envelope.certificate.check_form()
+    return envelope
+
+
+def write_detached(record: WrappingKeyRecord, signer: CertifiedSigner) -> bytes:
+    """Return a detached envelope: the record, signed."""
+    return document.write(DETACHED, canonical.encode(record), signer)
+
+
+class SignedEnvelope(Struct, frozen=True):
+    """A detached envelope's record, with the certificate of the key that signed it."""
+
+    record: WrappingKeyRecord
+    certificate: Certificate
+
+
+def open_detached(data: bytes, *, trusted: frozenset[str] | None) -> SignedEnvelope:
+    """Parse a detached envelope strictly, check its signature, and return the signer's certificate too."""
+    parsed = document.parse(DETACHED, data, trusted=trusted)
+    body = parsed.body
+    if len(body) > MAX_ENVELOPE:
+        raise Malformed("The envelope is larger than the format allows.")
+    record = canonical.decode(body, WrappingKeyRecord, "The envelope")
+    record.check()
+    return SignedEnvelope(record, parsed.certificate)
+
+
+def choose(envelope: Envelope, newer: WrappingKeyRecord | None) -> WrappingKeyRecord:
+    """Return the record to unlock: the newer generation if there is one.
+
+    There is no falling back to the older one: its recipients were rotated away.
+    """
+    own = envelope.wrapping_key
+    if newer is None:
+        return own
+    if newer.id != own.id:
+        raise Tampered("The detached envelope is another wrapping key's.")
+    if newer.generation <= own.generation:
+        raise Stale(f"The detached envelope's generation {newer.generation} is not newer.")
+    return newer

@@ -12,19 +12,33 @@ from typing import NoReturn
 from msgspec import Struct
 
 from strongroom import freeform
-from strongroom.container import canonical, derive, layout
+from strongroom.container import canonical, cobblestone, layout
 from strongroom.container.about import ContainerHeader, SegmentInfo, bound_between, encode_index, make_index
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.derive import Random, require_key
-from strongroom.container.digests import ValueDigester, value_digester
-from strongroom.container.envelope import Envelope, encode_envelope
-from strongroom.container.errors import DuplicateSecret, SecretTooLarge
-from strongroom.container.filekeys import FileKeys
-from strongroom.container.keyless import CONTAINER_DOMAIN, signed_message
+from strongroom.container.cobblestone import FileKeys, Random, ValueDigester, require_key, value_digester
+from strongroom.container.errors import DuplicateSecret, SecretTooLarge, VerificationFailed
 from strongroom.container.layout import Trailer
-from strongroom.container.rows import COLUMNS, MOST_NUMBER, bare, encode_columns, encode_secrets
-from strongroom.container.segment import Packed, pack_rows, pack_values
-from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
+from strongroom.container.manifest import ContainerEntry
+from strongroom.container.ranges import RangeReader
+from strongroom.container.reader import (
+    CONTAINER_DOMAIN,
+    open_index,
+    read_outer,
+    read_segments,
+    signed_message,
+)
+from strongroom.container.segment import (
+    COLUMNS,
+    MOST_NUMBER,
+    Packed,
+    bare,
+    encode_columns,
+    encode_secrets,
+    pack_rows,
+    pack_values,
+    split_rows,
+)
+from strongroom.container.signing import Certificate, CertifiedSigner
+from strongroom.container.wrapping import FILE_ID_SIZE, Envelope, WrappingKey, encode_envelope
 from strongroom.errors import SourceError
 from strongroom.model import Secret, SecretBytes, SecretVersion
 
@@ -244,7 +258,7 @@ class _ContainerWriter:
         self._out = _ContainerOutput(sink)
         self._note = note
         self._about, self._signer, self._digester, self._random = about, signer, digester, random
-        file_id, self._file_key = random(FILE_ID_SIZE), random(derive.KEY_SIZE)
+        file_id, self._file_key = random(FILE_ID_SIZE), random(cobblestone.KEY_SIZE)
         self._keys = FileKeys(self._file_key, file_id)
         self._wrapping_key_id = wrapping_key.id
         self._envelope = encode_envelope(
@@ -407,3 +421,64 @@ def _sha256(data: bytes) -> bytes:
 
 def _sha256_or_zero(data: bytes) -> bytes:
     return _sha256(data) if data else bytes(32)
+
+
+# -- Reading back: what was just sealed, and what any keyless host can check --------------------
+
+
+class Scrubbed(Struct, frozen=True, kw_only=True):
+    """A container that holds together, as far as can be told without a key."""
+
+    size: int
+    sha256: bytes
+    certificate: Certificate
+    segments: int
+
+
+def scrub(
+    reader: RangeReader, *, trusted: frozenset[str] | None = None, entry: ContainerEntry | None = None
+) -> Scrubbed:
+    """Check signature, directory and the SHA-256 of every segment; needs no key.
+
+    This is depth ``digest`` for a container alone. Raises as :func:`outer.read_outer`.
+    """
+    outer = read_outer(reader, trusted=trusted, entry=entry)
+    digest = hashlib.sha256(outer.header.raw)
+    for values, rows in read_segments(reader, outer):
+        digest.update(values)
+        digest.update(rows)
+    digest.update(outer.tail)
+    return Scrubbed(
+        size=reader.size,
+        sha256=digest.digest(),
+        certificate=outer.envelope.certificate,
+        segments=len(outer.entries),
+    )
+
+
+def check_sealed(reader: RangeReader, sealed: SealedContainer) -> None:
+    """Reopen what was sealed with the retained file key and compare it, byte for byte, with
+    what it was made of: counts, compressed rows, digests and values. (That the rows come back
+    from their compression was seen when they were compressed.)
+
+    Raises :class:`~strongroom.container.errors.VerificationFailed` if anything differs, or what
+    :meth:`reader.Container.open` raises if it does not even open.
+    """
+    outer = read_outer(reader, trusted=None)
+    keys = FileKeys.of(sealed.file_key.reveal(), outer.header)
+    index = open_index(keys, outer)
+    digest, fold = hashlib.sha256(outer.header.raw), hashlib.sha256()
+    for number, (values, message) in enumerate(read_segments(reader, outer)):
+        digest.update(values)
+        digest.update(message)
+        plain = keys.open(layout.VALUES, number, values) if index.values else b""
+        fold_segment(fold.update, split_rows(keys.open(layout.ROWS, number, message)), plain)
+    digest.update(outer.tail)
+    _compare(sealed, reader.size, digest.digest(), fold.digest())
+
+
+def _compare(sealed: SealedContainer, size: int, sha256: bytes, fold: bytes) -> None:
+    if (size, sha256) != (sealed.size, sealed.sha256):
+        raise VerificationFailed("What was read back is not the file that was written.")
+    if fold != sealed.fold:
+        raise VerificationFailed("What was read back does not hold what was sealed.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from strongroom.container.stanza import Identity, Recipient, Stanza
+from strongroom.container.wrapping import Identity, Recipient, Stanza
 
 BY_LABEL: Final = frozenset({"passphrase", "kms", "transit"})
 """Kinds whose stanzas do not carry their recipient's fingerprint, and are known again by their label: a

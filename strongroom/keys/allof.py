@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 from strongroom.container import canonical
-from strongroom.container.derive import KEY_SIZE, Random, require_key
+from strongroom.container.cobblestone import KEY_SIZE, Random, require_key
 from strongroom.container.errors import FormatError
-from strongroom.container.stanza import (
+from strongroom.container.wrapping import (
     ALL_OF,
     LEAST_LEGS,
     MOST_LEGS,
@@ -29,8 +29,8 @@ from strongroom.container.stanza import (
     legs_of,
 )
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys import Opener, keywrap
-from strongroom.keys.holder import KeyHolder
+from strongroom.keys import BY_LABEL, Opener, keywrap
+from strongroom.keys.passphrase import KeyHolder
 
 TYPE = ALL_OF
 LABEL = b"strongroom/v1/wrap/all-of/"
@@ -175,3 +175,29 @@ def leg_context(number: int, count: int, context: bytes) -> bytes:
 
 def _is_opener(identity: Identity) -> TypeGuard[Opener]:
     return hasattr(identity, "recipient")
+
+
+# -- Which key something is sealed to: one name for it, by which stanzas and recipients are compared
+
+
+def stanza_key(stanza: Stanza) -> str:
+    """Return which key a stanza was wrapped for: its recipient's fingerprint, or type and label."""
+    if stanza.type == TYPE:
+        return _composed([[stanza_key(way_in) for way_in in leg] for leg in inner(stanza)])
+    key = stanza.args.get("key")
+    named = isinstance(key, str) and stanza.kind not in BY_LABEL
+    return f"{stanza.kind}:{key if named else stanza.label}"
+
+
+def recipient_key(recipient: Recipient) -> str:
+    """Return what :func:`stanza_key` says of a stanza for this recipient."""
+    if isinstance(recipient, AllOfRecipient):
+        return _composed(
+            [[recipient_key(other_recipient) for other_recipient in leg] for leg in recipient.legs]
+        )
+    by_label = recipient.type in BY_LABEL
+    return f"{recipient.type}:{recipient.label}" if by_label else recipient.fingerprint
+
+
+def _composed(legs: Sequence[Sequence[str]]) -> str:
+    return f"{TYPE}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"

@@ -27,13 +27,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import Struct
 
-from strongroom.container.derive import KEY_SIZE, require_key
+from strongroom.container.cobblestone import KEY_SIZE, require_key
 from strongroom.container.errors import Malformed
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import hpkeopen, keywrap
-from strongroom.keys.holder import KeyHolder
-from strongroom.keys.keypair import CHECKSUM, PUBLIC
+from strongroom.keys import hpke, keywrap
+from strongroom.keys.hpke import CHECKSUM, PUBLIC
+from strongroom.keys.passphrase import KeyHolder
 
 TYPE = "pkcs11-ec"
 INFO = b"strongroom/v1/wrap/pkcs11-ec/"
@@ -233,10 +233,10 @@ def open_stanza(
     ):
         return None
     curve = public.curve
-    secret = hpkeopen.shared_secret(
+    secret = hpke.shared_secret(
         agree(enc), kem=curve.kem, kem_hash=curve.hash_name, enc=enc, public=public.raw
     )
-    return hpkeopen.open_base(secret, wrapped, kem=curve.kem, info=info_of(version, context))
+    return hpke.open_base(secret, wrapped, kem=curve.kem, info=info_of(version, context))
 
 
 def on_curve(curve: Curve, raw: bytes) -> EllipticCurvePublicKey | None:

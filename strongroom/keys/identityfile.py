@@ -7,8 +7,8 @@ from pathlib import Path
 
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
-from strongroom.keys.prompting import Passphrases, nobody
-from strongroom.system import private_file
+from strongroom.keys.passphrase import Passphrases, nobody
+from strongroom.system import files
 from strongroom.system.lazy import lazy
 
 # Each kind is imported by who has it: half of what opening a backup imports would be for the other.
@@ -28,7 +28,7 @@ def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
         UsageError, ConfigError: it is no key, or is damaged or open to others.
     """
     _refuse_public_half(path)
-    kind = private_file.kind_of(path).replace(private_file.SEALED, "strongroom-", 1)
+    kind = files.kind_of(path).replace(files.SEALED, "strongroom-", 1)
     for beginning, load in _KINDS.items():
         if kind.startswith(beginning):
             opener: Opener = load(path, passphrases)

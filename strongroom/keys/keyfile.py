@@ -1,4 +1,4 @@
-"""Key file: 256 random bits in a file. Whoever has it can seal and open."""
+"""Files that open: a key file of 256 random bits, or a private key, each under a passphrase if wanted."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
-from strongroom.container.stanza import Stanza
+from strongroom.container.cobblestone import KEY_SIZE, Random, hkdf, require_key
+from strongroom.container.wrapping import Stanza
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import Opener, keywrap
-from strongroom.keys.holder import KeyHolder
-from strongroom.keys.prompting import Passphrases, nobody
+from strongroom.keys.passphrase import KeyHolder, Passphrases, nobody
 from strongroom.model import SecretBytes
-from strongroom.system import private_file
+from strongroom.system import files
 from strongroom.system.lazy import lazy
 
 if TYPE_CHECKING:
-    from strongroom.keys.sealedfile import SealedKeyFile
+    from strongroom.keys.passphrase import SealedKeyFile
 
 # Few keys' files are sealed by a passphrase, and all others would pay for importing it.
-_READ_SEALED = lazy("strongroom.keys.sealedfile:read")
-_WRITE_SEALED = lazy("strongroom.keys.sealedfile:write")
-_SEALED_IDENTITY = lazy("strongroom.keys.sealedfile:SealedIdentity")
+_READ_SEALED = lazy("strongroom.keys.passphrase:read")
+_WRITE_SEALED = lazy("strongroom.keys.passphrase:write")
+_SEALED_IDENTITY = lazy("strongroom.keys.passphrase:SealedIdentity")
 
 TYPE = "keyfile"
 KIND = "strongroom-key-1"
@@ -51,15 +50,15 @@ def generate_key_file(path: Path, algorithm: str = ALGORITHM, *, passphrase: str
 def write_key_file(path: Path, key: bytes, *, passphrase: str | None = None) -> None:
     """Write a key file, as :func:`generate_key_file` does."""
     if passphrase is None:
-        private_file.write_line(path, kind=KIND, variety=ALGORITHM, content=key)
+        files.write_line(path, kind=KIND, variety=ALGORITHM, content=key)
     else:
         _WRITE_SEALED(path, passphrase, kind=KIND, variety=ALGORITHM, key=key, id=_key_id(key))
 
 
 def load_key_file(path: Path, passphrases: Passphrases = nobody) -> bytes:
     """Return the 32 bytes of a key file. Raises ConfigError, or as :meth:`Sealed.open`."""
-    if not private_file.is_sealed(path):
-        return _checked(path, *private_file.read_line(path, kind=KIND))
+    if not files.is_sealed(path):
+        return _checked(path, *files.read_line(path, kind=KIND))
     return _opened(_READ_SEALED(path, kind=KIND), passphrases)
 
 
@@ -100,7 +99,7 @@ class KeyFileRecipient(KeyHolder):
         Raises:
             ConfigError: it is no key file.
         """
-        if not private_file.is_sealed(path):
+        if not files.is_sealed(path):
             return cls(load_key_file(path), label=label)
         return _SealedRecipient(_READ_SEALED(path, kind=KIND), label=label, passphrases=passphrases)
 
@@ -166,7 +165,7 @@ class KeyFileIdentity(KeyHolder):
 
 def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
     """Return what a key file opens with. Raises ConfigError."""
-    if not private_file.is_sealed(path):
+    if not files.is_sealed(path):
         return KeyFileIdentity(load_key_file(path))
     sealed = _READ_SEALED(path, kind=KIND)
     _sealed_id(sealed)

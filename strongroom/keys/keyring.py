@@ -6,8 +6,8 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.keys import kept_lists, rolelist, roles
+from strongroom.container.signing import CertifiedSigner
+from strongroom.keys import rolelist, roles
 
 Stamp = tuple[tuple[int, int] | None, ...]
 
@@ -49,7 +49,7 @@ class Keyring:
 
 def stamp(folder: Path) -> Stamp:
     """Return what changes when the list of keys does, or a trust list comes in."""
-    return _stat(folder / rolelist.TRUSTED), _stat(folder / kept_lists.FOLDER)
+    return _stat(folder / rolelist.TRUSTED), _stat(folder / rolelist.FOLDER)
 
 
 def _stat(path: Path) -> tuple[int, int] | None:

@@ -1,27 +1,32 @@
-"""Wrapping a 32-byte key under another: AES-256-GCM under HKDF-SHA-512(key, fresh salt).
-
-Each derived key (RFC 5869) encrypts one message and is forgotten, so the nonce may be
-constant: NIST SP 800-38D 8 asks that a key and nonce pair never repeat. ``info`` binds the
-recipient's type and the context; a wrap made for one place opens at no other.
-
-AES-GCM does not commit to its key: a ciphertext can be made that opens under several, at a
-block of it for each (Len, Grubbs, Ristenpart, "Partitioning Oracle Attacks", USENIX Security
-2021). So a wrapped key is exactly 48 bytes, and the MAC of the record round it confirms what
-was opened.
-"""
+"""Wrapping a 32-byte key under another, and the installation's own symmetric keys."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.canonical import unhex
-from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
+from strongroom.container.cobblestone import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.errors import Malformed
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
+from strongroom.errors import ConfigError, UsageError
+from strongroom.system import files
+
+# -- Wrapping a 32-byte key under another: AES-256-GCM under HKDF-SHA-512(key, fresh salt) ------
+#
+# Each derived key (RFC 5869) encrypts one message and is forgotten, so the nonce may be
+# constant: NIST SP 800-38D 8 asks that a key and nonce pair never repeat. ``info`` binds the
+# recipient's type and the context; a wrap made for one place opens at no other.
+#
+# AES-GCM does not commit to its key: a ciphertext can be made that opens under several, at a
+# block of it for each (Len, Grubbs, Ristenpart, "Partitioning Oracle Attacks", USENIX Security
+# 2021). So a wrapped key is exactly 48 bytes, and the MAC of the record round it confirms what
+# was opened.
+
 
 SALT = 32
 WRAPPED = KEY_SIZE + 16
@@ -79,3 +84,27 @@ def int_arg(args: Args, name: str) -> int:
     if type(value) is not int:  # a bool is an int to Python, but no number of the format
         raise Malformed(f"A stanza's {name} is not a whole number.")
     return value
+
+
+# -- The installation's own symmetric keys, made on first use; none of them is a recipient ------
+#
+# ``work`` seals what lies on the stage, ``digest`` keys the digests of values. On several
+# hosts they are copied to those that need them, as the roles' keys are.
+
+
+KIND = "strongroom-cluster-key-1"
+
+
+def load_or_create(folder: Path, name: str) -> bytes:
+    """Return the 32 bytes of the key ``name``. Raises ConfigError."""
+    path = folder / f"{name}.key"
+    with files.locked_folder(folder):
+        if not path.exists():
+            try:
+                files.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
+            except UsageError as error:
+                raise ConfigError(error.message) from None
+    variety, key = files.read_line(path, kind=KIND)
+    if variety != name or len(key) != KEY_SIZE:
+        raise ConfigError(f"'{path}' is not the key '{name}'")
+    return key

@@ -1,28 +1,153 @@
-"""The list of the roles' certified keys: every version there ever was, and what it still counts for.
-
-A key that was retired stays listed for what it signed, with the time after which nothing new of
-it counts. One that leaked stays listed too, as distrusted, so that what it signed is named.
-"""
+"""The roles' certified keys, every version there ever was, and the trust lists that say what each counts
+for."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, structs
 
-from strongroom.container.certificate import Certificate
+from strongroom.container.canonical import printable
 from strongroom.container.errors import FormatError
-from strongroom.container.signing import PUBLIC, fingerprint
-from strongroom.container.trust_list import Distrusted, SignedTrustList, counting
-from strongroom.errors import ConfigError
-from strongroom.keys import kept_lists
+from strongroom.container.signing import PUBLIC, Certificate, Signer, Signers, fingerprint
+from strongroom.container.trust_list import (
+    MAX_REASON,
+    TRUST_LIST,
+    Distrusted,
+    SignedTrustList,
+    TrustList,
+    counting,
+    sign_list,
+    with_lists,
+)
+from strongroom.errors import ConfigError, UsageError
 from strongroom.system import files
+from strongroom.times import rfc3339
+
+# -- The trust lists that this host has seen: of each installation the highest, beside ``trusted.json``
+#
+# They were found on targets, or made here. A target may withhold them later, so they are kept, and never
+# replaced by lower ones.
+
+
+FOLDER = "trust"
+MOST = 9
+"""Lists of one installation and number that are kept: hosts that made one at the same time."""
+
+Kept = dict[Path, SignedTrustList]
+
+
+def read_kept_list(folder: Path) -> list[SignedTrustList]:
+    """Return the lists that are kept beside a host's role keys.
+
+    Raises:
+        ConfigError: one of them is damaged, or cannot be read.
+    """
+    return list(_read_file(folder).values())
+
+
+def files_of(folder: Path, installations: Iterable[str]) -> list[tuple[bytes, SignedTrustList]]:
+    """Return the files of the lists that one of these installations signed, as they lie on targets."""
+    own = frozenset(installations)
+    return [
+        (path.read_bytes(), signed_index)
+        for path, signed_index in _read_file(folder).items()
+        if signed_index.fingerprint in own
+    ]
+
+
+def keep(folder: Path, found: Iterable[bytes]) -> bool:
+    """Keep of these lists those that are not lower than what is kept; tell whether anything is new.
+
+    Whoever calls has checked that somebody who is pinned signed them.
+
+    Raises:
+        ConfigError: they cannot be written here.
+    """
+    with files.locked_folder(folder):
+        return put(folder, found)
+
+
+def put(folder: Path, found: Iterable[bytes]) -> bool:
+    """Keep lists as :func:`keep` does; the caller holds the folder's lock."""
+    kept = _read_file(folder)
+    new = False
+    for content in found:
+        if _is_new(kept, content):
+            _write(folder, kept, content)
+            new = True
+    return new
+
+
+def _read_file(folder: Path) -> Kept:
+    found: Kept = {}
+    for path in sorted((folder / FOLDER).glob("[0-9]*.json")):
+        try:
+            with path.open("rb") as file:
+                found[path] = TRUST_LIST.open(file.read(TRUST_LIST.most + 1), trusted=None)
+        except FileNotFoundError:  # a higher one took its place meanwhile
+            continue
+        except (FormatError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error.message
+            raise ConfigError(
+                f"'{path}' cannot be used: {why}",
+                hint="It is a trust list that this host keeps. Bring it back from another host's state "
+                "directory, or from the folder 'trust' on a target.",
+            ) from None
+    return found
+
+
+def _is_new(kept: Kept, content: bytes) -> bool:
+    signed_index = TRUST_LIST.open(content, trusted=None)
+    same = [
+        other.statement.number for other in kept.values() if other.fingerprint == signed_index.fingerprint
+    ]
+    if (
+        max(same, default=0) > signed_index.statement.number
+        or same.count(signed_index.statement.number) >= MOST
+    ):
+        return False
+    return _name(signed_index, content) not in [path.name for path in kept]
+
+
+def _write(folder: Path, kept: Kept, content: bytes) -> None:
+    signed_index = TRUST_LIST.open(content, trusted=None)
+    path = folder / FOLDER / _name(signed_index, content)
+    try:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        with files.atomic(path, replace=True, mode=0o644) as file:
+            file.write(content)
+        for other, lower in list(kept.items()):
+            if (
+                lower.fingerprint == signed_index.fingerprint
+                and lower.statement.number < signed_index.statement.number
+            ):
+                other.unlink(missing_ok=True)
+                del kept[other]
+    except OSError as error:
+        raise ConfigError(
+            f"'{path}' cannot be written: {error.strerror}",
+            hint="The lists are as they were. Free space or mend the rights, then repeat.",
+        ) from None
+    kept[path] = signed_index
+
+
+def _name(signed_index: SignedTrustList, content: bytes) -> str:
+    return f"{signed_index.statement.number:08}-{hashlib.sha256(content).hexdigest()[:16]}.json"
+
+
+# -- The list of the roles' certified keys: every version there ever was, and what it still counts for
+#
+# A key that was retired stays listed for what it signed, with the time after which nothing new of
+# it counts. One that leaked stays listed too, as distrusted, so that what it signed is named.
+
 
 TRUSTED = "trusted.json"
 LIMIT = 1024 * 1024
@@ -99,7 +224,7 @@ def read(folder: Path) -> RoleKeyList:
         ConfigError: the list is damaged, or others may change it: whoever can adds a signer.
     """
     listed = _read(folder)
-    return _distrusting(listed, kept_lists.read(folder)) if listed.installation else listed
+    return _distrusting(listed, read_kept_list(folder)) if listed.installation else listed
 
 
 def _distrusting(listed: RoleKeyList, lists: Sequence[SignedTrustList]) -> RoleKeyList:
@@ -218,3 +343,65 @@ def _check(key: RoleKey, role: str, installations: tuple[str, ...]) -> None:
     key.certificate.verify()
     if key.certificate.role != role or key.certificate.installation not in installations:
         raise ValueError(role)
+
+
+# -- Making a trust list: the installation key's word on every key that counts for nothing ------
+
+
+def check_reason(reason: str) -> None:
+    """Refuse a reason that no list can hold, before anything is done. Raises UsageError."""
+    if not printable(reason, MAX_REASON):
+        raise UsageError(
+            f"A reason has at most {MAX_REASON:,} characters, all of them printable.",
+            hint="It goes onto every target, signed.",
+        )
+
+
+def chain_of(folder: Path) -> Signers:
+    """Return the fingerprints under which this installation signs lists, its successors' too."""
+    return with_lists(Signers(read(folder).fingerprints), read_kept_list(folder))
+
+
+def named_successor(folder: Path, installation: Signer, successor: Signer) -> bool:
+    """Tell whether an installation key's newest list names another one as the next."""
+    own = files_of(folder, [installation.fingerprint])
+    return any(signed_index.statement.successor == successor.public.hex() for _, signed_index in own)
+
+
+def next_list(folder: Path, installation: Signer, *, now: datetime, successor: str | None = None) -> int:
+    """Make the installation's next trust list, keep it here, and return its number.
+
+    It holds what the one before has, and every key that is distrusted here. The caller holds the folder's
+    lock.
+
+    Args:
+        successor: the public half, in hex, of the installation key that this one is handed over to.
+    """
+    listed = read(folder)
+    kept = read_kept_list(folder)
+    chain = chain_of(folder)
+    distrusted = {key.key: key for key in (*_here(listed), *counting(listed.fingerprints, kept))}
+    own = [
+        signed_index.statement
+        for signed_index in kept
+        if signed_index.fingerprint == installation.fingerprint
+    ]
+    before = max(own, key=lambda trust_list: trust_list.number, default=None)
+    numbers = [signed_index.statement.number for signed_index in kept if signed_index.fingerprint in chain]
+    made = TrustList(
+        number=1 + max(numbers, default=0),
+        distrusted=tuple(distrusted[key] for key in sorted(distrusted)),
+        successor=successor or (before.successor if before else None),
+        made_at=rfc3339(now),
+    )
+    put(folder, [sign_list(made, installation)])
+    return made.number
+
+
+def _here(listed: RoleKeyList) -> list[Distrusted]:
+    return [
+        Distrusted(key=key.certificate.key, since=key.distrusted, reason=key.reason)
+        for keys in listed.roles.values()
+        for key in keys
+        if key.distrusted
+    ]

@@ -16,15 +16,21 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from strongroom.container.certificate import MANIFEST_ROLES as MANIFEST_SIGNERS
-from strongroom.container.certificate import CertifiedSigner, certify
-from strongroom.container.signing import PUBLIC, Signer, Signers, is_small_order
+from strongroom.container.signing import MANIFEST_ROLES as MANIFEST_SIGNERS
+from strongroom.container.signing import PUBLIC, CertifiedSigner, Signer, Signers, certify, is_small_order
 from strongroom.container.trust_list import counting, number_in, with_lists
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import kept_lists, rolelist
-from strongroom.keys.rolelist import TRUSTED, RoleKey, RoleKeyList
-from strongroom.keys.trust_making import chain_of, check_reason, named_successor, next_list
-from strongroom.system import files, private_file
+from strongroom.keys import rolelist
+from strongroom.keys.rolelist import (
+    TRUSTED,
+    RoleKey,
+    RoleKeyList,
+    chain_of,
+    check_reason,
+    named_successor,
+    next_list,
+)
+from strongroom.system import files
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
 
@@ -52,7 +58,7 @@ def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier 
             cannot be certified because the installation key is elsewhere.
     """
     _require_role(role)
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         _finish(folder, role)
         if not _path(folder, role).exists():
             _create(folder, role, installation_key)
@@ -97,7 +103,7 @@ def believed(folder: Path, also: Iterable[str] = ()) -> Signers:
         retired={key.fingerprint: key.until for key in keys if key.until},
         distrusted={key.fingerprint: f"{key.distrusted}: {key.reason}" for key in keys if key.distrusted},
     )
-    known = with_lists(pins, kept_lists.read(folder))
+    known = with_lists(pins, rolelist.read_kept_list(folder))
     return Signers(known, retired=known.retired, distrusted=known.distrusted)
 
 
@@ -107,7 +113,7 @@ def installation_signer(folder: Path, installation_key: Certifier = None) -> Sig
     Raises:
         ConfigError: it is not here, or what was given is another one.
     """
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         _ready(folder, installation_key)
         path = installation_key or folder / INSTALLATION
         if not can_certify(folder, installation_key):
@@ -145,7 +151,7 @@ def read_installation_key(path: Path) -> Signer:
 
 def remove_installation_key(folder: Path) -> bool:
     """Take the private installation key from beside the role keys; tell whether it was there."""
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         there = (folder / INSTALLATION).exists()
         (folder / INSTALLATION).unlink(missing_ok=True)
         files.sync(folder)
@@ -158,7 +164,7 @@ def hand_over(folder: Path, successor: Signer, *, installation_key: Certifier, n
     The key before names it in its last list, so whoever pins that one goes on to this. The role keys stay,
     with new certificates. Asked again, it does what is left.
     """
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         listed = rolelist.read(folder)
         if successor.public.hex() != listed.installation:
             old = _installation(folder, "installation", installation_key)
@@ -166,7 +172,7 @@ def hand_over(folder: Path, successor: Signer, *, installation_key: Certifier, n
                 next_list(folder, old, now=now, successor=successor.public.hex())
             rolelist.write(folder, _certified_anew(listed, successor, now))
         known = known_lists(folder)[0]
-        own = [signed_index for _, signed_index in kept_lists.files_of(folder, [successor.fingerprint])]
+        own = [signed_index for _, signed_index in rolelist.files_of(folder, [successor.fingerprint])]
         return known if own else next_list(folder, successor, now=now)
 
 
@@ -190,7 +196,7 @@ def known_lists(folder: Path) -> tuple[int, dict[str, bytes]]:
     the lists that a reader needs, by their names on a target."""
     own = chain_of(folder)
     lists: dict[str, bytes] = {}
-    for content, signed in kept_lists.files_of(folder, own):
+    for content, signed in rolelist.files_of(folder, own):
         name = signed.statement.object_name
         beside = (f"{name}.r{number}" for number in range(1, 10))
         lists[next(file_name for file_name in (name, *beside) if file_name not in lists)] = content
@@ -252,7 +258,7 @@ def replace(
     """
     _require_role(role)
     moment = now or datetime.now(UTC)
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         _finish(folder, role)
         if not rolelist.read(folder).of(role):
             raise UsageError(f"Role '{role}' never had a key here.", hint="It gets one on first use.")
@@ -275,7 +281,7 @@ def request(folder: Path, role: str) -> bytes:
     the list says by now that it will never sign.
     """
     _require_role(role)
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         _finish(folder, role)
         path = _next(folder, role)
         if path.exists() and _is_spent(_load(path, role).public, rolelist.read(folder).of(role)):
@@ -316,7 +322,7 @@ def certify_key(
             "changed the line on its way.",
         )
     moment = now or datetime.now(UTC)
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         made = _known(rolelist.read(folder), role, public)
         if made is not None and not made.announced:
             return made
@@ -379,7 +385,7 @@ def distrust(
     """
     moment = now or datetime.now(UTC)
     check_reason(reason)
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         listed = rolelist.read(folder)
         role, leaked = _found(listed, fingerprint)
         keys = tuple(
@@ -402,7 +408,7 @@ def distrust(
 
 def _listed_as_leaked(folder: Path, leaked: RoleKey) -> int:
     """Return the number of the newest trust list if that distrusts a key already; else 0."""
-    listed = counting(rolelist.read(folder).fingerprints, kept_lists.read(folder))
+    listed = counting(rolelist.read(folder).fingerprints, rolelist.read_kept_list(folder))
     return known_lists(folder)[0] if leaked.certificate.key in [key.key for key in listed] else 0
 
 
@@ -410,7 +416,7 @@ def _listed_as_leaked(folder: Path, leaked: RoleKey) -> int:
 def _rotating(folder: Path, role: str, installation_key: Certifier) -> Iterator[None]:
     """Hold the lock, where a role's own key lies, whatever became of that."""
     _require_role(role)
-    with private_file.locked(folder):
+    with files.locked_folder(folder):
         _finish(folder, role)
         signer, keys = _load(_path(folder, role), role), rolelist.read(folder).of(role)
         if signer.public not in [key.raw for key in keys]:
@@ -574,7 +580,7 @@ def _load(path: Path, role: str) -> Signer:
 
 
 def _load_as(path: Path, kind: str, what: str) -> Signer:
-    variety, private = private_file.read_line(path, kind=kind)
+    variety, private = files.read_line(path, kind=kind)
     if variety != _VARIETY or len(private) != 32:
         raise ConfigError(f"{what} is of an unknown kind")
     return Signer.from_private(private)
@@ -598,7 +604,7 @@ def _install(path: Path, signer: Signer) -> None:
 
 def _install_as(path: Path, signer: Signer, kind: str) -> None:
     try:
-        private_file.write_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
+        files.write_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
     except UsageError as error:
         raise ConfigError(error.message) from None
 

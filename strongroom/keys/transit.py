@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from strongroom.container.derive import KEY_SIZE, Random, require_key
+from strongroom.container.cobblestone import KEY_SIZE, Random, require_key
 from strongroom.container.errors import Malformed
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.errors import KeyServiceError
 from strongroom.keys import keywrap
 from strongroom.keys.errors import (
@@ -28,8 +28,8 @@ from strongroom.keys.errors import (
     KeyVersionTooOld,
     MechanismMissing,
 )
-from strongroom.keys.holder import KeyHolder
-from strongroom.vault import failures
+from strongroom.keys.passphrase import KeyHolder
+from strongroom.vault import answers
 from strongroom.vault.answers import ServerAnswer
 from strongroom.vault.client import Vault
 
@@ -84,14 +84,14 @@ class TransitKey:
                     self.key, "plaintext", bits=8 * KEY_SIZE, mount_point=self.mount
                 )
             )
-        except failures.VaultRefused:
+        except answers.VaultRefused:
             self.settings()  # says so if there is no such key: a refusal is all that Vault answers then
             raise self._odd() from None
         try:
             data = answer.data()
             version, wrapped = _parsed(str(data["ciphertext"]))
             plain = base64.b64decode(str(data["plaintext"]), validate=True)
-        except (KeyError, ValueError, failures.NotVault):
+        except (KeyError, ValueError, answers.NotVault):
             raise self._odd() from None
         if len(wrapped) != _DATA_KEY or len(plain) != KEY_SIZE:
             raise self._odd()
@@ -110,10 +110,10 @@ class TransitKey:
                 lambda: self._vault.transit.decrypt_data(self.key, ciphertext, mount_point=self.mount)
             )
             plain = base64.b64decode(str(answer.data().get("plaintext", "")), validate=True)
-        except failures.VaultRefused:
+        except answers.VaultRefused:
             self._require_opens(version)
             return None
-        except (ValueError, failures.NotVault):
+        except (ValueError, answers.NotVault):
             raise self._nonsense() from None
         return plain if len(plain) == KEY_SIZE else None
 
@@ -121,13 +121,13 @@ class TransitKey:
         """Return what Vault says of the key: type, versions. Raises KeyServiceError."""
         try:
             answer = self._guarded(lambda: self._vault.transit.read_key(self.key, mount_point=self.mount))
-        except failures.VaultRefused as error:
+        except answers.VaultRefused as error:
             raise KeyServiceError(f"{self.describe()}: {error.message}") from None
         if not answer.found:
             raise self._missing()
         try:
             return answer.data()
-        except failures.NotVault:
+        except answers.NotVault:
             raise self._nonsense() from None
 
     def change(self, what: str, body: dict[str, object]) -> None:
@@ -137,7 +137,7 @@ class TransitKey:
             self._guarded(
                 lambda: self._vault.post(self.mount, "keys", self.key, what, body=body, repeatable=True)
             )
-        except failures.VaultRefused as error:
+        except answers.VaultRefused as error:
             raise KeyServiceError(f"{self.describe()} ({what}): {error.message}") from None
 
     def _require_opens(self, version: int) -> None:
@@ -171,15 +171,15 @@ class TransitKey:
         """Ask; where the answer is lost, ask again: done twice, each request is as good as once."""
         try:
             return ask()
-        except failures.VaultRefused:
+        except answers.VaultRefused:
             raise
-        except failures.Unavailable as error:
+        except answers.Unavailable as error:
             raise KeyServiceUnavailable(
                 f"{self.describe()} cannot be reached: {error.message}", hint=error.hint
             ) from None
-        except (failures.Denied, failures.LoginRefused) as error:
+        except (answers.Denied, answers.LoginRefused) as error:
             raise KeyDenied(f"{self.describe()} may not be used like that: {error.message}") from None
-        except failures.VaultError as error:
+        except answers.VaultError as error:
             raise KeyServiceError(f"{self.describe()}: {error.message}", hint=error.hint) from None
 
 

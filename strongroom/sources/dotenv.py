@@ -1,20 +1,25 @@
-"""``.env`` files: ``NAME=value`` statements.
-
-What the common readers agree on is accepted: comments, ``export``, single quotes (taken as
-they stand), double quotes (with ``\\n``, ``\\r``, ``\\t``, ``\\"``, ``\\\\`` and ``\\$``), both
-over several lines. ``$NAME`` is not expanded: what is written is what is backed up.
-"""
+""".env files, and what all files have in common that are parsed as a whole."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from strongroom.container.errors import DuplicateSecret
 from strongroom.model import ListedSecret, Secret
-from strongroom.sources.history import only
+from strongroom.sources import Source
+from strongroom.sources.batches import only
+from strongroom.sources.errors import EmptySource
+from strongroom.sources.json_files import LARGEST, BadSliceError
 from strongroom.sources.records import BadRecordError
-from strongroom.sources.slices import LARGEST, BadSliceError
+
+# -- ``.env`` files: ``NAME=value`` statements --------------------------------------------------
+#
+# What the common readers agree on is accepted: comments, ``export``, single quotes (taken as
+# they stand), double quotes (with ``\n``, ``\r``, ``\t``, ``\"``, ``\\`` and ``\$``), both
+# over several lines. ``$NAME`` is not expanded: what is written is what is backed up.
+
 
 _STATEMENT = re.compile(
     rb"""
@@ -103,3 +108,61 @@ def _value(match: re.Match[bytes]) -> bytes:
 
 def _unescape(match: re.Match[bytes]) -> bytes:
     return _ESCAPES.get(match[1], match[0])
+
+
+# -- Files that are parsed as a whole, each of bounded size: a listing and a read both walk over them
+#
+# What a read holds in memory is one file and the secrets that were asked for.
+
+
+Parse = Callable[[], Iterator[Secret]]
+
+
+class ParsedFiles(Source):
+    """The source over whatever ``parse`` yields.
+
+    Args:
+        parse: yields every secret; raises SourceError that names file and line.
+        nothing: what to say if there is no secret.
+    """
+
+    def __init__(self, parse: Parse, *, name: str, nothing: str) -> None:
+        self._parse = parse
+        self.name = name
+        self._nothing = nothing
+
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
+        """Yield an entry for every secret; a name that is there twice, twice.
+
+        Raises:
+            EmptySource: there is none, which is nearly always a mistake.
+            SourceError: a file is missing, unreadable or broken; names file and line.
+        """
+        empty = True
+        for secret in self._parse():
+            empty = False
+            yield ListedSecret(secret.name, _size(secret), (), secret.tags if with_tags else None)
+        if empty:
+            raise EmptySource(self._nothing)
+
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
+        """Yield each secret, or ``None`` if it is not there (any more).
+
+        Raises:
+            DuplicateSecret: there are two of one name.
+        """
+        if not entries:
+            return
+        found: dict[str, Secret | None] = {entry.name: None for entry in entries}
+        for secret in self._parse():
+            if secret.name not in found:
+                continue
+            if found[secret.name] is not None:
+                raise DuplicateSecret(f"source '{self.name}' has two secrets of the name {secret.name!r}")
+            found[secret.name] = secret
+        yield from (found[entry.name] for entry in entries)
+
+
+def _size(secret: Secret) -> int:
+    value = secret.current.value
+    return len(secret.name) + (0 if value is None else len(value))

@@ -10,10 +10,8 @@ from pathlib import Path
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Listable, Source
-from strongroom.sources.document import JsonLayout
 from strongroom.sources.dotenv import Dotenv
-from strongroom.sources.jsonl import Jsonl, holds_records
-from strongroom.sources.slices import MARK, SlicedFile, opened, refusals
+from strongroom.sources.json_files import MARK, Jsonl, JsonLayout, SlicedFile, holds_records, opened, refusals
 from strongroom.sources.tree import SecretTree
 from strongroom.system.lazy import lazy
 
@@ -23,10 +21,10 @@ _STORE_MARK = ".gpg-id"
 
 
 # What needs a program or YAML is imported by those who have it: others start twice as fast.
-_PASS = lazy("strongroom.sources.passtree:PassTree")
+_PASS = lazy("strongroom.sources.sealed_files:PassTree")
 _KUBERNETES = lazy("strongroom.sources.kubernetes:kubernetes")
-_SOPS = lazy("strongroom.sources.sops:sops")
-_is_sealed = lazy("strongroom.sources.sops:is_sealed")
+_SOPS = lazy("strongroom.sources.sealed_files:sops")
+_is_sealed = lazy("strongroom.sources.sealed_files:is_sealed")
 
 _MAKERS: dict[str, Callable[[str, str], Source]] = {
     "env": lambda path, name: SlicedFile(path, Dotenv(), name=name),

@@ -1,11 +1,4 @@
-"""Kubernetes Secret manifests: YAML or JSON, many documents in a file, many files in a directory.
-
-A secret's name is ``namespace/name/key`` (``default`` where a manifest names no namespace), so each
-key is backed up and restored by itself. ``data`` is base64, ``stringData`` is text and wins over it, as
-in the API server. Labels are tags, the manifest's type is the type; annotations and ``immutable``
-are metadata. Documents of another kind are passed over. Files that SOPS sealed, as they lie in the
-repositories of clusters, are opened by it first: else what it made of a value would pass for one.
-"""
+"""Kubernetes Secret manifests, and the strict YAML that they are read with."""
 
 from __future__ import annotations
 
@@ -18,12 +11,11 @@ from typing import Any
 
 from strongroom.errors import SourceError
 from strongroom.model import Secret, SecretBytes, SecretVersion
-from strongroom.sources.history import media_of
-from strongroom.sources.parsed import ParsedFiles
-from strongroom.sources.slices import opened, refusal
-from strongroom.sources.sops import decrypted, is_sealed
+from strongroom.sources.batches import media_of
+from strongroom.sources.dotenv import ParsedFiles
+from strongroom.sources.json_files import opened, refusal
+from strongroom.sources.sealed_files import LARGEST, BadYamlError, Node, decrypted, documents, is_sealed
 from strongroom.sources.tree import Directories, SecretTreeWalk, contents
-from strongroom.sources.yamlnodes import LARGEST, BadYamlError, Node, documents
 
 ENDINGS = (".yaml", ".yml", ".json")
 DEFAULT_NAMESPACE = "default"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,72 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.container.errors import DuplicateSecret, WrongKey
+from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, RotationSchedule, Secret, SecretBytes, SecretVersion
-from strongroom.sources import Destination, Refuse, SecretChange, masterkey, rows
-from strongroom.sources.batches import batched_secrets, windows
-from strongroom.sources.database import StoreDatabase
+from strongroom.sources import Destination, Refuse, SecretChange, database
+from strongroom.sources.batches import batched_secrets, check_name, media_of, windows
+from strongroom.sources.database import Seals, StoreDatabase, StoredRow
 from strongroom.sources.errors import SecretNotFound
-from strongroom.sources.history import check_name, media_of
-from strongroom.sources.rows import StoredRow
-from strongroom.sources.sealing import Seals
-from strongroom.system.batches import batched
+from strongroom.system import files
 from strongroom.system.errors import WouldOverwrite
+from strongroom.system.lazy import batched
+
+# -- The local store's master key: 32 random bytes in a file of its own, made on first use ------
+
+
+SIZE = 32
+
+
+def load_or_create(path: Path) -> bytes:
+    """Return the master key, making it if there is none.
+
+    If another first user is faster, that one's key counts.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        _create(path)
+    return load(path)
+
+
+def load(path: Path) -> bytes:
+    """Return the master key.
+
+    Raises:
+        WrongKey: there is none, or it is not a key.
+        SourceError: others may read it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            key = file.read(SIZE + 1)
+    except FileNotFoundError:
+        raise WrongKey(f"the store's master key '{path}' is gone", hint=ESCROW) from None
+    except OSError as error:
+        raise SourceError(f"the store's master key '{path}' could not be read: {error.strerror}") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise SourceError(f"others may read the store's master key '{path}'", hint=f"chmod 600 '{path}'")
+    if len(key) != SIZE:
+        raise WrongKey(f"'{path}' is not a master key: it is not {SIZE} bytes long", hint=ESCROW)
+    return key
+
+
+ESCROW = (
+    "Bring the master key back from its escrow ('strongroom emergency escrow FILE --open'). Without an "
+    "escrow, move "
+    "the store's database away, and restore the secrets into a new one from a backup."
+)
+
+
+def _create(path: Path) -> None:
+    try:
+        with suppress(FileExistsError), files.atomic(path, replace=False) as file:
+            file.write(secrets.token_bytes(SIZE))
+    except OSError as error:
+        raise SourceError(f"the master key '{path}' could not be made: {error.strerror}") from None
+
+
+# -- The local store: secrets in SQLite under the state directory, sealed under its own key -----
+
 
 LOOKED_UP = 8_192
 
@@ -67,13 +125,13 @@ class LocalStore(Destination):
         if not self.made:
             return
         seals = self._seals()
-        columns = rows.COLUMNS if with_tags else "id, name, size"
+        columns = database.COLUMNS if with_tags else "id, name, size"
         with closing(self._database.connect()) as connection, self._database.explained():
             for found in connection.execute(f"SELECT {columns} FROM secrets"):
                 if with_tags:
-                    yield _tagged(seals, rows.row_of(found))
+                    yield _tagged(seals, database.row_of(found))
                 else:
-                    yield rows.entry_of(found)
+                    yield database.entry_of(found)
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret with all its versions, or ``None`` for one that is gone."""
@@ -86,7 +144,7 @@ class LocalStore(Destination):
                 found, older = self._fetch(window)
                 for entry in window:
                     row = found.get(entry.name)
-                    yield rows.open_secret(seals, row, older.get(row.id, ())) if row else None
+                    yield database.open_secret(seals, row, older.get(row.id, ())) if row else None
 
     def get(self, name: str) -> Secret:
         """Return one secret.
@@ -139,11 +197,11 @@ class LocalStore(Destination):
         seen: set[str] = set()
         with self._database.writing() as connection:
             for batch in batched_secrets(secrets, by=lambda secret: secret):
-                heads = rows.heads(connection, [secret.name for secret in batch])
+                heads = database.heads(connection, [secret.name for secret in batch])
                 _check_import(batch, heads, seen, overwrite=overwrite)
                 seen.update(secret.name for secret in batch)
                 changes = [SecretChange(secret=secret, expected=heads.get(secret.name)) for secret in batch]
-                rows.write_batch(connection, seals, changes)
+                database.write_batch(connection, seals, changes)
                 written += len(batch)
         return written
 
@@ -153,7 +211,7 @@ class LocalStore(Destination):
             return {}
         self._seals()
         with self._database.reading() as connection:
-            return rows.heads(connection, names)
+            return database.heads(connection, names)
 
     def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret, a batch a transaction; see :class:`~strongroom.sources.Destination`."""
@@ -161,14 +219,14 @@ class LocalStore(Destination):
         written = 0
         for batch in batched_secrets(changes, by=lambda change: change.secret):
             with self._database.writing() as connection:
-                written += rows.write_batch(connection, seals, batch, refuse=refuse)
+                written += database.write_batch(connection, seals, batch, refuse=refuse)
         return written
 
     def delete(self, names: Iterable[str]) -> int:
         """Remove secrets with all their versions; return how many there were."""
         self._seals()
         with self._database.writing() as connection:
-            deleted = rows.delete(connection, set(names))
+            deleted = database.delete(connection, set(names))
         self._database.empty_journal()  # it still holds what was just overwritten
         return deleted
 
@@ -176,9 +234,9 @@ class LocalStore(Destination):
         """Remove those of which the current version is still this one, with all their versions."""
         self._seals()
         with self._database.writing() as connection:
-            now = rows.heads(connection, list(heads))
+            now = database.heads(connection, list(heads))
             same = [name for name, head in heads.items() if now.get(name) == head]
-            rows.delete(connection, same)
+            database.delete(connection, same)
         self._database.empty_journal()
         return same
 
@@ -193,12 +251,12 @@ class LocalStore(Destination):
     def _add(self, name: str, version: SecretVersion, given: dict[str, Any]) -> int:
         seals = self._seals()
         with self._database.writing() as connection:
-            row = rows.by_name(connection, [name]).get(name)
+            row = database.by_name(connection, [name]).get(name)
             fresh = Secret(name=name, versions=(version,), created_at=version.created_at)
-            old = rows.open_head(seals, row) if row else fresh
+            old = database.open_head(seals, row) if row else fresh
             new = replace(old, versions=(version,), updated_at=version.created_at, **given)
             head = row.head if row else None
-            rows.write_batch(connection, seals, [SecretChange(secret=new, expected=head)])
+            database.write_batch(connection, seals, [SecretChange(secret=new, expected=head)])
         return (head or 0) + 1
 
     def _located(self, entries: Sequence[ListedSecret]) -> Sequence[ListedSecret]:
@@ -207,34 +265,32 @@ class LocalStore(Destination):
         if not missing:
             return entries
         with self._database.reading() as connection:
-            found = rows.places(connection, missing)
+            found = database.places(connection, missing)
         return [entry if entry.locator else found.get(entry.name, entry) for entry in entries]
 
-    def _fetch(self, window: Sequence[ListedSecret]) -> tuple[dict[str, StoredRow], rows.Older]:
+    def _fetch(self, window: Sequence[ListedSecret]) -> tuple[dict[str, StoredRow], database.Older]:
         with self._database.reading() as connection:
-            found = rows.by_id(connection, [entry.locator[0] for entry in window if entry.locator])
+            found = database.by_id(connection, [entry.locator[0] for entry in window if entry.locator])
             moved = [entry.name for entry in window if entry.name not in found]
             if moved:
-                found.update(rows.by_name(connection, moved))
-            return found, rows.older_of(connection, found.values())
+                found.update(database.by_name(connection, moved))
+            return found, database.older_of(connection, found.values())
 
     def _seals(self) -> Seals:
         if self._unlocked is None:
             with self._database.reading() as connection:  # first: a new database makes its key
-                check = rows.key_check(connection)
+                check = database.key_check(connection)
             self._unlocked = self._unlock(check)
         return self._unlocked
 
     def _unlock(self, key_check: bytes) -> Seals:
-        seals = Seals(masterkey.load(self._key_path))
+        seals = Seals(load(self._key_path))
         if seals.check() != key_check:
-            raise WrongKey(
-                f"'{self._key_path}' is not the master key of '{self._path}'", hint=masterkey.ESCROW
-            )
+            raise WrongKey(f"'{self._key_path}' is not the master key of '{self._path}'", hint=ESCROW)
         return seals
 
     def _new_key_check(self) -> bytes:
-        return Seals(masterkey.load_or_create(self._key_path)).check()
+        return Seals(load_or_create(self._key_path)).check()
 
 
 def _check_import(
@@ -251,7 +307,7 @@ def _check_import(
 
 
 def _tagged(seals: Seals, row: StoredRow) -> ListedSecret:
-    return ListedSecret(row.name, row.size, (row.id,), rows.open_head(seals, row).tags)
+    return ListedSecret(row.name, row.size, (row.id,), database.open_head(seals, row).tags)
 
 
 def _now() -> str:

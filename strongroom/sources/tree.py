@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret
 from strongroom.sources import Source
+from strongroom.sources.batches import is_text, only
 from strongroom.sources.errors import EmptySource
-from strongroom.sources.history import is_text, only
-from strongroom.sources.slices import BLOCK, LARGEST, refusal, refusals
+from strongroom.sources.json_files import BLOCK, LARGEST, refusal, refusals
 
 _log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

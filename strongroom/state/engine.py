@@ -22,10 +22,109 @@ from weakref import WeakValueDictionary
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, select
 
 from strongroom.errors import ConfigError
-from strongroom.state import failures, filesystem, migrations
-from strongroom.state.errors import StateError
+from strongroom.state import filesystem, migrations
+from strongroom.state.errors import SchemaMismatch, StateError, StateFull, StateUnavailable
+from strongroom.state.migrations import HEAD
 from strongroom.state.sql import WRITES, begin_writing, now
 from strongroom.system import sqlite_files
+from strongroom.system.sqlite_files import CrossedFork
+
+# -- What database drivers raise, as errors a person can act on ---------------------------------
+
+
+_BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
+
+_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"})
+"""The second: no room for the index of the write-ahead log, which whoever only reads needs too."""
+
+# Classes of SQLSTATE after which the same transaction can succeed (PostgreSQL, appendix
+# A): connection, resources, operator intervention, serialisation and deadlock, lock timeout.
+_PASSING: Final = ("08", "53", "57", "40", "55P03", "25P03")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn every SQLAlchemy error into a StateError; transient ones are StateUnavailable.
+
+    Statements and parameters are left out: they quote rows.
+    """
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _translate(error) from None
+    except exc.TimeoutError:
+        raise StateUnavailable("every connection to the state database is in use") from None
+    except exc.SQLAlchemyError as error:
+        raise StateError(f"the state database refused ({type(error).__name__})") from None
+
+
+def _translate(error: exc.DBAPIError) -> StateError:
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return _from_sqlite(cause)
+    return _from_postgresql(error)
+
+
+def _from_sqlite(cause: sqlite3.Error) -> StateError:
+    if isinstance(cause, CrossedFork):
+        return StateError(f"the state database cannot be used here: {cause}", hint=_AGAIN)
+    # A cursor on a damaged file raises before SQLite names a code.
+    name = getattr(cause, "sqlite_errorname", type(cause).__name__)
+    if any(name.startswith(busy) for busy in _BUSY):
+        return StateUnavailable("the state database stayed locked by another process")
+    if name in _FULL:
+        return StateFull("the state database could not be written: the disk is full")
+    what, hint = _explained(name)
+    return StateError(f"the state database cannot be used: {what}", hint=hint)
+
+
+def _explained(name: str) -> tuple[str, str | None]:
+    """Say what a code of SQLite means. An extended one, such as SQLITE_READONLY_DIRECTORY, is of a kind."""
+    return next(
+        (words for code, words in _SQLITE.items() if name == code or name.startswith(f"{code}_")),
+        (name, None),
+    )
+
+
+DAMAGED: Final = (
+    "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' "
+    "out of the state directory, and enter each target's backups again: "
+    "'strongroom backups rebuild --from TARGET'."
+)
+_AGAIN: Final = "Nothing was changed, and no backup is affected. Repeat it in a new process."
+_CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
+
+_FAILING: Final = (
+    "No backup on a target is affected. Look into the system's log: the disk may be failing. Where the file "
+    "is lost, 'strongroom backups rebuild --from TARGET' enters each target's backups again."
+)
+
+_SQLITE: Final = {
+    "SQLITE_READONLY_DIRECTORY": ("its folder is read-only", _CLOSED),
+    "SQLITE_CANTOPEN": ("the file cannot be opened", _CLOSED),
+    "SQLITE_READONLY": ("the file is read-only", _CLOSED),
+    "SQLITE_NOTADB": ("the file is not a SQLite database", DAMAGED),
+    "SQLITE_CORRUPT": ("the file is damaged", DAMAGED),
+    "SQLITE_IOERR": ("the disk failed to read or write it", _FAILING),
+}
+
+
+def _from_postgresql(error: exc.DBAPIError) -> StateError:
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None and isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return StateUnavailable("the state database did not answer")
+    if error.connection_invalidated or (state or "").startswith(_PASSING):
+        return StateUnavailable(f"the state database broke off (SQLSTATE {state or 'unknown'})")
+    return StateError(f"the state database refused (SQLSTATE {state or 'unknown'})")
+
+
+# -- Connections to the state database: one engine a process, made after any fork ---------------
+#
+# SQLite runs in WAL with ``synchronous=FULL`` and takes the write lock when a write
+# transaction begins, so that nothing fails half-way for a lock; PostgreSQL runs READ
+# COMMITTED and locks the rows that a transaction is about. Nothing above this module sees a
+# SQLAlchemy exception.
+
 
 BUSY_SECONDS: Final = 30
 """How long a transaction waits for another's lock before it is StateUnavailable."""
@@ -138,13 +237,13 @@ class StateDatabase:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database and changes nothing."""
-        with sqlite_files.in_use(), failures.translated(), self.engine.connect() as conn:
+        with sqlite_files.in_use(), translated(), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a write transaction: committed at the end, or rolled back."""
-        with sqlite_files.in_use(), failures.translated(), begin_writing(self.engine) as conn:
+        with sqlite_files.in_use(), translated(), begin_writing(self.engine) as conn:
             yield conn
 
     def examine(self) -> None:
@@ -154,7 +253,7 @@ class StateDatabase:
                 return
             verdict = conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if verdict != "ok":
-            raise StateError("the state database cannot be used: the file is damaged", hint=failures.DAMAGED)
+            raise StateError("the state database cannot be used: the file is damaged", hint=DAMAGED)
 
     @property
     def file(self) -> Path | None:
@@ -165,7 +264,7 @@ class StateDatabase:
         """Return which schema the database has, making and migrating nothing; ``None`` if it has none yet."""
         if self.file is not None and not self.file.exists():
             return None
-        with sqlite_files.in_use(), failures.translated():
+        with sqlite_files.in_use(), translated():
             return migrations.revision(self._connections.engine())
 
     def clock(self) -> float:
@@ -261,3 +360,38 @@ class Transactions:
 
     def __init__(self, url: str) -> None:
         self._database = StateDatabase(url)
+
+
+# -- Whether there is a state database to look into: nothing is made or migrated for a look -----
+
+
+_NOT_YET = (
+    "Check the state directory ('strongroom check config' shows it). On a new machine nothing was backed up "
+    "yet. If it was lost: 'strongroom backups rebuild --from TARGET' enters each target's backups again."
+)
+_OLDER = "Stop what still runs in the old version; then 'strongroom runs' migrates it."
+
+
+def require(database: StateDatabase) -> None:
+    """Return if there is a database of the very schema that this version has.
+
+    Raises:
+        StateError: there is none, or it cannot be used.
+        SchemaMismatch: its schema is older or unknown.
+    """
+    if (file := database.file) is not None and not (file.is_file() and file.stat().st_size):
+        raise StateError(f"there is no state database at {file}", hint=_NOT_YET)
+    revision = database.revision()
+    if revision is None:
+        raise StateError("the state database is empty: nothing was ever put on record", hint=_NOT_YET)
+    if revision != HEAD:
+        raise _mismatch(revision)
+
+
+def _mismatch(revision: str) -> SchemaMismatch:
+    if revision.isdecimal() and revision < HEAD:
+        return SchemaMismatch(
+            f"the state database has schema {revision}, and this version has {HEAD}; a look migrates nothing",
+            hint=_OLDER,
+        )
+    return SchemaMismatch("the state database has a schema this version does not know")

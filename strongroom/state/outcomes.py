@@ -16,7 +16,7 @@ from msgspec import structs
 from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, update
 
 from strongroom.errors import UsageError
-from strongroom.state import codec, events, runs, sql, step_conditions, tables
+from strongroom.state import codec, events, runs, sql, tables
 from strongroom.state.errors import ClaimLost, StillNeeded
 from strongroom.state.records import (
     Claim,
@@ -62,7 +62,7 @@ def fail(
     if unless is not None and not again and unless(run, runs.tally(conn, run.id)):
         raise StillNeeded
     state = StepState.READY if again else settle or StepState.MISSED
-    if not _settle(conn, claim, state, error=error, wait=min(retry_in or 0.0, step_conditions.FARTHEST)):
+    if not _settle(conn, claim, state, error=error, wait=min(retry_in or 0.0, runs.FARTHEST)):
         return run, runs.tally(conn, run.id)
     events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": claim.attempt, "error": error})
     if again:
@@ -73,23 +73,23 @@ def fail(
 def wait(conn: Connection, claim: Claim, error: str, *, pause: float, patience: float) -> bool:
     """Let a step wait; see :meth:`strongroom.state.store.RunStore.wait`."""
     run = runs.lock(conn, claim.ticket.run)
-    given = {"new_error": error, "pause": min(pause, step_conditions.FARTHEST), "patience": patience}
-    if run.closing or conn.execute(_WAIT, step_conditions.held_by(claim) | given).first() is None:
+    given = {"new_error": error, "pause": min(pause, runs.FARTHEST), "patience": patience}
+    if run.closing or conn.execute(_WAIT, runs.held_by(claim) | given).first() is None:
         return False
     step = claim.ticket.step
-    conn.execute(_PAUSE, step_conditions.at(run.id, step) | {"pause": given["pause"]})
+    conn.execute(_PAUSE, runs.at(run.id, step) | {"pause": given["pause"]})
     return True
 
 
 # A time in the future is none: the row was edited, or the clock set back. It must not wait for ever.
-_WAITS_NOT: Final = or_(_steps.waits_since.is_(None), _steps.waits_since > sql.now() + step_conditions.AHEAD)
+_WAITS_NOT: Final = or_(_steps.waits_since.is_(None), _steps.waits_since > sql.now() + runs.AHEAD)
 _PATIENT: Final = or_(_WAITS_NOT, _steps.waits_since > sql.now() - bindparam("patience", type_=Double))
 _UNTIL: Final = sql.now() + bindparam("pause", type_=Double)
 
 # The attempt is given back: a full disk says nothing of the step.
 _WAIT: Final = (
     update(tables.steps)
-    .where(step_conditions.HELD, _PATIENT)
+    .where(runs.HELD, _PATIENT)
     .values(
         state=StepState.READY.value,
         error=bindparam("new_error"),
@@ -128,13 +128,13 @@ def _settle(
         ClaimLost: another took the step over, or the run has ended.
     """
     outcome = {"new_state": state.value, "new_result": result, "new_error": error, "wait": wait}
-    if conn.execute(_SETTLE, step_conditions.held_by(claim) | outcome).first() is not None:
+    if conn.execute(_SETTLE, runs.held_by(claim) | outcome).first() is not None:
         return True
-    row = conn.execute(_STANDS, step_conditions.at(claim.ticket.run, claim.ticket.step)).first()
+    row = conn.execute(_STANDS, runs.at(claim.ticket.run, claim.ticket.step)).first()
     if row is None or (row.dispatch, row.fence) != (claim.ticket.dispatch, claim.fence):
         raise ClaimLost(f"another worker holds {claim.ticket.step} of run {claim.ticket.run} now")
     if row.state == StepState.RUNNING.value:
-        raise step_conditions.unkept(claim.ticket.run, claim.ticket.step)
+        raise runs.unkept(claim.ticket.run, claim.ticket.step)
     if row.state != StepState.DONE.value:
         raise ClaimLost(f"the lease on {claim.ticket.step} of run {claim.ticket.run} has ended")
     return False
@@ -142,7 +142,7 @@ def _settle(
 
 _SETTLE: Final = (
     update(tables.steps)
-    .where(step_conditions.HELD)
+    .where(runs.HELD)
     .values(
         state=bindparam("new_state"),
         result=bindparam("new_result"),
@@ -155,7 +155,7 @@ _SETTLE: Final = (
     .returning(_steps.run)
 )
 
-_STANDS: Final = select(_steps.state, _steps.dispatch, _steps.fence).where(step_conditions.STEP)
+_STANDS: Final = select(_steps.state, _steps.dispatch, _steps.fence).where(runs.STEP)
 
 
 def give_up(
@@ -267,7 +267,7 @@ def cancel(conn: Connection, run_id: str, error: str) -> Run:
 
 def has_reported(conn: Connection, run_id: str) -> bool:
     """Whether the run's last step exists, in whatever state."""
-    return conn.execute(_STANDS, step_conditions.at(run_id, _REPORT)).first() is not None
+    return conn.execute(_STANDS, runs.at(run_id, _REPORT)).first() is not None
 
 
 def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[RunStep]) -> Run:

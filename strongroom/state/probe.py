@@ -1,7 +1,4 @@
-"""Whether a record in a SQLite file may have something to say, without loading what reads it.
-
-Restoring from a file takes a moment, of which the database would be most.
-"""
+"""Whether there is a state database that may have something to say: nothing is made or loaded for a look."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Noticing what got lost, and putting it right: dead workers, lost messages, steps that kill their workers.
 
-When something counts as lost, :mod:`strongroom.state.losses` says.
+When something counts as lost, :mod:`strongroom.state.recovery` says.
 """
 
 from __future__ import annotations
@@ -13,14 +13,88 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
-from strongroom.state import codec, events, outcomes, runs, sql, step_conditions, tables
+from strongroom.state import codec, events, outcomes, runs, sql, tables
 from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.losses import LossPatience, Queue, UnsettledStep, is_live, is_lost
 from strongroom.state.records import Decide, Run, RunState, RunStep, StepKind, StepState
+from strongroom.state.runs import FARTHEST
 from strongroom.words import plural
+
+# -- When a message or a lease counts as lost: reasoning alone, without a database --------------
+#
+# A message is *lost*, not *queued*, if one sent later to the same queue was taken up and
+# this one was not: queues are first-in first-out. If none was sent later, a queue that has
+# long given out nothing has lost it, or nobody serves it; sending again is harmless either
+# way, since the old number is stale. Each further time waits twice as long.
+
+
+class LossPatience(Struct, frozen=True, kw_only=True):
+    """How long to wait before something counts as lost. Seconds, but for ``starts``.
+
+    ``lease``: a claim without renewal. ``grace``: a message overtaken by a later one.
+    ``idle``: a message in a queue from which nothing is taken. ``busy``: the same, while
+    steps from that queue are being worked on. ``longest``: where doubling stops.
+    ``starts``: how many starts without any recorded outcome a step gets.
+    """
+
+    lease: float = 15.0
+    grace: float = 5.0
+    idle: float = 30.0
+    busy: float = 300.0
+    longest: float = 600.0
+    starts: int = 5
+
+
+class UnsettledStep(Struct, frozen=True, kw_only=True):
+    """An unsettled step as recovery looks at it; ``key`` finds and guards its row."""
+
+    run: str
+    step: RunStep
+    state: StepState
+    dispatch: int
+    silent: int
+    sends: int
+    sent_at: float
+    lease_expires: float
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """What was taken from a queue lately. ``overtaking`` is the greatest dispatch number
+    taken longer than the grace ago, ``taken_at`` when anything last was, ``working``
+    whether a live lease is held on a step from it."""
+
+    overtaking: int = 0
+    taken_at: float = 0.0
+    working: bool = False
+
+
+def is_live(lease_expires: float, now: float) -> bool:
+    """Tell whether a lease holds. One that ends later than any lease can was edited, or the clock was set
+    back: it holds nothing, or its step would never be taken up again."""
+    return now <= lease_expires <= now + FARTHEST
+
+
+def is_lost(watched: UnsettledStep, queue: Queue, now: float, patience: LossPatience) -> bool:
+    """Whether a SENT step's message will not come any more."""
+    doubling: float = 2 ** max(0, watched.sends - 1)
+    age = now - watched.sent_at
+    if age < -patience.grace:  # the clock was set back, or the row was edited: its age says nothing
+        return True
+    if watched.dispatch < queue.overtaking and age > min(patience.grace * doubling, patience.longest):
+        return True
+    quiet = now - max(watched.sent_at, queue.taken_at)
+    wait = patience.busy if queue.working else patience.idle
+    return quiet > min(wait * doubling, patience.longest)
+
+
+# -- Noticing what got lost, and putting it right: dead workers, lost messages, steps that kill their
+# workers
+#
+# When something counts as lost, :mod:`strongroom.state.recovery` says.
+
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +274,7 @@ def _due_runs(conn: Connection) -> list[str]:
         select(_steps.run)
         .join(tables.runs, _runs.id == _steps.run)
         .where(tables.ACTIVE, tables.UNSETTLED)
-        .where(_steps.state == StepState.READY.value, step_conditions.DUE)
+        .where(_steps.state == StepState.READY.value, runs.DUE)
         .distinct()
         .order_by(_steps.run)
     )
@@ -283,23 +357,23 @@ def _give_up(conn: Connection, watched: UnsettledStep, state: StepState, decide:
 
 def _change(conn: Connection, watched: UnsettledStep, statement: Any, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
-    given = step_conditions.at(watched.run, watched.step) | {
+    given = runs.at(watched.run, watched.step) | {
         "at_state": watched.state.value,
         "at_dispatch": watched.dispatch,
     }
     if conn.execute(statement, given | values).first() is not None:
         return True
     if conn.execute(_STILL_SO, given).first() is not None:
-        raise step_conditions.unkept(watched.run, watched.step)
+        raise runs.unkept(watched.run, watched.step)
     return False
 
 
 _UNMOVED: Final = and_(
-    step_conditions.STEP,
+    runs.STEP,
     _steps.state == bindparam("at_state"),
     _steps.dispatch == bindparam("at_dispatch"),
     # A lease may have been renewed meanwhile.
-    or_(_steps.state != StepState.RUNNING.value, step_conditions.LAPSED),
+    or_(_steps.state != StepState.RUNNING.value, runs.LAPSED),
 )
 
 _STILL_SO: Final = select(_steps.run).where(_UNMOVED)

@@ -6,11 +6,26 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Double,
+    and_,
+    bindparam,
+    case,
+    cast,
+    distinct,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from strongroom.state import codec, events, slots, sql, step_conditions, tables
+from strongroom.state import codec, events, notes, sql, tables
 from strongroom.state.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state.records import (
+    Claim,
     Run,
     RunCount,
     RunKind,
@@ -21,9 +36,75 @@ from strongroom.state.records import (
     StepRow,
     StepState,
     Tally,
+    Ticket,
     Waiting,
 )
-from strongroom.timestamps import stamp
+from strongroom.state.sql import now
+from strongroom.state.tables import steps
+from strongroom.times import stamp
+
+# -- Conditions that select a step's row, and the parameters they take --------------------------
+#
+# Statements that run for every step are built once, with parameters: building one anew takes
+# longer than running it.
+
+
+STEP: Final = and_(
+    steps.c.run == bindparam("at_run"),
+    steps.c.kind == bindparam("at_kind"),
+    steps.c.piece == bindparam("at_piece"),
+    steps.c.target == bindparam("at_target"),
+)
+"""One step's row; takes :func:`at`."""
+
+HELD: Final = and_(
+    STEP,
+    steps.c.state == StepState.RUNNING.value,
+    steps.c.dispatch == bindparam("at_dispatch"),
+    steps.c.fence == bindparam("at_fence"),
+)
+"""One step's row, as long as a claim holds it; takes :func:`held_by`. The dispatch number
+is part of it, since a run that is started over starts its fences afresh."""
+
+FARTHEST: Final = 3600.0
+"""Seconds: no lease, and no pause before a step's next try, ends later than this from now. It is the most
+that ``limits.lease_seconds`` may be."""
+
+AHEAD: Final = 60.0
+"""Seconds by which a clock that is set right may go back unnoticed."""
+
+LAPSED: Final = or_(
+    steps.c.lease_expires.is_(None),
+    steps.c.lease_expires < now(),
+    steps.c.lease_expires > now() + FARTHEST,
+)
+"""A RUNNING step's lease ran out, or ends later than any can: the row was edited, or the clock set back."""
+
+DUE: Final = or_(steps.c.not_before <= now(), steps.c.not_before > now() + FARTHEST)
+"""A READY step may begin; the same of its pause."""
+
+
+def at(run: str, step: RunStep) -> dict[str, Any]:
+    """Return the parameters of :data:`STEP`."""
+    return {"at_run": run, "at_kind": step.kind.value, "at_piece": step.piece, "at_target": step.target}
+
+
+def unkept(run: str, step: RunStep) -> StateUnkept:
+    """Return what to raise where a row that fits a change was not changed by it.
+
+    Somebody's trigger or rule makes nothing of it. Whoever went on would do the same step for ever.
+    """
+    return StateUnkept(f"the state database did not keep a change to step {step} of run {run}")
+
+
+def held_by(claim: Claim) -> dict[str, Any]:
+    """Return the parameters of :data:`HELD`."""
+    ticket = claim.ticket
+    return at(ticket.run, ticket.step) | {"at_dispatch": ticket.dispatch, "at_fence": claim.fence}
+
+
+# -- Run records: creating, locking, reading and counting them ----------------------------------
+
 
 _runs, _steps, _events = tables.runs.c, tables.steps.c, tables.events.c
 
@@ -43,7 +124,7 @@ def create(
     if request_id is not None and (existing := by_request(conn, request_id)) is not None:
         return existing
     run = _new(conn, spec, request_id, facts)
-    if slot is not None and not slots.take(conn, *slot, run.id):
+    if slot is not None and not notes.take(conn, *slot, run.id):
         return None
     if not _insert(conn, run):
         raise StateUnavailable("another process is making a run of the same request")
@@ -251,9 +332,7 @@ def moved_at(conn: Connection, run: str) -> float:
 
 def row(conn: Connection, run: str, step: RunStep) -> StepRow:
     """Return one step."""
-    record = conn.execute(
-        select(tables.steps).where(step_conditions.STEP), step_conditions.at(run, step)
-    ).first()
+    record = conn.execute(select(tables.steps).where(STEP), at(run, step)).first()
     if record is None:
         raise StateError(f"run {run} has no step {step}")
     return codec.step_row_of(record)
@@ -276,3 +355,175 @@ def change(conn: Connection, run: str, **values: Any) -> None:
         values["facts"] = codec.encode(values["facts"])
     if conn.execute(update(tables.runs).where(_runs.id == run).values(**values)).rowcount != 1:
         raise StateUnkept(f"the state database did not keep a change to run {run}")
+
+
+# -- Giving steps out and leasing them ----------------------------------------------------------
+#
+# A step goes READY → SENT (its message is on the way) → RUNNING (somebody holds its lease)
+# → settled. Each SENT has a dispatch number of its own; each RUNNING a fence.
+
+
+_claimed_runs, _claimed_steps = tables.runs.c, tables.steps.c
+
+MOST: Final = 2_000
+"""Steps that are given out in one transaction; every step that ends gives out what is left."""
+
+
+def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
+    """Mark what may go out as SENT; see :meth:`strongroom.state.store.RunStore.take_ready`."""
+    run = lock(conn, run_id)
+    if run.state.final:
+        return []
+    due = _due(conn, run_id)
+    room = max(0, window - _open_pieces(conn, run_id))
+    captures = [step for step in due if step.kind is StepKind.CAPTURE][:room]
+    going = [step for step in due if step.kind is not StepKind.CAPTURE] + captures
+    return _send(conn, run_id, going)
+
+
+def _due(conn: Connection, run: str) -> list[RunStep]:
+    return [codec.step_of(row) for row in conn.execute(_DUE, {"at_run": run})]
+
+
+_DUE: Final = (
+    select(_claimed_steps.run, _claimed_steps.kind, _claimed_steps.piece, _claimed_steps.target)
+    .where(
+        _claimed_steps.run == bindparam("at_run"),
+        tables.UNSETTLED,
+        _claimed_steps.state == StepState.READY.value,
+    )
+    .where(DUE)
+    # Captures last: as long as there is no room for them they would keep all else from going out.
+    .order_by(
+        _claimed_steps.kind == StepKind.CAPTURE.value,
+        _claimed_steps.piece,
+        _claimed_steps.kind,
+        _claimed_steps.target,
+    )
+    .limit(MOST)
+)
+
+
+def _open_pieces(conn: Connection, run: str) -> int:
+    """Count the pieces that lie on the stage, or are about to."""
+    count: int = conn.execute(_OPEN_PIECES, {"at_run": run}).scalar_one()
+    return count
+
+
+_OPEN_PIECES: Final = (
+    select(func.count(distinct(_claimed_steps.piece)))
+    .where(_claimed_steps.run == bindparam("at_run"), tables.UNSETTLED)
+    .where(
+        or_(
+            _claimed_steps.kind == StepKind.UPLOAD.value,
+            and_(
+                _claimed_steps.kind == StepKind.CAPTURE.value, _claimed_steps.state != StepState.READY.value
+            ),
+        )
+    )
+)
+
+
+def _send(conn: Connection, run: str, going: list[RunStep]) -> list[Ticket]:
+    if not going:
+        return []
+    first = _next_dispatches(conn, len(going))
+    tickets = [Ticket(run, step, first + offset) for offset, step in enumerate(going)]
+    rows = [at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
+    if conn.execute(_SEND, rows).rowcount != len(rows):
+        raise unkept(run, going[0])
+    return tickets
+
+
+def _next_dispatches(conn: Connection, count: int) -> int:
+    """Reserve ``count`` numbers; return the first.
+
+    A counter row, not a sequence: it is given out in the order of commits, so a number is
+    never seen before a smaller one is in its row.
+    """
+    last = conn.execute(_COUNT_ON, {"more": count}).scalar()
+    if not isinstance(last, int):
+        raise StateError("the state database holds an unreadable counter of what was sent", hint=codec.ODD)
+    return last - count + 1
+
+
+_COUNT_ON: Final = (
+    update(tables.counters)
+    .where(tables.counters.c.name == "dispatch")
+    .values(value=tables.counters.c.value + bindparam("more"))
+    .returning(tables.counters.c.value)
+)
+
+_SEND: Final = (
+    update(tables.steps)
+    .where(STEP)
+    .values(
+        state=StepState.SENT.value,
+        dispatch=bindparam("new_dispatch"),
+        sends=_claimed_steps.sends + 1,
+        sent_at=sql.now(),
+    )
+)
+
+
+def claim(conn: Connection, ticket: Ticket, *, owner: str, lease: float, starts: int) -> Claim | None:
+    """Start a step; see :meth:`strongroom.state.store.RunStore.claim`."""
+    given = {"at_dispatch": ticket.dispatch, "new_owner": owner, "lease": lease, "starts": starts}
+    given |= at(ticket.run, ticket.step)
+    row = conn.execute(_CLAIM, given).first()
+    if row is None and conn.execute(_CLAIMABLE, given).first() is not None:
+        raise unkept(ticket.run, ticket.step)
+    return None if row is None else Claim(ticket=ticket, owner=owner, fence=row.fence, attempt=row.attempts)
+
+
+# The run is active and, if it is closing, this is what closes it.
+_WANTED: Final = exists(
+    select(_claimed_runs.id)
+    .where(_claimed_runs.id == _claimed_steps.run, _claimed_runs.state == RunState.ACTIVE.value)
+    .where(or_(_claimed_runs.closing.is_(False), _claimed_steps.kind == StepKind.REPORT.value))
+    .correlate(tables.steps)
+)
+
+_FREE: Final = or_(
+    _claimed_steps.state == StepState.SENT.value,
+    and_(_claimed_steps.state == StepState.RUNNING.value, LAPSED),
+)
+
+_FITS: Final = and_(
+    STEP,
+    _claimed_steps.dispatch == bindparam("at_dispatch"),
+    _FREE,
+    _WANTED,
+    _claimed_steps.silent < bindparam("starts"),
+)
+
+_CLAIMABLE: Final = select(_claimed_steps.run).where(_FITS)
+
+_CLAIM: Final = (
+    update(tables.steps)
+    .where(_FITS)
+    .values(
+        state=StepState.RUNNING.value,
+        attempts=_claimed_steps.attempts + 1,
+        silent=_claimed_steps.silent + 1,
+        fence=_claimed_steps.fence + 1,
+        sends=0,
+        owner=bindparam("new_owner"),
+        started_at=sql.now(),
+        lease_expires=sql.now() + bindparam("lease", type_=Double),
+    )
+    .returning(_claimed_steps.fence, _claimed_steps.attempts)
+)
+
+
+def renew(conn: Connection, claim: Claim, *, lease: float) -> bool:
+    """Extend a lease; see :meth:`strongroom.state.store.RunStore.renew`."""
+    return conn.execute(_RENEW, held_by(claim) | {"lease": lease}).first() is not None
+
+
+_RENEW: Final = (
+    update(tables.steps)
+    .where(HELD, _WANTED)
+    .values(lease_expires=sql.now() + bindparam("lease", type_=Double))
+    .returning(_claimed_steps.fence)
+)

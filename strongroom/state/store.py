@@ -8,35 +8,380 @@ across I/O of anything else. All times are the database's clock. Any method may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from types import MappingProxyType
 from typing import Any
 
-from strongroom.state import claims, outcomes, recovery, runs
-from strongroom.state.access_marks import AccessMarks
-from strongroom.state.backup_catalog import BackupCatalog
-from strongroom.state.calendar import Calendar
-from strongroom.state.event_log import EventLog
-from strongroom.state.losses import LossPatience
+from strongroom.state import catalog, events, notes, outcomes, recovery, runs
+from strongroom.state.engine import Transactions
+from strongroom.state.notes import AccessMarks, NotifiedAlert, SecretRotations
 from strongroom.state.records import (
+    CatalogEntry,
+    ChainedEvent,
     Claim,
+    ContainerCheck,
     Decide,
     DecideAgain,
+    Event,
     Needed,
+    Pause,
+    Replica,
     Run,
+    RunCount,
+    RunKind,
     RunStep,
+    Slot,
     Spec,
     StepKind,
+    StepRow,
     StepState,
     Tally,
     Ticket,
+    Waiting,
 )
-from strongroom.state.recovery import Exhausted
-from strongroom.state.run_queries import RunQueries
-from strongroom.state.secret_rotations import SecretRotations
-from strongroom.state.step_conditions import FARTHEST
+from strongroom.state.recovery import Exhausted, LossPatience
+from strongroom.state.runs import FARTHEST
 
-__all__ = ["Decide", "DecideAgain", "Exhausted", "LossPatience", "RunStore"]
+__all__ = [
+    "BackupCatalog",
+    "Calendar",
+    "Decide",
+    "DecideAgain",
+    "EventLog",
+    "Exhausted",
+    "LossPatience",
+    "RunQueries",
+    "RunStore",
+]
+
+
+# -- What the record says of runs and their steps -----------------------------------------------
+
+
+class RunQueries(Transactions):
+    """Questions about runs and steps; they change nothing."""
+
+    def load(self, run: str) -> Run:
+        """Return a run by id. Raises RunNotFound."""
+        with self._database.reading() as conn:
+            return runs.load(conn, run)
+
+    def find(self, name: str) -> Run:
+        """Return a run by its id or by the request id it was made under. Raises RunNotFound."""
+        with self._database.reading() as conn:
+            return runs.find(conn, name)
+
+    def runs(self, limit: int = 50, *, before: str | None = None) -> list[Run]:
+        """Return the newest runs, newest first: of all, or of those older than one."""
+        with self._database.reading() as conn:
+            return runs.newest(conn, limit, before)
+
+    def runs_of(self, policy: str, kind: RunKind, *, limit: int) -> list[Run]:
+        """Return the newest runs of a policy and kind, newest first."""
+        with self._database.reading() as conn:
+            return runs.of(conn, policy, kind, limit)
+
+    def runs_between(self, since: float, until: float) -> list[Run]:
+        """Return the runs that went on at some time between two (epoch seconds)."""
+        with self._database.reading() as conn:
+            return runs.between(conn, since, until)
+
+    def sealed_since(self, policy: str, fingerprint: str) -> float | None:
+        """Return when (epoch seconds) the first backup on record began that a policy sealed for a key."""
+        with self._database.reading() as conn:
+            return runs.sealed_since(conn, policy, fingerprint)
+
+    def counts(self, *, since: float = 0.0) -> list[RunCount]:
+        """Count the runs that were made since a time (epoch seconds), by policy, kind and state."""
+        with self._database.reading() as conn:
+            return runs.counts(conn, since)
+
+    def waiting(self) -> list[Waiting]:
+        """Count the steps of all runs that have not ended, by kind and state."""
+        with self._database.reading() as conn:
+            return runs.waiting(conn)
+
+    def unreadable(self) -> list[str]:
+        """Say of which runs and backups the rows cannot be read: lists leave them out."""
+        with self._database.reading() as conn:
+            return [*runs.unreadable(conn), *catalog.unreadable(conn)]
+
+    def active(self) -> list[Run]:
+        """Return the runs that have not ended, however old they are."""
+        with self._database.reading() as conn:
+            return runs.active(conn)
+
+    def leaving(self, policy: str, *, limit: int) -> list[Run]:
+        """Return some of a policy's ended backups that left something to sweep, by lot."""
+        with self._database.reading() as conn:
+            return runs.leaving(conn, policy, limit)
+
+    def tally(self, run: str) -> Tally:
+        """Count a run's steps."""
+        with self._database.reading() as conn:
+            return runs.tally(conn, run)
+
+    def moved_at(self, run: str) -> float:
+        """Return when a step of a run was last begun or ended; 0 if none was."""
+        with self._database.reading() as conn:
+            return runs.moved_at(conn, run)
+
+    def row(self, run: str, step: RunStep) -> StepRow:
+        """Return one step. Raises StateError if there is no such row."""
+        with self._database.reading() as conn:
+            return runs.row(conn, run, step)
+
+    def rows(self, run: str, kind: StepKind | None = None, *, piece: int | None = None) -> list[StepRow]:
+        """Return a run's steps by kind, piece and target; of one kind or piece if given."""
+        with self._database.reading() as conn:
+            return runs.rows(conn, run, kind, piece)
+
+
+# -- Which backups there are, and what is known of each of their replicas -----------------------
+
+
+class BackupCatalog(Transactions):
+    """Backups and their replicas."""
+
+    def put_backup(self, entry: CatalogEntry, replicas: Sequence[Replica] = ()) -> None:
+        """Record a backup and its replicas; a known one is replaced."""
+        with self._database.writing() as conn:
+            catalog.put(conn, entry, replicas)
+
+    def backup(self, name: str) -> CatalogEntry | None:
+        """Return one backup, or ``None``."""
+        with self._database.reading() as conn:
+            return catalog.backup(conn, name)
+
+    def names(self, policy: str) -> list[str]:
+        """Return the names of all backups of a policy, newest first."""
+        with self._database.reading() as conn:
+            return catalog.names(conn, policy)
+
+    def digests(self, backups: Sequence[str]) -> dict[str, str]:
+        """Return the SHA-256 (hex) of the manifest of each of these backups that the catalog knows."""
+        with self._database.reading() as conn:
+            return catalog.digests(conn, backups)
+
+    def backups(
+        self, *, policy: str | None = None, limit: int | None = None, before: str | None = None
+    ) -> list[CatalogEntry]:
+        """Return backups, newest first; of one policy if given, and those older than one. Without a limit,
+        all of them."""
+        with self._database.reading() as conn:
+            return catalog.backups(conn, policy=policy, limit=limit, before=before)
+
+    def with_bad_replicas(self) -> list[str]:
+        """Return the backups that have a replica that is not good, newest first, however old they are."""
+        with self._database.reading() as conn:
+            return catalog.with_bad_replicas(conn)
+
+    def most_secrets(self, policy: str, *, since: str, besides: str) -> int:
+        """Return the most secrets that a policy's backups since then hold, or its newest if that is older.
+
+        Args:
+            besides: the backup that is to be held against them.
+        """
+        with self._database.reading() as conn:
+            return catalog.most_secrets(conn, policy, since=since, besides=besides)
+
+    def set_replica(self, replica: Replica, *, damaged: Collection[int] | None = None) -> None:
+        """Record what is known of one replica. Its backup must be in the catalog.
+
+        Args:
+            damaged: which containers of a bad one are. Without it all of them count as never read.
+        """
+        with self._database.writing() as conn:
+            catalog.put_replica(conn, replica, damaged)
+
+    def drop_replica(self, backup: str, target: str) -> bool:
+        """Forget a replica that was removed from its target; return whether it was the last one,
+        and the backup is forgotten with it."""
+        with self._database.writing() as conn:
+            return catalog.drop_replica(conn, backup, target)
+
+    def replicas(self, backup: str) -> list[Replica]:
+        """Return the replicas of a backup, by target."""
+        with self._database.reading() as conn:
+            return catalog.replicas(conn, backup)
+
+    def replicas_of(self, backups: Sequence[str]) -> dict[str, list[Replica]]:
+        """Return the replicas of each of these backups, by target; one read for all of them."""
+        with self._database.reading() as conn:
+            return catalog.replicas_of(conn, backups)
+
+    def good_replicas(self) -> list[Replica]:
+        """Return all replicas that are good on record."""
+        with self._database.reading() as conn:
+            return catalog.good_replicas(conn)
+
+    def put_checks(self, checks: Sequence[ContainerCheck]) -> None:
+        """Record which containers were read back, how deep and when."""
+        with self._database.writing() as conn:
+            catalog.put_checks(conn, checks)
+
+    def checks(self, backups: Collection[str] | None = None) -> list[ContainerCheck]:
+        """Return what was read back of replicas: of these backups, or of all."""
+        with self._database.reading() as conn:
+            return catalog.checks(conn, backups)
+
+
+# -- What the record says of the calendar: slots that became runs, and entries that are paused ---
+
+
+class Calendar(Transactions):
+    """Slots and pauses."""
+
+    def newest_slot(self, name: str) -> float | None:
+        """Return when the newest slot claimed under a name was due (epoch seconds)."""
+        with self._database.reading() as conn:
+            return notes.newest(conn, name)
+
+    def last_claimed(self, entry: str, *, others: Collection[str] = ()) -> Slot | None:
+        """Return the newest claimed slot of an entry, or of one of its subjects but for these."""
+        with self._database.reading() as conn:
+            return notes.last_claimed(conn, entry, others)
+
+    def slot_of(self, run: str) -> str | None:
+        """Return the name that a run's slot was claimed under; ``None`` for a run without one."""
+        with self._database.reading() as conn:
+            return notes.of_run(conn, run)
+
+    def first_run_at(self) -> float | None:
+        """Return when the oldest run on record was created: what was due before, nobody missed."""
+        with self._database.reading() as conn:
+            return runs.first_at(conn)
+
+    def clock(self) -> float:
+        """Return the time by the database's clock, which slots go by (epoch seconds)."""
+        return self._database.clock()
+
+    def pauses(self) -> list[Pause]:
+        """Return the pauses on record, those that have ended by themselves too."""
+        with self._database.reading() as conn:
+            return notes.pauses(conn)
+
+    def pause(self, pause: Pause) -> None:
+        """Pause an entry, as an event too."""
+        with self._database.writing() as conn:
+            notes.put(conn, pause)
+
+    def resume(self, entry: str, *, reason: str, by: str) -> bool:
+        """End a pause, as an event too; return whether there was one."""
+        with self._database.writing() as conn:
+            return notes.end(conn, entry, reason=reason, by=by)
+
+
+# -- What happened, which processes are alive, and who was told of an alert ---------------------
+
+
+class EventLog(Transactions):
+    """Events, heartbeats, and which audience was notified of which alert."""
+
+    def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
+        """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""
+        with self._database.writing() as conn:
+            events.append(conn, kind, run, detail)
+
+    def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Append several events together, each a kind and its detail: all of them or none."""
+        with self._database.writing() as conn:
+            for kind, detail in entries:
+                events.append(conn, kind, None, detail)
+
+    def events(
+        self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events in order, those with an id above ``after``."""
+        with self._database.reading() as conn:
+            return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
+
+    def each_event(self, *kinds: str) -> Iterator[Event]:
+        """Yield every event of some kinds, in order, a page of each at a time."""
+        yield from merge(*map(self._each, kinds), key=lambda event: event.id)
+
+    def _each(self, kind: str) -> Iterator[Event]:
+        after = 0
+        while page := self.events(kind=kind, after=after):
+            yield from page
+            after = page[-1].id
+
+    def links(self, *, after: int = 0, limit: int = 1000) -> list[ChainedEvent]:
+        """Return events as they are chained, in order, those with an id above ``after``."""
+        with self._database.reading() as conn:
+            return events.links(conn, after=after, limit=limit)
+
+    def newest_link(self) -> ChainedEvent | None:
+        """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
+        with self._database.reading() as conn:
+            return events.newest_link(conn)
+
+    def run_without_event(self) -> str | None:
+        """Return a run that is on record though no event tells of it: those were removed."""
+        with self._database.reading() as conn:
+            return events.run_without(conn)
+
+    def happened(self, *kinds: str, since: float) -> list[Event]:
+        """Return the events of some kinds from a time (epoch seconds) on, oldest first."""
+        with self._database.reading() as conn:
+            return events.since(conn, since, kinds)
+
+    def heartbeat(self, name: str) -> None:
+        """Note that a process, such as ``beat``, is alive."""
+        with self._database.writing() as conn:
+            events.beat(conn, name)
+
+    def take_turn(self, name: str, *, every: float) -> bool:
+        """Note that ``name`` is alive if it was not for ``every`` seconds, and tell whether that was so.
+
+        Of all that ask at once, one gets the turn.
+        """
+        with self._database.writing() as conn:
+            return events.take_turn(conn, name, every)
+
+    def heartbeats(self) -> dict[str, float]:
+        """Return for each name how many seconds ago it was alive."""
+        with self._database.reading() as conn:
+            return events.ages(conn)
+
+    def take_lease(self, name: str, owner: str, *, seconds: float) -> str:
+        """Take a lease, or renew it, unless another renewed it within so many seconds.
+
+        Returns:
+            who has it now: ``owner``, or the other.
+        """
+        with self._database.writing() as conn:
+            return notes.take_lease(conn, name, owner, seconds)
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """Give a lease back, if this owner has it."""
+        with self._database.writing() as conn:
+            notes.release(conn, name, owner)
+
+    def told(self, audience: str) -> list[NotifiedAlert]:
+        """Return the alerts that an audience was told of, by key."""
+        with self._database.reading() as conn:
+            return notes.alerts_told(conn, audience)
+
+    def told_of(self, key: str) -> list[NotifiedAlert]:
+        """Return what each audience was told of an alert that is not over."""
+        with self._database.reading() as conn:
+            return notes.told_of(conn, key)
+
+    def put_told(self, audience: str, rows: Sequence[NotifiedAlert], *, forget: float) -> None:
+        """Record what an audience was told; forget what has been over since before ``forget``."""
+        with self._database.writing() as conn:
+            notes.put_told(conn, audience, rows)
+            notes.forget(conn, audience, forget)
+
+
+# -- The run store: what is to be done, who is doing it, and what came of it --------------------
+#
+# Celery carries, this decides. Every method is one transaction or one read; none is held
+# across I/O of anything else. All times are the database's clock. Any method may raise
+# :class:`~strongroom.state.errors.StateUnavailable` (try again) or another
+# :class:`~strongroom.state.errors.StateError`.
 
 
 class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, AccessMarks):
@@ -121,7 +466,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         after this has returned; one that never arrives is noticed by :meth:`reconcile`.
         """
         with self._database.writing() as conn:
-            return claims.take_ready(conn, run, window=window)
+            return runs.take_ready(conn, run, window=window)
 
     def claim(self, ticket: Ticket, *, owner: str, lease: float | None = None) -> Claim | None:
         """Start a step: take its lease for ``lease`` seconds and count the attempt.
@@ -131,7 +476,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
             its starts used up, or the run has ended (or is closing, and this is not REPORT).
         """
         with self._database.writing() as conn:
-            return claims.claim(
+            return runs.claim(
                 conn, ticket, owner=owner, lease=self._lease(lease), starts=self._patience.starts
             )
 
@@ -139,7 +484,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         """Extend a lease from now. ``False``: it is lost, or the run is being cancelled or
         has failed, and the worker should stop and clean up after itself."""
         with self._database.writing() as conn:
-            return claims.renew(conn, claim, lease=self._lease(lease))
+            return runs.renew(conn, claim, lease=self._lease(lease))
 
     def finish(self, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
         """Record a step's result, and what follows from it, in one transaction.

@@ -8,12 +8,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
+
+from strongroom.errors import ConfigError, TargetError, UsageError
+from strongroom.system.errors import (
+    KeyFileExposed,
+    KeyFileUnreadable,
+    TargetFull,
+    TargetReadOnly,
+    WouldOverwrite,
+)
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PROVISIONAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
@@ -223,3 +235,243 @@ def _locked(descriptor: int) -> bool:
     except OSError:
         return True
     return True
+
+
+# -- One file, put in place whole or not at all: provisional name, fsync, then its own name -----
+
+
+Check = Callable[[Path], object]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+@contextmanager
+def placed(path: Path, *, replace: bool = False, check: Check | None = None) -> Iterator[BinaryIO]:
+    """Yield a file to write, mode 0600, that becomes ``path`` when the block ends well.
+
+    Args:
+        replace: whether a file that is there may be replaced, atomically.
+        check: reads the provisional file back and raises if it is not right.
+
+    Raises:
+        WouldOverwrite: something is there, and ``replace`` was not given.
+        TargetFull, TargetReadOnly, TargetError: the file system refused. Nothing is left.
+    """
+    refuse_existing(path, replace=replace)
+    with translated(path):
+        try:
+            with atomic(path, replace=replace, check=check) as file:
+                yield file
+        except FileExistsError:
+            refuse_existing(path, replace=False)
+            raise
+
+
+def write_whole(path: Path, content: bytes, *, replace: bool = False) -> None:
+    """Write a small file in the same way."""
+    with placed(path, replace=replace) as file:
+        file.write(content)
+
+
+def refuse_existing(path: Path, *, replace: bool) -> None:
+    """Refuse to write where something is, unless that is a file and may be replaced."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise WouldOverwrite(
+            f"'{path}' is not a plain file, and only such a one is ever replaced.",
+            hint="Nothing was changed. Choose another name.",
+        )
+    if os.path.lexists(path) and not replace:
+        raise WouldOverwrite(
+            f"'{path}' exists.",
+            hint="Nothing was changed. Choose another name, or give --force to replace it.",
+        )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise what the file system refuses as an error of a target, with a hint."""
+    try:
+        yield
+    except OSError as error:
+        words = f"'{path}' could not be written: {os.strerror(error.errno or 0)}."
+        kind = (
+            TargetFull if error.errno in _FULL else TargetReadOnly if error.errno in _DENIED else TargetError
+        )
+        raise kind(words, hint=_HINTS[kind]) from None
+
+
+_HINTS = {
+    TargetFull: "Nothing half-written was left. Free space, then repeat.",
+    TargetReadOnly: "Nothing was written. Check the owner and mode of the directory, and how it is mounted.",
+    TargetError: "Nothing was written. Check that the directory is there.",
+}
+
+
+# -- A local file, read by range ----------------------------------------------------------------
+
+
+class LocalFileReader:
+    """A local file that can be read at any offset; a context manager that closes it.
+
+    ``stat`` is of the file that was opened, whatever has its name by now.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.stat = os.fstat(self._file)
+        self.size = self.stat.st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._file, length, offset)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# -- Files that hold a key: one line, readable by their owner alone, never overwritten ----------
+#
+# The line names what it is and ends in a checksum, so that a typing error, a cut or a wrong
+# file is told from a wrong key. The checksum is an unkeyed hash of the key: it stands only
+# where the key itself stands.
+
+
+LIMIT = 16 * 1024
+BEGINNING = 64
+"""As many bytes tell a private key's file from anything else."""
+SEALED = "strongroom-sealed-"
+"""How the file of a key begins that a passphrase seals."""
+_KEY = re.compile(rb"\s*(strongroom-([a-z]+-)*key-[0-9]+ |-----BEGIN ([A-Z]+ )*PRIVATE KEY-----)")
+CHECKSUM = 8
+_AGAIN = "Type it again, or bring it back from its copy. No backup is affected."
+
+
+def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
+    """Write ``kind variety hex checksum``, durable, mode 0600, whole or not at all.
+
+    Raises:
+        UsageError: something of that name exists (a link counts), or it cannot be written.
+            Nothing is left behind.
+    """
+    try:
+        with atomic(path, replace=False) as file:
+            file.write(f"{line(kind, variety, content)}\n".encode("ascii"))
+    except FileExistsError:
+        raise UsageError(
+            f"'{path}' exists, and a key is never overwritten",
+            hint="What was sealed to it could not be opened any more. Give another name.",
+        ) from None
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None
+
+
+def line(kind: str, variety: str, content: bytes) -> str:
+    """Return ``kind variety hex checksum``."""
+    body = f"{kind} {variety} {content.hex()}"
+    return f"{body} {_checksum(body)}"
+
+
+def read_line(path: Path, *, kind: str) -> tuple[str, bytes]:
+    """Return variety and content of a file that :func:`write_line` wrote.
+
+    Raises:
+        KeyFileUnreadable: it is missing, of another kind, cut short, or damaged.
+        KeyFileExposed: it is open to others.
+    """
+    words = read_private(path).split()
+    if not words or words[0] != kind:
+        raise KeyFileUnreadable(f"'{path}' is not a {kind} file", hint="Check the path.")
+    if len(words) < 4 or len(words[3]) < CHECKSUM:
+        raise KeyFileUnreadable(f"'{path}' is cut short", hint=_AGAIN)
+    if len(words) > 4 or words[3] != _checksum(" ".join(words[:3])):
+        raise KeyFileUnreadable(f"'{path}' is damaged or mistyped: its checksum is wrong", hint=_AGAIN)
+    try:
+        return words[1], bytes.fromhex(words[2])
+    except ValueError:  # its message has the position, its cause the digits
+        problem = KeyFileUnreadable(f"'{path}' holds a key that is not written in hex", hint=_AGAIN)
+    raise problem
+
+
+def read_private(path: Path) -> str:
+    """Return the text of a small file that nobody else may read or change.
+
+    Raises:
+        KeyFileUnreadable: it cannot be read, or is no regular text file.
+        KeyFileExposed: it is open to others.
+    """
+    try:
+        # Without O_NONBLOCK, a pipe that nobody writes to would hang here.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            data = file.read(LIMIT + 1) if stat.S_ISREG(mode) else b""
+    except OSError as error:
+        raise KeyFileUnreadable(
+            f"'{path}' cannot be read: {error.strerror}", hint="Check the path and its rights."
+        ) from None
+    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
+        raise KeyFileExposed(
+            f"others may use the key in '{path}'",
+            hint=f"Run: chmod 600 '{path}'. If somebody may have read it, make a new key.",
+        )
+    return _text(path, data, regular=stat.S_ISREG(mode))
+
+
+def kind_of(path: Path) -> str:
+    """Return the first word of a key's file. Raises as :func:`read_private`."""
+    words = read_private(path).split(maxsplit=1)
+    return words[0] if words else ""
+
+
+def is_sealed(path: Path) -> bool:
+    """Tell whether a file holds a key that a passphrase seals; no, if it cannot be read."""
+    try:
+        return kind_of(path).startswith(SEALED)
+    except ConfigError:
+        return False
+
+
+def begins_a_key(data: bytes) -> bool:
+    """Whether a file that begins so holds a private key: one of Strongroom's, or PEM."""
+    return _KEY.match(data) is not None
+
+
+@contextmanager
+def locked_folder(folder: Path, *, what: str = "folder of keys") -> Iterator[None]:
+    """Hold a folder's lock, making the folder (mode 0700) if need be: two processes that
+    start together must make one key, not two.
+
+    Args:
+        what: what the folder is, for the error.
+
+    Raises:
+        ConfigError: the folder cannot be made or used.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The folder itself: keys that are there already can be read where nothing may be written.
+        descriptor = open_locked(folder, FOLDER)
+    except OSError as error:
+        raise ConfigError(f"the {what} '{folder}' cannot be used: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _text(path: Path, data: bytes, *, regular: bool) -> str:
+    # Replaced, not raised: a decoding error carries the bytes it failed on.
+    text = data.decode("utf-8", "replace")
+    if not regular or len(data) > LIMIT or "\ufffd" in text:
+        raise KeyFileUnreadable(f"'{path}' is not a small text file", hint="Check the path.")
+    return text
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:CHECKSUM]

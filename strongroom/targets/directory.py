@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import logging
 import os
@@ -15,6 +16,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
@@ -22,12 +27,214 @@ from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets import ObjectInfo
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.identity import Identified, TargetIdentity
-from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
+from strongroom.targets.names import (
+    Identified,
+    TargetIdentity,
+    check_name,
+    check_prefix,
+    check_range,
+    is_segment,
+)
 from strongroom.targets.probing import ProbeCheck, of_mode
-from strongroom.targets.provisional import Provisional, remove_if_abandoned
-from strongroom.targets.tree import DIRECTORY, Branch, TreeFile, TreeWalk, walk
 from strongroom.words import plural, spelled_out
+
+# -- Walking a target's directories by file descriptor ------------------------------------------
+#
+# Every directory is opened relative to the one above and never through a symbolic link:
+# whoever can write into the tree still cannot lead a read or a write out of it, not even by
+# swapping a directory for a link between a check and a use.
+
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Branch:
+    """The open directories from a root down to one directory; closes them on exit."""
+
+    def __init__(self, root: int) -> None:
+        self._fds = [root]
+        self._segments: list[str] = []
+
+    @property
+    def leaf(self) -> int:
+        """The deepest directory's descriptor."""
+        return self._fds[-1]
+
+    def enter(self, segments: Sequence[str], *, create: bool) -> None:
+        """Go down, making what is missing (mode 0700) if ``create``."""
+        for segment in segments:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(segment, 0o700, dir_fd=self.leaf)
+            self._fds.append(os.open(segment, DIRECTORY, dir_fd=self.leaf))
+            self._segments.append(segment)
+
+    def sync(self) -> None:
+        """Make the entries of every directory durable, the deepest first.
+
+        All of them, not only those made here: a directory that another process made a
+        moment ago may not be durable yet, and our object would vanish with it.
+        """
+        for fd in reversed(self._fds):
+            files.sync(fd)
+
+    def prune(self) -> None:
+        """Remove directories that stand empty, the deepest first; never the root."""
+        for parent, segment in zip(reversed(self._fds[:-1]), reversed(self._segments), strict=True):
+            try:
+                os.rmdir(segment, dir_fd=parent)
+            except OSError:
+                return  # not empty, or somebody else was faster
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+
+class TreeFile(Struct, frozen=True):
+    """A regular file: its open directory, its own name there, and its object's name."""
+
+    directory: int
+    leaf: str
+    name: str
+
+
+class TreeWalk(Struct, frozen=True):
+    """What is looked for in a tree.
+
+    ``object_leaf`` tells from a file's own name its object's last segment, or ``None`` to
+    pass it over. ``link`` is told the names that are links.
+    """
+
+    prefix: str
+    object_leaf: Callable[[str], str | None]
+    link: Callable[[str], None]
+
+
+def walk(directory: int, above: str, wanted: TreeWalk) -> Iterator[TreeFile]:
+    """Yield regular files whose object's name starts with ``prefix``, ascending by it.
+
+    Holds one directory's names at a time, and those on the way to it.
+    """
+    for name, leaf in sorted(_entries(directory, above, wanted)):
+        if not name.endswith("/"):
+            yield TreeFile(directory, leaf, name)
+            continue
+        with open_below(directory, leaf) as below:
+            if below is not None:
+                yield from walk(below, name, wanted)
+
+
+def _entries(directory: int, above: str, wanted: TreeWalk) -> Iterator[tuple[str, str]]:
+    # A directory's name carries its slash, so that "a-b" < "a/b" < "a0" as in a plain sort.
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = None
+            if entry.is_dir(follow_symlinks=False):
+                name = f"{above}{entry.name}/" if is_segment(entry.name) else None
+            elif entry.is_file(follow_symlinks=False):
+                leaf = wanted.object_leaf(entry.name)
+                name = leaf and above + leaf
+            elif entry.is_symlink() and is_segment(entry.name):
+                wanted.link(above + entry.name)
+            if name and name.startswith(wanted.prefix):
+                yield name, entry.name
+
+
+@contextlib.contextmanager
+def open_below(directory: int, segment: str) -> Iterator[int | None]:
+    """Open a directory, giving ``None`` if it is gone or no directory any more."""
+    try:
+        fd = os.open(segment, DIRECTORY, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+# -- A file under a provisional name: invisible until published, recognisable if abandoned ------
+
+
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Provisional:
+    """A new file in an open directory, locked for as long as its writer lives.
+
+    The kernel drops the lock when the writer dies, however it dies: that is how a sweep
+    tells an abandoned file from one that is being written, with no guess by age.
+    """
+
+    def __init__(self, directory: int, leaf: str) -> None:
+        self._directory = directory
+        self._leaf = leaf
+        self._name = files.provisional_name(leaf)
+        self._fd = os.open(self._name, _CREATE_FLAGS, 0o600, dir_fd=directory)
+        with contextlib.suppress(OSError):  # no locks on this file system: a sweep then may take it
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def write(self, chunk: memoryview) -> None:
+        """Append bytes; a short write goes on where it stopped."""
+        while chunk:
+            chunk = chunk[os.write(self._fd, chunk) :]
+
+    def publish(self) -> bool:
+        """Give the durable file its real name, or say that the name is taken.
+
+        A link fails if the name exists, where a rename would replace what is there.
+        """
+        os.fsync(self._fd)
+        try:
+            os.link(
+                self._name,
+                self._leaf,
+                src_dir_fd=self._directory,
+                dst_dir_fd=self._directory,
+                follow_symlinks=False,
+            )
+        except FileExistsError:
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Remove the provisional name; what was published stays."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._directory)
+        finally:
+            os.close(self._fd)
+
+
+def remove_if_abandoned(directory: int, file_name: str) -> bool:
+    """Remove a provisional file unless its writer lives; say whether it was removed."""
+    try:
+        fd = os.open(file_name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    try:
+        if files.is_locked(fd):
+            return False
+        os.unlink(file_name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+# -- A directory as a target: a local disk, a mounted share, a disk that lies in a safe ---------
+#
+# An object is written under a provisional name, made durable, and only then linked to its
+# real one, so that it is visible whole or not at all whatever kills the writer.
+
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Old versions: what was covered or deleted on a target that keeps versions, and can still be read there."""
+"""What deleting leaves behind: old versions of objects, read where they are hidden, or purged."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from strongroom.errors import StrongroomError
 from strongroom.targets import Target
 from strongroom.targets.probing import ProbeCheck, ProbeResult
 from strongroom.targets.resilient import Resilient, bare
+
+# -- Old versions: what was covered or deleted on a target that keeps versions, and can still be read there
 
 
 class HiddenVersion(Struct, frozen=True, kw_only=True):
@@ -65,3 +67,25 @@ def hidden_versions(target: Target, prefix: str) -> Sequence[HiddenVersion]:
     return (
         target.tried(lambda: inner.hidden(prefix)) if isinstance(target, Resilient) else inner.hidden(prefix)
     )
+
+
+# -- What deleting leaves behind: targets that keep versions hide objects, and may give them back ---
+
+
+@runtime_checkable
+class Hiding(Protocol):
+    """A target whose deletes may only hide."""
+
+    def purge(self, prefix: str) -> int | None:
+        """Remove for good all that was or is under ``prefix``; return how many objects stay,
+        ``None`` if that cannot be told."""
+        ...
+
+
+def purge(target: Target, prefix: str) -> int | None:
+    """Remove for good what lies or is hidden under a prefix; return how much stays, if that is known.
+
+    Where deletes hide nothing, nothing stays.
+    """
+    inner = bare(target)
+    return inner.purge(prefix) if isinstance(inner, Hiding) else 0

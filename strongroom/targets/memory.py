@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.system.errors import TargetFull
 from strongroom.targets import ObjectInfo
-from strongroom.targets.identity import Identified, TargetIdentity
-from strongroom.targets.names import check_name, check_prefix, check_range
+from strongroom.targets.names import Identified, TargetIdentity, check_name, check_prefix, check_range
 from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024

@@ -1,15 +1,19 @@
-"""The names of objects: one strict grammar for every target.
-
-A name can come out of a manifest or a row that somebody edited, so nothing but this
-grammar reaches a file system or a request: no ``..``, no absolute path, no hidden file,
-no control character, and nothing that two stores would spell differently.
-"""
+"""The names of objects, by one strict grammar, and what a target tells of itself."""
 
 from __future__ import annotations
 
 import re
 
+from msgspec import Struct
+
 from strongroom.errors import TargetError
+
+# -- The names of objects: one strict grammar for every target ----------------------------------
+#
+# A name can come out of a manifest or a row that somebody edited, so nothing but this
+# grammar reaches a file system or a request: no ``..``, no absolute path, no hidden file,
+# no control character, and nothing that two stores would spell differently.
+
 
 SEGMENT_LIMIT = 200  # leaves room in a 255-byte file name for a provisional one's ends
 NAME_LIMIT = 900  # S3 takes 1,024 bytes, and a target may put its own prefix in front
@@ -52,3 +56,41 @@ def check_range(offset: int, length: int | None) -> None:
 
 
 _HINT = "Names are '/'-separated, of A-Z a-z 0-9 . _ - with no segment starting with a dot."
+
+
+# -- Which target this is: what every target tells of itself, said once -------------------------
+
+
+class TargetIdentity(Struct, frozen=True, kw_only=True):
+    """What a target is called, where it lies, who runs it, and its canonical address."""
+
+    name: str
+    region: str
+    provider: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"target '{self.name}' ({self.address})"
+
+
+class Identified:
+    """The four properties that :class:`~strongroom.targets.Target` asks for, read from one record."""
+
+    def __init__(self, place: TargetIdentity) -> None:
+        self.place = place
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+    @property
+    def region(self) -> str:
+        return self.place.region
+
+    @property
+    def provider(self) -> str:
+        return self.place.provider
+
+    @property
+    def address(self) -> str:
+        return self.place.address

@@ -1,23 +1,28 @@
-"""What a probe of a target finds, and what a target lets be tried on an object of the probe's own.
-
-A refusal is shown only by asking the server for what it has to refuse. That is done to
-nothing but an object which the probe itself has just put, so that a server which does not
-refuse loses nothing of anybody's.
-"""
+"""What a target can be asked beyond its objects: its time, who reads there, what it refuses."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, TargetError
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.resilient import Resilient, bare
+
+# -- What a probe of a target finds, and what a target lets be tried on an object of the probe's own
+#
+# A refusal is shown only by asking the server for what it has to refuse. That is done to
+# nothing but an object which the probe itself has just put, so that a server which does not
+# refuse loses nothing of anybody's.
+
 
 DESTROYS = "remove a version for good"
 """What the check is called by which a credential is too much for everybody but who deletes old backups."""
@@ -109,3 +114,52 @@ def must_be_refused(
             what=what, outcome=ProbeResult.NOT_SHOWN, detail=f"another refusal: {error.message}"
         )
     return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=otherwise)
+
+
+# -- Where a target's server writes down who reads there: what alone knows of a stranger with the files
+
+
+@runtime_checkable
+class LogsReaders(Protocol):
+    """What a target can do besides, if its server says where its log of readers is."""
+
+    def reader_log(self) -> str:
+        """Return where that log is; empty if the server keeps none.
+
+        Raises :class:`~strongroom.errors.TargetError` if this credential may not ask.
+        """
+        ...
+
+
+def reader_log(target: Target) -> str | None:
+    """Return where the log of a target's readers is, empty if there is none; ``None``: it does not tell."""
+    inner = bare(target)
+    return inner.reader_log() if isinstance(inner, LogsReaders) else None
+
+
+# -- What time it is where backups lie: this host's clock may be wrong --------------------------
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """What a target can do besides, if its server has a clock of its own."""
+
+    def time(self) -> float:
+        """Return the server's time, in seconds since the epoch. Raises TargetError if it does not say."""
+        ...
+
+
+def time_of(target: Target) -> float | None:
+    """Return the time by a target's own clock, or ``None`` if it has none."""
+    inner = bare(target)
+    if not isinstance(inner, Clocked):
+        return None
+    return target.tried(inner.time) if isinstance(target, Resilient) else inner.time()
+
+
+def stamped(date: str | None, title: str) -> float:
+    """Return the time that an HTTP reply says it was made at."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        raise TargetError(f"{title} does not say what time it is there") from None

@@ -20,10 +20,9 @@ from strongroom.container.ranges import RangePart, RangeReader, read_exactly
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system import files
-from strongroom.system.atomic_file import translated
+from strongroom.system.attempts import on_failure
 from strongroom.system.errors import Conflict, TargetFull, TargetReadOnly, WouldOverwrite
-from strongroom.system.file_reader import LocalFileReader
-from strongroom.system.undo import on_failure
+from strongroom.system.files import LocalFileReader, translated
 
 _BLOCK = 1024 * 1024
 

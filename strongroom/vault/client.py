@@ -7,6 +7,8 @@ where a reply was lost, the caller's own look decides.
 
 from __future__ import annotations
 
+import base64
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -16,19 +18,98 @@ from urllib.parse import unquote
 import msgspec
 from hvac.api import SystemBackend
 from hvac.api.secrets_engines import Transit
+from msgspec import Struct
 
-from strongroom.vault import failures, paths
-from strongroom.vault.answers import ServerAnswer
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.failures import Ambiguous, Unavailable
-from strongroom.vault.hvac_adapter import SendingAdapter
-from strongroom.vault.latest import INDEX, Latest
-from strongroom.vault.pace import CLOCK, Clock, RequestPace
-from strongroom.vault.patience import RequestPatience, passing, reason_of, sealed
-from strongroom.vault.process import PerProcess
-from strongroom.vault.streams import Streams
+from strongroom.system.lazy import batched
+from strongroom.system.process import PerProcess
+from strongroom.vault import answers
+from strongroom.vault.answers import Ambiguous, SendingAdapter, ServerAnswer, Unavailable
+from strongroom.vault.patience import CLOCK, Clock, RequestPace, RequestPatience, passing, reason_of, sealed
 from strongroom.vault.tokens import Tokens
-from strongroom.vault.transport import REDIRECTS, Misled, NeverSent, Transport, check_redirect
+from strongroom.vault.transport import (
+    REDIRECTS,
+    Misled,
+    NeverSent,
+    Streams,
+    Transport,
+    VaultConnection,
+    check_redirect,
+)
+
+# -- Reading what was just written, also where a standby answers --------------------------------
+#
+# A standby of OpenBao (from 2.5 on) and a performance standby of Vault answer reads themselves, a moment
+# late. Answers say how far the cluster's log was (``X-Vault-Index``; OpenBao from 2.7 on). A request that
+# says so too is answered by a node that is as far: a standby of OpenBao that is not hands it on to the
+# active node.
+
+
+INDEX = "X-Vault-Index"
+_NONE: Mapping[str, str] = {}
+
+
+class _OpenBaoIndex(Struct, frozen=True):
+    """OpenBao's index. Vault's is a text of its own, which is given back as it came."""
+
+    cluster: str
+    value: str
+
+
+class Latest:
+    """How far the cluster was in any answer that this process got."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._index: _OpenBaoIndex | None = None
+        self._lock = threading.Lock()
+
+    def note(self, text: str | None) -> None:
+        """Take in an answer's index, unless a later one is known: answers overtake each other."""
+        if not text or text == self._text:
+            return
+        index = _read(text)
+        with self._lock:
+            if not _is_before(index, self._index):
+                self._text, self._index = text, index
+
+    def headers(self) -> Mapping[str, str]:
+        """Return what a request says so that its answer is no older."""
+        text, index = self._text, self._index
+        if not text:
+            return _NONE
+        return {INDEX: text} | ({"X-Vault-Inconsistent": "forward-active-node"} if index else {})
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the server says how far it is at all."""
+        return bool(self._text)
+
+    def forget(self) -> None:
+        """Forget it: another server may answer by now."""
+        with self._lock:
+            self._text, self._index = "", None
+
+
+def _read(text: str) -> _OpenBaoIndex | None:
+    try:
+        return msgspec.json.decode(base64.b64decode(text), type=_OpenBaoIndex)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
+def _is_before(index: _OpenBaoIndex | None, known: _OpenBaoIndex | None) -> bool:
+    """Say whether an index lies before the known one of the same cluster."""
+    if index is None or known is None or index.cluster != known.cluster:
+        return False
+    return index.value.isdecimal() and known.value.isdecimal() and int(index.value) < int(known.value)
+
+
+# -- A Vault server as adapters use it: ask, be answered, or get a typed error ------------------
+#
+# One client a process, made on first use after the fork. What passes is waited for (see
+# :mod:`strongroom.vault.patience`). A write is repeated only where it is certain that nothing has happened:
+# where a reply was lost, the caller's own look decides.
+
 
 KEPT_HEADERS = 64
 
@@ -45,7 +126,7 @@ class Vault:
     relative to the connection's. A 404 is an answer, any other refusal an exception.
 
     Raises, on use:
-        VaultError: see :mod:`strongroom.vault.failures`.
+        VaultError: see :mod:`strongroom.vault.answers`.
         ConfigError: a file that the login needs cannot be read.
     """
 
@@ -58,11 +139,11 @@ class Vault:
 
     def get(self, *path: str, namespace: str = "", **parameters: object) -> ServerAnswer:
         """Read."""
-        return self._process.get().ask("GET", paths.target(*path, **parameters), None, namespace)
+        return self._process.get().ask("GET", answers.target(*path, **parameters), None, namespace)
 
     def list(self, *path: str, namespace: str = "", **parameters: object) -> ServerAnswer:
         """List a folder. A GET, since proxies and libraries know no method LIST."""
-        target = paths.target(*path, **{"list": "true", **parameters})
+        target = answers.target(*path, **{"list": "true", **parameters})
         return self._process.get().ask("GET", _with_slash(target), None, namespace)
 
     def post(
@@ -83,7 +164,7 @@ class Vault:
         """
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
         return self._process.get().write(
-            paths.target(*path), content, namespace, repeatable=repeatable, happened=happened
+            answers.target(*path), content, namespace, repeatable=repeatable, happened=happened
         )
 
     def wait_until(self, is_so: Callable[[], bool]) -> bool:
@@ -92,7 +173,7 @@ class Vault:
 
     def delete(self, *path: str, namespace: str = "") -> ServerAnswer:
         """Delete; doing it twice is the same as once."""
-        return self._process.get().ask("DELETE", paths.target(*path), None, namespace)
+        return self._process.get().ask("DELETE", answers.target(*path), None, namespace)
 
     def system(self, *, namespace: str = "") -> SystemBackend:
         """Return hvac's methods for what a server tells of itself; each returns an :class:`Answer`.
@@ -121,12 +202,12 @@ class Vault:
         return self._process.get().reads_late
 
     def download(self, *path: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Read something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.download`."""
-        return self._process.get().streams.download(paths.target(*path))
+        """Read something large, bit by bit; see :meth:`~strongroom.vault.transport.Streams.download`."""
+        return self._process.get().streams.download(answers.target(*path))
 
     def upload(self, *path: str, content: Callable[[], Iterable[bytes]], size: int) -> None:
-        """Send something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.upload`."""
-        self._process.get().streams.upload(paths.target(*path), content=content, size=size)
+        """Send something large, bit by bit; see :meth:`~strongroom.vault.transport.Streams.upload`."""
+        self._process.get().streams.upload(answers.target(*path), content=content, size=size)
 
     def cluster(self) -> str:
         """Return the id of the cluster that answers, or '' if none does. Asks once, without a token."""
@@ -260,7 +341,7 @@ class _VaultProcess:
 
     def _new_headers(self, token: str | None, namespace: str) -> dict[str, str]:
         headers = {"X-Vault-Request": "true", "Accept-Encoding": "identity"}
-        whole = paths.folder(self._connection.namespace) + namespace
+        whole = answers.folder(self._connection.namespace) + namespace
         if whole:
             # Header values are bytes, which the library spells as Latin-1, and the server reads as UTF-8.
             headers["X-Vault-Namespace"] = whole.encode().decode("latin-1")
@@ -300,7 +381,7 @@ class _VaultProcess:
         try:
             answer = self._transport.send("GET", "/v1/sys/seal-status", None, {"X-Vault-Request": "true"})
             return answer.read(_STATUS) if answer.status == 200 else _HealthStatus()
-        except failures.VaultError:
+        except answers.VaultError:
             return _HealthStatus()
 
 
@@ -313,10 +394,10 @@ def _accepted(answer: ServerAnswer, *, written: bool, asked: str) -> ServerAnswe
         "reason": reason_of(answer),
     }
     if answer.status == 403:
-        raise failures.Denied(f"the token may not {asked}", **about)
+        raise answers.Denied(f"the token may not {asked}", **about)
     if answer.status >= 500:
         raise (Ambiguous if written else Unavailable)(f"it failed (status {answer.status})", **about)
-    raise failures.VaultRefused(f"it refuses (status {answer.status})", **about)
+    raise answers.VaultRefused(f"it refuses (status {answer.status})", **about)
 
 
 def _path_of(target: str) -> str:
@@ -329,3 +410,78 @@ def _with_slash(target: str) -> str:
     """A folder is asked for with its slash: ``foo`` and ``foo/`` may both be there."""
     path, mark, query = target.partition("?")
     return f"{path}/{mark}{query}"
+
+
+# -- What a token may do, beside what it needs: the server is asked, nothing is tried out -------
+#
+# ``sys/capabilities-self`` is in the policy ``default``. A path that ends with ``*`` is asked for as
+# it stands: only a policy that covers all below it has it.
+
+
+BATCH = 200
+"""Paths in one question. OpenBao refuses bodies with more than 1,000 strings."""
+ROOT = "root"
+EVERYWHERE = "*"
+"""The one path that is told of a token that may do everything."""
+CHANGING = frozenset({"create", "update", "patch", "delete", "sudo"})
+
+
+class Need(Struct, frozen=True, kw_only=True):
+    """What is needed at a path, which begins with its namespace.
+
+    Args:
+        capabilities: each of them has to be there; of others, those that change something are too many.
+        secret: which secret it is needed for; empty for all.
+        beside: whether it is for what lies beside the secrets: policies, mounts, ways to log in.
+    """
+
+    path: str
+    capabilities: frozenset[str]
+    secret: str = ""
+    beside: bool = False
+
+
+class PathRights(Struct, frozen=True):
+    """What is missing at a path, and what is there and should not be."""
+
+    path: str
+    missing: tuple[str, ...] = ()
+    excess: tuple[str, ...] = ()
+    secret: str = ""
+    beside: bool = False
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is just right."""
+        return not self.missing and not self.excess
+
+
+def rights(vault: Vault, needs: Iterable[Need]) -> tuple[PathRights, ...]:
+    """Compare needs with what the token has.
+
+    Raises VaultError: the server was not to be asked.
+    """
+    judged: list[PathRights] = []
+    for batch in batched(needs, BATCH):
+        # Asked in our own namespace: 'default' allows the question there, and not below.
+        has = vault.system().get_capabilities([need.path for need in batch]).data()
+        if any(ROOT in has.get(_echoed(need.path), ()) for need in batch):
+            return (PathRights(EVERYWHERE, excess=(ROOT,)),)
+        judged += (_compared(need, has) for need in batch)
+    return tuple(judged)
+
+
+def _echoed(path: str) -> str:
+    """Return a path as the server answers for it: it cuts the blanks at the ends off, also of a name's."""
+    return path.strip()
+
+
+def _compared(need: Need, capabilities: Mapping[str, Any]) -> PathRights:
+    has = {str(each) for each in capabilities.get(_echoed(need.path), ())}
+    return PathRights(
+        need.path,
+        missing=tuple(sorted(need.capabilities - has)),
+        excess=tuple(sorted((has & CHANGING) - need.capabilities)),
+        secret=need.secret,
+        beside=need.beside,
+    )

@@ -4,17 +4,94 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
+from msgspec import Struct
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from strongroom.vault.answers import ServerAnswer
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.failures import NotVault, Unavailable
+from strongroom.errors import ConfigError
+from strongroom.system.process import is_loopback
+from strongroom.vault import answers
+from strongroom.vault.answers import (
+    Ambiguous,
+    Denied,
+    NotVault,
+    ServerAnswer,
+    Unavailable,
+    VaultError,
+    VaultRefused,
+    VaultSealed,
+)
+from strongroom.vault.tokens import Login, Tokens
+
+# -- Where a Vault server is and how it is talked to: one frozen record, no secret in it --------
+
+
+class VaultConnection(Struct, frozen=True, kw_only=True):
+    """How to reach and use a server.
+
+    Args:
+        address: ``https://host:port``; a path in front of ``/v1`` is kept.
+        login: how to come by a token.
+        namespace: everything happens in this namespace and below.
+        ca_file: who may have signed the server's certificate; the system's authorities if left out.
+        certificate_file, certificate_key_file: our own certificate, if the listener asks for one.
+        in_flight: how many requests may be under way at once.
+        requests_per_second: what the server may be asked for at most; ``None`` for no limit.
+        pace_file: a file through which the processes of this host share that rate.
+        redirect_hosts: ``host:port`` of other nodes that a redirect may lead to. The token goes
+            with it, so a redirect to anyone else is refused.
+        connect_seconds, read_seconds, total_seconds: limits on connecting, on silence, and on
+            one whole answer. The server itself gives up after 90 s.
+        patience_seconds: how long one request is repeated while the server asks for patience.
+    """
+
+    address: str
+    login: Login
+    namespace: str = ""
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    certificate_key_file: Path | None = None
+    in_flight: int = 16
+    requests_per_second: float | None = None
+    pace_file: Path | None = None
+    redirect_hosts: frozenset[str] = frozenset()
+    connect_seconds: float = 5.0
+    read_seconds: float = 60.0
+    total_seconds: float = 120.0
+    patience_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"'{self.address}' is not the address of a Vault server", hint="https://host:port"
+            )
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ConfigError(
+                f"'{parts.hostname}' would be reached without TLS, and the token goes there",
+                hint="Use an https:// address; http:// only for a server on this host.",
+            )
+        if parts.username or parts.query or parts.fragment:
+            raise ConfigError("a Vault address holds scheme, host, port and path, and nothing else")
+        if self.in_flight < 1:
+            raise ConfigError("'in_flight' must be at least 1")
+
+    def allows(self, url: str) -> bool:
+        """Say whether a redirect may lead there: never from TLS to plain text."""
+        home, there = urlsplit(self.address), urlsplit(url)
+        known = there.netloc in (home.netloc, *self.redirect_hosts)
+        return known and there.scheme in (home.scheme, "https")
+
+
+# -- One request over a pooled connection: no retries, no token, no redirect followed -----------
+
 
 CHUNK = 1 << 18
 LARGEST = 1 << 30
@@ -176,3 +253,108 @@ def _certificate_error(error: BaseException | None) -> str | None:
         if not isinstance(error, BaseException):
             return None
     return None
+
+
+# -- What is too large for one answer in memory: snapshots of a whole server, down and up -------
+#
+# Nothing here is repeated: half a snapshot is worth nothing, so whoever asked begins anew. No
+# namespace is sent, since the paths that need this are the whole server's.
+
+
+Content = Callable[[], Iterable[bytes]]
+SILENCE = 900.0
+"""Seconds without a word: a server says nothing while it packs or checks a snapshot."""
+_WORDS = 4_096
+
+
+class Streams:
+    """Downloads and uploads over one process's connections."""
+
+    def __init__(self, connection: VaultConnection, transport: Transport, tokens: Tokens) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._tokens = tokens
+
+    @contextmanager
+    def download(self, target: str) -> Iterator[Iterator[bytes]]:
+        """Yield the answer's body, bit by bit.
+
+        A body that is cut short raises :class:`Unavailable`, where that can be told.
+        """
+        response = self._ask("GET", target, None, {})
+        try:
+            yield _chunks(response)
+        finally:
+            response.close()
+
+    def upload(self, target: str, *, content: Content, size: int) -> None:
+        """Send ``size`` bytes. A standby redirects before it has read them, so they are had anew.
+
+        Raises :class:`Ambiguous` if they may have arrived or not.
+        """
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        self._ask("POST", target, content, headers).close()
+
+    def _ask(
+        self, method: str, target: str, content: Content | None, headers: Mapping[str, str]
+    ) -> BaseHTTPResponse:
+        token = self._tokens.current()
+        response = self._followed(method, target, content, headers, token)
+        if response.status == 403 and self._tokens.recover(token):
+            response.close()
+            response = self._followed(method, target, content, headers, self._tokens.current())
+        if response.status >= 300:
+            raise _refusal(response, written=method == "POST")
+        return response
+
+    def _followed(
+        self, method: str, target: str, content: Content | None, headers: Mapping[str, str], token: str
+    ) -> BaseHTTPResponse:
+        url = self._connection.address.rstrip("/") + target
+        sent = {"X-Vault-Request": "true", "X-Vault-Token": token, "Accept-Encoding": "identity", **headers}
+        response, hops = self._open(url, method, content, sent), 0
+        while response.status in REDIRECTS:
+            response.close()
+            url = urljoin(url, response.headers.get("location", ""))
+            check_redirect(self._connection, url, hops=hops, status=response.status)
+            response, hops = self._open(url, method, content, sent), hops + 1
+        return response
+
+    def _open(
+        self, url: str, method: str, content: Content | None, headers: Mapping[str, str]
+    ) -> BaseHTTPResponse:
+        body = None if content is None else content()
+        try:
+            return self._transport.open(url, method, body, headers, silence=SILENCE)
+        except Unavailable as error:
+            if content is None or isinstance(error, NeverSent):
+                raise
+            raise Ambiguous(error.message) from None
+
+
+def _chunks(response: BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        while piece := response.read(CHUNK):
+            yield piece
+    except (HTTPError, OSError) as error:
+        raise explained(error) from None
+
+
+def _refusal(response: BaseHTTPResponse, *, written: bool) -> VaultError:
+    """Make an error of an answer, and close it."""
+    status = response.status
+    try:
+        words = response.read(_WORDS)
+    except (HTTPError, OSError):
+        words = b""
+    finally:
+        response.close()
+    reason = next((known for known in answers.REASONS if known.encode() in words), None)
+    if status == 403:
+        return Denied("the token may not do that", status=status)
+    if status == 503 and b"sealed" in words.lower():
+        return VaultSealed("it is sealed", status=status)
+    if status >= 500 or status in (412, 429):
+        kind = Ambiguous if written and status not in (412, 429, 472, 473, 503) else Unavailable
+        return kind(f"it failed (status {status})", status=status, reason=reason)
+    return VaultRefused(f"it refuses (status {status})", status=status, reason=reason)

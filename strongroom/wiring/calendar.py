@@ -5,22 +5,25 @@ A new entry is a table in :mod:`strongroom.config.calendar` and a function here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
 
 from msgspec import to_builtins
 
 from strongroom.config import Settings
 from strongroom.config.calendar import Entry
+from strongroom.config.failure_domains import opens
 from strongroom.config.policies import PolicySettings
-from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
 from strongroom.model import EVERY_POLICY, Depth
 from strongroom.operations.archive.coverage import limits_on
-from strongroom.operations.recovery_objective import DrillScope
-from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.services import CheckResult, Services
+from strongroom.operations.restore.scratch import DrillScope
 from strongroom.state.records import RunKind
-from strongroom.wiring.drills import drill_options
+from strongroom.system.lazy import resolve
+from strongroom.wiring.jobs import drill_options
 from strongroom.words import nearest, plural
 
 DAY = 86_400.0
@@ -309,3 +312,30 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _review,
     _access,
 )
+
+
+# -- The checks of the calendar: for each name the function that does it, which loads on first use ---
+#
+# A new check is a function from the services and the settings to a
+# :class:`~strongroom.operations.engine.services.CheckResult`, a line here, and an entry of the calendar
+# whose option ``check`` names it. It raises what kept it from looking: a check that could not be done has
+# failed.
+
+
+CHECKS: Final[Mapping[str, str]] = {
+    "access": "strongroom.wiring.watching:check",
+    "health": "strongroom.wiring.health_areas:check_now",
+    "keys": "strongroom.operations.keys.health:prove",
+    "signers": "strongroom.operations.keys.replacement:renew",
+    "review": "strongroom.wiring.evidence:remind",
+}
+
+
+def checks(settings: Settings) -> Mapping[str, Callable[[Services], CheckResult]]:
+    """Return every check there is, by name."""
+    return {name: partial(_check, function, settings) for name, function in CHECKS.items()}
+
+
+def _check(function: str, settings: Settings, services: Services) -> CheckResult:
+    checked: CheckResult = resolve(function)(services, settings)
+    return checked

@@ -6,10 +6,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import Settings
 from strongroom.keys import rolelist
-from strongroom.state import schema_check
+from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.store import RunStore
-from strongroom.system import private_file
+from strongroom.system import files
 
 
 def database_url(settings: Settings) -> str:
@@ -26,7 +26,7 @@ def database_url(settings: Settings) -> str:
     if settings.state.password_file is None:
         return settings.database_url
     parts = urlsplit(settings.database_url)
-    password = quote(private_file.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
+    password = quote(files.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
     user, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))
 
@@ -41,5 +41,5 @@ def existing_run_store(settings: Settings) -> RunStore | None:
     database = StateDatabase(url)
     if database.file is not None and not (database.file.is_file() and database.file.stat().st_size):
         return None
-    schema_check.require(database)
+    engine.require(database)
     return RunStore(url)

@@ -10,13 +10,11 @@ from functools import partial
 from msgspec import structs
 
 from strongroom.config import LocalSourceSettings, Settings
-from strongroom.config.checks.secrets import secret_files
-from strongroom.config.remarks import remarks
+from strongroom.config.checks.stores import secret_files
+from strongroom.config.failure_domains import remarks
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.notify import JudgedFacts, gather_and_judge
-from strongroom.operations.facts.gather import without_record
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.findings import (
+from strongroom.operations.checks import machine as readiness
+from strongroom.operations.engine.findings import (
     Finding,
     FindingState,
     attempted,
@@ -26,18 +24,20 @@ from strongroom.operations.findings import (
     worst_first,
     wrong,
 )
-from strongroom.operations.health import key_metrics, machine
-from strongroom.operations.health.backups import retained_backups
-from strongroom.operations.health.key_metrics import KeyMetrics
+from strongroom.operations.engine.services import CheckResult, Services
+from strongroom.operations.judge import looks as key_metrics
+from strongroom.operations.judge import looks as machine
+from strongroom.operations.judge.fact_records import WatchedInstallation
+from strongroom.operations.judge.facts import without_record
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.readiness import machine as readiness
-from strongroom.operations.services import CheckResult, Services
+from strongroom.operations.judge.looks import KeyMetrics, retained_backups
+from strongroom.operations.notify.notify import JudgedFacts, gather_and_judge
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import RecordRefused, StateError
-from strongroom.wiring.alerts import limits, watched
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services, policies_now
+from strongroom.wiring.watching import limits, watched
 
 CONFIGURATION, METRICS = "configuration", "metrics"
 MONTH_DAYS = 30

@@ -8,13 +8,16 @@ from strongroom.config import Pkcs11Key
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.destroying import Destroyer
-from strongroom.keys.destroying.hsm import HsmDestroyer
+from strongroom.keys.destroying.services import HsmDestroyer
 from strongroom.keys.ec import EcPublicKey, EcRecipient
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity, Pkcs11AesRecipient
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.pin import PinFile, PinPrompt
-from strongroom.keys.pkcs11.session import Token
-from strongroom.wiring.prompts import Ask
+from strongroom.keys.pkcs11.session import PinFile, PinPrompt, Token
+from strongroom.keys.pkcs11.token_keys import (
+    HsmAesKey,
+    Pkcs11AesIdentity,
+    Pkcs11AesRecipient,
+    Pkcs11EcIdentity,
+)
+from strongroom.wiring.keys import Ask
 
 
 def recipient(name: str, key: Pkcs11Key, ask: Ask | None) -> Recipient:

@@ -1,25 +1,59 @@
-"""Policies as this process's own configuration has them: what a run must agree with."""
+"""What a run is asked for and held to, by this process's own configuration: policies, restores, drills,
+rotators, approvals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, Final
 
 from msgspec import structs
+from msgspec.structs import replace
 
-from strongroom.config import PolicySettings, Settings
+from strongroom.config import (
+    CommandRotator,
+    PolicySettings,
+    RandomRotator,
+    RotatorSettings,
+    Settings,
+    VaultEngineRotator,
+    VaultSourceSettings,
+)
+from strongroom.config.approvals import BreakGlassSettings
 from strongroom.config.failure_domains import home_of, is_lost_with
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import Recipient
-from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.services import Pinned
+from strongroom.keys.sshsig import read_allowed_signers
+from strongroom.model import ApprovalAction, Selection
+from strongroom.operations.drills.facts import LOCAL, DrillOptions
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.services import (
+    ApprovalRule,
+    ApprovalRules,
+    ConfiguredPolicy,
+    Engine,
+    KeepRules,
+    Pinned,
+    Program,
+    RotatorKind,
+    SecretRotator,
+    Shape,
+    no_signers,
+)
+from strongroom.operations.restore.plan import parse_relocation
+from strongroom.operations.restore.scratch import DrillScope
+from strongroom.operations.restore.staged import RestoreOptions, scope_of
 from strongroom.schedule import zone
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
+from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 from strongroom.wiring import keys
-from strongroom.wiring.prompts import Ask
+from strongroom.wiring.adapters import check_scratch
+from strongroom.wiring.keys import Ask
 from strongroom.words import nearest
+
+# -- Policies as this process's own configuration has them: what a run must agree with ----------
 
 
 def pinned(
@@ -112,3 +146,211 @@ def _target(
 ) -> TargetPin:
     counts = not is_lost_with(settings, name, home_of(settings, policy.source))
     return pin_target(name, targets[name], counts=counts)
+
+
+# -- What a restore run is asked for, filled in from the settings where nothing was said --------
+
+
+def restore_options(
+    settings: Settings,
+    *,
+    to: str,
+    names: Sequence[str] = (),
+    selection: Selection = Selection(),
+    overwrite: bool = False,
+    relocate: str = "",
+    requester: str = "",
+) -> RestoreOptions:
+    """Return the options of a restore run.
+
+    Raises:
+        ConfigError: there is no such destination.
+        UsageError: ``relocate`` is no ``FROM=TO``.
+    """
+    if to not in settings.sources:
+        raise ConfigError(f"there is no source '{to}' to restore into", hint=nearest(to, settings.sources))
+    options = RestoreOptions(
+        destination=to,
+        names=tuple(names),
+        overwrite=overwrite,
+        requester=requester,
+        relocation=parse_relocation(relocate),
+        first=settings.restore.first,
+    )
+    scope = scope_of(options, selection)
+    objective: int = getattr(settings.drill.objective_seconds, scope.value)
+    return replace(options, objective_seconds=objective)
+
+
+# -- What a drill is asked for, filled in from the settings where nothing was said --------------
+
+
+def drill_options(
+    settings: Settings,
+    drill: str = DrillScope.FULL.value,
+    *,
+    secret: str = "",
+    tags: Mapping[str, str] | None = None,
+    target: str = "",
+    into: str = "",
+    within_days: float = 0.0,
+    objective_seconds: float | None = None,
+) -> DrillOptions:
+    """Return the options of a drill.
+
+    Raises:
+        ConfigError: no drill may restore into what is named.
+        UsageError: there is no such drill.
+    """
+    if drill not in {scope.value for scope in DrillScope}:
+        known = ", ".join(scope.value for scope in DrillScope)
+        raise UsageError(f"There is no drill '{drill}'.", hint=f"One of: {known}.")
+    kind, into = DrillScope(drill), into or settings.drill.into
+    if into != LOCAL:
+        check_scratch(into, settings)
+    objective: int = getattr(settings.drill.objective_seconds, kind.value)
+    return DrillOptions(
+        drill=kind,
+        secret=secret,
+        tags=dict(tags or {}),
+        target=target or (settings.drill.cut_off or "" if kind is DrillScope.FAILOVER else ""),
+        into=into,
+        within_days=within_days,
+        objective_seconds=objective if objective_seconds is None else objective_seconds,
+    )
+
+
+def drilled_policy(settings: Settings, drill: str) -> str:
+    """Return the policy that a drill rehearses where none is named: of an emergency the offline one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if drill != DrillScope.EMERGENCY:
+        name = settings.drilled
+    else:
+        policies = settings.policies.items()
+        name = next((name for name, policy in policies if policy.offline and policy.kind == "full"), "")
+    if not name and drill == DrillScope.EMERGENCY:
+        raise ConfigError(
+            "No full policy is offline, so there is no medium to recover from.",
+            hint="See docs/how-to/make-an-emergency-backup.md, or name a policy with --policy.",
+        )
+    if not name:
+        raise ConfigError("No policy backs up values, so there is nothing to recover.", hint="Add one.")
+    return name
+
+
+# -- The rotators as this process's own configuration has them ----------------------------------
+
+
+CLASSES: Final = {
+    "alphanumeric": (string.ascii_lowercase, string.ascii_uppercase, string.digits),
+    "letters": (string.ascii_lowercase, string.ascii_uppercase),
+    "digits": (string.digits,),
+    "hex": ("0123456789abcdef",),
+}
+_ENGINE = lazy("strongroom.wiring.vault_adapters:secrets_engine")
+
+
+def rotators(settings: Settings) -> tuple[SecretRotator, ...]:
+    """Return every rotator, in the order of the configuration."""
+    return tuple(_rotator(name, found, settings) for name, found in settings.rotators.items())
+
+
+def _rotator(name: str, found: RotatorSettings, settings: Settings) -> SecretRotator:
+    selection = Selection(include=found.include, exclude=found.exclude, tags=found.tags)
+    check = Program(command=found.check, timeout=found.timeout) if found.check else None
+    return SecretRotator(
+        name=name,
+        kind=RotatorKind(found.kind),
+        source=found.source or "",
+        destination=found.destination or "",
+        selection=selection,
+        field=found.field,
+        check=check,
+        timeout=found.timeout,
+        to_do=found.to_do,
+        **_own(found, settings),
+    )
+
+
+def writers(settings: Settings) -> Mapping[str, str]:
+    """Return which source writes the secrets of another one: it reaches the same server, to restore into it.
+
+    Backups are made with a login that may only read. Where several could write, the rotator has to say which.
+    """
+    places: dict[tuple[str, str], list[str]] = {}
+    for name, source in settings.sources.items():
+        if isinstance(source, VaultSourceSettings) and source.destination:
+            places.setdefault(_server(source, settings), []).append(name)
+    found = {
+        name: places.get(_server(source, settings), [])
+        for name, source in settings.sources.items()
+        if isinstance(source, VaultSourceSettings) and not source.destination
+    }
+    return {name: names[0] for name, names in found.items() if len(names) == 1}
+
+
+def _server(source: VaultSourceSettings, settings: Settings) -> tuple[str, str]:
+    server = settings.vaults[source.vault]
+    return server.address.rstrip("/"), server.namespace.strip("/")
+
+
+def _own(found: RotatorSettings, settings: Settings) -> dict[str, Any]:
+    match found:
+        case RandomRotator():
+            return {"shape": _shape(found)}
+        case CommandRotator():
+            return {"shape": _shape(found), "program": Program(command=found.command, timeout=found.timeout)}
+        case VaultEngineRotator():
+            return {"engine": _engine(found, settings)}
+        case _:
+            return {}
+
+
+def _shape(found: RandomRotator | CommandRotator) -> Shape:
+    symbols = (found.symbols,) if found.symbols else ()
+    return Shape(length=found.length, classes=(*CLASSES[found.alphabet], *symbols))
+
+
+def _engine(found: VaultEngineRotator, settings: Settings) -> Callable[[str], Engine]:
+    def of_secret(name: str) -> Engine:
+        made: Engine = _ENGINE(found, settings, last=name.rpartition("/")[2])
+        return made
+
+    return of_secret
+
+
+# -- What has to be approved, as this process's own configuration has it ------------------------
+
+
+def approval_rules(settings: Settings) -> ApprovalRules:
+    """Return the rules for approvals, and whose signatures count."""
+    found = settings.approvals
+    return ApprovalRules(
+        rules=tuple(ApprovalRule(name=name, **structs.asdict(rule)) for name, rule in found.rules.items()),
+        break_glass=None if found.break_glass is None else _break_glass(found.break_glass),
+        valid=found.valid,
+        signers=partial(read_allowed_signers, found.allowed_signers) if found.allowed_signers else no_signers,
+    )
+
+
+def keyless(settings: Settings) -> Iterator[str]:
+    """Yield what keeps rules from ever being met on this host: people who have no key among the allowed
+    signers, or no such file."""
+    rules = approval_rules(settings)
+    asking = [*rules.rules, *([rules.break_glass] if rules.break_glass else [])]
+    try:
+        names = {name for signer in rules.signers() for name in signer.names} if asking else set()
+    except ConfigError as error:
+        yield f"{error.message} {error.hint}"
+        return
+    for rule in asking:
+        for person in rule.people:
+            if person not in names:
+                yield f"'{person}' of rule '{rule.name}' has no key in {settings.approvals.allowed_signers}."
+
+
+def _break_glass(found: BreakGlassSettings) -> ApprovalRule:
+    return ApprovalRule(name="break-glass", actions=tuple(ApprovalAction), k=found.k, people=found.people)

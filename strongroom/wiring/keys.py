@@ -7,7 +7,8 @@ Identities are all that the host was given besides: private keys, a token's PIN,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.config import (
@@ -22,20 +23,45 @@ from strongroom.config import (
     Settings,
     TransitKeySettings,
 )
+from strongroom.container.signing import CertifiedSigner, Signers
 from strongroom.errors import ConfigError
-from strongroom.keys import Opener, Recipient, passphrase
+from strongroom.keys import Opener, Recipient, passphrase, roles
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying.files import is_destroyed
 from strongroom.keys.hpke import HpkeRecipient, PublicKey
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient
-from strongroom.keys.prompting import Passphrases
+from strongroom.keys.keyring import Keyring
+from strongroom.keys.passphrase import Passphrases
 from strongroom.keys.quorum import QuorumRecipient, record
-from strongroom.operations.run_integrity import pin_recipient
+from strongroom.keys.rolelist import ROLES
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin
-from strongroom.system import private_file
+from strongroom.system import files
 from strongroom.system.lazy import lazy
-from strongroom.wiring.prompts import Ask
+
+# -- Asking a person: only where one sits, which a worker never does ----------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """How a person is asked for what neither a file nor the environment gives.
+
+    ``pin`` is shown which token it is for, and how many tries are left. ``key_file`` gives the passphrases to
+    try on the sealed file of a key.
+    """
+
+    passphrase: Callable[[], str]
+    pin: Callable[[str], str]
+    key_file: Passphrases
+
+
+# -- Keys, made from their settings: recipients to seal for, identities to open with ------------
+#
+# A recipient needs what sealing needs, so a host that only makes backups names public halves.
+# Identities are all that the host was given besides: private keys, a token's PIN, a login.
+
 
 # Files need no client of a service, so what does is named by a string.
 _KEPT_RECIPIENT = lazy("strongroom.wiring.key_services:recipient")
@@ -128,7 +154,7 @@ def opening_file(key: KeySettings) -> Path | None:
 def sealed_file(key: KeySettings) -> Path | None:
     """Return the file of a key that a passphrase seals, ``None`` if the key has none."""
     file = opening_file(key)
-    return file if file is not None and private_file.is_sealed(file) else None
+    return file if file is not None and files.is_sealed(file) else None
 
 
 _FILES = ("file", "identity_file", "public_key_file", "pin_file", "module")
@@ -188,13 +214,13 @@ def _given_to_none() -> bool:
 
 def _of_environment() -> str | None:
     if file := os.environ.get("STRONGROOM_PASSPHRASE_FILE"):
-        return private_file.read_private(Path(file)).rstrip("\r\n")
+        return files.read_private(Path(file)).rstrip("\r\n")
     return os.environ.get("STRONGROOM_PASSPHRASE")
 
 
 def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
     if key.file:
-        return private_file.read_private(key.file).rstrip("\r\n")
+        return files.read_private(key.file).rstrip("\r\n")
     if (words := _of_environment()) is not None:
         return words
     if ask is not None:
@@ -204,3 +230,48 @@ def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
         "STRONGROOM_PASSPHRASE, for the cluster where 'strongroom up' starts it",
         hint="A key pair (strongroom keys new) needs no passphrase on the host that makes backups.",
     )
+
+
+# -- Signing keys: which a process holds, and whose signatures it believes ----------------------
+
+
+OPERATOR = "operator"
+
+
+def signers(keyring: Keyring, role: str) -> Callable[[str], CertifiedSigner]:
+    """Return the keys that a role may sign with: its own, or a person's own command line's all."""
+
+    def signer(wanted: str) -> CertifiedSigner:
+        if role not in (wanted, OPERATOR):
+            raise ConfigError(f"a process of role '{role}' may not sign as '{wanted}'")
+        return keyring.signer(wanted)
+
+    if role == OPERATOR:
+        for needed in (*roles.MANIFEST_SIGNERS, "seal"):
+            signer(needed)
+    return signer
+
+
+def trusted(keyring: Keyring, role: str) -> tuple[bytes, ...]:
+    """Return a role's public keys whose new signatures count. Raises RecordRefused if there is none."""
+    if not (known := keyring.accepted(role)):
+        raise RecordRefused(f"no key of role '{role}' is trusted here")
+    return known
+
+
+def remarks_on_signers(settings: Settings) -> Iterator[str]:
+    """Yield a remark on each signing key here that is not to be used, and on an installation key here."""
+    folder = settings.state_dir / ROLES
+    yield from (f"{refusal.message}. {refusal.hint}" for refusal in roles.refused(folder))
+    path = folder / roles.INSTALLATION
+    if path.exists():
+        yield (
+            f"'{path}' is the private installation key. Anyone who reads it passes for this installation, "
+            "and that cannot be revoked at those who pinned it. Nothing needs it but new certificates: take "
+            "it off with 'strongroom keys signers offline', onto paper or a medium."
+        )
+
+
+def fingerprints(settings: Settings, folder: Path) -> Signers:
+    """Return the fingerprints of the installations whose backups are believed here."""
+    return roles.believed(folder, settings.trust.signers)

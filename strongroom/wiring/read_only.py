@@ -15,20 +15,19 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from strongroom.config import Settings
-from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.signing import CertifiedSigner
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.keys import clusterkeys, roles
+from strongroom.keys import keywrap, roles
 from strongroom.keys.keyring import Keyring
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.services import Pinned, Services
-from strongroom.state import schema_check
+from strongroom.operations.engine.services import ConfiguredPolicy, Pinned, Services
+from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RecipientPin
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.wiring import adapters, keys, policies, signers
+from strongroom.wiring import adapters, jobs, keys
 from strongroom.wiring.database import database_url
-from strongroom.wiring.prompts import Ask
+from strongroom.wiring.keys import Ask
 
 
 def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
@@ -39,11 +38,11 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         ConfigError: a key file is damaged or open to others.
     """
     url = database_url(settings)
-    schema_check.require(StateDatabase(url))
+    engine.require(StateDatabase(url))
     folder = settings.state_dir / "keys"
     keyring = Keyring(folder / "roles")
     targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
-    terms = policies.pinned(_without_recipients(settings), targets, seals=False, ask=None)
+    terms = jobs.pinned(_without_recipients(settings), targets, seals=False, ask=None)
     return Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:look",
         state_dir=settings.state_dir,
@@ -53,11 +52,11 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         sources={},
         pinned=lambda name: Pinned(spec=terms(name).spec),
         signers=_signs_nothing,
-        trusted=lambda role: signers.trusted(keyring, role),
-        signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        trusted=lambda role: keys.trusted(keyring, role),
+        signer_fingerprints=keys.fingerprints(settings, folder / "roles"),
         span=settings.verification.span_days * 86_400.0,
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
-        retention=cache(lambda: policies.configured(settings, targets)),
+        retention=cache(lambda: jobs.configured(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask)),
         work_key=b"",
         digest_key=_if_there(folder, "digest"),
@@ -67,7 +66,7 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
 def policies_now(settings: Settings, services: Services) -> dict[str, ConfiguredPolicy]:
     """Return the policies as they are configured now, each with its recipients as far as their key services
     tell: an HSM that is away hides nothing but its own key."""
-    found = policies.configured(settings, services.targets)
+    found = jobs.configured(settings, services.targets)
     return {name: _with_recipients(policy, settings) for name, policy in found.items()}
 
 
@@ -102,7 +101,7 @@ def _without_recipients(settings: Settings) -> Settings:
 
 
 def _if_there(folder: Path, name: str) -> bytes:
-    return clusterkeys.load_or_create(folder, name) if (folder / f"{name}.key").exists() else b""
+    return keywrap.load_or_create(folder, name) if (folder / f"{name}.key").exists() else b""
 
 
 def _signs_nothing(role: str) -> CertifiedSigner:

@@ -4,23 +4,76 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
+
+from msgspec.structs import replace as replace_fields
 
 from strongroom.config import Settings
-from strongroom.keys import clusterkeys, roles
+from strongroom.config.calendar import HookSettings, HooksSettings
+from strongroom.keys import keywrap, roles
 from strongroom.keys.keyring import Keyring
-from strongroom.operations.approval.changes import approved_retention
-from strongroom.operations.services import RunLimits, Services, no_scratch
+from strongroom.operations.engine.approving import approved_retention
+from strongroom.operations.engine.calendar_entries import Hook, Hooks
+from strongroom.operations.engine.services import RunLimits, Services, no_scratch
 from strongroom.state.store import LossPatience, RunStore
-from strongroom.wiring import adapters, keys, policies, signers
-from strongroom.wiring.approvals import approval_rules
-from strongroom.wiring.checks import checks
+from strongroom.system import files
+from strongroom.wiring import adapters, jobs, keys
+from strongroom.wiring.calendar import checks
 from strongroom.wiring.database import database_url
-from strongroom.wiring.hooks import hooks
-from strongroom.wiring.prompts import Ask
-from strongroom.wiring.rotators import rotators, writers
-from strongroom.wiring.signers import OPERATOR
+from strongroom.wiring.jobs import approval_rules, rotators, writers
+from strongroom.wiring.keys import OPERATOR, Ask
+from strongroom.wiring.watching import ping_of
+
+# -- The hooks as this process's own configuration has them -------------------------------------
+
+
+def hooks(settings: Settings) -> dict[str, Hooks]:
+    """Return what is called around the runs of each policy, and of each entry of the calendar."""
+    found = {f"policy {name}": policy.hooks for name, policy in settings.policies.items()}
+    found |= settings.hooks
+    called = {name: _hooks(own) for name, own in found.items() if own is not None and own.named()}
+    for name, policy in settings.policies.items():
+        if policy.ping is not None:
+            own = called.get(f"policy {name}", Hooks())
+            called[f"policy {name}"] = replace_fields(own, ping=ping_of(settings, policy.ping))
+    return called
+
+
+def absent_programs(settings: Settings) -> Iterator[str]:
+    """Yield the hooks whose program is none on this host. They are called on hosts with control workers."""
+    for key, hook in settings.calls.items():
+        if hook.command and not os.access(hook.command[0], os.X_OK):
+            where, program = ".".join(map(str, key)), hook.command[0]
+            yield (
+                f"{where}: {program} is no program on this host. Where it is to be called, that fails, and a "
+                "run is not begun whose hook 'before' failed."
+            )
+
+
+def _hooks(found: HooksSettings) -> Hooks:
+    calls = {when: _hook(hook) for when, hook in found.named().items()}
+    return Hooks(before=calls.get("before"), after=calls.get("after"), on_error=calls.get("on_error"))
+
+
+def _hook(found: HookSettings) -> Hook:
+    return Hook(command=found.command, url=_url(found), timeout=found.timeout)
+
+
+def _url(found: HookSettings) -> Callable[[], str] | None:
+    if found.url_file is not None:
+        return partial(_read, found.url_file)
+    return None if found.url is None else partial(str, found.url)
+
+
+def _read(path: Path) -> str:
+    return files.read_private(path).strip()
+
+
+# -- A process's services, put together by its role ---------------------------------------------
+
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
 WRITES_SOURCES = frozenset({"recover", OPERATOR})
@@ -57,16 +110,16 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         sources={name: adapters.source(name, settings) for name in settings.sources} if reads else {},
         destinations=adapters.destinations(settings) if writes else {},
         scratch=partial(adapters.scratch, settings=settings) if role in DRILLS else no_scratch,
-        pinned=policies.pinned(settings, targets, seals=role in SEALS, ask=ask),
-        signers=signers.signers(keyring, role),
-        trusted=lambda wanted: signers.trusted(keyring, wanted),
-        signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        pinned=jobs.pinned(settings, targets, seals=role in SEALS, ask=ask),
+        signers=keys.signers(keyring, role),
+        trusted=lambda wanted: keys.trusted(keyring, wanted),
+        signer_fingerprints=keys.fingerprints(settings, folder / "roles"),
         span=settings.verification.span_days * 86_400.0,
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
-        retention=cache(lambda: policies.configured(settings, targets)),
+        retention=cache(lambda: jobs.configured(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
-        work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
-        digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),
+        work_key=b"" if role == SUBMIT else keywrap.load_or_create(folder, "work"),
+        digest_key=b"" if role == SUBMIT else keywrap.load_or_create(folder, "digest"),
         approvals=approval_rules(settings),
         hooks=hooks(settings),
         checks=checks(settings),

@@ -1,34 +1,187 @@
-"""What watches: made of settings alone, without a key, a source or a stage, so that any host can."""
+"""What watches and whom it tells: made of settings alone, so that any host can."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import assert_never
 
 from strongroom.config import Settings
-from strongroom.config.env import find_config
-from strongroom.operations.drift import mass_change
-from strongroom.operations.evidence.ledger_check import compare_with_heads
-from strongroom.operations.facts.gather import on_record
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts
-from strongroom.operations.facts.watched import WatchedDrill, WatchedInstallation, WatchedRoom
-from strongroom.operations.health.calendar import late_entries
-from strongroom.operations.services import Services
-from strongroom.state import schema_check
+from strongroom.config.alerts import (
+    PORTS,
+    AppriseChannel,
+    ChannelSettings,
+    MailChannel,
+    PingChannel,
+    WebhookChannel,
+)
+from strongroom.config.approvals import AccessLogSettings
+from strongroom.config.load import find_config
+from strongroom.errors import ConfigError
+from strongroom.operations.access.follow import LogFolder, LogPlace
+from strongroom.operations.access.look import AccessLog, Watch, look
+from strongroom.operations.checks import drift
+from strongroom.operations.engine.calendar_entries import Ping
+from strongroom.operations.engine.findings import Severity
+from strongroom.operations.engine.services import CheckResult, Services
+from strongroom.operations.evidence.ledger_heads import compare_with_heads
+from strongroom.operations.judge.calendar import late_entries
+from strongroom.operations.judge.fact_records import (
+    AlertLimits,
+    InstallationFacts,
+    WatchedDrill,
+    WatchedInstallation,
+    WatchedRoom,
+)
+from strongroom.operations.judge.facts import on_record
+from strongroom.operations.notify.channels import Apprise, Channel, Mail, MailServer, Webhook
+from strongroom.operations.notify.message import Route
+from strongroom.operations.notify.notify import Sending
+from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
-from strongroom.wiring import adapters, signers
-from strongroom.wiring.calendar import calendar
-from strongroom.wiring.channels import BY_MAIL
-from strongroom.wiring.checks import CHECKS
+from strongroom.system import files
+from strongroom.wiring import adapters, keys
+from strongroom.wiring.adapters import log_store
+from strongroom.wiring.calendar import CHECKS, calendar
 from strongroom.wiring.database import database_url
-from strongroom.wiring.policies import configured
+from strongroom.wiring.jobs import configured
 from strongroom.wiring.read_only import looking_services
+
+# -- The channels and routes as this process's own configuration has them. Secrets are read on use ---
+
+
+BY_MAIL = "alerts.email"
+"""The route and the channel of those who are named there; no name of a table has a dot."""
+
+
+def sending(
+    settings: Settings, *, email: Sequence[str] = (), everything: bool = False, by: str = ""
+) -> Sending | None:
+    """Return who is notified and how; ``None`` if nobody is notified or pinged.
+
+    Args:
+        email: who is notified in place of all that are configured.
+        everything: whatever was sent before.
+        by: whose look it is; empty: that of this host.
+
+    Raises:
+        ConfigError: somebody gets mail, and no server is configured.
+    """
+    routes = [_by_mail(settings, email)] if email else _routes(settings)
+    ping = ping_of(settings, settings.alerts.ping) if settings.alerts.ping and not email else None
+    if not routes and ping is None:
+        return None
+    takeover = settings.alerts.takeover
+    return Sending(routes=tuple(routes), ping=ping, takeover=takeover, everything=everything, by=by)
+
+
+def _routes(settings: Settings) -> list[Route]:
+    routes = [
+        Route(
+            name=name,
+            audience=(name, *found.to),
+            channels=tuple(_channel(channel, settings.channels[channel], settings) for channel in found.to),
+            repeat=found.repeat or settings.alerts.repeat,
+            severity=Severity(found.severity),
+            policies=found.policies,
+            kinds=found.kinds,
+        )
+        for name, found in settings.routes.items()
+    ]
+    by_mail = [_by_mail(settings, settings.alerts.email)] if settings.alerts.email else []
+    return by_mail + routes
+
+
+def _by_mail(settings: Settings, addresses: Sequence[str]) -> Route:
+    recipients = tuple({address.lower(): address for address in addresses}.values())
+    return Route(
+        name=BY_MAIL,
+        audience=tuple(sorted(map(str.lower, recipients))),
+        channels=(Mail(name=BY_MAIL, server=mail_server(settings), recipients=recipients),),
+        repeat=settings.alerts.repeat,
+    )
+
+
+def _channel(name: str, found: ChannelSettings, settings: Settings) -> Channel:
+    match found:
+        case MailChannel():
+            return Mail(name=name, server=mail_server(settings), recipients=found.to)
+        case WebhookChannel():
+            return Webhook(
+                name=name,
+                url=_address(found),
+                secret=partial(_read, found.secret_file),
+                ca_file=found.ca_file,
+                timeout=found.timeout,
+            )
+        case AppriseChannel():
+            return Apprise(name=name, url=partial(_read, found.url_file), timeout=found.timeout)
+        case PingChannel():  # the settings were checked
+            raise ConfigError(f"channels.{name} is a dead man's switch: a message cannot go there.")
+        case _:
+            assert_never(found)
+
+
+def ping_of(settings: Settings, name: str) -> Ping:
+    """Return the dead man's switch of a name. Raises ConfigError if there is none."""
+    found = settings.channels.get(name)
+    if not isinstance(found, PingChannel):
+        raise ConfigError(f"There is no channel '{name}' of kind ping.")
+    return Ping(
+        name=name,
+        url=_address(found),
+        timeout=found.timeout,
+        ca_file=found.ca_file,
+        warnings=found.fails_on == "warning",
+    )
+
+
+def _address(found: WebhookChannel | PingChannel) -> Callable[[], str]:
+    return partial(_read, found.url_file) if found.url_file is not None else partial(str, found.url)
+
+
+def mail_server(settings: Settings) -> MailServer:
+    """Return the configured mail server. Raises ConfigError if there is none."""
+    mail = settings.mail
+    if mail.host is None:
+        raise ConfigError(
+            "There is somebody to tell, and no mail server: mail.host is missing.",
+            hint="Name it in [mail] of strongroom.toml; docs/how-to/notify-people.md has an example.",
+        )
+    return MailServer(
+        host=mail.host,
+        port=mail.port or PORTS[mail.security],
+        security=mail.security,
+        sender=mail.sender or _sender(),
+        username=mail.username,
+        password=partial(_read, mail.password_file) if mail.password_file else None,
+        ca_file=mail.ca_file,
+        timeout=mail.timeout,
+    )
+
+
+def _read(path: Path) -> str:
+    return files.read_private(path).strip("\r\n")
+
+
+def _sender() -> str:
+    """Return an address of this host, whatever its name is made of."""
+    name = "".join(
+        character
+        for character in socket.gethostname()
+        if character.isascii() and (character.isalnum() or character in "-.")
+    )
+    return f"strongroom@{name.strip('-.') or 'localhost'}"
+
+
+# -- What watches: made of settings alone, without a key, a source or a stage, so that any host can ---
 
 
 def watched(settings: Settings) -> WatchedInstallation:
@@ -39,7 +192,7 @@ def watched(settings: Settings) -> WatchedInstallation:
         host=host,
         store=cache(lambda: _store(settings)),
         targets=targets,
-        trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
+        trusted=keys.fingerprints(settings, settings.state_dir / "keys" / "roles"),
         state_dir=settings.state_dir,
         recovery_objective=settings.recovery.objective,
         policies=tuple(configured(settings, targets).values()),
@@ -95,7 +248,7 @@ def _store(settings: Settings) -> RunStore:
     url = database_url(settings)
     database = StateDatabase(url)
     if database.revision() is not None:
-        schema_check.require(database)
+        engine.require(database)
     return RunStore(url)
 
 
@@ -107,7 +260,7 @@ def limits(settings: Settings, *, threshold_age: float | None = None) -> AlertLi
         key_age=found.key_age,
         notice=found.notice,
         free_percent=found.free_percent,
-        mass_change=mass_change.MassChangeLimits(mass_change_percent=settings.drift.mass_change_percent),
+        mass_change=drift.MassChangeLimits(mass_change_percent=settings.drift.mass_change_percent),
     )
 
 
@@ -137,3 +290,46 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:
     for section in ("vaults", "sources", "targets", "channels"):
         for name, found in getattr(settings, section).items():
             yield f"{section}.{name}.ca_file", getattr(found, "ca_file", None)
+
+
+# -- The access logs of the settings: where each lies, and what to look for in it ---------------
+
+
+NAME = "access"
+"""The check, and the entry of the calendar."""
+
+
+def check(services: Services, settings: Settings) -> CheckResult:
+    """Read all access logs, as the calendar asks for it."""
+    return look(services, access_logs(settings), now=time.time())
+
+
+def access_logs(settings: Settings) -> tuple[AccessLog, ...]:
+    """Return every log that is configured."""
+    return tuple(_log(name, log, settings) for name, log in settings.access_logs.items())
+
+
+def _log(name: str, log: AccessLogSettings, settings: Settings) -> AccessLog:
+    def place() -> LogPlace:
+        if log.store is not None:
+            return log_store(name, log.store, settings)
+        assert log.directory is not None
+        return LogFolder(log.directory)
+
+    watch = Watch(
+        places=tuple(_places(log, settings)),
+        keys=tuple(_keys(log, settings)),
+        ours=log.ours,
+        networks=log.networks,
+        refusals=log.refusals,
+    )
+    return AccessLog(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
+
+
+def _places(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
+    names = (settings.targets[name].logged_as(log.format) for name in log.targets or settings.targets)
+    yield from filter(None, names)
+
+
+def _keys(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
+    yield from filter(None, (key.logged_as(log.format) for key in settings.keys.values()))

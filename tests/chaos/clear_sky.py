@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from strongroom.container.head import HEAD
 from strongroom.container.manifest import parse_manifest
+from strongroom.container.marks import HEAD
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.open import manifest_bytes, open_backup
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.engine.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets.directory import MARKER
 from tests.chaos.errands import DELETED

@@ -17,7 +17,7 @@ from msgspec import Struct
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.layout import manifest_name
+from strongroom.operations.engine.layout import manifest_name
 from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState

@@ -28,8 +28,8 @@ from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret
 from strongroom.operations.archive.open import manifest_bytes
-from strongroom.operations.layout import INDEXES, container_name, manifest_name
-from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.layout import INDEXES, container_name, manifest_name
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import MARKER

@@ -16,8 +16,8 @@ from msgspec import structs
 from strongroom.config import load_settings
 from strongroom.model import Secret
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.layout import container_name, staged_name
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import container_name, staged_name
 from strongroom.state.records import Replica, Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.wiring.services import build_services

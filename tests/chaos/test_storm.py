@@ -14,7 +14,7 @@ from msgspec import structs
 from strongroom.config import load_settings
 from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.engine.drive import drive
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import Run, RunState
 from strongroom.wiring.services import build_services

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from strongroom.container.head import HEAD
 from strongroom.container.manifest import Manifest
+from strongroom.container.marks import HEAD
 from strongroom.errors import StrongroomError
 from strongroom.keys import roles
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.engine.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import MARKER

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.config.problems import ConfigProblems
+from strongroom.config.schema import ConfigProblems
 from strongroom.container.errors import Stale
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import BackupOverdue, MailRefused, WarningsRaised

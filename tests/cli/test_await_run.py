@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.shared import await_run
+from strongroom.cli.shared import runs
 from strongroom.cli.shared.render_run import waiting_of
 from strongroom.cli.terminal.output import Output
-from strongroom.operations.restore import account
-from strongroom.operations.restore.facts import RestoreOptions, RunRestored
+from strongroom.operations.restore import job
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.staged import RestoreOptions, RunRestored
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunStep, StepKind, StepRow, StepState
 from tests.operations.world import make_world
@@ -29,11 +29,11 @@ def test_who_stops_looking_is_told_that_the_run_goes_on_and_what_ends_it(
     def press_ctrl_c(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(await_run, "run_store", lambda: services.store)
-    monkeypatch.setattr(await_run, "cluster_runs", lambda settings: True)
+    monkeypatch.setattr(runs, "run_store", lambda: services.store)
+    monkeypatch.setattr(runs, "cluster_runs", lambda settings: True)
     monkeypatch.setattr(time, "sleep", press_ctrl_c)
     with pytest.raises(KeyboardInterrupt) as stopped:
-        await_run.follow(Output(), run)
+        runs.follow(Output(), run)
     (said,) = stopped.value.__notes__
     assert "it goes on" in said
     assert f"'strongroom runs show {run} --follow'" in said
@@ -41,8 +41,8 @@ def test_who_stops_looking_is_told_that_the_run_goes_on_and_what_ends_it(
 
 
 def test_a_restore_that_waits_before_it_writes_is_not_told_as_one_with_nothing_to_do() -> None:
-    assert account._done(RunRestored(backup="b1"), ended=False) == "nothing is written yet"
-    assert account._done(RunRestored(backup="b1"), ended=True) == "nothing was to be written"
+    assert job._done(RunRestored(backup="b1"), ended=False) == "nothing is written yet"
+    assert job._done(RunRestored(backup="b1"), ended=True) == "nothing was to be written"
 
 
 def step(target: str, error: str | None, *, piece: int = 0, waits: bool = True) -> StepRow:

@@ -372,18 +372,18 @@ def test_a_program_is_refused_what_is_in_quarantine_unless_it_says_so(
 
 ANYBODY_S = {
     "who signed is judged by what is read, and nothing is believed before": (
-        *("strongroom/operations/archive/maker.py", "strongroom/cli/shared/opening.py"),
+        *("strongroom/operations/archive/reading.py", "strongroom/cli/shared/opening.py"),
         *("strongroom/api/opened_backup.py", "strongroom/cli/shared/inspection.py"),
     ),
     "its digest, its name or another signature was held against something trusted already": (
         *(
             "strongroom/operations/archive/envelopes.py",
-            "strongroom/operations/rotation/reencrypt_container.py",
+            "strongroom/operations/rotation/reencrypt.py",
         ),
     ),
-    "whose it is, it is sorted by afterwards": ("strongroom/keys/kept_lists.py",),
+    "whose it is, it is sorted by afterwards": ("strongroom/keys/rolelist.py",),
     "what is looked for is whose it is": (
-        *("strongroom/operations/incident/re_sign.py", "strongroom/operations/retention/delete.py"),
+        *("strongroom/operations/procedures/re_sign.py", "strongroom/operations/retention/delete.py"),
         "strongroom/operations/archive/open.py",
     ),
 }

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from strongroom.config.problems import ConfigProblems
+from strongroom.config.schema import ConfigProblems
 from strongroom.container.errors import (
     DuplicateSecret,
     LegacyFormat,

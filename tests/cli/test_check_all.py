@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.cli.commands.health.everything import LOOKS
+from strongroom.cli.commands.checks.everything import LOOKS
 from strongroom.cli.table import words_of
 from strongroom.errors import by_name
 from tests.cli.program import Machine

@@ -9,8 +9,8 @@ import pytest
 
 from strongroom.errors import UsageError
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.readiness.leftovers import in_runs, on_disk
-from strongroom.operations.runs import process_lock
+from strongroom.operations.checks.machine import in_runs, on_disk
+from strongroom.operations.engine import process_lock
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import StateError
 from strongroom.system.errors import WouldOverwrite

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from strongroom.cli.commands.setup import demo_data
+from strongroom.cli.commands.setup import demo
 from strongroom.errors import UsageError
 from tests.cli.program import Machine, command
 
@@ -39,8 +39,8 @@ def running(place: Path) -> list[str]:
 
 
 def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None:
-    secrets = list(demo_data.secrets(300))
-    assert secrets == list(demo_data.secrets(300))
+    secrets = list(demo.secrets(300))
+    assert secrets == list(demo.secrets(300))
     assert len({secret.name for secret in secrets}) == 300
     assert len({secret.type for secret in secrets}) == 8
 

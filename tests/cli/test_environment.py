@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.readiness.single_file import run_guarded
+from strongroom.cli.commands.checks.single_file import run_guarded
 from strongroom.config import ConfigProblems
 from strongroom.container.errors import MissingPiece, Truncated, UntrustedSigner, VerificationFailed
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.errors import NothingOpens
-from strongroom.operations.findings import Finding
 from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.errors import TargetUnavailable
 from tests.cli.conftest import configure, stock

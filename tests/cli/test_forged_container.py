@@ -19,7 +19,7 @@ import pytest
 
 from strongroom.cli.shared.identities import load_key
 from strongroom.container.about import ContainerHeader
-from strongroom.container.digests import name_hash
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.errors import Tampered
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey
@@ -28,7 +28,7 @@ from strongroom.keys import roles
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.model import Secret, SecretBytes
 from strongroom.operations.archive.open import ObjectReader, read_manifest
-from strongroom.operations.layout import container_name
+from strongroom.operations.engine.layout import container_name
 from strongroom.targets.directory import DirectoryTarget
 from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine

@@ -12,7 +12,7 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signer
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import roles
-from strongroom.keys.quorum.shares import combine, parse, split
+from strongroom.keys.quorum.record import combine, parse, split
 from tests.cli.program import Machine
 from tests.cli.test_quorum import Table, at_table
 from tests.cli.test_signers import house, installation, signers

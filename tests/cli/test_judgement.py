@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.container.manifest import parse_manifest
+from strongroom.container.wrapping import open_detached, write_detached
 from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.engine.layout import manifest_name
 from strongroom.operations.errors import LeftAside
-from strongroom.operations.layout import manifest_name
 from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified
 from tests.cli.conftest import stock

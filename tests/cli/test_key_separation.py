@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli.errors import UnsafeSetup
-from strongroom.config.problems import ConfigProblems
+from strongroom.config.schema import ConfigProblems
 from strongroom.keys.errors import KeyServiceUnavailable
 from tests.cli.program import Machine
 

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 from strongroom.errors import UsageError
+from strongroom.operations.engine.process_lock import FOLDER, driving, status
 from strongroom.operations.errors import RunFailed
-from strongroom.operations.runs.process_lock import FOLDER, driving, status
 from tests.cli.program import ROOT, Machine
 
 KILLED = """
 import os, signal, sys
 from strongroom.cli.main import main
-from strongroom.operations.runs.job import job_of
+from strongroom.operations.engine.jobs import job_of
 from strongroom.state.records import RunKind, StepKind
 
 def die(*_):

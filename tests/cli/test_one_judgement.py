@@ -18,7 +18,7 @@ import json, sys
 from strongroom.config import load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.operations.dashboard import overall
-from strongroom.operations.dashboard.frame import PageFacts
+from strongroom.operations.show.frame import PageFacts
 from workers.exporter import Exporter
 exporter = Exporter(LiveSettings.fixed(load_settings()))
 exporter.look()

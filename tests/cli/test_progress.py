@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from strongroom.cli.terminal.progress import bars, pace_words
+from strongroom.cli.terminal.screen import bars, pace_words
 from tests.cli.program import Machine
 from tests.cli.terminal import Terminal
 

@@ -13,7 +13,7 @@ PROGRAM = """
 import time
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.progress import counting
+from strongroom.cli.terminal.screen import counting
 with counting(Output(), "secrets", 10) as advance:
     advance(3)
     prompts.hidden("PIN of the HSM: ")

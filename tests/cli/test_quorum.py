@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import UsageError
 from strongroom.keys.quorum import record
+from strongroom.keys.quorum.ceremony import open_together
 from strongroom.keys.quorum.errors import (
     ShareForeign,
     ShareMistyped,
@@ -24,8 +25,7 @@ from strongroom.keys.quorum.errors import (
     SharesTooFew,
     SharesTooMany,
 )
-from strongroom.keys.quorum.gathering import open_together
-from strongroom.system import secrecy
+from strongroom.system import process
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Done, Machine, command
 from tests.keys.quorum.made import made
@@ -185,7 +185,7 @@ def test_what_a_ceremony_holds_is_kept_out_of_core_dumps_and_swap(machine: Machi
     create_by(machine, answer)
 
     assert re.search(r"Max core file size +0 +0 ", seen[0])
-    if secrecy.may_lock():  # others are told to turn swap off
+    if process.may_lock():  # others are told to turn swap off
         assert re.search(r"VmLck:\s+[1-9]", seen[0])
 
 

@@ -15,7 +15,7 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.errors import UsageError
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.evidence.access_log import FILE
-from strongroom.operations.rehearsal.scratch import scratch
+from strongroom.operations.restore.scratch import scratch
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 
-from strongroom.cli.commands.restore.request import by_plan
+from strongroom.cli.commands.restore.attended_restore import by_plan
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Tampered, Truncated, UntrustedSigner

@@ -10,7 +10,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import roles
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import REGIONS, Machine

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.cli.commands.runs.up import RunReporter
+from strongroom.cli.commands.runs.cluster import RunReporter
 from strongroom.cli.terminal.output import Output
 
 AT = "2026-11-28T01:00:00.000+00:00"

@@ -60,33 +60,36 @@ def test_the_page_lists_each_way_with_the_rules_that_it_asks() -> None:
 # -- the code has no other -----------------------------------------------------------
 
 REVEALING = {
-    "a person sees it, once that is approved": ("strongroom/cli/shared/show_value.py",),
+    "a person sees it, once that is approved": ("strongroom/cli/shared/access_log.py",),
     "a program of a person's gets it, once that is approved": ("strongroom/api/opened_backup.py",),
     "it is written into a source, by a restore that was approved": (
         *(
-            "strongroom/sources/aws/checks.py",
-            "strongroom/sources/document.py",
+            "strongroom/sources/aws/writing.py",
+            "strongroom/sources/json_files.py",
             "strongroom/sources/stored.py",
         ),
         *("strongroom/sources/local.py", "strongroom/sources/raft/whole.py"),
         *(f"strongroom/sources/vault/{name}.py" for name in ("wrapping", "secrets", "system_writing")),
         *(f"strongroom/sources/vault/{name}.py" for name in ("history", "kv_form", "writing")),
     ),
-    "it is sealed": ("strongroom/container/writer.py", "strongroom/container/rows.py"),
+    "it is sealed": ("strongroom/container/writer.py", "strongroom/container/segment.py"),
     "a digest is made of it, or it is compared": (
-        *("strongroom/operations/incident/names.py", "strongroom/operations/incident/exposed.py"),
-        "strongroom/operations/incident/leaked.py",
-        *("strongroom/operations/archive/read_back.py", "strongroom/operations/archive/live_comparison.py"),
+        *(
+            "strongroom/operations/procedures/incident_opening.py",
+            "strongroom/operations/procedures/incident_exposure.py",
+        ),
+        "strongroom/operations/procedures/incident_exposure.py",
+        *("strongroom/operations/archive/open.py", "strongroom/operations/archive/live_comparison.py"),
         *("strongroom/operations/restore/record.py", "strongroom/operations/restore/take_back.py"),
-        *("strongroom/operations/drills/steps.py", "strongroom/operations/validation/value_checks.py"),
+        *("strongroom/operations/drills/steps.py", "strongroom/operations/checks/value_checks.py"),
     ),
     "a secret gets a new value, which was approved": (
-        *("strongroom/operations/rotators/step.py", "strongroom/operations/rotators/values.py"),
+        *("strongroom/operations/rotation/secret_step.py", "strongroom/operations/rotation/secret_values.py"),
     ),
     "it is no secret of a backup: a plan, an index of names, an escrow's file, a key": (
         *("strongroom/operations/restore/plan_file.py", "strongroom/container/name_index.py"),
-        *("strongroom/operations/emergency/escrow.py", "strongroom/container/check.py"),
-        *("strongroom/operations/rotation/reencrypt_container.py", "strongroom/keys/hpke.py"),
+        *("strongroom/operations/backup/recovery_kit.py", "strongroom/container/writer.py"),
+        *("strongroom/operations/rotation/reencrypt.py", "strongroom/keys/hpke.py"),
         *("strongroom/keys/keyfile.py", "strongroom/keys/passphrase.py", "strongroom/keys/pkcs11/session.py"),
     ),
 }
@@ -98,21 +101,19 @@ EXITS = {
         "strongroom/operations/restore/step.py",  # asks by the plan
         "strongroom/operations/restore/take_back.py",  # an undo, which asks
         "strongroom/operations/drills/steps.py",  # its place goes with it
-        "strongroom/operations/rehearsal/local.py",  # its place goes with it
+        "strongroom/operations/drills/local.py",  # its place goes with it
     },
     "strongroom.operations.backup.single_file:backup_to_file": {
-        "strongroom/cli/shared/seal_file.py",
-        "strongroom/cli/commands/emergency/escrow.py",  # asks for the export
+        "strongroom/cli/shared/runs.py",
+        "strongroom/cli/commands/backup/emergency.py",  # asks for the export
     },
-    "strongroom.cli.shared.seal_file:seal_file": {
-        "strongroom/cli/commands/backup/to_file.py",  # asks for the export
+    "strongroom.cli.shared.runs:seal_file": {
+        "strongroom/cli/commands/backup/sealed.py",  # asks for the export
         "strongroom/cli/commands/restore/to_file.py",  # asks for the export
     },
-    "strongroom.operations.rotation.single_file:rewrap_file": {
-        "strongroom/cli/commands/rotation/rotate_key.py"
-    },
+    "strongroom.operations.rotation.single_file:rewrap_file": {"strongroom/cli/commands/keys/rotate.py"},
     "strongroom.operations.rotation.single_file:reencrypt_file": {
-        "strongroom/cli/commands/rotation/rotate_key.py"  # asks for the export
+        "strongroom/cli/commands/keys/rotate.py"  # asks for the export
     },
 }
 """What writes values, or gives them to other keys, and the modules that may call it."""

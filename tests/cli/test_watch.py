@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from strongroom.cli.commands.runs import glance
+from strongroom.cli.commands.runs import status
 from strongroom.cli.terminal.screen import fitting
 from strongroom.errors import UsageError
 from strongroom.model import Depth
-from strongroom.operations.facts.records import (
+from strongroom.operations.engine.findings import Finding
+from strongroom.operations.engine.muted import Muted, Silence
+from strongroom.operations.judge.fact_records import (
     AlertLimits,
     InstallationFacts,
     NewestOnTarget,
@@ -20,9 +22,7 @@ from strongroom.operations.facts.records import (
     Running,
     RunPace,
 )
-from strongroom.operations.findings import Finding
 from strongroom.operations.judge.kinds import wrong
-from strongroom.operations.muted import Muted, Silence
 from strongroom.state.records import RunKind, RunState, StepKind, StepState, Waiting
 from tests.cli.program import REGIONS, Machine, command
 from tests.cli.terminal import Terminal
@@ -145,7 +145,7 @@ def installation() -> InstallationFacts:
 def shown(
     facts: InstallationFacts, *alerts: Finding, muted: Muted | None = None, width: int = 200
 ) -> list[str]:
-    return glance.lines_of(facts, alerts, muted or Muted(), limits=AlertLimits(), width=width)
+    return status.glance_lines(facts, alerts, muted or Muted(), limits=AlertLimits(), width=width)
 
 
 def test_names_of_others_move_no_cursor_begin_no_line_and_turn_no_order() -> None:
@@ -159,7 +159,7 @@ def test_names_of_others_move_no_cursor_begin_no_line_and_turn_no_order() -> Non
             "RUNNING",
             "QUEUES",
         ]
-    said = glance.changes_of(installation(), [alert], Muted())
+    said = status.changes_of(installation(), [alert], Muted())
     assert all(words.isprintable() for pair in said.items() for words in pair)
 
 
@@ -175,8 +175,8 @@ def test_what_runs_is_told_with_its_rate_and_what_is_left_and_queues_with_their_
     assert re.search(r"r2 .*waits for approval", lines)
     assert re.search(r"transfer +7 +2 +90 seconds", lines)
     assert "BAD" in lines
-    assert glance.changes_of(installation(), [], Muted())["run r2"].endswith("waits for approval")
-    assert glance.changes_of(installation(), [], Muted())["run r1"].endswith(", 30 % done, 32 s left")
+    assert status.changes_of(installation(), [], Muted())["run r2"].endswith("waits for approval")
+    assert status.changes_of(installation(), [], Muted())["run r1"].endswith(", 30 % done, 32 s left")
 
 
 def test_a_silenced_alert_is_shown_as_one() -> None:
@@ -191,8 +191,8 @@ def test_a_silenced_alert_is_shown_as_one() -> None:
 def test_a_state_database_that_does_not_answer_is_told_and_comes_back_as_a_change() -> None:
     away = InstallationFacts(now=NOW, state="it does not answer")
     assert shown(away) == ["The state database does not answer: it does not answer"]
-    before, after = glance.changes_of(away, [], Muted()), glance.changes_of(installation(), [], Muted())
-    assert ("the state database", "over") in glance.said_of(before, after)
+    before, after = status.changes_of(away, [], Muted()), status.changes_of(installation(), [], Muted())
+    assert ("the state database", "over") in status.said_of(before, after)
 
 
 def test_lines_for_which_there_is_no_room_are_counted() -> None:
@@ -207,5 +207,5 @@ def test_lines_for_which_there_is_no_room_are_counted() -> None:
 
 def test_only_what_differs_is_said() -> None:
     before = {"a": "1", "b": "1", "c": "1"}
-    said = glance.said_of(before, {"a": "1", "b": "2", "d": "1"})
+    said = status.said_of(before, {"a": "1", "b": "2", "d": "1"})
     assert list(said) == [("b", "2"), ("d", "1"), ("c", "over")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.wiring.access_logs import access_logs
 from strongroom.wiring.calendar import calendar
+from strongroom.wiring.watching import access_logs
 from tests.config.loading import Place
 
 S3 = '[targets.eu]\nkind = "s3"\nbucket = "acme"\nprefix = "sr/"\nregion = "eu"\n'

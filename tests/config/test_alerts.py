@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import beat_schedule
-from strongroom.wiring import channels
+from strongroom.wiring import watching
 from tests.config.loading import Place
 from workers import names
 from workers.rights import may_send
@@ -89,7 +89,7 @@ def test_a_password_that_others_can_read_is_a_problem(place: Place) -> None:
 
 @pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
 def test_the_port_goes_by_how_the_connection_is_sealed(security: str, port: int, place: Place) -> None:
-    server = channels.mail_server(place.load(f'{MAIL}security = "{security}"'))
+    server = watching.mail_server(place.load(f'{MAIL}security = "{security}"'))
     assert (server.port, server.sender.partition("@")[0]) == (port, "strongroom")
 
 

@@ -14,11 +14,10 @@ from strongroom.config import (
     PassphraseKey,
     Settings,
 )
-from strongroom.config.base import SettingsSection
+from strongroom.config.load import read
 from strongroom.config.own_places import OwnMail, named, parse_source, parse_target
-from strongroom.config.reading import read
 from strongroom.config.reference import reference_markdown
-from strongroom.config.schema import Field, fields_of, models_of
+from strongroom.config.schema import Field, SettingsSection, fields_of, models_of
 from strongroom.config.text import NOT_SAID, default_config_text
 from tests.config.loading import Place
 

@@ -12,8 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.about import ContainerHeader
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.digests import name_hash
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -23,13 +22,11 @@ from strongroom.container.manifest import (
     ManifestTarget,
 )
 from strongroom.container.metadata import DocumentAbout, write_document
-from strongroom.container.receipt import Receipt, sign_receipt
-from strongroom.container.signing import Signer
-from strongroom.container.stanza import Recipient, Stanza
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.signing import CertifiedSigner, Receipt, Signer, sign_receipt
+from strongroom.container.wrapping import Recipient, Stanza, WrappingKey
 from strongroom.container.writer import SealedContainer, write_container
 from strongroom.model import Secret, SecretBytes, SecretVersion
-from strongroom.operations.layout import container_entry
+from strongroom.operations.engine.layout import container_entry
 from strongroom.targets.single_file import BundleWriter
 from tests.certified import certified
 

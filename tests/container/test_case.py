@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import Malformed, NotABackup, Tampered, UntrustedSigner
-from strongroom.operations.archive.incidents import INCIDENT, IncidentEntry, IncidentStep
+from strongroom.container.signing import CertifiedSigner
+from strongroom.operations.archive.cases import INCIDENT, IncidentEntry, IncidentStep
 from tests.container.parts import CONTROL, INSTALLATION, RECOVER, TRUSTED, certified
 
 SEAL = certified("seal", installation=INSTALLATION)

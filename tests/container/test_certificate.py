@@ -6,16 +6,14 @@ import msgspec
 import pytest
 
 from strongroom.container import document
-from strongroom.container.certificate import CertifiedSigner, parse_certificate, require_signer
-from strongroom.container.check import scrub
 from strongroom.container.document import DocumentKind
-from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Tampered, UntrustedSigner
 from strongroom.container.manifest import open_manifest, sign_manifest
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.signing import Signer, Signers
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.signing import CertifiedSigner, Signer, Signers, parse_certificate, require_signer
+from strongroom.container.wrapping import WrappingKey, open_detached, write_detached
+from strongroom.container.writer import scrub
 from tests.certified import certified
 from tests.container.parts import (
     CONTROL,

@@ -9,17 +9,15 @@ import pytest
 
 from strongroom.container.bundle import HEAD, check_objects, read_index
 from strongroom.container.bundle import TRAILER as BUNDLE_TRAILER
-from strongroom.container.check import scrub
-from strongroom.container.envelope import open_detached, write_detached
-from strongroom.container.head import HEAD as LEDGER
-from strongroom.container.head import LedgerHead
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
-from strongroom.container.marks import QUARANTINE, QuarantineMark
+from strongroom.container.marks import HEAD as LEDGER
+from strongroom.container.marks import QUARANTINE, LedgerHead, QuarantineMark
 from strongroom.container.metadata import check_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import WrappingKey, open_detached, write_detached
+from strongroom.container.writer import scrub
 from tests.container.damage import Changes, every_byte, surprises_of_changes, surprises_of_cuts
 from tests.container.parts import (
     CONTROL,

@@ -13,7 +13,7 @@ from strongroom import freeform
 from strongroom.container.errors import Malformed
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import decode_rows, encode_secrets
+from strongroom.container.segment import decode_rows, encode_secrets
 from strongroom.errors import SourceError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
@@ -21,7 +21,7 @@ from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.sources.files import FilesSource
 from strongroom.sources.stored import pack_head, unpack_head
 from strongroom.sources.vault.secrets import custom_of, free_of
-from strongroom.system import private_file
+from strongroom.system import files
 from tests.container.parts import KEY, sealed, secret
 from tests.operations.world import make_world
 from tests.recover.test_recover import run
@@ -92,7 +92,7 @@ def test_numbers_reach_another_file_as_they_stood_in_the_first(tmp_path: Path) -
     path = tmp_path / "f.strongroom"
     backup_to_file(path, source=source, recipients=[KEY_FILE.recipient()], services=world.services())
     key = tmp_path / "key"
-    private_file.write_line(key, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
+    files.write_line(key, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
 
     done = run(path, "--key-file", key, "--jsonl")
 

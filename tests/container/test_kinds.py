@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.shared.opening import kind_of
 from strongroom.container.kinds import FileKind, sniff
 from tests.vectors.vector import parse, stored
 

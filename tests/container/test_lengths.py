@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container import padding
+from strongroom.container import cobblestone
 from strongroom.container.name_index import IndexHead, IndexRow, blocks, encode_row, write_name_index
 from strongroom.container.wrapping import WrappingKey
 from strongroom.model import Secret, VersionState
@@ -89,5 +89,5 @@ def test_a_planted_guess_is_not_told_by_the_size_of_the_file(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert told(SIZES[kind]) <= TRIALS / CANDIDATES, "no more often than by lot"
-    monkeypatch.setattr(padding, "padded", lambda length: length)
+    monkeypatch.setattr(cobblestone, "padded", lambda length: length)
     assert told(SIZES[kind]) >= TRIALS * 0.9

@@ -7,12 +7,10 @@ import json
 import msgspec
 import pytest
 
-from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Malformed, NotABackup, Tampered, UntrustedSigner
 from strongroom.container.manifest import open_manifest, parse_manifest, sign_manifest
-from strongroom.container.receipt import Receipt, sign_receipt, verify_receipt
-from strongroom.container.signing import Signer, verify
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.signing import Receipt, Signer, sign_receipt, verify, verify_receipt
+from strongroom.container.wrapping import WrappingKey, open_detached, write_detached
 from tests.certified import certified
 from tests.container.parts import CONTROL, INSTALLATION, KEY, RECOVER, SIGNER, TRUSTED, entry, manifest
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import Malformed, UntrustedSigner
 from strongroom.container.marks import (
     DELETION,
@@ -19,6 +18,7 @@ from strongroom.container.marks import (
     MarkKind,
     QuarantineMark,
 )
+from strongroom.container.signing import CertifiedSigner
 from tests.container.parts import CONTROL, INSTALLATION, RECOVER, TRUSTED, certified
 
 SEAL, PRUNE = certified("seal", installation=INSTALLATION), certified("prune", installation=INSTALLATION)

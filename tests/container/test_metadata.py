@@ -7,13 +7,12 @@ import tracemalloc
 
 import pytest
 
-from strongroom.container.envelope import write_detached
 from strongroom.container.errors import Malformed
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import sign_manifest
 from strongroom.container.metadata import check_document, read_document, write_document
 from strongroom.container.ranges import BytesReader
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import WrappingKey, write_detached
 from strongroom.model import RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from tests.container.parts import (
     CONTROL,

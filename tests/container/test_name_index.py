@@ -9,7 +9,7 @@ import random
 import msgspec
 import pytest
 
-from strongroom.config.fields import Name
+from strongroom.config.values import Name
 from strongroom.container import segment
 from strongroom.container.errors import FormatError, Malformed, NotABackup
 from strongroom.container.name_index import (

@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.container import layout, segment, writer
-from strongroom.container.check import check_sealed, scrub
-from strongroom.container.digests import keyed_hash, name_hash, value_digest
+from strongroom.container.cobblestone import keyed_hash, name_hash, value_digest
 from strongroom.container.errors import (
     DuplicateSecret,
     Malformed,
@@ -31,9 +30,16 @@ from strongroom.container.errors import (
 )
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import bare, decode_rows, encode_secrets
+from strongroom.container.segment import bare, decode_rows, encode_secrets
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import SEGMENT_COLUMNS, SEGMENT_SECRETS, SEGMENT_VALUES, write_container
+from strongroom.container.writer import (
+    SEGMENT_COLUMNS,
+    SEGMENT_SECRETS,
+    SEGMENT_VALUES,
+    check_sealed,
+    scrub,
+    write_container,
+)
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
 from tests.container.parts import (

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import pytest
 import zstandard
 
-from strongroom.container import columns
+from strongroom.container import segment
+from strongroom.container.cobblestone import padded, zeros
 from strongroom.container.errors import Malformed, VerificationFailed
-from strongroom.container.padding import padded, zeros
-from strongroom.container.rows import SecretRow, VersionRow
-from strongroom.container.segment import Packed, check_values, pack_values, unpack_rows
+from strongroom.container.segment import Packed, SecretRow, VersionRow, check_values, pack_values, unpack_rows
 
 
 @pytest.mark.parametrize(
@@ -77,6 +76,6 @@ def test_rows_that_a_compressor_spoiled_are_not_sealed(monkeypatch: pytest.Monke
         get_frame_parameters=zstandard.get_frame_parameters,
     )
     Packed.of([b"{}\n"], 1, [])
-    monkeypatch.setattr(columns, "zstandard", faulty)
+    monkeypatch.setattr(segment, "zstandard", faulty)
     with pytest.raises(VerificationFailed, match="does not come back"):
         Packed.of([b"{}\n"], 1, [])

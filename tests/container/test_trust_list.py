@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from strongroom.container.document import write
 from strongroom.container.errors import Malformed, Tampered, UnsupportedVersion, UntrustedSigner
-from strongroom.container.head import HEAD
 from strongroom.container.manifest import MANIFEST, open_manifest, sign_manifest
+from strongroom.container.marks import HEAD
 from strongroom.container.signing import Signer, is_small_order, verify
 from strongroom.container.trust_list import (
     MAX_NUMBER,

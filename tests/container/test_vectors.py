@@ -17,24 +17,22 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from strongroom.container import canonical
 from strongroom.container.bundle import check_objects, read_index
 from strongroom.container.document import parse
-from strongroom.container.envelope import DETACHED, open_detached
-from strongroom.container.head import HEAD
-from strongroom.container.index_receipt import INDEX
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
-from strongroom.container.marks import DELETION, HOLD, MarkKind
+from strongroom.container.marks import DELETION, HEAD, HOLD, MarkKind
 from strongroom.container.metadata import check_document, read_document, to_metadata
+from strongroom.container.name_index import INDEX
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.stanza import Identity
 from strongroom.container.trust_list import TRUST_LIST
+from strongroom.container.wrapping import DETACHED, Identity, open_detached
 from strongroom.errors import StrongroomError
 from strongroom.keys.errors import WrongPassphrase
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
-from strongroom.keys.quorum.gathering import open_together
+from strongroom.keys.quorum.ceremony import open_together
 from strongroom.keys.quorum.record import decode as decode_quorum
 from tests.keys.software import EcIdentity
 from tests.keys.together import with_all_of

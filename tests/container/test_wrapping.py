@@ -5,12 +5,17 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Malformed, Stale, Tampered, UntrustedSigner, WrongKey
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
+from strongroom.container.wrapping import (
+    Stanza,
+    WrappingKey,
+    WrappingKeyRecord,
+    open_detached,
+    unlock,
+    write_detached,
+)
 from strongroom.errors import KeyServiceError, UsageError
 from strongroom.keys.errors import KeyDenied, KeyServiceUnavailable
 from tests.container.parts import KEY, OTHER, RECOVER, TRUSTED, RawKey, sealed, secret

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from strongroom.container import cobblestone
-from strongroom.container.digests import keyed_hash
+from strongroom.container.cobblestone import keyed_hash
 from strongroom.container.errors import FormatError
 
 Case = dict[str, Any]

@@ -10,9 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.digests import name_hash
-from strongroom.container.envelope import write_detached
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import (
     MANIFEST,
     ContainerEntry,
@@ -20,12 +18,11 @@ from strongroom.container.manifest import (
     ManifestSelection,
     receipt_of,
 )
-from strongroom.container.receipt import sign_receipt
-from strongroom.container.stanza import Recipient
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.signing import CertifiedSigner, sign_receipt
+from strongroom.container.wrapping import Recipient, WrappingKey, write_detached
 from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.model import Secret
-from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt
 from tests.vectors import good
 from tests.vectors import material as m
 from tests.vectors.targets import with_entries

@@ -9,12 +9,10 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.document import DocumentKind
-from strongroom.container.head import HEAD
-from strongroom.container.index_receipt import INDEX
-from strongroom.container.marks import QUARANTINE
+from strongroom.container.marks import HEAD, QUARANTINE
 from strongroom.container.name_index import (
+    INDEX,
     Block,
     IndexHead,
     IndexLink,
@@ -22,7 +20,7 @@ from strongroom.container.name_index import (
     encode_row,
     write_name_index,
 )
-from strongroom.container.signing import Signer
+from strongroom.container.signing import CertifiedSigner, Signer
 from strongroom.container.trust_list import ROLE, TRUST_LIST
 from strongroom.container.wrapping import WrappingKey
 from tests.forgeries.damages import DOCUMENT

@@ -13,16 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import Certificate, CertifiedSigner
-from strongroom.container.digests import name_hash
-from strongroom.container.envelope import DETACHED, write_detached
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of
 from strongroom.container.marks import QUARANTINE, QuarantineMark
-from strongroom.container.receipt import sign_receipt
-from strongroom.container.signing import Signer
-from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.container.signing import Certificate, CertifiedSigner, Signer, sign_receipt
+from strongroom.container.wrapping import DETACHED, WrappingKeyRecord, write_detached
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.layout import container_entry, container_name
+from strongroom.operations.engine.layout import container_entry, container_name
 from tests.forgeries.forgery import RECIPIENT, ROLE, SIGNER, STRANGER, forgery
 from tests.forgeries.genuine import (
     BACKUP,

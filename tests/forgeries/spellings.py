@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.manifest import MANIFEST
+from strongroom.container.signing import CertifiedSigner
 from tests.forgeries.forgery import SIGNER, STRANGER, forgery
 from tests.forgeries.genuine import OURS, THEIRS, Forge, Made, Objects
 from tests.forgeries.signing import edit_json, sign_body, with_certificate

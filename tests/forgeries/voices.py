@@ -23,14 +23,14 @@ from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret
 from strongroom.operations.archive.open import manifest_bytes, open_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient, pin_target
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.run_integrity import pin_recipient, pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, Spec

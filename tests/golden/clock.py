@@ -59,7 +59,7 @@ def stop() -> None:
     socket.gethostname = lambda: "host"
     shutil.disk_usage = lambda path: shutil._ntuple_diskusage(40 << 30, 16 << 30, 24 << 30)  # type: ignore[assignment]
     Path.read_text = _read_text  # type: ignore[assignment,method-assign]
-    secrecy = import_module("strongroom.system.secrecy")
+    secrecy = import_module("strongroom.system.process")
     secrecy.may_lock = secrecy.lock = lambda: True
 
 

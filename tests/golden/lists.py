@@ -13,7 +13,7 @@ from strongroom.cli.reference import exit_codes_markdown
 from strongroom.cli.table import COMMANDS
 from strongroom.config.reference import reference_markdown
 from strongroom.operations.judge.kinds import KINDS, FindingKind
-from strongroom.operations.metrics.measures import MEASURES
+from strongroom.operations.judge.metrics import MEASURES
 
 COMMON: Final = ("help", "json", "quiet")
 

@@ -76,8 +76,8 @@ def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str,
     from strongroom.cli.main import main as command
     from strongroom.cli.shared.services import open_services
     from strongroom.config import load_settings
-    from strongroom.operations.runs.drive import drive
-    from strongroom.operations.runs.submit import open_due
+    from strongroom.operations.engine.drive import drive
+    from strongroom.operations.engine.submit import open_due
     from strongroom.state.records import RunKind
     from strongroom.wiring.calendar import calendar
 

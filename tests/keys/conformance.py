@@ -15,8 +15,7 @@ import pytest
 
 from strongroom.container import canonical
 from strongroom.container.errors import Malformed, WrongKey
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.container.wrapping import Stanza, WrappingKey, unlock
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Identity, Opener, Recipient
 

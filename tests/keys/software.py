@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDH, EllipticCurvePrivateKey
 
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys.ec import EcPublicKey, EcRecipient, open_stanza
-from strongroom.keys.holder import KeyHolder
+from strongroom.keys.passphrase import KeyHolder
 
 
 class EcIdentity(KeyHolder):

@@ -8,15 +8,14 @@ import msgspec
 import pytest
 
 from strongroom.container.errors import Malformed, WrongKey
-from strongroom.container.stanza import Identity, Stanza
-from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.container.wrapping import Identity, Stanza, WrappingKey, unlock
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient, inner
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.keys.quorum.gathering import open_together
+from strongroom.keys.quorum.ceremony import open_together
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 from tests.keys.quorum.made import made
 from tests.keys.together import with_all_of

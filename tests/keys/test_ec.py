@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import hpkeopen
+from strongroom.keys import hpke
 from strongroom.keys.ec import Curve, EcPublicKey, EcRecipient, open_stanza
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, with_arg
 from tests.keys.software import EcIdentity
@@ -88,7 +88,7 @@ def test_the_shared_secret_is_the_vectors(vector: dict[str, Any]) -> None:
     assert EcPublicKey.of(private.public_key()).raw == raw(vector, "pkRm")
 
     dh = private.exchange(ECDH(), EllipticCurvePublicKey.from_encoded_point(kind, raw(vector, "enc")))
-    secret = hpkeopen.shared_secret(
+    secret = hpke.shared_secret(
         dh, kem=curve.kem, kem_hash=curve.hash_name, enc=raw(vector, "enc"), public=raw(vector, "pkRm")
     )
 
@@ -106,10 +106,10 @@ def test_the_key_schedule_opens_the_vector_and_nothing_next_to_it(vector: dict[s
     suite = {"kem": vector["kem_id"], "kdf": vector["kdf_id"], "aead": vector["aead_id"]}
     bound = {"info": raw(vector, "info"), "aad": raw(vector, "aad")}
 
-    assert hpkeopen.open_base(secret, sealed, **suite, **bound) == raw(vector, "pt")
-    assert hpkeopen.open_base(secret, sealed, **suite, info=b"", aad=bound["aad"]) is None
-    assert hpkeopen.open_base(secret, sealed, **suite, info=bound["info"]) is None
-    assert hpkeopen.open_base(bytes(len(secret)), sealed, **suite, **bound) is None
+    assert hpke.open_base(secret, sealed, **suite, **bound) == raw(vector, "pt")
+    assert hpke.open_base(secret, sealed, **suite, info=b"", aad=bound["aad"]) is None
+    assert hpke.open_base(secret, sealed, **suite, info=bound["info"]) is None
+    assert hpke.open_base(bytes(len(secret)), sealed, **suite, **bound) is None
 
 
 # -- points and versions -------------------------------------------------------------

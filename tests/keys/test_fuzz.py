@@ -15,19 +15,17 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from shamir_mnemonic import rs1024, wordlist  # type: ignore[import-untyped]
 
-from strongroom.container.stanza import Identity, Stanza
+from strongroom.container.wrapping import Identity, Stanza
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.ec import EcPublicKey
-from strongroom.keys.hpke import HpkeIdentity, Kem
+from strongroom.keys.hpke import HpkeIdentity, Kem, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.keys.keypair import PublicKey
-from strongroom.keys.kms import KmsIdentity
-from strongroom.keys.kms.service import Kms, KmsOptions
+from strongroom.keys.kms import Kms, KmsIdentity, KmsOptions
 from strongroom.keys.quorum import record
-from strongroom.keys.quorum.gathering import open_together
-from strongroom.keys.quorum.shares import parse
+from strongroom.keys.quorum.ceremony import open_together
+from strongroom.keys.quorum.record import parse
 from tests.keys.quorum.made import made
 from tests.keys.software import EcIdentity
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.hpke import KIND, HpkeIdentity, HpkeRecipient, Kem, PublicKey
-from strongroom.system import private_file
+from strongroom.system import files
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 
 SEED = bytes(range(200, 232))
@@ -139,7 +139,7 @@ def test_a_private_key_that_was_saved_opens_after_loading(tmp_path: Path, kem: K
     ("variety", "size"), [("mlkem768-x25519", 31), ("x25519", 33), ("x448", 32), ("mlkem1024", 32)]
 )
 def test_a_whole_file_with_another_kind_of_key_is_refused(tmp_path: Path, variety: str, size: int) -> None:
-    private_file.write_line(tmp_path / "k", kind=KIND, variety=variety, content=bytes(size))
+    files.write_line(tmp_path / "k", kind=KIND, variety=variety, content=bytes(size))
 
     with pytest.raises(ConfigError, match="unknown kind"):
         HpkeIdentity.load(tmp_path / "k")

@@ -14,7 +14,7 @@ from strongroom.keys.keyfile import (
     generate_key_file,
     load_key_file,
 )
-from strongroom.system import private_file
+from strongroom.system import files
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance
 
 SECRET = bytes(range(200, 232))
@@ -86,7 +86,7 @@ def test_another_algorithm_is_refused_and_nothing_written(tmp_path: Path, algori
 @pytest.mark.parametrize(("variety", "size"), [("AES256", 31), ("AES256", 33), ("AES512", 32)])
 def test_a_whole_file_with_another_kind_of_key_is_refused(tmp_path: Path, variety: str, size: int) -> None:
     path = tmp_path / "backup.key"
-    private_file.write_line(path, kind=KIND, variety=variety, content=bytes(size))
+    files.write_line(path, kind=KIND, variety=variety, content=bytes(size))
 
     with pytest.raises(ConfigError, match="unknown kind"):
         load_key_file(path)

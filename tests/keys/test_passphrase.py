@@ -16,8 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from strongroom.container.errors import Malformed
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.container.wrapping import Stanza, WrappingKey, unlock
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import passphrase
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient

@@ -17,7 +17,7 @@ from strongroom.keys.errors import (
     PinRefused,
     TokenFull,
 )
-from strongroom.keys.pkcs11 import failures, pins
+from strongroom.keys.pkcs11 import session
 
 
 def token(*flags: pkcs11.TokenFlag) -> SimpleNamespace:
@@ -49,8 +49,8 @@ def test_the_counter_is_told_by_the_flags_of_the_standard(
     flags: list[pkcs11.TokenFlag], said: str, wrong: bool, locked: bool
 ) -> None:
     found = token(*flags)
-    assert pins.counter(found) == said
-    assert (pins.has_wrong_try(found), pins.is_locked(found)) == (wrong, locked)
+    assert session.counter(found) == said
+    assert (session.has_wrong_try(found), session.is_locked(found)) == (wrong, locked)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_the_counter_is_told_by_the_flags_of_the_standard(
 def test_a_return_code_becomes_an_error_that_says_where_and_what(
     raised: type[Exception], error: type[KeyServiceError]
 ) -> None:
-    found = failures.translate(raised(), "the token `backup`")
+    found = session.translate(raised(), "the token `backup`")
     assert type(found) is error
     assert found.message.startswith("the token `backup` ")
-    assert failures.is_lost(raised()) is (error is KeyServiceUnavailable)
+    assert session.is_lost(raised()) is (error is KeyServiceUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_code_without_a_class_in_the_binding_is_told_by_its_number(
     code: int, error: type[KeyServiceError]
 ) -> None:
     raised = exceptions.PKCS11Error(f"Unmapped error code {hex(code)}")
-    assert type(failures.translate(raised, "the token")) is error
-    assert failures.is_lost(raised) is (error is KeyServiceUnavailable)
+    assert type(session.translate(raised, "the token")) is error
+    assert session.is_lost(raised) is (error is KeyServiceUnavailable)
 
 
 def test_every_code_in_the_tables_is_one_of_the_bindings_or_of_ours() -> None:
     known = {name for name in dir(exceptions) if not name.startswith("_")}
-    known |= {"VendorDefined", *failures._CODES.values()}
-    assert failures.LOST | failures.FOREIGN | failures._KINDS.keys() <= known
+    known |= {"VendorDefined", *session._CODES.values()}
+    assert session.LOST | session.FOREIGN | session._KINDS.keys() <= known

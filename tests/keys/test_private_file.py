@@ -14,7 +14,7 @@ import pytest
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import generate_key_file, load_key_file
-from strongroom.system import private_file
+from strongroom.system import files
 from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
 
 pytestmark = pytest.mark.durable
@@ -24,11 +24,11 @@ CONTENT = bytes(range(100, 132))
 
 
 def write(path: Path) -> None:
-    private_file.write_line(path, kind=KIND, variety="thing", content=CONTENT)
+    files.write_line(path, kind=KIND, variety="thing", content=CONTENT)
 
 
 def read(path: Path) -> tuple[str, bytes]:
-    return private_file.read_line(path, kind=KIND)
+    return files.read_line(path, kind=KIND)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_disk_without_room_leaves_no_half_a_key(tmp_path: Path, room: int) -> 
 def test_what_an_interrupted_installation_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".role.key.0123456789abcdef.part").write_text("half")
 
-    private_file.write_line(tmp_path / "role.key", kind=KIND, variety="thing", content=CONTENT)
+    files.write_line(tmp_path / "role.key", kind=KIND, variety="thing", content=CONTENT)
 
     assert read(tmp_path / "role.key") == ("thing", CONTENT)
     assert [each.name for each in tmp_path.iterdir()] == ["role.key"]
@@ -168,7 +168,7 @@ def test_another_kind_of_file_is_named_as_such(path: Path, content: bytes) -> No
 
 def test_a_key_that_is_no_hex_is_refused_though_its_checksum_is_right(path: Path) -> None:
     body = f"{KIND} thing {'0g' * 32}"
-    path.write_text(f"{body} {hashlib.sha256(body.encode()).hexdigest()[: private_file.CHECKSUM]}\n")
+    path.write_text(f"{body} {hashlib.sha256(body.encode()).hexdigest()[: files.CHECKSUM]}\n")
 
     assert "not written in hex" in refused(path).message
 
@@ -183,12 +183,12 @@ def test_a_file_that_is_no_small_text_is_refused(path: Path, content: bytes) -> 
 def test_a_long_private_text_is_refused_and_not_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "passphrase"
     path.touch(0o600)
-    path.write_text("x" * private_file.LIMIT)
-    assert private_file.read_private(path) == "x" * private_file.LIMIT
+    path.write_text("x" * files.LIMIT)
+    assert files.read_private(path) == "x" * files.LIMIT
 
-    path.write_text("x" * (private_file.LIMIT + 1))
+    path.write_text("x" * (files.LIMIT + 1))
     with pytest.raises(KeyFileUnreadable, match="small text"):
-        private_file.read_private(path)
+        files.read_private(path)
 
 
 # -- rights and places -----------------------------------------------------------
@@ -224,7 +224,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path: Path) 
     for name in ("missing", "folder", "pipe"):
         refused(tmp_path / name)
         with pytest.raises(KeyFileUnreadable):
-            private_file.read_private(tmp_path / name)
+            files.read_private(tmp_path / name)
 
 
 def test_a_key_file_is_refused_in_the_same_way(tmp_path: Path) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.certificate import require_in_time, require_trusted
 from strongroom.container.errors import UntrustedSigner
-from strongroom.container.signing import Signers
+from strongroom.container.signing import Signers, require_in_time, require_trusted
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import rolelist, roles
 from strongroom.keys.keyring import Keyring
-from strongroom.system import files, private_file
+from strongroom.system import files
 
 NOW = datetime(2026, 11, 26, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -168,7 +167,7 @@ def test_a_damaged_version_trusts_nobody(folder: Path, entry: dict[str, object])
 
 POINTS: list[tuple[object, str]] = [
     (rolelist, "write"),
-    (private_file, "write_line"),
+    (files, "write_line"),
     (files, "sync"),
 ]
 

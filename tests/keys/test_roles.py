@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.certificate import require_trusted
-from strongroom.container.signing import Signer, verify
+from strongroom.container.signing import Signer, require_trusted, verify
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import clusterkeys, rolelist, roles
+from strongroom.keys import keywrap, rolelist, roles
 from strongroom.keys.roles import ROLES, TRUSTED, load_or_create_role, load_role, trusted
-from strongroom.system import private_file
+from strongroom.system import files
 
 RACERS = 8
 
@@ -80,7 +79,7 @@ def _race(folder: Path, index: int, out: multiprocessing.SimpleQueue[tuple[str, 
 
 def _race_cluster(folder: Path, index: int, out: multiprocessing.SimpleQueue[tuple[str, str]]) -> None:
     for name in ("work", "digest")[:: 1 if index % 2 else -1]:
-        out.put((name, clusterkeys.load_or_create(folder, name).hex()))
+        out.put((name, keywrap.load_or_create(folder, name).hex()))
 
 
 @pytest.mark.parametrize(("race", "names"), [(_race, len(ROLES)), (_race_cluster, 2)])
@@ -142,7 +141,7 @@ def test_a_key_that_is_not_the_listed_one_is_refused(folder: Path) -> None:
     load_or_create_role(folder, "seal")
     (folder / "seal.key").unlink()
     private = Signer.generate().private_bytes()
-    private_file.write_line(folder / "seal.key", kind=roles.KIND, variety="Ed25519", content=private)
+    files.write_line(folder / "seal.key", kind=roles.KIND, variety="Ed25519", content=private)
 
     with pytest.raises(ConfigError, match="not the one that is trusted") as caught:
         load_or_create_role(folder, "seal")
@@ -417,7 +416,7 @@ def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(("variety", "size"), [("Ed25519", 31), ("Ed448", 32)])
 def test_a_key_of_another_kind_is_refused(folder: Path, variety: str, size: int) -> None:
     folder.mkdir(parents=True)
-    private_file.write_line(folder / "seal.key", kind=roles.KIND, variety=variety, content=bytes(size))
+    files.write_line(folder / "seal.key", kind=roles.KIND, variety=variety, content=bytes(size))
 
     with pytest.raises(ConfigError, match="unknown kind"):
         load_or_create_role(folder, "seal")
@@ -434,25 +433,25 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cluster_key_is_made_once_and_closed_to_others(folder: Path) -> None:
-    work, digest = (clusterkeys.load_or_create(folder, name) for name in ("work", "digest"))
+    work, digest = (keywrap.load_or_create(folder, name) for name in ("work", "digest"))
 
     assert work != digest
     assert len(work) == 32
-    assert clusterkeys.load_or_create(folder, "work") == work
+    assert keywrap.load_or_create(folder, "work") == work
     assert stat.S_IMODE((folder / "work.key").stat().st_mode) == 0o600
 
 
 def test_one_cluster_key_in_the_others_place_is_refused(folder: Path) -> None:
-    clusterkeys.load_or_create(folder, "work")
+    keywrap.load_or_create(folder, "work")
     (folder / "work.key").rename(folder / "digest.key")
 
     with pytest.raises(ConfigError, match="is not the key 'digest'"):
-        clusterkeys.load_or_create(folder, "digest")
+        keywrap.load_or_create(folder, "digest")
 
 
 def test_a_cluster_key_of_another_size_is_refused(folder: Path) -> None:
     folder.mkdir(parents=True)
-    private_file.write_line(folder / "work.key", kind=clusterkeys.KIND, variety="work", content=bytes(16))
+    files.write_line(folder / "work.key", kind=keywrap.KIND, variety="work", content=bytes(16))
 
     with pytest.raises(ConfigError, match="is not the key 'work'"):
-        clusterkeys.load_or_create(folder, "work")
+        keywrap.load_or_create(folder, "work")

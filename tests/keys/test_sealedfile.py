@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.stanza import Identity
-from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.container.wrapping import Identity, WrappingKey, unlock
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener, Recipient, passphrase
 from strongroom.keys.errors import PassphraseNeeded, WrongPassphrase
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient, generate_key_file
-from strongroom.keys.sealedfile import SealedIdentity
-from strongroom.system import private_file
+from strongroom.keys.passphrase import SealedIdentity
+from strongroom.system import files
 from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
 from tests.keys.conformance import CONTEXT, KEY
 
@@ -105,9 +104,9 @@ def test_it_is_one_line_closed_to_others_that_shows_nothing_of_the_key(tmp_path:
     assert line.startswith("strongroom-sealed-private-key-1 mlkem768-x25519 ")
     assert path.stat().st_mode & 0o777 == 0o600
     assert identity._seed.reveal().hex() not in line
-    assert private_file.begins_a_key(line.encode())
-    assert private_file.is_sealed(path)
-    assert not private_file.is_sealed(tmp_path / "not there")
+    assert files.begins_a_key(line.encode())
+    assert files.is_sealed(path)
+    assert not files.is_sealed(tmp_path / "not there")
 
 
 def test_a_wrong_passphrase_is_named_as_such_and_asked_for_once(tmp_path: Path) -> None:
@@ -179,9 +178,9 @@ def test_what_is_damaged_cut_or_open_to_others_is_refused_for_what_it_is(
         path.write_text(text)
         with pytest.raises(KeyFileUnreadable):
             load_identity(path)
-    short = private_file.line(kind, name, bytes.fromhex(content)[:-1])
-    odd = private_file.line(kind, name, b"\x15" + bytes.fromhex(content)[1:])
-    other = private_file.line(kind, "unknown", bytes.fromhex(content))
+    short = files.line(kind, name, bytes.fromhex(content)[:-1])
+    odd = files.line(kind, name, b"\x15" + bytes.fromhex(content)[1:])
+    other = files.line(kind, "unknown", bytes.fromhex(content))
     for text in (short, odd, other):
         path.write_text(text)
         with pytest.raises(StrongroomError, match="unknown kind"):
@@ -195,7 +194,7 @@ def test_another_name_or_kind_in_its_line_opens_nothing(tmp_path: Path) -> None:
     path = tmp_path / "some.key"
     stanza = private_key(path).wrap(KEY, context=CONTEXT)
     kind, _, content, _ = path.read_text().split()
-    path.write_text(private_file.line(kind, "x25519", bytes.fromhex(content)))
+    path.write_text(files.line(kind, "x25519", bytes.fromhex(content)))
 
     with pytest.raises(WrongPassphrase):
         load_identity(path, Person(WORDS)).unwrap(stanza, context=CONTEXT)

@@ -16,9 +16,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from strongroom.errors import ConfigError
-from strongroom.keys.allowed_signers import read_allowed_signers
 from strongroom.keys.errors import SignatureRefused
-from strongroom.keys.sshsig import SshSignature, check_signature, parse_signature, ssh_fingerprint
+from strongroom.keys.sshsig import (
+    SshSignature,
+    check_signature,
+    parse_signature,
+    read_allowed_signers,
+    ssh_fingerprint,
+)
 from tests.ssh_people import Person, allow, person
 
 SPACE = "strongroom-approval"

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from strongroom.container.errors import Malformed, Tampered, WrongKey
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
+from strongroom.container.wrapping import Stanza, WrappingKey, WrappingKeyRecord, unlock
 from strongroom.keys import Opener
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -105,7 +104,7 @@ def test_rounds_without_end_are_malformed_whoever_asks_for_the_passphrase(record
 def test_recipients_import_nothing_heavy() -> None:
     code = (
         "import sys, strongroom.keys.hpke, strongroom.keys.keyfile, strongroom.keys.passphrase,"
-        " strongroom.keys.roles, strongroom.keys.clusterkeys;"
+        " strongroom.keys.roles, strongroom.keys.keywrap;"
         "print([n for n in ('sqlalchemy', 'celery', 'boto3', 'pydantic', 'alembic', 'asyncio', 'ssl')"
         " if n in sys.modules])"
     )

@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
-from strongroom.container.stanza import Stanza
-from strongroom.keys.hpke import SUITES, HpkeIdentity, Kem
+from strongroom.container.wrapping import Stanza
+from strongroom.keys.hpke import SUITES, HpkeIdentity, Kem, private_handle, public_of
 from strongroom.keys.keyfile import KeyFileRecipient
-from strongroom.keys.keypair import private_handle, public_of
 from strongroom.keys.passphrase import PassphraseRecipient
 from tests.keys import rfc9180
 from tests.keys.conformance import CONTEXT, KEY

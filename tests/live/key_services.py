@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
+from strongroom.keys.pkcs11.token_keys import generate_aes, generate_ec
 from strongroom.keys.quorum.ceremony import Ceremony
 from tests.cli.conftest import stock
 from tests.cli.program import Machine

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from strongroom.sources.aws.options import AwsOptions
+from strongroom.sources.aws.client import AwsOptions
 from tests.process import HasServer, ServerProcess, beside_python, free_port
 
 REGION = "eu-central-1"

@@ -10,8 +10,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from strongroom.keys.pkcs11.pin import Pin, PinFile
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.session import Pin, PinFile, Token
 from tests.live.softhsm import file_with
 from tests.process import ServerUnavailable
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.login import AppRole, TokenFile
+from strongroom.vault.tokens import AppRole, TokenFile
+from strongroom.vault.transport import VaultConnection
 from tests.process import (
     POLL_SECONDS,
     START_SECONDS,

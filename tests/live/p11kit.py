@@ -8,8 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from strongroom.keys.pkcs11.pin import PinFile
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.session import PinFile, Token
 from tests.live.softhsm import SoftHsm, module
 from tests.process import ServerUnavailable
 

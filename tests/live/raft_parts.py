@@ -24,7 +24,7 @@ from strongroom.operations.restore.vault_snapshot import (
     restore_snapshot,
 )
 from strongroom.sources.raft import RaftSource, SnapshotHeader
-from strongroom.sources.raft.spool import SpoolStore
+from strongroom.sources.raft.source import SpoolStore
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao, RaftServer

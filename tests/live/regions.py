@@ -18,8 +18,7 @@ from azure.storage.blob import ContainerClient
 
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget
-from strongroom.targets.breaker import Breaker
-from strongroom.targets.resilient import Resilient, RetryWaits, resilient
+from strongroom.targets.resilient import Breaker, Resilient, RetryWaits, resilient
 from strongroom.targets.s3 import S3Options, S3Target
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.live.ministack import CREDENTIALS, MiniStack

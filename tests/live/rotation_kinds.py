@@ -17,12 +17,17 @@ from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.kms import KmsIdentity, KmsRecipient
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity, Pkcs11AesRecipient
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
 from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.token_keys import (
+    HsmAesKey,
+    Pkcs11AesIdentity,
+    Pkcs11AesRecipient,
+    Pkcs11EcIdentity,
+    generate_aes,
+    generate_ec,
+)
 from strongroom.keys.quorum import QuorumRecipient
-from strongroom.keys.quorum.gathering import Gathering
+from strongroom.keys.quorum.ceremony import Gathering
 from strongroom.keys.transit import TransitIdentity, TransitRecipient
 from tests.keys.quorum.made import made
 from tests.live.keys.test_kms import make_key, of

@@ -28,13 +28,12 @@ from strongroom.container.signing import Signer, verify
 from strongroom.container.wrapping import unlock
 from strongroom.operations.archive.envelopes import own_record, wrapping_keys
 from strongroom.operations.archive.open import ObjectReader, readable_container
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.rotation.outcome import results
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient, pin_target
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.rotation.job import results, submit_rotation
 from strongroom.operations.rotation.rewrap import RewrapOrder, rewrap_backup
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_recipient, pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState
 from tests.live.rotation_kinds import PASSPHRASE, Kind, every_kind
 from tests.operations.folders import FoldersTarget

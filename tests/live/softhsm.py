@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from strongroom.keys.pkcs11.pin import Pin, PinFile
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.session import Pin, PinFile, Token
 from tests.process import ServerUnavailable
 
 PIN = "CANARY-2468"

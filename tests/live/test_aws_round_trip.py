@@ -14,7 +14,7 @@ from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import chosen, restore
 from strongroom.sources.aws import AwsSource
-from strongroom.sources.aws.attributes import ASLEEP
+from strongroom.sources.aws.secrets import ASLEEP
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.single_file import BundleReader
 from tests.live import aws_account

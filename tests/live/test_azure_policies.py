@@ -12,7 +12,7 @@ import pytest
 from azure.storage.blob import ContainerClient, generate_container_sas
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.probe.target import probe_rights
+from strongroom.operations.checks.probe import probe_rights
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget
 from tests.live.azurite import ACCOUNT, Azurite

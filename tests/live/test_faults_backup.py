@@ -13,11 +13,11 @@ import pytest
 
 from strongroom.model import Depth
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from tests.live.certificates import server_context

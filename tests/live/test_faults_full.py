@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.model import Depth
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run, RunState
 from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import Azurite

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from strongroom.operations.backup.same_server import check_homes
-from strongroom.operations.run_integrity import pin_target
+from strongroom.operations.backup.plan import check_homes
+from strongroom.operations.engine.integrity import pin_target
 from strongroom.sources.vault import VaultSource
 from strongroom.state.records import Run, RunState
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import resilient
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import VaultConnection
+from strongroom.vault.transport import VaultConnection
 from tests.live.openbao import OpenBao
 from tests.operations.world import World, make_world
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from strongroom.errors import UsageError
-from strongroom.operations.probe.benchmark import measure
+from strongroom.operations.checks.benchmark import measure
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.resilient import resilient
 from tests.cli.program import Machine

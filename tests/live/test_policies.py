@@ -20,10 +20,10 @@ from msgspec import structs
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import Depth
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.probe.target import probe_rights
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.checks.probe import probe_rights
+from strongroom.operations.engine.drive import drive
 from strongroom.state.records import RunState
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ContainerClient, generate_container_sas
 
-from strongroom.operations.probe.target import Probe, probe_rights, probe_storage
+from strongroom.operations.checks.probe import Probe, probe_rights, probe_storage
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
 from strongroom.targets.probing import UNUSED_LOCK, ProbeResult

@@ -18,8 +18,8 @@ from strongroom.operations.retention.delete import Deleted
 from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget
-from strongroom.targets.clock import time_of
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.probing import time_of
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
 from tests.live.test_hidden import Bucket

@@ -15,7 +15,7 @@ from strongroom.model import ListedSecret, Media
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.vault_snapshot import assembled
 from strongroom.sources.raft import RaftSource
-from strongroom.sources.raft.spool import PART
+from strongroom.sources.raft.source import PART
 from strongroom.state.records import RunState
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import FormatError, Malformed, Tampered, Truncated
-from strongroom.sources.raft.archive import SnapshotFacts, check_archive
-from strongroom.sources.raft.chunked import Chunked
+from strongroom.sources.raft.snapshot import Chunked, SnapshotFacts, check_archive
 from tests.live.openbao import RaftServer
 from tests.live.raft_parts import MEMBERS, entry, members_of, packed, snapshot_of, summed, varint
 

@@ -16,8 +16,8 @@ from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.vault_snapshot import assembled
-from strongroom.sources.raft.about import SnapshotHeader, part_name
-from strongroom.sources.raft.spool import PART
+from strongroom.sources.raft.snapshot import SnapshotHeader, part_name
+from strongroom.sources.raft.source import PART
 from strongroom.system.errors import WouldOverwrite
 from strongroom.vault.client import Vault
 from tests.live.openbao import RaftServer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.signing import CertifiedSigner
 from strongroom.errors import SourceError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
@@ -18,8 +18,8 @@ from strongroom.operations.restore.vault_snapshot import SnapshotRestoreResult, 
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.targets.single_file import BundleReader
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.login import TokenFile
+from strongroom.vault.tokens import TokenFile
+from strongroom.vault.transport import VaultConnection
 from tests.certified import certified
 from tests.live.openbao import Answered, RaftServer
 from tests.live.proxy import Answer, FaultyProxy, LoseReply, method

@@ -11,12 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError, SourceError
-from strongroom.operations.probe.source import probe_source
+from strongroom.operations.checks.probe import probe_source
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft import RaftSource
 from strongroom.targets.memory import MemoryTarget
+from strongroom.vault.answers import NotVault
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import NotVault
 from tests.live.openbao import Answered, OpenBao, RaftServer
 from tests.live.proxy import Answer, Fault, FaultyProxy, Reply, Reset, Truncate, method
 from tests.live.raft_parts import about_of, running_server, shipped, source_of

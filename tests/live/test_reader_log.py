@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.archive.incidents import Suspicion
-from strongroom.operations.incident.open_case import open_case
-from strongroom.operations.incident.readers import find_readers
+from strongroom.operations.archive.cases import Suspicion
+from strongroom.operations.procedures.incident_opening import find_readers, open_case
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.reader_log import reader_log
+from strongroom.targets.probing import reader_log
 from strongroom.targets.resilient import resilient
 from tests.live.moto import Moto
 from tests.live.test_hidden import Bucket

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.restore.journal import RestoreAccount, Restored
-from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     IN_PLACE,
     PlanEntry,
@@ -19,6 +18,7 @@ from strongroom.operations.restore.plan import (
     RestorePlan,
     name_destination,
 )
+from strongroom.operations.restore.plan_file import make_plan
 from strongroom.operations.restore.restore import restore
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion
+from strongroom.operations.engine.drive import drive
 from strongroom.operations.restore import staged
-from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.staged import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.undo_job import submit_undo
-from strongroom.operations.runs.drive import drive
 from strongroom.sources import Destination
 from strongroom.state.records import RunState
 from strongroom.targets.directory import DirectoryTarget

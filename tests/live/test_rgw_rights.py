@@ -15,7 +15,7 @@ from msgspec import structs
 from strongroom.errors import StrongroomError
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.s3 import LockMode, S3Target
-from strongroom.targets.s3.locks import FOREVER
+from strongroom.targets.s3.bucket import FOREVER
 from tests.live import shipped, test_policies
 from tests.live.ministack import CREDENTIALS
 from tests.live.regions import credentials_file

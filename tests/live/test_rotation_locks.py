@@ -13,11 +13,10 @@ import pytest
 from strongroom.container.errors import WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import envelope_name, find_newest, wrapping_keys
-from strongroom.operations.rotation.outcome import results
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.rotation.job import results, submit_rotation
 from strongroom.operations.rotation.rewrap import rewrap_backup
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.s3 import S3Target

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.keys import Opener
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.pin import Pin, PinPrompt
-from strongroom.keys.pkcs11.provision import generate_ec, next_version
-from strongroom.keys.pkcs11.session import Token
-from strongroom.operations.rotation.batch import SLICE
+from strongroom.keys.pkcs11.session import Pin, PinPrompt, Token
+from strongroom.keys.pkcs11.token_keys import Pkcs11EcIdentity, generate_ec, next_version
+from strongroom.operations.rotation.job import SLICE
 from strongroom.state.records import Run, RunState
 from tests.live import nss
 from tests.live.rotation_kinds import every_kind

@@ -10,22 +10,20 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from strongroom.cli.commands.rotation.render import RotationDone
-from strongroom.cli.commands.rotation.rotate_policy import _removed
-from strongroom.cli.shared.remaining_copies import describe_remaining
+from strongroom.cli.commands.keys.rotate import RotationDone, _removed
+from strongroom.cli.shared.recipients import describe_remaining
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.archive.old_versions import OldVersions
-from strongroom.operations.incident.reseal import describe_copies
-from strongroom.operations.key_management.exposure import EARLIER, still_opens
-from strongroom.operations.rotation.outcome import results
-from strongroom.operations.rotation.remove_replaced import remove_replaced
+from strongroom.operations.archive.envelopes import OldVersions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.services import Services
+from strongroom.operations.keys.usage import EARLIER, still_opens
+from strongroom.operations.procedures.incident import describe_copies
+from strongroom.operations.rotation.job import results, submit_rotation
+from strongroom.operations.rotation.reencrypt import remove_replaced
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack

@@ -18,13 +18,12 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Selection
-from strongroom.operations.rotator import RotatorKind, SecretRotator
-from strongroom.operations.rotators.records import Rotated
-from strongroom.operations.rotators.rotate import rotate_secrets
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import RotatorKind, SecretRotator, Services
+from strongroom.operations.rotation.secret_plan import Rotated
+from strongroom.operations.rotation.secrets_job import rotate_secrets
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.vault import VaultSource
-from strongroom.sources.vault.engine import SecretsEngine
+from strongroom.sources.vault.scratch import SecretsEngine
 from strongroom.vault.client import Vault
 from tests.live.aws_parts import op
 from tests.live.moto import Moto

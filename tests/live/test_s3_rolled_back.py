@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from strongroom.container.errors import MissingPiece, Stale
-from strongroom.container.head import HEAD
+from strongroom.container.marks import HEAD
 from strongroom.errors import StrongroomError
-from strongroom.operations.layout import INDEXES
+from strongroom.operations.engine.layout import INDEXES
 from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
 from tests.live.regions import credentials_file

@@ -11,13 +11,13 @@ import pytest
 from msgspec import structs
 
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.facts import record
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.submit import open_due
+from strongroom.operations.judge import facts_on_record
+from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.rotation.rewrap import rewrap_backup
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import open_due
-from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind, RunState
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
@@ -120,6 +120,6 @@ def test_damage_on_real_targets_is_found_repaired_and_told_by_the_next_slot(
         for target in targets:
             opened = open_backup(target, backup, identities=[at.old, at.new], trusted=at.trusted)
             assert sum(1 for _ in opened.secrets()) == 4
-    mended = tuple(record.mended_replicas(services.store, now=ended.created_at))
+    mended = tuple(facts_on_record.mended_replicas(services.store, now=ended.created_at))
     told = alerts(InstallationFacts(now=ended.created_at, mended=mended), AlertLimits())
     assert sorted(alert.key for alert in told) == [f"replica.repaired:{name}" for name in ("ap", "eu", "us")]

@@ -13,19 +13,22 @@ from strongroom.keys import Opener, Recipient
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying import Destroyer, Fate
 from strongroom.keys.destroying.files import FileDestroyer
-from strongroom.keys.destroying.hsm import HsmDestroyer
-from strongroom.keys.destroying.kms import KmsDestroyer
-from strongroom.keys.destroying.transit import TransitDestroyer
+from strongroom.keys.destroying.services import HsmDestroyer, KmsDestroyer, TransitDestroyer
 from strongroom.keys.ec import EcRecipient
 from strongroom.keys.errors import KeyDenied
 from strongroom.keys.kms import KmsIdentity, KmsRecipient
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity, Pkcs11AesRecipient
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
 from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.token_keys import (
+    HsmAesKey,
+    Pkcs11AesIdentity,
+    Pkcs11AesRecipient,
+    Pkcs11EcIdentity,
+    generate_aes,
+    generate_ec,
+)
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.shredding.errors import KeyShared
+from strongroom.operations.archive.errors import KeyShared
+from strongroom.operations.engine.integrity import pin_target
 from strongroom.targets.s3 import S3Target
 from strongroom.vault.client import Vault as Server
 from tests.live.keys.test_kms import actions_of, as_user, make_key, of

@@ -16,14 +16,13 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
-from strongroom.vault import paths
+from strongroom.system.process import PerProcess
+from strongroom.vault import answers
+from strongroom.vault.answers import Denied, LoginRefused, NotVault, Unavailable, VaultRefused
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.failures import Denied, LoginRefused, NotVault, Unavailable, VaultRefused
-from strongroom.vault.login import Kubernetes, TokenFile
-from strongroom.vault.pace import RequestPace
-from strongroom.vault.process import PerProcess
-from strongroom.vault.transport import HOPS
+from strongroom.vault.patience import RequestPace
+from strongroom.vault.tokens import Kubernetes, TokenFile
+from strongroom.vault.transport import HOPS, VaultConnection
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Answer, FaultyProxy, method
@@ -164,7 +163,7 @@ def test_a_pod_logs_in_with_its_service_account(server: OpenBao, cluster: str, t
     "path", ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\x00b", "a\nb", "a\udcff", "x" * 5_000]
 )
 def test_a_path_that_would_reach_another_secret_is_not_sent(path: str) -> None:
-    assert not paths.addressable(path)
+    assert not answers.addressable(path)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ def test_a_path_that_would_reach_another_secret_is_not_sent(path: str) -> None:
 )
 def test_a_name_reaches_the_server_as_it_is(server: OpenBao, tmp_path: Path, name: str) -> None:
     vault = Vault(server.connection(tmp_path))
-    assert paths.addressable(name)
+    assert answers.addressable(name)
     vault.post("secret", "data", f"odd/{name}", body={"data": {"is": name}})
     assert vault.get("secret", "data", f"odd/{name}").data()["data"] == {"is": name}
     assert name in vault.list("secret", "metadata", "odd/").data()["keys"]

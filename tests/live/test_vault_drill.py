@@ -9,11 +9,11 @@ import pytest
 
 from strongroom.errors import SourceError
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion
-from strongroom.operations.drills.archive import list_reports
+from strongroom.operations.drills.job import list_reports
 from strongroom.operations.drills.report import DrillReport
-from strongroom.operations.runs.drive import drive, end
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive, end
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform
 from strongroom.sources import SecretChange
 from strongroom.sources.vault.scratch import PREFIX, ScratchMounts
 from strongroom.state.records import RunState, StepKind, Ticket

@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.errors import SourceError
 from strongroom.sources.errors import SourceUnavailable
-from strongroom.sources.vault import VaultSource, listing
+from strongroom.sources.vault import VaultSource, records
 from strongroom.vault.client import Vault
 from tests.live.certificates import server_context
 from tests.live.openbao import OpenBao, RaftServer
@@ -222,14 +222,14 @@ def _child(check: Callable[[], bool]) -> int:
 def test_a_folder_that_comes_in_pages_is_listed_whole(
     openbao: OpenBao, kv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "PAGE", 7)
+    monkeypatch.setattr(records, "PAGE", 7)
     assert values(VaultSource(Vault(openbao.connection(tmp_path)), mounts=(kv,), system=False)) == ALL
 
 
 def test_a_listing_that_is_refused_on_its_second_page_loses_no_name(
     site: Site, kv: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "PAGE", 7)
+    monkeypatch.setattr(records, "PAGE", 7)
     second = method("GET", path="/detailed-metadata/", query="after=")
     refused = site.proxy.fail(Answer(403), when=second, times=None)
     source = site.source(kv)

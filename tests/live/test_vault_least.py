@@ -20,8 +20,8 @@ from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion
 from strongroom.sources import SecretChange
 from strongroom.sources.vault.scratch import ScratchMounts
 from strongroom.targets.vault import VaultTarget
+from strongroom.vault.answers import Denied, VaultError
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Denied, VaultError
 from tests.keys.conformance import CONTEXT, KEY
 from tests.live.openbao import RaftServer
 from tests.live.raft_parts import source_of

@@ -16,8 +16,7 @@ from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.sources import SecretChange
 from strongroom.sources.vault import VaultSource
-from strongroom.vault.client import Vault
-from strongroom.vault.rights import PathRights
+from strongroom.vault.client import PathRights, Vault
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import capabilities, shipped, without

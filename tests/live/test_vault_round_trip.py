@@ -16,7 +16,7 @@ from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import chosen, restore
 from strongroom.sources import SecretChange
-from strongroom.sources.vault import VaultSource, listing, reading
+from strongroom.sources.vault import VaultSource, reading, records
 from strongroom.sources.vault.writing import TIMES
 from strongroom.state.records import RunState
 from strongroom.targets.single_file import BundleReader
@@ -143,7 +143,7 @@ def test_a_clock_that_is_wrong_here_changes_nothing(
         def now(cls, tz: tzinfo | None = None) -> Self:
             return super().now(tz) + timedelta(minutes=minutes)
 
-    for module in (reading, listing):
+    for module in (reading, records):
         monkeypatch.setattr(module, "datetime", Wrong)
     own_openbao.call("POST", "secret/metadata/soon", {"delete_version_after": "5m"})
     for name in ("soon", "gone"):

@@ -16,7 +16,7 @@ import pytest
 from strongroom.operations.errors import RunDegraded
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
-from strongroom.vault.login import AppRole
+from strongroom.vault.tokens import AppRole
 from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
 from tests.live.openbao import OpenBao

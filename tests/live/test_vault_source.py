@@ -11,9 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.sources import Destination
-from strongroom.sources.vault.details import _held
-from strongroom.sources.vault.listing import Folder
-from strongroom.sources.vault.records import KeyInfo, KeyVersion
+from strongroom.sources.vault.reading import _held
+from strongroom.sources.vault.records import Folder, KeyInfo, KeyVersion
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import RESTORE, Within, source_of, with_policies
 from tests.sources.conformance import RICH, DestinationConformance, _new, _read

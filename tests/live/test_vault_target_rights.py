@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import TargetError
-from strongroom.operations.probe.target import probe_rights, probe_storage
+from strongroom.operations.checks.probe import probe_rights, probe_storage
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.probing import ProbeResult
 from strongroom.targets.vault import VaultTarget

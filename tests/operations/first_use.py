@@ -20,15 +20,15 @@ import msgspec
 from strongroom.config import load_settings
 from strongroom.model import Depth
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.state.records import RunState
 from strongroom.wiring.services import build_services
 from tests.chaos.place import POLICY, made_up, make_place

@@ -9,16 +9,15 @@ from collections.abc import Iterable, Sequence
 from msgspec import structs
 
 from strongroom.container.about import ContainerHeader
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.digests import name_hash
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import Counts, Manifest, ManifestSelection, ManifestTarget, sign_manifest
-from strongroom.container.receipt import sign_receipt
+from strongroom.container.signing import CertifiedSigner, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import write_container
 from strongroom.keys import Recipient
 from strongroom.operations.archive.catalog import entry_of
-from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
-from strongroom.operations.rotation.reencrypt_container import manifest_recipient
+from strongroom.operations.engine.layout import container_entry, container_name, manifest_name, sealed_receipt
+from strongroom.operations.rotation.reencrypt import manifest_recipient
 from strongroom.state.records import Spec
 from strongroom.state.store import RunStore
 from strongroom.targets import Target

@@ -26,10 +26,10 @@ from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import restore
 from strongroom.operations.restore.take_back import TakeBack, decided, undoable
 from strongroom.operations.restore.undo import UndoSealer, seal_record_key, undo_into
-from strongroom.operations.restore.undoing import Undoing
+from strongroom.operations.restore.undo_job import Undoing
 from strongroom.sources import Destination
 from strongroom.targets.single_file import BundleReader
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.certified import certified
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.errors import StepIncomplete
-from strongroom.operations.procedure import AfterFailure, Guide, Procedure, lead
+from strongroom.operations.procedures.perform import AfterFailure, Guide, Procedure, lead
 
 
 class Stage(StrEnum):

@@ -13,9 +13,9 @@ from msgspec import structs
 
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.sweep import sweep_targets
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
+from strongroom.operations.backup.outcome import sweep_targets
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.steps import perform
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.world import POLICY, World, make_world, names_on
 

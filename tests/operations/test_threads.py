@@ -36,11 +36,11 @@ for thread in threads:
     ("record", "data"),
     [
         (
-            "strongroom.operations.run_integrity.SignedRun",
+            "strongroom.operations.engine.integrity.SignedRun",
             {"receipt": {"run": "", "piece": 0}, "signature": ""},
         ),
         ("strongroom.container.manifest.Manifest", {"counts": {}, "containers": [{}], "previous": ""}),
-        ("strongroom.container.envelope.Envelope", {"file_key": {}, "wrapping_key": {"stanzas": [{}]}}),
+        ("strongroom.container.wrapping.Envelope", {"file_key": {}, "wrapping_key": {"stanzas": [{}]}}),
     ],
 )
 def test_eight_threads_that_read_a_record_first_do_not_end_the_process(

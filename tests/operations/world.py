@@ -7,16 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.head import HEAD
-from strongroom.container.signing import Signer
+from strongroom.container.marks import HEAD
+from strongroom.container.signing import CertifiedSigner, Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, SecretVersion
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
-from strongroom.operations.run_integrity import pin_recipient, pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, RunLimits, Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient, pin_target
+from strongroom.operations.engine.services import ConfiguredPolicy, KeepRules, Pinned, RunLimits, Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, Spec
 from strongroom.state.store import LossPatience, RunStore

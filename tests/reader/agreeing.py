@@ -14,7 +14,7 @@ from typing import Any
 from strongroom.container.errors import FormatError
 from strongroom.container.metadata import read_document
 from strongroom.container.ranges import BytesReader
-from strongroom.container.rows import encode_secrets
+from strongroom.container.segment import encode_secrets
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
 from strongroom.targets.single_file import BundleReader

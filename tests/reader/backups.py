@@ -14,20 +14,17 @@ from msgspec.structs import replace
 from strongroom import freeform
 from strongroom.container import document, writer
 from strongroom.container.about import ContainerHeader
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.digests import name_hash
-from strongroom.container.envelope import write_detached
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import MANIFEST, ContainerEntry, sign_manifest
 from strongroom.container.metadata import DocumentAbout, write_document
-from strongroom.container.receipt import Receipt, sign_receipt
-from strongroom.container.rows import bare
-from strongroom.container.stanza import Identity, Recipient
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.segment import bare
+from strongroom.container.signing import CertifiedSigner, Receipt, sign_receipt
+from strongroom.container.wrapping import Identity, Recipient, WrappingKey, write_detached
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
-from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt
 from tests.keys.software import EcIdentity
 from tests.vectors import good
 from tests.vectors import material as m

@@ -14,13 +14,12 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from strongroom.container.rows import encode_secrets
+from strongroom.container.segment import encode_secrets
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
-from strongroom.operations.archive.choice import ASIDE, BackupPlace
-from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.coverage import ASIDE, Asked, BackupPlace
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.targets.directory import MARKER, DirectoryTarget

@@ -12,18 +12,14 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document, writer
-from strongroom.container.digests import name_hash
-from strongroom.container.envelope import write_detached
-from strongroom.container.head import HEAD, LedgerHead
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import MANIFEST, Manifest, ManifestSelection
-from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark
-from strongroom.container.receipt import sign_receipt
-from strongroom.container.signing import Signer
-from strongroom.container.stanza import Recipient
+from strongroom.container.marks import DELETION, HEAD, QUARANTINE, DeletionMark, LedgerHead, QuarantineMark
+from strongroom.container.signing import Signer, sign_receipt
 from strongroom.container.trust_list import Distrusted, TrustList, sign_list
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import Recipient, WrappingKey, write_detached
 from strongroom.model import Secret
-from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt
 from tests.vectors import good
 from tests.vectors import material as m
 from tests.vectors.targets import STRANGERS_CONTROL, with_entries

@@ -11,15 +11,14 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from strongroom.container import writer
-from strongroom.container.digests import name_hash
-from strongroom.container.envelope import write_detached
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import ManifestSelection, sign_manifest
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.receipt import sign_receipt
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.signing import sign_receipt
+from strongroom.container.wrapping import WrappingKey, write_detached
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt
 from tests.vectors import good
 from tests.vectors import material as m
 from tests.vectors.targets import with_entries

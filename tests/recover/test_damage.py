@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from strongroom.container.digests import name_hash
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.errors import WrongKey
-from strongroom.operations.archive.choice import BackupPlace
-from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.coverage import Asked, BackupPlace
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.targets.memory import MemoryTarget

@@ -11,14 +11,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from strongroom.container.stanza import Recipient
+from strongroom.container.wrapping import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum import QuorumRecipient
-from strongroom.keys.quorum.shares import split
+from strongroom.keys.quorum.record import split
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.system import private_file
+from strongroom.system import files
 from tests.keys.quorum.made import made
 from tests.keys.software import EcIdentity
 from tests.operations.world import made_up, make_world
@@ -124,7 +124,7 @@ def test_all_of_opens_with_a_key_of_every_leg(tmp_path: Path, some: tuple[str, .
 
 
 def _key_file(path: Path) -> Path:
-    private_file.write_line(path, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
+    files.write_line(path, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
     return path
 
 

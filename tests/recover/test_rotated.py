@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.envelope import open_detached, write_detached
-from strongroom.container.signing import Signers
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.signing import CertifiedSigner, Signers
+from strongroom.container.wrapping import WrappingKey, open_detached, write_detached
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident.re_sign import re_sign_backup
+from strongroom.operations.procedures.re_sign import re_sign_backup
 from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.single_file import rewrap_file
 from strongroom.targets.single_file import BundleReader, BundleWriter

@@ -15,10 +15,10 @@ import zstandard
 from msgspec.structs import replace
 
 from strongroom.container.manifest import sign_manifest
-from strongroom.container.receipt import sign_receipt
+from strongroom.container.signing import sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt
 from tests.forgeries.genuine import (
     BACKUP,
     THEIRS,

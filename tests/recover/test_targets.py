@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 
 from strongroom.container.errors import FormatError, WrongKey
-from strongroom.container.rows import encode_secrets
+from strongroom.container.segment import encode_secrets
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.choice import ASIDE, BackupChoice, BackupPlace
-from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.coverage import ASIDE, Asked, BackupChoice, BackupPlace
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.trust_lists.believed import believed_on
-from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.targets.memory import MemoryTarget
+from strongroom.targets.repaired import ManifestListing
 from tests.container.test_vectors import identities, trusted
 from tests.reader.reading import objects_of
 from tests.recover.families import family

@@ -13,8 +13,8 @@ from msgspec import Struct, structs
 
 from strongroom.container.marks import DeletionMark
 from strongroom.model import Depth, Selection
-from strongroom.operations.keep_rules import KeepRules
-from strongroom.operations.verification.order import MANIFEST, DueContainer
+from strongroom.operations.backup.order import MANIFEST, DueContainer
+from strongroom.operations.engine.services import KeepRules
 from strongroom.state.records import RunKind, Spec, TargetPin
 from tests.simulation.faults import DAY, REGIONS, Fault, chance
 

@@ -18,19 +18,25 @@ import msgspec
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.container.manifest import Counts
-from strongroom.container.receipt import Receipt
+from strongroom.container.signing import Receipt
 from strongroom.errors import StrongroomError
 from strongroom.model import EVERY_POLICY, Depth
+from strongroom.operations.backup import order
 from strongroom.operations.backup.capture import Captured
-from strongroom.operations.backup.commit import Committed
-from strongroom.operations.backup.facts import PlannedPieces, pieces_of
+from strongroom.operations.backup.commit import Committed, Uploaded
 from strongroom.operations.backup.name_index import Indexed, IndexFile, IndexUploaded, Vouched
+from strongroom.operations.backup.order import MANIFEST
 from strongroom.operations.backup.plan import BackupPlan, ListedPieces
-from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.repair import PublishedManifest, Repaired, ToRepair
 from strongroom.operations.backup.scrub import ContainerPlace, ContainerReadBack, Slice, scope_of_run
-from strongroom.operations.backup.upload import Uploaded
-from strongroom.operations.backup.verify import Verified
+from strongroom.operations.backup.verified_share import scope_of
+from strongroom.operations.backup.verify import (
+    PlannedPieces,
+    Verified,
+    complete_targets,
+    missing_from_quorum,
+    pieces_of,
+)
 from strongroom.operations.drills.facts import (
     DrillComparison,
     DrillPlan,
@@ -40,22 +46,18 @@ from strongroom.operations.drills.facts import (
     Rehearsed,
     TornDown,
 )
+from strongroom.operations.engine import jobs, steps
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.jobs import JOBS, Ending, ReportFacts, read_facts
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import pools
+from strongroom.operations.engine.submit import submit
 from strongroom.operations.errors import QuorumNotMet
-from strongroom.operations.jobs import JOBS
-from strongroom.operations.runs import job, steps
-from strongroom.operations.runs.job import Ending, ReportFacts, read_facts
-from strongroom.operations.runs.steps import pools
-from strongroom.operations.runs.submit import submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
-from strongroom.operations.verification import order
-from strongroom.operations.verification.coverage import scope_of
-from strongroom.operations.verification.order import MANIFEST
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, RunStep, Spec, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.simulation import prune
 from tests.simulation.faults import REGIONS
 from tests.simulation.installation import LOCKED_FOR, PINS, Backup, Copy
@@ -73,7 +75,7 @@ def simulated_jobs(year: Year) -> Iterator[None]:
     real = {kind: import_module(JOBS[kind]).JOB for kind in WORK}
     modules = {JOBS[kind]: SimpleNamespace(JOB=_simulated(kind, real[kind], year)) for kind in WORK}
     steps.pools()  # it asks every real job, once
-    with patch.object(job, "import_module", modules.__getitem__):
+    with patch.object(jobs, "import_module", modules.__getitem__):
         yield
 
 

@@ -15,15 +15,13 @@ from unittest.mock import patch
 
 from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.marks import DeletionMark
-from strongroom.operations import run_integrity
-from strongroom.operations.archive import deletions, successor
-from strongroom.operations.retention import delete, plan, prune_plan
-from strongroom.operations.retention.delete import UndeletedBackup
-from strongroom.operations.retention.plan import PlannedRemoval, RetentionPlan
-from strongroom.operations.retention.prune_plan import Doomed
-from strongroom.operations.retention.stock import Stock
+from strongroom.operations.archive import deletions, removal
+from strongroom.operations.engine import integrity
+from strongroom.operations.retention import delete, plan
+from strongroom.operations.retention.delete import Doomed, UndeletedBackup
+from strongroom.operations.retention.plan import PlannedRemoval, RetentionPlan, Stock
 from strongroom.state.records import Run, RunStep
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.simulation import retention_model
 from tests.simulation.faults import DAY, REGIONS
 from tests.simulation.installation import Backup
@@ -53,17 +51,17 @@ def simulated_prune(year: Year) -> Iterator[None]:
     clock = SimpleNamespace(time=year.host_clock)
     with ExitStack() as stack:
         for module, name, instead in (
-            (prune_plan, "plan_retention", lambda services, now: _plan(year, now)),
-            (prune_plan, "take_stock", lambda services: _stock(year)),
-            (prune_plan, "read_deletions", lambda services: places(year)),
-            (prune_plan, "find_orphans", lambda *_, **__: []),
+            (delete, "plan_retention", lambda services, now: _plan(year, now)),
+            (delete, "take_stock", lambda services: _stock(year)),
+            (delete, "read_deletions", lambda services: places(year)),
+            (delete, "find_orphans", lambda *_, **__: []),
             (plan, "time", clock),
-            (prune_plan, "spread_marks", lambda services, targets: None),
+            (delete, "spread_marks", lambda services, targets: None),
             (delete, "read_deletions", lambda services, backup: places(year)),
-            (successor, "read_deletions", lambda services, backup: places(year)),
-            (successor, "ManifestListing", lambda target: _Manifests(target, year)),
-            (successor, "lacking_on", lambda target, manifest: _lacking(year, target.name, manifest)),
-            (successor, "_read", lambda _, target, manifest, ref: _read(year, target.name, manifest, ref)),
+            (removal, "read_deletions", lambda services, backup: places(year)),
+            (removal, "ManifestListing", lambda target: _Manifests(target, year)),
+            (removal, "lacking_on", lambda target, manifest: _lacking(year, target.name, manifest)),
+            (removal, "_read", lambda _, target, manifest, ref: _read(year, target.name, manifest, ref)),
             (delete, "marks_on", lambda target, trusted, backup: Marks(year.installation.marks[target.name])),
             (delete, "needed_backups", lambda services, now: year.needed()),
             (delete, "time_of", lambda target: year.now),
@@ -72,7 +70,7 @@ def simulated_prune(year: Year) -> Iterator[None]:
             (delete, "_write", lambda target, mark, services: _write(year, target.name, mark)),
             (delete, "_Deletion", lambda target, services, run: Deletion(target, services, run, year)),
             (deletions, "time", clock),
-            (run_integrity, "check_target", lambda run, name, services: _target(year, name)),
+            (integrity, "check_target", lambda run, name, services: _target(year, name)),
         ):
             stack.enter_context(patch.object(module, name, instead))
         yield
@@ -218,8 +216,8 @@ def check(year: Year, backup: Backup, target: str) -> None:
 # -- the steps -----------------------------------------------------------------------------------------------
 
 
-def plan_step(year: Year, run: Run, step: RunStep) -> prune_plan.ToPrune:
-    return prune_plan.plan_prune(run, step, year.services)
+def plan_step(year: Year, run: Run, step: RunStep) -> delete.ToPrune:
+    return delete.plan_prune(run, step, year.services)
 
 
 def mark_step(year: Year, run: Run, step: RunStep) -> delete.Marked:

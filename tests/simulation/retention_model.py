@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from strongroom.model import Depth
-from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.engine.services import KeepRules
 from strongroom.operations.retention import rules
 from strongroom.operations.retention.rules import Candidate, Judgement
 from tests.simulation.faults import DAY

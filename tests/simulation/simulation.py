@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from strongroom.operations.keep_rules import KeepRules
-from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.services import KeepRules
+from strongroom.state.notes import SKEW
 from strongroom.state.records import RunKind
-from strongroom.state.slots import SKEW
 from tests.simulation.faults import BEATS, DAY, HOUR, REGIONS, Fault, chance, draw_faults, moment
 from tests.simulation.installation import Installation, make_policy
 from tests.simulation.prune import GRACE

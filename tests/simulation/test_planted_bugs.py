@@ -13,16 +13,16 @@ from unittest.mock import patch
 import pytest
 
 from strongroom.container.marks import DeletionMark
-from strongroom.operations.archive import deletions, successor
-from strongroom.operations.facts import freshness
-from strongroom.operations.facts.records import Policy
+from strongroom.operations.archive import deletions, removal
+from strongroom.operations.backup import order
+from strongroom.operations.backup.order import DueContainer, Terms
+from strongroom.operations.engine import submit
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.judge import freshness
+from strongroom.operations.judge.fact_records import Policy
 from strongroom.operations.retention import rules
 from strongroom.operations.retention.rules import Candidate
-from strongroom.operations.runs import submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.verification import order
-from strongroom.operations.verification.order import DueContainer, Terms
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.simulation import slots
 from tests.simulation.simulation import Lived, live, shrink
 
@@ -58,7 +58,7 @@ def read_the_newest_first(
     return ordered[: order._count_due(sorted(items, key=lambda item: item.read_at(now)), terms, now)]
 
 
-def trust_what_was_read_once(self: successor.Successors, target: Any, manifest: Any) -> str:
+def trust_what_was_read_once(self: removal.Successors, target: Any, manifest: Any) -> str:
     """What replaces a backup is not read again before that one is deleted."""
     return ""
 
@@ -84,7 +84,7 @@ class Bug(NamedTuple):
 PLANTED = {
     "slots": Bug(submit, "due_slots", forget_what_was_slept_through, 6),
     "retention": Bug(rules, "_covers", cover_without_counting, 13),
-    "last good copy": Bug(successor.Successors, "_damage", trust_what_was_read_once, 6),
+    "last good copy": Bug(removal.Successors, "_damage", trust_what_was_read_once, 6),
     "deletion": Bug(deletions, "is_over", end_the_grace_at_midnight, 1),
     "verification": Bug(order, "_slice", read_the_newest_first, 1),
     "alarms": Bug(freshness, "_last", read_schedules_as_utc, 2),

@@ -19,7 +19,7 @@ from msgspec import structs
 from strongroom.state import recovery
 from strongroom.state.errors import ClaimLost, RunNotFound, StillNeeded
 from strongroom.state.events import FUTURE
-from strongroom.state.losses import LossPatience, Queue, UnsettledStep, is_live, is_lost
+from strongroom.state.notes import SKEW
 from strongroom.state.records import (
     Claim,
     Decide,
@@ -38,10 +38,10 @@ from strongroom.state.records import (
     Tally,
     Ticket,
 )
-from strongroom.state.slots import SKEW
-from strongroom.state.step_conditions import AHEAD, FARTHEST
+from strongroom.state.recovery import LossPatience, Queue, UnsettledStep, is_live, is_lost
+from strongroom.state.runs import AHEAD, FARTHEST
 from strongroom.state.store import RunStore
-from strongroom.timestamps import stamp
+from strongroom.times import stamp
 
 READY, SENT, RUNNING = StepState.READY, StepState.SENT, StepState.RUNNING
 DONE, MISSED, POISONED = StepState.DONE, StepState.MISSED, StepState.POISONED

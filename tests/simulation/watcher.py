@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import asdict
 
 from strongroom.model import Depth
-from strongroom.operations.alerts.due_notifications import tell
-from strongroom.operations.facts.freshness import ENDED_WHOLE, SKEW
-from strongroom.operations.facts.records import (
+from strongroom.operations.backup.order import DueContainer
+from strongroom.operations.backup.verified_share import VerificationState, by_target, coverage, scope_of
+from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.judge.fact_records import (
     AlertLimits,
     Drilled,
     Drills,
@@ -27,12 +28,11 @@ from strongroom.operations.facts.records import (
     TargetFacts,
     VerifiedBackup,
 )
-from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.judge.freshness import ENDED_WHOLE, SKEW
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.kinds import BEAT_IS_GONE, BEAT_RESTS, KINDS
-from strongroom.operations.verification.coverage import VerificationState, by_target, coverage, scope_of
-from strongroom.operations.verification.order import DueContainer
-from strongroom.state.alerts import NotifiedAlert
+from strongroom.operations.notify.message import tell
+from strongroom.state.notes import NotifiedAlert
 from strongroom.state.records import Run, RunKind
 from tests.simulation.faults import DAY, REGIONS
 from tests.simulation.installation import Backup

@@ -23,18 +23,16 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from strongroom.operations import run_integrity, scheduled
-from strongroom.operations.facts import freshness
-from strongroom.operations.judge import runs as judge_runs
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.runs import steps, submit, waiting
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Pinned, RunLimits, Services
-from strongroom.operations.verification.order import DueContainer
+from strongroom.operations.backup.order import DueContainer
+from strongroom.operations.engine import calendar_entries, integrity, steps, submit
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.services import ConfiguredPolicy, Pinned, RunLimits, Services
+from strongroom.operations.judge import freshness
+from strongroom.operations.judge import judgement as judge_runs
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Pause, Pool, Run, RunKind, RunStep, Ticket
+from strongroom.system.attempts import backoff
 from strongroom.system.errors import TargetFull
-from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
@@ -396,13 +394,13 @@ def simulated(year: Year) -> Iterator[None]:
         for module, name, instead in (
             (steps, "kept_alive", lambda *_, **__: nullcontext()),
             (steps, "adopted", lambda services, *_, **__: services),
-            (run_integrity, "refusal", lambda *_, **__: None),
-            (run_integrity, "sign_record", lambda run, result, services: result),
-            (run_integrity, "check_time", lambda run: None),
-            (run_integrity, "check_terms", lambda *_: None),
+            (integrity, "refusal", lambda *_, **__: None),
+            (integrity, "sign_record", lambda run, result, services: result),
+            (integrity, "check_time", lambda run: None),
+            (integrity, "check_terms", lambda *_: None),
             (steps, "backoff", partial(backoff, draw=_middle)),
-            (waiting, "backoff", partial(backoff, draw=_middle)),
-            (scheduled, "last_slot", slots.last_slot),
+            (steps, "backoff", partial(backoff, draw=_middle)),
+            (calendar_entries, "last_slot", slots.last_slot),
             (freshness, "last_slot", slots.last_slot),
             (judge_runs, "last_slot", slots.last_slot),
         ):

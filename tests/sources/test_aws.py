@@ -16,10 +16,18 @@ from strongroom.config import AwsSourceSettings as AwsSettings
 from strongroom.errors import ConfigError, SourceError
 from strongroom.model import Media, RotationSchedule, Secret, SecretVersion, VersionState
 from strongroom.sources.aws import AwsOptions, AwsSource, restore_seconds
-from strongroom.sources.aws.checks import check
-from strongroom.sources.aws.convention import spelled, understood
-from strongroom.sources.aws.losses import AwsLosses
-from strongroom.sources.aws.versions import CURRENT, ListedVersion, in_order, media_of, numbered, own_id
+from strongroom.sources.aws.client import AwsLosses
+from strongroom.sources.aws.secrets import (
+    CURRENT,
+    ListedVersion,
+    in_order,
+    media_of,
+    numbered,
+    own_id,
+    spelled,
+    understood,
+)
+from strongroom.sources.aws.writing import check
 from strongroom.wiring import adapters
 from tests.config.loading import Place
 from tests.sources.conformance import secret, versions

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import ListedSecret, Media, RotationSchedule, Secret, SecretVersion
-from strongroom.sources import Listable, Source, jsonl, slices
+from strongroom.sources import Listable, Source, json_files
 from strongroom.sources.errors import EmptySource, SourceChanged
 from strongroom.sources.files import detect, open_files
 from strongroom.sources.records import BadRecordError, Records
@@ -68,7 +68,7 @@ class TestDotenvFile(SourceConformance):
 class TestJsonlFile(SourceConformance):
     @pytest.fixture(autouse=True)
     def in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(jsonl, "PART", 64)
+        monkeypatch.setattr(json_files, "PART", 64)
 
     @pytest.fixture
     def filled(self, tmp_path: Path) -> Filled:
@@ -346,7 +346,7 @@ def test_blank_lines_and_windows_line_ends_are_fine_in_jsonl(file: Path) -> None
 
 
 def test_a_jsonl_file_is_listed_across_its_blocks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "BLOCK", 7)
+    monkeypatch.setattr(json_files, "BLOCK", 7)
     lines = [f'{{"name":"n{n}","value":"{"x" * n}"}}' for n in range(50)]
     file.write_text("\n".join(lines))
     assert values(file, "jsonl") == {f"n{n}": b"x" * n for n in range(50)}
@@ -362,8 +362,8 @@ def test_a_jsonl_file_is_listed_in_parts_as_it_is_whole(
     path = tmp_path_factory.getbasetemp() / "parts.jsonl"
     path.write_bytes(b'{"name":"first","value":""}\n' + b"\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "BLOCK", block)
-        patch.setattr(jsonl, "PART", 8)
+        patch.setattr(json_files, "BLOCK", block)
+        patch.setattr(json_files, "PART", 8)
         parts = parts_of(path, most)
         assert [entry for part in parts for entry in part.list()] == list(open_files(path, "jsonl").list())
         assert 1 <= len(parts) <= most
@@ -377,7 +377,7 @@ def parts_of(path: Path, most: int) -> Sequence[Listable]:
 def test_a_large_jsonl_file_has_a_part_for_each_process_and_others_are_one(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonl, "PART", 1000)
+    monkeypatch.setattr(json_files, "PART", 1000)
     file.write_text("".join(f'{{"name":"n{n}","value":"{"x" * 80}"}}\n' for n in range(100)))
     assert [len(list(part.list())) for part in parts_of(file, 4)] == [26, 25, 25, 24]
     assert len(parts_of(file, 100)) == file.stat().st_size // 1000
@@ -395,7 +395,7 @@ def test_a_jsonl_file_is_not_searched_through_for_the_end_of_a_line(
     pread = os.pread
     monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
     assert len(parts_of(file, 4)) == 1
-    assert sum(read) <= 2 * slices.LARGEST
+    assert sum(read) <= 2 * json_files.LARGEST
 
 
 def exchange(path: Path) -> None:
@@ -419,7 +419,7 @@ def write_over(path: Path) -> None:
 def test_parts_of_a_file_that_is_not_the_one_that_was_cut_are_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
-    monkeypatch.setattr(jsonl, "PART", 8)
+    monkeypatch.setattr(json_files, "PART", 8)
     file.write_text('{"name":"a","value":"1"}\n{"name":"b","value":"2"}\n')
     first, second = parts_of(file, 2)
     assert [entry.name for entry in first.list()] == ["a"]
@@ -486,7 +486,7 @@ def test_a_name_that_a_json_object_has_twice_is_listed_twice(file: Path) -> None
 def test_a_json_document_is_read_through_a_window_of_any_size(
     file: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strongroom.sources.document.BLOCK", block)
+    monkeypatch.setattr("strongroom.sources.json_files.BLOCK", block)
     document = {"a": 123456, "ü": 'ä\\"ö', "nested": {"x": [1, {"y": "}"}]}, "b": -1.5e3, "c": True, "": None}
     del document[""]
     file.write_text(json.dumps(document, indent=1, ensure_ascii=False))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, Secret
-from strongroom.sources import Source, yamlnodes
+from strongroom.sources import Source, sealed_files
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
 from tests.sources.conformance import Filled, SourceConformance
@@ -228,7 +228,7 @@ def test_a_type_of_a_program_is_never_made(manifest: Path, tmp_path: Path) -> No
 
 
 def test_a_manifest_that_is_too_large_is_refused(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest.write_bytes(b"#" * (yamlnodes.LARGEST + 1))
+    manifest.write_bytes(b"#" * (sealed_files.LARGEST + 1))
     with pytest.raises(SourceError, match="larger than 16 MiB"):
         list(open_files(manifest, "kubernetes").list())
 

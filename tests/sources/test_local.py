@@ -19,7 +19,7 @@ import pytest
 from strongroom.container.errors import DuplicateSecret, Tampered, UnsupportedVersion, WrongKey
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion
-from strongroom.sources import SecretChange, batches, database, masterkey, sealing
+from strongroom.sources import SecretChange, batches, database, local
 from strongroom.sources.errors import SecretNotFound, SourceUnavailable
 from strongroom.sources.local import LocalStore
 from strongroom.system.errors import WouldOverwrite
@@ -203,7 +203,7 @@ def test_first_users_in_a_race_agree_on_one_key(tmp_path: Path) -> None:
 
         def first(path: Path = path, start: threading.Barrier = start, found: list[bytes] = found) -> None:
             start.wait()
-            found.append(masterkey.load_or_create(path))
+            found.append(local.load_or_create(path))
 
         run_threads(first, 8)
         assert len(found) == 8
@@ -432,18 +432,18 @@ def test_every_batch_seals_under_a_key_of_its_own(store: LocalStore, tmp_path: P
     connection = sqlite3.connect(tmp_path / "store" / "secrets.db")
     sealed = [row[0] for row in connection.execute("SELECT sealed FROM secrets")]
     connection.close()
-    salts = {blob[: sealing.SALT] for blob in sealed}
-    nonces = {blob[sealing.SALT : sealing.SALT + sealing.NONCE] for blob in sealed}
+    salts = {blob[: database.SALT] for blob in sealed}
+    nonces = {blob[database.SALT : database.SALT + database.NONCE] for blob in sealed}
     assert len(salts) == 2
     assert len(nonces) == 4
 
 
 def test_a_batch_key_is_changed_before_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealing, "LIMIT", 3)
-    seals = sealing.Seals(os.urandom(32))
+    monkeypatch.setattr(database, "LIMIT", 3)
+    seals = database.Seals(os.urandom(32))
     seal = seals.batch()
     sealed = [seal(b"CANARY", b"bound") for _ in range(7)]
-    assert len({blob[: sealing.SALT] for blob in sealed}) == 3
+    assert len({blob[: database.SALT] for blob in sealed}) == 3
     assert {seals.open(blob, b"bound", "A") for blob in sealed} == {b"CANARY"}
 
 

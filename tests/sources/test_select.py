@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from strongroom.model import ListedSecret, Selection
-from strongroom.sources.select import matches
+from strongroom.sources.batches import matches
 from tests.sources.conformance import secret
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from strongroom.errors import SourceError
 from strongroom.model import Media, Secret
-from strongroom.sources import program
+from strongroom.sources import sealed_files
 from strongroom.sources.errors import EmptySource, SourceUnavailable
 from strongroom.sources.files import open_files
 
@@ -199,7 +199,7 @@ def test_a_program_that_does_not_end_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """It may say nothing, a little now and then, or close its pipes and stay."""
-    monkeypatch.setattr(program, "SECONDS", 1.0)
+    monkeypatch.setattr(sealed_files, "SECONDS", 1.0)
     (tmp_path / "a.yaml").write_text(f"{how}\n")
     with pytest.raises(SourceUnavailable, match="did not end"):
         read_all(tmp_path / "a.yaml")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from strongroom.sources.vault.ordered import WAITING_BYTES, ordered
+from strongroom.sources.vault.reading import WAITING_BYTES, ordered
 
 IN_FLIGHT = 4
 

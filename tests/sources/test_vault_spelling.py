@@ -8,14 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
-from strongroom.sources.vault import wrapping
-from strongroom.sources.vault.convention import spelled, understood
-from strongroom.sources.vault.history import plan
-from strongroom.sources.vault.kv_form import fitting, kept
-from strongroom.sources.vault.losses import MOST, VaultLosses, spans
-from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig, MountInfo
-from strongroom.sources.vault.secrets import custom_of, data_of, secret_of
-from strongroom.sources.vault.times import seconds_of, time_of
+from strongroom.sources.vault import secrets
+from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig, MountInfo, seconds_of, time_of
+from strongroom.sources.vault.secrets import (
+    custom_of,
+    data_of,
+    fitting,
+    kept,
+    plan,
+    secret_of,
+    spelled,
+    understood,
+)
+from strongroom.sources.vault.writing import MOST, VaultLosses, spans
 
 KEYS = st.sampled_from(
     [
@@ -52,7 +57,7 @@ ONE = SecretVersion(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8), st.sets(KEYS, max_size=3))
 def test_custom_metadata_comes_back_letter_for_letter(custom: dict[str, str], tag_metadata: set[str]) -> None:
-    custom.pop(wrapping.MARK, None)
+    custom.pop(secrets.MARK, None)
     info = KeyInfo(custom_metadata=custom, current_version=1)
     found = secret_of("secret/a", MOUNT, None, info, (ONE,), tag_metadata=frozenset(tag_metadata))
     written = custom_of(found)
@@ -105,13 +110,13 @@ VERSIONS = st.builds(
 
 @given(VERSIONS)
 def test_a_value_that_is_no_object_comes_back(version: SecretVersion) -> None:
-    assert wrapping.unwrapped(_stored(version)) == version
+    assert secrets.unwrapped(_stored(version)) == version
 
 
 @pytest.mark.parametrize("text", ['{"value": "x"}', '{"json": "x"}', "[1]", '"x"', "1", "null", '{"a": 1}'])
 def test_json_comes_back_even_if_it_looks_as_if_it_were_wrapped(text: str) -> None:
     version = SecretVersion(number=1, value=SecretBytes(text.encode()), media=Media.JSON)
-    assert wrapping.unwrapped(_stored(version)) == version
+    assert secrets.unwrapped(_stored(version)) == version
 
 
 def _stored(version: SecretVersion) -> SecretVersion:
@@ -126,7 +131,7 @@ def _stored(version: SecretVersion) -> SecretVersion:
 def test_a_value_cannot_say_anything_about_the_request_it_is_in(text: str) -> None:
     """A backup is hostile input: what merely begins like an object is carried as text."""
     version = SecretVersion(number=1, value=SecretBytes(text.encode("latin-1")), media=Media.JSON)
-    assert wrapping.needs_wrapping((version,))
+    assert secrets.needs_wrapping((version,))
 
 
 def test_numbers_that_are_one_to_the_server_are_one_to_the_comparison() -> None:

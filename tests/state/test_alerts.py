@@ -7,8 +7,8 @@ from pathlib import Path
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from strongroom.operations.alerts.notify import gather_and_judge
-from strongroom.state.alerts import NotifiedAlert
+from strongroom.operations.notify.notify import gather_and_judge
+from strongroom.state.notes import NotifiedAlert
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from tests.operations.alerts.test_gather import LIMITS, watching

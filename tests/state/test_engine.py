@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import exc, select, text
 
 from strongroom.errors import ConfigError
-from strongroom.state import engine, failures, filesystem, schema_check, sql
+from strongroom.state import engine, filesystem, sql
 from strongroom.state.errors import StateError, StateUnavailable
 from strongroom.state.store import RunStore
 from tests.files import child_has_a_lock, locked_by
@@ -192,7 +192,7 @@ def use_in_a_child(url: str) -> None:
 LOOKS: dict[str, Callable[[str], object]] = {
     "a second store": lambda url: RunStore(url).events(),
     "another's revision": lambda url: engine.StateDatabase(url).revision(),
-    "whether there is one": lambda url: schema_check.require(engine.StateDatabase(url)),
+    "whether there is one": lambda url: engine.require(engine.StateDatabase(url)),
     "another's damage": lambda url: RunStore(url).examine(),
     "threads with a store each": use_in_threads,
     "a second store that is closed": use_and_close_another,
@@ -442,7 +442,7 @@ CODES = [name for name in dir(sqlite3) for kind in KINDS if name.startswith(f"SQ
 def test_an_extended_code_of_sqlite_is_told_in_words_and_not_as_a_database_that_is_lost(code: str) -> None:
     cause = sqlite3.OperationalError()
     cause.sqlite_errorname = code
-    with pytest.raises(StateError) as caught, failures.translated():
+    with pytest.raises(StateError) as caught, engine.translated():
         raise exc.OperationalError("", {}, cause)
     assert "SQLITE" not in caught.value.message
     assert caught.value.hint != StateError.default_hint

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, update
 
-from strongroom.state import claims, recovery, tables
-from strongroom.state.losses import LossPatience, Queue, UnsettledStep, is_lost
+from strongroom.state import recovery, runs, tables
 from strongroom.state.records import Run, RunState, RunStep, StepConsequence, StepKind, StepState, Tally
+from strongroom.state.recovery import LossPatience, Queue, UnsettledStep, is_lost
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (
     COMMIT,
@@ -408,7 +408,7 @@ def test_a_reconcile_that_took_its_turn_leaves_the_rest_to_the_next(
 def test_steps_are_given_out_in_bounded_numbers_and_captures_keep_nothing_else_back(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_DUE", claims._DUE.limit(50))
+    monkeypatch.setattr(runs, "_DUE", runs._DUE.limit(50))
     run = new_run(
         store, [capture(piece) for piece in range(60)] + [upload(piece) for piece in range(60, 130)]
     )

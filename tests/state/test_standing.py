@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.state.engine import StateDatabase
+from strongroom.state.engine import StateDatabase, require
 from strongroom.state.errors import StateError
 from strongroom.state.migrations import HEAD
-from strongroom.state.schema_check import require
 
 
 def test_an_empty_database_is_none_and_stays_one(empty_url: str, tmp_path: Path) -> None:

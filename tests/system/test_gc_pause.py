@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from strongroom.system.gc_pause import loading, uncollected
+from strongroom.system.process import loading, uncollected
 
 
 @pytest.fixture(autouse=True)

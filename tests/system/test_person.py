@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from strongroom.system.person import who
+from strongroom.system.process import who
 
 
 def test_a_user_without_a_name_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from strongroom.system.retry import backoff
+from strongroom.system.attempts import backoff
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.system import secrecy
+from strongroom.system import process
 
 pytestmark = [
     pytest.mark.platform,
@@ -26,7 +26,7 @@ def show(who):
 """
 BEGIN = f"""
 import ctypes, hashlib, os, resource, threading
-from strongroom.system.secrecy import keep_in_memory
+from strongroom.system.process import keep_in_memory
 {SHOW}
 """
 NOBODY = """
@@ -81,4 +81,4 @@ def test_a_compressed_area_is_no_disk(tmp_path: Path) -> None:
     listed = tmp_path / "swaps"
     listed.write_text("Filename Type\n/dev/zram0 partition\n/dev/sda2 partition\n")
 
-    assert secrecy.swaps(listed) == ["/dev/sda2"]
+    assert process.swaps(listed) == ["/dev/sda2"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.system.undo import on_failure
+from strongroom.system.attempts import on_failure
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])

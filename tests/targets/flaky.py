@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from strongroom.errors import StrongroomError
 from strongroom.targets import ObjectInfo
-from strongroom.targets.breaker import Breaker
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.resilient import RetryWaits
+from strongroom.targets.resilient import Breaker, RetryWaits
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 

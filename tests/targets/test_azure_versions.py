@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from azure.storage.blob import BlobProperties
 
-from strongroom.targets.azure.versions import hidden_version
+from strongroom.targets.azure.target import hidden_version
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.paced import Paced
+from strongroom.targets.reading import Paced
 from tests.targets.conformance import MIB, put
 
 

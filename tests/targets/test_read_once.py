@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.read_once import ReadOnce
+from strongroom.targets.reading import ReadOnce
 from tests.targets.conformance import put
 
 CONTENT = bytes(range(200))

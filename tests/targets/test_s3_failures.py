@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom.targets.errors import TargetAbsent
-from strongroom.targets.s3.failures import NotConfigured, of_reply
+from strongroom.targets.s3.client import NotConfigured, of_reply
 
 
 @pytest.mark.parametrize(

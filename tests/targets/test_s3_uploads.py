@@ -6,10 +6,8 @@ import hashlib
 
 import pytest
 
-from strongroom.targets.s3.bucket import ObjectHead
-from strongroom.targets.s3.content import checksum
-from strongroom.targets.s3.putting import _is_ours
-from strongroom.targets.s3.uploads import UploadedPart
+from strongroom.targets.s3.bucket import ObjectHead, checksum
+from strongroom.targets.s3.putting import UploadedPart, _is_ours
 
 DATA = b"CANARY-part"
 MD5 = hashlib.md5(DATA).hexdigest()

@@ -16,9 +16,9 @@ from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.archive.open import manifest_bytes, open_backup
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.layout import containers_prefix, manifest_name
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import containers_prefix, manifest_name
+from strongroom.operations.engine.steps import perform
 from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.wiring.services import build_services

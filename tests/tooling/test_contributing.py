@@ -165,7 +165,7 @@ from pathlib import Path
 from strongroom.config import load_settings
 from strongroom.config.own_places import SOURCES, parse_source
 from strongroom.config.text import default_config_text
-from strongroom.cli.commands.readiness.configured import _needed
+from strongroom.cli.commands.checks.configured import _needed
 from strongroom.wiring import adapters
 settings = load_settings({}, Path("strongroom.toml"))
 print(adapters.source("own", settings).word, "own" in adapters.destinations(settings), _needed(settings))
@@ -239,7 +239,7 @@ class TestBench(TargetConformance):
     (tree.root / "strongroom.toml").write_text(BENCHES.format(ticket=ticket))
     tried = """
 from pathlib import Path
-from strongroom.cli.commands.emergency.kit_commands import _copy
+from strongroom.cli.commands.backup.kit import _copy
 from strongroom.config import ConfigProblems, load_settings
 from strongroom.config.own_places import TARGETS, parse_target
 try:
@@ -268,10 +268,10 @@ def test_a_step_is_a_kind_and_an_action_of_its_job(tree: Tree) -> None:
         '    CHECK = "check"\n    POLISH = "polish"\n    DRIFT',
     )
     tree.edit(
-        "strongroom/operations/checks/job.py",
-        "StepKind.CHECK: Action(perform, Checked, Pool.VERIFY)",
-        "StepKind.CHECK: Action(perform, Checked, Pool.VERIFY), "
-        "StepKind.POLISH: Action(perform, Checked, Pool.DRILL)",
+        "strongroom/operations/checks/check_job.py",
+        "StepKind.CHECK: StepAction(perform, CheckResult, Pool.VERIFY)",
+        "StepKind.CHECK: StepAction(perform, CheckResult, Pool.VERIFY), "
+        "StepKind.POLISH: StepAction(perform, CheckResult, Pool.DRILL)",
     )
     tried = """
 from workers.rights import may_send, queue_of
@@ -283,20 +283,20 @@ from tasks.steps import STEPS
 print(*(name.value for name in STEPS if name.value == "polish"))
 """
     assert tree.run("-c", tried).splitlines() == ["drill control drill verify", "polish"]
-    assert {path for path in tree.touched if "checks/job" not in path} == said_of("step")
+    assert {path for path in tree.touched if "checks/check_job" not in path} == said_of("step")
 
 
 def test_a_setting_is_a_field_of_its_section(tree: Tree) -> None:
     tree.edit(
         "strongroom/config/alerts.py",
-        "class MailSettings(Section, frozen=True, kw_only=True):",
-        '''class BellSettings(Section, frozen=True, kw_only=True):
+        "class MailSettings(SettingsSection, frozen=True, kw_only=True):",
+        '''class BellSettings(SettingsSection, frozen=True, kw_only=True):
     """A bell."""
 
     loud: Annotated[bool, Meta(description="Whether it is loud.", examples=[True])] = False
 
 
-class MailSettings(Section, frozen=True, kw_only=True):''',
+class MailSettings(SettingsSection, frozen=True, kw_only=True):''',
     )
     tree.edit(
         "strongroom/config/alerts.py",
@@ -319,20 +319,20 @@ print(load_settings({}, Path("strongroom.toml")).mail.bell.loud)
 def test_an_alert_is_a_kind_and_a_rule(tree: Tree) -> None:
     tree.edit(
         "strongroom/operations/judge/kinds.py",
-        "\nKINDS: Final[Mapping[str, Kind]] = {\n",
+        "\nKINDS: Final[Mapping[str, FindingKind]] = {\n",
         """
-KINDS: Final[Mapping[str, Kind]] = {
-    "toy.broken": Kind(area="targets", means="A child cries.", do="Mend '{subject}'."),
+KINDS: Final[Mapping[str, FindingKind]] = {
+    "toy.broken": FindingKind(area="targets", means="A child cries.", do="Mend '{subject}'."),
 """,
     )
     tree.edit(
-        "strongroom/operations/judge/targets.py",
+        "strongroom/operations/judge/backups.py",
         "    away = set(facts.away)\n    for place in facts.places:\n        if place.away is not None:\n",
         '    yield wrong("toy.broken", "bear", what="the bear has one eye")\n'
         "    away = set(facts.away)\n    for place in facts.places:\n        if place.away is not None:\n",
     )
     tried = """
-from strongroom.operations.facts.records import InstallationFacts, AlertLimits
+from strongroom.operations.judge.fact_records import InstallationFacts, AlertLimits
 from strongroom.operations.judge.judgement import alerts, judge
 facts = InstallationFacts(now=0.0)
 print([(one.what, one.to_do) for one in alerts(facts, AlertLimits()) if one.key == "toy.broken:bear"])
@@ -340,7 +340,7 @@ print(sum(one.key == "toy.broken:bear" for one in judge(facts, AlertLimits())))
 """
     assert tree.run("-c", tried).splitlines() == ["[('the bear has one eye', \"Mend 'bear'.\")]", "1"]
     assert tree.touched == said_of("alert") - {"docs/how-to/symptoms.md"} | {
-        "strongroom/operations/judge/targets.py"
+        "strongroom/operations/judge/backups.py"
     }
 
 
@@ -363,8 +363,8 @@ def say_hello(arguments, output):
     for path, before, after in (
         (
             "table.py",
-            "GROUPS: Final[dict[str, dict[str, Entry]]] = {",
-            '"Toys": {"hello": Entry("alerts", "greet")},',
+            "GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {",
+            '"Toys": {"hello": CommandEntry("alerts", "greet")},',
         ),
         ("values_out.py", "GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {", '"a greeting": ("hello",),'),
         ("backups_read.py", "READ_NONE: Final[dict[str, tuple[str, ...]]] = {", '"a greeting": ("hello",),'),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scripts import files_entered
 
-MOST = 182
-"""Files that a reader has to know, to follow one backup into one file."""
+MOST, RESTORED = 118, 95
+"""Files that a reader has to know, to follow one backup into one file; RESTORED, to follow it back."""
 
 
 def test_the_page_says_what_each_file_that_a_backup_enters_is_for() -> None:
@@ -15,6 +15,10 @@ def test_the_page_says_what_each_file_that_a_backup_enters_is_for() -> None:
     assert files_entered.PAGE.read_text() == files_entered.page(entered), (
         "run: python scripts/files_entered.py --write"
     )
+
+
+def test_a_restore_from_a_file_enters_few_files() -> None:
+    assert len(files_entered.of_a_restore()) <= RESTORED
 
 
 def test_a_row_has_the_first_words_of_the_file() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.config import Settings
-from strongroom.config.reading import read
+from strongroom.config.load import read
 from strongroom.config.schema import fields_of
 from tests.process import ROOT
 

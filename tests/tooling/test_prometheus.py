@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from strongroom.operations.judge.kinds import KINDS
-from strongroom.operations.metrics.measures import MEASURES
+from strongroom.operations.judge.metrics import MEASURES
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
 RULES = OPS / "prometheus" / "strongroom.rules.yml"

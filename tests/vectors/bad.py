@@ -15,21 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document, layout
-from strongroom.container.certificate import Certificate, CertifiedSigner, certify
-from strongroom.container.derive import Random
-from strongroom.container.envelope import write_detached
-from strongroom.container.head import HEAD
-from strongroom.container.index_receipt import INDEX
-from strongroom.container.keyless import read_outer
+from strongroom.container.cobblestone import Random
 from strongroom.container.manifest import MANIFEST, sign_manifest
-from strongroom.container.marks import DELETION, HOLD
+from strongroom.container.marks import DELETION, HEAD, HOLD
+from strongroom.container.name_index import INDEX
 from strongroom.container.ranges import BytesReader
-from strongroom.container.rows import encode_secrets
-from strongroom.container.segment import unpack_rows
-from strongroom.container.signing import fingerprint
-from strongroom.container.stanza import Recipient
+from strongroom.container.reader import read_outer
+from strongroom.container.segment import encode_secrets, unpack_rows
+from strongroom.container.signing import Certificate, CertifiedSigner, certify, fingerprint
 from strongroom.container.trust_list import TRUST_LIST, sign_list
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import Recipient, WrappingKey, write_detached
 from strongroom.keys import hpke
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity

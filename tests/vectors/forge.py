@@ -15,15 +15,12 @@ import msgspec
 import zstandard
 
 from strongroom.container import canonical, layout
-from strongroom.container.certificate import Certificate, CertifiedSigner
-from strongroom.container.envelope import Envelope
-from strongroom.container.filekeys import FileKeys
-from strongroom.container.keyless import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
+from strongroom.container.cobblestone import FileKeys, zeros
 from strongroom.container.layout import Trailer
-from strongroom.container.padding import zeros
 from strongroom.container.ranges import BytesReader
-from strongroom.container.stanza import Identity
-from strongroom.container.wrapping import unlock
+from strongroom.container.reader import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
+from strongroom.container.signing import Certificate, CertifiedSigner
+from strongroom.container.wrapping import Envelope, Identity, unlock
 from tests.vectors.material import SEAL, stream
 
 

@@ -14,10 +14,7 @@ from msgspec.structs import replace
 
 from strongroom import freeform
 from strongroom.container import canonical
-from strongroom.container.derive import Random, hkdf
-from strongroom.container.envelope import write_detached
-from strongroom.container.head import HEAD, LedgerHead
-from strongroom.container.index_receipt import INDEX, IndexReceipt
+from strongroom.container.cobblestone import Random, hkdf
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -27,11 +24,13 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
-from strongroom.container.marks import DELETION, HOLD, DeletionMark, HoldMark
+from strongroom.container.marks import DELETION, HEAD, HOLD, DeletionMark, HoldMark, LedgerHead
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
 from strongroom.container.name_index import (
+    INDEX,
     IndexHead,
     IndexLink,
+    IndexReceipt,
     IndexRow,
     Older,
     blocks,
@@ -40,18 +39,16 @@ from strongroom.container.name_index import (
 )
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.receipt import Receipt, sign_receipt
-from strongroom.container.rows import bare, encode_secrets
-from strongroom.container.segment import unpack_rows
-from strongroom.container.stanza import Recipient, Stanza
+from strongroom.container.segment import bare, encode_secrets, unpack_rows
+from strongroom.container.signing import Receipt, sign_receipt
 from strongroom.container.trust_list import Distrusted, TrustList, sign_list
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import Recipient, Stanza, WrappingKey, write_detached
 from strongroom.keys import hpke, keyfile
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
-from strongroom.operations.layout import container_entry
+from strongroom.operations.engine.layout import container_entry
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
 from tests.vectors.forge import Parts, framed, rows_plain

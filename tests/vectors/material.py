@@ -17,14 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from cryptography.hazmat.primitives.hpke import Suite
 
 from strongroom.container.about import ContainerHeader
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.derive import Random
-from strongroom.container.digests import name_hash
-from strongroom.container.signing import Signer
-from strongroom.container.stanza import Recipient
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.cobblestone import Random, name_hash
+from strongroom.container.signing import CertifiedSigner, Signer
+from strongroom.container.wrapping import Recipient, WrappingKey
 from strongroom.container.writer import SealedContainer, write_container
-from strongroom.keys import sealedfile
+from strongroom.keys import passphrase as sealedfile
 from strongroom.keys.ec import SUITES as EC_SUITES
 from strongroom.keys.ec import EcRecipient
 from strongroom.keys.hpke import SUITES, HpkeIdentity, HpkeRecipient, Kem
@@ -33,7 +30,7 @@ from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.record import decode as decode_quorum
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
-from strongroom.system import private_file
+from strongroom.system import files
 from tests.keys.software import EcIdentity
 
 RECORDED = Path(__file__).with_name("hpke_recorded.json")
@@ -94,7 +91,7 @@ def sealed_line(kind: str, variety: str, key: bytes, own: bytes) -> tuple[str, s
     content = sealedfile.seal(
         PASSPHRASE, kind=kind, variety=variety, key=key, id=own, log_n=15, random=stream(f"sealed {kind}")
     )
-    return "line", private_file.line(sealedfile.sealed_kind(kind), variety, content)
+    return "line", files.line(sealedfile.sealed_kind(kind), variety, content)
 
 
 HSM_LINE = ("ec", f"p256 {HSM.version} {int.from_bytes(fixed('hsm')) >> 1:064x}")

@@ -13,21 +13,16 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.derive import Random
-from strongroom.container.digests import name_hash
-from strongroom.container.envelope import write_detached
-from strongroom.container.head import HEAD, LedgerHead
+from strongroom.container.cobblestone import Random, name_hash
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of, sign_manifest
-from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark
+from strongroom.container.marks import DELETION, HEAD, QUARANTINE, DeletionMark, LedgerHead, QuarantineMark
 from strongroom.container.metadata import DocumentAbout, write_document
-from strongroom.container.receipt import Receipt, sign_receipt
-from strongroom.container.rows import encode_secrets
-from strongroom.container.signing import Signer
+from strongroom.container.segment import encode_secrets
+from strongroom.container.signing import CertifiedSigner, Receipt, Signer, sign_receipt
 from strongroom.container.trust_list import TRUST_LIST, Distrusted, TrustList, sign_list
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import WrappingKey, write_detached
 from strongroom.model import Secret
-from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt
 from tests.vectors import good
 from tests.vectors import material as m
 from tests.vectors.vector import Vector

@@ -39,7 +39,7 @@ HEAVY = (
     "flower.command",
     "kombu.transport.redis",
     "sqlalchemy.dialects.sqlite",
-    "strongroom.operations.facts.freshness",
+    "strongroom.operations.judge.freshness",
     "strongroom.wiring.services",
     "workers.telemetry",
     "workers.transport",

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from strongroom.config import BrokerSettings, load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.engine.steps import pools
 from strongroom.operations.errors import MessageRefused
-from strongroom.operations.runs.steps import pools
 from strongroom.state.records import RunStep, StepKind, Ticket
 from tests.redis_server import RedisServer
 from workers.app import Strongroom

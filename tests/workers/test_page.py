@@ -21,12 +21,11 @@ from sqlalchemy import text
 from strongroom.config import Settings, load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
-from strongroom.operations import muted
-from strongroom.operations.dashboard.frame import PAGES
-from strongroom.operations.dashboard.lists import PAGE
+from strongroom.operations.engine import muted
+from strongroom.operations.show.frame import PAGE, PAGES
 from strongroom.state.records import CatalogEntry, Replica, RunKind, RunState, RunStep, StepKind
 from strongroom.state.store import RunStore
-from strongroom.timestamps import for_people
+from strongroom.times import for_people
 from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
 from tests.process import free_port, installed

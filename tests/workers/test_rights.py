@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import fields
 
 from strongroom.config.model import WorkerSettings
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.steps import pools
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.steps import pools
 from strongroom.state.records import Pool, RunKind, StepKind
 from workers import names
 from workers.pools import POOLS

@@ -11,8 +11,8 @@ import pytest
 
 from strongroom.keys import rolelist
 from strongroom.operations.backup.job import INDEXING
-from strongroom.operations.key_management.scheduled_check import CHECKED
-from strongroom.operations.rotation.outcome import results
+from strongroom.operations.keys.health import CHECKED
+from strongroom.operations.rotation.job import results
 from strongroom.state.records import RunKind, RunState, StepState
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from strongroom.config.live import LiveSettings
-from strongroom.operations.runs.submit import submit
-from strongroom.operations.services import Services
-from strongroom.operations.settings_changes import untaken
+from strongroom.operations.engine.noted import untaken
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import submit
 from workers.services import PerProcess
 
 

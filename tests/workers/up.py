@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from strongroom.cli.commands.runs.up import RunReporter
+from strongroom.cli.commands.runs.cluster import RunReporter
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from tests.workers import forked

@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import pwd
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import WrongKey
+from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.model import COMMAND, ApprovalAction, SecretBytes, Selection
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
+from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.system.lazy import resolve
+
+if TYPE_CHECKING:
+    from strongroom.operations.engine.services import Services
+    from strongroom.operations.restore.plan import RestorePlan
 
 
 def record_opening(
@@ -112,3 +121,125 @@ def _user_name() -> str:
         name = f"uid {os.getuid()}"
     typed = os.environ.get("SUDO_USER", "")
     return f"{name} (sudo by {typed[:64]})" if typed.isprintable() and typed else name
+
+
+# -- Asking whether people have to approve what a command is about to do. Without rules this loads nothing
+
+
+_ASKING = "strongroom.cli.shared.approval_asking"
+
+
+def has_rules(installation: InstallationPlace) -> bool:
+    """Tell whether this host's configuration may ask for approvals; reading it in full decides."""
+    given = any(name.upper().startswith("STRONGROOM_APPROVALS__") for name in os.environ)
+    return given or "approvals" in installation.tables
+
+
+def require_approved(
+    installation: InstallationPlace, action: ApprovalAction, what: object, **about: Any
+) -> str:
+    """Return if a command may go on, by which name; see
+    :func:`~strongroom.operations.engine.approvals.command_request` for the arguments. With ``lasting`` it is
+    not used up before :func:`end_approval`: the command goes on where it was interrupted.
+
+    Raises:
+        ApprovalNeeded, NotApproved: people have to approve it first, or did not.
+        ConfigProblems: there may be rules, and the configuration is wrong.
+    """
+    if has_rules(installation):
+        subject: str = resolve(f"{_ASKING}:ask")(action, what, **about)
+        return subject
+    return ""
+
+
+def require_medium_approved(
+    installation: InstallationPlace, policy: str, media: Sequence[str], services: Services
+) -> None:
+    """Return if every value that a policy selects may go onto media that somebody takes away."""
+    recipients = services.pinned(policy).recipients
+    require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {
+            "policy": policy,
+            "media": sorted(media),
+            "for": sorted(recipient.fingerprint for recipient in recipients),
+        },
+        policy=policy,
+        lines=(
+            f"all that policy '{policy}' selects, onto {', '.join(media)}",
+            *(f"for {recipient.describe()}" for recipient in recipients),
+        ),
+    )
+
+
+def how_much(selection: Selection) -> str:
+    """Say how much a command chooses, without its patterns: they may be names. The digest has them."""
+    options = {"--include": selection.include, "--exclude": selection.exclude, "--filter-tag": selection.tags}
+    given = [f"{len(values)} {option}" for option, values in options.items() if values]
+    return f"a part, by {', '.join(given)}" if given else "everything"
+
+
+def require_plan_approved(
+    installation: InstallationPlace, plan: RestorePlan, *, policy: str, kept: bool
+) -> None:
+    """Return if a restore plan may be done.
+
+    Args:
+        kept: whether it is a plan in a file, that people can have approved. One that is made on the way is
+            another one the next time.
+    """
+    if has_rules(installation):
+        resolve(f"{_ASKING}:ask_for_plan")(plan, policy=policy, kept=kept)
+
+
+def end_approval(installation: InstallationPlace, subject: str) -> None:
+    """Let nobody use again what a plan or command was approved for: all of it is done."""
+    if subject and has_rules(installation):
+        resolve(f"{_ASKING}:end")(subject)
+
+
+# -- Showing a value to a person: the one place of the command line that reveals any ------------
+
+
+class ValueHolder(NamedTuple):
+    """What holds a value: in words, and as an approval is bound to it."""
+
+    words: str
+    what: str
+    policy: str = ""
+
+    @classmethod
+    def backup(cls, manifest: Manifest) -> ValueHolder:
+        policy = "" if manifest.policy == COMMAND else manifest.policy
+        return cls(f"backup {manifest.backup_id}", manifest.backup_id, policy)
+
+
+def reveal_value(
+    value: SecretBytes,
+    *,
+    of: tuple[str, int],
+    held_by: ValueHolder,
+    arguments: Namespace,
+    output: Output,
+    installation: InstallationPlace,
+) -> bytes:
+    """Return a value for the screen, once that is approved, where a rule asks for it, and on record.
+
+    Args:
+        of: the secret's name, and the version's number.
+
+    Raises:
+        ApprovalNeeded, NotApproved: people have to approve it first, or did not.
+    """
+    name, version = of
+    require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {"shown": held_by.what, "name": name, "version": version},
+        policy=held_by.policy,
+        size=1,
+        lines=(f"show version {version} of one secret of {held_by.words}, on {os.uname().nodename}",),
+    )
+    record_access(evidence_access_log.SHOWN, arguments, output, installation)
+    return value.reveal()

@@ -6,24 +6,174 @@ who only shows what a file claims says what speaks against it, and ends with the
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from strongroom.cli.shared import own_record, trust
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.container.certificate import Certificate
+from strongroom.cli.terminal.place import InstallationPlace, trusted_in_file
+from strongroom.container.errors import UntrustedSigner
 from strongroom.container.manifest import SignedManifest
-from strongroom.container.signing import Signers
+from strongroom.container.signing import Certificate, Signers
+from strongroom.errors import StrongroomError, Untrusted, UsageError
+from strongroom.keys import roles
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.maker import Maker, maker_of, maker_of_backup
+from strongroom.operations.archive.errors import BackupShredded
 from strongroom.operations.archive.on_record import BackupsOnRecord
-from strongroom.operations.archive.open import Objects
+from strongroom.operations.archive.quarantine import QUARANTINED, RecordedQuarantine
+from strongroom.operations.archive.reading import Maker, maker_of, maker_of_backup
 from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import SetAside, TargetUnsound
+from strongroom.state.probe import may_have_event
+from strongroom.targets.repaired import ManifestListing, Objects
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+
+# -- Whose signature is believed: this installation's own, the configured, and what is typed ----
+
+
+_FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
+_UNKNOWN = re.compile(rf"Signed by installation ({_FINGERPRINT.pattern})")
+
+
+def trusted_signers(place: InstallationPlace, typed: Sequence[str] = ()) -> Signers:
+    """Return the fingerprints that count here; one that is typed does, whatever is known of it."""
+    for word in typed:
+        if not _FINGERPRINT.fullmatch(word):
+            raise UsageError("--signer needs a fingerprint.", hint="It is 'sr1:' and 64 hexadecimal digits.")
+    return roles.believed(place.role_keys, trusted_in_file(place)).with_named(typed)
+
+
+def signers_on(objects: Objects, arguments: Namespace, place: InstallationPlace) -> Signers:
+    """Return whose signatures count on a place, by the trust lists there.
+
+    Raises:
+        TrustListMissing: one is missing there.
+    """
+    asked: list[tuple[Objects, Signers]] = vars(arguments).setdefault("signers_on", [])
+    for other, known in asked:
+        if other is objects:
+            return known
+    found = believed_on(
+        trusted_signers(place, getattr(arguments, "signer", ())),
+        [ManifestListing(objects)],
+        folder=place.role_keys,
+        strict=not anybody(arguments),
+        # Who has no such option shows a stranger's all the same.
+        strangers=getattr(arguments, "any_signer", True),
+    )
+    asked.append((objects, found))
+    return found
+
+
+def anybody(arguments: Namespace) -> bool:
+    """Tell whether a stranger's backup will do: a command that has no such option never takes one."""
+    return getattr(arguments, "any_signer", False)
+
+
+def explained(error: Untrusted, arguments: Namespace, *, what: str = "backup") -> Untrusted:
+    """Return the error with the very words that go on from here, if it is the installation that is unknown.
+
+    To name the installation does not help where one of its keys is retired or distrusted.
+    """
+    found = _UNKNOWN.search(error.message)
+    if found is None:
+        return error
+    return UntrustedSigner(
+        f"This {what} is of the installation\n{found[1]}\nwhich is not trusted here.",
+        hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
+        "'strongroom keys signers list' says on the machine that made it. If it is the same, "
+        + "\n".join(_ways_on(found[1], vars(arguments))),
+    )
+
+
+def _ways_on(fingerprint: str, options: Mapping[str, object]) -> Iterator[str]:
+    if "signer" in options:
+        yield f"repeat with:\n--signer {fingerprint}"
+    else:
+        yield f'name it in the configuration, under [trust]:\nsigners = ["{fingerprint}"]'
+    if "any_signer" in options:
+        yield "To read it with its maker unknown: --any-signer"
+
+
+# -- Whether this installation has shredded what somebody wants to bring back -------------------
+
+
+def refuse_shredded(installation: InstallationPlace, backup: str) -> None:
+    """Raise BackupShredded if the record says so. Where there is no usable record, nothing is said:
+    bringing back must work without one."""
+    try:
+        if (store := find_run_store(installation)) is not None:
+            from strongroom.operations.archive.shredded import check
+
+            check(store, backup, trusted_signers(installation))
+    except BackupShredded:
+        raise
+    except StrongroomError:
+        return
+
+
+def own_file(installation: InstallationPlace) -> Path | None:
+    """Return the file that has the record of an installation, if it is in a file."""
+    state = installation.tables.get("state")
+    is_elsewhere = isinstance(state, dict) and "url" in state
+    return None if is_elsewhere else installation.state_dir / "state.db"
+
+
+def find_run_store(installation: InstallationPlace) -> RunStore | None:
+    """Return the run store of an installation that has one; looking makes none."""
+    file = own_file(installation)
+    if file is None:
+        from strongroom.cli.shared.services import run_store
+
+        return run_store()
+    if not file.is_file():
+        return None
+    from strongroom.state.store import RunStore
+
+    return RunStore(f"sqlite:///{file}")
+
+
+# -- What the record of this installation says of backups, if there is one ----------------------
+
+
+def quarantined(installation: InstallationPlace, backup: str) -> RecordedQuarantine | None:
+    """Return why a backup is in quarantine by the record here; where nothing ever was, none is loaded."""
+    file = own_file(installation)
+    if file is not None and not (file.is_file() and may_have_event(file, QUARANTINED)):
+        return None
+    return read_record(installation).quarantined.get(backup)
+
+
+def read_record(installation: InstallationPlace) -> BackupsOnRecord:
+    """Return what the record here says of backups; a recovery needs no record."""
+    from strongroom.operations.archive.on_record import BackupsOnRecord
+
+    with suppress(StrongroomError):
+        if (store := find_run_store(installation)) is not None:
+            from strongroom.operations.archive.catalog import read_record as read
+            from strongroom.operations.archive.shredded import shredded_backups
+
+            gone = frozenset(shredded_backups(store, trusted_signers(installation)))
+            return read(store, gone=gone)
+    return BackupsOnRecord()
+
+
+# -- The one gate to a backup: somebody who is trusted here made it, and nobody set it aside ----
+#
+# :mod:`strongroom.cli.backups_read` has the table of the commands. Who restores, opens or verifies is
+# refused; who only shows what a file claims says what speaks against it, and ends with the exit code of
+# that.
+
 
 SHOWN = 4
 """Backups in quarantine that are named: more would hide what is said of them."""
@@ -45,7 +195,7 @@ def admit(
         UntrustedSigner: nobody who is trusted here signed it: its fingerprint, and how to go on.
         BackupQuarantined: it is in quarantine, and the command was not told to use it nonetheless.
     """
-    known = trust.signers_on(objects, arguments, place)
+    known = signers_on(objects, arguments, place)
     maker = admit_maker(maker_of_backup(signed, known), arguments, output)
     backup = signed.manifest.backup_id
     looked = look_at(objects, backup, maker.pins(known), place)
@@ -72,7 +222,7 @@ def admit_container(
 
 def admit_maker(maker: Maker, arguments: Namespace, output: Output) -> Maker:
     """Refuse a maker who is not trusted here; say so if a person takes anybody's."""
-    maker.require(anybody=trust.anybody(arguments))
+    maker.require(anybody=anybody(arguments))
     if not maker.known:
         output.warn_once(f"nobody knows who made this: {maker.doubt}")
     return maker
@@ -82,7 +232,7 @@ def show(
     signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: InstallationPlace
 ) -> Admitted:
     """Let a command show what a backup claims, and end with what speaks against believing it."""
-    known = trust.signers_on(objects, arguments, place)
+    known = signers_on(objects, arguments, place)
     maker = show_maker(maker_of_backup(signed, known), output)
     backup = signed.manifest.backup_id
     looked = look_at(objects, backup, maker.pins(known), place)
@@ -116,13 +266,13 @@ def set_aside(quarantined: Mapping[str, str]) -> SetAside | None:
 
 def look_at(objects: Objects, backup: str, pins: Signers, place: InstallationPlace) -> Chooser:
     """Return what judges a backup by what lies beside it; by all of the record here only if it must."""
-    recorded = own_record.quarantined(place, backup)
+    recorded = quarantined(place, backup)
     found = BackupsOnRecord(quarantined={backup: recorded} if recorded else {}).of_one_place(
         objects, trusted=pins
     )
     if not found.nobody_can_tell(backup):
         return found
-    return own_record.read_record(place).of_one_place(objects, trusted=pins)
+    return read_record(place).of_one_place(objects, trusted=pins)
 
 
 def _tell_unsound(looked: Chooser, signed: SignedManifest, arguments: Namespace, output: Output) -> None:
@@ -136,4 +286,4 @@ def _tell_unsound(looked: Chooser, signed: SignedManifest, arguments: Namespace,
 
 
 def _known(arguments: Namespace, place: InstallationPlace) -> Signers:
-    return trust.trusted_signers(place, getattr(arguments, "signer", ()))
+    return trusted_signers(place, getattr(arguments, "signer", ()))

@@ -6,13 +6,12 @@ from typing import Any
 
 from strongroom.cli.shared.services import open_services
 from strongroom.model import COMMAND, ApprovalAction
-from strongroom.operations.approval.judge import rules_for
-from strongroom.operations.approval.request import command_request
-from strongroom.operations.approval.require import end_approval, require_approval
+from strongroom.operations.engine.approvals import command_request, rules_for
+from strongroom.operations.engine.approving import end_approval, require_approval
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.restore.approval import plan_request
 from strongroom.operations.restore.plan import RestorePlan
-from strongroom.system.person import who
+from strongroom.operations.restore.staged import plan_request
+from strongroom.system.process import who
 
 _PLAN = (
     "Nothing was changed. Make a plan that people can approve: repeat the command with --plan-out FILE. "

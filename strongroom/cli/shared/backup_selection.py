@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
-from strongroom.cli.shared import backup_argument, opening, own_record, rollback_check, shred_guard, trust
+from msgspec.structs import replace
+
+from strongroom.cli.shared import access_log, admission, opening
+from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, TargetError, UsageError
+from strongroom.keys import Identity
 from strongroom.model import Selection
-from strongroom.operations.archive.choice import (
+from strongroom.operations.archive.coverage import (
     ASIDE,
+    PART,
     SHOWN,
+    Asked,
     BackupChoice,
     BackupPlace,
     KnownBackup,
     describe_skipped,
     is_ahead,
+    limits_of,
 )
-from strongroom.operations.archive.coverage import PART, Asked, limits_of
-from strongroom.operations.archive.maker import maker_of_backup
+from strongroom.operations.archive.reading import Replicated, maker_of_backup
+from strongroom.operations.archive.salvage import Before, Salvaged
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.errors import LeftAside, LessThanKnown, TargetUnsound
-from strongroom.operations.layout import manifest_name
-from strongroom.system.deadlines import run_all
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.errors import LeftAside, LessThanKnown, NotCovered, TargetUnsound
+from strongroom.system.attempts import run_all
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.words import did_you_mean
 
 if TYPE_CHECKING:
     from strongroom.container.signing import Signers
-    from strongroom.operations.archive.salvage import Salvaged
+    from strongroom.operations.archive.open import Backup
     from strongroom.operations.archive.shortfall import Shortfall
     from strongroom.targets import Target
 
@@ -72,7 +80,7 @@ def requested(
 
 def make_chooser(arguments: Namespace, installation: InstallationPlace, known: frozenset[str]) -> Chooser:
     """Look at the targets that are named, or at all that are configured."""
-    record = own_record.read_record(installation)
+    record = admission.read_record(installation)
     holders = list(
         _named_holders(arguments.from_target, installation)
         if arguments.from_target
@@ -85,7 +93,7 @@ def make_chooser(arguments: Namespace, installation: InstallationPlace, known: f
         holders,
         trusted=known,
         folder=installation.role_keys,
-        strangers=trust.anybody(arguments),
+        strangers=admission.anybody(arguments),
         known=others,
     )
 
@@ -134,7 +142,7 @@ def _newest_shown(holder: BackupPlace, trusted: frozenset[str]) -> list[KnownBac
 
 def _named_holders(words: Sequence[str], installation: InstallationPlace) -> Iterator[BackupPlace]:
     for word in dict.fromkeys(words):
-        target = backup_argument.target_of(word, installation)  # a wrong word is told before anything is read
+        target = opening.target_of(word, installation)  # a wrong word is told before anything is read
         configured_as = target.name if target.name in installation.section("targets") else word
         yield BackupPlace(configured_as, partial(_same, target))
 
@@ -147,9 +155,7 @@ def configured_holders(installation: InstallationPlace) -> Iterator[BackupPlace]
     """
     names = list(installation.section("targets"))
     if not names:
-        names = [
-            name for name in backup_argument.DEFAULTS if (installation.state_dir / "targets" / name).is_dir()
-        ]
+        names = [name for name in opening.DEFAULTS if (installation.state_dir / "targets" / name).is_dir()]
     if not names:
         raise UsageError(
             "No target is configured here, so there is nothing to read from.",
@@ -159,9 +165,7 @@ def configured_holders(installation: InstallationPlace) -> Iterator[BackupPlace]
     used = {name: _is_online(policies, name) for policy in policies for name in _targets_of(policy)}
     for name in names:
         if not used or name in used:
-            yield BackupPlace(
-                name, partial(backup_argument.target_of, name, installation), used.get(name, True)
-            )
+            yield BackupPlace(name, partial(opening.target_of, name, installation), used.get(name, True))
 
 
 def _targets_of(policy: Mapping[str, Any]) -> list[str]:
@@ -314,7 +318,7 @@ def _report_stale(
     target: Target, signed: SignedManifest, pins: frozenset[str], output: Output, place: InstallationPlace
 ) -> None:
     """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
-    if error := rollback_check.find_newer_envelope(target, signed.manifest, place, trusted=pins):
+    if error := opening.find_newer_envelope(target, signed.manifest, place, trusted=pins):
         output.warn(error.message)
         output.end_with(error)
 
@@ -366,8 +370,115 @@ def _put_on_record(chooser: Chooser, installation: InstallationPlace, *, dry: bo
     if dry or not chooser.damaged:
         return
     with suppress(StrongroomError):  # a recovery needs no record
-        store = shred_guard.find_run_store(installation)
+        store = admission.find_run_store(installation)
         if store is not None:
             from strongroom.operations.archive.inventory import put_damaged_on_record
 
             put_damaged_on_record(store, chooser.damaged)
+
+
+# -- The name of a backup that a mistyped one was meant for -------------------------------------
+
+
+MOST_READ, MOST_COMPARED = 100_000, 5_000
+"""Names of a backup that are read, and compared letter by letter: an error must not take a minute."""
+
+
+def near_name(name: str, backup: Backup | Replicated | Salvaged | None) -> str:
+    """Ask whether the nearest name in a backup was meant; empty if none is near or it cannot be read."""
+    if backup is None or backup.manifest.counts.secrets > MOST_READ:
+        return ""
+    with suppress(StrongroomError):
+        alike = _alike(name, (row.name for row in backup.rows()))
+        return did_you_mean(name, islice(alike, MOST_COMPARED))
+    return ""
+
+
+def _alike(name: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield names of about this length that end alike, or lie in the same folder."""
+    folder, _, last = name.rpartition("/")
+    for other_name in names:
+        place, _, end = other_name.rpartition("/")
+        if abs(len(other_name) - len(name)) <= 2 and (place == folder or end == last):
+            yield other_name
+
+
+# -- Opening a backup on targets to look into it ------------------------------------------------
+
+
+MOST = 21
+"""Backups that are opened to find one secret: names are sealed, so looking takes the key."""
+
+Opened = tuple[Salvaged, Callable[[], None]]
+"""A backup, and what says that it is the one that is read."""
+
+
+@contextmanager
+def backup_on_targets(
+    arguments: Namespace, asked: Asked, output: Output, installation: InstallationPlace
+) -> Iterator[Salvaged]:
+    """Open the backup on targets that a command is to look into."""
+    with backups_on_targets(arguments, asked, output, installation) as backups:
+        backup, tell = next(backups)
+        tell()
+        yield backup
+
+
+@contextmanager
+def backups_on_targets(
+    arguments: Namespace, asked: Asked, output: Output, installation: InstallationPlace
+) -> Iterator[Iterator[Opened]]:
+    """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
+    known = admission.trusted_signers(installation, arguments.signer)
+    chooser = make_chooser(arguments, installation, known)
+    known = chooser.trusted
+    identities = identities_of(arguments, output, installation)
+    read: list[Salvaged] = []
+
+    def opened() -> Iterator[Opened]:
+        for number, choice in enumerate(_choices(chooser, asked)):
+            if number == MOST:
+                output.warn(f"only the newest {MOST} that may hold it were opened; older: --at DATE")
+                return
+            admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
+            access_log.record_opening(
+                arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
+            )
+            pins = report_unlisted(choice, known, output, installation)
+            before = _before(choice, chooser, asked, identities, pins)
+            backup = Salvaged(Replicated(choice, identities, trusted=pins, told=chooser.note), before)
+            read.append(backup)
+            yield backup, partial(report_choice, choice, chooser, asked, output)
+            if asked.name:
+                chooser.pass_over(choice.manifest, f"it does not hold '{asked.name}'")
+
+    with (
+        reporting_damage(chooser, output, installation),
+        telling_losses(read, output),
+    ):
+        yield opened()
+
+
+def _before(
+    choice: BackupChoice, chooser: Chooser, asked: Asked, identities: Sequence[Identity], pins: frozenset[str]
+) -> Before:
+    """Give the backups that tell of what is lost of one, as they are asked for."""
+    earlier = chooser.before(choice.manifest, asked)
+    return (
+        Replicated(backup_choice, identities, trusted=pins, told=chooser.note) for backup_choice in earlier
+    )
+
+
+def _choices(chooser: Chooser, asked: Asked) -> Iterator[BackupChoice]:
+    """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
+    found = chooser.choices(asked)
+    try:
+        first = next(found, None) or chooser.choose(asked)
+    except NotCovered:
+        if asked.partial or asked.backup:
+            raise
+        chooser.passed.clear()
+        found = chooser.choices(replace(asked, partial=True))
+        first = next(found, None) or chooser.choose(replace(asked, partial=True))
+    yield first
+    yield from found

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
-from strongroom.cli.shared.await_run import cluster_runs
+from strongroom.cli.shared.runs import cluster_runs
 from strongroom.config import Settings
-from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.engine.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.judge.looks import KeyMetrics
+from strongroom.wiring import health_areas
 from workers import broker
 from workers.errors import BrokerUnavailable
 from workers.names import SUBMIT
@@ -88,3 +91,12 @@ def _answered(settings: Settings) -> set[str]:
     with broker.failing_fast(broker.broker_url(settings), tls=broker.tls_options(settings.broker)):
         answers = app.control.inspect(timeout=PATIENCE).ping() or {}
     return {str(name).partition("@")[0] for name in answers}
+
+
+# -- The areas of an installation, with the broker and its workers, which only the command line looks at
+
+
+def check_areas(settings: Settings, *, days: int, now: float) -> tuple[list[Finding], KeyMetrics | None]:
+    """Look at every area; the metrics are missing where the record cannot be read."""
+    broker = (BROKER, partial(cluster, settings))
+    return health_areas.check_areas(settings, days=days, now=now, besides=[broker])

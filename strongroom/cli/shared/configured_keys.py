@@ -7,7 +7,7 @@ from typing import NamedTuple
 from strongroom.cli.shared.settings import asking
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
-from strongroom.operations.key_management.usage import pinned_key
+from strongroom.operations.keys.usage import pinned_key
 from strongroom.wiring.keys import opening_file, pin, sealed_file
 
 

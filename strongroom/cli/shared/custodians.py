@@ -9,14 +9,14 @@ from pathlib import Path
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys import Opener, Recipient
-from strongroom.keys.prompting import may_ask
+from strongroom.keys.passphrase import may_ask
 from strongroom.keys.quorum import QuorumRecipient, record
+from strongroom.keys.quorum.ceremony import Gathering
 from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
-from strongroom.keys.quorum.gathering import Gathering
 from strongroom.keys.quorum.record import Quorum
-from strongroom.system.private_file import read_private
+from strongroom.system.files import read_private
 
 
 def custodians_of(

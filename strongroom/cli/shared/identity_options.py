@@ -13,7 +13,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 
 if TYPE_CHECKING:
     from strongroom.keys import Opener
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
 
 
 def with_identities(services: Services, arguments: Namespace, output: Output) -> Services:

@@ -11,36 +11,27 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.cli.shared import (
-    access_log,
-    admission,
-    backup_argument,
-    legacy,
-    opening,
-    rollback_check,
-    trust,
-)
+from strongroom.cli.shared import access_log, admission, identities, opening
 from strongroom.cli.shared.admission import Admitted
-from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.inspect_options import InspectOptions
+from strongroom.cli.shared.opening import kind_of
 from strongroom.cli.shared.record_verification import recorded
-from strongroom.cli.terminal.progress import counting
-from strongroom.container.check import scrub
-from strongroom.container.digests import value_digester
+from strongroom.cli.terminal.screen import counting
+from strongroom.container.cobblestone import value_digester
 from strongroom.container.errors import NotABackup, UntrustedSigner, WrongKey
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
 from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
+from strongroom.container.writer import scrub
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import clusterkeys
+from strongroom.keys import keywrap
 from strongroom.model import Depth, Selection
-from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.read_back import ReadBackKeys, open_all, read_back
+from strongroom.operations.archive.open import Backup, Objects, ReadBackKeys, open_all, read_back
 
 if TYPE_CHECKING:
-    from strongroom.operations.drift.comparison import Drift
+    from strongroom.operations.checks.drift import Drift
     from strongroom.targets import Target
 
 
@@ -77,13 +68,13 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
         FormatError, MissingPiece, VerificationFailed: what is wrong with it.
     """
     path: Path = arguments.file
-    if (target := backup_argument.configured_target(path, means.place)) is not None:
-        legacy.refuse_legacy_option(arguments, None)
+    if (target := opening.configured_target(path, means.place)) is not None:
+        identities.refuse_legacy_option(arguments, None)
         return _inspect_objects(target, arguments, means, target=target)
     asked = [f"--{option}" for option in ("opens", "structure") if getattr(arguments, option, False)]
-    backup_argument.refuse_folder_of_files(path, " ".join(["strongroom", arguments.command_name, *asked]))
+    opening.refuse_folder_of_files(path, " ".join(["strongroom", arguments.command_name, *asked]))
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
-    legacy.refuse_legacy_option(arguments, None if path.is_dir() else kind)
+    identities.refuse_legacy_option(arguments, None if path.is_dir() else kind)
     match kind:
         case FileKind.CONTAINER | FileKind.METADATA | FileKind.LEGACY if means.depth is Depth.LIVE:
             raise UsageError(f"'{path}' alone cannot be compared with a source.", hint="Give a whole backup.")
@@ -95,14 +86,14 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
             return _inspect_legacy(arguments, means)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
             raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
-    with backup_argument.open_objects(path) as objects:
+    with opening.open_objects(path) as objects:
         return _inspect_objects(objects, arguments, means)
 
 
 def _inspect_objects(
     objects: Objects, arguments: Namespace, means: InspectOptions, *, target: Target | None = None
 ) -> Inspection:
-    known = trust.signers_on(objects, arguments, means.place)
+    known = admission.signers_on(objects, arguments, means.place)
     held = nullcontext() if target is None else _compared_with_targets(target, arguments, means, known)
     with held:
         return _inspect_manifest(objects, arguments, means, known, target)
@@ -119,7 +110,7 @@ def _compared_with_targets(
 def _inspect_manifest(
     objects: Objects, arguments: Namespace, means: InspectOptions, known: Signers, target: Target | None
 ) -> Inspection:
-    anybody = means.shows or trust.anybody(arguments)
+    anybody = means.shows or admission.anybody(arguments)
     signed = opening.signed_manifest(
         objects, arguments.backup, known=known, policy=arguments.policy, anybody=anybody
     )
@@ -166,7 +157,7 @@ def _compare_live(
             hint="'strongroom check secrets' compares the names.",
         )
     from strongroom.cli.shared import sources
-    from strongroom.operations.drift.comparison import compare
+    from strongroom.operations.checks.drift import compare
 
     backup = Backup(objects, manifest, tools.identities, trusted=tools.trusted)
     chosen = manifest.selection
@@ -186,7 +177,7 @@ def _newest_envelopes(
     yield
     if target is None:
         return
-    if error := rollback_check.find_newer_envelope(target, manifest, means.place, trusted=pins):
+    if error := opening.find_newer_envelope(target, manifest, means.place, trusted=pins):
         raise error
 
 
@@ -204,7 +195,7 @@ def require_digest_key(means: InspectOptions) -> bytes | None:
             "The key of the values' digests is not here: only the installation that made a backup has it.",
             hint="Verify with --depth opened, which proves that nothing was changed since it was sealed.",
         )
-    return clusterkeys.load_or_create(folder, "digest")
+    return keywrap.load_or_create(folder, "digest")
 
 
 def _inspection_of(signed: SignedManifest, admitted: Admitted, means: InspectOptions) -> Inspection:
@@ -235,7 +226,7 @@ def _inspect_document(path: Path, arguments: Namespace) -> Inspection:
     """Look at a document that nobody signed: its digest guards against accidents alone."""
     if getattr(arguments, "signer", ()):
         raise UntrustedSigner(f"Nobody signed '{path}': it is a metadata document, alone.", hint=_UNSIGNED)
-    with backup_argument.open_file(path) as reader:
+    with opening.open_file(path) as reader:
         written = check_document(reader)
     return Inspection(
         kind="metadata document",
@@ -257,7 +248,7 @@ def _inspect_legacy(arguments: Namespace, means: InspectOptions) -> Inspection:
     """Look at an old file; without its passphrase nothing can be told of it."""
     path: Path = arguments.file
     shape = means.depth is Depth.PRESENT
-    secrets = None if shape else len(legacy.secrets_of(path, arguments, means.output))
+    secrets = None if shape else len(identities.secrets_of(path, arguments, means.output))
     return Inspection(
         kind="old Fernet file",
         depth=means.depth if shape else Depth.OPENED,
@@ -278,7 +269,7 @@ _UNSIGNED = "Leave --signer out to read it with its maker unknown, or name the t
 
 
 def _inspect_container(path: Path, arguments: Namespace, means: InspectOptions) -> Inspection:
-    with backup_argument.open_file(path) as reader:
+    with opening.open_file(path) as reader:
         scrubbed = scrub(reader)
         let = admission.show_container if means.shows else admission.admit_container
         maker = let(scrubbed.certificate, arguments, means.output, means.place).maker

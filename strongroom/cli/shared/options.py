@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from argparse import _ActionsContainer as Arguments
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from strongroom import durations
+from strongroom import times
+from strongroom.cli.terminal.output import in_line
 from strongroom.errors import UsageError
 from strongroom.model import Selection
+from strongroom.words import nearest
 
 LOCAL = "local"
 """The source that every installation has: its local store."""
@@ -115,7 +117,7 @@ def add_version_argument(parser: Arguments, *, help: str) -> None:  # noqa: A002
 def ending(text: str) -> float:
     """Parse when something ends: a date, which it lasts to the end of, a time, or so long from now."""
     try:
-        return time.time() + durations.parse(text)
+        return time.time() + times.parse(text)
     except ValueError:
         return moment(text)
 
@@ -300,3 +302,16 @@ def pairs(words: list[str], option: str) -> dict[str, str]:
                 f"{option} gives '{key}' two values.", hint="A secret has one value for each tag."
             )
     return found
+
+
+# -- What a command was asked about by name: sources, targets, policies -------------------------
+
+
+def choose_named(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Return what was named, or all that is known. Raises UsageError for a name that is not."""
+    names = list(known)
+    if unknown := [name for name in wanted if name not in names]:
+        raise UsageError(
+            f"There is no {in_line(unknown[0])!r} in the configuration.", hint=nearest(unknown[0], names)
+        )
+    return list(wanted) or names

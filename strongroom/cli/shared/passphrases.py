@@ -13,8 +13,8 @@ from typing import Final
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys.prompting import may_ask
-from strongroom.system.private_file import read_private
+from strongroom.keys.passphrase import may_ask
+from strongroom.system.files import read_private
 
 LEAST_BITS: Final = 60
 """What 600,000 rounds of PBKDF2, or scrypt, keep out of reach of many graphics cards for years."""

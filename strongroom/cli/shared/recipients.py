@@ -8,15 +8,67 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.shared import key_separation, passphrases
-from strongroom.cli.terminal.output import Output, in_line
+from strongroom.cli.errors import UnsafeSetup
+from strongroom.cli.shared import passphrases
+from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.errors import StrongroomError, UsageError
-from strongroom.key_redundancy import UnlockPath, single_points_of_failure
+from strongroom.config.failure_domains import UnlockPath, single_points_of_failure
+from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
+from strongroom.operations.keys.trial import keys_under
+
+# -- What must not be together: a key and what it opens, a Vault and the only key to its backup ---
+
+
+_VAULTS = ("vault", "raft")
+
+
+def refuse_on_target(path: Path, place: InstallationPlace) -> None:
+    """Refuse to write a key where backups lie, under whatever link. Raises UnsafeSetup."""
+    folder = path.absolute().parent.resolve()
+    for name, table in place.section("targets").items():
+        target = place.path(table.get("path")) if table.get("kind") == "directory" else None
+        if target is not None and folder.is_relative_to(target.resolve()):
+            raise UnsafeSetup(
+                f"{path} would be on the target '{name}': anyone who gets that has the backups and their key",
+                hint="Never store a key with backups. Write it elsewhere.",
+            )
+
+
+def warn_of_keys_beside(file: Path, output: Output) -> None:
+    """Say so if a private key lies in the folder that a backup is written to."""
+    folder = file.absolute().parent
+    try:
+        found = list(keys_under(folder, deep=False))
+    except TargetError:
+        return  # writing there says what is wrong with it
+    if found:
+        output.warn(
+            f"{', '.join(found)} in {folder} is a private key: anyone who gets that folder has the backup "
+            "and a key. Keep them apart."
+        )
+
+
+def refuse_circular_keys(arguments: Namespace, names: list[str], place: InstallationPlace) -> None:
+    """Refuse a backup of a Vault that only that Vault's own keys would open. Raises UnsafeSetup.
+
+    Args:
+        names: the configured keys that it is sealed for, if it is for nobody else.
+    """
+    source = getattr(arguments, "source", "")
+    if not names or place.section("sources").get(source, {}).get("kind") not in _VAULTS:
+        return
+    from strongroom.config import load_settings
+    from strongroom.config.checks.stores import SHUT_IN, needs_its_source
+
+    if needs_its_source(load_settings(), source, names):
+        raise UnsafeSetup(SHUT_IN[0], hint=SHUT_IN[1])
+
+
+# -- Who shall be able to open: configured keys, public keys, key files, passphrases ------------
 
 
 def recipients_of(arguments: Namespace, output: Output, place: InstallationPlace) -> list[Recipient]:
@@ -29,7 +81,7 @@ def recipients_of(arguments: Namespace, output: Output, place: InstallationPlace
         UsageError: nobody could open the backup.
         UnsafeSetup: only what is backed up itself could.
     """
-    key_separation.refuse_circular_keys(arguments, _only_configured(arguments, output, place), place)
+    refuse_circular_keys(arguments, _only_configured(arguments, output, place), place)
     typed = [recipient_of(word, output, place) for word in arguments.recipient]
     if arguments.passphrase_file is not None:
         typed.append(_passphrase_recipient(passphrases.read_file(arguments.passphrase_file, output), output))
@@ -187,3 +239,28 @@ def _passphrase_recipient(
     if not checked:
         passphrases.warn_if_weak(passphrase, output)
     return PassphraseRecipient(passphrase, label=label, iterations=iterations)
+
+
+# -- What an old key still opens: copies of a backup that a target has yet, and until when ------
+
+
+def describe_remaining(copy: Mapping[str, Any]) -> str:
+    """Say until when a backup that a key still opens is there, and what its target hides of it."""
+    if not copy.get("reached", True):
+        return "which was not reached: bring it and repeat; until then it opens as before"
+    old = _old_versions(copy.get("old_versions", {}))
+    if copy.get("deleted"):
+        return f"where it is deleted, and hidden: {old}"
+    return f"until {copy['until'] or 'it is deleted'}" + (f"; also {old}" if old else "")
+
+
+def _old_versions(old: Mapping[str, Any]) -> str:
+    """Say how many versions a target hides, and what ends them."""
+    count = old.get("count", 0)
+    if count < 0:
+        return "old versions, of which this credential may not be told (docs/reference/targets.md)"
+    locked = old.get("locked_until", "")
+    held = {"": "", "unknown": ", their locks unknown"}.get(locked, f", locked until {locked}")
+    ends = {"": "until somebody removes them", "unknown": "until a day that it does not tell"}
+    goes = ends.get(old.get("until", ""), f"until {old.get('until')}")
+    return f"{plural(count, 'old version')}{held}, {goes}" if count else ""

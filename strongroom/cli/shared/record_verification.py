@@ -1,4 +1,5 @@
-"""What backups verify found on a configured target, entered where the scheduled verification enters it."""
+"""What a look at a backup adds: it goes on record as a verification, and a target is held against what
+else is known."""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared import shred_guard, trust
+from strongroom.cli.shared import admission
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.verification.checks import checks_of_replica
+from strongroom.operations.backup.order import checks_of_replica
+from strongroom.operations.engine.layout import manifest_name
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, whole_copy
 
@@ -46,8 +47,8 @@ def _record_result(
     target: Target, manifest: Manifest, depth: Depth | None, installation: InstallationPlace, output: Output
 ) -> None:
     try:
-        store = shred_guard.find_run_store(installation)
-        known = trust.trusted_signers(installation)
+        store = admission.find_run_store(installation)
+        known = admission.trusted_signers(installation)
         replica = _replica_on_record(store, target, manifest.backup_id, known) if store else None
         if store is None or replica is None:
             return

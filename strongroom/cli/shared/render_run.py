@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from strongroom.cli.shared import recipient_names
+from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import plural, size
-from strongroom.durations import measured
+from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.errors import StrongroomError, TargetError, by_name
-from strongroom.operations import recorded_errors
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.jobs import RunAccount, job_of
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.runs.job import RunAccount, job_of
+from strongroom.operations.rotation.secret_plan import PlannedRotation, SecretRotationPlan
 from strongroom.sheet import Lines, Pairs, Part, Sheet
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
@@ -25,17 +28,18 @@ from strongroom.state.records import (
     StepRow,
     StepState,
 )
-from strongroom.timestamps import for_people, if_any, rfc3339
+from strongroom.times import for_people, if_any, measured, rfc3339
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
+
 
 ABANDONED, WAITS_FOR_APPROVAL = "abandoned", "waits for approval"
 
 
 def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
     """Return a run for machines."""
-    happened, to_do = recorded_errors.apart(run.error)
+    happened, to_do = telling.apart(run.error)
     return {
         "id": run.id,
         "request_id": run.request_id,
@@ -66,7 +70,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
 
 def as_step(row: StepRow) -> dict[str, Any]:
     """Return a step that had trouble."""
-    happened, _ = recorded_errors.apart(row.error)
+    happened, _ = telling.apart(row.error)
     return {"step": str(row.step), "state": row.state, "attempts": row.attempts, "error": happened}
 
 
@@ -109,8 +113,7 @@ def parts_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     yield Pairs(pairs, f"{run.spec.kind.value} run {run.id}: {standing}")
     yield Lines(
         [
-            f"{row.step} ({row.state}, {plural(row.attempts, 'attempt')}): "
-            f"{recorded_errors.apart(row.error)[0]}"
+            f"{row.step} ({row.state}, {plural(row.attempts, 'attempt')}): {telling.apart(row.error)[0]}"
             for row in rows
             if row.error and row.state is not StepState.DONE and not waits_for_people([row])
         ]
@@ -164,7 +167,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
     yield from _account(run, rows).pairs
-    yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
+    yield from zip(("error", "to do"), telling.apart(run.error), strict=True)
 
 
 def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
@@ -174,7 +177,7 @@ def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
     )
     if first is None:
         return None
-    happened, to_do = recorded_errors.apart(first.error)
+    happened, to_do = telling.apart(first.error)
     happened = happened.removeprefix(f"{ApprovalNeeded.__name__}: ")
     since = rfc3339(first.waits_since or 0.0)
     if away := _all_away(rows):
@@ -188,7 +191,7 @@ def _all_away(rows: Iterable[StepRow]) -> list[str]:
     targets: dict[str, bool] = {}
     for row in rows:
         if name := row.step.target:
-            waits = bool(row.waits_since) and _is_of_target(recorded_errors.class_in(row.error))
+            waits = bool(row.waits_since) and _is_of_target(telling.class_in(row.error))
             targets[name] = targets.get(name, True) and waits
     return list(targets) if all(targets.values()) else []
 
@@ -200,7 +203,7 @@ def _is_of_target(name: str) -> bool:
 
 def waits_for_people(rows: Iterable[StepRow]) -> StrongroomError | None:
     """Return what people have to approve before a run goes on, if it waits for that."""
-    waiting = (recorded_errors.parse_error(row.error) for row in rows if row.waits_since and row.error)
+    waiting = (telling.parse_error(row.error) for row in rows if row.waits_since and row.error)
     return next((error for error in waiting if isinstance(error, ApprovalNeeded)), None)
 
 
@@ -233,3 +236,37 @@ def rows_of(store: RunStore, run: Run) -> list[StepRow]:
     return sorted(
         store.rows(run.id), key=lambda row: (order.index(row.step.kind), row.step.piece, row.step.target)
     )
+
+
+# -- What a rotation of secrets would do: shown, and asked about --------------------------------
+
+
+def plan_document(plan: SecretRotationPlan) -> dict[str, Any]:
+    """Return a plan for machines."""
+    document: dict[str, Any] = msgspec.to_builtins(plan)
+    return document
+
+
+def plan_lines(plan: SecretRotationPlan) -> Iterator[str]:
+    """Yield a plan for people."""
+    yield f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value:"
+    rows = [(planned.name, planned.rotator or "-", _planned(planned)) for planned in plan.secrets]
+    yield from (f"  {line}" for line in table(("SECRET", "ROTATOR", "WHAT IS DONE"), rows))
+
+
+def _planned(planned: PlannedRotation) -> str:
+    last = f" (last rotated {planned.last})" if planned.last else ""
+    if planned.already:
+        return f"nothing: it was rotated in this incident already{last}"
+    return f"{planned.does}{last}" if planned.rotator else f"nothing: {planned.why}"
+
+
+def confirm(plans: Sequence[SecretRotationPlan], output: Output, *, force: bool) -> None:
+    """Show what gets a new value, and ask. Raises ConfirmationRequired."""
+    if not force:
+        for line in (line for plan in plans for line in plan_lines(plan)):
+            output.note(line)
+    counts = " and ".join(
+        f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}'" for plan in plans if plan.to_rotate
+    )
+    prompts.confirm(f"This gives {counts} a new value", force=force)

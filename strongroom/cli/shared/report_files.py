@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.signing import CertifiedSigner
 from strongroom.errors import UsageError
-from strongroom.operations.signed_report import BESIDE, ReportKind, beside, vouch
-from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.operations.evidence.signed_report import BESIDE, ReportKind, beside, vouch
+from strongroom.system.files import refuse_existing, write_whole
 
 R = TypeVar("R", bound=Struct)
 

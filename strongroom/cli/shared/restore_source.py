@@ -6,47 +6,41 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from strongroom.cli.shared import (
-    access_log,
-    admission,
-    backup_selection,
-    identities,
-    legacy,
-    opening,
-    options,
-    own_record,
-    shred_guard,
-    trust,
-)
-from strongroom.cli.shared.backup_argument import kind_of
-from strongroom.cli.shared.near_names import near_name
-from strongroom.cli.terminal.output import Output
+from msgspec import Struct
+
+from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening, options
+from strongroom.cli.shared.backup_selection import near_name
+from strongroom.cli.shared.opening import kind_of
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import ListedSecret, Secret, Selection
-from strongroom.operations.archive.choice import BackupChoice
-from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
-from strongroom.operations.archive.failover import InOnePlace, Replicated
-from strongroom.operations.archive.maker import maker_of_backup
+from strongroom.operations.archive.coverage import ESCROW, Asked, BackupChoice, limits_of
 from strongroom.operations.archive.open import Backup
+from strongroom.operations.archive.reading import InOnePlace, Replicated, maker_of_backup
 from strongroom.operations.archive.salvage import Before, Salvaged
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
+from strongroom.operations.restore.journal import Rate, Restored, measured_rate
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.version import at_version, holds, no_version
+from strongroom.sources import Destination
+from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
-from strongroom.sources.select import matches
 from strongroom.system.lazy import resolve
+from strongroom.times import at_least
 
 if TYPE_CHECKING:
-    from strongroom.operations.archive.incidents import Incident
-    from strongroom.operations.incident.leaked import Leaked
+    from strongroom.operations.archive.cases import Incident
+    from strongroom.operations.procedures.incident_exposure import Leaked
+
 
 WRITERS = ("restore",)
 LOOK_BACK = 20
@@ -87,7 +81,7 @@ class RestoreSource(Restorable):
         manifests += (
             [filled.opened(backup).manifest for backup in filled.backups] if filled is not None else []
         )
-        found: list[Leaked] = resolve("strongroom.operations.incident.leaked:leaked_values")(
+        found: list[Leaked] = resolve("strongroom.operations.procedures.incident_exposure:leaked_values")(
             incidents,
             manifests,
             self._as_restored,
@@ -186,7 +180,7 @@ class _TargetOptions(NamedTuple):
             identities=self.openers,
             trusted=maker_of_backup(choice.signed, known).pins(known),
             opened=self.open,
-            held=own_record.read_record(installation).held,
+            held=admission.read_record(installation).held,
         )
 
 
@@ -240,11 +234,11 @@ def _from_file(
 ) -> Iterator[RestoreSource]:
     file = arguments.backup_file
     kind = None if file.is_dir() else kind_of(file)
-    legacy.refuse_legacy_option(arguments, kind)
+    identities.refuse_legacy_option(arguments, kind)
     if kind is FileKind.METADATA:
         raise _without_values()
     if kind is FileKind.LEGACY:
-        secrets = legacy.secrets_of(file, arguments, output)
+        secrets = identities.secrets_of(file, arguments, output)
         yield RestoreSource(
             str(file), identities.identities_of(arguments, output, installation), None, secrets
         )
@@ -268,10 +262,10 @@ def _from_file(
 def _from_targets(
     arguments: Namespace, output: Output, installation: InstallationPlace
 ) -> Iterator[RestoreSource]:
-    legacy.refuse_legacy_option(arguments, None)
+    identities.refuse_legacy_option(arguments, None)
     if arguments.backup:
-        shred_guard.refuse_shredded(installation, arguments.backup)
-    known = trust.trusted_signers(installation, arguments.signer)
+        admission.refuse_shredded(installation, arguments.backup)
+    known = admission.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
     known = chooser.trusted
     asked = _requested(arguments)
@@ -311,13 +305,13 @@ def _incidents(
     places = {name: listing.objects for name, listing in chooser.listings.items()}
     store = None
     with suppress(StrongroomError):  # a recovery needs no record
-        store = shred_guard.find_run_store(installation)
+        store = admission.find_run_store(installation)
     found: Mapping[str, Incident] = {}
     with suppress(StrongroomError):
         asked = resolve("strongroom.operations.archive.cases:Places")(
             targets=places, trusted=known, store=store
         )
-        found = resolve("strongroom.operations.archive.incidents:incidents_on")(asked)
+        found = resolve("strongroom.operations.archive.cases:incidents_on")(asked)
     return found
 
 
@@ -357,3 +351,62 @@ def _without_values() -> NotCovered:
         "This backup holds no values, so nothing can be restored from it.",
         hint="Restore from one that was made with --include-values, if need be from a target: --from-target.",
     )
+
+
+# -- How long a restore takes: by what was measured, and at the least by what the destination lets through
+#
+# A drill restores into a store on this host and knows nothing of that: at the destination's own pace the
+# same secrets may take hours.
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """How long a restore takes. ``seconds`` is ``None`` if nothing is known of it."""
+
+    seconds: float | None
+    least: float | None
+    rate: Rate | None
+
+    def document(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "seconds": self.seconds,
+            "least_seconds": self.least,
+            "seconds_per_write": self.rate.writing if self.rate else None,
+            "seconds_per_secret": self.rate.looking if self.rate else None,
+            "restores": self.rate.restores if self.rate else 0,
+        }
+
+    def describe(self, name: str, planned: Restored) -> str:
+        """Say it, of a destination that is called by ``name``."""
+        if self.rate is not None and self.seconds != self.least:
+            times = (
+                "the last restore" if self.rate.restores == 1 else f"the last {self.rate.restores} restores"
+            )
+            return f"that takes about {at_least(self.seconds or 0.0)}, at the pace of {times} into '{name}'"
+        if self.least is not None:
+            return describe_least(name, self.least, secrets=planned.written, versions=planned.versions)
+        return f"how long that takes is not known: no restore into '{name}' is on record here"
+
+
+def estimate(destination: Destination, planned: Restored, *, undo: Path, to: str) -> Estimate:
+    """Estimate a restore of so much: at measured rates, but in no less than the destination's own pace takes.
+
+    Args:
+        undo: where earlier restores are on record.
+        to: what the destination is called there.
+    """
+    least = least_seconds(destination, secrets=planned.written, versions=planned.versions)
+    rate = measured_rate(undo, to) if planned.total else None
+    known = [seconds for seconds in (least, rate.seconds(planned) if rate else None) if seconds is not None]
+    return Estimate(seconds=max(known, default=None), least=least, rate=rate)
+
+
+def least_seconds(destination: Destination, *, secrets: int, versions: int) -> float | None:
+    """Return the seconds, or ``None`` if nothing but the machines sets a pace."""
+    return (destination.least_seconds(secrets=secrets, versions=versions) if secrets else 0.0) or None
+
+
+def describe_least(name: str, seconds: float, *, secrets: int, versions: int) -> str:
+    """Say it."""
+    what = f"{plural(secrets, 'secret')} ({plural(versions, 'version')})"
+    return f"'{name}' takes at least {at_least(seconds)} for {what}, at the rate that it allows"

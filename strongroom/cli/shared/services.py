@@ -5,13 +5,13 @@ from __future__ import annotations
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import Services
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.wiring import adapters
 from strongroom.wiring.database import database_url, existing_run_store
+from strongroom.wiring.keys import OPERATOR
 from strongroom.wiring.services import build_services
-from strongroom.wiring.signers import OPERATOR
 
 __all__ = ["configured_targets", "existing_run_store", "open_services", "run_store"]
 

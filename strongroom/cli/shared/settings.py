@@ -7,7 +7,7 @@ from functools import cache
 from strongroom.cli.shared import passphrases
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.wiring.prompts import Ask
+from strongroom.wiring.keys import Ask
 
 
 def asking(output: Output | None = None) -> Ask:

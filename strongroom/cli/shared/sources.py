@@ -10,8 +10,8 @@ from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.sources import Destination, Source
-from strongroom.sources.select import matches
-from strongroom.system.batches import batched
+from strongroom.sources.batches import matches
+from strongroom.system.lazy import batched
 from strongroom.words import nearest
 
 if TYPE_CHECKING:

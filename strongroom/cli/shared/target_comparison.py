@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from strongroom.cli.shared import backup_selection, own_record, shred_guard
+from strongroom.cli.shared import admission, backup_selection
 from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.choice import BackupPlace, describe_skipped
-from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.coverage import Asked, BackupPlace, describe_skipped
 from strongroom.operations.archive.inventory import look_over, put_on_record, still_lost
 from strongroom.targets import Target
 
@@ -57,9 +56,9 @@ def compared_with_record(
 def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[str]) -> list[LostReplica]:
     """Return what the catalog has on this target, and it does not show; a look needs no catalog."""
     with suppress(StrongroomError):
-        store = shred_guard.find_run_store(means.place)
+        store = admission.find_run_store(means.place)
         if store is not None:
-            gone = own_record.read_record(means.place).gone
+            gone = admission.read_record(means.place).gone
             lost = look_over(store, target, trusted=known, gone=gone, deep=False)
             known_before = still_lost(store, target, gone=gone)
             _put_on_record(store, lost, means.output, entering=means.entering)
@@ -79,7 +78,7 @@ def _put_on_record(store: RunStore, lost: Sequence[LostReplica], output: Output,
 def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str]) -> str:
     """Say which newer backup another configured target shows that this one was to hold too."""
     asked = Asked(values=False)
-    record = own_record.read_record(means.place)
+    record = admission.read_record(means.place)
     holders = [
         holder for holder in backup_selection.configured_holders(means.place) if holder.name != target.name
     ]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from strongroom.config import AllOfKey, Settings
 from strongroom.keys import Identity
 from strongroom.keys.allof import AllOfIdentity
-from strongroom.operations.key_management.diagnose import Diagnosed, diagnose
+from strongroom.operations.keys.trial import Diagnosed, diagnose
 from strongroom.wiring import keys
-from strongroom.wiring.prompts import Ask
+from strongroom.wiring.keys import Ask
 
 
 def try_key(name: str, settings: Settings, ask: Ask | None) -> Diagnosed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from warnings import catch_warnings, simplefilter
 
-from strongroom.cli.terminal.progress import paused
+from strongroom.cli.terminal.screen import paused
 from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired
 

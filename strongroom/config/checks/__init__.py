@@ -4,23 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from strongroom.config.checks import (
-    access_logs,
-    alerts,
-    approvals,
-    custody,
-    erasable,
-    hooks,
-    limits,
-    paths,
-    policies,
-    rotators,
-    schedules,
-    secrets,
-    servers,
-    snapshots,
-    stores,
-)
+from strongroom.config.checks import people, policies, stores
 from strongroom.config.checks.context import Context, Misfit
 
 __all__ = ["Context", "Misfit", "check"]
@@ -29,19 +13,19 @@ __all__ = ["Context", "Misfit", "check"]
 def check(context: Context) -> Iterator[Misfit]:
     """Yield what does not fit, each with its key and what would be right."""
     for check_section in (
-        policies.check,
-        schedules.check,
-        paths.check,
-        secrets.check,
-        servers.check,
-        stores.check,
-        snapshots.check,
-        custody.check,
-        erasable.check,
-        limits.check,
-        alerts.check,
-        approvals.check,
-        hooks.check,
+        policies.check_policies,
+        policies.check_schedules,
+        stores.check_paths,
+        stores.check_secrets,
+        stores.check_servers,
+        stores.check_stores,
+        policies.check_snapshots,
+        policies.check_custody,
+        policies.check_erasable,
+        policies.check_limits,
+        people.check_alerts,
+        people.check_approvals,
+        people.check_hooks,
         *_of_sections(context),
     ):
         yield from check_section(context)
@@ -50,6 +34,6 @@ def check(context: Context) -> Iterator[Misfit]:
 def _of_sections(context: Context) -> Iterator[Callable[[Context], Iterator[Misfit]]]:
     """Yield the checks of sections that most configurations have not."""
     if context.settings.rotators:
-        yield rotators.check
+        yield people.check_rotators
     if context.settings.access_logs:
-        yield access_logs.check
+        yield people.check_access_logs

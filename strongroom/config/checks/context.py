@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from strongroom.config.model import DEFAULT_TARGETS, Settings
-from strongroom.config.problems import KeyPath, did_you_mean
-from strongroom.config.schema import look_up
+from strongroom.config.schema import KeyPath, did_you_mean, look_up
 
 
 class Misfit(NamedTuple):

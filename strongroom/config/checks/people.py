@@ -1,22 +1,36 @@
-"""Alerts, and messages of a recovery: a way to people, a route for each alert, no gap, no open password."""
+"""People and what is called for them: alerts, approvals, hooks, rotators, access logs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
+from math import log2
 
-from strongroom.config.channels import ChannelSettings, MailChannel, PingChannel, WebhookChannel
+from strongroom.config.alerts import ChannelSettings, MailChannel, PingChannel, WebhookChannel
+from strongroom.config.approvals import AccessLogSettings, ApprovalRuleSettings, BreakGlassSettings
 from strongroom.config.checks.context import Context, Misfit
-from strongroom.config.checks.secrets import missing
+from strongroom.config.checks.stores import missing
 from strongroom.config.model import Settings
-from strongroom.config.problems import KeyPath
 from strongroom.config.recovery import PLACES
-from strongroom.system.host import is_loopback
+from strongroom.config.rotators import (
+    AwsRotator,
+    CommandRotator,
+    RandomRotator,
+    RotatorSettings,
+    VaultEngineRotator,
+)
+from strongroom.config.schema import KeyPath
+from strongroom.config.sources import AwsSourceSettings
+from strongroom.system.process import is_loopback
+
+# -- Alerts, and messages of a recovery: a way to people, a route for each alert, no gap, no open password
+
 
 _NAMED = re.compile(r"\{([^{}]*)\}")
 
 
-def check(context: Context) -> Iterator[Misfit]:
+def check_alerts(context: Context) -> Iterator[Misfit]:
     """Yield what keeps mail from being sent, or would show a password."""
     settings = context.settings
     if not context.is_bad("mail"):
@@ -106,3 +120,162 @@ def _recovery(context: Context) -> Iterator[Misfit]:
             yield Misfit(
                 ("recovery", "messages", name), f"names '{{{unknown[0]}}}', and no such thing is known", right
             )
+
+
+# -- Approvals: rules that name what is not there, or that nobody could meet, stop all that they ask for
+
+
+def check_approvals(context: Context) -> Iterator[Misfit]:
+    """Yield rules that name what is not there, or more people than they have."""
+    found = context.settings.approvals
+    if context.is_bad("approvals"):
+        return
+    for name, rule in found.rules.items():
+        yield from _references(context, ("approvals", "rules", name), rule)
+        yield from _people(("approvals", "rules", name), rule)
+    if found.break_glass is not None:
+        yield from _people(("approvals", "break_glass"), found.break_glass)
+    # A file that is not there is no problem here: a host that executes nothing of it needs none.
+    if found.rules and found.allowed_signers is None:
+        at = ("approvals", "allowed_signers")
+        yield Misfit(at, "missing, and there are rules", "Name OpenSSH's file of allowed signers.")
+
+
+def _references(context: Context, at: KeyPath, rule: ApprovalRuleSettings) -> Iterator[Misfit]:
+    for index, name in enumerate(rule.destinations):
+        yield from context.reference((*at, "destinations", index), name, "sources")
+    for index, name in enumerate(rule.policies):
+        yield from context.reference((*at, "policies", index), name, "policies")
+
+
+def _people(at: KeyPath, rule: ApprovalRuleSettings | BreakGlassSettings) -> Iterator[Misfit]:
+    people = len(set(rule.people))
+    if rule.k > people:
+        what = f"asks for {rule.k} and there are {people} in 'people'"
+        yield Misfit((*at, "k"), what, f"At most {people}, or more people.")
+
+
+# -- Hooks: each is one call, of a program that is found whatever the path is -------------------
+
+
+_NO_ENTRY = "the calendar has no such entry"
+_PATH = 'Write where it is, for example: command = ["/usr/local/bin/quiesce"].'
+_ONE = 'Name one of them: command = ["/path/to/program"], url = "https://…" or url_file = "/path".'
+
+
+def check_hooks(context: Context) -> Iterator[Misfit]:
+    """Yield hooks that call nothing, or several things, or a program by its mere name, or of no entry."""
+    entries = context.settings.calendar.entries()
+    for name in context.settings.hooks:
+        if name not in entries:
+            yield Misfit(("hooks", name), _NO_ENTRY, f"One of: {', '.join(entries)}. A policy has its own.")
+    for key, hook in context.settings.calls.items():
+        if sum(map(bool, (hook.command, hook.url, hook.url_file))) != 1:
+            yield Misfit(key, "calls not exactly one thing", _ONE)
+        elif hook.command and not hook.command[0].startswith("/"):
+            yield Misfit((*key, "command"), "the program is not named by its absolute path", _PATH)
+
+
+# -- Rotators: each says which secrets it is for, and makes values that nobody can guess --------
+
+
+_WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
+_PATH_IN_VAULT = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
+_NO_WRITING = ("nothing can be written to this source", "Name one that can be restored into.")
+_WHOSE = "Name the source whose secrets are written there."
+_SAME = "Name a source on the same server, with a login that may write."
+LEAST_BITS = 64
+CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
+
+
+def check_rotators(context: Context) -> Iterator[Misfit]:
+    """Yield rotators that are for anything, of a source that cannot be written, or make weak values."""
+    for name, rotator in context.settings.rotators.items():
+        at = ("rotators", name)
+        if not (rotator.include or rotator.tags) and not context.is_bad(*at, "include"):
+            yield Misfit((*at, "include"), "missing, and there are no tags", _WHICH)
+        yield from _programs(name, rotator)
+        if isinstance(rotator, VaultEngineRotator) and rotator.check and not rotator.read:
+            yield Misfit(
+                (*at, "check"), "there is nothing to try: 'read' is missing", "Add read, or leave it out."
+            )
+        yield from _source(context, name, rotator)
+        if isinstance(rotator, RandomRotator | CommandRotator):
+            yield from _strength(name, rotator)
+
+
+def _programs(name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
+    programs = {"check": rotator.check}
+    if isinstance(rotator, CommandRotator):
+        programs["command"] = rotator.command
+    for key, program in programs.items():
+        if program and not program[0].startswith("/"):
+            yield Misfit(
+                ("rotators", name, key), "the program is not named by its absolute path", _PATH_IN_VAULT
+            )
+
+
+def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
+    yield from _destination(context, name, rotator)
+    if rotator.source is None:
+        return
+    key = ("rotators", name, "source")
+    yield from context.reference(key, rotator.source, "sources")
+    source = context.settings.sources.get(rotator.source)
+    if source is not None and not source.WRITABLE:
+        yield Misfit(key, *_NO_WRITING)
+    elif isinstance(rotator, AwsRotator) and source is not None and not isinstance(source, AwsSourceSettings):
+        yield Misfit(key, "it is no source of AWS", "Name one of kind aws.")
+
+
+def _destination(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
+    if rotator.destination is None:
+        return
+    key = ("rotators", name, "destination")
+    yield from context.reference(key, rotator.destination, "sources")
+    sources = context.settings.sources
+    there = sources.get(rotator.destination)
+    if there is not None and not there.WRITABLE:
+        yield Misfit(key, *_NO_WRITING)
+    if rotator.source is None:
+        yield Misfit(("rotators", name, "source"), "missing, and there is a destination", _WHOSE)
+    elif there is not None and type(sources.get(rotator.source)) is not type(there):
+        yield Misfit(key, f"it is of another kind than '{rotator.source}'", _SAME)
+
+
+def _strength(name: str, rotator: RandomRotator | CommandRotator) -> Iterator[Misfit]:
+    bits = rotator.length * log2(CHARACTERS[rotator.alphabet] + len(set(rotator.symbols)))
+    if bits < LEAST_BITS:
+        what = f"values of {bits:.0f} bits can be guessed"
+        yield Misfit(("rotators", name, "length"), what, f"Make it longer: {LEAST_BITS} bits at least.")
+
+
+# -- Access logs: each lies somewhere, is of targets that there are, and knows networks that are some
+
+
+def check_access_logs(context: Context) -> Iterator[Misfit]:
+    """Yield logs that lie nowhere or at two places, and names and networks that are none."""
+    for name, log in context.settings.access_logs.items():
+        at = ("access_logs", name)
+        if (log.directory is None) == (log.store is None) and not context.is_bad(*at):
+            yield Misfit(
+                (*at, "directory"), "name either directory or store", "One of them is where it lies."
+            )
+        if not _knows_any(log, context.settings):
+            yield Misfit(
+                (*at, "format"),
+                "no target and no key here is of a kind that such a log tells of",
+                "Name the target that it is about, or take the log out.",
+            )
+        for target in log.targets:
+            yield from context.reference((*at, "targets"), target, "targets")
+        for network in log.networks:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                yield Misfit((*at, "networks"), "one of them is no network", 'As "10.2.0.0/16".')
+
+
+def _knows_any(log: AccessLogSettings, settings: Settings) -> bool:
+    targets = (target for name, target in settings.targets.items() if not log.targets or name in log.targets)
+    return any(target.logged_as(log.format) for target in (*targets, *settings.keys.values()))

@@ -1,15 +1,40 @@
-"""Policies and the drill: do they name what exists, and ask for what can be had?"""
+"""Policies and what they rest on: keys, schedules, snapshots, limits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from strongroom.config.checks.context import Context, Misfit
+from strongroom.config.checks.stores import real, secret_files
+from strongroom.config.failure_domains import (
+    called,
+    home_of,
+    is_lost_with,
+    single_points_of_failure,
+    unlock_paths_of,
+)
+from strongroom.config.keys import (
+    AllOfKey,
+    HpkeKey,
+    KeySettings,
+    KmsKey,
+    PassphraseKey,
+    Pkcs11Key,
+    QuorumKey,
+)
+from strongroom.config.model import Settings
 from strongroom.config.policies import YEAR_DAYS, PolicySettings
+from strongroom.config.schema import KeyPath
+from strongroom.config.sources import SourceSettings
+from strongroom.model import Depth
 from strongroom.words import plural
 
+# -- Policies and the drill: do they name what exists, and ask for what can be had? -------------
 
-def check(context: Context) -> Iterator[Misfit]:
+
+def check_policies(context: Context) -> Iterator[Misfit]:
     """Yield what does not fit about the policies and the drill."""
     entries = context.settings.calendar.entries()
     for name, policy in context.settings.policies.items():
@@ -162,4 +187,247 @@ def _drilled(context: Context, policy: PolicySettings | None) -> Iterator[Misfit
             ("drill", "cut_off"),
             f"policy '{drill.policy}' does not store on '{drill.cut_off}'",
             f"One of: {', '.join(policy.targets)}.",
+        )
+
+
+# -- Custody: may one accident make every backup of a policy unreadable, or hand it to everyone? ---
+
+
+def check_custody(context: Context) -> Iterator[Misfit]:
+    """Yield keys without a spare, and credentials that would be lost with what they are to restore."""
+    for name, policy in context.settings.policies.items():
+        yield from _spare(context, name, policy)
+    yield from _only_in_source(context.settings)
+
+
+def _spare(context: Context, name: str, policy: PolicySettings) -> Iterator[Misfit]:
+    """A scheduled policy makes backups for years; a lost key is found out on the worst day."""
+    at = ("policies", name, "recipients")
+    if not policy.schedule or not policy.sealed or not policy.recipients or context.is_bad(*at):
+        return
+    if any(name not in context.settings.keys for name in policy.recipients):
+        return  # what they are to be is not known
+    needed = single_points_of_failure(unlock_paths_of(context.settings, policy.recipients))
+    if policy.single_recipient_reason or not needed:
+        return
+    what = called(context.settings, needed[0])
+    yield Misfit(
+        at,
+        f"one loss would close these backups permanently: that of {what}",
+        "Name a second key (or a quorum), or say in single_recipient_reason where the spare of this one is.",
+    )
+
+
+def _only_in_source(settings: Settings) -> Iterator[Misfit]:
+    """What opens the way back must not lie in what has to be brought back."""
+    for name, source in settings.sources.items():
+        if source.folder is None:
+            continue
+        place = real(source.folder)
+        for key, path in secret_files(settings).items():
+            if key[0] in ("targets", "vaults", "keys") and place in real(path).parents:
+                what = f"is inside source '{name}': a person who has to restore that source does not have it"
+                yield Misfit(key, what, f"Keep it outside of {place}, and a copy apart from this machine.")
+
+
+# -- Erasable policies: can every key that opens their backups be destroyed, and nothing else with it?
+
+
+LEG = "Take a transit, KMS or HSM key, or put it into an all-of beside one that can be destroyed."
+
+
+def check_erasable(context: Context) -> Iterator[Misfit]:
+    """Yield what would keep an erasable policy from being shredded."""
+    for name, policy in context.settings.policies.items():
+        if policy.erasable and not context.is_bad("policies", name):
+            yield from _erasable(context, name, policy)
+
+
+def _erasable(context: Context, name: str, policy: PolicySettings) -> Iterator[Misfit]:
+    at = ("policies", name, "erasable")
+    if not policy.sealed:
+        yield Misfit(at, "this policy seals nothing, so no key can be destroyed", "Add encrypt = true.")
+    for other in policy.targets:
+        target = context.settings.targets.get(other)
+        if target is not None and getattr(target, "lock", "none") != "none":
+            yield Misfit(
+                at,
+                f"target '{other}' locks what is put on it, so nothing could be removed there",
+                "A policy is immutable or erasable: take a target without a lock, or leave erasable out.",
+            )
+    for key in policy.recipients:
+        if key in context.settings.keys and (why := undestroyable(context.settings, key, name)):
+            yield Misfit(at, f"'{key}' cannot be destroyed for this policy alone: {why}", LEG)
+
+
+def undestroyable(settings: Settings, name: str, policy: str) -> str:
+    """Return why a key's destruction would not shred a policy's backups; nothing if it would.
+
+    All-of needs one leg whose every spare can be destroyed: whoever lacks a leg has nothing.
+    """
+    key = settings.keys[name]
+    if not isinstance(key, AllOfKey):
+        return _why(settings, name, key, policy)
+    said = []
+    for leg in key.legs:
+        whys = [
+            _why(settings, stanza, settings.keys[stanza], policy) for stanza in leg if stanza in settings.keys
+        ]
+        if not any(whys):
+            return ""
+        said += [why for why in whys if why]
+    return "of no leg can every key be destroyed: " + "; ".join(dict.fromkeys(said))
+
+
+def _why(settings: Settings, name: str, key: KeySettings, policy: str) -> str:
+    for other, policy_settings in settings.policies.items():
+        if other != policy and _uses(settings, policy_settings, name):
+            return f"policy '{other}' also seals to '{name}'"
+    return _kept(name, key)
+
+
+def _kept(name: str, key: KeySettings) -> str:
+    """Return why a key of that kind, or as it is configured, stays whatever we do."""
+    why = ""
+    match key:
+        case PassphraseKey():
+            why = "a passphrase cannot be made forgotten"
+        case QuorumKey():
+            why = "shares on paper are with their custodians, and nobody can prove that they were burnt"
+        case HpkeKey(identity_file=None):
+            why = f"the private half of '{name}' is not on this host (identity_file)"
+        case Pkcs11Key(module=None):
+            why = f"this host does not reach the token of '{name}' (module)"
+        case KmsKey(key_id=key_id) if "alias/" in key_id:
+            why = f"'{name}' is an alias, which can be moved to another key: name the key"
+        case AllOfKey():
+            why = "an all-of inside another cannot be destroyed"
+    return why
+
+
+def _uses(settings: Settings, policy: PolicySettings, name: str) -> bool:
+    keys = [settings.keys.get(recipient) for recipient in policy.recipients]
+    return name in policy.recipients or any(
+        name in leg for key in keys if isinstance(key, AllOfKey) for leg in key.legs
+    )
+
+
+# -- Schedules: five cron fields that come due some day -----------------------------------------
+
+
+_RIGHT = 'Five fields (minute hour day month weekday), for example: {} = "0 3 * * 0"'
+_NO_ZONE = "this machine knows no such time zone"
+_RIGHT_ZONE = 'A name of the IANA database, for example: time_zone = "Europe/Berlin"'
+
+
+def check_schedules(context: Context) -> Iterator[Misfit]:
+    """Yield schedules that are none."""
+    for key, schedule in _schedules(context.settings):
+        if schedule and (what := _wrong_with(schedule)):
+            yield Misfit(key, what, _RIGHT.format(key[-1]))
+    for name, policy in context.settings.policies.items():
+        if policy.time_zone and not _is_zone(policy.time_zone):
+            yield Misfit(("policies", name, "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+    if not _is_zone(context.settings.calendar.time_zone):
+        yield Misfit(("calendar", "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+
+
+def _schedules(settings: Settings) -> Iterator[tuple[KeyPath, str | None]]:
+    for name, policy in settings.policies.items():
+        yield ("policies", name, "schedule"), policy.schedule
+    for name, entry in settings.calendar.entries().items():
+        yield ("calendar", name), entry.schedule
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # a path, a directory of zones, no such zone
+        return False
+    return True
+
+
+def _wrong_with(schedule: str) -> str | None:
+    from cronsim import CronSim, CronSimError
+
+    if len(schedule.split()) != 5:
+        return "not five fields"
+    try:
+        next(CronSim(schedule, datetime.now(UTC)))
+    except CronSimError as error:
+        return str(error)[:1].lower() + str(error)[1:]
+    except ValueError:  # from reading one of thousands of digits
+        return "bad number"
+    except StopIteration:
+        return "never comes due"
+    return None
+
+
+# -- Snapshots of a whole server: one is restored whole, and compares with nothing that is live ---
+
+
+_SELECTING = ("include", "exclude", "tags")
+
+
+def check_snapshots(context: Context) -> Iterator[Misfit]:
+    """Yield what does not fit about sources of snapshots and the policies that name one."""
+    for name, source in context.settings.sources.items():
+        if source.SNAPSHOT:
+            yield from _source(context, name, source)
+    for name, policy in context.settings.policies.items():
+        found = context.settings.sources.get(policy.source)
+        if found is not None and found.SNAPSHOT:
+            yield from _policy(context, name, policy)
+
+
+def _source(context: Context, name: str, source: SourceSettings) -> Iterator[Misfit]:
+    vault = context.settings.vaults.get(source.on_vault or "")
+    if vault is not None and vault.namespace.strip("/"):
+        yield Misfit(
+            ("sources", name, "vault"),
+            f"a snapshot is of the whole server, and '{source.on_vault}' is a namespace of it",
+            "Name a server under [vaults] without 'namespace'.",
+        )
+
+
+def _policy(context: Context, name: str, policy: PolicySettings) -> Iterator[Misfit]:
+    at = ("policies", name)
+    if policy.kind != "full":
+        yield Misfit((*at, "kind"), "names without values bring no server back", 'Make it kind = "full".')
+    for key in _SELECTING:
+        if getattr(policy, key):
+            yield Misfit((*at, key), "an incomplete snapshot brings nothing back", "Leave it out.")
+    if policy.verify is Depth.LIVE:
+        yield Misfit(
+            (*at, "verify"),
+            "a snapshot is of a moment that is over: there is nothing live to compare it with",
+            'At most verify = "compared".',
+        )
+    if not context.is_bad(*at, "targets"):
+        yield from _inside(context, name, policy)
+
+
+def _inside(context: Context, name: str, policy: PolicySettings) -> Iterator[Misfit]:
+    home = home_of(context.settings, policy.source)
+    for index, target in enumerate(policy.targets):
+        if is_lost_with(context.settings, target, home):
+            yield Misfit(
+                ("policies", name, "targets", index),
+                "lies in the server itself: each snapshot would hold all those before it",
+                "Name a target elsewhere.",
+            )
+
+
+# -- Limits: do they leave room for each other? -------------------------------------------------
+
+
+def check_limits(context: Context) -> Iterator[Misfit]:
+    """Yield a stage that is too small for what may be on its way."""
+    limits = context.settings.limits
+    needed = limits.open_containers * limits.container_bytes
+    if limits.stage_bytes < needed and not context.is_bad("limits"):
+        yield Misfit(
+            ("limits", "stage_bytes"),
+            f"too small for {limits.open_containers} open containers",
+            f"At least {needed:,}, or fewer or smaller containers.",
         )

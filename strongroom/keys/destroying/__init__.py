@@ -13,7 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from strongroom.container.stanza import Identity, Stanza
+from strongroom.container.wrapping import Identity, Stanza
 from strongroom.errors import KeyServiceError, StrongroomError
 from strongroom.keys.errors import KeyDenied, PinLocked, PinRefused
 

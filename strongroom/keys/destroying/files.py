@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from strongroom.container.stanza import Identity, Stanza
+from strongroom.container.wrapping import Identity, Stanza
 from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.errors import KeyNotDestroyed
 from strongroom.system import files

@@ -1,15 +1,173 @@
-"""Destroying versions of a transit key: trimmed, they are gone from Vault's storage.
-
-Vault trims from below: destroying a version takes all older ones with it. A raised
-``min_decryption_version`` refuses too, and can be lowered again: only what was trimmed is gone.
-"""
+"""Destroying keys at their key services: an HSM, KMS, a transit key of Vault."""
 
 from __future__ import annotations
 
-from strongroom.container.stanza import Identity, Stanza
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from strongroom.container.wrapping import Identity, Stanza
+from strongroom.keys import Opener
 from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.errors import KeyNotDestroyed, KeyNotFound
-from strongroom.keys.transit import TYPE, TransitIdentity, TransitKey
+from strongroom.keys.kms import TYPE, Kms, KmsIdentity, arn_of
+from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.token_keys import search
+from strongroom.keys.transit import TYPE as TRANSIT
+from strongroom.keys.transit import TransitIdentity, TransitKey
+from strongroom.times import rfc3339
+
+# -- Destroying a key in an HSM: its objects are removed from the token, and looked for anew ----
+
+
+KINDS = ("PRIVATE_KEY", "SECRET_KEY", "PUBLIC_KEY")
+"""The half that opens first: whatever comes next, that one is gone."""
+
+
+class HsmDestroyer:
+    """The key of one label and version in a token.
+
+    Args:
+        public: what its stanzas call it, ``type:id``; asked for on use.
+        opener: its opening side.
+    """
+
+    renews = False
+
+    def __init__(
+        self, name: str, token: Token, *, label: str, public: Callable[[], str], opener: Opener
+    ) -> None:
+        self.name = name
+        self._token = token
+        self._label = label
+        self._public = public
+        self._opener = opener
+
+    def owns(self, stanza: Stanza) -> bool:
+        return (
+            stanza.type in ("pkcs11-ec", "pkcs11-aes")
+            and f"{stanza.type}:{stanza.args.get('key')}" == self._public()
+        )
+
+    def takes(self, version: int, other: int) -> bool:
+        return version == other
+
+    def look(self, version: int) -> KeyVersionState:
+        """Begin with the token anew, and look what it has."""
+        self._token.begin_again()
+        return self._token.do(lambda session: self._look(session, version))
+
+    def prepare(self, version: int) -> None:
+        """Do nothing: the policy has to name another key first."""
+
+    def destroy(self, version: int) -> None:
+        def remove(session: Any) -> None:
+            for kind in KINDS:
+                for key in search(session, kind, self._label, version):
+                    key.destroy()
+
+        self._token.do_writing(remove)
+
+    def identity(self, version: int) -> Identity:  # noqa: ARG002 - the opener is of one version
+        return self._opener
+
+    def _look(self, session: Any, version: int) -> KeyVersionState:
+        serial = session.token.serial.decode("utf-8", "replace").strip("\0 ")
+        keys = [key for kind in KINDS[:2] for key in search(session, kind, self._label, version)]
+        return KeyVersionState(
+            fate=Fate.THERE if keys else Fate.GONE,
+            where=f"{self._token.describe()}, serial number {serial}",
+            absent=not keys,
+            doubts=tuple(dict.fromkeys(doubt for key in keys for doubt in _doubts(key))),
+            answer={"keys": len(keys), "label": self._label, "serial": serial, "version": version},
+        )
+
+
+def _doubts(key: Any) -> Iterator[str]:
+    """Only of a key that was made in the token and could never leave it there is no other copy."""
+    from pkcs11 import Attribute, PKCS11Error
+
+    wanted = {
+        Attribute.LOCAL: "the key was not made in the token",
+        Attribute.NEVER_EXTRACTABLE: "the key could be taken out of the token",
+    }
+    for attribute, words in wanted.items():
+        try:
+            good = bool(key[attribute])
+        except PKCS11Error:
+            good = False
+        if not good:
+            yield words
+
+
+# -- Destroying a key of KMS: deletion is scheduled, and until its date somebody can cancel it ---
+
+
+_WAITS = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
+
+
+class KmsDestroyer:
+    """A key of AWS KMS. Its own rotations cannot be destroyed apart, so it goes as a whole."""
+
+    renews = False
+
+    def __init__(self, name: str, kms: Kms) -> None:
+        self.name = name
+        self._kms = kms
+
+    def owns(self, stanza: Stanza) -> bool:
+        return stanza.type == TYPE and self._kms.may_be(arn_of(stanza))
+
+    def takes(self, version: int, other: int) -> bool:
+        return version == other
+
+    def look(self, version: int) -> KeyVersionState:  # noqa: ARG002 - a key has one
+        """Ask KMS for the key's state."""
+        where = f"{self._kms.options.region} {self._kms.options.key_id}"
+        try:
+            found = self._kms.state()
+        except KeyNotFound as error:
+            return KeyVersionState(fate=Fate.GONE, where=where, absent=True, answer={"said": error.code})
+        state = str(found.get("KeyState", ""))
+        return KeyVersionState(
+            fate=Fate.PENDING if state in _WAITS else Fate.THERE,
+            where=where,
+            until=_date(found.get("DeletionDate")) if state in _WAITS else "",
+            doubts=tuple(_doubts_of_kms(found)),
+            answer={"arn": str(found.get("Arn", "")), "state": state, "origin": str(found.get("Origin", ""))},
+        )
+
+    def prepare(self, version: int) -> None:
+        """Do nothing: the policy has to name another key first."""
+
+    def destroy(self, version: int) -> None:
+        """Schedule the deletion, as soon as KMS lets."""
+        if self.look(version).fate is Fate.THERE:
+            self._kms.schedule_deletion()
+
+    def identity(self, version: int) -> Identity:  # noqa: ARG002 - as above
+        return KmsIdentity(self._kms)
+
+
+def _doubts_of_kms(found: dict[str, Any]) -> list[str]:
+    doubts = []
+    if found.get("MultiRegion"):
+        doubts.append("the key has replicas in other regions, or can have: each opens by itself")
+    if found.get("Origin") not in (None, "AWS_KMS"):
+        doubts.append("the key's material came from outside of KMS")
+    return doubts
+
+
+def _date(value: object) -> str:
+    """Of a key that waits for its replicas KMS tells no day."""
+    return rfc3339(value) if isinstance(value, datetime) else ""
+
+
+# -- Destroying versions of a transit key: trimmed, they are gone from Vault's storage ----------
+#
+# Vault trims from below: destroying a version takes all older ones with it. A raised
+# ``min_decryption_version`` refuses too, and can be lowered again: only what was trimmed is gone.
+
 
 _SHOWN = (
     "allow_plaintext_backup",
@@ -33,7 +191,7 @@ class TransitDestroyer:
         self._transit = transit
 
     def owns(self, stanza: Stanza) -> bool:
-        return stanza.type == TYPE and stanza.args.get("key") == self._transit.id.hex()
+        return stanza.type == TRANSIT and stanza.args.get("key") == self._transit.id.hex()
 
     def takes(self, version: int, other: int) -> bool:
         return other <= version
@@ -50,7 +208,7 @@ class TransitDestroyer:
         return KeyVersionState(
             fate=Fate.GONE if trimmed else Fate.THERE,
             where=where,
-            doubts=tuple(_doubts(found)),
+            doubts=tuple(_doubts_of_transit(found)),
             answer={name: found[name] for name in _SHOWN if isinstance(found.get(name), str | int)},
         )
 
@@ -84,7 +242,7 @@ def _number(found: dict[str, object], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _doubts(found: dict[str, object]) -> list[str]:
+def _doubts_of_transit(found: dict[str, object]) -> list[str]:
     """A key that could be taken out of Vault may lie elsewhere."""
     said = {
         "exportable": "the key may have been exported",

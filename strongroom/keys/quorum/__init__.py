@@ -8,9 +8,9 @@ k shares are brought together again.
 
 from __future__ import annotations
 
-from strongroom.container.stanza import Stanza
-from strongroom.keys.holder import KeyHolder
+from strongroom.container.wrapping import Stanza
 from strongroom.keys.hpke import SUITES, HpkeIdentity, Seal, seal_args
+from strongroom.keys.passphrase import KeyHolder
 from strongroom.keys.quorum.record import Quorum
 
 TYPE = "quorum"

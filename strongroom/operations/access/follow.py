@@ -21,8 +21,7 @@ from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.model import ObjectInfo
-from strongroom.operations.access.parsers import Format
-from strongroom.operations.access.reads import OddLine, Read
+from strongroom.operations.access.parsers import Format, OddLine, Read
 from strongroom.state.records import AccessMark
 
 TAIL: Final = 4096

@@ -1,1 +1,1 @@
-"""What everybody does with a backup that exists: open it, read it back, lock it, quarantine it."""
+"""What everybody does with a backup that exists: find it, open it, read it back, lock it, mark it."""

@@ -1,8 +1,4 @@
-"""Rebuilding the catalog from a target alone: the targets are the truth.
-
-Only validly signed manifests of trusted signers are believed. A replica counts as good if
-every container is there in its right size (depth ``present``); no more is claimed.
-"""
+"""The record made anew from a target, and what a choice of backups asks of it."""
 
 from __future__ import annotations
 
@@ -14,11 +10,17 @@ from msgspec import Struct
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.archive import holds, inventory, quarantine
+from strongroom.operations.archive.on_record import BackupsOnRecord
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-from strongroom.targets.manifest_listing import ManifestListing, held_to_name
-from strongroom.targets.repaired import original_name
+from strongroom.targets.repaired import ManifestListing, held_to_name, original_name
+
+# -- Rebuilding the catalog from a target alone: the targets are the truth ----------------------
+#
+# Only validly signed manifests of trusted signers are believed. A replica counts as good if
+# every container is there in its right size (depth ``present``); no more is claimed.
 
 
 class RefusedManifest(Struct, frozen=True, kw_only=True):
@@ -112,4 +114,22 @@ def _known(store: RunStore, entry: CatalogEntry, target: str) -> Replica | None:
         return None
     return next(
         (r for r in store.replicas(entry.backup) if r.target == target and r.good and r.verified), None
+    )
+
+
+# -- Reading what the record here says of backups, which loads the database ---------------------
+
+
+BEFORE_ALL = -(2**62)
+"""The number before that of the first event, whatever somebody gave it."""
+
+
+def read_record(store: RunStore, *, gone: frozenset[str]) -> BackupsOnRecord:
+    """Return what a record says. ``gone`` are the backups that are shredded."""
+    return BackupsOnRecord(
+        quarantined=quarantine.quarantined_on_record(store),
+        gone=gone,
+        known=inventory.known_backups(store),
+        held=holds.recorded_holds(store),
+        ledger=next((link.chain for link in store.links(after=BEFORE_ALL, limit=1)), ""),
     )

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Literal
 
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.statements import StatementsOn, fit, newest_on, write_mark
+from strongroom.operations.engine.statements import StatementsOn, fit, newest_on, write_mark
 from strongroom.targets import Target
-from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.targets.repaired import Objects
-from strongroom.timestamps import rfc3339
+from strongroom.targets.repaired import ManifestListing, Objects
+from strongroom.times import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses by these marks, and loads no database
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
     from strongroom.state.store import RunStore
 
 Places = Mapping[str, StatementsOn[DeletionMark]]

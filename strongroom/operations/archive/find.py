@@ -1,18 +1,104 @@
-"""Which of many backups hold a secret, and in which version."""
+"""Which backup holds which version of which secret, and how backups differ; no value is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import islice
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.name_index import Older
-from strongroom.errors import UsageError
-from strongroom.model import Selection, VersionState
+from strongroom.container.manifest import Manifest
+from strongroom.container.name_index import Older, older_versions
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import Secret, Selection, VersionState
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.find.facts import SearchableBackup, SecretFacts, facts_of
+from strongroom.operations.archive.open import DigestedRow, Listed
+
+# -- What backups say of a secret without its value: version, tags, expiry, and the value's keyed digest
+
+
+class SecretFacts(Struct, frozen=True, kw_only=True, gc=False):
+    """A secret as one backup, or a source, has it. ``digest`` is of its newest version, empty if that has no
+    value. ``older`` are the versions before it."""
+
+    name: str
+    version: int
+    state: VersionState
+    written_at: str | None
+    tags: Mapping[str, str]
+    expires_at: str | None
+    digest: bytes
+    older: tuple[Older, ...] = ()
+
+
+class SearchableBackup(Protocol):
+    """A backup that is opened, on one place or on several."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def digested_rows(self) -> Iterator[DigestedRow]: ...
+
+    def digested_row(self, name: str) -> DigestedRow | None: ...
+
+    def secrets(self) -> Iterator[Secret]: ...
+
+    def find(self, name: str) -> Secret | None: ...
+
+
+def facts_of(listed: Listed, digests: Mapping[int, bytes]) -> SecretFacts:
+    """Return the facts of a secret, with the keyed digests of its values by the number of the version."""
+    current = listed.versions[-1]
+    return SecretFacts(
+        name=listed.name,
+        version=current.number,
+        state=current.state,
+        written_at=current.created_at or listed.updated_at,
+        tags=listed.tags,
+        expires_at=listed.expires_at,
+        digest=digests.get(current.number, b""),
+        older=older_versions(listed.versions, digests.__contains__),
+    )
+
+
+def changes(before: SecretFacts, after: SecretFacts, *, by_value: bool = False) -> tuple[str, ...]:
+    """Say in words what differs between two facts of one secret; nothing if they are alike.
+
+    Args:
+        by_value: whether equal digests mean equal values whatever the version's number: then the number
+            says nothing more. The digests that lie in backups are over it too.
+    """
+    return tuple(_changes(before, after, by_value=by_value))
+
+
+def _changes(before: SecretFacts, after: SecretFacts, *, by_value: bool) -> Iterator[str]:
+    comparable = bool(before.digest and after.digest)
+    same = comparable and before.digest == after.digest
+    if before.version != after.version:
+        if not (by_value and same):
+            yield f"version {before.version} to {after.version}"
+    elif comparable and not same:
+        yield f"another value under the same version {after.version}"
+    if before.state != after.state:
+        yield f"{before.state} to {after.state}"
+    yield from _changed_tags(before.tags, after.tags)
+    if before.expires_at != after.expires_at:
+        yield f"expires {after.expires_at or 'no more'} (before: {before.expires_at or 'never'})"
+
+
+def _changed_tags(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield f"tag {key}: {before.get(key, 'none')} to {after.get(key, 'none')}"
+
+
+# -- Which of many backups hold a secret, and in which version ----------------------------------
+
 
 MOST_NAMES = 100_000
 """Secrets that one search finds at most: memory is bounded by them, and nobody reads more."""
@@ -168,4 +254,90 @@ def _holding(version: _Version, backups: list[str]) -> VersionHolding:
         has_value=bool(digest),
         backups=tuple(backups),
         older=older,
+    )
+
+
+# -- Reading several backups at once, in the order in which they are given ----------------------
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+T = TypeVar("T")
+AT_ONCE = 8
+"""Backups that are read at once: each costs a few requests, one after the other."""
+
+
+def outcomes(
+    backups: Sequence[A], begin: Callable[[A], B], look: Callable[[B], T], *, together: bool
+) -> Iterator[tuple[A, T | StrongroomError]]:
+    """Yield what came of looking into each: the first alone, for a person may be asked for a passphrase then,
+    and the others several at once, if they may be.
+
+    Args:
+        begin: is called for one after the other, in this thread: it puts the attempt on record.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        at, size = 0, 1
+        while window := backups[at : at + size]:
+            yield from zip(
+                window, list(threads.map(partial(_outcome, look), map(begin, window))), strict=True
+            )
+            at, size = at + size, AT_ONCE if together else 1
+
+
+def _outcome(look: Callable[[B], T], backup: B) -> T | StrongroomError:
+    try:
+        return look(backup)
+    except StrongroomError as error:
+        return error
+
+
+# -- Whether the digests of two backups are of one key: else each value would pass for another one ---
+
+
+TRIED = 20
+"""Secrets that are looked at until one tells: each costs two ranged reads."""
+
+
+def same_digest_key(before: SearchableBackup, after: SearchableBackup) -> bool:
+    """Tell whether equal values have equal digests in two backups.
+
+    A digest says nothing of its key. Another installation has another one, and so has this one since it lost
+    its own. Values that are equal and have other digests tell. Where no value is equal, digests differ as
+    they should.
+    """
+    if before.manifest.source != after.manifest.source:
+        return False
+    held = (facts_of(listed, digests) for listed, digests in before.digested_rows())
+    for secret_facts in islice((facts for facts in held if facts.digest), TRIED):
+        other = after.digested_row(secret_facts.name)
+        if other is not None and (now := facts_of(*other)).version == secret_facts.version and now.digest:
+            if now.digest == secret_facts.digest:
+                return True
+            if same_value(before, after, secret_facts.name, secret_facts.version):
+                return False
+    return True
+
+
+def overwritten(
+    before: SearchableBackup, after: SearchableBackup, was: SecretFacts, now: SecretFacts
+) -> bool:
+    """Tell whether a value truly changed under the same version's number; the values themselves tell."""
+    return was.digest != now.digest and not same_value(before, after, now.name, now.version)
+
+
+def same_value(before: SearchableBackup, after: SearchableBackup, name: str, version: int) -> bool:
+    """Compare one version's value in two backups, in constant time; it is shown nowhere."""
+    found = before.find(name), after.find(name)
+    return None not in found and _value(found[0], version) == _value(found[1], version)
+
+
+def _value(secret: Secret | None, version: int) -> object:
+    return (
+        next(
+            (secret_version.value for secret_version in secret.versions if secret_version.number == version),
+            None,
+        )
+        if secret
+        else None
     )

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from strongroom.container.head import HEAD, MOST_MARKED, MOST_POLICIES, SHOWN, LedgerHead
-from strongroom.container.marks import QUARANTINE
+from strongroom.container.marks import HEAD, MOST_MARKED, MOST_POLICIES, QUARANTINE, SHOWN, LedgerHead
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ObjectInfo
+from strongroom.operations.engine.statements import LOOKED_THROUGH, StatementsOn, TooMany
 from strongroom.operations.errors import TargetUnsound
-from strongroom.operations.statements import LOOKED_THROUGH, StatementsOn, TooMany
-from strongroom.system.batches import batched
+from strongroom.system.lazy import batched
 from strongroom.targets.repaired import Objects
 
 if TYPE_CHECKING:  # a restore chooses with this, and loads no database

@@ -1,24 +1,291 @@
-"""Looking names up in the indexes that lie beside backups, instead of in each backup.
-
-Which of them count, :mod:`~strongroom.operations.archive.index_files` decides; any other backup is read.
-"""
+"""What became of a secret from backup to backup, and how two backups differ."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
+from strongroom.container.cobblestone import SIZE, ValueDigester, keyed_hash
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import GONE, BlockRows, IndexRow, NameIndex, decode_row, quoted_name
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import Secret, Selection, VersionState
+from strongroom.operations.archive.coverage import limits_of
+from strongroom.operations.archive.find import (
+    MOST_NAMES,
+    SearchableBackup,
+    SecretFacts,
+    SecretQuery,
+    changes,
+    facts_of,
+    overwritten,
+    too_many,
+)
 from strongroom.operations.archive.index_files import Indexes, is_of
-from strongroom.operations.find.facts import SecretFacts
-from strongroom.operations.find.search import MOST_NAMES, SecretQuery, too_many
+from strongroom.operations.archive.live_comparison import Numbers, batches, digests_of, read_each, selected
+from strongroom.sources import Source
+
+# -- What became of one secret from backup to backup --------------------------------------------
+
+
+class UnchangedSpan(Struct, frozen=True, kw_only=True):
+    """A secret as consecutive backups have it: the first and the last of them, and what became otherwise.
+
+    ``facts`` is left out where they do not have it.
+    """
+
+    since: str
+    until: str
+    backups: int
+    facts: SecretFacts | None
+    what: tuple[str, ...]
+
+
+class HeldVersion(Struct, frozen=True, kw_only=True):
+    """One version of a secret, and the backups that hold its value, the newest first. Where none does, those
+    that hold the rest of it."""
+
+    version: int
+    state: VersionState
+    has_value: bool
+    written_at: str | None
+    backups: tuple[str, ...]
+
+
+def kept_versions(backups: Iterable[tuple[str, SecretFacts]]) -> list[HeldVersion]:
+    """Return every version of a secret that backups hold, the newest first.
+
+    Args:
+        backups: their ids, the newest first, with what they have.
+    """
+    kept: dict[int, HeldVersion] = {}
+    for backup, facts in backups:
+        for held_version in _versions(backup, facts):
+            known = kept.get(held_version.version)
+            if known is None or held_version.has_value > known.has_value:
+                kept[held_version.version] = held_version
+            elif held_version.has_value == known.has_value:
+                written = known.written_at or held_version.written_at
+                kept[held_version.version] = replace(
+                    known, written_at=written, backups=(*known.backups, backup)
+                )
+    return [kept[number] for number in sorted(kept, reverse=True)]
+
+
+def _versions(backup: str, facts: SecretFacts) -> Iterator[HeldVersion]:
+    yield HeldVersion(
+        version=facts.version,
+        state=facts.state,
+        has_value=bool(facts.digest),
+        written_at=facts.written_at,
+        backups=(backup,),
+    )
+    for run in facts.older:
+        for number in range(run.first, run.last + 1):
+            yield HeldVersion(
+                version=number,
+                state=run.state,
+                has_value=run.has_value,
+                written_at=run.written_at(number),
+                backups=(backup,),
+            )
+
+
+Unread = Callable[[str, StrongroomError], None]
+"""Is told of a backup whose values cannot be compared with those of another one, and why."""
+
+
+def periods(
+    backups: Iterable[tuple[SearchableBackup, SecretFacts | None]], *, unread: Unread
+) -> Iterator[UnchangedSpan]:
+    """Yield the periods of a secret in backups of one source, given oldest first with what they have.
+
+    A backup that was limited to less than the source tells nothing by not having it.
+    """
+    open_period: UnchangedSpan | None = None
+    before: SearchableBackup | None = None
+    for backup, facts in backups:
+        if facts is None and (open_period is None or limits_of(backup.manifest)):
+            continue
+        what = _changed(before, backup, open_period, facts, unread)
+        if open_period is not None and not what:
+            open_period = _longer(open_period, backup, facts)
+        else:
+            if open_period is not None:
+                yield open_period
+            this = backup.manifest.backup_id
+            open_period = UnchangedSpan(since=this, until=this, backups=1, facts=facts, what=what)
+        if facts is not None and (facts.digest or before is None):
+            before = backup
+    if open_period is not None:
+        yield open_period
+
+
+def _longer(period: UnchangedSpan, backup: SearchableBackup, facts: SecretFacts | None) -> UnchangedSpan:
+    """Return a period with one more backup. One with a value is what the next is held against."""
+    kept = facts if facts is not None and facts.digest else period.facts
+    return replace(period, until=backup.manifest.backup_id, backups=period.backups + 1, facts=kept)
+
+
+def _changed(
+    before: SearchableBackup | None,
+    backup: SearchableBackup,
+    period: UnchangedSpan | None,
+    facts: SecretFacts | None,
+    unread: Unread,
+) -> tuple[str, ...]:
+    """Say what is otherwise in a backup; nothing if it has what the ones before it have."""
+    if period is None or before is None:
+        return ("first seen",)
+    was = period.facts
+    if was is None or facts is None:
+        return () if was is facts else (("gone",) if facts is None else ("back again",))
+    both = was.digest and facts.digest and was.version == facts.version
+    if both:
+        try:
+            if not overwritten(before, backup, was, facts):
+                was = replace(was, digest=facts.digest)
+        except StrongroomError as error:
+            unread(backup.manifest.backup_id, error)
+            return (*changes(replace(was, digest=facts.digest), facts), _NOT_COMPARED)
+    return changes(was, facts)
+
+
+_NOT_COMPARED = "its value could not be compared with the one before"
+
+
+# -- How a later backup, or the source now, differs from an earlier backup: by names and keyed digests
+#
+# Memory is bounded by what differs, and by a number for each secret: sixteen bytes, so a million take 16 MB.
+# The earlier side is read twice for that.
+
+
+Side = Callable[[], Iterator[SecretFacts]]
+"""One side of a comparison, as often as it is asked for."""
+_SEEN = 0
+"""The number of a name that both sides have: no state has it."""
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """A secret that is otherwise on the later side, and in what."""
+
+    name: str
+    what: tuple[str, ...]
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """How the later side differs. ``expired`` are secrets of it whose time ran out since the earlier one."""
+
+    added: tuple[str, ...]
+    changed: tuple[Changed, ...]
+    removed: tuple[str, ...]
+    expired: tuple[str, ...]
+    same: int
+
+
+def compare(
+    earlier: Side, later: Side, *, by_value: bool, has_expired: Callable[[SecretFacts], bool]
+) -> Difference:
+    """Compare two sides."""
+    states = Numbers()
+    for facts in earlier():
+        states.set(facts.name, _state(facts, by_value=by_value))
+    added, otherwise, expired, same = list[str](), dict[str, SecretFacts](), list[str](), 0
+    for facts in later():
+        before = states.get(facts.name)
+        if before is None:
+            added.append(facts.name)
+            continue
+        same += (alike := before == _state(facts, by_value=by_value))
+        otherwise |= {} if alike else {facts.name: facts}
+        expired += [facts.name] if has_expired(facts) else []
+        states.set(facts.name, _SEEN)
+    changed, removed = _looked_up(earlier, states, otherwise, by_value=by_value)
+    return Difference(
+        added=tuple(sorted(added)),
+        changed=tuple(sorted(changed, key=lambda changed_secret: changed_secret.name)),
+        removed=tuple(sorted(removed)),
+        expired=tuple(sorted(expired)),
+        same=same,
+    )
+
+
+def _looked_up(
+    earlier: Side, states: Numbers, otherwise: dict[str, SecretFacts], *, by_value: bool
+) -> tuple[list[Changed], list[str]]:
+    """Say of each secret that differs in what, and which ones are on the earlier side alone."""
+    changed, removed = list[Changed](), list[str]()
+    for before in earlier():
+        if (after := otherwise.get(before.name)) is not None:
+            changed.append(Changed(name=before.name, what=changes(before, after, by_value=by_value)))
+        elif states.get(before.name) != _SEEN:
+            removed.append(before.name)
+    return changed, removed
+
+
+def _state(facts: SecretFacts, *, by_value: bool) -> int:
+    """Return a number for what is compared. Each process keys hashes anew, so nobody makes two meet."""
+    tags = tuple(sorted(facts.tags.items()))
+    version = "" if by_value and facts.digest else str(facts.version)
+    told = (version, facts.digest, facts.state.value, tags, facts.expires_at or "")
+    return hash(told) % (2**63 - 1) + 1
+
+
+def digests_held(backup: SearchableBackup) -> Side:
+    """Return a backup as a side, by the digests that lie in it: no value is read."""
+    return lambda: (facts_of(*row) for row in backup.digested_rows())
+
+
+def without_values(side: Side) -> Side:
+    """Return a side of which no value is compared, for the other one has none."""
+    return lambda: (replace(facts, digest=b"") for facts in side())
+
+
+def values_held(backup: SearchableBackup, digest: ValueDigester) -> Side:
+    """Return a backup as a side, by digests made now of the values in it."""
+    return lambda: (facts_of(secret, digests_of(secret, digest)) for secret in backup.secrets())
+
+
+class LiveSide:
+    """A source as a side. ``unread`` has the secrets that it does not give, and why."""
+
+    def __init__(self, source: Source, selection: Selection, digest: ValueDigester) -> None:
+        self._source = source
+        self._selection = selection
+        self._digest = digest
+        self.unread: dict[str, str] = {}
+
+    def __call__(self) -> Iterator[SecretFacts]:
+        for batch in batches(selected(self._source, self._selection)):
+            for entry, live in zip(batch, read_each(self._source, batch), strict=True):
+                if isinstance(live, Secret):
+                    yield facts_of(live, digests_of(live, self._digest))
+                elif isinstance(live, StrongroomError):
+                    self.unread[entry.name] = f"{live.code}: {live.message}"
+
+
+def digest_for_now() -> ValueDigester:
+    """Return a digester under a key of this process: equal values of one secret have equal digests."""
+    compute = keyed_hash(secrets.token_bytes(32))
+
+    def digest(name: str, number: int, value: bytes) -> bytes:
+        encoded = name.encode()
+        return compute(len(encoded).to_bytes(4, "big") + encoded + value)[:SIZE]
+
+    return digest
+
+
+# -- Looking names up in the indexes that lie beside backups, instead of in each backup ---------
+#
+# Which of them count, :mod:`~strongroom.operations.archive.index_files` decides; any other backup is read.
 
 
 class IndexedSpan(NamedTuple):

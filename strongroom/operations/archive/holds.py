@@ -1,9 +1,4 @@
-"""Holds: backups that must not be removed, whatever their policy says, until a person lets them go.
-
-As a quarantine, a hold is on record here as events, and on each target as a signed mark that every other host
-heeds too, also after this record is lost. A hold that either has counts: an edited record lifts none, and a
-target that was away when it was placed hides none.
-"""
+"""Holds: backups that nothing may remove, until a person lets them go."""
 
 from __future__ import annotations
 
@@ -21,15 +16,14 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HOLD, HoldMark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
-from strongroom.operations.archive.choice import BackupPlace
-from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.layout import base_of
-from strongroom.operations.statements import StatementsOn, fit, last_word, merge_newest, write_mark
-from strongroom.timestamps import rfc3339
+from strongroom.operations.engine.layout import base_of
+from strongroom.operations.engine.statements import StatementsOn, fit, last_word, merge_newest, write_mark
+from strongroom.times import rfc3339
 
 if TYPE_CHECKING:  # a restore looks at holds on targets, and loads no database
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
     from strongroom.state.records import Event
     from strongroom.state.store import RunStore
 

@@ -6,23 +6,25 @@ is. A record is closed if all its stanzas are, and a backup on a target if all r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import StrongroomError
+from strongroom.container.wrapping import Stanza, WrappingKeyRecord
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import allof
+from strongroom.keys.destroying import Destroyer
+from strongroom.keys.errors import KeyAmbiguous
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
-from strongroom.operations.archive.envelopes import find_all, wrapping_keys
-from strongroom.operations.archive.first_answer import first_answer
+from strongroom.operations.archive.envelopes import find_all, first_answer, wrapping_keys
+from strongroom.operations.archive.errors import NotErasable, OnLegalHold
 from strongroom.operations.archive.open import carried_record, manifest_bytes
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
+from strongroom.words import nearest
 
 
 class Epoch(Struct, frozen=True, order=True):
@@ -167,3 +169,76 @@ def _own(services: Services, manifest: Manifest, names: list[str]) -> Iterator[W
 
     for entry in wrapping_keys(manifest).values():
         yield first_answer([(name, entry) for name in names], read, of=f"backup {manifest.backup_id}")
+
+
+# -- What may be shredded here: the policies' own word, and the keys that can be destroyed ------
+
+
+CONFIRMER = "recover"
+"""The role that a person confirms in: its key lies where people restore and rotate, on no pool that
+always runs."""
+
+
+class ErasurePolicy(Struct, frozen=True, kw_only=True):
+    """What a policy says of shredding. ``seals_for`` names its keys, those inside an all-of too."""
+
+    erasable: bool
+    legal_hold: str = ""
+    seals_for: frozenset[str] = frozenset()
+
+
+class ShredScope(Struct, frozen=True, kw_only=True):
+    """The policies of this process's own configuration, and what it can destroy, by key name.
+
+    ``confirmers`` are the installations whose intents count, signed by the role that confirms.
+    """
+
+    confirmers: frozenset[str]
+    policies: Mapping[str, ErasurePolicy]
+    destroyers: Mapping[str, Destroyer]
+
+    def require(self, policy: str) -> ErasurePolicy:
+        """Return a policy whose backups may be shredded now.
+
+        Raises:
+            ConfigError: there is no such policy.
+            NotErasable: it is immutable.
+            OnLegalHold: somebody keeps it.
+        """
+        erasure_policy = self.policies.get(policy)
+        if erasure_policy is None:
+            raise ConfigError(f"there is no policy '{policy}'", hint=nearest(policy, self.policies))
+        if not erasure_policy.erasable:
+            raise NotErasable(f"Policy '{policy}' is immutable: its backups are kept for as long as it says.")
+        if erasure_policy.legal_hold:
+            raise OnLegalHold(f"Policy '{policy}' is under a legal hold: {erasure_policy.legal_hold}")
+        return erasure_policy
+
+    def owner(self, stanza: Stanza) -> Destroyer | None:
+        """Return what can destroy the key that a stanza is for; ``None`` if nothing here can.
+
+        Raises:
+            KeyAmbiguous: several configured keys answer to it.
+        """
+        destroyers = [destroyer for destroyer in self.destroyers.values() if _owns(destroyer, stanza)]
+        if len(destroyers) > 1:  # two servers may call their keys alike: the label has ours
+            destroyers = [destroyer for destroyer in destroyers if destroyer.name == stanza.label]
+            if len(destroyers) != 1:
+                raise KeyAmbiguous(f"several configured keys may be the `{stanza.label}` of a backup")
+        return destroyers[0] if destroyers else None
+
+    def sealing(self, name: str) -> Sequence[str]:
+        """Return the policies that still seal for a key."""
+        return [
+            policy for policy, erasure_policy in self.policies.items() if name in erasure_policy.seals_for
+        ]
+
+
+def _owns(destroyer: Destroyer, stanza: Stanza) -> bool:
+    """A key that is gone already, or cannot be read, is none that we could destroy."""
+    try:
+        return destroyer.owns(stanza)
+    except StrongroomError as error:
+        if error.transient:
+            raise
+        return False

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from strongroom.container.digests import ValueDigester
+from strongroom.container.cobblestone import ValueDigester
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.sources import Source
-from strongroom.sources.select import matches
-from strongroom.system.batches import batched
+from strongroom.sources.batches import matches
+from strongroom.system.lazy import batched
 from strongroom.words import plural
 
 T = TypeVar("T")
@@ -143,3 +143,13 @@ class Numbers:
 
 def _hash(name: str) -> int:
     return hash(name) % 2**64
+
+
+# -- How many secrets a backup must hold not to be called degraded ------------------------------
+
+
+FLOOR = 0.9
+"""The part of the expected secrets that a backup must hold not to be called degraded."""
+REMEMBERED = 30 * 86_400.0
+"""Seconds of earlier backups that a new one is compared with. Compared with the last one only, a drop would
+be reported once, and the next backup would take what is left for all there is."""

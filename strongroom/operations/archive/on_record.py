@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.container.marks import HoldMark
-from strongroom.operations.archive.choice import BackupPlace, KnownBackup
+from strongroom.operations.archive.coverage import BackupPlace, KnownBackup
 from strongroom.operations.archive.quarantine import RecordedQuarantine
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.targets.repaired import Objects

@@ -9,7 +9,9 @@ import hashlib
 import hmac
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from strongroom.container.digests import name_hash
+from msgspec import Struct
+
+from strongroom.container.cobblestone import name_hash, value_digester
 from strongroom.container.errors import (
     FormatError,
     MissingPiece,
@@ -18,32 +20,51 @@ from strongroom.container.errors import (
     Truncated,
     TrustListMissing,
     UntrustedSigner,
+    VerificationFailed,
     WrongKey,
 )
-from strongroom.container.manifest import ContainerEntry, Manifest, SignedManifest
-from strongroom.container.metadata import ManifestPlace, read_document
+from strongroom.container.manifest import ContainerEntry, Counts, Manifest, ManifestSelection, SignedManifest
+from strongroom.container.metadata import ManifestPlace, check_document, read_document
+from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import SecretRow
-from strongroom.container.signing import ever_trusted
+from strongroom.container.segment import SecretRow
+from strongroom.container.signing import ever_trusted, require_in_time
 from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.container.writer import scrub
 from strongroom.keys import Identity
-from strongroom.model import Secret
-from strongroom.operations.archive.current_recipients import readers_now
-from strongroom.operations.archive.envelopes import UnreadableEnvelope, own_record, wrapping_keys
-from strongroom.operations.archive.newest_envelope import Newest
-from strongroom.operations.layout import container_name, manifest_name
-from strongroom.targets.manifest_listing import ManifestListing, held_to_name
-from strongroom.targets.repaired import Objects, readable_copy, sound_copy
+from strongroom.model import Depth, Secret
+from strongroom.operations.archive.envelopes import (
+    Newest,
+    UnreadableEnvelope,
+    own_record,
+    readers_now,
+    wrapping_keys,
+)
+from strongroom.operations.engine.layout import container_name, manifest_name
+from strongroom.targets.repaired import ManifestListing, Objects, held_to_name, readable_copy, sound_copy
 from strongroom.words import plural
 
 __all__ = [
+    "ORDER",
     "Backup",
+    "DigestedRow",
+    "Listed",
+    "LoneContainer",
     "ObjectReader",
     "Objects",
+    "Progress",
+    "ReadBackKeys",
     "backup_ids",
+    "carried_record",
     "manifest_bytes",
+    "nothing_there",
+    "open_all",
     "open_backup",
+    "read_back",
     "read_manifest",
+    "readable_container",
+    "require_digest",
+    "require_size",
     "signed_copy",
 ]
 
@@ -396,3 +417,183 @@ def open_backup(
     if trusted is None:  # then nobody else's containers and envelopes count than its own installation's
         trusted = frozenset({signed_copy(objects, manifest.backup_id, trusted=None).fingerprint})
     return Backup(objects, manifest, identities, trusted=trusted, known=known)
+
+
+# -- Reading a backup back from wherever it lies, with nothing but its bytes and a key ----------
+#
+# What a run's verify step does with a record, a target and a configuration, this does for a
+# file on somebody's desk. The result names the depth that was reached (invariant 2).
+
+
+ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
+Progress = Callable[[int], object]
+
+
+class ReadBackKeys(Struct, frozen=True, kw_only=True):
+    """What verifying may use: identities that open, the key of the values' digests, and whose
+    detached envelopes count (``None``: anybody's)."""
+
+    identities: Sequence[Identity] = ()
+    digest_key: bytes | None = None
+    trusted: frozenset[str] | None = None
+
+
+def read_back(
+    objects: Objects,
+    manifest: Manifest,
+    depth: Depth,
+    keys: ReadBackKeys,
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Read every container back to ``depth``; return how many secrets they hold.
+
+    Raises:
+        MissingPiece, Truncated, Tampered, WrongKey, VerificationFailed: the first thing
+            that is wrong, and in which container.
+    """
+    backup = Backup(objects, manifest, keys.identities, trusted=keys.trusted)
+    for entry in manifest.containers:
+        _read_container(objects, backup, entry, depth, keys)
+        if progress is not None:
+            progress(entry.secrets)
+    return manifest.counts.secrets
+
+
+def _read_container(
+    objects: Objects, backup: Backup, entry: ContainerEntry, depth: Depth, keys: ReadBackKeys
+) -> None:
+    """Read one container back to ``depth``."""
+    manifest = backup.manifest
+    name = readable_container(objects, manifest.backup_id, entry)
+    require_size(objects, name, entry)
+    if depth is Depth.PRESENT:
+        return
+    require_digest(objects, name, entry)
+    if not manifest.sealed:
+        check_document(ObjectReader(objects, name), place=ManifestPlace(manifest, entry))
+    elif depth is Depth.DIGEST:
+        scrub(ObjectReader(objects, name), trusted=_ever(keys), entry=entry)
+    else:
+        container = backup.container(entry)
+        seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
+        if seen != entry.secrets:
+            held = plural(seen, "secret")
+            raise VerificationFailed(f"container {entry.piece} holds {held}, not {entry.secrets}")
+
+
+def _ever(keys: ReadBackKeys) -> frozenset[str] | None:
+    return None if keys.trusted is None else ever_trusted(keys.trusted)
+
+
+def open_all(container: Container, *, digest_key: bytes | None) -> int:
+    """Decrypt every secret of a container, and compare each value if there is a digest key."""
+    if digest_key is None:
+        return sum(1 for _ in container.secrets())
+    return _compare_all(container, digest_key)
+
+
+def _compare_all(container: Container, key: bytes) -> int:
+    compute = value_digester(key, container.about.source)
+    recorded = container.digests()
+    seen = 0
+    for secret in container.secrets():
+        seen += 1
+        stored = [(v.number, v.value.reveal()) for v in secret.versions if v.value is not None]
+        for number, value in stored:
+            if next(recorded, None) != (secret.name, number, compute(secret.name, number, value)):
+                raise VerificationFailed(
+                    f"secret '{secret.name}' version {number} is not the value that was captured"
+                )
+    if next(recorded, None) is not None:
+        raise VerificationFailed(f"container {container.about.piece} lacks a value that was captured")
+    return seen
+
+
+# -- One container alone: what is left where the file or target around it is lost. It opens by itself
+
+
+class LoneContainer(Backup):
+    """A container read as a backup. There is no manifest: its index says what it holds, and its own
+    certificate who sealed it."""
+
+    def __init__(self, container: Container, size: int) -> None:
+        self.manifest = _manifest(container, size)
+        self._container = container
+        self._name_key = container.about.name_key
+
+    @classmethod
+    def open(
+        cls, reader: RangeReader, identities: Sequence[Identity], *, trusted: frozenset[str] | None
+    ) -> LoneContainer:
+        """Open it with whichever identity fits.
+
+        Raises:
+            FormatError: as :meth:`strongroom.container.reader.Container.open` does; UntrustedSigner, too, if
+                a retired key sealed it after its time.
+        """
+        container = Container.open(reader, identities, trusted=trusted)
+        require_in_time(container.certificate, container.about.created_at, trusted)
+        return cls(container, reader.size)
+
+    @property
+    def described(self) -> str:
+        """What of a backup it is."""
+        about = self._container.about
+        return f"one container, {about.piece + 1} of the {about.pieces} of backup {about.backup_id}"
+
+    @property
+    def aside(self) -> tuple[()]:
+        return ()
+
+    def unlock(self) -> None:
+        """It is open."""
+
+    def readers(self) -> Manifest:
+        """Return the manifest: nothing is known of a rotation."""
+        return self.manifest
+
+    def container(self, entry: ContainerEntry) -> Container:  # noqa: ARG002 - there is no other
+        """It is the only one."""
+        return self._container
+
+
+def _manifest(container: Container, size: int) -> Manifest:
+    """Return what a manifest would say of this container alone."""
+    about = container.about
+    return Manifest(
+        backup_id=about.backup_id,
+        policy=about.policy,
+        source=about.source,
+        created_at=about.created_at,
+        values=about.values,
+        sealed=True,
+        selection=ManifestSelection(),
+        counts=Counts(secrets=container.secrets_count, versions=container.versions_count, size=size),
+        recipients=(),
+        targets=(),
+        quorum=0,
+        regions=0,
+        providers=0,
+        not_contained=(),
+        containers=(_entry(container, size),),
+        previous=None,
+        trust=0,
+    )
+
+
+def _entry(container: Container, size: int) -> ContainerEntry:
+    """Return what a manifest's entry would say of it, but for its receipt: any name may be in it."""
+    return ContainerEntry(
+        piece=container.about.piece,
+        sha256="",
+        size=size,
+        secrets=container.secrets_count,
+        versions=container.versions_count,
+        first="0" * 32,
+        last="f" * 32,
+        wrapping_key=container.record.id,
+        signer="",
+        container_signature="",
+        signature="",
+    )

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.errors import BackupQuarantined
-from strongroom.operations.statements import (
+from strongroom.operations.engine.statements import (
     AT_ONCE,
     NewestStatement,
     StatementsOn,
@@ -30,12 +29,13 @@ from strongroom.operations.statements import (
     merge_newest,
     write_mark,
 )
+from strongroom.operations.errors import BackupQuarantined
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses with this, and loads no database
-    from strongroom.operations.services import Services
+    from strongroom.operations.engine.services import Services
     from strongroom.state.records import Event
     from strongroom.state.store import RunStore
 

@@ -15,8 +15,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.case import CaseEntry, CaseKind
 from strongroom.container.errors import Malformed
+from strongroom.container.marks import CaseEntry, CaseKind
 from strongroom.model import prepare
 from strongroom.operations.archive.cases import Places, read_on
 from strongroom.targets import Target

@@ -1,33 +1,51 @@
-"""Removing a backup from a target, whatever of it can be removed, and saying what stays: the one way.
-
-The manifest goes first, so that no half of a backup is ever visible, and the containers last: as long as
-there is one, it tells of the envelopes that belong to it, whoever goes on after a crash. A delete is not
-believed: what is listed afterwards is there.
-"""
+"""Removing a backup, whatever of it can be removed: what may take its place, what is locked, what stays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Protocol
 
 from msgspec import Struct
 
-from strongroom.container.errors import FormatError, MissingPiece
-from strongroom.container.keyless import read_outer
-from strongroom.errors import TargetError
-from strongroom.model import ObjectInfo
-from strongroom.operations.archive.envelopes import envelopes_prefix
-from strongroom.operations.archive.index_keys import IndexKeys
-from strongroom.operations.archive.old_versions import UNKNOWN, old_versions
-from strongroom.operations.archive.open import ObjectReader
-from strongroom.operations.layout import EMERGENCY, INDEXES, containers_prefix, manifest_name
+from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
+from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.container.reader import read_outer
+from strongroom.errors import StrongroomError, TargetError
+from strongroom.model import Depth, ObjectInfo, prepare
+from strongroom.operations.archive.coverage import lacking_on
+from strongroom.operations.archive.deletions import counting, read_deletions
+from strongroom.operations.archive.envelopes import UNKNOWN, envelopes_prefix, old_versions
+from strongroom.operations.archive.index_files import IndexKeys
+from strongroom.operations.archive.inventory import put_damaged_on_record
+from strongroom.operations.archive.open import ObjectReader, readable_container, require_digest, require_size
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.layout import (
+    EMERGENCY,
+    INDEXES,
+    container_name,
+    containers_prefix,
+    manifest_name,
+)
+from strongroom.operations.engine.services import Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import ContainerCheck, Run
+from strongroom.state.store import RunStore
 from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.purging import purge
-from strongroom.targets.repaired import original_name
-from strongroom.timestamps import rfc3339
+from strongroom.targets.hidden import purge
+from strongroom.targets.repaired import ManifestListing, copies, original_name
+from strongroom.times import rfc3339
 from strongroom.words import plural
+
+# -- Removing a backup from a target, whatever of it can be removed, and saying what stays: the one way
+#
+# The manifest goes first, so that no half of a backup is ever visible, and the containers last: as long as
+# there is one, it tells of the envelopes that belong to it, whoever goes on after a crash. A delete is not
+# believed: what is listed afterwards is there.
 
 
 class BackupRemoval(Struct, frozen=True, kw_only=True):
@@ -204,3 +222,159 @@ def _lock_of(target: Locking, name: str) -> datetime | None:
         return target.locked_until(name)
     except MissingPiece:
         return None
+
+
+# -- Whether a backup may take the place of another that is deleted, asked of the targets at this moment
+#
+# The record tells how deep a replica was read back once, and not what was lost since.
+
+
+class Successors:
+    """Tells of backups whether they are there and whole, for one step that deletes what they replace.
+
+    The record says what was sound when it was read, and a size says nothing of the bytes. So each is read
+    from each target right before something goes for it, once a step, however much goes for it.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._found: dict[tuple[str, str], str] = {}
+
+    def why_not_whole(self, successor: str, name: str) -> str:
+        """Say why a backup on a target replaces nothing; empty if it is there, believed and whole."""
+        services = self._services
+        try:
+            target = services.target(name)
+            manifest = ManifestListing(target).read(successor, trusted=services.signer_fingerprints).manifest
+            if lacking_on(target, manifest):
+                return f"{successor}, which replaces it, is not whole on {name}"
+            if (successor, name) not in self._found:
+                self._found[successor, name] = self._damage(target, manifest)
+        except StrongroomError as error:
+            return _cannot_be_read(successor, name, error)
+        return self._found[successor, name]
+
+    def _damage(self, target: Target, manifest: Manifest) -> str:
+        """Read all containers to their end. Raises what says nothing of the bytes: that is asked again."""
+        try:
+            for ref in manifest.containers:
+                _read(self._services, target, manifest, ref)
+        except DAMAGE as error:
+            return _cannot_be_read(manifest.backup_id, target.name, error)
+        return ""
+
+
+def _cannot_be_read(successor: str, name: str, error: StrongroomError) -> str:
+    return f"{successor}, which replaces it, cannot be read on {name} ({error.code})"
+
+
+def _read(services: Services, target: Target, manifest: Manifest, ref: ContainerEntry) -> None:
+    """Compare a container with its digest, and put on record what came of it. Raises what is wrong."""
+    backup, store = manifest.backup_id, services.store
+    try:
+        name = readable_container(target, backup, ref)
+        require_size(target, name, ref)
+        require_digest(target, name, ref)
+    except DAMAGE as error:
+        key = (target.name, backup)
+        put_damaged_on_record(store, {key: f"its container {ref.piece}: {error.code}"}, {key: {ref.piece}})
+        raise
+    if store.backup(backup) is not None:
+        read = ContainerCheck(
+            backup=backup, target=target.name, piece=ref.piece, depth=Depth.DIGEST, checked_at=time.time()
+        )
+        store.put_checks([read])
+
+
+def why_set_aside(services: Services, successor: str, *, quarantined: Mapping[str, str]) -> str:
+    """Say why a backup replaces nothing on any target: somebody set it aside, or it is to be deleted too."""
+    if successor in quarantined:
+        return f"{successor}, which replaces it, is in quarantine"
+    mark = counting(read_deletions(services, backup=successor).values(), successor)
+    marked = mark is not None and mark.state != "undeleted"
+    return f"{successor}, which replaces it, is marked too" if marked else ""
+
+
+# -- Locks on what was placed: short at the put, extended once the backup is whole --------------
+#
+# Until its commit nobody knows whether a backup comes of what lies on a target, and an object
+# under a long lock could not be swept. Afterwards each of its objects is locked for as
+# long as the policy keeps backups.
+
+
+RECENT = 1000
+"""Runs that are looked through."""
+
+
+class LockingTarget(Target, Locking, Protocol):
+    """A target that locks."""
+
+
+def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: Services) -> dict[str, str]:
+    """Lock a backup on each of these targets that locks; say on which it is not, and why."""
+    until = lock_until(manifest, run.spec.minimum_retention_days)
+    refusals = {name: lock_backup(services.target(name), manifest, until) for name in names}
+    return {name: why for name, why in refusals.items() if why is not None}
+
+
+def left_unlocked(store: RunStore) -> dict[str, Mapping[str, str]]:
+    """Say which whole backups are not locked, and where and why, by the newest run that tried.
+
+    The next repair locks them. One that a repair tries in vain stays among the newest runs.
+    """
+    newest: dict[str, Mapping[str, str]] = {}
+    for run in store.runs(limit=RECENT):
+        if run.state.final and (unlocked := _unlocked_by(run)) is not None:
+            newest.setdefault(run.spec.backup or run.id, unlocked)
+    return {backup: where for backup, where in newest.items() if where}
+
+
+class _LockFacts(Struct, frozen=True, kw_only=True):
+    """What a run that locked replicas says: on which target one is not locked, and why."""
+
+    unlocked: Mapping[str, str] | None = None
+
+
+prepare(_LockFacts)
+
+
+def _unlocked_by(run: Run) -> Mapping[str, str] | None:
+    try:
+        return read_facts(run, _LockFacts).unlocked
+    except RecordRefused:  # an odd row says nothing, and must not hide the others
+        return None
+
+
+def lock_until(manifest: Manifest, minimum_retention_days: int) -> datetime:
+    """Return until when a policy keeps a backup at least."""
+    return datetime.fromisoformat(manifest.created_at) + timedelta(days=minimum_retention_days)
+
+
+def lock_backup(target: Target, manifest: Manifest, until: datetime) -> str | None:
+    """Lock a backup's objects on a target that locks; return what stays unlocked, or ``None``.
+
+    The manifest comes last, so that one which is locked for long says that all of them are.
+    A target's own maximum counts as done: the cap is its administrator's word.
+    """
+    if not (isinstance(target, Locking) and target.locks):
+        return None
+    names = [container_name(manifest.backup_id, entry.sha256) for entry in manifest.containers]
+    names.append(manifest_name(manifest.backup_id))
+    failed = [(name, why) for name in names if (why := _locked(target, name, until))]
+    return _said(failed, len(names))
+
+
+def _locked(target: LockingTarget, name: str, until: datetime) -> str | None:
+    try:
+        for copy in copies(target, name) or [name]:
+            target.extend_lock(copy, until)
+    except StrongroomError as error:
+        return str(error)
+    return None
+
+
+def _said(failed: Sequence[tuple[str, str]], total: int) -> str | None:
+    if not failed:
+        return None
+    [(_, why)] = islice(failed, 1)
+    return f"{len(failed):,} of {plural(total, 'object')} could not be locked: {why}"

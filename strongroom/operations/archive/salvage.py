@@ -15,18 +15,17 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.digests import name_hash
+from strongroom.container.cobblestone import name_hash
 from strongroom.container.errors import FormatError, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.reader import Container
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret, prepare
-from strongroom.operations.archive.choice import BackupPlace
-from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.envelopes import UnreadableEnvelope
-from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.live_comparison import Numbers, batches
 from strongroom.operations.archive.open import Backup, Listed
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.words import plural, verb
 

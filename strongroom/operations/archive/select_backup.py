@@ -21,10 +21,11 @@ from strongroom.container.errors import FormatError, MissingPiece, TrustListMiss
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.choice import (
+from strongroom.operations.archive.coverage import (
     AHEAD_OF_HERE,
     ASIDE,
     SHOWN,
+    Asked,
     BackupChoice,
     BackupPlace,
     KnownBackup,
@@ -36,22 +37,23 @@ from strongroom.operations.archive.choice import (
     describe_skipped,
     is_ahead,
     lacking_on,
+    lacks,
+    limits_of,
     made_at,
 )
-from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.deletions import counting, marks_on, may_be_gone
-from strongroom.operations.archive.first_answer import most_telling
+from strongroom.operations.archive.envelopes import most_telling
 from strongroom.operations.archive.heads import HeadKnowledge, known_on, merged
-from strongroom.operations.archive.maker import anybodys, maker_of_backup
 from strongroom.operations.archive.open import (
     nothing_there,
 )
 from strongroom.operations.archive.quarantine import Quarantine, RecordedQuarantine, in_quarantine
+from strongroom.operations.archive.reading import anybodys, maker_of_backup
+from strongroom.operations.engine.statements import AT_ONCE
+from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import BackupQuarantined, NotCovered
-from strongroom.operations.statements import AT_ONCE
-from strongroom.operations.trust_lists.believed import believed_on
-from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.timestamps import rfc3339
+from strongroom.targets.repaired import ManifestListing
+from strongroom.times import rfc3339
 from strongroom.words import plural, verb
 
 _WINDOW = 64

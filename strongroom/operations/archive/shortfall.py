@@ -35,18 +35,23 @@ from strongroom.container.name_index import (
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import ListedSecret, Selection, VersionState, prepare
-from strongroom.operations.archive.choice import AHEAD_OF_HERE, BackupChoice, made_at
-from strongroom.operations.archive.coverage import Asked, lacks, limits_of
-from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.coverage import (
+    AHEAD_OF_HERE,
+    Asked,
+    BackupChoice,
+    lacks,
+    limits_of,
+    made_at,
+)
 from strongroom.operations.archive.holds import standing_holds
 from strongroom.operations.archive.index_files import Indexes, is_of
-from strongroom.operations.archive.live_comparison import Numbers
+from strongroom.operations.archive.live_comparison import FLOOR, REMEMBERED, Numbers
 from strongroom.operations.archive.open import Listed
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.engine.statements import StatementsOn, merge_newest
 from strongroom.operations.errors import LessThanKnown
-from strongroom.operations.statements import StatementsOn, merge_newest
-from strongroom.sources.select import matches
+from strongroom.sources.batches import matches
 from strongroom.words import plural, verb
 
 NAMED = 5

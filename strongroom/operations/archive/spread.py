@@ -14,15 +14,14 @@ from typing import Generic
 from strongroom.container.marks import DELETION, HOLD, QUARANTINE, M, MarkKind
 from strongroom.container.statement import MAX_NUMBER
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.cases import Places, spread_cases
+from strongroom.operations.archive.cases import INCIDENT, Places, spread_cases
 from strongroom.operations.archive.holds import recorded_holds
-from strongroom.operations.archive.incidents import INCIDENT
 from strongroom.operations.archive.quarantine import recorded_marks
 from strongroom.operations.archive.recoveries import RECOVERY
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import StatementsOn, last_word, newest_on, put_checked, put_mark
 from strongroom.operations.errors import TargetUnsound
-from strongroom.operations.services import Services
-from strongroom.operations.statements import StatementsOn, last_word, newest_on, put_checked, put_mark
-from strongroom.system.batches import batched
+from strongroom.system.lazy import batched
 from strongroom.targets import Target
 
 _PAGE = 200

@@ -1,1 +1,1 @@
-"""Making a backup: plan, capture, upload, commit, verify, repair, sweep."""
+"""Making a backup, also for the safe: plan, capture, upload, commit; verify and repair it."""

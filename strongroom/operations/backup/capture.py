@@ -6,35 +6,112 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
 
 import msgspec
+import zstandard
 
 from strongroom.container.about import ContainerHeader
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.check import check_sealed
 from strongroom.container.metadata import DocumentAbout, check_document, write_document
+from strongroom.container.name_index import IndexRow, encode_rows, older_versions, portions
 from strongroom.container.ranges import BytesReader
-from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.signing import CertifiedSigner, Receipt, sign_receipt
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Note, Pair, write_container
+from strongroom.container.writer import Note, Pair, check_sealed, write_container
+from strongroom.keys import Recipient, passphrase
 from strongroom.model import Secret, prepare
-from strongroom.operations import run_integrity
-from strongroom.operations.approval.changes import require_known_recipients
-from strongroom.operations.backup import name_list
-from strongroom.operations.backup.index_rows import IndexRows
+from strongroom.operations.backup import plan as name_list
 from strongroom.operations.backup.plan import ListedPieces, open_name_key, plan_of
-from strongroom.operations.layout import index_rows_chunk, sealed_receipt, staged_name
-from strongroom.operations.listing import Placed
-from strongroom.operations.runs.job import read_result
-from strongroom.operations.services import Services
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.approving import require_known_recipients
+from strongroom.operations.engine.jobs import read_result
+from strongroom.operations.engine.layout import Placed, index_rows_chunk, sealed_receipt, staged_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import get_sealed, put_sealed
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceChanged
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep
-from strongroom.system.gc_pause import uncollected
+from strongroom.system.process import uncollected
 from strongroom.targets import Roomy, Target
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
+
+# -- What an index of names says of the secrets of one piece, spilled to the stage by whoever read them
+
+
+FULL = 256 * 1024
+"""Bytes of lines in a chunk: as many of them as there are pieces are in memory at once to make one list."""
+
+
+class IndexRows:
+    """Notes what passes on its way into a container: names, versions, tags, dates, digests, and no value."""
+
+    def __init__(self, run: Run, services: Services) -> None:
+        self._run = run
+        self._services = services
+        self._lines: list[bytes] = []
+
+    def note(self, pairs: Sequence[Pair], stored: Sequence[int], digests: Sequence[bytes]) -> None:
+        """Note a few secrets, as the writer of a container tells of them."""
+        ends = accumulate(stored)
+        rows = [_row(secret, digests, end) for (_, secret), end in zip(pairs, ends, strict=True)]
+        self._lines += encode_rows(rows)
+
+    def spill(self, piece: int) -> tuple[str, ...]:
+        """Put what was noted on the stage, sealed under the work key, sorted by name; return the digests."""
+        return tuple(
+            put_sealed(
+                self._services.stage,
+                zstandard.compress(b"\n".join(lines), level=1),
+                place=partial(index_rows_chunk, self._run.id, piece),
+                work_key=self._services.work_key,
+                context=_context(self._run.id, piece),
+            )
+            for lines in portions(sorted(self._lines), FULL)
+        )
+
+
+def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
+    """Return what an index says of a secret, whose digests are those up to ``end``."""
+    newest = secret.versions[-1]
+    stored = {version.number for version in secret.versions if version.value is not None}
+    return IndexRow(
+        secret.name,
+        newest.number,
+        newest.state,
+        newest.created_at or secret.updated_at,
+        dict(secret.tags),
+        secret.expires_at,
+        "" if newest.value is None else digests[end - 1].hex(),
+        older_versions(secret.versions, stored.__contains__) if len(secret.versions) > 1 else (),
+    )
+
+
+def read_lines(run: str, piece: int, chunks: Sequence[str], services: Services) -> Iterator[bytes]:
+    """Yield the lines that were spilled of a piece; memory is bounded by one chunk."""
+    for sha256 in chunks:
+        content = get_sealed(
+            services.stage,
+            index_rows_chunk(run, piece, sha256),
+            sha256=sha256,
+            work_key=services.work_key,
+            context=_context(run, piece),
+        )
+        yield from zstandard.ZstdDecompressor().decompress(content).split(b"\n")
+
+
+def _context(run: str, piece: int) -> bytes:
+    return b"strongroom/v1/index-rows/" + f"{run}/{piece}".encode()
+
+
+# -- capture: read one range, seal it, reopen and compare, stage it -----------------------------
+#
+# One step, because plaintext never leaves the process that read it (invariant 1). The
+# container is sealed in memory: a piece is bounded by the policy's container size.
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +132,7 @@ prepare(Captured)
 @uncollected()
 def capture(run: Run, step: RunStep, services: Services) -> Captured:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
-    pinned = run_integrity.check_policy(run, services)
+    pinned = integrity.check_policy(run, services)
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     plan = plan_of(run).plan
     _require_room(services.stage, plan)
@@ -193,3 +270,26 @@ def _document(
         wrapping_key="",
         container_signature="",
     )
+
+
+# -- Deriving a passphrase's key while the rest of the program is still being loaded ------------
+
+
+@contextmanager
+def sealed_ahead(recipients: Sequence[Recipient]) -> Iterator[Callable[[], object]]:
+    """Derive the keys of the passphrases in a thread; yield a function that waits until that is done.
+
+    Deriving takes half a second, on whichever processor is free. It has to end before processes are
+    forked: they inherit the keys, and no thread may be left by then. Other recipients ask a person or a
+    service, and that must not go on after Ctrl-C.
+    """
+    slow = [recipient for recipient in recipients if recipient.type == passphrase.TYPE]
+    with ThreadPoolExecutor(1, thread_name_prefix="seal") as pool:
+        sealed = pool.submit(WrappingKey.create, slow) if slow else None
+
+        def wait() -> None:
+            if sealed is not None:
+                sealed.result()
+            pool.shutdown()
+
+        yield wait

@@ -1,17 +1,14 @@
-"""commit: write the manifest, last, on every target that holds every container.
-
-No manifest, no backup. Its bytes derive from the run record alone. So a second claimant, after a crash or a
-redelivery, writes the very same bytes.
-"""
+"""upload and commit: containers first, each once; the manifest last, where all of them are."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.container.manifest import (
@@ -23,24 +20,167 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
+from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import prepare
-from strongroom.operations import run_integrity
 from strongroom.operations.archive.catalog import absent_containers, entry_of
-from strongroom.operations.archive.locks import lock_replicas
-from strongroom.operations.backup.omitted_recipients import left_out
+from strongroom.operations.archive.envelopes import by_wrapping_key, first_answer
+from strongroom.operations.archive.open import carried_record, manifest_bytes
+from strongroom.operations.archive.removal import lock_replicas
+from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.plan import plan_of
-from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
-from strongroom.operations.backup.upload import digest_of
+from strongroom.operations.backup.verify import complete_targets, has_manifest, missing_from_quorum
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.jobs import read_result
+from strongroom.operations.engine.layout import container_entry, container_name, manifest_name, staged_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.spread import put_lists
 from strongroom.operations.errors import QuorumNotMet
-from strongroom.operations.layout import container_entry, manifest_name
-from strongroom.operations.services import Services
-from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Replica, Run, RunStep, StepKind
+from strongroom.state.records import RecipientPin, Replica, Run, RunStep, StepKind, StepState
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
-from strongroom.timestamps import rfc3339
+from strongroom.targets.errors import TargetLocked
+from strongroom.targets.repaired import put_beside
+from strongroom.targets.resilient import Afresh
+from strongroom.times import rfc3339
 from strongroom.words import plural
+
+# -- upload: one container to one target, put only if absent, and read back ---------------------
+#
+# The digest comes from the capture's signed receipt, never from the message, and the bytes
+# from whatever lies on the stage under it: a stage that lies is caught by the put itself.
+
+
+class Uploaded(Struct, frozen=True, kw_only=True):
+    """A container on a target. ``created``: it was this step that created it."""
+
+    created: bool
+
+
+prepare(Uploaded)
+
+
+def upload(run: Run, step: RunStep, services: Services) -> Uploaded:
+    """Copy one staged container to one target."""
+    target = integrity.check_target(run, step.target, services)
+    captured = services.store.row(run.id, RunStep(StepKind.CAPTURE, step.piece)).result
+    receipt = integrity.receipt_of(run, step.piece, captured, services).receipt
+    staged = staged_name(run.id, step.piece, receipt.sha256)
+    name = container_name(run.id, receipt.sha256)
+    content = lambda: services.stage.read(staged)  # noqa: E731
+    return Uploaded(created=place(target, name, content, size=receipt.size, sha256=receipt.sha256))
+
+
+def place(
+    target: Target, name: str, content: Callable[[], Iterable[bytes]], *, size: int, sha256: str
+) -> bool:
+    """Put an object and read it back; replace a damaged one that lay under its name.
+
+    A damaged one that is locked, or that this credential may not remove, stays, and a whole
+    copy is put beside it (:mod:`strongroom.targets.repaired`).
+
+    Args:
+        content: gives the chunks, anew each time.
+        sha256: in hex.
+
+    Returns:
+        Whether it was this call that created what now lies there.
+
+    Raises:
+        VerificationFailed: what is read back is not what was put.
+    """
+    digest = bytes.fromhex(sha256)
+    for _ in range(2):
+        created = target.put(name, Afresh(content), size=size, sha256=digest)
+        if digest_of(target, name, size=size) == sha256:
+            return created
+        try:
+            target.delete(name)
+        except (TargetLocked, TargetReadOnly):
+            put_beside(target, name, content, size=size, sha256=digest)
+            return True
+    left = target.stat(name) is not None
+    raise VerificationFailed(
+        f"target '{target.name}' gave back other bytes than it was given; {_STRANGER if left else _REMOVED}",
+        hint="Nothing on other targets is affected. Look at what answers under this target's address.",
+    )
+
+
+_REMOVED = "the copy was removed"
+_STRANGER = (
+    "it was asked to remove the copy, and still shows one: something else than the target may answer there, "
+    "such as a proxy or a login page"
+)
+
+
+def digest_of(target: Target, name: str, *, size: int) -> str:
+    """Read an object in a stream and return its SHA-256 in hex.
+
+    One byte more than it is to have is read, and no further: whatever lies in its place, however long,
+    then has another digest.
+    """
+    digest = hashlib.sha256()
+    for chunk in target.read(name, length=size + 1):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def clear_stage(run: Run, piece: int, services: Services) -> None:
+    """Delete a piece from the stage once nothing will be uploaded from it any more.
+
+    Best effort: whatever a crash leaves here, the run's report sweeps.
+    """
+    uploads = services.store.rows(run.id, StepKind.UPLOAD, piece=piece)
+    if any(not row.state.settled for row in uploads):
+        return
+    captured = services.store.row(run.id, RunStep(StepKind.CAPTURE, piece))
+    if captured.state is StepState.DONE:
+        with suppress(RecordRefused):
+            services.stage.delete(read_result(run, captured.step, captured.result, Captured).staged)
+
+
+# -- Who a backup is not sealed for, by its containers' own envelopes: these are signed, a row is not
+#
+# A key that is lost or out of reach when something is sealed is left out, and the backup is degraded. Whoever
+# writes to the state database could edit what a row says of that: to keep a reader off the manifest, or
+# to promise one that cannot open.
+
+
+def left_out(run: Run, containers: Iterable[ContainerEntry], services: Services) -> list[str]:
+    """Return the names of the recipients that some container of a run was not sealed for.
+
+    Raises:
+        RecordRefused: one was sealed for somebody whom the run does not name: a row hides a reader.
+        StrongroomError: no target gave the envelope of some container.
+    """
+    if not run.spec.sealed:
+        return []
+    records = [_record(run, entry, services) for entry in by_wrapping_key(containers).values()]
+    return sorted({name for record in records for name in _lacking(record, run.spec.recipients)})
+
+
+def _record(run: Run, entry: ContainerEntry, services: Services) -> WrappingKeyRecord:
+    return first_answer(
+        run.spec.targets,
+        lambda pin: carried_record(integrity.check_target(run, pin.name, services), run.id, entry),
+        of=f"a container of {run.id}",
+    )
+
+
+def _lacking(record: WrappingKeyRecord, wanted: Sequence[RecipientPin]) -> list[str]:
+    """Compare by label, which is a recipient's name; what has no label may be any that is not named."""
+    labels = [stanza.label for stanza in record.stanzas]
+    if strangers := sorted({label for label in labels if label} - {pin.name for pin in wanted}):
+        raise RecordRefused(f"a container is also sealed to {strangers[0]!r}, which its run does not name")
+    unnamed = [pin.name for pin in wanted if pin.name not in labels]
+    return unnamed if labels.count("") < len(unnamed) else []
+
+
+# -- commit: write the manifest, last, on every target that holds every container ---------------
+#
+# No manifest, no backup. Its bytes derive from the run record alone. So a second claimant, after a crash or a
+# redelivery, writes the very same bytes.
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,14 +205,14 @@ prepare(Committed)
 
 def commit(run: Run, step: RunStep, services: Services) -> Committed:
     """Write and read back the manifest wherever the backup is whole; demand the quorum."""
-    run_integrity.check_time(run)
-    run_integrity.check_policy(run, services)
+    integrity.check_time(run)
+    integrity.check_policy(run, services)
     manifest = build_manifest(run, services)
     signer = services.signers("control")
     content = sign_manifest(manifest, signer)
     complete = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
     placed = {
-        name: _put(run_integrity.check_target(run, name, services), manifest, content, signer.lists)
+        name: _put(integrity.check_target(run, name, services), manifest, content, signer.lists)
         for name in complete
     }
     created = [name for name, put in placed.items() if put.created]
@@ -144,7 +284,7 @@ def _convert(record: msgspec.Struct, kind: type[T]) -> T:
 
 def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
-    signed = [run_integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows]
+    signed = [integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows]
     entries = [container_entry(receipt.receipt, receipt.signature, receipt.signer) for receipt in signed]
     if len(entries) != plan_of(run).plan.pieces:
         raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
@@ -199,3 +339,46 @@ def _enter_backup(manifest: Manifest, digest: str, written: tuple[str, ...], ser
         for name in (target.name for target in manifest.targets)
     ]
     services.store.put_backup(entry_of(manifest, digest), replicas)
+
+
+# -- A manifest of a run that made no backup by its record: a commit placed it, and was cut off ---
+#
+# A later attempt may lack the quorum, and takes back only what it created itself. Nobody else may remove
+# such a manifest: in an edited record a good backup looks the same. So the catalog gets the backup, with
+# its other replicas as bad ones, and the scheduled repair completes it.
+
+
+def enter_backup(run: Run, shown: Mapping[str, Manifest], services: Services) -> None:
+    """Enter a run's backup into the catalog if it is in neither, by the manifests that targets show."""
+    if not shown or has_manifest(run) or services.store.backup(run.id) is not None:
+        return
+    first, manifest = next(iter(shown.items()))
+    try:
+        content = manifest_bytes(services.target(first), run.id, trusted=services.signer_fingerprints)
+    except StrongroomError:  # its signer is distrusted, or the target has just gone away
+        return
+    replicas = [
+        Replica(
+            backup=run.id,
+            target=pin.name,
+            good=shown.get(pin.name) == manifest and _holds_all(pin.name, manifest, services),
+            verified=None,
+            verified_at=None,
+        )
+        for pin in manifest.targets
+    ]
+    services.store.put_backup(entry_of(manifest, hashlib.sha256(content).hexdigest()), replicas)
+
+
+def targets_with_backup(run: Run, services: Services) -> list[str]:
+    """Return the targets that hold a whole backup of a run whose record has none."""
+    if has_manifest(run):
+        return []
+    return sorted(replica.target for replica in services.store.replicas(run.id) if replica.good)
+
+
+def _holds_all(name: str, manifest: Manifest, services: Services) -> bool:
+    try:
+        return not absent_containers(services.target(name), manifest)
+    except StrongroomError:
+        return False

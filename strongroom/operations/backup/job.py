@@ -14,12 +14,11 @@ from msgspec.structs import replace
 
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
-from strongroom.operations import recorded_errors
-from strongroom.operations.archive.file_backups import made_by_a_command
-from strongroom.operations.backup import interrupted_commit, replica_verdicts
+from strongroom.operations.archive.inventory import made_by_a_command
+from strongroom.operations.backup import commit, outcome
 from strongroom.operations.backup.capture import Captured, capture, discard
-from strongroom.operations.backup.commit import Committed, commit, take_back
-from strongroom.operations.backup.facts import has_manifest, pieces_of
+from strongroom.operations.backup.commit import Committed, Uploaded, clear_stage, take_back, upload
+from strongroom.operations.backup.commit import commit as commit_manifest
 from strongroom.operations.backup.name_index import (
     Indexed,
     IndexUploaded,
@@ -29,24 +28,33 @@ from strongroom.operations.backup.name_index import (
     upload_index,
     vouch,
 )
-from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
+from strongroom.operations.backup.outcome import (
+    backup_outcome,
+    count_missing_secrets,
+    sweep_earlier,
+    sweep_targets,
+    targets_of,
+)
 from strongroom.operations.backup.plan import BackupPlan, plan
-from strongroom.operations.backup.quorum import (
+from strongroom.operations.backup.verify import (
+    VERIFY,
     complete_targets,
+    has_manifest,
     missing_from_quorum,
     needs_target,
+    pieces_of,
     quorum_is_open,
+    report_when_settled,
+    verifications,
     with_wake,
 )
-from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets, targets_of
-from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
-from strongroom.operations.backup.verify import VERIFY, report_when_settled, verifications
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.jobs import Ending, Job, ReportFacts, Result, StepAction, Where, to_facts
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.operations.errors import NothingSelectedYet, QuorumNotMet
 from strongroom.operations.evidence.ledger_heads import put_heads_at_end
-from strongroom.operations.runs.job import Ending, Job, ReportFacts, Result, StepAction, Where, to_facts
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
 from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import (
     Pool,
@@ -91,7 +99,7 @@ class BackupJob(Job):
             upload, Uploaded, Pool.TRANSFER, tolerated=True, waits_for=ROOM, where=Where.THREAD
         ),
         StepKind.COMMIT: StepAction(
-            commit, Committed, Pool.CONTROL, waits_for=(QuorumNotMet, TargetUnavailable)
+            commit_manifest, Committed, Pool.CONTROL, waits_for=(QuorumNotMet, TargetUnavailable)
         ),
         StepKind.VERIFY: VERIFY,
         StepKind.INDEX: StepAction(index, Indexed, Pool.SEAL, tolerated=True),
@@ -151,8 +159,8 @@ class BackupJob(Job):
         return left
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
-        read = replica_verdicts.read_back(run, services)
-        return replica_verdicts.record_replicas(run, read, services)
+        read = outcome.read_back(run, services)
+        return outcome.record_replicas(run, read, services)
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         if has_manifest(run):
@@ -163,14 +171,12 @@ class BackupJob(Job):
         return "there is no new backup; the last good one is untouched"
 
     def outcome(self, run: Run, services: Services) -> Ending:
-        return backup_outcome(run, replica_verdicts.read_back(run, services), services)
+        return backup_outcome(run, outcome.read_back(run, services), services)
 
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
         fewer = count_missing_secrets(run, services)
         swept = sweep_earlier(run, services)
-        return ReportFacts(
-            kept=interrupted_commit.targets_with_backup(run, services), swept=swept, fewer=fewer
-        )
+        return ReportFacts(kept=commit.targets_with_backup(run, services), swept=swept, fewer=fewer)
 
     def check_retry(self, run: Run, services: Services) -> None:
         """Refuse to begin a backup anew that was made, which would damage it, or whose file went with its
@@ -216,7 +222,7 @@ def first_tries(services: Services, policy: str) -> str:
     runs = services.store.runs_of(policy, RunKind.BACKUP, limit=A_DAY_OF_TRIES)
     if not runs or runs[0].state is not RunState.FAILED or services.store.backups(policy=policy, limit=1):
         return ""
-    if recorded_errors.class_in(runs[0].error) in {NothingSelectedYet.__name__, EmptySourceYet.__name__}:
+    if telling.class_in(runs[0].error) in {NothingSelectedYet.__name__, EmptySourceYet.__name__}:
         return ""
     return HOURLY if len(runs) < A_DAY_OF_TRIES else DAILY
 

@@ -15,12 +15,11 @@ from strongroom.container.metadata import CheckedMetadata, DocumentAbout, check_
 from strongroom.model import COMMAND, ListedSecret, Secret, Selection
 from strongroom.operations.errors import NothingSelected
 from strongroom.sources import Source
+from strongroom.sources.batches import matches
 from strongroom.sources.errors import EmptySource
-from strongroom.sources.select import matches
-from strongroom.system.atomic_file import placed
-from strongroom.system.batches import batched
-from strongroom.system.file_reader import LocalFileReader
-from strongroom.timestamps import rfc3339, unique
+from strongroom.system.files import LocalFileReader, placed
+from strongroom.system.lazy import batched
+from strongroom.times import rfc3339, unique
 
 BATCH = 1000
 

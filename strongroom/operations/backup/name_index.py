@@ -23,16 +23,15 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container import canonical, cobblestone
-from strongroom.container.check import check_sealed
 from strongroom.container.errors import FormatError, Malformed, MissingPiece, Tampered
-from strongroom.container.index_receipt import INDEX, IndexReceipt
-from strongroom.container.keyless import read_outer
 from strongroom.container.name_index import (
+    INDEX,
     LONGEST,
     SOURCE,
     Block,
     IndexHead,
     IndexLink,
+    IndexReceipt,
     blocks,
     digest_of,
     gone,
@@ -41,30 +40,27 @@ from strongroom.container.name_index import (
     write_name_index,
 )
 from strongroom.container.ranges import OpenFileRanges
+from strongroom.container.reader import read_outer
 from strongroom.container.signing import Signers, verify_any
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import SealedContainer
+from strongroom.container.writer import SealedContainer, check_sealed
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import COMMAND, prepare
-from strongroom.operations import run_integrity
-from strongroom.operations.approval.changes import (
-    require_known_index_recipients,
-    require_known_recipients,
-)
+from strongroom.operations.archive.envelopes import copy_newest
 from strongroom.operations.archive.index_files import read_receipt
 from strongroom.operations.archive.open import ObjectReader
-from strongroom.operations.archive.write_envelope import copy_newest
-from strongroom.operations.backup.capture import Captured
-from strongroom.operations.backup.index_rows import read_lines
-from strongroom.operations.backup.upload import place
-from strongroom.operations.layout import INDEXES, index_name, kept_head, kept_prefix, receipt_name
-from strongroom.operations.runs.job import read_result
-from strongroom.operations.runs.stage import get_sealed, put_sealed
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.backup.capture import Captured, read_lines
+from strongroom.operations.backup.commit import place
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.approving import require_known_index_recipients, require_known_recipients
+from strongroom.operations.engine.jobs import read_result
+from strongroom.operations.engine.layout import INDEXES, index_name, kept_head, kept_prefix, receipt_name
+from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.engine.steps import get_sealed, put_sealed
 from strongroom.state.errors import RecordRefused, RunNotFound, StateError
 from strongroom.state.records import Run, RunStep, StepKind, StepState
 from strongroom.targets import Target
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 IN_MEMORY = 16 * 1024 * 1024
 """Bytes of an index that is being written; a larger one goes through a file, sealed as it is."""
@@ -136,7 +132,7 @@ prepare(IndexFile, Indexed, IndexUploaded, StagedIndex, Vouched)
 
 def index(run: Run, step: RunStep, services: Services) -> Indexed:
     """Make the index of a backup that was just made, and keep what the next one is held against."""
-    pinned = run_integrity.check_policy(run, services)
+    pinned = integrity.check_policy(run, services)
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     require_known_index_recipients(services, run.spec.policy, pinned.index_recipients)
     if not pinned.index_recipients:
@@ -378,7 +374,7 @@ def differences(before: Iterator[bytes], now: Iterator[bytes]) -> Iterator[bytes
 def containers_of(run: Run, services: Services) -> str:
     """Return one digest for a run's containers, by the receipts that the seal role signed."""
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
-    signed = (run_integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows)
+    signed = (integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows)
     return digest_of(signed_run.receipt.sha256 for signed_run in signed)
 
 
@@ -401,8 +397,8 @@ def vouch(run: Run, step: RunStep, services: Services) -> Vouched:
 
     It derives from the record alone, so a second claimant signs the very same bytes.
     """
-    run_integrity.check_time(run)
-    run_integrity.check_policy(run, services)
+    integrity.check_time(run)
+    integrity.check_policy(run, services)
     receipt = _sealed_receipt(run, _indexed(run, services), services)
     said = (receipt.backup_id, receipt.containers, receipt.made_at)
     if said != (run.id, containers_of(run, services), rfc3339(run.created_at)):
@@ -432,7 +428,7 @@ def _indexed(run: Run, services: Services) -> Indexed:
 def upload_index(run: Run, step: RunStep, services: Services) -> IndexUploaded:
     """Copy an index and its receipt to one target, with those that it continues and that the target lacks: a
     new one, say, or one that was away."""
-    target = run_integrity.check_target(run, step.target, services)
+    target = integrity.check_target(run, step.target, services)
     indexed = _indexed(run, services)
     there = {info.name for info in target.list(f"{INDEXES}{indexed.chain}/")}
     *before, own = indexed.files

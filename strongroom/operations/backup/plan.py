@@ -3,28 +3,168 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from io import FileIO
+from queue import Queue
+from selectors import EVENT_READ, DefaultSelector
+from struct import Struct as Packed
+from threading import Thread
+from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import msgspec
 
 from strongroom.container import cobblestone
 from strongroom.container.manifest import parse_manifest
-from strongroom.errors import StrongroomError
+from strongroom.errors import ConfigError, SourceError, StrongroomError
 from strongroom.model import COMMAND, Selection, prepare
-from strongroom.operations.approval.changes import require_known_recipients
 from strongroom.operations.archive.coverage import limits_on
 from strongroom.operations.archive.open import manifest_bytes
-from strongroom.operations.backup import name_list
-from strongroom.operations.backup.facts import PlannedPieces
-from strongroom.operations.backup.same_server import check_homes
+from strongroom.operations.backup.verify import PlannedPieces
+from strongroom.operations.engine.approving import require_known_recipients
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.layout import (
+    SECTIONS,
+    InProcessListing,
+    ListingBatch,
+    ListingLost,
+    Placed,
+    SecretListing,
+    names_chunk,
+    sections,
+)
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import get_sealed, put_sealed
 from strongroom.operations.errors import NothingSelected, NothingSelectedYet
-from strongroom.operations.listing import InProcessListing, ListingLost
-from strongroom.operations.runs.job import read_facts
-from strongroom.operations.services import Services
-from strongroom.sources import Source
+from strongroom.sources import Listable, Source
 from strongroom.sources.errors import EmptySource, EmptySourceYet
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep, Spec
-from strongroom.system.gc_pause import uncollected
+from strongroom.system.process import cores, die_with_parent, may_fork, uncollected, uninterrupted
+from strongroom.targets import Target
+from strongroom.targets.resilient import bare
+
+# -- The list of names that a plan makes, spilled to the stage and cut into ranges --------------
+#
+# Names can be sensitive and a million of them do not belong in memory, so the list goes to
+# the stage in chunks sealed under the cluster work key. Each name is placed by a keyed hash
+# (HMAC-SHA256 under the run's name key): a *piece* is a contiguous range of hashes. So pieces
+# are of even size whatever the names are, two secrets of one name fall into one piece, and
+# the hash range in a manifest tells nothing.
+
+
+def _name(placed: Placed) -> str:
+    return placed[1].name
+
+
+class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A spilled chunk on the stage, named by its digest."""
+
+    name: str
+    sha256: str
+
+
+class Spilled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was listed: the chunks, how many secrets, and their estimated bytes."""
+
+    chunks: tuple[ChunkRef, ...]
+    secrets: int
+    size: int
+
+
+def spill(stage: Target, run: str, listing: SecretListing, *, work_key: bytes) -> Spilled:
+    """Write a listing to the stage; memory is bounded by one batch."""
+    chunks: list[ChunkRef] = []
+    count = size = 0
+    for batch in listing.batches():
+        chunks.append(_put_chunk(stage, run, batch.packed, work_key))
+        count += batch.secrets
+        size += batch.size
+    return Spilled(chunks=tuple(chunks), secrets=count, size=size)
+
+
+def read_range(
+    stage: Target, run: str, chunks: Iterable[ChunkRef], *, piece: int, pieces: int, work_key: bytes
+) -> list[Placed]:
+    """Return one piece's entries, ascending by name: neighbours are then alike, and compress."""
+    low, high = _bounds(piece, pieces)
+    last = SECTIONS - 1 if high is None else high[0]
+    found: list[Placed] = []
+    try:
+        for chunk in chunks:
+            for section in sections(_get_chunk(stage, run, chunk, work_key), low[0], last):
+                found += section.placed()
+    except msgspec.MsgspecError:
+        raise RecordRefused(
+            "another version of Strongroom planned this run: cancel it, and start again"
+        ) from None
+    here = [placed for placed in found if low <= placed[0] and (high is None or placed[0] < high)]
+    here.sort(key=_name)
+    return here
+
+
+def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
+    def edge(number: int) -> bytes:
+        return (-(-number * 2**128 // pieces)).to_bytes(16, "big")
+
+    return edge(piece), edge(piece + 1) if piece + 1 < pieces else None
+
+
+def _put_chunk(stage: Target, run: str, packed: bytes, work_key: bytes) -> ChunkRef:
+    place = partial(names_chunk, run)
+    sha256 = put_sealed(stage, packed, place=place, work_key=work_key, context=_names_context(run))
+    return ChunkRef(name=place(sha256), sha256=sha256)
+
+
+def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> bytes:
+    return get_sealed(stage, chunk.name, sha256=chunk.sha256, work_key=work_key, context=_names_context(run))
+
+
+def _names_context(run: str) -> bytes:
+    return b"strongroom/v1/names/" + run.encode()
+
+
+# -- One server under two names: it would count twice, or as apart from the source that lies in it ---
+#
+# A configuration is compared by addresses, and a server may have several: that of a load balancer, that
+# of a node. So a plan asks the servers themselves which ones they are.
+
+
+@runtime_checkable
+class Housed(Protocol):
+    """A source or target in a server that can say which one it is."""
+
+    def home(self) -> str:
+        """Return the server's own name for itself, by whatever address; '' if it does not say."""
+        ...
+
+
+def check_homes(spec: Spec, source: Source, services: Services) -> None:
+    """Refuse targets that count as several places, or as apart from the source, and are one server.
+
+    A server that does not answer is not compared. Raises ConfigError.
+    """
+    servers = {_home(source): f"source '{spec.source}'"}
+    for pin in spec.targets:
+        home = _home(bare(services.target(pin.name))) if pin.counts else ""
+        if home and home in servers:
+            raise ConfigError(
+                f"target '{pin.name}' and {servers[home]} are one Vault server under two addresses:"
+                " they are lost together",
+                hint="Give both the same entry under [vaults], or the target another server.",
+            )
+        servers[home] = f"target '{pin.name}'"
+
+
+def _home(place: object) -> str:
+    return place.home() if isinstance(place, Housed) else ""
+
+
+# -- plan: list the source, spill the names, cut them into ranges -------------------------------
+
 
 MAX_PIECES = 65_536
 PIECE_SECRETS = 65_536
@@ -39,7 +179,7 @@ class ListedPieces(PlannedPieces, frozen=True, kw_only=True):
 
     secrets: int
     size: int
-    chunks: tuple[name_list.ChunkRef, ...]
+    chunks: tuple[ChunkRef, ...]
     name_key: str
     not_contained: tuple[str, ...] = ()
     unfinished: int = 0
@@ -80,7 +220,7 @@ def plan(run: Run, step: RunStep, services: Services) -> BackupPlan:
     return BackupPlan(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
 
 
-def _count_pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
+def _count_pieces(spilled: Spilled, container_bytes: int) -> int:
     by_size = -(-spilled.size // container_bytes)
     by_count = -(-spilled.secrets // PIECE_SECRETS)
     return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
@@ -114,13 +254,11 @@ def _previous_manifest(spec: Spec, services: Services) -> str | None:
     return None
 
 
-def _spill_names(
-    run: Run, source: Source, selection: Selection, services: Services
-) -> tuple[name_list.Spilled, bytes]:
+def _spill_names(run: Run, source: Source, selection: Selection, services: Services) -> tuple[Spilled, bytes]:
     """Spill the names, and return the key that they were hashed with."""
     for listing in (services.listing(source, selection), InProcessListing(source, selection)):
         with suppress(ListingLost):
-            spilled = name_list.spill(services.stage, run.id, listing, work_key=services.work_key)
+            spilled = spill(services.stage, run.id, listing, work_key=services.work_key)
             return spilled, listing.name_key
     raise AssertionError("a listing made here is not lost")
 
@@ -150,3 +288,155 @@ def _how_to_tag(source: Source, spec: Spec) -> str | None:
 
 def _context(run: str) -> bytes:
     return b"strongroom/v1/name-key/" + run.encode()
+
+
+# -- Listing in child processes, each a part, before there is a plan to list for ----------------
+#
+# Meanwhile their parent opens the state database, which is a third of what a backup of many small
+# secrets takes.
+
+
+MOST = 4
+"""Processes; a larger share of a larger machine is left to what it also does."""
+
+AHEAD = 4
+"""Batches, of some 4 MB each, that are kept by all of them until their parent reads."""
+
+_FRAME = Packed(">QQQ")
+
+
+class Ahead:
+    """A listing that child processes make from now on, a part in each; its batches come through pipes.
+
+    Whatever goes wrong there ends a pipe early: :class:`ListingLost`.
+    """
+
+    def __init__(self) -> None:
+        self.name_key = os.urandom(32)
+        self._children: list[_Child] = []
+
+    def start(self, parts: Sequence[Listable], selection: Selection) -> None:
+        """Start a child for each part. Raises OSError when the system has no more of something."""
+        kept = max(1, AHEAD // len(parts))
+        with uninterrupted():
+            for part in parts:
+                listing = InProcessListing(part, selection, name_key=self.name_key)
+                self._children.append(_start(listing, kept))
+
+    def batches(self) -> Iterator[ListingBatch]:
+        """Yield the batches as the children make them."""
+        with DefaultSelector() as waiting:
+            for child in self._children:
+                waiting.register(child.pipe, EVENT_READ, child)
+            while waiting.get_map():
+                for ready, _ in waiting.select():
+                    if batch := ready.data.batch():
+                        yield batch
+                    else:
+                        waiting.unregister(ready.fileobj)
+
+    def close(self) -> None:
+        """End the children, whatever they are doing."""
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            child.bury()
+        self._children.clear()
+
+
+class _Child(NamedTuple):
+    """A process that lists, and the pipe that its batches come through."""
+
+    process: int
+    pipe: FileIO
+
+    def batch(self) -> ListingBatch | None:
+        """Wait for the next batch; ``None`` follows the last one."""
+        secrets, size, length = _FRAME.unpack(_exactly(self.pipe, _FRAME.size))
+        return (
+            ListingBatch(packed=_exactly(self.pipe, length), secrets=secrets, size=size) if secrets else None
+        )
+
+    def kill(self) -> None:
+        """End it, if it has not ended."""
+        self.pipe.close()
+        with suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Wait until it has ended, unless nobody may: where SIGCHLD is ignored the kernel does."""
+        with suppress(ChildProcessError):
+            os.waitpid(self.process, 0)
+
+
+@contextmanager
+def listed_ahead(source: Source, selection: Selection) -> Iterator[SecretListing | None]:
+    """List in child processes while the block runs; yield ``None`` where that cannot be done."""
+    ahead = Ahead()
+    try:
+        yield ahead if may_fork() and _started(ahead, source, selection) else None
+    finally:
+        ahead.close()
+
+
+def _started(ahead: Ahead, source: Source, selection: Selection) -> bool:
+    """Start listing. If that fails, the plan lists instead, and meets what is wrong with the source."""
+    try:
+        most = min(MOST, cores())
+        ahead.start(source.parts(most), selection)
+    except (SourceError, OSError):
+        ahead.close()
+        return False
+    return True
+
+
+def _start(listing: InProcessListing, kept: int) -> _Child:
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    try:
+        process = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
+    if not process:
+        _list_in_child(listing, kept, writing, parent)
+    os.close(writing)
+    return _Child(process, FileIO(reading))
+
+
+def _list_in_child(listing: InProcessListing, kept: int, writing: int, parent: int) -> NoReturn:
+    try:
+        die_with_parent(parent)
+        queue: Queue[ListingBatch | None] = Queue(kept)
+        # A pipe holds little of a batch, and the parent reads late: listing goes on meanwhile.
+        writer = Thread(target=_write, args=(writing, queue))
+        writer.start()
+        with uncollected():
+            for batch in listing.batches():
+                queue.put(batch)
+        queue.put(None)
+        writer.join()
+    finally:
+        os._exit(0)  # no exception, exit handler or buffer of the parent's may run here
+
+
+def _write(writing: int, queue: Queue[ListingBatch | None]) -> None:
+    try:
+        with os.fdopen(writing, "wb") as pipe:
+            while batch := queue.get():
+                pipe.write(_FRAME.pack(batch.secrets, batch.size, len(batch.packed)))
+                pipe.write(batch.packed)
+            pipe.write(_FRAME.pack(0, 0, 0))
+    except BaseException:  # noqa: BLE001 - nobody reads any more, and the lister would wait for ever
+        os._exit(1)
+
+
+def _exactly(pipe: FileIO, length: int) -> bytes:
+    data = bytearray(length)
+    rest = memoryview(data)
+    while rest:
+        if not (count := pipe.readinto(rest)):
+            raise ListingLost
+        rest = rest[count:]
+    return bytes(data)

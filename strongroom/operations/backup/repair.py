@@ -4,37 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.errors import StrongroomError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
-from strongroom.operations import recorded_errors, run_integrity
-from strongroom.operations.archive.choice import lacking_on
-from strongroom.operations.archive.deletions import deleted_from
-from strongroom.operations.archive.envelopes import wrapping_keys
-from strongroom.operations.archive.first_answer import first_answer
-from strongroom.operations.archive.index_keys import IndexKeys
-from strongroom.operations.archive.locks import left_unlocked, lock_replicas
+from strongroom.operations.archive import shredded as shredding_record
+from strongroom.operations.archive.coverage import lacking_on
+from strongroom.operations.archive.deletions import deleted_from, forget_deleted
+from strongroom.operations.archive.envelopes import bring_up, first_answer, wrapping_keys
+from strongroom.operations.archive.index_files import IndexKeys
+from strongroom.operations.archive.inventory import LOST, REPAIRED, in_a_file, why_lost
 from strongroom.operations.archive.open import manifest_bytes
-from strongroom.operations.archive.write_envelope import bring_up
-from strongroom.operations.backup.commit import check_containers
-from strongroom.operations.backup.facts import PlannedPieces
-from strongroom.operations.backup.upload import place
-from strongroom.operations.backup.verify import recorded_manifest
-from strongroom.operations.layout import container_name, manifest_name
-from strongroom.operations.runs.job import read_facts
-from strongroom.operations.services import Services
-from strongroom.operations.trust_lists.spread import put_lists
-from strongroom.operations.verification.checks import pieces_read
-from strongroom.operations.verification.order import MANIFEST
+from strongroom.operations.archive.removal import left_unlocked, lock_replicas
+from strongroom.operations.backup import outcome
+from strongroom.operations.backup.commit import check_containers, place
+from strongroom.operations.backup.order import MANIFEST, pieces_read
+from strongroom.operations.backup.outcome import replica_outcome
+from strongroom.operations.backup.verify import (
+    REPORT,
+    VERIFY,
+    PlannedPieces,
+    quorum_is_open,
+    recorded_manifest,
+    replica_facts,
+    report_when_settled,
+    spec_about,
+)
+from strongroom.operations.engine import integrity, telling
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.integrity import TERMS
+from strongroom.operations.engine.jobs import (
+    Ending,
+    Job,
+    Result,
+    StepAction,
+    Where,
+    read_facts,
+    read_result,
+    to_facts,
+)
+from strongroom.operations.engine.layout import container_name, manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.spread import put_lists
+from strongroom.operations.engine.submit import Submitted, submit
+from strongroom.operations.evidence.ledger_heads import put_heads_at_end
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Run, RunStep, StepKind, StepState
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    StepState,
+    Tally,
+)
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
 
@@ -100,7 +133,7 @@ def list_to_verify(run: Run, step: RunStep, services: Services) -> ToVerify:
         except DAMAGE:
             continue
         except StrongroomError as error:
-            unread[pin.name] = f"{error.code}: {recorded_errors.error_text(error)}"
+            unread[pin.name] = f"{error.code}: {telling.error_text(error)}"
     return ToVerify(plan=_count_pieces(manifest), manifest=digest, present=tuple(present), unread=unread)
 
 
@@ -160,7 +193,7 @@ def repair(run: Run, step: RunStep, services: Services) -> Repaired:
     A target that does not answer is passed over. It is an error only if no target has the container whole:
     then the error of one that may answer later, if there is one.
     """
-    target = run_integrity.check_target(run, step.target, services)
+    target = integrity.check_target(run, step.target, services)
     target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
 
     def find(other: Target) -> tuple[Target, str, ContainerEntry]:
@@ -183,7 +216,7 @@ def publish(run: Run, step: RunStep, services: Services) -> PublishedManifest:
 
     Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
     """
-    run_integrity.check_time(run)
+    integrity.check_time(run)
     facts = read_facts(run, ToRepair)
     digest = facts.manifest
     content = _read_manifests(run, services)[0][digest]
@@ -321,3 +354,144 @@ def _is_whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
 
 def _other_targets(run: Run, name: str, services: Services) -> Iterator[Target]:
     return (services.target(pin.name) for pin in run.spec.targets if pin.name != name)
+
+
+# -- The repair as a job: plan → repair × what lacks → commit → verify × N × targets → report ---
+
+
+AT_ONCE = "* * * * *"
+"""The times of a repair whose damage was found after its last turn. One that fails then waits as ever."""
+DAY = 86_400.0
+
+
+class RepairJob(Job):
+    """Brings the bad replicas of a backup up again, from any good one."""
+
+    first = RunStep(StepKind.PLAN)
+    terms = TERMS
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(list_to_repair, ToRepair, Pool.CONTROL),
+        StepKind.REPAIR: StepAction(repair, Repaired, Pool.TRANSFER, tolerated=True, where=Where.THREAD),
+        StepKind.COMMIT: StepAction(publish, PublishedManifest, Pool.CONTROL),
+        StepKind.VERIFY: VERIFY,
+    }
+
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
+        match result:
+            case ToRepair(lacking=lacking, idle=idle):
+                copies = tuple(RunStep(StepKind.REPAIR, piece, target) for target, piece in lacking)
+                return StepConsequence(follow=copies or (REPORT if idle else RunStep(StepKind.COMMIT),))
+            case PublishedManifest(targets=targets):
+                facts = replica_facts(run)
+                follow = tuple(
+                    RunStep(StepKind.VERIFY, piece, name)
+                    for name in targets
+                    if name not in facts.held
+                    for piece in facts.pieces_read(name)
+                )
+                return StepConsequence(
+                    facts=to_facts(result, "unlocked", "unplaced"), follow=follow or (REPORT,)
+                )
+            case _ if step.kind is StepKind.REPAIR:
+                busy = tally.unsettled(StepKind.REPAIR)
+                return StepConsequence() if busy else StepConsequence(follow=(RunStep(StepKind.COMMIT),))
+            case _:
+                return report_when_settled(run, tally, step)
+
+    def worth_a_pause(self, run: Run, tally: Tally, step: RunStep) -> bool:
+        """A copy is never waited for: the repair comes again with the next slot."""
+        return step.kind is StepKind.VERIFY and quorum_is_open(run, tally, step)
+
+    def after_step(self, run: Run, step: RunStep, services: Services) -> None:
+        """Bring the targets what tells of a backup, too: heads, trust lists, and marks."""
+        put_heads_at_end(step, services, run.spec.backup)
+
+    def record(self, run: Run, services: Services) -> Sequence[str]:
+        bad = {replica.target for replica in services.store.replicas(run.spec.backup) if not replica.good}
+        read = outcome.read_back(run, services, enter_unread=True)
+        # Told first: who dies in between tells it again, and not never.
+        _tell_repaired(run, bad & read.good, services)
+        return outcome.record_replicas(run, read, services)
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what was good is untouched; what lacked may still lack"
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        read = outcome.read_back(run, services, enter_unread=True)
+        return replica_outcome(run, read, services)
+
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterator[Scheduled]:
+        """Return an entry for each degraded backup. Whoever finds damage, its repair begins at once; what
+        could not be repaired is tried again at the entry's times."""
+        busy, found = under_way(services), _found_lately(services)
+        for backup in degraded(services):
+            if backup not in busy:
+                scheduled_entry = entry.about(backup, options={"backup": backup})
+                tried = services.store.newest_slot(scheduled_entry.name)
+                again = tried is not None and found.get(backup, 0.0) > tried
+                yield structs.replace(scheduled_entry, schedule=AT_ONCE) if again else scheduled_entry
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the repair of a backup. It goes by the record (``repair.BY_RECORD``).
+
+        Backups of policies that are configured no more are left: nobody says where they belong.
+        """
+        with suppress(ConfigError):
+            return spec_about(services, RunKind.REPAIR, entry.options["backup"], options=BY_RECORD)
+        return None
+
+
+JOB = RepairJob()
+
+
+def _found_lately(services: Services) -> dict[str, float]:
+    """Return when a replica of each backup was last found to be bad."""
+    events = services.store.happened(LOST, since=services.store.clock() - DAY)
+    return {str(event.detail.get("backup")): event.at for event in events}
+
+
+def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None:
+    """Leave an event of each replica that was bad and is good again: what was wrong, repaired from where."""
+    rows = [row for row in services.store.rows(run.id, StepKind.REPAIR) if row.result]
+    held = replica_facts(run).held
+    for target in sorted(targets):
+        mine = [row for row in rows if row.step.target == target]
+        sources = {read_result(run, row.step, row.result, Repaired).source for row in mine}
+        services.store.event(
+            REPAIRED,
+            run.id,
+            backup=run.spec.backup,
+            target=target,
+            why=why_lost(services.store, run.spec.backup, target),
+            containers=len(mine),
+            sources=sorted(sources or held),  # a manifest alone is the same on all that hold it
+        )
+
+
+def submit_repair(services: Services, *, backup: str, request_id: str | None = None) -> Submitted:
+    """Create a run that brings a backup's bad replicas up again."""
+    return submit(services, spec_about(services, RunKind.REPAIR, backup), request_id=request_id)
+
+
+def degraded(services: Services) -> list[str]:
+    """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
+    store = services.store
+    if store.with_bad_replicas():
+        forget_deleted(store, services.targets.values(), trusted=services.signer_fingerprints)
+    shredding = shredding_record.shredded_backups(store, services.signer_fingerprints)
+    unlocked = [backup for backup in left_unlocked(store) if store.backup(backup)]
+    backups = dict.fromkeys((*store.with_bad_replicas(), *unlocked))
+    repairable = (backup for backup in backups if backup not in shredding and _on_targets(services, backup))
+    return sorted(repairable, reverse=True)
+
+
+def _on_targets(services: Services, backup: str) -> bool:
+    """Tell whether a policy made a backup. A file that a command wrote is made anew, not repaired."""
+    entry = services.store.backup(backup)
+    return entry is None or not in_a_file(entry)
+
+
+def under_way(services: Services) -> set[str]:
+    """Return the backups that are still being made, or repaired."""
+    active = services.store.active()
+    return {run.spec.backup if run.spec.kind is RunKind.REPAIR else run.id for run in active}

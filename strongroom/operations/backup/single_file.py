@@ -1,8 +1,4 @@
-"""backup to a single file: the same steps, with one target that is a file.
-
-The file gets its name only after the verify step has read it back; until then there is a
-provisional one that a failure removes.
-"""
+"""backup to a single file: sealed, by the same steps with one target; or of metadata alone, in plain JSON."""
 
 from __future__ import annotations
 
@@ -16,16 +12,15 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import COMMAND, Depth, Selection
-from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.drive import GONE, Watch, drive, end, take_up
+from strongroom.operations.engine.integrity import pin_recipient, pin_target
+from strongroom.operations.engine.layout import InProcessListing, Lister, SecretListing
+from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import submit
 from strongroom.operations.errors import RunCancelled
-from strongroom.operations.listing import InProcessListing, Lister, SecretListing
-from strongroom.operations.run_integrity import pin_recipient, pin_target
-from strongroom.operations.runs.abandoned import GONE, take_up
-from strongroom.operations.runs.drive import Watch, drive, end
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import submit
-from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
 from strongroom.system.files import is_being_written, provisional_files
@@ -138,9 +133,7 @@ def _is_being_written(run: Run) -> bool:
 def _upload_error(run: Run, services: Services) -> StrongroomError | None:
     """Return why the file could not be written. With one file, a missing quorum says nothing."""
     rows = services.store.rows(run.id, StepKind.UPLOAD)
-    return next(
-        (recorded_errors.parse_error(row.error) for row in rows if row.state is StepState.MISSED), None
-    )
+    return next((telling.parse_error(row.error) for row in rows if row.state is StepState.MISSED), None)
 
 
 def require_done(run: Run) -> Run:
@@ -151,7 +144,7 @@ def require_done(run: Run) -> Run:
         case RunState.CANCELLED:
             raise RunCancelled(f"run {run.id} was cancelled: {run.error}")
         case _:
-            raise recorded_errors.failure_of(run)
+            raise telling.failure_of(run)
 
 
 def _make_spec(

@@ -1,28 +1,26 @@
-"""verify: read a container back from a target, to a stated depth.
-
-Each depth includes those before it, and the result names the depth that was reached: no
-more is claimed than was looked at (invariant 2).
-"""
+"""verify: read a container back from a target, to a stated depth; and what a run about replicas knows."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from strongroom.container.digests import ValueDigester, value_digester
+from strongroom.container.cobblestone import ValueDigester, value_digester
 from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
-from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.container.manifest import ContainerEntry, Counts, Manifest, parse_manifest
 from strongroom.container.metadata import ManifestPlace, check_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth, Secret, prepare
-from strongroom.operations import run_integrity
+from strongroom.operations.archive import shredded as shredding_record
+from strongroom.operations.archive.envelopes import Elsewhere, Newest
+from strongroom.operations.archive.inventory import in_a_file, made_by_a_command
 from strongroom.operations.archive.live_comparison import Digests, SecretState, beside, digests_of, standing
-from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import (
     Backup,
     ObjectReader,
@@ -31,18 +29,165 @@ from strongroom.operations.archive.open import (
     require_digest,
     require_size,
 )
-from strongroom.operations.backup.facts import replica_facts
-from strongroom.operations.backup.quorum import with_wake
-from strongroom.operations.identities import openers
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.runs.job import StepAction, Where, read_result
-from strongroom.operations.services import Services
+from strongroom.operations.archive.quarantine import on_record
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.jobs import StepAction, Where, read_facts, read_result
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services, openers
 from strongroom.sources import Source
-from strongroom.state.records import Pool, Run, RunStep, StepConsequence, StepKind, StepRow, StepState, Tally
-from strongroom.system.gc_pause import uncollected
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import (
+    CatalogEntry,
+    Pool,
+    Run,
+    RunKind,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    StepState,
+    Tally,
+)
+from strongroom.system.process import uncollected
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, Objects, copies, whole_copy
-from strongroom.words import plural
+from strongroom.words import plural, verb
+
+# -- What is known of a run that places and reads back replicas: a backup, a verification or a repair
+
+
+class PlannedPieces(Struct, frozen=True, kw_only=True):
+    """How many containers a backup has."""
+
+    pieces: int
+
+
+class ReplicaFacts(Struct, frozen=True, kw_only=True):
+    """What such a run found out; each fact is there from the step on that finds it out.
+
+    ``manifest`` is the digest of the backup's manifest. A repair leaves targets alone that ``held`` a good
+    replica by the record, and cannot ask the ``away`` ones. ``lacking`` names target and number of each
+    container to copy. ``doubted`` are those that it reads on a replica of which the record vouches for the
+    rest, since that was read not long ago. A verification says in ``unread`` why it could not ask a target.
+    ``unplaced`` says why one did not take the manifest, ``unlocked`` why a replica is not locked. ``ending``
+    is how a run ends that ends early.
+    """
+
+    plan: PlannedPieces | None = None
+    manifest: str | None = None
+    held: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    lacking: tuple[tuple[str, int], ...] = ()
+    doubted: tuple[tuple[str, int], ...] = ()
+    unread: Mapping[str, str] = {}
+    unplaced: Mapping[str, str] = {}
+    unlocked: Mapping[str, str] = {}
+    counts: Counts | None = None
+    ending: str | None = None
+
+    def is_read_in_part(self, target: str) -> bool:
+        """Tell whether only what is doubted of a replica is read."""
+        return any(name == target for name, _ in self.doubted)
+
+    def pieces_read(self, target: str) -> list[int]:
+        """Return the numbers of the containers that are read back from a target."""
+        doubted = [piece for name, piece in self.doubted if name == target]
+        return doubted or list(range(self.plan.pieces if self.plan else 0))
+
+
+prepare(ReplicaFacts)
+
+
+def replica_facts(run: Run) -> ReplicaFacts:
+    """Return what is known of such a run."""
+    return read_facts(run, ReplicaFacts)
+
+
+def has_manifest(run: Run) -> bool:
+    """Tell whether a run's record names a manifest. Any value counts: doubt removes nothing."""
+    return "manifest" in run.facts
+
+
+def pieces_of(run: Run) -> int:
+    """Return how many containers the backup has that a run makes or is about."""
+    plan = replica_facts(run).plan
+    if plan is None:
+        raise RecordRefused(f"run {run.id} has no plan on record")
+    return plan.pieces
+
+
+# -- The policy's quorum: which targets count towards it, and what it still lacks. Pure ---------
+
+
+def complete_targets(
+    spec: Spec, tally: Tally, pieces: int, *, kind: StepKind = StepKind.UPLOAD
+) -> tuple[str, ...]:
+    """Name the targets that are through with a kind of step: after the uploads, those that hold
+    every container."""
+    return tuple(
+        pin.name
+        for pin in spec.targets
+        if tally.of(kind, target=pin.name, states=(StepState.DONE,)) == pieces
+    )
+
+
+def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
+    """Say what the targets in ``held`` lack to make a backup, or ``None``.
+
+    A target in the source's own failure domain never counts: it is lost with the source.
+    """
+    counting = [pin for pin in spec.targets if pin.name in held and pin.counts]
+    counts = {
+        "target": (len(counting), spec.quorum),
+        "region": (len({pin.region for pin in counting}), spec.regions),
+        "provider": (len({pin.provider for pin in counting}), spec.providers),
+    }
+    for what, (have, demanded) in counts.items():
+        if have < demanded:
+            of = f"{have} of the {plural(demanded, what)} that the policy demands"
+            return f"{of} {verb(have, 'hold')} the whole backup"
+    return None
+
+
+def quorum_is_open(run: Run, tally: Tally, step: RunStep) -> bool:
+    """Tell whether the targets that are through with this kind of step do not make a backup yet."""
+    through = complete_targets(run.spec, tally, pieces_of(run), kind=step.kind)
+    return missing_from_quorum(run.spec, through) is not None
+
+
+def needs_target(run: Run, tally: Tally, step: RunStep) -> bool:
+    """Tell whether the quorum cannot be met without this step's target: too many others gave up a piece."""
+    sound = (
+        pin.name
+        for pin in run.spec.targets
+        if pin.name != step.target and not tally.of(step.kind, target=pin.name, states=(StepState.MISSED,))
+    )
+    return missing_from_quorum(run.spec, tuple(sound)) is not None
+
+
+def with_wake(verdict: StepConsequence, run: Run, tally: Tally, step: RunStep) -> StepConsequence:
+    """End the pauses of a kind of step if it is this step with which the policy's quorum is met.
+
+    A resting region was waited for until now. Tried once more, it answers or is given up at once.
+    """
+    return structs.replace(verdict, wake=(step.kind,)) if _meets_quorum(run, tally, step) else verdict
+
+
+def _meets_quorum(run: Run, tally: Tally, step: RunStep) -> bool:
+    if not tally.unsettled(step.kind):
+        return False
+    through = complete_targets(run.spec, tally, pieces_of(run), kind=step.kind)
+    before = tuple(name for name in through if name != step.target)
+    lacked = missing_from_quorum(run.spec, before) is not None
+    return lacked and missing_from_quorum(run.spec, through) is None
+
+
+# -- verify: read a container back from a target, to a stated depth -----------------------------
+#
+# Each depth includes those before it, and the result names the depth that was reached: no
+# more is claimed than was looked at (invariant 2).
+
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
 
@@ -90,7 +235,7 @@ prepare(Verified)
 @uncollected()
 def verify(run: Run, step: RunStep, services: Services) -> Verified:
     """Verify one container on one target to the run's depth."""
-    target = run_integrity.check_target(run, step.target, services)
+    target = integrity.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
     others = [services.target(name) for name in _reached_targets(run, services) if name != target.name]
@@ -255,3 +400,70 @@ def report_when_settled(run: Run, tally: Tally, step: RunStep) -> StepConsequenc
     """Go on to the report once every container was read back, or given up."""
     verdict = StepConsequence() if tally.unsettled(StepKind.VERIFY) else StepConsequence(follow=(REPORT,))
     return with_wake(verdict, run, tally, step)
+
+
+# -- What a run about an existing backup is to do: at its policy's targets, to its policy's quorum ---
+
+
+_IDS = "Give the id of a backup, and no policy: 'strongroom backups list' shows them."
+
+
+def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:
+    """Return the spec of a run about an existing backup.
+
+    Raises:
+        BackupShredded: nothing brings it up or back.
+        UsageError: a command made it: no policy says where it belongs.
+    """
+    shredding_record.check(services.store, backup, services.signer_fingerprints)
+    entry = services.store.backup(backup)
+    if entry is None:
+        raise MissingPiece(f"the catalog has no backup '{backup}'", hint=_IDS)
+    if in_a_file(entry):
+        raise made_by_a_command(services, backup)
+    about = {"source": entry.source, "values": entry.values, "backup": backup}
+    return spec_of_policy(services, kind, entry.policy, **about, **fields)
+
+
+def spec_of_policy(services: Services, kind: RunKind, policy: str, **fields: Any) -> Spec:
+    """Return the spec of a run about the backups of a policy."""
+    pinned = services.pinned(policy).spec
+    return Spec(
+        kind=kind,
+        policy=policy,
+        sealed=pinned.sealed,
+        targets=pinned.targets,
+        recipients=pinned.recipients,
+        quorum=pinned.quorum,
+        regions=pinned.regions,
+        providers=pinned.providers,
+        minimum_retention_days=pinned.minimum_retention_days,
+        **fields,
+    )
+
+
+def newest(services: Services, policy: str) -> str:
+    """Return the id of a policy's newest backup that is to be kept, and may be restored from."""
+    backup = newest_if_any(services, policy)
+    if backup is None:
+        hint = f"Make one: 'strongroom backup --policy {policy}'."
+        raise MissingPiece(f"there is no backup of policy '{policy}' yet", hint=hint)
+    return backup
+
+
+def newest_if_any(services: Services, policy: str) -> str | None:
+    """As :func:`newest`; ``None`` if there is none."""
+    return next((entry.backup for entry in restorable(services, policy)), None)
+
+
+def had_backup(services: Services, policy: str, moment: float) -> bool:
+    """Tell whether a policy had a backup at a moment (epoch seconds) that may still be restored from."""
+    made = (datetime.fromisoformat(entry.created_at) for entry in restorable(services, policy))
+    return any(made_at.timestamp() <= moment for made_at in made)
+
+
+def restorable(services: Services, policy: str) -> Iterator[CatalogEntry]:
+    """Yield a policy's backups that may be restored from, the newest first."""
+    shredding = shredding_record.shredded_backups(services.store, services.signer_fingerprints)
+    aside = shredding | on_record(services.store).keys()
+    yield from (entry for entry in services.store.backups(policy=policy) if entry.backup not in aside)

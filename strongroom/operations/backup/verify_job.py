@@ -6,17 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from strongroom.model import Depth
-from strongroom.operations.backup import replica_verdicts
-from strongroom.operations.backup.existing import had_backup, newest, spec_about
+from strongroom.operations.backup import outcome
 from strongroom.operations.backup.outcome import replica_outcome
-from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import ToVerify, list_to_verify
-from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
-from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Ending, Job, Result, StepAction
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.backup.verify import (
+    REPORT,
+    VERIFY,
+    had_backup,
+    newest,
+    quorum_is_open,
+    report_when_settled,
+    spec_about,
+    verifications,
+)
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.integrity import TERMS
+from strongroom.operations.engine.jobs import Ending, Job, Result, StepAction
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.state.records import (
     Pool,
     Run,
@@ -51,14 +58,14 @@ class VerifyJob(Job):
         return quorum_is_open(run, tally, step)
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
-        read = replica_verdicts.read_back(run, services)
-        return replica_verdicts.record_replicas(run, read, services)
+        read = outcome.read_back(run, services)
+        return outcome.record_replicas(run, read, services)
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
         return "no backup was touched; what it had not read back yet is not known"
 
     def outcome(self, run: Run, services: Services) -> Ending:
-        return replica_outcome(run, replica_verdicts.read_back(run, services), services)
+        return replica_outcome(run, outcome.read_back(run, services), services)
 
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
         """Return the verification that a slot runs; nothing at a time before the policy's first backup."""

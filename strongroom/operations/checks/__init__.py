@@ -1,1 +1,1 @@
-"""What the calendar looks at from time to time, each as a small run."""
+"""Looks that change nothing: could this machine recover, do live secrets hold, have sources drifted?"""

@@ -1,28 +1,35 @@
-"""Whether what a recovery starts from is in reach: the newest backups, and what opens them here."""
+"""Whether what a recovery starts from, and what it writes into, is in reach."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from strongroom.container.errors import DAMAGE, MissingPiece, UntrustedSigner
+from strongroom.container.errors import DAMAGE, MissingPiece, UntrustedSigner, VerificationFailed
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
-from strongroom.operations.archive.choice import ASIDE, BackupChoice, Passed, describe_skipped
-from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.current_recipients import readers_now
+from strongroom.operations.archive.coverage import ASIDE, Asked, BackupChoice, Passed, describe_skipped
+from strongroom.operations.archive.envelopes import readers_now
 from strongroom.operations.archive.open import Backup, Objects
 from strongroom.operations.archive.quarantine import in_quarantine
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.errors import NothingOpens
-from strongroom.operations.findings import Finding, good, remark, wrong
+from strongroom.operations.checks.machine import disk
+from strongroom.operations.engine.findings import Finding, good, remark, wrong
+from strongroom.operations.errors import NothingOpens, RightMissing
+from strongroom.sources import CredentialRights, Source
+from strongroom.sources.local import LocalStore
+from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
+
+# -- Whether what a recovery starts from is in reach: the newest backups, and what opens them here ---
+
 
 TARGET, BACKUP, WHOLE, OPENS, SIGNERS = "target", "backup", "whole", "opens", "signers"
 
@@ -329,3 +336,118 @@ def _not_here(
 
 _BRING = "Call the person who knows the passphrase or PIN, or the custodians with their papers."
 _GIVE = "Bring one of these here: --identity FILE, or its setting under 'keys'. Then repeat."
+
+
+# -- Whether what a recovery writes into can be written to, and what would rebuild this installation
+
+
+DESTINATION, ESCROW = "destination", "escrow"
+NAMED = 5
+
+
+def destination(source: Source) -> Iterator[Finding]:
+    """Look whether a source answers, and lets itself be written to, as far as it tells. Writes nothing.
+
+    Raises:
+        SourceError: it does not answer.
+    """
+    if isinstance(source, LocalStore):
+        yield from _local(source)
+        return
+    next(iter(source.list()), None)
+    if (told := source.write_rights()) is None:
+        yield remark(DESTINATION, "it answers; its server does not tell whether it may be written to")
+        return
+    rights = list(told)
+    needed = [right for right in rights if not right.beside]
+    if lacking := [right for right in needed if right.missing]:
+        said = f"it answers, and a restore lacks rights there: {_paths(lacking)}"
+        hint = "Give this machine, for the recovery, a credential that may create and update secrets (ops/)."
+        yield wrong(DESTINATION, RightMissing(said, hint=hint))
+        return
+    found = f"each of {plural(len(needed), 'path')} that secrets are written to may be written"
+    yield good(DESTINATION, f"it answers, and {found}")
+    if lacking := [right for right in rights if right.missing]:
+        said = f"what is stored next to the secrets may not be written there: {_paths(lacking)}"
+        yield remark(DESTINATION, said, "A restore leaves it out, and names it. ops/ has a policy that fits.")
+
+
+def _paths(lacking: Sequence[CredentialRights]) -> str:
+    more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    return "; ".join(f"{', '.join(rights.missing)} {rights.path}" for rights in lacking[:NAMED]) + more
+
+
+def _local(store: LocalStore) -> Iterator[Finding]:
+    """A store that is there opens under its key; one that is not will be made."""
+    if store.made:
+        next(iter(store.list()), None)
+    room = [finding for finding in disk(store.master_key_path.parent, 0) if finding.exit_code]
+    yield from (replace(finding, check=DESTINATION) for finding in room)
+    if not room:
+        words = (
+            "the local store opens, and can be written to" if store.made else "the local store will be made"
+        )
+        yield good(DESTINATION, words)
+
+
+def read_only(kind: str) -> Finding:
+    """Say that a source cannot be restored into by itself."""
+    if kind == "raft":
+        return remark(DESTINATION, "a server as a whole: 'strongroom restore snapshot' replaces all of it")
+    return remark(DESTINATION, "files are read, not written: restore into another source with --to")
+
+
+def escrow(entries: Iterable[CatalogEntry]) -> Finding:
+    """Say whether an escrow of this installation's own keys is on record."""
+    newest = next((entry for entry in entries if entry.source == ESCROW), None)
+    if newest is not None:
+        return good(ESCROW, f"one was made at {newest.created_at}; print the recovery kit beside it")
+    to_do = (
+        "'strongroom emergency escrow FILE', and 'strongroom emergency kit': keep both away from this "
+        "machine."
+    )
+    return remark(ESCROW, "no escrow of this installation's keys is on record here", to_do)
+
+
+# -- What is on record of the newest backups: a replica that was found bad opens all the same, and brings
+# nothing back
+
+
+def having(policy: str, backup: str, looked: Looked) -> list[str]:
+    """Return the targets that show a backup as a policy's newest."""
+    return [
+        name
+        for name, seen in looked.items()
+        if isinstance(seen, TargetBackups)
+        and policy in seen.newest
+        and seen.newest[policy].backup_id == backup
+    ]
+
+
+def damaged(looked: Looked, wanted: Sequence[Want], bad: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    """Say which replicas of the newest backups are on record as bad. It is a remark as long as another
+    target shows one that is not.
+
+    Args:
+        bad: by backup, the targets on which it was found damaged or incomplete.
+    """
+    newest = newest_of(looked)
+    for want in wanted:
+        if (manifest := newest.get(want.policy)) is None:
+            continue
+        backup = manifest.backup_id
+        there = having(want.policy, backup, looked)
+        if known := [name for name in there if name in bad.get(backup, ())]:
+            finding = _known_bad(backup, known, alone=known == there and want.required)
+            yield finding.on(policy=want.policy, backup=backup)
+
+
+def _known_bad(backup: str, names: Sequence[str], *, alone: bool) -> Finding:
+    words = f"it was found damaged or incomplete on {', '.join(names)}"
+    if not alone:
+        return remark(BACKUP, words, f"'strongroom backups repair {backup}' copies it from a good replica.")
+    hint = (
+        f"'strongroom backups repair {backup}' looks once more. If no replica is good, restore an older "
+        "backup."
+    )
+    return wrong(BACKUP, VerificationFailed(f"{words}, and no other target shows it", hint=hint))

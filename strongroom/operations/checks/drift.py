@@ -1,20 +1,15 @@
-"""How far a source has drifted from its newest backup, and from the one that was last taken for sound.
-
-The second is what a mass change is judged by. Whoever encrypts or deletes the secrets of a source has a
-schedule make a backup of that, which is then just like its source. The one before it is not.
-
-The source is read once. Names and values of a backup are known by numbers: a million secrets take 16 MB.
-"""
+"""How far a source has drifted from its newest backup, and whether somebody has to look."""
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from strongroom.container.digests import ValueDigester, keyed_hash
+from strongroom.container.cobblestone import ValueDigester, keyed_hash
 from strongroom.container.manifest import Manifest
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Secret, Selection, prepare
@@ -24,11 +19,58 @@ from strongroom.operations.archive.live_comparison import (
     Numbers,
     SecretState,
     beside,
+    describe_drift,
     digests_of,
 )
-from strongroom.operations.drift.sample import Sample
 from strongroom.sources import Source
-from strongroom.sources.select import matches
+from strongroom.sources.batches import matches
+from strongroom.words import plural
+
+# -- A sample of a set of numbers, small enough for a run's record: it tells how alike two large sets are
+
+
+SIZE = 256
+
+
+class Sample:
+    """The lowest of the numbers that it was given (bottom-k: Cohen and Kaplan, PODC 2007).
+
+    The numbers come out of a keyed hash, so the lowest are a fair choice, and the same one each time.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[int] = []
+
+    def add(self, number: int) -> None:
+        """Consider a number."""
+        if len(self._heap) < SIZE:
+            heapq.heappush(self._heap, -number)
+        else:
+            heapq.heappushpop(self._heap, -number)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the sample, the lowest first."""
+        return tuple(sorted(-number for number in self._heap))
+
+
+def share_unknown(now: Sequence[int], known: Sequence[int]) -> float:
+    """Return which part of what one sample stands for was not in the set of the other, an earlier one.
+
+    Exact up to :data:`SIZE` numbers; of more, an estimate that is off by a few hundredths.
+    """
+    highest = known[-1] if len(known) >= SIZE else float("inf")
+    compared = [number for number in now if number <= highest]
+    earlier = set(known)
+    return sum(number not in earlier for number in compared) / len(compared) if compared else float(bool(now))
+
+
+# -- How far a source has drifted from its newest backup, and from the one that was last taken for sound
+#
+# The second is what a mass change is judged by. Whoever encrypts or deletes the secrets of a source has a
+# schedule make a backup of that, which is then just like its source. The one before it is not.
+#
+# The source is read once. Names and values of a backup are known by numbers: a million secrets take 16 MB.
+
 
 _LISTED, _SELECTED, _MISSING, _UNREAD = range(4)
 """What a number says of a secret that has no state to compare."""
@@ -200,3 +242,49 @@ def check_digest_key(backup: ComparableBackup, digest: ValueDigester) -> None:
 
 def _with_values(backup: ComparableBackup) -> Iterator[tuple[str, Digests]]:
     return ((name, held) for name, held in backup.digested() if held)
+
+
+# -- Whether so much of a source changed that somebody has to look, and whether somebody has. Pure ---
+
+
+class MassChangeLimits(Struct, frozen=True, kw_only=True):
+    """A mass change is one of more than so many of a hundred secrets, and of at least so many."""
+
+    mass_change_percent: int = 30
+    mass_change_least: int = 10
+
+    def exceeded(self, moved: float, secrets: int) -> bool:
+        """Tell whether so many of a backup's secrets are a mass change."""
+        return moved >= self.mass_change_least and 100 * moved > self.mass_change_percent * secrets
+
+
+prepare(MassChangeLimits)
+
+
+def is_mass_change(found: Differences, limits: MassChangeLimits) -> bool:
+    """Tell whether a source differs that much from a backup. If nothing is left, it does, however small."""
+    return limits.exceeded(found.moved, found.secrets) or 0 < found.secrets == found.missing
+
+
+def is_accepted(drift: Drift, accepted: Sequence[int], limits: MassChangeLimits) -> bool:
+    """Tell whether a mass change is the one that a person released the hold for, but for a few secrets.
+
+    Args:
+        accepted: the sample of that change; empty if nobody released a hold.
+    """
+    if not accepted:
+        return False
+    new = share_unknown(drift.sample, accepted) * drift.since.moved
+    return not limits.exceeded(new, drift.since.secrets)
+
+
+def is_alarming(drift: Drift, accepted: Sequence[int], limits: MassChangeLimits) -> bool:
+    """Tell whether there is a mass change that nobody has accepted."""
+    return is_mass_change(drift.since, limits) and not is_accepted(drift, accepted, limits)
+
+
+def describe_mass_change(drift: Drift) -> str:
+    """Say what changed, in counts: a name of a secret is one, too."""
+    found = drift.since
+    what = describe_drift(found.changed, found.missing)
+    return f"{what}, of the {plural(found.secrets, 'secret')} of backup {found.backup}"

@@ -1,25 +1,37 @@
-"""The comparison with the source as a job: plan → drift → freeze, after a mass change → report."""
+"""The comparison with the source as a job; after a mass change retention is frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 
+from strongroom.container.cobblestone import value_digester
+from strongroom.container.errors import DAMAGE, WrongKey
+from strongroom.errors import ConfigError
+from strongroom.model import prepare
+from strongroom.operations.archive import holds
+from strongroom.operations.archive.errors import BackupShredded
 from strongroom.operations.archive.live_comparison import describe_drift
-from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
-from strongroom.operations.drift.comparison import Drift
-from strongroom.operations.drift.freeze import Frozen
-from strongroom.operations.drift.history import DriftBaseline, DriftFacts, facts_of, limits_of, plan
-from strongroom.operations.drift.mass_change import MassChangeLimits, describe_mass_change, is_alarming
-from strongroom.operations.drift.step import compare_with_source, freeze_retention
-from strongroom.operations.errors import MassChange
-from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Ending, Job, Result, RunAccount, StepAction
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.backup.verify import newest, newest_if_any, spec_about
+from strongroom.operations.checks.drift import (
+    Drift,
+    MassChangeLimits,
+    compare,
+    describe_mass_change,
+    is_alarming,
+    is_mass_change,
+)
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.integrity import TERMS
+from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, read_facts
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, submit
+from strongroom.operations.errors import BackupQuarantined, MassChange
+from strongroom.operations.restore.by_record import open_anywhere
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     Pool,
@@ -34,6 +46,149 @@ from strongroom.state.records import (
     Tally,
 )
 from strongroom.words import plural
+
+# -- The hold that stops deletion after a mass change, until a person has looked ----------------
+
+
+_BY = "drift run "
+
+
+class Frozen(Struct, frozen=True, kw_only=True):
+    """Whether such a run placed the hold that is in force, or a person did for a reason of their own.
+    ``unmarked`` says on which targets it could not be written, and why."""
+
+    ours: bool
+    unmarked: Mapping[str, str] = {}
+
+
+prepare(Frozen)
+
+
+def freeze(run: Run, services: Services, *, reason: str) -> Frozen:
+    """Have nothing of a policy deleted any more. A hold that stands without an end is enough."""
+    policy = run.spec.policy
+    found = holds.said_last(services, "policy", policy)
+    if found is not None and found.state == "held" and not found.until:
+        return Frozen(ours=found.by.startswith(_BY))
+    unmarked = holds.hold(services, "policy", policy, reason=reason, by=f"{_BY}{run.id}")
+    return Frozen(ours=True, unmarked=unmarked)
+
+
+def was_released(services: Services, policy: str) -> bool:
+    """Tell whether somebody released the newest hold on a policy: not whether it is merely gone."""
+    found = holds.said_last(services, "policy", policy)
+    return found is not None and found.state == "released"
+
+
+# -- What earlier comparisons of a policy leave to the next: the backup to judge by, and what was accepted
+
+
+TURNS = 20
+"""Runs that are looked through for the newest that compared anything."""
+
+
+class DriftBaseline(Struct, frozen=True, kw_only=True):
+    """``since`` is the backup that a mass change is judged by, empty for the newest. ``accepted`` is the
+    sample of the mass change that a person released the hold for."""
+
+    since: str = ""
+    accepted: tuple[int, ...] = ()
+
+
+class DriftFacts(DriftBaseline, frozen=True, kw_only=True):
+    """What is known of a comparison, from step to step."""
+
+    drift: Drift | None = None
+    frozen: Frozen | None = None
+
+
+prepare(DriftBaseline, DriftFacts)
+
+
+def plan(run: Run, step: RunStep, services: Services) -> DriftBaseline:
+    """Go on from the newest comparison of the policy."""
+    for earlier in services.store.runs_of(run.spec.policy, RunKind.DRIFT, limit=TURNS):
+        with suppress(RecordRefused):  # a row that somebody edited keeps no other from being gone by
+            facts = facts_of(earlier)
+            if earlier.id != run.id and facts.drift is not None:
+                return _following(facts, facts.drift, limits_of(earlier), run.spec.policy, services)
+    return DriftBaseline()
+
+
+def facts_of(run: Run) -> DriftFacts:
+    """Return what a run recorded."""
+    return read_facts(run, DriftFacts)
+
+
+def limits_of(run: Run) -> MassChangeLimits:
+    """Return from when on a run takes a change for a mass change."""
+    try:
+        return msgspec.convert(run.spec.options, MassChangeLimits)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"run {run.id} does not say what a mass change is") from None
+
+
+def _following(
+    facts: DriftFacts, drift: Drift, limits: MassChangeLimits, policy: str, services: Services
+) -> DriftBaseline:
+    """Judge by the same backup until the newest one is sound: like its source, and like the one before it.
+
+    An alarm stays one until a person has released the hold that it placed. Only then is that change accepted.
+    """
+    since = drift.since.backup
+    if is_alarming(drift, facts.accepted, limits):
+        held = facts.frozen is not None and facts.frozen.ours
+        return DriftBaseline(
+            since=since, accepted=drift.sample if held and was_released(services, policy) else ()
+        )
+    if is_mass_change(drift.newest, limits):
+        return DriftBaseline(since=since, accepted=facts.accepted)
+    return DriftBaseline(since=drift.newest.backup)
+
+
+# -- The steps of a comparison with the source --------------------------------------------------
+
+
+_UNUSABLE = (*DAMAGE, WrongKey, BackupQuarantined, BackupShredded, ConfigError)
+"""What keeps an earlier backup from being judged by."""
+
+
+def compare_with_source(run: Run, step: RunStep, services: Services) -> Drift:
+    """Compare the run's backup, and the one that a mass change is judged by, with their source.
+
+    Raises:
+        SourceError: the source did not answer.
+        NothingOpens, WrongKey: this host does not open the backup.
+        ConfigError: the policy names another source by now, or the digests are not of this installation.
+    """
+    backup, policy = open_anywhere(run, services), services.pinned(run.spec.policy).spec
+    name = backup.manifest.source
+    if name != policy.source:
+        raise ConfigError(
+            f"backup {run.spec.backup} was made of '{name}', and policy '{policy.policy}' names "
+            f"'{policy.source}'",
+            hint=f"Nothing was compared. Make a new backup: 'strongroom backup --policy {policy.policy}'.",
+        )
+    source, digest = services.source(name), value_digester(services.digest_key, name)
+    since = facts_of(run).since
+    if since not in ("", run.spec.backup):
+        # The result names the backup that was judged by, and the report says if it is another.
+        with suppress(*_UNUSABLE):
+            earlier = open_anywhere(run, services, backup=since)
+            return compare(backup, earlier, source, policy.selection, digest)
+    return compare(backup, backup, source, policy.selection, digest)
+
+
+def freeze_retention(run: Run, step: RunStep, services: Services) -> Frozen:
+    """Have nothing of the policy deleted until a person has looked at what changed."""
+    drift = facts_of(run).drift
+    if drift is None:
+        raise RecordRefused(f"run {run.id} does not record what it compared")
+    return freeze(run, services, reason=f"mass change: {describe_mass_change(drift)}")
+
+
+# -- The comparison with the source as a job: plan → drift → freeze, after a mass change → report ---
+
 
 REPORT = RunStep(StepKind.REPORT)
 

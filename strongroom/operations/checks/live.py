@@ -1,20 +1,23 @@
-"""validate: secrets that live now, looked at one by one and held against what a backup held.
-
-Read in batches: memory is bounded by one of them, by what was found, and by a number for each secret of a
-backup that is compared. Values are compared in constant time, and never leave this process.
-"""
+"""validate: secrets that live now, looked at one by one and held against what backups held."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from strongroom.errors import StrongroomError
+from strongroom.container.errors import DAMAGE
+from strongroom.container.manifest import Manifest
+from strongroom.errors import SourceError, StrongroomError
+from strongroom.keys import Identity
 from strongroom.model import ListedSecret, Secret, Selection
+from strongroom.operations.archive.coverage import BackupChoice, Passed, describe_skipped
 from strongroom.operations.archive.live_comparison import (
+    FLOOR,
     Live,
     Numbers,
     batches,
@@ -22,9 +25,17 @@ from strongroom.operations.archive.live_comparison import (
     read_each,
     selected,
 )
-from strongroom.operations.validation.value_checks import SecretFinding, check
+from strongroom.operations.archive.open import Backup, Objects
+from strongroom.operations.checks.value_checks import SecretFinding, check
 from strongroom.sources import Destination, Source
-from strongroom.sources.select import matches
+from strongroom.sources.batches import matches
+from strongroom.words import plural
+
+# -- validate: secrets that live now, looked at one by one and held against what a backup held ---
+#
+# Read in batches: memory is bounded by one of them, by what was found, and by a number for each secret of a
+# backup that is compared. Values are compared in constant time, and never leave this process.
+
 
 Progress = Callable[[int], object]
 Kept = Callable[[Secret], Secret]
@@ -183,3 +194,141 @@ def _looked_up(name: str, secret: Secret | None, live: Live, kept: Kept) -> tupl
 def not_in_backup(name: str) -> SecretFinding:
     """Say that a backup lacks a secret: it may be newer."""
     return SecretFinding(secret=name, check="not-in-backup", text="the backup does not hold it", wrong=False)
+
+
+# -- validate --production: each policy's source now, held against what its newest backup held ---
+#
+# As deep as this host can: where it has a key that opens the backup, values; where the backup has none,
+# names; without a key, counts. What is said names the depth that was reached.
+
+
+class Reached(StrEnum):
+    """How deep a source was compared with a backup."""
+
+    NOTHING = "nothing"
+    COUNTED = "counted"
+    NAMES = "names"
+    VALUES = "values"
+
+
+class PolicyComparison(Struct, frozen=True, kw_only=True):
+    """A policy's source, and the backup of it that a restore takes: their counts, and what was compared."""
+
+    policy: str
+    source: str
+    backup: str = ""
+    created_at: str = ""
+    held: int = 0
+    now: int = 0
+    depth: Reached = Reached.NOTHING
+    compared: LiveComparison | None = None
+    findings: tuple[SecretFinding, ...] = ()
+
+
+def hold(
+    policy: str,
+    source: Source,
+    selection: Selection,
+    choice: BackupChoice,
+    *,
+    identities: Sequence[Identity],
+    trusted: frozenset[str],
+) -> PolicyComparison:
+    """Compare a policy's source with one of its backups.
+
+    Raises:
+        SourceError: the source did not answer.
+    """
+    manifest = choice.manifest
+    held = PolicyComparison(
+        policy=policy,
+        source=source.name,
+        backup=manifest.backup_id,
+        created_at=manifest.created_at,
+        held=manifest.counts.secrets,
+        now=sum(1 for _ in selected(source, selection)),
+        depth=Reached.COUNTED,
+    )
+    held = replace(held, findings=tuple(_fewer(held)))
+    failed: dict[str, StrongroomError] = {}
+    for replica in choice.replicas:
+        try:
+            secrets = _secrets(replica.objects, manifest, identities, trusted)
+            return _compared(held, source, selection, manifest, secrets)
+        except SourceError:
+            raise
+        except StrongroomError as error:
+            failed[replica.name] = error
+    return _with(held, _not_compared(held, failed))
+
+
+def _not_compared(held: PolicyComparison, failed: Mapping[str, StrongroomError]) -> SecretFinding:
+    """Say why secrets were counted alone. No key here is a remark; no replica that is whole is not."""
+    why = "; ".join(f"{name}: {error.message}" for name, error in failed.items())
+    if failed and all(isinstance(error, DAMAGE) for error in failed.values()):
+        return _about(held.policy, "backup-damaged", f"no replica of backup {held.backup} is whole; {why}")
+    text = f"backup {held.backup} could not be opened, so its secrets were counted alone; {why}"
+    return _about(held.policy, "not-compared", text, wrong=False)
+
+
+def _compared(
+    held: PolicyComparison,
+    source: Source,
+    selection: Selection,
+    manifest: Manifest,
+    secrets: Iterator[Secret],
+) -> PolicyComparison:
+    counts, findings = against(source, selection, secrets, strict=False, by_name=not manifest.values)
+    depth = Reached.VALUES if manifest.values else Reached.NAMES
+    return _with(replace(held, compared=counts, depth=depth), *findings)
+
+
+def _secrets(
+    target: Objects, manifest: Manifest, identities: Sequence[Identity], trusted: frozenset[str]
+) -> Iterator[Secret]:
+    return Backup(target, manifest, identities, trusted=trusted).secrets()
+
+
+def _fewer(held: PolicyComparison) -> Iterator[SecretFinding]:
+    """Less than expected is an alarm, and not a success (counts and floors, as for a backup itself)."""
+    if held.now < FLOOR * held.held:
+        text = f"its source holds {plural(held.now, 'secret')}, and backup {held.backup} held {held.held:,}"
+        yield _about(held.policy, "fewer", text)
+
+
+def passed_over(held: PolicyComparison, passed: Iterable[Passed]) -> PolicyComparison:
+    """Say which newer backups of the policy were not taken, and why."""
+    lines = describe_skipped(set_aside for set_aside in passed if set_aside.policy == held.policy)
+    newer = (
+        _about(held.policy, "passed-over", f"newer, but not used: {line}", wrong=False) for line in lines
+    )
+    return _with(held, *newer)
+
+
+def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) -> PolicyComparison:
+    """Say that there is nothing to compare with, which is wrong where the record knows a backup."""
+    text = f"no backup of it can be had here, so its source was compared with nothing: {error.message}"
+    return PolicyComparison(
+        policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=known),)
+    )
+
+
+def unreadable(source: str, error: StrongroomError) -> SecretFinding:
+    """Say that a source did not let itself be looked at."""
+    text = f"it cannot be read: {error.message} ({error.code})"
+    return SecretFinding(secret="", source=source, check="source-unreadable", text=text)
+
+
+def nothing_there(source: str) -> SecretFinding:
+    """Say that a source of production holds nothing of what its policies mean: a loss looks like that."""
+    return SecretFinding(
+        secret="", source=source, check="nothing-there", text="it holds no secret that a policy means"
+    )
+
+
+def _about(policy: str, check: str, text: str, *, wrong: bool = True) -> SecretFinding:
+    return SecretFinding(secret="", check=check, text=f"policy '{policy}': {text}", wrong=wrong)
+
+
+def _with(held: PolicyComparison, *findings: SecretFinding) -> PolicyComparison:
+    return replace(held, findings=(*held.findings, *findings))

@@ -1,20 +1,22 @@
-"""Whether this machine could recover, as far as that depends on no backup and no configuration.
-
-Light on purpose: asked about a file, nothing here needs a database or the client of a service.
-"""
+"""Whether this machine could recover, as far as that depends on no backup: Python, places, leftovers."""
 
 from __future__ import annotations
 
 import hmac
 import os
+import re
 import resource
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zstandard
+from msgspec import Struct
 
 from strongroom.container import cobblestone
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
@@ -22,12 +24,107 @@ from strongroom.keys import Opener
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
-from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.key_management.diagnose import diagnose
-from strongroom.operations.readiness.libraries import INSTALL
-from strongroom.system import secrecy
+from strongroom.operations.engine import process_lock
+from strongroom.operations.engine.findings import Finding, good, remark, wrong
+from strongroom.operations.keys.trial import diagnose
+from strongroom.operations.restore.scratch import FOLDER, dead
+from strongroom.system import process
 from strongroom.system.errors import TargetFull, TargetReadOnly
-from strongroom.timestamps import rfc3339
+from strongroom.system.files import is_being_written
+from strongroom.times import rfc3339
+
+if TYPE_CHECKING:
+    from strongroom.state.records import Run
+    from strongroom.state.store import RunStore
+
+
+# -- Whether Python and its libraries are what this Strongroom asks for -------------------------
+
+
+PYTHON, LIBRARIES = "python", "libraries"
+CORE = ("cryptography", "msgspec", "zstandard")
+"""What restoring from a file needs."""
+
+INSTALL = "Install this Strongroom again, with the libraries that its lock file names."
+
+_DISTRIBUTION = "strongroom"
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)")
+_BOUND = re.compile(r"(>=|<=|==|!=|<|>|~=)\s*([0-9][0-9.]*)")
+
+
+def python() -> Iterator[Finding]:
+    """Hold the interpreter to what the package asks for."""
+    running = ".".join(map(str, sys.version_info[:3]))
+    try:
+        asked = metadata.metadata(_DISTRIBUTION)["Requires-Python"] or ""
+    except metadata.PackageNotFoundError:
+        yield remark(PYTHON, f"Python {running}; what is required is not on record here", INSTALL)
+        return
+    if fits(running, asked):
+        yield good(PYTHON, f"Python {running} ({asked} is required)")
+    else:
+        yield wrong(PYTHON, ConfigError(f"Python {running}, and {asked} is required", hint=INSTALL))
+
+
+def libraries(needed: Iterable[str]) -> Iterator[Finding]:
+    """Hold the libraries that are needed here to the versions that the package asks for."""
+    asked = _asked()
+    found = [(name, _version(name), asked.get(_normal(name), "")) for name in sorted(set(needed))]
+    bad = [other for other in found if other[1] is None or not fits(other[1], other[2])]
+    for name, version, bounds in bad:
+        there = f"{version} is here" if version else "it is not here"
+        yield wrong(LIBRARIES, ConfigError(f"{name} {bounds} is required, and {there}", hint=INSTALL))
+    if not bad:
+        yield good(LIBRARIES, ", ".join(f"{name} {version}" for name, version, _ in found))
+
+
+def fits(version: str, bounds: str) -> bool:
+    """Tell whether a version is within bounds such as ``<2.2,>=2.1``; other kinds are passed over."""
+    return all(
+        _RULES[rule](_numbers(version), _numbers(than))
+        for rule, than in _BOUND.findall(bounds)
+        if rule in _RULES
+    )
+
+
+_RULES: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    ">=": lambda have, than: have >= than,
+    "<=": lambda have, than: have <= than,
+    ">": lambda have, than: have > than,
+    "<": lambda have, than: have < than,
+}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers, as many as make 2.1 and 2.1.0 the same."""
+    found = [int(number) for number in re.findall(r"\d+", re.split(r"[a-z+-]", version)[0])]
+    return tuple([*found, 0, 0, 0, 0][:4])
+
+
+def _asked() -> dict[str, str]:
+    try:
+        lines = metadata.requires(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    matched = [_REQUIREMENT.match(line) for line in lines if "extra ==" not in line]
+    return {_normal(match[1]): match[2].strip() for match in matched if match}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# -- Whether this machine could recover, as far as that depends on no backup and no configuration ---
+#
+# Light on purpose: asked about a file, nothing here needs a database or the client of a service.
+
 
 ALGORITHMS, RANDOMNESS, CORES, SWAP = "algorithms", "randomness", "core-dumps", "swap"
 DISK, CLOCK = "disk", "clock"
@@ -130,11 +227,11 @@ def cores(pattern: Path = Path("/proc/sys/kernel/core_pattern")) -> Iterator[Fin
 
 def swap(swaps: Path = Path("/proc/swaps")) -> Iterator[Finding]:
     """Look whether memory may be written to a disk."""
-    if secrecy.may_lock():
+    if process.may_lock():
         yield good(SWAP, "memory is locked, so it is not written to a disk")
         return
     try:
-        disks = secrecy.swaps(swaps)
+        disks = process.swaps(swaps)
     except OSError:
         yield remark(SWAP, "this system does not tell whether it swaps")
         return
@@ -209,3 +306,73 @@ def _moment(text: str) -> float | None:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:  # a manifest holds what its signer wrote
         return None
+
+
+# -- What an earlier recovery left half-made, in the place where the next one works -------------
+#
+# Whole undo files are no such thing: they are the way back of a restore that is over, and are counted apart.
+
+
+UNDO, DRILLS, TEMPORARY = "undo", "drills", "tmp"
+
+
+class Leftover(Struct, frozen=True, kw_only=True):
+    """One thing that was left, in words: what it is, and what to do with it. Names no secret."""
+
+    what: str
+    where: str
+    to_do: str
+
+
+def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Leftover]:
+    """Yield what lies under a state directory. Creates nothing, and changes nothing.
+
+    Args:
+        active: runs on record that have not ended: a drill's scratch store is still in use by one.
+    """
+    for path in _matching(state_dir / UNDO, "*/.*.part"):
+        if not is_being_written(path):
+            yield Leftover(what="an undo file that is not whole", where=str(path), to_do=_UNLINK)
+    for path in _matching(state_dir / DRILLS, "*"):
+        if path.name not in active and not process_lock.status(state_dir, path.name).alive:
+            yield Leftover(
+                what="the scratch store of a drill that was killed", where=str(path), to_do=_REMOVE
+            )
+    for path in dead(state_dir / FOLDER):
+        yield Leftover(what="the scratch store of a rehearsal that was killed", where=str(path), to_do=_NEXT)
+    for path in _matching(state_dir / TEMPORARY, "snapshot-*"):
+        yield Leftover(what="a snapshot that was being put together", where=str(path), to_do=_IN_USE)
+
+
+def in_runs(store: RunStore, state_dir: Path) -> Iterator[Leftover]:
+    """Yield the runs on record that died, and the restores and drills that have not ended."""
+    from strongroom.operations.engine.drive import is_abandoned
+
+    for run in store.active():
+        if is_abandoned(run, store, state_dir):
+            yield _of(
+                run,
+                "whose process was killed",
+                f"'strongroom runs cancel {run.id}', or 'strongroom runs retry'",
+            )
+        elif run.spec.kind in ("restore", "drill"):
+            yield _of(run, "that has not ended", f"wait for it: 'strongroom runs show {run.id} --follow'")
+
+
+def ways_back(state_dir: Path) -> int:
+    """Count the folders that hold what earlier restores overwrote."""
+    return len({path.parent for path in _matching(state_dir / UNDO, "*/*.strongroom")})
+
+
+def _of(run: Run, what: str, to_do: str) -> Leftover:
+    return Leftover(what=f"a {run.spec.kind.value} {what}", where=f"run {run.id}", to_do=to_do)
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))
+
+
+_UNLINK = "delete it: it is not whole, and nothing can be restored from it"
+_REMOVE = "remove it: its secrets are those of a backup, sealed under a key that lies in it"
+_NEXT = "the next 'strongroom drill local' without --dry-run removes it"
+_IN_USE = "remove it, unless 'strongroom restore snapshot' is at work just now"

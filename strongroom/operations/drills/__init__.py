@@ -1,1 +1,1 @@
-"""Recovery drills as runs: restore into a place of their own, compare everything, tear down, report."""
+"""Recovery drills: restore into a place of their own, compare everything, tear down, report."""

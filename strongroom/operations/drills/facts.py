@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from strongroom.model import prepare
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.recovery_objective import DrillScope
+from strongroom.operations.restore.scratch import DrillScope
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
 

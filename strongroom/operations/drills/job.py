@@ -1,41 +1,50 @@
-"""The drill as a job: plan → prove → restore → compare → teardown → compare with the source → report."""
+"""The drill as a job: what is asked, which backup is rehearsed, and into which place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 
+from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import ConfigError, StrongroomError, UsageError
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.backup.existing import had_backup, spec_of_policy
-from strongroom.operations.drills import archive, environment, pick, steps
+from strongroom.operations.backup.verify import had_backup, restorable, spec_of_policy
+from strongroom.operations.drills import steps
 from strongroom.operations.drills.facts import (
     DrillComparison,
     DrillFacts,
     DrillOptions,
     DrillPlan,
     Live,
+    Picked,
     Proved,
     Rehearsed,
     TornDown,
     options_of,
     took_seconds,
 )
-from strongroom.operations.drills.places import place_of
-from strongroom.operations.drills.region import cut_off
-from strongroom.operations.drills.report import report_of
-from strongroom.operations.recorded_errors import error_text
-from strongroom.operations.recovery_objective import objective_missed
-from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Ending, Job, Result, RunAccount, StepAction, read_facts
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.drills.report import PREFIX, REPORT, DrillReport, report_of
+from strongroom.operations.drills.steps import cut_off, place_of
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import GONE, drive, is_abandoned, take_up
+from strongroom.operations.engine.integrity import TERMS
+from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, read_facts
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import put_checked
+from strongroom.operations.engine.submit import Submitted, submit
+from strongroom.operations.engine.telling import error_text
+from strongroom.operations.errors import NothingToRehearse
+from strongroom.operations.evidence.signed_report import PAGE, vouch, vouches
+from strongroom.operations.restore.scratch import objective_missed
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
+    CatalogEntry,
     Pool,
     Run,
     RunKind,
@@ -48,7 +57,188 @@ from strongroom.state.records import (
     StepState,
     Tally,
 )
+from strongroom.targets import Target
 from strongroom.words import plural, verb
+
+# -- The plan of a drill: which backup is rehearsed, and which targets are cut off --------------
+
+
+def pick(run: Run, step: RunStep, services: Services) -> DrillPlan:
+    """Pick a backup of the policy: the newest, or a random one of the last days.
+
+    Raises:
+        NothingToRehearse: there is none.
+    """
+    options = options_of(run)
+    among = _candidates(run, options, services)
+    entry = Random(run.id).choice(among) if options.within_days else among[0]  # noqa: S311 - no key is made
+    return DrillPlan(
+        picked=Picked(
+            backup=entry.backup,
+            created_at=entry.created_at,
+            source=entry.source,
+            secrets=entry.secrets,
+            size=entry.size,
+            among=len(among),
+            cut_off=cut_off(run.spec.targets, options),
+        )
+    )
+
+
+def _candidates(run: Run, options: DrillOptions, services: Services) -> Sequence[CatalogEntry]:
+    found = list(restorable(services, run.spec.policy))
+    if not found:
+        raise NothingToRehearse(f"there is no backup of policy '{run.spec.policy}' to recover from")
+    if not options.within_days:
+        return found
+    since = datetime.fromtimestamp(run.created_at, UTC) - timedelta(days=options.within_days)
+    recent = [entry for entry in found if datetime.fromisoformat(entry.created_at) >= since]
+    if not recent:
+        days = plural(round(options.within_days), "day")
+        raise NothingToRehearse(f"policy '{run.spec.policy}' has no backup of the last {days}")
+    return recent
+
+
+# -- Drill reports on the targets, beside the backups: put there by the drill, read by any host ---
+#
+# A report is ``drills/<run>.json``, its page ``drills/<run>.html``, which is put first: a report that is
+# there has its page.
+
+
+_NAME = re.compile(PREFIX + r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})\.json")
+LISTED = 1_000
+"""Names that are read on one target, the newest first: anyone who may write there can leave any number."""
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """Where a report was put, and where it could not be, with the reason."""
+
+    on: tuple[str, ...]
+    missed: dict[str, str]
+
+
+def put_report(report: DrillReport, names: Sequence[str], services: Services, *, keep: timedelta) -> Stored:
+    """Sign a report and put it with its page on targets. A target that is away keeps none from the others.
+
+    If none takes it, any other target of this host may: a medium that did not come has no report of that.
+
+    Args:
+        keep: for how long it is locked where a target locks.
+    """
+    beside = REPORT.files(report)
+    signed = REPORT.sign(vouch(report, beside), services.signers("control"))
+    files = {f"{PREFIX}{report.run}.html": beside[PAGE], f"{PREFIX}{report.run}.json": signed}
+    stored = put_files(names, files, services, keep=keep)
+    if stored.on:
+        return stored
+    others = [name for name in services.targets if name not in names]
+    instead = put_files(others, files, services, keep=keep)
+    return Stored(on=instead.on, missed=stored.missed)
+
+
+def put_files(
+    names: Iterable[str], files: Mapping[str, bytes], services: Services, *, keep: timedelta
+) -> Stored:
+    """Put files on targets, in their order, and read them back. One that is away keeps none from others."""
+    missed: dict[str, str] = {}
+    on: list[str] = []
+    for name in names:
+        try:
+            _put(services.target(name), files, until=datetime.now(UTC) + keep)
+        except StrongroomError as error:
+            missed[name] = f"{error.code}: {error.message}"
+        else:
+            on.append(name)
+    return Stored(on=tuple(on), missed=missed)
+
+
+def _put(target: Target, files: Mapping[str, bytes], *, until: datetime) -> None:
+    for name, content in files.items():
+        put_checked(target, name, content, until=until)
+
+
+class StoredDrillReport(Struct, frozen=True, kw_only=True):
+    """A report, as it was signed, and the targets that have it."""
+
+    report: DrillReport
+    signed: bytes
+    on: tuple[str, ...]
+
+
+class DrillReports(Struct, frozen=True, kw_only=True):
+    """The reports on some targets, the newest first, the names that are of none, and the targets that do not
+    answer, each with the reason."""
+
+    reports: tuple[StoredDrillReport, ...]
+    aside: dict[str, str]
+    away: dict[str, StrongroomError]
+
+
+def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> DrillReports:
+    """Read all reports that somebody trusted signed."""
+    found: dict[bytes, StoredDrillReport] = {}
+    aside: dict[str, str] = {}
+    away: dict[str, StrongroomError] = {}
+    for target in targets:
+        try:
+            runs = _runs_on(target)
+            for run in runs[:LISTED]:
+                _read(target, run, trusted, found, aside)
+            if len(runs) > LISTED:  # true reports may be hidden behind names that somebody made up
+                aside[f"{PREFIX} on {target.name}"] = (
+                    f"it has {len(runs):,} names; the first {LISTED:,} were read"
+                )
+        except StrongroomError as error:
+            away[target.name] = error
+    reports = sorted(
+        found.values(), key=lambda stored: (stored.report.began, stored.report.run), reverse=True
+    )
+    return DrillReports(reports=tuple(reports), aside=aside, away=away)
+
+
+def _runs_on(target: Target) -> list[str]:
+    matches = (_NAME.fullmatch(info.name) for info in target.list(PREFIX))
+    return sorted((match[1] for match in matches if match), reverse=True)
+
+
+def _read(
+    target: Target,
+    run: str,
+    trusted: frozenset[str],
+    found: dict[bytes, StoredDrillReport],
+    aside: dict[str, str],
+) -> None:
+    name = f"{PREFIX}{run}.json"
+    signed = b"".join(target.read(name, length=REPORT.most + 1))
+    try:
+        known = found.get(signed)
+        report = known.report if known else REPORT.parse(signed, trusted=trusted)
+        if report.run != run:
+            raise VerificationFailed("it is the report of another drill")
+    except StrongroomError as error:  # of what lies there; that a target is away was told before
+        aside[f"{name} on {target.name}"] = f"{error.code}: {error.message}"
+    else:
+        found[signed] = StoredDrillReport(
+            report=report, signed=signed, on=(*(known.on if known else ()), target.name)
+        )
+
+
+def page_on(found: StoredDrillReport, targets: Sequence[Target]) -> bytes:
+    """Return the page of a report, from the first target that has the one which the report vouches for.
+
+    Raises:
+        MissingPiece: none has.
+    """
+    for target in targets:
+        if target.name in found.on:
+            content = b"".join(target.read(f"{PREFIX}{found.report.run}.html", length=8 * REPORT.most))
+            if vouches(found.report, content):
+                return content
+    raise MissingPiece(f"no target has the page that the report of drill {found.report.run} vouches for")
+
+
+# -- The drill as a job: plan → prove → restore → compare → teardown → compare with the source → report
+
 
 REPORTED = "drill.reported"
 TRIED = 20
@@ -68,8 +258,8 @@ class DrillJob(Job):
     swept_again = ""
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
-        StepKind.PLAN: StepAction(pick.pick, DrillPlan, Pool.CONTROL),
-        StepKind.DRILL_PROVE: StepAction(environment.prove, Proved, Pool.DRILL),
+        StepKind.PLAN: StepAction(pick, DrillPlan, Pool.CONTROL),
+        StepKind.DRILL_PROVE: StepAction(steps.prove, Proved, Pool.DRILL),
         StepKind.DRILL_RESTORE: StepAction(steps.restore, Rehearsed, Pool.DRILL, tolerated=True),
         StepKind.DRILL_COMPARE: StepAction(steps.compare, DrillComparison, Pool.DRILL, tolerated=True),
         StepKind.DRILL_TEARDOWN: StepAction(steps.tear_down, TornDown, Pool.DRILL, tolerated=True),
@@ -126,7 +316,7 @@ class DrillJob(Job):
         report = report_of(run, ending, services)
         keep = timedelta(days=run.spec.minimum_retention_days)
         names = [pin.name for pin in run.spec.targets]
-        stored = archive.put_report(report, names, services, keep=keep)
+        stored = put_report(report, names, services, keep=keep)
         services.store.event(REPORTED, run.id, on=list(stored.on), missed=stored.missed)
         if stored.on or ending.state is not RunState.DONE:
             return ending
@@ -259,3 +449,15 @@ def drill_spec(services: Services, policy: str, options: DrillOptions) -> Spec:
     return spec_of_policy(
         services, RunKind.DRILL, policy, source=pinned.source, options=msgspec.to_builtins(options)
     )
+
+
+# -- Drills whose process was killed, before another one is made --------------------------------
+
+
+def end_abandoned(services: Services) -> list[Run]:
+    """Cancel drills that nobody works on, remove what they restored, and return them."""
+    found = [run for run in services.store.active() if run.spec.kind is RunKind.DRILL]
+    gone = [run for run in found if is_abandoned(run, services.store, services.state_dir)]
+    for run in gone:
+        services.store.cancel(run.id, error=f"{GONE}, and the next drill took its place")
+    return [drive(run.id, take_up(run.id, services), services, processes=1) for run in gone]

@@ -1,8 +1,4 @@
-"""rehearsal: bring a backup back on this machine as on the worst day, compare, and take it away again.
-
-Needs no state, broker or configuration, and no key of the values' digests, which only whoever
-sealed has: what came back is compared with the backup itself, read a second time.
-"""
+"""rehearsal: bring a backup back on this machine as on the worst day, compare, and take it away again."""
 
 from __future__ import annotations
 
@@ -17,13 +13,12 @@ from msgspec import Struct
 from strongroom.container.errors import VerificationFailed
 from strongroom.model import Secret, Selection
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.rehearsal.scratch import scratch
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import Choose, Progress, plan_restore, present, restore
+from strongroom.operations.restore.scratch import scratch
 from strongroom.sources import Destination
-from strongroom.sources.batches import batched_secrets
+from strongroom.sources.batches import batched_secrets, matches
 from strongroom.sources.local import LocalStore
-from strongroom.sources.select import matches
 from strongroom.system.errors import TargetFull
 from strongroom.words import plural
 
@@ -146,7 +141,7 @@ def rehearse(
     Raises:
         NothingSelected: no secret is selected.
         VerificationFailed: something did not come back as the backup holds it, or the counts are wrong.
-        StrongroomError: as :func:`~strongroom.operations.rehearsal.scratch.scratch` and reading a backup do.
+        StrongroomError: as :func:`~strongroom.operations.restore.scratch.scratch` and reading a backup do.
     """
     with _scratch_store(folder, phases, store_at) as store:
         with phases.phase(Phase.RESTORE):

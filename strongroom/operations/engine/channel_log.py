@@ -25,7 +25,7 @@ def failing(store: RunStore, *, now: float) -> dict[str, Event]:
     return {name: event for name, event in newest.items() if event.kind == FAILED}
 
 
-def record(store: RunStore, used: Mapping[str, StrongroomError | None], *, now: float) -> None:
+def record_channel(store: RunStore, used: Mapping[str, StrongroomError | None], *, now: float) -> None:
     """Put on record what became of the channels that were used: ``None`` for one that worked."""
     if not used:
         return

@@ -1,10 +1,4 @@
-"""The in-process driver: the same steps, without a broker.
-
-Steps that compute are spread over forked processes when there are several. Steps that mostly wait for a
-network overlap in threads. All else runs here. A job's actions say which is which
-(:class:`~strongroom.operations.runs.job.Where`). Records go through the same run store, so whoever drives a
-run next resumes one that was killed here.
-"""
+"""The in-process driver: the same steps, without a broker; and runs whose process was killed."""
 
 from __future__ import annotations
 
@@ -15,17 +9,27 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from multiprocessing import get_context
+from pathlib import Path
 from threading import Thread
 
-from strongroom.keys.prompting import unasked
-from strongroom.operations import recorded_errors
+from strongroom.keys.passphrase import unasked
+from strongroom.operations.engine import process_lock, telling
+from strongroom.operations.engine.jobs import Where, job_of
+from strongroom.operations.engine.process_lock import driving
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform, recover
 from strongroom.operations.errors import ApprovalNeeded, StillEnding
-from strongroom.operations.runs.job import Where, job_of
-from strongroom.operations.runs.process_lock import driving
-from strongroom.operations.runs.steps import perform, recover
-from strongroom.operations.services import Services
 from strongroom.state.records import Run, StepKind, StepState, Ticket
-from strongroom.system.forking import cores, die_with_parent, may_fork
+from strongroom.state.store import RunStore
+from strongroom.system.process import cores, die_with_parent, may_fork
+
+# -- The in-process driver: the same steps, without a broker ------------------------------------
+#
+# Steps that compute are spread over forked processes when there are several. Steps that mostly wait for a
+# network overlap in threads. All else runs here. A job's actions say which is which
+# (:class:`~strongroom.operations.engine.jobs.Where`). Records go through the same run store, so whoever
+# drives a run next resumes one that was killed here.
+
 
 THREADS = 8
 
@@ -128,7 +132,7 @@ def _require_no_approval(run_id: str, services: Services) -> None:
     actions = job_of(services.store.load(run_id).spec.kind).actions
     asking = [kind for kind, action in actions.items() if ApprovalNeeded in action.waits_for]
     for row in [row for kind in asking for row in services.store.rows(run_id, kind)]:
-        error = recorded_errors.parse_error(row.error) if row.state is StepState.READY else None
+        error = telling.parse_error(row.error) if row.state is StepState.READY else None
         if isinstance(error, ApprovalNeeded):
             raise error
 
@@ -249,3 +253,30 @@ class _Forked:
 def _perform_forked(ticket: Ticket, *, asks: bool) -> list[Ticket]:
     with nullcontext() if asks else unasked():
         return perform(ticket, _Forked.services)
+
+
+# -- Runs whose process was killed: telling them, and going on with them ------------------------
+
+
+GONE = "its process is gone"
+
+
+def is_abandoned(run: Run, store: RunStore, state_dir: Path) -> bool:
+    """Tell whether the process that drove a run has died, and nobody has taken it up since."""
+    if run.state.final:
+        return False
+    driver = process_lock.status(state_dir, run.id)
+    if driver.alive or not driver.gone:
+        return False
+    started = [row for row in store.rows(run.id) if row.started_at is not None]
+    # The cluster may have taken it up, and stand between two steps just now.
+    newest = max(started, key=lambda row: row.started_at or 0.0, default=None)
+    busy = any(row.state is StepState.RUNNING and row.owner not in driver.gone for row in started)
+    return not busy and (newest is None or newest.owner in driver.gone)
+
+
+def take_up(run: str, services: Services) -> list[Ticket]:
+    """Take over an abandoned run: return what is due of it, and free the steps that its process claimed."""
+    services.store.forsake(run, owners=process_lock.status(services.state_dir, run).gone)
+    recover(services)
+    return services.store.take_ready(run, window=services.limits.window)

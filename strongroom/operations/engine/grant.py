@@ -9,17 +9,18 @@ import msgspec
 
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.errors import SignatureRefused
-from strongroom.operations.approval import record
-from strongroom.operations.approval.judge import (
+from strongroom.operations.engine import approvals as record
+from strongroom.operations.engine.approvals import (
+    ApprovalCase,
     ApprovalState,
+    Signature,
     count,
     digest_of,
     judge,
     rules_about,
     rules_for,
 )
-from strongroom.operations.approval.record import ApprovalCase, Signature
-from strongroom.operations.approval_rules import ApprovalRules
+from strongroom.operations.engine.services import ApprovalRules
 from strongroom.operations.errors import NotApproved
 from strongroom.state.records import StepKind
 from strongroom.state.store import RunStore

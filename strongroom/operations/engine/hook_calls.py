@@ -9,11 +9,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from strongroom.operations.engine.calendar_entries import Hook
 from strongroom.operations.errors import HookFailed
-from strongroom.operations.scheduled import Hook
 from strongroom.system.errors import NotTaken
-from strongroom.system.http_post import post
-from strongroom.system.program import NotStarted, TooSlow, run_program
+from strongroom.system.program import NotStarted, TooSlow, post, run_program
 
 
 def call(hook: Hook, facts: Mapping[str, str], what: str) -> None:

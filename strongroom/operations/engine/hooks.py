@@ -14,21 +14,20 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.operations import channel_log, recorded_errors
-from strongroom.operations.ping import Ping, Signal
-from strongroom.operations.runs.job import Ending, job_of
-from strongroom.operations.scheduled import Hooks
-from strongroom.operations.services import Services
+from strongroom.operations.engine import channel_log, telling
+from strongroom.operations.engine.calendar_entries import Hooks, Ping, Signal
+from strongroom.operations.engine.jobs import Ending, job_of
+from strongroom.operations.engine.services import Services
 from strongroom.state.records import Run, RunState, RunStep, Spec, StepKind
 from strongroom.system.lazy import lazy
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 log = logging.getLogger(__name__)
 
 FAILED: Final = "hook.failed"
 GOOD: Final = (RunState.DONE, RunState.DEGRADED)
 
-call = lazy("strongroom.operations.runs.hook_calls:call")
+call = lazy("strongroom.operations.engine.hook_calls:call")
 
 
 class Called(Struct, frozen=True, kw_only=True):
@@ -80,11 +79,11 @@ def _ping(ping: Ping, signal: Signal, words: str, services: Services) -> None:
         error = failure
         log.warning("ping-failed", extra={"channel": ping.name, "why": failure.code})
     with suppress(StrongroomError):
-        channel_log.record(services.store, {ping.name: error}, now=time.time())
+        channel_log.record_channel(services.store, {ping.name: error}, now=time.time())
 
 
 def _words(run: Run, ending: Ending | None = None) -> str:
-    error = recorded_errors.parse_error(ending.error) if ending else None
+    error = telling.parse_error(ending.error) if ending else None
     state = ending.state.value if ending else "started"
     return f"run {run.id} of policy '{run.spec.policy}': {state}{f' ({error.code})' if error else ''}"
 
@@ -98,7 +97,7 @@ def _hooks_of(run: Run, services: Services) -> tuple[str, Hooks]:
 
 
 def _facts(when: str, name: str, run: Run, ending: Ending | None = None) -> dict[str, str]:
-    error = recorded_errors.parse_error(ending.error) if ending else None
+    error = telling.parse_error(ending.error) if ending else None
     return {
         "when": when,
         "entry": name,

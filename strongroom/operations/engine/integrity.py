@@ -1,9 +1,4 @@
-"""Checks of a run record against this process's own configuration and keys.
-
-Neither the broker nor the state database is a root of trust. A row that was edited to add
-a reader, move a target or swap a digest is refused here, by the worker, from what it holds
-itself: its configuration and the public halves of the roles' signing keys.
-"""
+"""Checks of a run record against this process's own configuration and keys."""
 
 from __future__ import annotations
 
@@ -15,16 +10,15 @@ from typing import Any
 import msgspec
 
 from strongroom.container.errors import Malformed, Tampered
-from strongroom.container.receipt import Receipt, verify_receipt
-from strongroom.container.signing import verify_any
+from strongroom.container.signing import Receipt, verify_any, verify_receipt
 from strongroom.keys import Recipient, allof
-from strongroom.keys.key_names import recipient_key
+from strongroom.keys.allof import recipient_key
 from strongroom.model import prepare
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.engine.services import Pinned, Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
 from strongroom.targets import Target
-from strongroom.timestamps import stamp
+from strongroom.times import stamp
 
 
 def check_policy(run: Run, services: Services) -> Pinned:

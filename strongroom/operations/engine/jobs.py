@@ -1,12 +1,4 @@
-"""A job: what one kind of run does, what it decides, and how it ends.
-
-The engine claims steps, performs them, records what came of them and inserts what follows. It knows no job
-by name: it asks :func:`job_of`. Each room holds its own (``backup/job.py``, ``restore/job.py``, ...).
-
-What a step returns, and what a run's facts are, are records. The state database keeps them as JSON: they
-become JSON where the engine records them, and records again in :func:`read_result` and :func:`read_facts`.
-Rows can be edited, so what does not fit its record is refused.
-"""
+"""The jobs, and what one is: what a kind of run does, decides, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,15 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND
-from strongroom.operations.jobs import JOBS
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.approving import end_approval
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     Pool,
@@ -34,11 +28,45 @@ from strongroom.state.records import (
     StepConsequence,
     StepKind,
     StepRow,
+    StepState,
     Tally,
 )
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.shortfall import Shortfall
+
+
+# -- The jobs: for each kind of run the module that holds its ``JOB``, which loads on first use ---
+#
+# A new job is a module with a ``JOB`` (:class:`strongroom.operations.engine.jobs.Job`) and a line here.
+
+
+JOBS: Final[dict[RunKind, str]] = {
+    RunKind.BACKUP: "strongroom.operations.backup.job",
+    RunKind.VERIFY: "strongroom.operations.backup.verify_job",
+    RunKind.REPAIR: "strongroom.operations.backup.repair",
+    RunKind.RESTORE: "strongroom.operations.restore.job",
+    RunKind.RECOVERY: "strongroom.operations.procedures.recovery_job",
+    RunKind.UNDO: "strongroom.operations.restore.undo_job",
+    RunKind.DRILL: "strongroom.operations.drills.job",
+    RunKind.SCRUB: "strongroom.operations.backup.scrub",
+    RunKind.ROTATE: "strongroom.operations.rotation.job",
+    RunKind.CHECK: "strongroom.operations.checks.check_job",
+    RunKind.DRIFT: "strongroom.operations.checks.drift_job",
+    RunKind.PRUNE: "strongroom.operations.retention.prune",
+    RunKind.ROTATE_SECRET: "strongroom.operations.rotation.secrets_job",
+}
+
+
+# -- A job: what one kind of run does, what it decides, and how it ends -------------------------
+#
+# The engine claims steps, performs them, records what came of them and inserts what follows. It knows no job
+# by name: it asks :func:`job_of`. Each room holds its own (``backup/job.py``, ``restore/job.py``, ...).
+#
+# What a step returns, and what a run's facts are, are records. The state database keeps them as JSON: they
+# become JSON where the engine records them, and records again in :func:`read_result` and :func:`read_facts`.
+# Rows can be edited, so what does not fit its record is refused.
+
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -253,3 +281,58 @@ def to_facts(record: msgspec.Struct, *names: str) -> dict[str, Any]:
 def is_signed(job: Job) -> bool:
     """Tell whether a job's runs have a signed record: whatever is planned has."""
     return StepKind.PLAN in job.actions
+
+
+# -- A job that waits for people's approval -----------------------------------------------------
+
+
+class ApprovedJob(Job):
+    """A job whose run uses an approval until it ends."""
+
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        """Let nobody use the run's approval again, though somebody make it active again in the database."""
+        end_approval(services, run.id)
+        return ending
+
+
+# -- What comes next: pure decisions, called inside the transaction that records an outcome -----
+
+
+def exhausted(run: Run, step: RunStep) -> StepState:
+    """Say what becomes of a step that was started too often without an outcome."""
+    return StepState.MISSED if is_tolerated(run, step) else StepState.POISONED
+
+
+def is_tolerated(run: Run, step: RunStep) -> bool:
+    """Tell whether a run can do without a step."""
+    action = job_of(run.spec.kind).actions.get(step.kind)
+    return action is not None and action.tolerated
+
+
+def decide_given_up(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
+    """Decide after a step was given up that the run can do without (MISSED)."""
+    return decide(run, tally, step, {})
+
+
+def decide(run: Run, tally: Tally, step: RunStep, result: Mapping[str, Any]) -> StepConsequence:
+    """Decide what follows from a recorded outcome.
+
+    A record that does not fit ends the run. It is not raised: that would undo the transaction each time,
+    and the run would never end.
+    """
+    if step.kind is StepKind.REPORT:
+        return StepConsequence(
+            state=RunState(result["state"]), error=result["error"], facts={"report": dict(result)}
+        )
+    if step.kind is StepKind.HOOK:
+        return StepConsequence(follow=(job_of(run.spec.kind).first,))
+    try:
+        verdict = job_of(run.spec.kind).decide(run, tally, step, _typed(run, step, result))
+    except RecordRefused as error:
+        return StepConsequence(state=RunState.FAILED, error=f"{error.code}: {telling.error_text(error)}")
+    return structs.replace(verdict, facts=result) if step.kind is StepKind.PLAN else verdict
+
+
+def _typed(run: Run, step: RunStep, result: Mapping[str, Any]) -> Result:
+    action = action_of(run, step)
+    return None if action.tolerated and not result else read_result(run, step, result, action.result)

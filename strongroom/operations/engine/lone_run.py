@@ -20,12 +20,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.signing import Signer
+from strongroom.container.signing import CertifiedSigner, Signer
 from strongroom.errors import ConfigError
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.steps import perform_step
-from strongroom.operations.services import Pinned, RunLimits, Services
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.services import Pinned, RunLimits, Services
+from strongroom.operations.engine.steps import perform_step
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import (
     Claim,
@@ -41,9 +40,9 @@ from strongroom.state.records import (
     Tally,
     Ticket,
 )
-from strongroom.system.atomic_file import write_whole
+from strongroom.system.files import write_whole
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import stamp
+from strongroom.times import stamp
 
 RECORD: Final = "run.json"
 """The file with the record of the run, in the folder where the run puts on record what it does."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from strongroom.state.records import Event
-from strongroom.timestamps import for_people
+from strongroom.times import for_people
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore

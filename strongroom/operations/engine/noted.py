@@ -1,4 +1,5 @@
-"""What became of a changed configuration file, on each host: on record, and told until it is put right."""
+"""What is put on record beside runs: changed settings, channels that do not work, what people said of
+alerts."""
 
 from __future__ import annotations
 

@@ -4,28 +4,177 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 
-from strongroom.container.certificate import CertifiedSigner
+from strongroom.config.approvals import ApprovalRuleSettings
+from strongroom.config.policies import KeepSettings
+from strongroom.container.signing import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Opener, Recipient
-from strongroom.operations.approval_rules import ApprovalRules
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.listing import InProcessListing, Lister
-from strongroom.operations.rotator import SecretRotator
-from strongroom.operations.scheduled import Hooks
+from strongroom.keys.sshsig import AllowedSigner
+from strongroom.model import Depth, SecretBytes, Selection
+from strongroom.operations.engine.calendar_entries import Hooks
+from strongroom.operations.engine.layout import InProcessListing, Lister
+from strongroom.operations.errors import NothingOpens
 from strongroom.sources import Destination, ScratchPlace, Source
-from strongroom.state.records import Run, Spec
+from strongroom.state.records import RecipientPin, Run, RunKind, Spec
 from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 
 if TYPE_CHECKING:
     from strongroom.operations.restore.work import RestoreWork, UndoWork
     from strongroom.state.store import RunStore
+
+
+# -- What a process's own configuration asks approvals for: frozen, and nothing that a row can change
+
+
+class ApprovalRule(ApprovalRuleSettings, frozen=True, kw_only=True):
+    """A rule by its name."""
+
+    name: str
+
+
+def no_signers() -> Sequence[AllowedSigner]:
+    """Return nobody: without rules nobody is asked."""
+    return ()
+
+
+class ApprovalRules(Struct, frozen=True, kw_only=True):
+    """All rules, who may do without (``break_glass``), for how many seconds a request holds, and whose
+    signatures count: the file is read each time, so that a person who was taken out counts no more."""
+
+    rules: tuple[ApprovalRule, ...] = ()
+    break_glass: ApprovalRule | None = None
+    valid: float = 86_400.0
+    signers: Callable[[], Sequence[AllowedSigner]] = no_signers
+
+
+# -- What this process's own configuration says of a policy, and of keeping its backups ---------
+
+
+class KeepRules(KeepSettings, frozen=True, kw_only=True):
+    """What a policy says of keeping: so many of the newest, and one of so many days, weeks and so on.
+
+    With none of these, everything is kept. ``zone`` says when a day begins.
+    """
+
+    minimum_days: int = 365
+    minimum_count: int = 3
+    zone: tzinfo = UTC
+
+
+class ConfiguredPolicy(Struct, frozen=True, kw_only=True):
+    """A policy as this host's own configuration has it: what it backs up, when, and how long that is kept.
+
+    ``spec`` says what makes a backup of it whole. ``offline``: its targets are media that lie in a safe.
+    ``unpinned`` are those of its keys whose key services did not say which key it is, with why: where they
+    were asked, ``spec.recipients`` are the others. ``legal_hold`` says why nothing of it may be removed for
+    now. ``grace_days`` is how long a backup is marked before it is deleted.
+    """
+
+    spec: Spec
+    schedule: str | None = None
+    time_zone: str = "UTC"
+    offline: bool = False
+    keep: KeepRules = KeepRules()
+    legal_hold: str = ""
+    grace_days: float = 7
+    unpinned: Mapping[str, StrongroomError] = {}
+
+    @property
+    def name(self) -> str:
+        return self.spec.policy
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(pin.name for pin in self.spec.targets)
+
+    @property
+    def depth(self) -> Depth:
+        return self.spec.depth
+
+
+# -- Rotators as this process's own configuration has them: which secrets they are for, and what they do
+
+
+class RotatorKind(StrEnum):
+    """Who makes the new value."""
+
+    RANDOM = "random"
+    """Strongroom makes it and writes it."""
+    COMMAND = "command"
+    """The same; then a program gets it on its standard input, and brings it to whatever checks it."""
+    VAULT_ENGINE = "vault-engine"
+    """A secrets engine of a Vault makes it."""
+    AWS = "aws"
+    """The secret's own rotation function, which Secrets Manager calls."""
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What a value is made of. Each of ``classes`` has at least one of its characters in it."""
+
+    length: int
+    classes: tuple[str, ...]
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A program and its arguments, and the seconds that it may take."""
+
+    command: tuple[str, ...]
+    timeout: float
+
+
+class Engine(Protocol):
+    """A secrets engine's endpoints for one secret."""
+
+    def rotate(self) -> None:
+        """Have the engine make another value. Raises VaultError."""
+        ...
+
+    def read(self) -> SecretBytes | None:
+        """Return the value that counts now; ``None`` if the engine keeps it to itself. Raises VaultError."""
+        ...
+
+
+class SecretRotator(msgspec.Struct, frozen=True, kw_only=True):
+    """What gives secrets a new value.
+
+    Args:
+        source: the source whose secrets it is for; empty for any.
+        destination: the source whose login writes; empty for the one that is found (``Services.writer``).
+        field: the field of a JSON object that holds the value; empty for the whole value, or the only field.
+        shape: what the value is made of, where Strongroom makes it.
+        program: gets the value on its standard input, and brings it where it is checked.
+        engine: returns a secret's endpoints, by its name.
+        check: gets the value on its standard input; its exit code says whether the value works.
+        timeout: seconds to wait for a rotation that somebody else performs.
+        to_do: what a person must still do afterwards.
+    """
+
+    name: str
+    kind: RotatorKind
+    source: str = ""
+    destination: str = ""
+    selection: Selection = Selection()
+    field: str = ""
+    shape: Shape | None = None
+    program: Program | None = None
+    engine: Callable[[str], Engine] | None = None
+    check: Program | None = None
+    timeout: float = 60.0
+    to_do: str = ""
+
+
+# -- The frozen set of services that operations work with; ``strongroom.wiring`` builds it ------
+
 
 T = TypeVar("T")
 _RECORDED_RESTORE = lazy("strongroom.operations.restore.by_record:RecordedRestore")
@@ -169,3 +318,49 @@ def _look_up(things: Mapping[str, T], name: str, what: str) -> T:
     except KeyError:
         known = ", ".join(sorted(things)) or "none"
         raise ConfigError(f"this process has no {what} named '{name}' (known: {known})") from None
+
+
+# -- What a process opens backups with; where it has nothing, what a person has to give it ------
+
+
+_SETTING = {
+    "hpke": "keys.{name}.identity_file",
+    "pkcs11-ec": "keys.{name}.module, token and pin_file",
+    "quorum": "the key of the quorum '{name}', which its custodians bring together "
+    "(docs/how-to/use-a-quorum.md)",
+    "all-of": "a key of each of keys.{name}.legs",
+}
+_OTHER = "keys.{name}"
+_SEALS_ONLY = "this host seals only: it is given no private key, HSM or key service that opens backups"
+_ROTATE = (
+    "Give the key that the backups open with now: 'strongroom keys rotate {policy} --identity FILE'. "
+    "Workers need "
+    "it in their configuration, for as long as this takes. Or, where the old private key is: 'strongroom "
+    "keys replace --current-key OLD --new-key NEW'."
+)
+_OR = {
+    RunKind.VERIFY: " Or compare digests, which needs no key: 'strongroom backups verify {backup} "
+    "--cluster'.",
+}
+
+
+def openers(spec: Spec, services: Services) -> Sequence[Opener]:
+    """Return what this process opens with.
+
+    Raises:
+        NothingOpens: it has nothing; the hint names what is missing of the run's own keys.
+    """
+    if found := services.identities():
+        return found
+    if spec.kind is RunKind.ROTATE:
+        raise NothingOpens(_SEALS_ONLY, hint=_ROTATE.format(policy=spec.policy))
+    missing = "; or ".join(map(_setting, spec.recipients)) or "a key that opens them"
+    instead = _OR.get(spec.kind, "").format(backup=spec.backup)
+    raise NothingOpens(
+        _SEALS_ONLY,
+        hint=f"Give it, for as long as this takes, {missing} in its configuration.{instead}",
+    )
+
+
+def _setting(pin: RecipientPin) -> str:
+    return _SETTING.get(pin.type, _OTHER).format(name=pin.name)

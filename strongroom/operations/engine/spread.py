@@ -16,15 +16,14 @@ from pathlib import Path
 from strongroom.container.signing import Signers
 from strongroom.container.trust_list import TRUST_LIST, with_lists
 from strongroom.errors import StrongroomError
-from strongroom.keys import kept_lists, rolelist, roles
-from strongroom.operations.services import Services
-from strongroom.operations.statements import KEPT
-from strongroom.operations.trust_lists.believed import adopt, lists_on, require_stated, unasked
-from strongroom.system.deadlines import run_all
+from strongroom.keys import rolelist, roles
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import KEPT
+from strongroom.operations.engine.trust_lists import adopt, lists_on, require_stated, unasked
+from strongroom.system.attempts import run_all
 from strongroom.targets import Target, locks
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.targets.repaired import original_name, put_beside, whole_copy
+from strongroom.targets.repaired import ManifestListing, original_name, put_beside, whole_copy
 
 PATIENCE = 10.0
 """Seconds that a target is waited for which has to say no more than which lists it holds."""
@@ -109,7 +108,7 @@ def _learn(folder: Path, pins: Signers, targets: Mapping[str, Target]) -> tuple[
     found = {name: answer for name, answer in answers.items() if not isinstance(answer, StrongroomError)}
     lists = [trust_list for each in found.values() for trust_list in each]
     adopt(folder, lists)
-    known = with_lists(pins, [*kept_lists.read(folder), *(trust_list.signed for trust_list in lists)])
+    known = with_lists(pins, [*rolelist.read_kept_list(folder), *(trust_list.signed for trust_list in lists)])
     return known, list(found)
 
 

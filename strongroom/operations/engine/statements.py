@@ -26,16 +26,16 @@ from typing import Generic, NamedTuple, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
 from strongroom.container.marks import M, MarkKind
+from strongroom.container.signing import CertifiedSigner
 from strongroom.container.statement import MAX_NUMBER, S, Signed, StatementKind
 from strongroom.errors import StrongroomError
 from strongroom.model import ObjectInfo
 from strongroom.operations.errors import TargetUnsound
 from strongroom.targets import Target, locks
 from strongroom.targets.repaired import Objects
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from strongroom.words import plural, verb
 
 KEPT = timedelta(days=366)

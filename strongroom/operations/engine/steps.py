@@ -1,36 +1,51 @@
-"""How one step is performed; what comes next is decided in :mod:`~strongroom.operations.runs.decide`.
-
-In process, a loop over :func:`perform`. In Celery, a task calls it and sends the tickets it
-returns; reconcile sends what got lost. So the command line, the workers and the tests run
-the same code, and a message never carries more than a :class:`Ticket`.
-"""
+"""How one step is performed, kept alive, waited for and reported."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
+from strongroom.container import cobblestone
 from strongroom.errors import StrongroomError, name_of
-from strongroom.operations import recorded_errors, run_integrity
-from strongroom.operations.jobs import JOBS
-from strongroom.operations.runs import event_log, hooks, waiting
-from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
-from strongroom.operations.runs.job import StepAction, action_of, is_signed, job_of, read_result
-from strongroom.operations.runs.lease_renewal import kept_alive
-from strongroom.operations.runs.report import Report, report
-from strongroom.operations.services import Services
-from strongroom.operations.trust_lists.spread import adopted
+from strongroom.model import prepare
+from strongroom.operations.engine import hooks, integrity, telling
+from strongroom.operations.engine.hooks import call_after
+from strongroom.operations.engine.jobs import (
+    JOBS,
+    Ending,
+    Job,
+    ReportFacts,
+    StepAction,
+    action_of,
+    decide,
+    decide_given_up,
+    exhausted,
+    is_signed,
+    is_tolerated,
+    job_of,
+    read_result,
+)
+from strongroom.operations.engine.layout import staged_prefix
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.spread import adopted
+from strongroom.operations.errors import ApprovalNeeded
 from strongroom.state.errors import ClaimLost, RecordRefused, StillNeeded
 from strongroom.state.records import (
     Claim,
     Needed,
     Pool,
     Run,
+    RunState,
     RunStep,
     StepConsequence,
     StepKind,
@@ -38,7 +53,241 @@ from strongroom.state.records import (
     Tally,
     Ticket,
 )
-from strongroom.system.retry import backoff
+from strongroom.system.attempts import backoff
+from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
+from strongroom.words import plural
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+
+# -- The stage: what a run keeps there between its steps goes with the run ----------------------
+
+
+def put_sealed(
+    stage: Target, content: bytes, *, place: Callable[[str], str], work_key: bytes, context: bytes
+) -> str:
+    """Seal something under the cluster work key, put it where its digest says, and return that digest."""
+    sealed = cobblestone.seal(work_key, content, context=context)
+    digest = hashlib.sha256(sealed)
+    stage.put(place(digest.hexdigest()), [sealed], size=len(sealed), sha256=digest.digest())
+    return digest.hexdigest()
+
+
+def get_sealed(stage: Target, name: str, *, sha256: str, work_key: bytes, context: bytes) -> bytes:
+    """Return what was sealed, refusing anything but the bytes of this digest."""
+    sealed = b"".join(stage.read(name))
+    if hashlib.sha256(sealed).hexdigest() != sha256:
+        raise RecordRefused("a staged list of names is not the one that was planned")
+    return cobblestone.open_(work_key, sealed, context=context)
+
+
+def sweep_stage(run: Run, services: Services) -> bool:
+    """Remove all that a run staged; tell whether the stage was reached."""
+    prefix = staged_prefix(run.id)
+    try:
+        services.stage.abort_incomplete(prefix)
+        for name in [info.name for info in services.stage.list(prefix)]:
+            services.stage.delete(name)
+    except StrongroomError:
+        return False
+    return True
+
+
+# -- report: the last step of every run. Sweeps what the run left, says what came of it ---------
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """How a run ended. ``good`` names the targets with a good replica, ``unswept`` the places that still hold
+    what the run left, and why. The others are :class:`~strongroom.operations.engine.jobs.ReportFacts`."""
+
+    state: RunState
+    error: str | None
+    good: Sequence[str]
+    unswept: Mapping[str, str]
+    kept: Sequence[str]
+    swept: Sequence[str]
+    fewer: int
+    started: Sequence[str]
+
+
+prepare(Report)
+
+
+def report(run: Run, step: RunStep, services: Services) -> Report:
+    """Clean up after the run and return its final state, with the reason if it is a bad one."""
+    job = job_of(run.spec.kind)
+    unswept = _sweep(run, job, services)
+    good, judged = _judged(run, job, services)
+    ending = _concluded(run, judged, job, services)
+    more = _more(run, job, services)
+    call_after(run, ending, services)
+    return Report(
+        state=ending.state,
+        error=ending.error,
+        good=sorted(good),
+        unswept=unswept,
+        kept=more.kept,
+        swept=more.swept,
+        fewer=more.fewer,
+        started=more.started,
+    )
+
+
+def _judged(run: Run, job: Job, services: Services) -> tuple[Sequence[str], Ending]:
+    """Return the targets with a good replica, and how the run ends. A record that does not fit fails it."""
+    refused = integrity.refusal(run, services, signed=is_signed(job))
+    try:
+        good = job.record(run, services) if refused is None else ()
+        return good, _early_ending(run) or _refused(run, refused, services) or job.outcome(run, services)
+    except RecordRefused as error:
+        return (), _early_ending(run) or _refusal(run, error, services)
+
+
+def _concluded(run: Run, ending: Ending, job: Job, services: Services) -> Ending:
+    try:
+        return job.conclude(run, ending, services)
+    except RecordRefused as error:
+        return ending if ending.state is RunState.FAILED else _refusal(run, error, services)
+
+
+def _more(run: Run, job: Job, services: Services) -> ReportFacts:
+    try:
+        return job.report_facts(run, services)
+    except RecordRefused:  # it is what the run fails of already
+        return ReportFacts()
+
+
+def _early_ending(run: Run) -> Ending | None:
+    """Return how a run ends that failed or was cancelled before."""
+    ending = run.facts.get("ending")
+    return None if ending is None else Ending(RunState(ending), run.facts.get("error"))
+
+
+def _refused(run: Run, refused: RecordRefused | None, services: Services) -> Ending | None:
+    return None if refused is None else _refusal(run, refused, services)
+
+
+def _refusal(run: Run, refused: RecordRefused, services: Services) -> Ending:
+    """Record a refusal where the alerts look for it; the run fails of it."""
+    error = f"{refused.code}: {telling.error_text(refused)}"
+    services.store.event("step.failed", run.id, step=StepKind.REPORT.value, error=error)
+    return Ending(RunState.FAILED, error)
+
+
+def _sweep(run: Run, job: Job, services: Services) -> dict[str, str]:
+    """Remove leftovers; return the places that still hold some, and why."""
+    unswept = job.sweep(run, services)
+    return unswept if sweep_stage(run, services) else {**unswept, "stage": "it could not be emptied"}
+
+
+# -- Keeps a claim alive while its step works ---------------------------------------------------
+
+
+@contextmanager
+def kept_alive(store: RunStore, claim: Claim, *, lease: float) -> Iterator[None]:
+    """Renew ``claim`` three times a lease from a thread, until the block ends.
+
+    A renewal that fails is not an error here: the fence decides when the step records, and
+    a database that comes back in time changes nothing.
+    """
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(lease / 3):
+            try:
+                if not store.renew(claim, lease=lease):
+                    return
+            except StrongroomError:
+                continue
+
+    thread = threading.Thread(target=renew, name=f"lease {claim.ticket.step}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+# -- Waiting instead of failing: for room, and for a target or a service that does not answer ---
+#
+# A full disk is no fault of the step that met it. So the step gets its attempt back, and the run pauses.
+# Which errors a step waits for, its action says (:class:`~strongroom.operations.engine.jobs.StepAction`).
+
+
+LONGEST_PAUSE = 300.0
+"""Seconds that a step leaves a target alone at most, at its request: hours would stop a backup."""
+APPROVED_WITHIN = 31 * 86_400.0
+"""Seconds after which no step waits for people any more: longer than any request holds."""
+LOOK = 60.0
+"""Seconds between two looks whether people have approved something; an approval given here wakes the step."""
+
+
+def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services) -> bool:
+    """Let a step wait until its error has passed; return whether it waits.
+
+    A step that the run can do without is given up instead, unless the job says that it must wait.
+    """
+    step = claim.ticket.step
+    if not _may_wait(run, step, error, services):
+        return False
+    if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
+        return False
+    pause = max(backoff(1, first=services.limits.pause), requested_pause(error))
+    patience = services.limits.patience
+    if isinstance(error, ApprovalNeeded):  # people are no machines: their request says how long it holds
+        pause, patience = LOOK, APPROVED_WITHIN
+    text = f"{error.code}: {telling.error_text(error)}"
+    waits = services.store.wait(claim, text, pause=pause, patience=patience)
+    if waits:
+        log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
+    return waits
+
+
+def requested_pause(error: StrongroomError) -> float:
+    """Return for how many seconds a target asks to be left alone.
+
+    A target's circuit breaker says so: tries within its pause would all be spent in vain.
+    """
+    asked = error.retry_after if isinstance(error, TargetUnavailable) else None
+    return min(asked or 0.0, LONGEST_PAUSE)
+
+
+def unless_needed(run: Run, step: RunStep, error: StrongroomError, services: Services) -> Needed | None:
+    """Return the condition on which a tolerated step waits instead of being given up, if there is one."""
+    if not is_tolerated(run, step) or not _may_wait(run, step, error, services):
+        return None
+    return partial(_must_wait, step=step)
+
+
+def _may_wait(run: Run, step: RunStep, error: StrongroomError, services: Services) -> bool:
+    """Tell whether an error of a step may pass, and this process is patient."""
+    action = job_of(run.spec.kind).actions.get(step.kind)
+    patient = services.limits.patience > 0 or isinstance(error, ApprovalNeeded)
+    return patient and action is not None and isinstance(error, action.waits_for)
+
+
+def describe_failure(run: Run, step: RunStep, error: StrongroomError, services: Services) -> str:
+    """Return a failure as the run records it, with how long the step waited in vain."""
+    since = services.store.row(run.id, step).waits_since
+    if since is None:
+        return telling.error_text(error)
+    waited = f"{error.message} (waited for {plural(round((time.time() - since) / 60), 'minute')})"
+    return telling.joined(waited, telling.apart(telling.error_text(error))[1])
+
+
+def _must_wait(run: Run, tally: Tally, *, step: RunStep) -> bool:
+    return job_of(run.spec.kind).must_wait(run, tally, step)
+
+
+# -- How one step is performed; what comes next is decided in :mod:`~strongroom.operations.engine.jobs`
+#
+# In process, a loop over :func:`perform`. In Celery, a task calls it and sends the tickets it
+# returns; reconcile sends what got lost. So the command line, the workers and the tests run
+# the same code, and a message never carries more than a :class:`Ticket`.
+
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +348,7 @@ def recover(
         decide_given_up,
         exhausted=exhausted,
         strict=strict,
-        failed=event_log.failed_unattended,
+        failed=telling.failed_unattended,
         queues=queues,
     )
 
@@ -127,16 +376,16 @@ def _work(run: Run, claim: Claim, services: Services) -> AttemptOutcome:
 
 def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> AttemptOutcome:
     step = claim.ticket.step
-    if not waiting.wait_for(run, claim, error, services):
+    if not wait_for(run, claim, error, services):
         fail = partial(
             _record_failure,
-            *(run, claim, services, error, waiting.describe_failure(run, step, error, services)),
-            wait=waiting.requested_pause(error) if error.transient else None,
+            *(run, claim, services, error, describe_failure(run, step, error, services)),
+            wait=requested_pause(error) if error.transient else None,
         )
         try:
-            return fail(unless=waiting.unless_needed(run, step, error, services))
+            return fail(unless=unless_needed(run, step, error, services))
         except StillNeeded:  # another target was given up at this very moment
-            if not waiting.wait_for(run, claim, error, services):
+            if not wait_for(run, claim, error, services):
                 return fail()
     return AttemptOutcome(run, error, again=True)
 
@@ -146,10 +395,10 @@ def _perform_action(run: Run, step: RunStep, services: Services) -> dict[str, An
     action = _action(run, step)
     services = _knowing_lists(run, step, services)
     if step.kind is StepKind.PLAN:
-        run_integrity.check_time(run)
-        run_integrity.check_terms(run, job_of(run.spec.kind).terms, services)
+        integrity.check_time(run)
+        integrity.check_terms(run, job_of(run.spec.kind).terms, services)
     result: dict[str, Any] = msgspec.to_builtins(action.perform(run, step, services))
-    return run_integrity.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
+    return integrity.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
 
 
 def _knowing_lists(run: Run, step: RunStep, services: Services) -> Services:
@@ -170,14 +419,14 @@ def _refuse_record(run: Run, step: RunStep, services: Services) -> RecordRefused
     """
     if step.kind in (StepKind.HOOK, StepKind.PLAN, StepKind.REPORT):
         return None
-    return run_integrity.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
+    return integrity.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
 
 
 def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> AttemptOutcome:
     """End the run, whatever the step. Nothing that an edited row asks for is done on a target."""
-    step, text = claim.ticket.step, f"{error.code}: {recorded_errors.error_text(error)}"
+    step, text = claim.ticket.step, f"{error.code}: {telling.error_text(error)}"
     now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
-    event_log.recorded(now, step, services.store, error=error)
+    telling.recorded(now, step, services.store, error=error)
     return AttemptOutcome(now, error)
 
 
@@ -210,7 +459,7 @@ def _record_success(run: Run, claim: Claim, services: Services, result: dict[str
     except ClaimLost:
         _take_back(run, claim.ticket.step, result, services)
         raise
-    event_log.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
+    telling.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
     return now
 
 
@@ -256,8 +505,8 @@ def _record_failure(
         decide=decider,
         unless=unless,
     )
-    event_log.attempt_failed(now, step, error, again=again)
-    event_log.recorded(now, step, services.store, verdict=decider.verdict, error=error)
+    telling.attempt_failed(now, step, error, again=again)
+    telling.recorded(now, step, services.store, verdict=decider.verdict, error=error)
     return AttemptOutcome(now, error, again)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.hooks import first_step
+from strongroom.operations.engine.jobs import decide, job_of
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import NothingToDo
-from strongroom.operations.runs import event_log
-from strongroom.operations.runs.decide import decide
-from strongroom.operations.runs.hooks import first_step
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
 from strongroom.state.errors import StateError
 from strongroom.state.records import Pause, Run, Spec, Ticket
 
@@ -23,7 +22,7 @@ def submit(services: Services, spec: Spec, *, request_id: str | None = None) -> 
     """Create a run and return its id and what to send first."""
     run = services.store.create(spec, first=(first_step(services, spec),), request_id=request_id)
     assert run is not None  # only a slot can be taken already
-    event_log.begun(run)
+    telling.begun(run)
     return run.id, first_tickets(services, run.id)
 
 
@@ -126,7 +125,7 @@ def _begin_now(services: Services, entry: Scheduled, request_id: str | None) -> 
     run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot)
     if run is None:
         return []
-    event_log.begun(run)
+    telling.begun(run)
     return [(run.id, first_tickets(services, run.id))]
 
 
@@ -143,7 +142,7 @@ def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[
     run = services.store.create(spec, first=(first_step(services, spec, slot),), slot=(slot, due))
     if run is None:
         return []
-    event_log.begun(run, slot=slot)
+    telling.begun(run, slot=slot)
     return services.store.take_ready(run.id, window=services.limits.window)
 
 

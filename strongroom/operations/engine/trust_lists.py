@@ -1,8 +1,4 @@
-"""Who counts on some places: the pinned installations, by the trust lists that the places hold.
-
-The one place where pins become trust. A list that distrusts a key lies on every target, and what is signed
-later states its number: so who withholds it has to withhold those too.
-"""
+"""Trust lists: who counts by those that places hold, and how they get to every other place."""
 
 from __future__ import annotations
 
@@ -13,14 +9,12 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.container.certificate import Certificate, require_listed
-from strongroom.container.signing import Signers
+from strongroom.container.signing import Certificate, Signers, require_listed
 from strongroom.container.trust_list import TRUST_LIST, SignedTrustList, TrustList, number_in, with_lists
 from strongroom.errors import StrongroomError
-from strongroom.keys import kept_lists
-from strongroom.operations.statements import AT_ONCE, Counting, StatementsOn
-from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.targets.repaired import Objects
+from strongroom.keys import rolelist
+from strongroom.operations.engine.statements import AT_ONCE, Counting, StatementsOn
+from strongroom.targets.repaired import ManifestListing, Objects
 
 STATING = 8
 """Newest backups of a place, of those whose manifest counts, that are asked which list is the newest."""
@@ -55,7 +49,7 @@ def believed_on(
     found = [trust_list for each in _at_once(pins, places) for trust_list in each]
     if folder is not None:
         adopt(folder, found)
-    kept = [] if folder is None else kept_lists.read(folder)
+    kept = [] if folder is None else rolelist.read_kept_list(folder)
     known = with_lists(pins, [*kept, *(trust_list.signed for trust_list in found)])
     if strangers:
         known |= strangers_on(places, known)
@@ -93,7 +87,7 @@ def require_stated(place: ManifestListing, known: Signers) -> None:
 def adopt(folder: Path, found: Iterable[FoundList]) -> bool:
     """Keep the lists that were found, where there is an installation to keep them; tell if any was new."""
     with suppress(StrongroomError):  # a process that may not write there believes them all the same
-        return folder.is_dir() and kept_lists.keep(folder, [trust_list.content for trust_list in found])
+        return folder.is_dir() and rolelist.keep(folder, [trust_list.content for trust_list in found])
     return False
 
 

@@ -1,1 +1,1 @@
-"""What is on record: ledger, audit report, compliance."""
+"""What is on record, and what can be shown of it: ledger, signed reports, pages."""

@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from strongroom import __version__
 from strongroom.model import Depth
-from strongroom.operations import recorded_errors
+from strongroom.operations.engine import telling
 from strongroom.operations.evidence.ledger import LedgerPosition, chain, head_of
 from strongroom.state.records import CatalogEntry, ChainedEvent, Replica, RunState
 from strongroom.state.store import RunStore
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 CREATED, FINISHED = "run.created", "run.finished"
 _PASSING = ("reconcile", "run.", "step.")
@@ -214,7 +214,7 @@ def _detail(link: ChainedEvent) -> dict[str, Any]:
     except msgspec.MsgspecError:
         return {"unreadable": len(link.detail)}
     if error := detail.get("error"):
-        detail["error"] = recorded_errors.class_in(str(error)) or "see the run"
+        detail["error"] = telling.class_in(str(error)) or "see the run"
     return detail
 
 

@@ -9,22 +9,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
-from strongroom.operations.charts import (
+from strongroom.operations.evidence.audit import Audit, AuditedBackup, AuditedIncident, Operation, Rehearsal
+from strongroom.operations.evidence.signed_report import (
     BAD,
+    CHART_STYLE,
     GOOD,
     LEGEND,
     PLAIN,
-    STYLE,
     WARN,
     Bar,
+    LedgerEvent,
     Mark,
     Point,
+    ReportKind,
     bars,
     calendar,
     columns,
 )
-from strongroom.operations.evidence.audit import Audit, AuditedBackup, AuditedIncident, Operation, Rehearsal
-from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Lines, Mood, Part, Picture, Sheet, Table, marked
 from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural, size
@@ -110,7 +111,7 @@ def _calendar(name: str, kinds: Iterable[str], report: Audit) -> Iterator[Part]:
     counted = sum(map(len, by_day.values()))
     said = f"{plural(counted, 'run')} on {plural(len(by_day), 'day')}, by the day on which each began (UTC)."
     said += " Each run is in the table by its id."
-    yield Picture(calendar(name, marks) + LEGEND, heading, text=said, style=STYLE)
+    yield Picture(calendar(name, marks) + LEGEND, heading, text=said, style=CHART_STYLE)
 
 
 def _mark(day: date, runs: Sequence[Operation]) -> Mark:
@@ -181,7 +182,7 @@ def _size(policy: str, held: Sequence[AuditedBackup]) -> Iterator[Part]:
         f"the newest ({last.backup}) {size(last.size)}."
     )
     chart = columns(f"Sizes of backups of {policy}", points, ends=days, most=size(largest))
-    yield Picture(chart, policy, sub=True, text=said, style=STYLE)
+    yield Picture(chart, policy, sub=True, text=said, style=CHART_STYLE)
 
 
 def _last_of_each_day(
@@ -212,7 +213,7 @@ def _drills(drills: Sequence[Rehearsal]) -> Iterator[Part]:
     ]
     drawn = bars("Recovery times against their objectives", rows)
     said = "Each bar is a share of its own objective, the upright line."
-    yield Picture(drawn + LEGEND, heading, text=said, style=STYLE)
+    yield Picture(drawn + LEGEND, heading, text=said, style=CHART_STYLE)
     listed = [
         (
             marked(_day(rehearsal.began), bad=_drill_state(rehearsal) == BAD),
@@ -263,7 +264,7 @@ def _keys(report: Audit) -> Iterator[Part]:
         )
         for age, key in zip(ages, report.keys, strict=True)
     ]
-    yield Picture(bars("Ages of keys in days", rows), "Ages of keys", style=STYLE)
+    yield Picture(bars("Ages of keys in days", rows), "Ages of keys", style=CHART_STYLE)
     listed = [
         (key.name, key.use, key.since[:10], age, key.evidence)
         for age, key in zip(ages, report.keys, strict=True)
@@ -276,7 +277,7 @@ def _incidents(report: Audit) -> Iterator[Part]:
         yield Lines(["No incident was open in this span."], "Incidents")
         return
     rows = [_incident_bar(incident, report) for incident in report.incidents]
-    yield Picture(bars("Incidents from opening to closure", rows), "Incidents", style=STYLE)
+    yield Picture(bars("Incidents from opening to closure", rows), "Incidents", style=CHART_STYLE)
     listed = [
         (
             marked(audited.incident, bad=_is_late(audited, report)),

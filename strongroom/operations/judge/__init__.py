@@ -1,4 +1,1 @@
-"""One judgement of an installation: what is wrong, remarkable, unknown and good, each in one text.
-
-Alerts, checks, metrics, the page and the compliance controls are views of it, and judge nothing themselves.
-"""
+"""The judge: facts of an installation, and what is wrong, remarkable or good by them."""

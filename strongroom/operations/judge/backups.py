@@ -1,4 +1,4 @@
-"""The backups of each policy: as fresh as its schedule says, whole, read back, and like those before them."""
+"""Rules on backups, on the keys that open them, and on the targets that they lie on."""
 
 from __future__ import annotations
 
@@ -6,23 +6,41 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from statistics import median
 
-from strongroom.durations import about
-from strongroom.operations.emergency.medium import NOTICE
+from strongroom.operations.backup.medium import NOTICE
+from strongroom.operations.backup.verified_share import describe_coverage, describe_outside
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.errors import MassChange
-from strongroom.operations.facts.freshness import ENDED_WHOLE, Freshness, is_idle, judge
-from strongroom.operations.facts.records import (
+from strongroom.operations.judge.fact_records import (
     AlertLimits,
     BackupContents,
+    Dated,
     InstallationFacts,
+    KeyFacts,
+    Mended,
     Policy,
     Ran,
+    TargetFacts,
     VerifiedBackup,
 )
-from strongroom.operations.findings import Finding
-from strongroom.operations.judge.kinds import FEWEST, MONTH, SHORT, good, moment, remark, unknown, wrong
-from strongroom.schedule import next_slot
+from strongroom.operations.judge.freshness import ENDED_WHOLE, Freshness, is_idle, judge
+from strongroom.operations.judge.kinds import (
+    FEWEST,
+    MONTH,
+    SHORT,
+    WAITS,
+    good,
+    moment,
+    remark,
+    unknown,
+    wrong,
+)
+from strongroom.operations.keys.health import WARNING, KeyProof, ProofState
+from strongroom.schedule import last_slot, next_slot
 from strongroom.state.records import RunState
-from strongroom.words import name_first_few, plural, verb
+from strongroom.times import about
+from strongroom.words import name_first_few, plural, size, verb
+
+# -- The backups of each policy: as fresh as its schedule says, whole, read back, and like those before them
 
 
 def backups(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
@@ -245,3 +263,180 @@ def _compared(policy: Policy) -> Iterator[Finding]:
     else:
         what = f"policy '{policy.name}': compared with its source {moment(newest.began)}, no mass change"
         yield good("drift.mass-change", policy.name, what=what)
+
+
+# -- The keys that backups open with: tried, proven, answered for, and changed in time ----------
+
+
+def keys(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
+    """Judge each key, and the trials of all of them."""
+    found = facts.keys
+    yield from (proven(proof, now=facts.now) for proof in found.proofs)
+    yield from (aging(dated, limits, now=facts.now) for dated in found.used)
+    for asked in found.asked:
+        what = f"the holder of '{asked.name}' was asked {about(facts.now - asked.at)} ago"
+        late = facts.now - asked.at > WAITS
+        yield (wrong if late else remark)("custodian.silent", asked.name, what=what)
+    yield from _tried(facts, limits)
+    for name, why in found.unasked.items():
+        yield unknown("key.unproven", name, what=why)
+
+
+def proven(proof: KeyProof, *, now: float) -> Finding:
+    """Judge whether somebody has shown that a key still opens what depends on it."""
+    if proof.wrong:
+        return wrong("key.unproven", proof.name, what=proof.words, grave=True)
+    if now > proof.by - WARNING:
+        return wrong("key.unproven", proof.name, what=proof.words)
+    if proof.proof is not ProofState.PROVEN:
+        return remark("key.unproven", proof.name, what=proof.words)
+    return good("key.unproven", proof.name, what=proof.words)
+
+
+def aging(used: Dated, limits: AlertLimits, *, now: float) -> Finding:
+    """Judge whether a key is due to be changed."""
+    age, left = now - used.at, used.at + limits.key_age - now
+    when = f"is due in {about(left)}" if left > 0 else f"was due {about(-left)} ago"
+    what = f"key '{used.name}' has been in use for {about(age)}; its rotation {when}"
+    if age > limits.key_age - limits.notice:
+        return wrong("key.aging", used.name, what=what, weight=int(left <= 0), grave=left <= 0)
+    return good("key.aging", used.name, what=what)
+
+
+def _tried(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
+    """Judge the trial of all keys: whether it came at its time, and what it could not read."""
+    found = facts.keys
+    before = facts.now - limits.threshold_age
+    had_to = last_slot(found.schedule, before, found.time_zone) if found.schedule else None
+    in_use = had_to is not None and any(used.at <= had_to for used in found.used)
+    said = []
+    if had_to is not None and in_use and (found.checked_at is None or found.checked_at < had_to):
+        said.append(f"the trial of all keys has been due for {about(facts.now - had_to)}")
+    if found.unread:
+        said.append(_unread(found))
+    if said:
+        yield wrong("key.unchecked", what="; ".join(said), weight=len(found.unread))
+    elif found.checked_at is not None:
+        when = moment(found.checked_at)
+        yield good("key.unchecked", what=f"all available keys were last tried {when}")
+
+
+def _unread(keys: KeyFacts) -> str:
+    when, many = moment(keys.checked_at or 0.0), plural(len(keys.unread), "backup")
+    return f"the trial of keys of {when} could not read {many}: {name_first_few(keys.unread)}"
+
+
+# -- The targets and what lies on them, and this host's file systems and certificates -----------
+
+
+def answering(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
+    """Judge which targets answer; one judgement more if none does, or none of a policy's."""
+    away = set(facts.away)
+    for place in facts.places:
+        if place.away is not None:
+            what = place.away if place.name in place.away else f"target '{place.name}': {place.away}"
+            yield wrong("target.away", place.name, what=what)
+    if facts.places and not away:
+        yield good("target.away", what=f"{plural(len(facts.places), 'target')}: each answers")
+    if facts.places and len(away) == len(facts.places):
+        named = name_first_few(tuple(place.name for place in facts.places))
+        what = f"none of {plural(len(facts.places), 'target')} answers: {named}"
+        yield wrong("target.all-away", what=what)
+        return
+    for policy in facts.policies:
+        if policy.targets and not policy.offline and away.issuperset(policy.targets):
+            of = plural(len(policy.targets), "target")
+            what = f"policy '{policy.name}': none of its {of} answers: {name_first_few(policy.targets)}"
+            yield wrong("target.all-away", policy.name, what=what)
+
+
+def replicas(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
+    """Judge what lies on each target: whole, signed by somebody trusted, known to the catalog."""
+    for place in facts.places:
+        found = list(_replicas(place))
+        if place.away is None and not found:
+            words = f"target '{place.name}': no replica is damaged, lost or missing, as far as is known"
+            found.append(good("replica.bad", place.name, what=words))
+        yield from found
+    for target in dict.fromkeys(repair.target for repair in facts.mended):
+        mine = [repair for repair in facts.mended if repair.target == target]
+        said = name_first_few(tuple(f"{repair.backup} ({repair.why}{_from(repair)})" for repair in mine))
+        what = f"target '{target}': {plural(len(mine), 'replica')} damaged and repaired in the last 24 hours"
+        yield wrong("replica.repaired", target, what=f"{what}: {said}", weight=len(mine))
+    if facts.quarantined:
+        words = f"{plural(facts.quarantined, 'backup')} in quarantine: restores leave them out"
+        yield remark("incident.open", what=words, hint=False)
+
+
+def _replicas(place: TargetFacts) -> Iterator[Finding]:
+    counted = (
+        (place.bad, "damaged or incomplete, by the last look"),
+        (place.lost, "on record as good, and not there or not all there"),
+        (place.missing, "not there, as is on record"),
+    )
+    lack = [
+        f"{plural(len(names), 'backup')} {words}: {name_first_few(names)}"
+        for names, words in counted
+        if names
+    ]
+    if lack:
+        what, weight = f"target '{place.name}': {'; '.join(lack)}", sum(len(names) for names, _ in counted)
+        yield wrong("replica.bad", place.name, what=what, weight=weight, grave=bool(place.bad or place.lost))
+    if place.refused:
+        what = f"target '{place.name}': {plural(len(place.refused), 'backup')} under a manifest altered, or "
+        what += f"signed by nobody trusted: {name_first_few(place.refused)}"
+        yield wrong("manifest.refused", place.name, what=what, weight=len(place.refused))
+    if place.unknown:
+        what = f"target '{place.name}' has {plural(len(place.unknown), 'backup')} the catalog does not know: "
+        yield wrong("catalog.lacks", place.name, what=what + name_first_few(place.unknown))
+
+
+def _from(repair: Mended) -> str:
+    return f"; copied from {', '.join(repair.sources)}" if repair.sources else ""
+
+
+def verification(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
+    """Judge of each target how much of it was read within the span, and what nobody reads."""
+    found, now = facts.verification, facts.now
+    if found is None:
+        return
+    if facts.unverified:
+        words = f"verification is not done by itself: {facts.unverified}"
+        yield remark("verification.late", what=words, hint=False)
+    if not found.targets:
+        words = describe_coverage(found.all, span=found.span, now=now)
+        yield good("verification.late", what=words)
+    for target, coverage in found.targets.items():
+        what = f"target '{target}': {describe_coverage(coverage, span=found.span, now=now)}"
+        if not coverage.late:
+            yield good("verification.late", target, what=what)
+        elif facts.unverified:
+            yield remark("verification.late", target, what=what)
+        else:  # Doubled, not counted: a target that is away falls behind with each hour.
+            yield wrong("verification.late", target, what=what, weight=coverage.late.bit_length())
+    for target, count in found.outside.items():
+        yield remark("verification.late", target, what=describe_outside(target, count), hint=False)
+
+
+def host(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
+    """Judge where the room runs out, and which certificates end."""
+    for room in facts.rooms:
+        percent = 100.0 * room.free / room.total if room.total else 100.0
+        what = f"{room.name}: {percent:.0f} % is free, {size(room.free)}"
+        if not room.writable:
+            yield wrong("space.low", room.name, what=f"{room.name}: nothing can be written there", grave=True)
+        elif room.free < room.least:
+            yield wrong("space.low", room.name, what=f"{what}; it takes {size(room.least)}", grave=True)
+        elif percent < limits.free_percent:
+            yield wrong("space.low", room.name, what=what)
+        else:
+            yield good("space.low", room.name, what=what)
+    for dated in facts.certificates:
+        left = dated.at - facts.now
+        ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
+        what = f"a certificate in {dated.name} {ends}"
+        if left < limits.notice:
+            yield wrong("certificate.ending", dated.name, what=what, weight=int(left <= 0))
+        else:
+            when = f"the certificates in {dated.name} hold until {moment(dated.at)}"
+            yield good("certificate.ending", dated.name, what=when)

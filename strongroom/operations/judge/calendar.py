@@ -10,18 +10,18 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.durations import about
 from strongroom.errors import StrongroomError
-from strongroom.operations import recorded_errors
-from strongroom.operations.facts.record import BEAT
-from strongroom.operations.facts.records import LateEntry
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import due_slots
+from strongroom.operations.judge.fact_records import LateEntry
+from strongroom.operations.judge.facts_on_record import BEAT
 from strongroom.operations.judge.kinds import BEAT_RESTS
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.submit import due_slots
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Pause, Run, RunKind, RunState, Slot
+from strongroom.times import about
 
 GRACE = 120.0
 """How long after its time a slot may wait, in seconds: the calendar is asked every half minute."""
@@ -172,7 +172,7 @@ def _at_work(found: EntryStatus, now: float) -> tuple[EntryState, str]:
         return EntryState.ON, ""
     if not run.state.final:
         return EntryState.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
-    happened, _ = recorded_errors.apart(run.error)
+    happened, _ = telling.apart(run.error)
     return EntryState.ON, f"run {run.id} {_CAME_TO[run.state]}: {happened}"
 
 

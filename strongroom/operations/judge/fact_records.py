@@ -6,18 +6,29 @@ said in its own words is left out, for it may name one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from msgspec import Struct
 
-from strongroom.durations import at_least
 from strongroom.model import Depth
-from strongroom.operations.drift import mass_change
-from strongroom.operations.evidence.ledger_check import TargetLedger as HeadsOnTarget
-from strongroom.operations.key_management.proofs import KeyProof
-from strongroom.operations.verification.coverage import VerificationState
+from strongroom.operations.backup.verified_share import VerificationState
+from strongroom.operations.backup.verify import replica_facts
+from strongroom.operations.checks import drift
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.services import ConfiguredPolicy
+from strongroom.operations.evidence.ledger_heads import TargetLedger as HeadsOnTarget
+from strongroom.operations.keys.health import KeyProof
+from strongroom.operations.restore.job import progress_of
 from strongroom.schedule import next_slot
-from strongroom.state.records import RunCount, RunKind, RunState, Waiting
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import RESTORES, Run, RunCount, RunKind, RunState, StepKind, StepState, Waiting
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+from strongroom.times import at_least
 from strongroom.words import plural
 
 
@@ -31,7 +42,7 @@ class AlertLimits(Struct, frozen=True, kw_only=True):
     key_age: float = 365 * 86_400.0
     notice: float = 30 * 86_400.0
     free_percent: int = 10
-    mass_change: mass_change.MassChangeLimits = mass_change.MassChangeLimits()
+    mass_change: drift.MassChangeLimits = drift.MassChangeLimits()
 
 
 class VerifiedBackup(Struct, frozen=True, kw_only=True):
@@ -413,3 +424,108 @@ class InstallationFacts(Struct, frozen=True, kw_only=True):
     def away(self) -> tuple[str, ...]:
         """The targets that could not be looked at."""
         return tuple(place.name for place in self.places if place.away is not None)
+
+
+# -- What watching needs: the state, the targets, and whose signatures count. No key, no source, no stage
+
+
+class WatchedDrill(Struct, frozen=True, kw_only=True):
+    """A drill that is scheduled: of which kind, and of which policy."""
+
+    drill: str
+    policy: str
+    schedule: str
+    time_zone: str = "UTC"
+
+
+class WatchedRoom(Struct, frozen=True, kw_only=True):
+    """A directory whose file system has to have room, if nothing else for ``least`` bytes; that of a target,
+    if it is one. People call it by a name that ends with " on HOST"."""
+
+    name: str
+    path: Path
+    least: int = 0
+    target: str = ""
+
+
+def _nothing_late(_now: float) -> Iterable[LateEntry]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WatchedInstallation:
+    """What is watched, and by what.
+
+    ``state_dir`` has this host's part of the record of recoveries, if it keeps one; ``recovery_objective``
+    says within how many seconds one should be over.
+    ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
+    of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``late_entries``
+    gives what the calendar should have begun by a time. ``certificates`` are files that have to hold, each by
+    what people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
+    keys are tried, in the time zone ``key_zone``. ``access_logs`` says of each after how many seconds
+    without a line it is silent.
+    ``channels`` are those by which people are told; ``None``: any on record.
+    ``checks`` names the checks of the calendar, ``calendar`` has its entries. ``configured_at`` is when the
+    configuration file was last written (epoch seconds), if there is one.
+    """
+
+    store: Callable[[], RunStore]
+    targets: Mapping[str, Target]
+    trusted: frozenset[str]
+    policies: tuple[ConfiguredPolicy, ...]
+    drills: tuple[WatchedDrill, ...] = ()
+    key_health: str | None = None
+    key_zone: str = "UTC"
+    checks: tuple[str, ...] = ()
+    access_logs: Mapping[str, float] = field(default_factory=dict)
+    calendar: tuple[Scheduled, ...] = ()
+    configured_at: float | None = None
+    host: str = field(default_factory=socket.gethostname)
+    hold_ledger: Callable[[], tuple[HeadsOnTarget, ...]] | None = None
+    late_entries: Callable[[float], Iterable[LateEntry]] = _nothing_late
+    state_dir: Path | None = None
+    recovery_objective: float = 0.0
+    channels: frozenset[str] | None = None
+    rooms: tuple[WatchedRoom, ...] = ()
+    certificates: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def verification(self) -> Scheduled | None:
+        """The calendar's entry that reads every replica again."""
+        return next((entry for entry in self.calendar if entry.kind is RunKind.SCRUB), None)
+
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        """The targets that are to answer at any time: those of offline policies lie in a safe."""
+        named = (name for policy in self.policies if not policy.offline for name in policy.targets)
+        return tuple(dict.fromkeys(name for name in named if name in self.targets))
+
+
+# -- How far a run is, how fast it goes and how long the rest takes: from the record alone ------
+
+
+COPIED = (StepKind.CAPTURE, StepKind.UPLOAD, StepKind.VERIFY)
+ENDED = (StepState.DONE, StepState.MISSED, StepState.POISONED)
+
+
+def pace_of(run: Run, store: RunStore, *, now: float) -> RunPace:
+    """Return how far a run is. An odd row hides how far its run is, and nothing else."""
+    with suppress(RecordRefused):
+        if run.spec.kind in RESTORES:
+            rows = store.rows(run.id, StepKind.RESTORE)
+            if found := progress_of(run, rows, now=now):
+                rate, left = (found.rate, found.left_seconds) if found.rate else (None, None)
+                return RunPace(unit="secret", done=found.done, total=found.total, rate=rate, left=left)
+        if run.spec.kind is RunKind.BACKUP and (plan := replica_facts(run).plan):
+            return _of_steps(run, store, COPIED, plan.pieces * (1 + 2 * len(run.spec.targets)), now)
+    return _of_steps(run, store, tuple(StepKind), 0, now)
+
+
+def _of_steps(run: Run, store: RunStore, kinds: tuple[StepKind, ...], total: int, now: float) -> RunPace:
+    """Count steps. Of a run that makes its steps as it goes, nobody knows how long it takes yet."""
+    tally = store.tally(run.id)
+    done = sum(tally.of(kind, states=ENDED) for kind in kinds)
+    known = sum(tally.of(kind) for kind in kinds)
+    rate = done / max((run.finished_at or now) - run.created_at, 0.001) if done else None
+    left = max(0, total - done) / rate if rate and total else None
+    return RunPace(unit="step", done=done, total=max(total, known), rate=rate, left=left)

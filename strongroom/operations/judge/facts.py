@@ -1,17 +1,91 @@
-"""Gathering the facts that alarms are judged by: from the targets, the record, and this host."""
+"""Gathering the facts that are judged: from the targets, the record, and this host."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
 from msgspec import structs
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.quarantine import on_record as on_record_aside
-from strongroom.operations.facts import backups as facts_backups
-from strongroom.operations.facts import record
-from strongroom.operations.facts.host import certificates, rooms
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts, Signs
-from strongroom.operations.facts.watched import WatchedInstallation
+from strongroom.operations.judge import facts_on_record
+from strongroom.operations.judge import facts_on_targets as facts_backups
+from strongroom.operations.judge.fact_records import (
+    AlertLimits,
+    Dated,
+    InstallationFacts,
+    Policy,
+    Room,
+    Signs,
+    WatchedInstallation,
+    WatchedRoom,
+)
 from strongroom.state.store import RunStore
+
+# -- What can be seen on this host alone: how full its file systems are, and when certificates end ---
+
+
+LEAST: Final = 64 * 1024 * 1024
+"""Bytes without which nothing goes on, whatever is written."""
+MOST_BYTES: Final = 1024 * 1024
+BUNDLE: Final = 10
+"""A file of more certificates is a bundle of public authorities, of which some have always ended."""
+
+
+def rooms(watched: Iterable[WatchedRoom], policies: Sequence[Policy] = ()) -> tuple[Room, ...]:
+    """Return how much room there is, once for each file system; what is not mounted has none to tell of.
+
+    Args:
+        policies: the next backup takes about as much as the newest one did.
+    """
+    found: dict[int, Room] = {}
+    for watched_room in watched:
+        with suppress(OSError):
+            usage, device = shutil.disk_usage(watched_room.path), watched_room.path.stat().st_dev
+            read_only = os.statvfs(watched_room.path).f_flag & os.ST_RDONLY or not os.access(
+                watched_room.path, os.W_OK
+            )
+            before = found.get(device)
+            found[device] = Room(
+                name=before.name if before else watched_room.name,
+                free=usage.free,
+                total=usage.total,
+                least=max(
+                    before.least if before else 0,
+                    LEAST + watched_room.least,
+                    LEAST + _size_on(watched_room.target, policies),
+                ),
+                writable=not read_only and (before is None or before.writable),
+            )
+    return tuple(found.values())
+
+
+def _size_on(target: str, policies: Sequence[Policy]) -> int:
+    return max(
+        (policy.held[0].size for policy in policies if policy.held and target in policy.targets), default=0
+    )
+
+
+def certificates(paths: Mapping[str, Path]) -> tuple[Dated, ...]:
+    """Return when the first certificate of each file ends. A file that cannot be read is another's alarm."""
+    return tuple(Dated(name=name, at=end) for name, path in paths.items() for end in _ends(path))
+
+
+def _ends(path: Path) -> Iterator[float]:
+    with suppress(OSError, ValueError):
+        with path.open("rb") as file:
+            found = x509.load_pem_x509_certificates(file.read(MOST_BYTES))
+        if len(found) <= BUNDLE:
+            yield min(certificate.not_valid_after_utc.timestamp() for certificate in found)
+
+
+# -- Gathering the facts that alarms are judged by: from the targets, the record, and this host ---
 
 
 def gather(
@@ -72,22 +146,22 @@ def _facts(
 ) -> InstallationFacts:
     return structs.replace(
         _seen(watched, limits, store, now=now, look=look),
-        active=record.active(store, watched, now=now),
-        prunes=record.prunes(store, now=now),
-        drills=tuple(record.drills(store, watched, now=now)),
-        keys=record.keys(store, watched, now=now),
-        signs=record.signs(store, watched, now=now) if look else Signs(),
-        verification=record.verification(store, watched, now=now),
+        active=facts_on_record.active(store, watched, now=now),
+        prunes=facts_on_record.prunes(store, now=now),
+        drills=tuple(facts_on_record.drills(store, watched, now=now)),
+        keys=facts_on_record.keys(store, watched, now=now),
+        signs=facts_on_record.signs(store, watched, now=now) if look else Signs(),
+        verification=facts_on_record.verification(store, watched, now=now),
         unverified=watched.verification.needs if watched.verification else "",
-        mended=tuple(record.mended_replicas(store, now=now)),
-        beat_age=store.heartbeats().get(record.BEAT),
-        unused=tuple(record.unused(store)),
-        checks=tuple(record.checks(store, watched.checks, now=now)),
-        entries=tuple(record.kept_back(store, watched.calendar, now=now)),
-        hooks=record.hooks(store, now=now),
-        approvals=tuple(record.approvals(store, now=now)),
-        channels=tuple(record.channels(store, watched, now=now)),
-        intrusions=tuple(record.intrusions(store, watched, now=now)),
+        mended=tuple(facts_on_record.mended_replicas(store, now=now)),
+        beat_age=store.heartbeats().get(facts_on_record.BEAT),
+        unused=tuple(facts_on_record.unused(store)),
+        checks=tuple(facts_on_record.checks(store, watched.checks, now=now)),
+        entries=tuple(facts_on_record.kept_back(store, watched.calendar, now=now)),
+        hooks=facts_on_record.hooks(store, now=now),
+        approvals=tuple(facts_on_record.approvals(store, now=now)),
+        channels=tuple(facts_on_record.channels(store, watched, now=now)),
+        intrusions=tuple(facts_on_record.intrusions(store, watched, now=now)),
         late=tuple(watched.late_entries(now)) if look else (),
         quarantined=len(on_record_aside(store)),
         counts=tuple(store.counts()),
@@ -112,6 +186,6 @@ def _seen(
         lost=tuple(backups.lost()) if look else (),
         rooms=rooms(watched.rooms, policies) if look else (),
         certificates=certificates(watched.certificates) if look else (),
-        incidents=tuple(record.incidents(store, watched, look=look)),
-        recoveries=tuple(record.recoveries(watched, look=look)),
+        incidents=tuple(facts_on_record.incidents(store, watched, look=look)),
+        recoveries=tuple(facts_on_record.recoveries(watched, look=look)),
     )

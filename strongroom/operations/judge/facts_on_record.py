@@ -13,14 +13,20 @@ from typing import Any, Final
 
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
-from strongroom.operations import channel_log, recorded_errors
 from strongroom.operations.access.look import REWRITTEN, SILENT, STRANGE, beat_of
-from strongroom.operations.approval import record as approval_record
-from strongroom.operations.archive.cases import Places
-from strongroom.operations.archive.incidents import incidents_on, next_command
+from strongroom.operations.archive import shredded
+from strongroom.operations.archive.cases import Places, incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.archive.recoveries import recoveries_on
+from strongroom.operations.backup.verified_share import VerificationState, scope_of, standing
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
+from strongroom.operations.engine import approvals as approval_record
+from strongroom.operations.engine import channel_log, telling
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import is_abandoned
+from strongroom.operations.engine.hooks import FAILED
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.noted import untaken
 from strongroom.operations.errors import (
     ApprovalNeeded,
     MessageRefused,
@@ -29,10 +35,8 @@ from strongroom.operations.errors import (
     OwnMessageFailed,
 )
 from strongroom.operations.evidence.ledger import verify_chain
-from strongroom.operations.evidence.ledger_check import TargetLedger as HeadsOnTarget
-from strongroom.operations.facts.freshness import SKEW
-from strongroom.operations.facts.pace import pace_of
-from strongroom.operations.facts.records import (
+from strongroom.operations.evidence.ledger_heads import TargetLedger as HeadsOnTarget
+from strongroom.operations.judge.fact_records import (
     Approval,
     BrokenChannel,
     CalendarCheck,
@@ -49,19 +53,22 @@ from strongroom.operations.facts.records import (
     Running,
     Signs,
     Unused,
+    WatchedInstallation,
+    pace_of,
 )
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED
-from strongroom.operations.key_management.proofs import DAY, PROVEN, KeyProof, ProofsOnRecord, read_proofs
-from strongroom.operations.key_management.scheduled_check import keys_looked_at, newest_trial
-from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.runs.abandoned import is_abandoned
-from strongroom.operations.runs.hooks import FAILED
-from strongroom.operations.runs.job import read_facts
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.settings_changes import untaken
-from strongroom.operations.shredding import record
-from strongroom.operations.verification.coverage import VerificationState, scope_of, standing
+from strongroom.operations.judge.freshness import SKEW
+from strongroom.operations.keys.health import (
+    CHALLENGE_HOLDS,
+    CHALLENGED,
+    DAY,
+    PROVEN,
+    KeyProof,
+    ProofsOnRecord,
+    keys_looked_at,
+    newest_trial,
+    read_proofs,
+)
+from strongroom.operations.keys.usage import pinned_key
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
 from strongroom.state.records import (
@@ -104,7 +111,7 @@ def not_ahead(runs: Iterable[Run], now: float) -> Iterator[Run]:
 
 
 def _code(run: Run) -> str:
-    return recorded_errors.class_in(run.error)
+    return telling.class_in(run.error)
 
 
 def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
@@ -154,7 +161,7 @@ def _signs_of_life(run: Run, store: RunStore, state_dir: Path | None) -> dict[st
 
 def _waits_for_approval(run: Run, store: RunStore) -> bool:
     asking = (row for row in store.rows(run.id, StepKind.APPROVE) if row.waits_since and not run.closing)
-    return any(recorded_errors.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
+    return any(telling.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
 
 
 def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[CalendarCheck]:
@@ -408,14 +415,14 @@ def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs
     for event in store.happened(*messages, STEP_FAILED, since=now - DAY):
         if event.kind in messages:
             messages[event.kind][str(event.detail.get("pool"))] += _count(event.detail.get("count"))
-        elif event.run and recorded_errors.code_of(str(event.detail.get("error"))) == "RecordRefused":
+        elif event.run and telling.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
     chain, (unlike, heads) = verify_chain(store), _heads(watched)
     return Signs(
         messages=dict(messages[REFUSED]),
         failed=dict(messages[FAILED_OWN]),
         records=tuple(records),
-        shreds=len(record.read(store, watched.trusted).refused),
+        shreds=len(shredded.read(store, watched.trusted).refused),
         broken_at=chain.broken,
         unlike=unlike,
         events=chain.events,
@@ -427,7 +434,7 @@ def verification(store: RunStore, watched: WatchedInstallation, *, now: float) -
     """Return how verification stands; nothing if the calendar has none, not even one that is switched off."""
     if watched.verification is None:
         return None
-    gone = record.shredded_backups(store, watched.trusted)
+    gone = shredded.shredded_backups(store, watched.trusted)
     return standing(store, scope_of(watched.verification, now), now=now, gone=gone)
 
 

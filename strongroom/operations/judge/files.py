@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive.current_recipients import readers_now
-from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
-from strongroom.operations.findings import Finding, finding_of_error, good, unknown
-from strongroom.operations.health.keys import History, history, judge
-from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, CheckingMeans, reached
-from strongroom.operations.health.replicas import sound
-from strongroom.operations.key_management.usage import look_all
-from strongroom.operations.services import Services
+from strongroom.operations.archive.envelopes import readers_now
+from strongroom.operations.archive.inventory import in_a_file, is_gone, opened_files, said_gone
+from strongroom.operations.archive.open import ReadBackKeys, read_back
+from strongroom.operations.engine.findings import Finding, finding_of_error, good, unknown
+from strongroom.operations.engine.services import Services
+from strongroom.operations.judge.replicas import ACCESS, ENCRYPTION, INTEGRITY, CheckingMeans, reached, sound
+from strongroom.operations.judge.sealed_for import History, history, judge
+from strongroom.operations.keys.usage import look_all
 from strongroom.state.records import CatalogEntry
 from strongroom.targets.single_file import BundleReader
 

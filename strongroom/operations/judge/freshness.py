@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from strongroom.model import Depth
 from strongroom.operations.errors import NothingSelectedYet
-from strongroom.operations.facts.records import Policy, VerifiedBackup
+from strongroom.operations.judge.fact_records import Policy, VerifiedBackup
 from strongroom.schedule import last_slot, next_slot
 from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import RunState

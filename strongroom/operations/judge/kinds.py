@@ -14,6 +14,7 @@ from msgspec import Struct
 from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.keys.errors import KeyUnproven, SignatureRefused
+from strongroom.operations.engine.findings import Finding, FindingState, Severity
 from strongroom.operations.errors import (
     AccessLogDoubtful,
     BackupOverdue,
@@ -33,11 +34,10 @@ from strongroom.operations.errors import (
     VerificationOverdue,
     WarningsRaised,
 )
-from strongroom.operations.findings import Finding, FindingState, Severity
 from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 HOUR, DAY = 3600.0, 86_400.0
 

@@ -1,33 +1,56 @@
-"""The health of backups: there, sound and sealed for the right ones, on every target, not in the catalog
-alone."""
+"""What no facts have and a look from here sees: backups, the ledger, the machine, and the key metrics."""
 
 from __future__ import annotations
 
+import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
+from pathlib import Path
 
-from strongroom.container.errors import MissingPiece
-from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
-from strongroom.operations.archive.file_backups import in_a_file
+from msgspec import Struct
+
+from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.errors import SourceError
+from strongroom.model import Depth
+from strongroom.operations.archive.heads import STRANGERS
+from strongroom.operations.archive.inventory import in_a_file
+from strongroom.operations.archive.live_comparison import FLOOR, REMEMBERED
 from strongroom.operations.archive.quarantine import all_quarantined
-from strongroom.operations.backup.quorum import missing_from_quorum
-from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
-from strongroom.operations.facts.records import AlertLimits
-from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.health.keys import History, history, judge, judge_ages, labels_of
-from strongroom.operations.health.replica import (
+from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.backup.verify import missing_from_quorum, reaches
+from strongroom.operations.engine.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
+from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RequirementUnmet, RunDegraded
+from strongroom.operations.evidence.ledger import check as check_ledger
+from strongroom.operations.evidence.ledger_heads import TargetLedger, compare_with_heads
+from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts
+from strongroom.operations.judge.replicas import (
     ACCESS,
     ENCRYPTION,
     INTEGRITY,
     CheckingMeans,
     ExpectedReplicas,
+    ReplicaFindings,
+    inspect_replicas,
 )
-from strongroom.operations.health.replicas import ReplicaFindings, inspect_replicas
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.services import Services
-from strongroom.operations.shredding.record import shredded_backups
-from strongroom.state.records import CatalogEntry
+from strongroom.operations.judge.sealed_for import History, history, judge, judge_ages, labels_of
+from strongroom.operations.keys.health import DAY
+from strongroom.sources.local import LocalStore
+from strongroom.state.codec import ODD
+from strongroom.state.engine import StateDatabase
+from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
+from strongroom.state.migrations import HEAD
+from strongroom.state.records import CatalogEntry, Replica, RunCount, RunKind, RunState
+from strongroom.state.store import RunStore
+from strongroom.system.errors import KeyFileExposed
+from strongroom.targets.errors import TargetUnavailable
+from strongroom.times import about
 from strongroom.words import plural, verb
+
+# -- The health of backups: there, sound and sealed for the right ones, on every target, not in the catalog
+# alone
 
 
 def retained_backups(services: Services) -> list[CatalogEntry]:
@@ -211,3 +234,247 @@ def nothing_seen(findings: Iterable[Finding], check: str) -> list[Finding]:
         return []
     words = "nothing was checked: no such backup is on record"
     return [wrong(check, MissingPiece(words, hint="See 'strongroom backups list'."))]
+
+
+# -- The record of events as evidence: chained, and led on from by signed heads that lie on targets ---
+
+
+RECORD = "record"
+YOUNG = 2 * DAY
+"""For how long an event may be under no signed head. Workers put one an hour if something happened."""
+_OTHER = (
+    "After a lost database, or beside another installation, that is right; else: docs/how-to/symptoms.md."
+)
+
+
+def record(services: Services, targets: Sequence[str], *, now: float) -> Iterator[Finding]:
+    """Hold the record against itself and against every signed head, and the heads to being new."""
+    try:
+        events, told = _held(services, targets)
+    except (LedgerChanged, LedgerCut) as error:
+        yield wrong(RECORD, error)
+        return
+    yield good(RECORD, f"{plural(events, 'event')} on record, each as it was appended")
+    for ledger in told:
+        if ledger.missed:
+            away = TargetUnavailable(
+                f"nobody knows whether the record leads on from the heads there: {ledger.missed}"
+            )
+            yield unknown(RECORD, away).on(target=ledger.target)
+    yield from _odd(RECORD, told)
+    seen = [target_ledger for target_ledger in told if not target_ledger.missed and not target_ledger.doubt]
+    if seen or not told:
+        yield _newest(services, seen, now)
+
+
+def _held(services: Services, targets: Sequence[str]) -> tuple[int, tuple[TargetLedger, ...]]:
+    return check_ledger(services.store).events, compare_with_heads(services, targets)
+
+
+def _odd(area: str, told: Sequence[TargetLedger]) -> Iterator[Finding]:
+    """Yield what lies on targets beside the heads of this record."""
+    for ledger in told:
+        if ledger.doubt:
+            yield unknown(area, UntrustedSigner(ledger.doubt, hint=STRANGERS)).on(target=ledger.target)
+        for head in ledger.others:
+            words = (
+                f"another record ends there with event {head.event}, of {head.at}: this lacks what that had"
+            )
+            yield remark(area, words, _OTHER).on(target=ledger.target)
+
+
+def _newest(services: Services, told: Sequence[TargetLedger], now: float) -> Finding:
+    """Say which event the newest head is of: whatever has been on record for long has to be under one."""
+    heads = {ledger.target: ledger.newest for ledger in told if ledger.newest is not None}
+    if not heads:
+        return _uncovered("no signed head lies on a target")
+    newest = max(heads.values(), key=attrgetter("event"))
+    after = services.store.links(after=newest.event, limit=1)
+    if after and now - after[0].at > YOUNG:
+        return _uncovered(
+            f"the newest signed head is of event {newest.event}, of {newest.at}, and more came since"
+        )
+    where = ", ".join(name for name, head in heads.items() if head.event == newest.event)
+    return good(RECORD, f"its head lies signed on {where}: event {newest.event}, of {newest.at}")
+
+
+def _uncovered(words: str) -> Finding:
+    hint = "Let the control workers run, or: 'strongroom ledger publish'."
+    return wrong(RECORD, RequirementUnmet(f"{words}: what is cut off the record would not show", hint=hint))
+
+
+# -- What an installation stands on, and no facts have: its database, local store, files and clock ---
+
+
+STATE, STORE, FILES, CLOCK = "state", "store", "files", "clock"
+SKEW, FAR_OFF = 2.0, 60.0
+"""Seconds by which two clocks may differ, and from when on leases and slots go wrong."""
+
+
+def database(found: StateDatabase, store: RunStore) -> Iterator[Finding]:
+    """Read all of a SQLite file; its schema is known by now. Raises StateError."""
+    store.examine()
+    where = "SQLite, every page of it is sound" if found.file else "PostgreSQL, answers"
+    yield good(STATE, f"{where}; schema {HEAD}")
+    for words in store.unreadable():
+        yield wrong(STATE, StateError(words, hint=ODD))
+
+
+def local_store(store: LocalStore) -> Iterator[Finding]:
+    """Open the local store and one name in it, which shows whether its master key is the right one."""
+    if not store.made:
+        yield _no_store(store)
+        return
+    next(iter(store.list()), None)
+    yield good(STORE, "opens, and its master key is the right one")
+
+
+def _no_store(store: LocalStore) -> Finding:
+    """Tell a store that never was from one that is lost: its master key is made with it, and stays."""
+    if not store.master_key_path.exists():
+        return remark(STORE, "there is no local store: 'strongroom set' makes one")
+    hint = "Bring it back: 'strongroom restore --from-target TARGET --full-restore'."
+    return wrong(STORE, SourceError("the local store is gone, and its master key is here", hint=hint))
+
+
+def clock(found: StateDatabase, *, now: float | None = None) -> Iterator[Finding]:
+    """Hold this machine's clock to the database's, by which leases and slots go."""
+    ours = time.time() if now is None else now
+    apart = abs(found.clock() - ours)
+    words = f"this machine and the database are {apart:.0f} s apart"
+    hint = "Set both by NTP: slots and leases use the database's clock, backups this machine's."
+    if apart > FAR_OFF:
+        yield wrong(CLOCK, StateError(words, hint=hint))
+    elif apart > SKEW:
+        yield remark(CLOCK, words, hint)
+    else:
+        yield good(CLOCK, "agrees with the database's")
+
+
+# -- files ---------------------------------------------------------------------
+
+
+OWN, SHARED = 0o077, 0o022
+"""What others may not do with a secret's file; with the folder that it lies in, which they may look into."""
+
+
+def modes(state_dir: Path, secrets: Iterable[Path]) -> Iterator[Finding]:
+    """Look who else may use what is this installation's own.
+
+    Args:
+        secrets: further files that hold a key, a PIN or a password.
+    """
+    inside = sorted(path for path in (state_dir / "keys").rglob("*.key") if path.is_file())
+    owned = [*inside, *_databases(state_dir), *secrets]
+    paths = [path for path in dict.fromkeys(owned) if path.exists()]
+    exposed = [(path, "600") for path in paths if _mode(path) & OWN]
+    exposed += [(state_dir, "700")] if state_dir.exists() and _mode(state_dir) & SHARED else []
+    for path, mode in exposed:
+        hint = f"Run: chmod {mode} '{path}'. If somebody may have used a key there, make a new one."
+        yield wrong(FILES, KeyFileExposed(f"others on this machine may use '{path}'", hint=hint))
+    if not exposed:
+        yield good(FILES, f"{plural(len(paths), 'file')} of keys and state: their owner's alone")
+
+
+def _databases(state_dir: Path) -> tuple[Path, Path]:
+    return state_dir / "state.db", state_dir / "store" / "secrets.db"
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# -- The procedures' key metrics: numbers over a window, beside what they aim at. What is wrong is judged
+# elsewhere
+
+
+NAMED = 1000
+SUCCESS = 0.999
+"""What part of the backups is to succeed, by the procedures."""
+
+
+class KeyMetrics(Struct, frozen=True, kw_only=True):
+    """The procedures' key metrics over a window. ``backups`` counts attempts: one that failed and was then
+    retried is two. Rates are parts of 1, and ``None`` where there was nothing
+    to count. ``oldest_key_days`` is how long the oldest key that policies seal to is in use."""
+
+    days: int
+    backups: int
+    backups_made: int
+    success_rate: float | None
+    replicas: int
+    replicas_verified: int
+    verified_rate: float | None
+    drills: int
+    drills_passed: int
+    oldest_key_days: int | None
+
+    def pairs(self, *, key_age: float) -> Iterator[tuple[str, str]]:
+        """Yield each in words. ``key_age`` is that of the alerts, in seconds."""
+        rate = f" ({self.success_rate:.1%})" if self.success_rate is not None else ""
+        days = plural(self.days, "day")
+        yield (
+            f"Backups in {days}",
+            f"{self.backups_made:,} of {self.backups:,} made{rate}; over {SUCCESS:.1%}",
+        )
+        yield "Replicas verified", f"{self.replicas_verified:,} of {self.replicas:,}; the aim is all"
+        yield f"Rehearsals in {days}", f"{self.drills_passed:,} of {self.drills:,} passed"
+        if self.oldest_key_days is not None:
+            age = plural(self.oldest_key_days, "day")
+            yield "Oldest key in use", f"{age}; rotated after {about(key_age)}"
+
+
+def metrics(
+    services: Services,
+    facts: InstallationFacts,
+    kept: Sequence[CatalogEntry],
+    policies: dict[str, ConfiguredPolicy],
+    *,
+    days: int,
+) -> KeyMetrics:
+    """Count over the runs that began in a window, and over the replicas of what is kept."""
+    counts = [
+        count for count in services.store.counts(since=facts.now - days * DAY) if count.policy in policies
+    ]
+    made = _runs(counts, RunKind.BACKUP, RunState.DONE, RunState.DEGRADED)
+    attempts = made + sum(count.failures for count in counts if count.kind is RunKind.BACKUP)
+    every = list(_replica_metrics(services, kept, policies))
+    verified = sum(replica.good and deep for replica, deep in every)
+    return KeyMetrics(
+        days=days,
+        backups=attempts,
+        backups_made=made,
+        success_rate=_rate(made, attempts),
+        replicas=len(every),
+        replicas_verified=verified,
+        verified_rate=_rate(verified, len(every)),
+        drills=_runs(counts, RunKind.DRILL, RunState.DONE, RunState.DEGRADED, RunState.FAILED),
+        drills_passed=_runs(counts, RunKind.DRILL, RunState.DONE),
+        oldest_key_days=max((int((facts.now - used.at) // DAY) for used in facts.keys.used), default=None),
+    )
+
+
+def _replica_metrics(
+    services: Services, kept: Sequence[CatalogEntry], policies: dict[str, ConfiguredPolicy]
+) -> Iterator[tuple[Replica, bool]]:
+    """Yield every replica, and whether it was read back as deep as its policy says."""
+    policy_of = {entry.backup: policies.get(entry.policy) for entry in kept}
+    backups = list(policy_of)
+    for at in range(0, len(backups), NAMED):  # a query takes only so many names
+        for backup, replicas in services.store.replicas_of(backups[at : at + NAMED]).items():
+            yield from ((replica, _deep(replica, policy_of[backup])) for replica in replicas)
+
+
+def _deep(replica: Replica, policy: ConfiguredPolicy | None) -> bool:
+    depth = policy.spec.depth if policy else Depth.DIGEST
+    if policy is not None and not policy.spec.sealed:
+        depth = min(depth, Depth.OPENED, key=list(Depth).index)
+    return replica.verified is not None and reaches(replica.verified, depth)
+
+
+def _runs(counts: Iterable[RunCount], kind: RunKind, *states: RunState) -> int:
+    return sum(count.runs for count in counts if count.kind is kind and count.state in states)
+
+
+def _rate(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

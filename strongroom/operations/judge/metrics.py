@@ -1,8 +1,4 @@
-"""Every metric there is: its name, what it says, its labels, and where its values come from.
-
-A label is the name of a policy, target, key, queue or process of the configuration, or a word of our own: so
-their number is bounded, whatever the record holds, and none is the name of a secret.
-"""
+"""Facts as metrics: what each is called, and what is written of it in Prometheus' format."""
 
 from __future__ import annotations
 
@@ -11,10 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from strongroom.model import COMMAND, EVERY_POLICY, Depth
-from strongroom.operations.facts.freshness import ENDED_WHOLE, judge
-from strongroom.operations.facts.records import (
+from strongroom.operations.backup.verified_share import Coverage
+from strongroom.operations.engine.findings import Finding, FindingState
+from strongroom.operations.engine.steps import pools
+from strongroom.operations.judge.fact_records import (
     AlertLimits,
     Dated,
     Drilled,
@@ -23,13 +24,17 @@ from strongroom.operations.facts.records import (
     Policy,
     TargetFacts,
 )
-from strongroom.operations.findings import Finding, FindingState
+from strongroom.operations.judge.freshness import ENDED_WHOLE, judge
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.judgement import judge as judge_all
 from strongroom.operations.judge.kinds import KINDS
-from strongroom.operations.runs.steps import pools
-from strongroom.operations.verification.coverage import Coverage
 from strongroom.state.records import Pool, RunCount, RunKind, RunState, StepState
+
+# -- Every metric there is: its name, what it says, its labels, and where its values come from ---
+#
+# A label is the name of a policy, target, key, queue or process of the configuration, or a word of our own:
+# so their number is bounded, whatever the record holds, and none is the name of a secret.
+
 
 OTHER: Final = "other"
 """The label of what is on record under a name that the configuration does not have."""
@@ -618,3 +623,53 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure("strongroom_build_info", "gauge", "1, with the version that runs.", ("version",), _version),
 )
 """In the order in which they are shown. Prometheus adds ``_total`` to the name of a counter."""
+
+
+# -- Metrics as text: for Prometheus to scrape, for node_exporter to read, or for a person ------
+
+
+Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class MetricsCollector(Collector):
+    """What Prometheus' client collects, anew for each scrape."""
+
+    def __init__(self, observe: Callable[[], Observed]) -> None:
+        self._observe = observe
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every metric of which something is known."""
+        seen = self._observe()
+        for measure in MEASURES:
+            family = _family(measure, seen)
+            if family.samples:
+                yield family
+
+    def describe(self) -> Iterator[Family]:
+        """Yield every metric without values: registering asks, and nothing is to be gathered for that."""
+        return (_empty(measure) for measure in MEASURES)
+
+
+def registry_of(observe: Callable[[], Observed]) -> CollectorRegistry:
+    """Return what hands out metrics, for Prometheus' client."""
+    registry = CollectorRegistry()
+    registry.register(MetricsCollector(observe))
+    return registry
+
+
+def as_text(observed: Observed) -> bytes:
+    """Return metrics in Prometheus' text format."""
+    return generate_latest(registry_of(lambda: observed))
+
+
+def _family(measure: Measure, seen: Observed) -> Family:
+    family = _empty(measure)
+    for labels, value in measure.samples(seen):
+        if value is not None:
+            family.add_metric(labels, float(value))
+    return family
+
+
+def _empty(measure: Measure) -> Family:
+    kind = CounterMetricFamily if measure.kind == "counter" else GaugeMetricFamily
+    return kind(measure.name, measure.says, labels=measure.labels)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from strongroom.operations.archive.incidents import incidents_on_record
+from strongroom.operations.archive.cases import incidents_on_record
 from strongroom.operations.evidence.audit import Audit, AuditedIncident, KeyAge, Operation, Rehearsal
-from strongroom.operations.facts.record import drilled
-from strongroom.operations.facts.records import KeyFacts
+from strongroom.operations.judge.fact_records import KeyFacts
+from strongroom.operations.judge.facts_on_record import drilled
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 
 def add_facts(

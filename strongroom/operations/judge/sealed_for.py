@@ -10,21 +10,18 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.container.wrapping import Stanza, WrappingKeyRecord
 from strongroom.keys import passphrase
-from strongroom.keys.key_names import stanza_key
-from strongroom.operations.archive.incidents import incidents_on_record
+from strongroom.keys.allof import stanza_key
+from strongroom.operations.archive.cases import incidents_on_record
+from strongroom.operations.engine.findings import Finding, FindingState, good, remark, unknown, wrong
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
 from strongroom.operations.errors import KeysOutOfPolicy
-from strongroom.operations.facts.records import AlertLimits, Dated
-from strongroom.operations.findings import Finding, FindingState, good, remark, unknown, wrong
-from strongroom.operations.health.replica import ENCRYPTION
-from strongroom.operations.judge.keys import aging, proven
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.key_management.health import events
-from strongroom.operations.key_management.proofs import ProofsOnRecord, read_proofs
-from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key
-from strongroom.operations.services import Services
+from strongroom.operations.judge.backups import aging, proven
+from strongroom.operations.judge.fact_records import AlertLimits, Dated
+from strongroom.operations.judge.replicas import ENCRYPTION
+from strongroom.operations.keys.health import ProofsOnRecord, events, read_proofs
+from strongroom.operations.keys.usage import Opens, opens_with, pinned_key
 
 LEAKED = "incident.opened"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from strongroom.operations.findings import Finding, FindingState, worst_error, worst_first
-from strongroom.operations.muted import Muted
+from strongroom.operations.engine.findings import Finding, FindingState, worst_error, worst_first
+from strongroom.operations.engine.muted import Muted
 from strongroom.sheet import Cell, Lines, Mood, Pairs, Part, Sheet, Table
 from strongroom.words import plural
 

@@ -11,21 +11,15 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import wrap_context
+from strongroom.container.wrapping import Stanza, wrap_context
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
+from strongroom.operations.archive.errors import KeyShared, OnLegalHold
 from strongroom.operations.archive.holds import HoldSubject, read_holds
-from strongroom.operations.errors import NothingSelected
-from strongroom.operations.key_management.usage import READERS, Opens, look_all
-from strongroom.operations.layout import base_of
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.services import Services
-from strongroom.operations.shredding.errors import KeyShared, OnLegalHold
-from strongroom.operations.shredding.events import MeantBackup, MeantKey, Witness
-from strongroom.operations.shredding.key_versions import (
+from strongroom.operations.archive.key_versions import (
     Epoch,
     Lying,
+    ShredScope,
     UnbelievedEnvelope,
     epoch_of,
     epochs_in,
@@ -33,8 +27,12 @@ from strongroom.operations.shredding.key_versions import (
     places_of,
     survey,
 )
-from strongroom.operations.shredding.record import read
-from strongroom.operations.shredding.scope import ShredScope
+from strongroom.operations.archive.shredded import MeantBackup, MeantKey, Witness, read
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.layout import base_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.errors import NothingSelected
+from strongroom.operations.keys.usage import READERS, Opens, look_all
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
 

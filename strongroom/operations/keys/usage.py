@@ -1,4 +1,4 @@
-"""Which key opens what: stanzas and recipients by one public name, and what would be lost without."""
+"""Which key opens what, what old keys still open, and what would be lost without."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest, ManifestRecipient
-from strongroom.container.stanza import Recipient, Stanza
-from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.container.wrapping import Recipient, Stanza, WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.keys import BY_LABEL, allof
-from strongroom.keys.key_names import recipient_key, stanza_key
-from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
-from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
-from strongroom.operations.archive.first_answer import first_answer
-from strongroom.operations.archive.index_files import Envelopes
-from strongroom.operations.archive.index_keys import IndexKeys
+from strongroom.keys.allof import recipient_key, stanza_key
+from strongroom.operations.archive.envelopes import (
+    NO_VERSIONS,
+    UNKNOWN,
+    OldVersions,
+    envelopes_prefix,
+    find_newest,
+    first_answer,
+    hidden_of,
+    locked_until,
+    old_versions,
+    wrapping_keys,
+)
+from strongroom.operations.archive.index_files import Envelopes, IndexKeys
+from strongroom.operations.archive.inventory import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.open import carried_record, read_manifest
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
+from strongroom.targets import Target
 from strongroom.targets.repaired import Objects
 from strongroom.targets.single_file import BundleReader
+
+# -- Which key opens what: stanzas and recipients by one public name, and what would be lost without
+
 
 READERS = 8
 """Targets answer slowly, and independently: so many backups are read together."""
@@ -337,4 +349,94 @@ def is_leg(opening: Opens, key: str) -> bool:
     """Tell whether a backup opens with a key and others together."""
     return any(
         key in leg for record in opening.records for stanza in record.stanzas for leg in legs_of(stanza)
+    )
+
+
+# -- exposure: what keys that were rotated away still open, where, and until when ---------------
+#
+# Rotation takes nothing back. A container's own envelope is part of it, and what is locked,
+# copied or offline stays as it is. Where a target keeps versions, what was deleted there is only
+# hidden. So whoever rotates is told what is left, until it is gone.
+
+
+EARLIER = "the recipients of an envelope that was removed"
+"""Said where nothing but a hidden envelope tells of a key: whom it is for, only its bytes say."""
+
+
+class StillOpens(Struct, frozen=True, kw_only=True):
+    """A backup that keys rotated away still open, on one target, by its containers' own envelopes.
+
+    ``keys`` say in words who that is. ``until`` is when the lock there ends: RFC 3339, empty if
+    nothing holds it and it goes when it is deleted, ``unknown`` if the target did not say. One that
+    was not ``reached``, a medium in a safe, opens for them as it did before. One that is ``deleted``
+    is there as ``old_versions`` alone. ``names``: not the backup, but its index of names opens.
+    """
+
+    backup: str
+    target: str
+    keys: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    until: str
+    reached: bool = True
+    deleted: bool = False
+    old_versions: OldVersions = NO_VERSIONS
+    names: bool = False
+
+
+def still_opens(
+    manifest: Manifest,
+    targets: Iterable[Target],
+    recipients: Sequence[Recipient],
+    *,
+    away: Iterable[str] = (),
+    leaked: bool = False,
+) -> list[StillOpens]:
+    """Return what of a backup opens for recipients that it was sealed for and that are gone.
+
+    A target that hides an older envelope is named too, though the backup was sealed for nobody else:
+    rotations remove the envelopes in between, and each was for somebody.
+
+    Args:
+        away: the names of further targets that hold it and were not reached.
+        leaked: whether it was sealed anew. Then one of its keys is suspected, and if none is
+            gone by its name (a key service has a new version of it), all of them are counted.
+    """
+    wanted = {recipient.fingerprint for recipient in recipients}
+    gone = [recipient for recipient in manifest.recipients if recipient.fingerprint not in wanted]
+    if leaked and not gone:
+        gone = list(manifest.recipients)
+    if not manifest.sealed:
+        return []
+    there = [_there(manifest, target, gone) for target in targets]
+    unreached = [_on(manifest, name, gone, until=UNKNOWN, reached=False) for name in away if gone]
+    return [still_open for still_open in there if still_open is not None] + unreached
+
+
+def _there(manifest: Manifest, target: Target, gone: Sequence[ManifestRecipient]) -> StillOpens | None:
+    keys = tuple(wrapping_keys(manifest))
+    if not gone:
+        old = old_versions(target, *map(envelopes_prefix, keys))
+        found = _on(manifest, target.name, gone, until=locked_until(manifest, target), old=old)
+        return found if old.count > 0 else None
+    old = hidden_of(target, manifest.backup_id, keys)
+    return _on(manifest, target.name, gone, until=locked_until(manifest, target), old=old)
+
+
+def _on(
+    manifest: Manifest,
+    name: str,
+    gone: Sequence[ManifestRecipient],
+    *,
+    until: str,
+    reached: bool = True,
+    old: OldVersions = NO_VERSIONS,
+) -> StillOpens:
+    return StillOpens(
+        backup=manifest.backup_id,
+        target=name,
+        keys=tuple(recipient.describes for recipient in gone) or (EARLIER,),
+        fingerprints=tuple(recipient.fingerprint for recipient in gone),
+        until=until,
+        reached=reached,
+        old_versions=old,
     )

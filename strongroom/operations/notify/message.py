@@ -1,19 +1,29 @@
-"""What is told now, of what is wrong and what was told before. Pure: rows are read and written elsewhere."""
+"""What is told now and to whom: one message with all that is new, the worst first."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from fnmatch import fnmatchcase
+from textwrap import wrap
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from strongroom.operations.findings import Finding, Severity
-from strongroom.operations.judge.kinds import kind_of
-from strongroom.operations.muted import Muted
-from strongroom.state.alerts import NotifiedAlert
+from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.engine.muted import Muted
+from strongroom.operations.judge.kinds import kind_of, policy_of
+from strongroom.operations.notify.channels import AlertMessage, Channel
+from strongroom.state.notes import NotifiedAlert
+from strongroom.times import about, rfc3339
+from strongroom.words import plural, spelled_out
+
+# -- What is told now, of what is wrong and what was told before. Pure: rows are read and written elsewhere
+
 
 FORGOTTEN: Final = 90 * 86_400.0
 """Seconds for which a resolved alert stays on record."""
@@ -168,3 +178,161 @@ def _row(item: NewsItem, now: float) -> NotifiedAlert:
 
 def _resolved(alert: NotifiedAlert, now: float) -> NotifiedAlert:
     return msgspec.structs.replace(alert, resolved_at=now)
+
+
+# -- One message with all that is new, the worst first: plain text, in which nothing forges a line ---
+
+
+WIDTH = 76
+NOTHING = (
+    "Somebody asked for all alerts of this route ('strongroom alerts send --all'), and no alert is active. "
+    "That you read this shows that the route works."
+)
+_NEWS = {News.NEW: "", News.WORSE: ", worse than before", News.AGAIN: ", still so"}
+
+
+def write_message(telling: DueNews, *, host: str, now: float, notes: Sequence[str] = ()) -> AlertMessage:
+    """Write what is told.
+
+    Args:
+        host: this host's name.
+        notes: what the reader has to know besides, such as that the state was away.
+    """
+    worst = [severity for severity in Severity if telling.count(severity)]
+    return AlertMessage(
+        id=f"alerts_{telling.id}" if not telling.is_empty else f"nothing_{now * 1000:.0f}",
+        at=now,
+        subject=subject(telling, host),
+        text="\n".join(_lines(telling, host, now, notes)) + "\n",
+        severity=worst[0] if worst else None,
+        document=_document(telling, host, notes),
+    )
+
+
+def with_notes(message: AlertMessage, notes: Sequence[str]) -> AlertMessage:
+    """Put more notes before a message."""
+    lines = "".join(f"{line}\n" for note in notes for line in (*_wrapped(note), ""))
+    document = {**message.document, "notes": [*notes, *message.document["notes"]]}
+    return replace(message, text=lines + message.text, document=document)
+
+
+def _document(telling: DueNews, host: str, notes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "host": host,
+        "notes": list(notes),
+        "alerts": [_of_item(item) for item in telling.items],
+        "resolved": [
+            {
+                "key": alert.key,
+                "severity": alert.severity,
+                "what": alert.what,
+                "since": rfc3339(alert.first_seen),
+            }
+            for alert in telling.over
+        ],
+    }
+
+
+def _of_item(item: NewsItem) -> dict[str, str]:
+    alert = item.alert
+    return {
+        "key": alert.key,
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "severity": alert.severity.value,
+        "news": item.news.value,
+        "since": rfc3339(item.since),
+        "what": alert.what,
+        "means": alert.means,
+        "do": alert.to_do,
+    }
+
+
+def subject(telling: DueNews, host: str) -> str:
+    """Return the subject: how many of what, and where."""
+    critical, warning = telling.count(Severity.CRITICAL), telling.count(Severity.WARNING)
+    counts = [f"{critical} critical"] if critical else []
+    counts += [plural(warning, "warning")] if warning else []
+    counts += [f"{len(telling.over)} resolved"] if telling.over else []
+    return f"[strongroom] {', '.join(counts) or 'nothing to report'} on {spelled_out(host)}"
+
+
+def _lines(telling: DueNews, host: str, now: float, notes: Sequence[str]) -> Iterator[str]:
+    for note in notes:
+        yield from (*_wrapped(note), "")
+    if telling.is_empty:
+        yield from (*_wrapped(NOTHING), "")
+    for item in telling.items:
+        yield from (*_item(item, now), "")
+    if telling.over:
+        yield from ("RESOLVED: this is not so any more.", "")
+        for alert in telling.over:
+            yield from (*_wrapped(f"{alert.key}: {alert.what}.", "  "), "")
+    yield from _wrapped(
+        "How it stands now: 'strongroom alerts', 'strongroom runs', 'strongroom backups replicas'."
+    )
+    yield from ("", "-- ")
+    at = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    yield from _wrapped(f"Sent by Strongroom on {host} at {at}.")
+
+
+def _item(item: NewsItem, now: float) -> Iterator[str]:
+    known = f", for {about(now - item.since)}" if item.news is not News.NEW else ""
+    alert = item.alert
+    yield from _wrapped(f"{alert.severity.upper()}: {alert.key}{_NEWS[item.news]}{known}")
+    yield from _wrapped(f"{alert.what[:1].upper()}{alert.what[1:]}.", "  ")
+    yield from _wrapped(alert.means, "  What it means: ")
+    yield from _wrapped(alert.to_do, "  What to do: ")
+
+
+def _wrapped(text: str, first: str = "") -> list[str]:
+    return wrap(
+        spelled_out(text),
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent="    " if first.strip() else first,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+# -- Which alerts go to whom. Pure: nothing is asked and nothing sent here ----------------------
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """Alerts from a severity on, of some policies and kinds (all, if none is named), and their channels.
+
+    The first channel gets the message, and each other only if those before it fail. ``audience`` is who is
+    told, whatever else changes: what they know is on record for it. ``repeat`` is in seconds.
+    """
+
+    name: str
+    audience: tuple[str, ...]
+    channels: tuple[Channel, ...]
+    repeat: float
+    severity: Severity = Severity.WARNING
+    policies: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    def takes(self, alert: Finding) -> bool:
+        """Tell whether an alert goes this way."""
+        severe = alert.severity is Severity.CRITICAL or self.severity is Severity.WARNING
+        policy = not self.policies or policy_of(alert.key) in self.policies
+        return (
+            severe
+            and policy
+            and (not self.kinds or any(fnmatchcase(alert.kind, kind) for kind in self.kinds))
+        )
+
+    @property
+    def where(self) -> str:
+        """Where it leads, for people."""
+        return ", else ".join(channel.where for channel in self.channels)
+
+
+def audience(route: Route, *, threshold: float) -> str:
+    """Return what stands on record for those who are told together, by one threshold.
+
+    Checks by two thresholds would otherwise each call over what the other one told.
+    """
+    return hashlib.sha256("\n".join((f"{threshold:g}", *route.audience)).encode()).hexdigest()

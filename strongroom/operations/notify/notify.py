@@ -15,22 +15,27 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
-from strongroom.operations import channel_log
-from strongroom.operations.alerts.channel import AlertMessage
-from strongroom.operations.alerts.due_notifications import FORGOTTEN, DueNews, tell
-from strongroom.operations.alerts.message import with_notes, write_message
-from strongroom.operations.alerts.routes import Route, audience
 from strongroom.operations.archive.inventory import LostReplica, put_on_record
+from strongroom.operations.engine import channel_log
+from strongroom.operations.engine.calendar_entries import Ping, Signal
+from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.engine.muted import Muted, read_muted
 from strongroom.operations.errors import ChannelUnavailable
-from strongroom.operations.facts.gather import gather, without_record
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts, WatchedInstallation
+from strongroom.operations.judge.facts import gather, without_record
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.judge.kinds import alerts_of
-from strongroom.operations.muted import Muted, read_muted
-from strongroom.operations.ping import Ping, Signal
-from strongroom.state.alerts import NotifiedAlert
+from strongroom.operations.notify.channels import AlertMessage
+from strongroom.operations.notify.message import (
+    FORGOTTEN,
+    DueNews,
+    Route,
+    audience,
+    tell,
+    with_notes,
+    write_message,
+)
+from strongroom.state.notes import NotifiedAlert
 from strongroom.words import plural, spelled_out
 
 NO_RECORD = (
@@ -212,7 +217,7 @@ class _Notifier:
         """Put on record which channels worked, so that the others tell of those that do not."""
         if self._on_record:
             with suppress(StrongroomError):
-                channel_log.record(self._watched.store(), self._used, now=self._found.facts.now)
+                channel_log.record_channel(self._watched.store(), self._used, now=self._found.facts.now)
 
     def _notes(self) -> Iterator[str]:
         if not self._on_record:

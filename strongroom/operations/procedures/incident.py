@@ -1,26 +1,52 @@
-"""isolate: no host restores from what is affected, and nothing of it is deleted while the incident is open.
-
-Both are marks on the targets (:mod:`strongroom.operations.statements`). A step that was killed, or met a
-target that was away, is repeated: only what lacks a mark somewhere is marked again.
-"""
+"""An incident, step by step: what is isolated and sealed anew, and its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from typing import Any, Literal
+
+from msgspec import Struct
 
 from strongroom.container.marks import HOLD, QUARANTINE, HoldMark, M, MarkKind, QuarantineMark
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.incidents import Incident, StepOutcome, read_incidents
+from strongroom.operations.archive.cases import (
+    INCIDENT,
+    Incident,
+    IncidentEntry,
+    IncidentStep,
+    StepOutcome,
+    StepStanding,
+    add_entry,
+    next_command,
+    read_incidents,
+    spread_case,
+    steps_of,
+)
+from strongroom.operations.archive.envelopes import UNKNOWN
 from strongroom.operations.archive.quarantine import on_record, quarantine
-from strongroom.operations.errors import TargetUnsound
-from strongroom.operations.services import Services
-from strongroom.operations.statements import StatementsOn, newest_on
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import StatementsOn, fit, newest_on
+from strongroom.operations.errors import IncidentClosed, NoSuchIncident, RunFailed, StepsOpen, TargetUnsound
+from strongroom.operations.rotation.job import results, submit_rotation
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.state.records import Run, RunState, Ticket
+from strongroom.times import rfc3339
 from strongroom.words import plural
+
+# -- isolate: no host restores from what is affected, and nothing of it is deleted while the incident is
+# open
+#
+# Both are marks on the targets (:mod:`strongroom.operations.engine.statements`). A step that was killed, or
+# met a target that was away, is repeated: only what lacks a mark somewhere is marked again.
+
 
 TOGETHER = 8
 """Backups that are marked together: each mark is three requests to every target, and haste counts."""
@@ -210,3 +236,258 @@ def _marks_on(services: Services, kind: MarkKind[M], folder: str = "") -> Places
         except StrongroomError:
             found[name] = None
     return found
+
+
+# -- The steps of an incident: performed, put on record here and on the targets, waived; and its end
+#
+# Each may be killed at any instruction and repeated, on any host: what is done is found, and not done again.
+
+
+State = Literal["begun", "partly", "done", "waived"]
+
+
+class RecordedIncident(Struct, frozen=True, kw_only=True):
+    """An incident after an entry, and the targets that have not got it, with the reason."""
+
+    incident: Incident
+    missed: Mapping[str, str]
+
+
+def find_incident(services: Services, name: str = "") -> Incident:
+    """Return an incident; without a name, the one that is open.
+
+    Raises:
+        NoSuchIncident: neither the record here nor any target that answers has it, or several are open.
+    """
+    known = read_incidents(services, name)
+    away = f" These targets do not answer: {', '.join(known.unread)}." if known.unread else ""
+    if known.aside:
+        away += f" {len(known.aside):,} entries on the targets do not count here."
+    if name:
+        if name not in known.incidents:
+            raise NoSuchIncident(f"Neither this host nor a target that answers knows incident {name}.{away}")
+        return known.incidents[name]
+    still = [incident for incident in known.incidents.values() if incident.closed is None]
+    if len(still) != 1:
+        names = ", ".join(incident.id for incident in still) or "none"
+        raise NoSuchIncident(f"Which incident? Open: {names}.{away}")
+    return still[0]
+
+
+def record_outcome(
+    services: Services,
+    incident: Incident,
+    step: IncidentStep,
+    outcome: StepOutcome,
+    *,
+    by: str,
+    said: str = "",
+) -> RecordedIncident:
+    """Put on record what came of a step: it is done if nothing is missing. The same is not said twice."""
+    state: State = "partly" if outcome.missing else "done"
+    last = incident.last(step)
+    fresh = last is not None and last.number > incident.looked_at
+    if last is not None and fresh and (last.state, last.outcome, last.said) == (state, outcome, fit(said)):
+        return RecordedIncident(incident=incident, missed=spread_case(services, INCIDENT, incident.id))
+    return _enter(services, incident, step, state, said=said, by=by, outcome=outcome)
+
+
+def waive(
+    services: Services, incident: Incident, step: IncidentStep, *, reason: str, by: str
+) -> RecordedIncident:
+    """Put on record that a step is left as it is: by whom, and why.
+
+    Raises:
+        UsageError: no reason.
+        IncidentClosed: the incident is closed.
+    """
+    require_open(incident)
+    if not reason.strip():
+        raise UsageError("Give a reason: it goes on record with your name.")
+    before = incident.last(step)
+    outcome = before.outcome if before is not None else None
+    return _enter(services, incident, step, "waived", said=reason, by=by, outcome=outcome)
+
+
+def close(services: Services, incident: Incident, *, reason: str, by: str) -> RecordedIncident:
+    """Close an incident, and lift the holds that it placed. What is in quarantine stays there.
+
+    One that is closed already is left so; a hold that could not be lifted then is lifted now.
+
+    Raises:
+        StepsOpen: a step is neither done nor waived.
+    """
+    if incident.closed is None:
+        require_settled(incident)
+        closed = _enter(services, incident, IncidentStep.CLOSE, "done", said=reason, by=by)
+    else:
+        closed = RecordedIncident(incident=incident, missed={})
+    unheld = {
+        name: f"a hold is not lifted there: {why}" for name, why in let_go(services, incident, by=by).items()
+    }
+    return RecordedIncident(incident=closed.incident, missed={**closed.missed, **unheld})
+
+
+def open_steps(incident: Incident) -> list[StepStanding]:
+    """Return the steps that are neither done nor waived."""
+    return [step for step in steps_of(incident) if not step.settled]
+
+
+def require_settled(incident: Incident) -> None:
+    """Return if every step is done or waived. Raises StepsOpen."""
+    if left := open_steps(incident):
+        words = ", ".join(f"{standing.step.value} ({standing.state})" for standing in left)
+        raise StepsOpen(
+            f"Incident {incident.id} cannot be closed: {words}.",
+            hint=f"Nothing was changed. Next: '{next_command(incident)}'. What cannot be done: 'strongroom "
+            f"incident waive {incident.id} {left[0].step.value} --reason WHY'.",
+        )
+
+
+def require_open(incident: Incident) -> None:
+    """Return if an incident is open. Raises IncidentClosed."""
+    if (closing := incident.closed) is not None:
+        raise IncidentClosed(f"Incident {incident.id} was closed at {closing.at} by {closing.by}.")
+
+
+def _enter(
+    services: Services,
+    incident: Incident,
+    step: IncidentStep,
+    state: State,
+    *,
+    said: str,
+    by: str,
+    outcome: StepOutcome | None = None,
+) -> RecordedIncident:
+    entry = IncidentEntry(
+        case=incident.id,
+        number=1,
+        at=rfc3339(time.time()),
+        by=by,
+        step=step,
+        state=state,
+        said=fit(said),
+        outcome=outcome,
+    )
+    added = add_entry(services, INCIDENT, entry)
+    return RecordedIncident(
+        incident=read_incidents(services, incident.id).incidents[incident.id], missed=added.missed
+    )
+
+
+# -- reseal: what somebody else's key opens is sealed again under new keys, the most exposed first ---
+
+
+Drive = Callable[[str, list[Ticket]], Run]
+"""What brings a run to its end."""
+_BY_COMMAND = "no policy names their recipients: 'strongroom keys replace' re-encrypts these files"
+_UNREAD = "it could not be read: bring it back, then open the incident again with the same words"
+
+
+def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = None) -> StepOutcome:
+    """Seal again what is not yet, policy by policy. What an earlier process did is found, and not done again.
+
+    ``done`` says what each backup is now. One policy that fails keeps no other from its turn.
+    """
+    perform = driven_by or (lambda run, tickets: drive(run, tickets, services))
+    before = _before(incident)
+    done, counts = dict(before.done), dict(before.counts)
+    left = {line.partition(":")[0]: line for line in before.left}
+    missing: dict[str, str] = {}
+    for policy, backups in incident.policies.items():
+        if all(backup in done for backup in backups) and _key(policy) not in before.missing:
+            continue
+        try:
+            rotated, short = _policy(services, policy, backups, perform)
+        except StrongroomError as error:  # the others go on
+            missing[_key(policy)] = f"{error.code}: {error.message}"
+            continue
+        done |= {result["backup"]: result["new"] for result in rotated if result.get("new")}
+        still = [copy for result in rotated for copy in result.get("still", ())]
+        counts[f"copies of {_key(policy)} still open"] = len(still)
+        left[f"Old copies of {_key(policy)}"] = _to_delete(policy, still)
+        missing |= {_key(policy): short} if short else {}
+    left |= dict(_files(incident))
+    return StepOutcome(
+        counts={**counts, "sealed again": len(done)},
+        done=done,
+        missing={**missing, **dict(_not_sealed(incident))},
+        left=tuple(left.values()),
+    )
+
+
+def _key(policy: str) -> str:
+    return f"policy {policy}"
+
+
+def _before(incident: Incident) -> StepOutcome:
+    entry = incident.last(IncidentStep.RESEAL)
+    return entry.outcome if entry is not None and entry.outcome is not None else StepOutcome()
+
+
+def sealed_anew(incident: Incident) -> Mapping[str, str]:
+    """Return what each backup is now that was sealed again, as far as that is on record."""
+    return _before(incident).done
+
+
+def _policy(
+    services: Services, policy: str, backups: Sequence[str], perform: Drive
+) -> tuple[list[Mapping[str, Any]], str]:
+    """Return what each backup of a policy is now, and what the run fell short of."""
+    options = RotateOptions(reencrypt=True, renew=True, backups=tuple(backups))
+    run = perform(*submit_rotation(services, policy=policy, options=options, take_over=True))
+    if run.state not in (RunState.DONE, RunState.DEGRADED):
+        raise RunFailed(telling.apart(run.error)[0] or f"run {run.id} is {run.state.value}")
+    short = telling.apart(run.error)[0] if run.state is RunState.DEGRADED else ""
+    return results(services.store, run.id), short
+
+
+def _not_sealed(incident: Incident) -> Iterator[tuple[str, str]]:
+    if incident.files:
+        yield plural(len(incident.files), "file"), _BY_COMMAND
+    for backup in incident.opening.unread:
+        yield f"backup {backup}", _UNREAD
+
+
+def _files(incident: Incident) -> Iterator[tuple[str, str]]:
+    """Yield what is left to do with the files of commands, each with its beginning, up to the colon."""
+    if incident.files:
+        words = (
+            "Files: re-encrypt them with 'strongroom keys replace --current-key FILE --new-key FILE "
+            "--re-encrypt-backups'; one that only a passphrase opens has to be written again, under another "
+            f"passphrase. They are: {', '.join(incident.files)}."
+        )
+        yield "Files", words
+    if incident.superseded:
+        files = ", ".join(incident.superseded)
+        yield "Originals", f"Originals: delete those of what is re-encrypted already: {files}."
+
+
+def _to_delete(policy: str, still: Sequence[Mapping[str, Any]]) -> str:
+    """Say which old copies are left to delete; its beginning, up to the colon, is its own."""
+    copies = "; ".join(describe_copies(still)) or "none is known"
+    return (
+        f"Old copies of {_key(policy)}: delete them once the incident is closed and their locks have ended: "
+        f"strongroom keys rotate {policy} --re-encrypt --remove-replaced. Until then the suspected key "
+        f"opens them ({copies})."
+    )
+
+
+def describe_copies(still: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of each target how many copies a key opens there, and until when they are locked, or hidden."""
+    for target in sorted({copy["target"] for copy in still}):
+        there = [copy for copy in still if copy["target"] == target]
+        until = _latest(copy["until"] for copy in there)
+        yield f"{plural(len(there), 'backup')} on {target}" + (f", locked until {until}" if until else "")
+        hidden = [copy["old_versions"] for copy in there if copy["old_versions"]["count"]]
+        if hidden:
+            day = _latest(old_versions["until"] or old_versions["locked_until"] for old_versions in hidden)
+            ends = f"until {day}" if day else "until somebody removes them, for deleting only hides"
+            yield f"hidden versions of {plural(len(hidden), 'backup')} on {target}, {ends}"
+
+
+def _latest(moments: Iterable[str]) -> str:
+    """Return the last of some moments; a target may not tell one."""
+    found = set(moments)
+    return "a time that the target does not tell" if UNKNOWN in found else max(found, default="")

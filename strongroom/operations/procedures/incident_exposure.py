@@ -1,30 +1,50 @@
-"""Which secrets have to be changed, and which are changed already: by their keyed digests, unseen.
-
-A secret is known to others as long as the current value at its source is one that an affected backup holds,
-or that a named secret had when the incident was opened.
-So nobody has to take anybody's word for it that a secret was changed, by hand or by a rotator.
-"""
+"""Which secrets others may know, and which are changed already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from msgspec import Struct
 
-from strongroom.container.digests import value_digester
+from strongroom.container.cobblestone import value_digester
+from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
+from strongroom.keys import Identity
 from strongroom.model import COMMAND, ListedSecret, Secret
-from strongroom.operations.archive.first_answer import first_answer
-from strongroom.operations.archive.incidents import Affected, Incident
+from strongroom.operations.archive.cases import Affected, Incident, IncidentStep, StepOutcome
+from strongroom.operations.archive.coverage import made_at
+from strongroom.operations.archive.envelopes import first_answer
 from strongroom.operations.archive.live_comparison import batches, read_each
 from strongroom.operations.archive.open import Backup, open_backup
-from strongroom.operations.drift.comparison import check_digest_key
-from strongroom.operations.incident.names import unseal
-from strongroom.operations.incident.reseal import sealed_anew
-from strongroom.operations.services import Services
+from strongroom.operations.checks.drift import check_digest_key
+from strongroom.operations.engine.drive import Watch
+from strongroom.operations.engine.layout import base_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.errors import StepsOpen
+from strongroom.operations.procedures.incident import record_outcome, sealed_anew
+from strongroom.operations.procedures.incident_opening import unseal, unsealed
+from strongroom.operations.rotation.secret_plan import (
+    MOST,
+    Rotated,
+    RotatedSecret,
+    SecretRotationPlan,
+    SecretRotationResult,
+    plan_rotation,
+)
+from strongroom.operations.rotation.secrets_job import rotate_secrets
 from strongroom.sources import is_setting
+from strongroom.system.lazy import batched
 from strongroom.targets.single_file import BundleReader
+from strongroom.words import plural, told_alike, verb
+
+# -- Which secrets have to be changed, and which are changed already: by their keyed digests, unseen
+#
+# A secret is known to others as long as the current value at its source is one that an affected backup holds,
+# or that a named secret had when the incident was opened.
+# So nobody has to take anybody's word for it that a secret was changed, by hand or by a rotator.
+
 
 T = TypeVar("T")
 _Held = tuple[tuple[int, bytes], ...]
@@ -241,3 +261,278 @@ class _SourceWalk:
         if lacking := set(self._named.names) - seen:
             said = "no backup and no source has them, so nothing can be compared"
             yield f"{len(lacking):,} of the named secrets", said
+
+
+# -- Which values in a backup an incident has as known to others: said before anybody brings them back
+#
+# That stays so when the incident is closed: it was closed because they had been changed.
+
+
+NAMED = 5
+"""Secrets that are named in text."""
+
+Find = Callable[[str], tuple[Secret, Manifest] | None]
+"""Gives a secret as it would be restored, and the backup that it is from."""
+
+
+class Leaked(Struct, frozen=True, kw_only=True):
+    """What an incident has as known to others, of what is to be restored.
+
+    ``names`` is empty where the incident is about all that a backup holds, and where the ``secrets`` that it
+    names cannot be opened here: then any of them may be among what is restored.
+    """
+
+    incident: str
+    opened_at: str
+    names: tuple[str, ...] = ()
+    backup: str = ""
+    sealed: int = 0
+
+    @property
+    def words(self) -> str:
+        """Say it, for people."""
+        since = f"incident {self.incident}, opened at {self.opened_at},"
+        if self.backup:
+            return f"{since} has all values of backup {self.backup} as known to others"
+        if self.sealed:
+            of = plural(self.sealed, "secret")
+            return f"{since} has the values of {of} as known to others, and no key here tells of which"
+        shown = ", ".join(f"'{name}'" for name in self.names[:NAMED])
+        more = len(self.names) - NAMED
+        named = shown + (f" and {more:,} more" if more > 0 else "")
+        return f"{since} has {plural(len(self.names), 'value')} of this restore as known to others: {named}"
+
+
+def leaked_values(
+    incidents: Mapping[str, Incident],
+    manifests: Sequence[Manifest],
+    find: Find,
+    *,
+    identities: Sequence[Identity],
+    asked: Callable[[str], bool],
+) -> list[Leaked]:
+    """Return what incidents have as known to others of what is restored from some backups.
+
+    Args:
+        asked: tells whether a secret of this name is restored.
+    """
+    return [
+        leak
+        for incident in incidents.values()
+        for leak in _of(incident, manifests, find, identities=identities, asked=asked)
+    ]
+
+
+def _of(
+    incident: Incident,
+    manifests: Sequence[Manifest],
+    find: Find,
+    *,
+    identities: Sequence[Identity],
+    asked: Callable[[str], bool],
+) -> Iterator[Leaked]:
+    about = Leaked(incident=incident.id, opened_at=incident.opened_at)
+    affected = {base_of(affected_backup.backup) for affected_backup in incident.affected}
+    if incident.suspicion.is_about_backups:
+        for manifest in manifests:
+            if base_of(manifest.backup_id) in affected:
+                yield Leaked(incident=about.incident, opened_at=about.opened_at, backup=manifest.backup_id)
+        return
+    if not incident.suspicion.names:
+        return
+    try:
+        named = unsealed(incident.suspicion, identities)
+    except StrongroomError:
+        yield Leaked(incident=about.incident, opened_at=about.opened_at, sealed=incident.suspicion.secrets)
+        return
+    opened = datetime.fromisoformat(incident.opened_at).timestamp()
+    known = tuple(
+        name
+        for name, (secret, manifest) in _found(filter(asked, named.names), find)
+        if made_at(manifest) <= opened or _was(named.was, manifest.source, secret)
+    )
+    if known:
+        yield Leaked(incident=about.incident, opened_at=about.opened_at, names=known)
+
+
+def _found(names: Iterable[str], find: Find) -> Iterator[tuple[str, tuple[Secret, Manifest]]]:
+    for name in names:
+        if (found := find(name)) is not None:
+            yield name, found
+
+
+def _was(was: Callable[[str, str, bytes], bool], source: str, secret: Secret) -> bool:
+    value = secret.current.value
+    return value is not None and was(source, secret.name, value.reveal())
+
+
+# -- rotate: every secret that others may know gets another value, and its source is asked whether it has
+# one
+#
+# What has a rotator is rotated; the rest a person changes at its source. Either way the source tells
+# whether a value that an affected backup holds is still the current one. So the step may be repeated until
+# none is.
+
+
+class RotationStep(Struct, frozen=True, kw_only=True):
+    """What came of the step. ``outcome`` names no secret; ``unchanged`` and ``to_do``, for the person at the
+    terminal alone, do."""
+
+    outcome: StepOutcome
+    unchanged: Unchanged
+    to_do: Sequence[str] = ()
+
+
+def plan(
+    services: Services, incident: Incident, exposed: Unchanged
+) -> tuple[list[SecretRotationPlan], dict[str, str]]:
+    """Return which secrets of each source :func:`rotate` would give another value, and by which rotator; and
+    of which sources nobody can tell, as of one that cannot be written. Reads only."""
+    plans, failed = list[SecretRotationPlan](), dict(exposed.unknown)
+    for source, names in exposed.names.items():
+        try:
+            for some in batched(names, MOST):
+                plans.append(plan_rotation(services, some, source=source, incident=incident.id))
+        except StrongroomError as error:  # the other sources go on
+            failed[f"source {source}"] = f"{error.code}: {error.message}"
+    return plans, failed
+
+
+def rotate(
+    services: Services,
+    incident: Incident,
+    *,
+    by: str,
+    exposed: Unchanged | None = None,
+    progress: Watch | None = None,
+) -> RotationStep:
+    """Give every secret that others may know another value, as far as it has a rotator.
+
+    Args:
+        exposed: which these are, if that was just found out.
+    """
+    before = find_unchanged(services, incident) if exposed is None else exposed
+    failed: dict[str, str] = {}
+    rotated: list[Rotated] = []
+    for source, names in before.names.items():
+        try:
+            rotated += _source(services, incident, source, names, by=by, progress=progress)
+        except StrongroomError as error:  # the other sources go on
+            failed[f"source {source}"] = f"{error.code}: {error.message} {error.hint}".rstrip()
+    left = find_unchanged(services, incident) if rotated else before
+    to_do = tuple(line for rotated_backup in rotated for line in _to_do(rotated_backup))
+    outcome = _outcome(incident, left, rotated, {**failed, **dict(_waiting(rotated))})
+    return RotationStep(outcome=outcome, unchanged=left, to_do=to_do)
+
+
+def look_again(services: Services, incident: Incident, *, by: str) -> None:
+    """Ask the sources once more before an incident is closed: a restore may have brought a value back.
+
+    Returns if none has a value that others may know, or if a person waived the step.
+
+    Raises:
+        StepsOpen: one has, or could not be asked. The step is open again then, and on record as such.
+    """
+    step = incident.last(IncidentStep.ROTATE)
+    if step is None or step.state != "done":
+        return
+    left = find_unchanged(services, incident)
+    outcome = _outcome(incident, left, (), {})
+    if not outcome.missing:
+        return
+    if left.count:
+        record_outcome(services, incident, IncidentStep.ROTATE, outcome, by=by)
+    why = "; ".join(f"{what}: {why}" for what, why in outcome.missing.items())
+    raise StepsOpen(
+        f"Incident {incident.id} cannot be closed. The sources were asked again: {why}",
+        hint=_AGAIN.format(incident.id) if left.count else _UNASKED.format(incident.id),
+    )
+
+
+_AGAIN = (
+    "Nothing was closed, and step 'rotate' is open again: a restore or a person brought former values back. "
+    "Which: 'strongroom incident rotate {0} --dry-run'. Then 'strongroom incident rotate {0}', and close it."
+)
+_UNASKED = (
+    "Nothing was closed: a value that others know may be back, and nobody looked. Give what opens the "
+    "backups (--identity, --passphrase-file), or bring the source back. If neither can be: 'strongroom "
+    "incident waive {0} rotate --reason WHY'."
+)
+
+
+def _outcome(
+    incident: Incident, left: Unchanged, rotated: Sequence[Rotated], failed: Mapping[str, str]
+) -> StepOutcome:
+    counts = {
+        "secrets looked at": left.looked_at,
+        "rotated": _rotated_before(incident)
+        + sum(secret.result is SecretRotationResult.DONE for secret in _each(rotated)),
+        "not changed yet": left.count,
+        "gone from the source": left.gone,
+    }
+    missing = {**failed, **left.unknown, **dict(_not_changed(left))}
+    return StepOutcome(counts=counts, missing=missing, left=tuple(_left(left)))
+
+
+def _left(unchanged: Unchanged) -> Iterator[str]:
+    if unchanged.gone:
+        gone = f"{plural(unchanged.gone, 'secret')} {verb(unchanged.gone, 'are')} gone from the source"
+        yield f"{gone}: see that nothing takes the former values any more."
+    if unchanged.settings:
+        what = plural(unchanged.settings, "setting")
+        yield f"{what} of a server (mounts, policies, roles) hold no value, and were left as they are."
+
+
+def _rotated_before(incident: Incident) -> int:
+    entry = incident.last(IncidentStep.ROTATE)
+    return entry.outcome.counts.get("rotated", 0) if entry is not None and entry.outcome is not None else 0
+
+
+def _each(rotated: Sequence[Rotated]) -> Iterator[RotatedSecret]:
+    return (secret for rotated_backup in rotated for secret in rotated_backup.secrets)
+
+
+def _source(
+    services: Services,
+    incident: Incident,
+    source: str,
+    names: Sequence[str],
+    *,
+    by: str,
+    progress: Watch | None,
+) -> Iterator[Rotated]:
+    reason = f"incident {incident.id}: {incident.reason}"
+    for some in batched(names, MOST):
+        yield rotate_secrets(
+            services, some, source=source, reason=reason, incident=incident.id, by=by, progress=progress
+        )
+
+
+def _to_do(rotated: Rotated) -> Iterator[str]:
+    """Yield what failed, and what a rotated secret still needs; for the rest the source is asked again."""
+    failed = [
+        rotated_secret
+        for rotated_secret in rotated.secrets
+        if rotated_secret.result is SecretRotationResult.FAILED
+    ]
+    yield from told_alike((rotated_secret.name, rotated_secret.why) for rotated_secret in failed)
+    yield from told_alike(
+        (rotated_secret.name, line) for rotated_secret in failed for line in rotated_secret.to_do
+    )
+    for secret in rotated.secrets:
+        if secret not in failed and secret.name not in rotated.no_rotator:
+            yield from (f"{secret.name}: {line}" for line in secret.to_do)
+
+
+def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
+    """Yield the runs that have not ended, such as those that people have to approve."""
+    for this_rotated in rotated:
+        if waits := sum(secret.result is SecretRotationResult.WAITS for secret in this_rotated.secrets):
+            said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom runs show {this_rotated.run}'"
+            yield f"run {this_rotated.run}", said
+
+
+def _not_changed(left: Unchanged) -> Iterator[tuple[str, str]]:
+    if left.count:
+        said = "their source still has the value: change each there, or give it a rotator, then repeat"
+        yield plural(left.count, "secret"), said

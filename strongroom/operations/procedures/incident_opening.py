@@ -1,48 +1,176 @@
-"""Opening an incident: what somebody else may read, the most exposed first.
-
-First comes what a key opens without any other leg or rotation in between, what lies on the most targets, what
-nothing locks, what is newest.
-"""
+"""Opening an incident: what somebody else may read, the most exposed first."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container import cobblestone
+from strongroom.container.cobblestone import KEY_SIZE, value_digester
+from strongroom.container.errors import Malformed
+from strongroom.container.wrapping import FileKeyWrap, WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.keys.key_names import recipient_key
-from strongroom.model import COMMAND
-from strongroom.operations.archive.cases import add_entry, spread_case
-from strongroom.operations.archive.incidents import (
+from strongroom.keys import Identity, Recipient
+from strongroom.keys.allof import recipient_key
+from strongroom.model import COMMAND, ListedSecret, Secret
+from strongroom.operations.access.look import STRANGE, noted
+from strongroom.operations.archive.cases import (
     INCIDENT,
     Affected,
+    BackupOpener,
     Incident,
     IncidentEntry,
     IncidentStep,
     Opening,
+    StepOutcome,
     Suspicion,
+    add_entry,
     read_incidents,
+    spread_case,
 )
-from strongroom.operations.errors import KeyStillSeals, NothingSelected
-from strongroom.operations.incident import names
-from strongroom.operations.key_management.usage import (
-    Opens,
-    keys_of,
-    look_all,
-    opens_with,
-    own_records,
-    pinned_key,
-)
-from strongroom.operations.services import Pinned, Services
-from strongroom.operations.statements import fit
-from strongroom.state.records import CatalogEntry, StepKind
-from strongroom.timestamps import rfc3339, unique
+from strongroom.operations.archive.live_comparison import read_each
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.engine.statements import fit
+from strongroom.operations.errors import KeyStillSeals, NothingOpens, NothingSelected
+from strongroom.operations.evidence import access_log
+from strongroom.operations.keys.usage import Opens, keys_of, look_all, opens_with, own_records, pinned_key
+from strongroom.sources import Source
+from strongroom.state.records import CatalogEntry, Event, RunKind, StepKind
+from strongroom.targets import Target
+from strongroom.targets.probing import reader_log
+from strongroom.times import rfc3339, unique
+from strongroom.words import plural
+
+# -- The secrets whose values are known to others: sealed, since an incident lies on the targets ---
+#
+# With the names go digests of the values that the sources had when the incident was opened. A secret that was
+# written after its last backup leaks like any other, and by that backup alone it would pass for changed.
+
+
+_CONTEXT = b"strongroom/v1/incident-names"
+_NOT_AS_ASKED = "The sealed names of the incident are not what the format asks for."
+
+
+class _SealedNames(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    record: WrappingKeyRecord
+    file_id: str
+    key: FileKeyWrap
+    content: str
+
+
+class Named(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person named. ``values`` has, by source and name, a digest (hex) of the value at that
+    time, under a ``key`` (hex) of its own; ``unread`` are the sources that did not answer then."""
+
+    names: tuple[str, ...] = ()
+    key: str = ""
+    values: Mapping[str, Mapping[str, str]] = {}
+    unread: tuple[str, ...] = ()
+
+    def was(self, source: str, name: str, value: bytes) -> bool:
+        """Tell whether a secret had this value when the incident was opened."""
+        then = self.values.get(source, {}).get(name)
+        return then is not None and then == _digest(bytes.fromhex(self.key), source, name, value)
+
+
+def _digest(key: bytes, source: str, name: str, value: bytes) -> str:
+    return value_digester(key, source)(name, 0, value).hex()
+
+
+def _named(services: Services, names: Sequence[str]) -> Named:
+    """Return names with what each source has of them now."""
+    key, values, unread = os.urandom(KEY_SIZE), dict[str, dict[str, str]](), list[str]()
+    for source in services.sources:
+        try:
+            values[source] = dict(_values(services.source(source), names, key))
+        except StrongroomError:
+            unread.append(source)
+    return Named(names=tuple(names), key=key.hex(), values=values, unread=tuple(unread))
+
+
+def _values(source: Source, names: Sequence[str], key: bytes) -> Iterator[tuple[str, str]]:
+    for secret in read_each(source, [ListedSecret(name, 0) for name in names]):
+        if isinstance(secret, Secret) and (value := secret.current.value) is not None:
+            yield secret.name, _digest(key, source.name, secret.name, value.reveal())
+
+
+def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = ()) -> str:
+    """Seal names to the recipients of all policies, except keys that are suspected themselves.
+
+    Raises:
+        ConfigError: no policy has another recipient.
+    """
+    recipients = {recipient_key(recipient): recipient for recipient in _recipients(services)}
+    left = [recipient for key, recipient in recipients.items() if key not in without]
+    if not left:
+        raise ConfigError(
+            "no policy has a recipient to which the names could be sealed",
+            hint="Nothing was recorded. Names go to the targets, so they are sealed: configure a key first.",
+        )
+    wrapping = WrappingKey.create(left, may_lack=True)
+    key, file_id = os.urandom(KEY_SIZE), os.urandom(32)
+    sealed = _SealedNames(
+        record=wrapping.record,
+        file_id=file_id.hex(),
+        key=wrapping.wrap_file_key(key, file_id),
+        content=cobblestone.seal(
+            key, _ENCODER.encode(_named(services, sorted(names))), context=_CONTEXT
+        ).hex(),
+    )
+    return msgspec.json.encode(sealed).decode()
+
+
+def _recipients(services: Services) -> Iterator[Recipient]:
+    for policy in services.retention():
+        yield from services.pinned(policy).recipients
+
+
+def unseal(services: Services, suspicion: Suspicion) -> Named:
+    """Return the secrets that a person named.
+
+    Raises:
+        NothingOpens: this process has no key.
+        WrongKey: none that it has opens them.
+    """
+    return unsealed(suspicion, services.identities() if suspicion.names else ())
+
+
+def unsealed(suspicion: Suspicion, identities: Sequence[Identity]) -> Named:
+    """Return the secrets that a person named, by the keys that are at hand. Raises as :func:`unseal`."""
+    if not suspicion.names:
+        return Named()
+    if not identities:
+        raise NothingOpens("the names of the secrets of the incident are sealed, and no key is given")
+    try:
+        sealed = msgspec.json.decode(suspicion.names, type=_SealedNames)
+        file_id, content = bytes.fromhex(sealed.file_id), bytes.fromhex(sealed.content)
+    except ValueError:
+        raise Malformed(_NOT_AS_ASKED) from None
+    sealed.record.check()
+    key = unlock(sealed.record, identities).unwrap_file_key(sealed.key, file_id)
+    try:
+        return msgspec.json.decode(cobblestone.open_(key, content, context=_CONTEXT), type=Named)
+    except msgspec.MsgspecError:  # no cause: a validation message can quote what it read
+        raise Malformed(_NOT_AS_ASKED) from None
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+# -- Opening an incident: what somebody else may read, the most exposed first -------------------
+#
+# First comes what a key opens without any other leg or rotation in between, what lies on the most targets,
+# what nothing locks, what is newest.
+
 
 DUE = 72 * 3600.0
 """Within how many seconds an incident should be closed, unless it is said otherwise."""
@@ -195,7 +323,7 @@ def open_case(
     if before is not None:
         whole, due_at = before.suspicion, before.opening.due_at
     else:
-        sealed = names.seal(services, secrets, without=suspicion.keys) if secrets else ""
+        sealed = seal(services, secrets, without=suspicion.keys) if secrets else ""
         whole, due_at = replace(suspicion, secrets=len(secrets), names=sealed), rfc3339(now + due)
     opening = Opening(
         suspicion=whole,
@@ -246,7 +374,7 @@ def _same(services: Services, suspicion: Suspicion, secrets: Sequence[str]) -> I
 
 def _same_names(services: Services, known: Suspicion, secrets: Sequence[str]) -> bool:
     try:
-        return set(names.unseal(services, known).names) == set(secrets)
+        return set(unseal(services, known).names) == set(secrets)
     except StrongroomError:  # without a key nobody can tell
         return False
 
@@ -302,3 +430,206 @@ def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | No
             f"Policy '{policy}' still seals to that key, so its next backup would be open too.",
             hint="Nothing was changed. Put another key into the policy's recipients, then repeat.",
         )
+
+
+# -- readers: who opened what is affected, or tried to, since when the incident goes back -------
+#
+# Three records know: what commands of this host noted, what the ledger has of them and of the runs that
+# open backups, and the access logs of the servers that the targets are on. The last ones alone know of a
+# stranger who has a key and copies the files. Those that are configured are read; for the others it says
+# where to look.
+
+
+LOOK = "access"
+"""The check that reads the access logs."""
+MOST = 500
+"""Readers in an entry, the latest first; all are in the ledger."""
+_NAMED = 50
+"""Backups that are named of one reader."""
+_ACCESSES = (
+    access_log.ATTEMPTED,
+    access_log.OPENED,
+    access_log.FAILED,
+    access_log.RESTORED,
+    access_log.SHOWN,
+    access_log.UNREADABLE,
+)
+_DID = {
+    access_log.OPENED: "opened",
+    access_log.FAILED: "tried, and no key fitted",
+    access_log.RESTORED: "restored",
+    access_log.SHOWN: "had a value shown",
+    access_log.UNREADABLE: "left an unreadable line in the access log",
+}
+_LOGS = (
+    ("s3:", "look at the access log and the CloudTrail data events of {0} (aws s3api get-bucket-logging)"),
+    ("vault:", "look at the audit device of {0} (vault audit list -detailed)"),
+    ("http", "look at the diagnostic logs of {0} (az monitor diagnostic-settings list)"),
+    ("", "ask who may read {0}: it keeps no log, unless its host's auditd watches it"),
+)
+"""Which log knows of a target's readers, by the beginning of its address, if the target does not tell."""
+
+
+class _ReaderQuestion(Struct, frozen=True, kw_only=True):
+    """Of what readers are looked for: since when (RFC 3339), and how another host is asked the same."""
+
+    affected: tuple[Affected, ...]
+    since: str
+    again: str
+
+
+def find_readers(services: Services, incident: Incident) -> StepOutcome:
+    """Return who opened affected backups, by all that is on record at this host.
+
+    Raises:
+        StateError: what commands of this host noted could not be taken into the record.
+    """
+    return _found(
+        services,
+        _ReaderQuestion(
+            affected=incident.affected,
+            since=incident.opening.since,
+            again=f"strongroom incident readers {incident.id}",
+        ),
+    )
+
+
+def readers_of(services: Services, suspicion: Suspicion, *, again: str) -> StepOutcome:
+    """Return who opened what somebody else may be able to read. No incident is opened: nothing is put into
+    quarantine, so that it can be restored first.
+
+    Raises:
+        NothingSelected: nothing is affected.
+        StateError: as :func:`find_readers`.
+    """
+    exposed = affected_by(services, suspicion)
+    require_affected(exposed, suspicion)
+    found = _found(services, _ReaderQuestion(affected=exposed.affected, since=exposed.oldest, again=again))
+    return replace(found, missing=exposed.unread)
+
+
+def _found(services: Services, asked: _ReaderQuestion) -> StepOutcome:
+    access_log.take(services.state_dir, services.store)
+    unread = list(_look_at_logs(services))
+    found: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for who, did, at, backup in (
+        *_accesses(services, asked),
+        *_runs(services, asked),
+        *_strangers(services, asked),
+    ):
+        found.setdefault((who, did), []).append((at, backup))
+    readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda opener: opener.last)
+    return StepOutcome(
+        counts={"readers": len(readers), "times": sum(opener.times for opener in readers)},
+        readers=tuple(reversed(readers))[:MOST],
+        left=(*unread, *_elsewhere(services, asked)),
+    )
+
+
+def _reader(who: str, did: str, times: list[tuple[float, str]]) -> BackupOpener:
+    moments = [at for at, _ in times]
+    backups = sorted({backup for _, backup in times if backup})
+    return BackupOpener(
+        who=who,
+        did=did,
+        times=len(times),
+        first=rfc3339(min(moments)),
+        last=rfc3339(max(moments)),
+        backups=tuple(backups[:_NAMED]),
+    )
+
+
+def _look_at_logs(services: Services) -> Iterator[str]:
+    """Read what is new in the configured access logs; yield why one could not be read."""
+    if LOOK not in services.checks:
+        return
+    try:
+        services.checks[LOOK](services)
+    except StrongroomError as error:
+        yield f"An access log could not be read: {error.message}. {error.hint or ''}".strip()
+
+
+def _strangers(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
+    """Yield who came to what is affected by the access logs of servers, and by no record of ours."""
+    meant = {affected_backup.backup for affected_backup in asked.affected}
+    for event in services.store.happened(*STRANGE, since=_since(asked)):
+        said = event.detail
+        who = f"{said.get('who')} from {said.get('origin') or 'nowhere known'}, by log '{said.get('log')}'"
+        named = set(map(str, said.get("backups") or ()))
+        at = noted(event) if not isinstance(said.get("last"), int | float) else float(said["last"])
+        for backup in sorted(named & meant) if named and meant else [""]:
+            yield who, f"{said.get('how')}: {said.get('why')}", at, backup
+
+
+def _accesses(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
+    """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
+    attempted: dict[tuple[str, str], list[Event]] = {}
+    meant = {affected_backup.backup for affected_backup in asked.affected} | {
+        affected_backup.file for affected_backup in asked.affected
+    } - {""}
+    for event in services.store.happened(*_ACCESSES, since=_since(asked)):
+        said = str(event.detail.get("backup", ""))
+        if not said or not asked.affected:  # of secrets nobody noted in which backup they were read
+            backup = said
+        elif not (backup := next((word for word in said.split() if word in meant), "")):
+            continue
+        who = _who(event.detail)
+        if event.kind == access_log.ATTEMPTED:
+            attempted.setdefault((who, backup), []).append(event)
+            continue
+        if event.kind in (access_log.OPENED, access_log.FAILED) and attempted.get((who, backup)):
+            attempted[who, backup].pop(0)
+        yield who, _DID[event.kind], noted(event), backup
+    for (who, backup), events in attempted.items():
+        yield from ((who, "began to open", noted(event), backup) for event in events)
+
+
+def _who(detail: Any) -> str:
+    by, host = str(detail.get("by", "somebody")), str(detail.get("host", "an unknown host"))
+    command = str(detail.get("command", ""))
+    return f"{by}@{host}" + (f", {command}" if command else "")
+
+
+def _runs(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
+    """Yield the runs that opened what is affected, each with the hosts of its workers."""
+    meant = {affected_backup.backup for affected_backup in asked.affected}
+    policies = dict.fromkeys(affected_backup.policy for affected_backup in asked.affected)
+    for policy in policies:
+        for kind in (kind for kind in RunKind if job_of(kind).opens):
+            for run in services.store.runs_of(policy, kind, limit=MOST):
+                if run.created_at < _since(asked):
+                    break
+                named = run.facts.get("backups") or [run.spec.backup]
+                hosts = {(row.owner or "").partition(":")[0] for row in services.store.rows(run.id)} - {""}
+                for backup in meant.intersection(named):
+                    yield (
+                        f"workers on {', '.join(sorted(hosts))}",
+                        f"{kind.value} run",
+                        run.created_at,
+                        backup,
+                    )
+
+
+def _since(asked: _ReaderQuestion) -> float:
+    return datetime.fromisoformat(asked.since).timestamp()
+
+
+def _elsewhere(services: Services, asked: _ReaderQuestion) -> Iterator[str]:
+    """Yield where else to look: at each other host, and in the log of each server."""
+    yield (
+        f"On each other host with a record of its own, repeat '{asked.again}': it adds what was opened there."
+    )
+    yield from (f"Target '{name}': {_log_of(target)}." for name, target in services.targets.items())
+    unread = [backup for backup in asked.affected if backup.file]
+    if unread:
+        yield f"Ask who could copy {plural(len(unread), 'file')} that commands wrote: no program noted it."
+
+
+def _log_of(target: Target) -> str:
+    """Say where a target's readers are written down: by its server if that tells, else by its kind."""
+    with suppress(StrongroomError):  # a credential that may not ask
+        if where := reader_log(target):
+            return f"its server wrote down in {where} who read {target.address}"
+        if where is not None:
+            return f"no access log of {target.address} is kept; other logs of its provider may know"
+    return next(log for start, log in _LOGS if target.address.startswith(start)).format(target.address)

@@ -15,23 +15,26 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from strongroom.container.certificate import require_trusted
-from strongroom.container.envelope import write_detached
 from strongroom.container.errors import DAMAGE, FormatError, MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest, open_manifest, sign_manifest
-from strongroom.container.signing import ever_trusted
-from strongroom.container.wrapping import WrappingKeyRecord, unlock
+from strongroom.container.signing import ever_trusted, require_trusted
+from strongroom.container.wrapping import WrappingKeyRecord, unlock, write_detached
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
-from strongroom.operations.archive.file_backups import away, in_a_file, lying, said_gone
-from strongroom.operations.archive.first_answer import first_answer
-from strongroom.operations.archive.locks import lock_backup, lock_until
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
-from strongroom.operations.layout import manifest_name
+from strongroom.operations.archive.envelopes import (
+    envelope_name,
+    find_all,
+    find_newest,
+    first_answer,
+    wrapping_keys,
+)
+from strongroom.operations.archive.inventory import away, in_a_file, lying, said_gone
+from strongroom.operations.archive.open import ReadBackKeys, read_back
+from strongroom.operations.archive.removal import lock_backup, lock_until
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.spread import put_lists
 from strongroom.operations.rotation.single_file import copy
-from strongroom.operations.services import Services
-from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects, put_beside, sound_copy

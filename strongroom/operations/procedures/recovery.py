@@ -1,18 +1,118 @@
-"""What is told to others in a recovery: once at each of four moments, the same in print and by mail."""
+"""A recovery in six steps: what is next, what is told to whom, where its record lies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
-from strongroom.operations.archive.recoveries import Recovery, RecoveryEntryKind, RecoveryStep
-from strongroom.operations.recovery import words
-from strongroom.operations.recovery.decide import next_step, took_seconds
-from strongroom.timestamps import readable
-from strongroom.words import spelled_out
+from strongroom.operations.archive.recoveries import STEPS as RECOVERY_STEPS
+from strongroom.operations.archive.recoveries import Recovery, RecoveryEntryKind, RecoveryStep, StepRecord
+from strongroom.times import measured, readable
+from strongroom.words import plural, spelled_out
+
+# -- What is next in a recovery: a pure function of its record, so that every host answers the same ---
+
+
+def next_step(recovery: Recovery, *, host: str) -> RecoveryStep | None:
+    """Return the step that is next on a host; ``None`` once nothing is left.
+
+    What was shown of one machine holds for no other: a host that goes on before everything is restored shows
+    first that it is secure.
+    """
+    for step in RECOVERY_STEPS:
+        if recovery.steps[step].ended is None or _was_elsewhere(step, recovery, host):
+            return step
+    return None
+
+
+def _was_elsewhere(step: RecoveryStep, recovery: Recovery, host: str) -> bool:
+    restored = recovery.steps[RecoveryStep.RESTORE].ended is not None
+    return step is RecoveryStep.SECURE and not restored and recovery.steps[step].host != host
+
+
+def why_unneeded(step: RecoveryStep, recovery: Recovery) -> str:
+    """Say why a step is not needed; nothing if it is."""
+    scope = recovery.scope
+    if scope is None or step is RecoveryStep.ASSESS:
+        return ""
+    if step is RecoveryStep.ROTATE:
+        return "" if scope.leaked else "Nobody named a key that may be in wrong hands."
+    if step is RecoveryStep.SECURE:
+        return "" if scope.lost or scope.leaked else "Nothing is lost and no key is named."
+    return "" if scope.lost else "Nothing is lost, so nothing has to be restored."
+
+
+def took_seconds(recovery: Recovery, now: float) -> float:
+    """Return how long a recovery has taken: to its end, or until now."""
+    opened = datetime.fromisoformat(recovery.opened_at).timestamp()
+    until = datetime.fromisoformat(recovery.closed_at).timestamp() if recovery.closed_at else now
+    return max(0.0, until - opened)
+
+
+# -- A recovery in words, the same on a terminal, in a mail and on the page ---------------------
+
+
+STEPS: Final[Mapping[RecoveryStep, str]] = {
+    RecoveryStep.ASSESS: "Assess what is lost and what is compromised",
+    RecoveryStep.SECURE: "Secure the environment",
+    RecoveryStep.LOCATE: "Locate the backups",
+    RecoveryStep.RESTORE: "Decrypt and restore",
+    RecoveryStep.VALIDATE: "Validate what was restored",
+    RecoveryStep.ROTATE: "Rotate what is compromised",
+}
+ENDED: Final[Mapping[RecoveryEntryKind | None, str]] = {
+    RecoveryEntryKind.DONE: "done",
+    RecoveryEntryKind.WAIVED: "skipped",
+    RecoveryEntryKind.UNNEEDED: "not needed",
+    None: "open",
+}
+
+PASSED, LACKING, OPEN, NOTHING = "passed", "degraded", "open", "nothing"
+
+
+def verdict(recovery: Recovery) -> str:
+    """Return what came of a recovery, as a word: also the class that the page colours it by."""
+    if not recovery.closed_at:
+        return OPEN
+    if recovery.waived or recovery.left:
+        return LACKING
+    scope = recovery.scope
+    return PASSED if scope is None or scope.lost or scope.leaked else NOTHING
+
+
+def outcome(recovery: Recovery) -> str:
+    """Say what came of a recovery."""
+    return {
+        OPEN: "not over yet",
+        PASSED: "everything was recovered, and each step was proved",
+        LACKING: "over, and something is left to do",
+        NOTHING: "nothing had to be recovered",
+    }[verdict(recovery)]
+
+
+def left(recovery: Recovery) -> str:
+    """Say how much is left to do, for people who have no use for the commands."""
+    many = len(recovery.left)
+    return f"{plural(many, 'thing')}, so something may be missing or older than it was" if many else "nothing"
+
+
+def step_state(record: StepRecord) -> str:
+    """Say how far a step is."""
+    if record.ended is None:
+        return "begun" if record.began_at else "not begun"
+    return ENDED[record.ended]
+
+
+def length(seconds: float) -> str:
+    """Write a length of time as people say it."""
+    return measured(seconds)
+
+
+# -- What is told to others in a recovery: once at each of four moments, the same in print and by mail
 
 
 class RecoveryMessage(StrEnum):
@@ -78,13 +178,13 @@ def text_of(
     filled = {
         "recovery": recovery.id,
         "opened": readable(recovery.opened_at),
-        "elapsed": words.length(took_seconds(recovery, now)),
-        "objective": words.length(plan.objective),
-        "step": words.STEPS[step] if step is not None else "all steps are done",
+        "elapsed": length(took_seconds(recovery, now)),
+        "objective": length(plan.objective),
+        "step": STEPS[step] if step is not None else "all steps are done",
         "lost": ", ".join(scope.lost) if scope and scope.lost else "nothing",
         "leaked": ", ".join(scope.leaked) if scope and scope.leaked else "none that is known",
-        "outcome": words.outcome(recovery),
-        "left": words.left(recovery),
+        "outcome": outcome(recovery),
+        "left": left(recovery),
         "call": "; ".join(filter(None, plan.contacts.values())) or "the people you usually call",
     }
     text = plan.texts[message]

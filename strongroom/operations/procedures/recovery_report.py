@@ -1,21 +1,19 @@
-"""Where the record of a recovery lies: in the state directory, and on each target that answers.
-
-No state database is needed: it may be what was lost. A target that did not answer once is not asked again by
-this process: an entry must not wait for the region that is gone. It gets what it lacks on a later day.
-"""
+"""What came of a recovery, as a signed document and a page, and where it lies."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
+from strongroom import __version__
 from strongroom.container.errors import VerificationFailed
+from strongroom.container.signing import CertifiedSigner
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.cases import Places, add_on, read_on
 from strongroom.operations.archive.recoveries import (
@@ -25,19 +23,231 @@ from strongroom.operations.archive.recoveries import (
     Recovery,
     RecoveryEntry,
     RecoveryEntryKind,
+    RecoveryPart,
     RecoveryProof,
     RecoveryStep,
+    SourceSeen,
+    StepRecord,
     in_order,
     recovery_of,
 )
-from strongroom.operations.recovery.page import REPORT
-from strongroom.operations.recovery.report import RecoveryReport
-from strongroom.operations.signed_report import PAGE, vouch
-from strongroom.operations.statements import KEPT, put_checked
-from strongroom.system.person import who
+from strongroom.operations.engine.statements import KEPT, put_checked
+from strongroom.operations.evidence.signed_report import PAGE, ReportKind, vouch
+from strongroom.operations.procedures import recovery
+from strongroom.operations.procedures import recovery as words
+from strongroom.operations.procedures.recovery import took_seconds
+from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
+from strongroom.system.process import who
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.times import readable, rfc3339
+from strongroom.words import plural
+
+# -- What came of a recovery, as a signed document that an auditor keeps ------------------------
+#
+# It is made from the record alone, so that it says the same whoever makes it and however often. No value is
+# in it and no secret's name.
+
+
+class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A step: how it ended, who ended it, why if it was passed over, and the checks that prove it."""
+
+    step: str
+    ended: str
+    began_at: str
+    ended_at: str
+    attempts: int
+    by: str
+    reason: str
+    proofs: tuple[RecoveryProof, ...]
+
+
+class SentMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A message: when it was due, whom it was mailed to, and why some were not reached."""
+
+    message: str
+    at: str
+    lines: tuple[str, ...]
+
+
+class RecoveryReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The report. Times are RFC 3339, ``took`` and ``objective`` are seconds.
+
+    ``page_sha256`` is the digest of the HTML page beside it, which says the same to people.
+    """
+
+    strongroom: str
+    recovery: str
+    outcome: str
+    reason: str
+    opened_at: str
+    closed_at: str
+    took: int
+    objective: int
+    hosts: tuple[str, ...]
+    sources: tuple[SourceSeen, ...]
+    away: Mapping[str, str]
+    lost: tuple[str, ...]
+    leaked: tuple[str, ...]
+    parts: tuple[RecoveryPart, ...]
+    steps: tuple[StepReport, ...]
+    told: tuple[SentMessage, ...]
+    left_to_do: tuple[str, ...]
+    page_sha256: str = ""
+
+    @property
+    def in_time(self) -> bool:
+        return self.took <= self.objective
+
+
+def report_of(recovery: Recovery, *, objective: float) -> RecoveryReport:
+    """Return what is on record of a recovery that is closed, without the digest of its page."""
+    scope = recovery.scope
+    return RecoveryReport(
+        strongroom=__version__,
+        recovery=recovery.id,
+        outcome=words.verdict(recovery),
+        reason=recovery.reason,
+        opened_at=recovery.opened_at,
+        closed_at=recovery.closed_at,
+        took=round(took_seconds(recovery, 0.0)),
+        objective=round(objective),
+        hosts=recovery.hosts,
+        sources=scope.sources if scope else (),
+        away=scope.away if scope else {},
+        lost=scope.lost if scope else (),
+        leaked=scope.leaked if scope else (),
+        parts=recovery.parts,
+        steps=tuple(map(_step, recovery.steps.values())),
+        told=tuple(
+            SentMessage(message=entry.reason, at=entry.at, lines=entry.lines) for entry in recovery.told
+        ),
+        left_to_do=recovery.left,
+    )
+
+
+def _step(record: StepRecord) -> StepReport:
+    return StepReport(
+        step=record.step,
+        ended=words.step_state(record),
+        began_at=record.began_at,
+        ended_at=record.ended_at,
+        attempts=record.attempts,
+        by=record.by,
+        reason=record.reason,
+        proofs=record.proofs,
+    )
+
+
+# -- A recovery report as a sheet: a pure function of the report, whose signed document vouches for its page
+
+
+_OUTCOMES = {
+    recovery.PASSED: (Mood.GOOD, "Recovered", "Each step was proved by a check."),
+    recovery.LACKING: (
+        Mood.WARN,
+        "Recovered, with something left to do",
+        "A step was skipped, or a check left something to do.",
+    ),
+    recovery.NOTHING: (
+        Mood.PLAIN,
+        "Nothing had to be recovered",
+        "Nothing was lost, and nobody named a key that may be in wrong hands.",
+    ),
+}
+
+
+def sheet_of(report: RecoveryReport) -> Sheet:
+    """Return what came of a recovery."""
+    mood, verdict, about = _OUTCOMES.get(report.outcome, (Mood.PLAIN, report.outcome, ""))
+    late = report.outcome == recovery.PASSED and not report.in_time
+    return Sheet(
+        kind="Recovery report",
+        title=f"Recovery {report.recovery}",
+        verdict=verdict,
+        mood=Mood.WARN if late else mood,
+        about=about if report.in_time else f"{about} It took longer than the objective.",
+        parts=list(_parts(report)),
+        foot=f"{report.strongroom}, recovery {report.recovery}",
+    )
+
+
+def _parts(report: RecoveryReport) -> Iterator[Part]:
+    if report.left_to_do:
+        yield Lines(report.left_to_do, "What is left to do", style="list")
+    away = [("Did not answer", f"target {target}: {why}") for target, why in report.away.items()]
+    yield Pairs(
+        [
+            ("Why", report.reason),
+            ("Opened", readable(report.opened_at)),
+            ("Closed", readable(report.closed_at)),
+            ("Lost", ", ".join(report.lost) or "nothing"),
+            ("Leaked", ", ".join(report.leaked) or "no key that is known"),
+            *away,
+            ("Hosts", ", ".join(report.hosts)),
+        ],
+        "What happened",
+    )
+    objective = f"{recovery.length(report.objective)}: {'met' if report.in_time else 'missed'}"
+    times = [("All of it", recovery.length(report.took)), ("Objective", objective)]
+    yield Pairs(times, "How long it took")
+    yield Table(("Step", "Began", "Ended", "How it ended", "By"), list(map(_step_part, report.steps)))
+    sources = [
+        (
+            marked(source.name, bad=source.name in report.lost),
+            "no answer" if source.there is None else source.there,
+            source.held,
+            source.why,
+        )
+        for source in report.sources
+    ]
+    yield Table(("Source", "Secrets there", "In its backup", "Remark"), sources, "What was lost")
+    if report.parts:
+        restored = [
+            (part.backup, part.policy, part.made_at, part.secrets, part.limits or "everything", part.into)
+            for part in report.parts
+        ]
+        head = ("Backup", "Policy", "Made", "Secrets", "Of", "Restored into")
+        yield Table(head, restored, "What was restored")
+    proofs = [
+        (
+            marked(recovery.STEPS[RecoveryStep(step.step)], bad=bool(proof.code)),
+            proof.check,
+            proof.code or "good",
+            " ".join((*proof.said, proof.of and f"({proof.of})")),
+        )
+        for step in report.steps
+        for proof in step.proofs
+    ]
+    yield Table(("Step", "Check", "Result", "Found"), proofs, "What each step was proved by")
+    if report.told:
+        told = [(message.message, readable(message.at), "; ".join(message.lines)) for message in report.told]
+        yield Table(("Message", "At", "To"), told, "Who was notified")
+
+
+def _step_part(step: StepReport) -> tuple[Content, ...]:
+    tries = f", after {plural(step.attempts, 'attempt')}" if step.attempts > 1 else ""
+    ended = f"{step.ended}{tries}{f': {step.reason}' if step.reason else ''}"
+    name = recovery.STEPS[RecoveryStep(step.step)]
+    return (name, readable(step.began_at), readable(step.ended_at), ended, step.by)
+
+
+REPORT = ReportKind(
+    name="recovery-report",
+    words="recovery report",
+    record=RecoveryReport,
+    sheet=sheet_of,
+    moment="closed_at",
+    most=4 * 1024 * 1024,
+    file_name=lambda report: report.recovery,
+)
+
+
+# -- Where the record of a recovery lies: in the state directory, and on each target that answers ---
+#
+# No state database is needed: it may be what was lost. A target that did not answer once is not asked again
+# by this process: an entry must not wait for the region that is gone. It gets what it lacks on a later day.
+
 
 REPORTS = "recovery-reports/"
 

@@ -17,38 +17,46 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import Secret, Selection
-from strongroom.operations.archive.choice import BackupChoice, BackupPlace
-from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive import shredded
+from strongroom.operations.archive.catalog import read_record
+from strongroom.operations.archive.coverage import Asked, BackupChoice, BackupPlace
 from strongroom.operations.archive.holds import recorded_holds
 from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.open import Backup, open_backup
-from strongroom.operations.archive.read_record import read_record
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier, MissingSecret, Shortfall
+from strongroom.operations.engine.integrity import check_target
+from strongroom.operations.engine.jobs import read_result
+from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.errors import BackupQuarantined
-from strongroom.operations.identities import openers
-from strongroom.operations.restore.approval import require_plan_approval
-from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions, facts_of, options_of
 from strongroom.operations.restore.journal import Interrupted, Journal, RestoreAccount, begin_run
 from strongroom.operations.restore.plan import TELLS, PlanEntry, RestorePlan, manifest_digest
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import Progress, chosen
-from strongroom.operations.restore.staged import REST, Spill, entries_of, staged_plan_of, wave_of_names
+from strongroom.operations.restore.staged import (
+    REST,
+    RunRestored,
+    Spill,
+    StagedPlan,
+    UndoOptions,
+    entries_of,
+    facts_of,
+    options_of,
+    require_plan_approval,
+    staged_plan_of,
+    wave_of_names,
+)
 from strongroom.operations.restore.take_back import undoable
 from strongroom.operations.restore.undo import UndoSealer
-from strongroom.operations.restore.undoing import Undoing
-from strongroom.operations.run_integrity import check_target
-from strongroom.operations.runs.job import read_result
-from strongroom.operations.services import Services
-from strongroom.operations.shredding import record
+from strongroom.operations.restore.undo_job import Undoing
 from strongroom.sources import Destination
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RESTORES, Run, RunKind, StepKind, StepRow, StepState
 from strongroom.targets import Target
 from strongroom.targets.single_file import BundleReader
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from strongroom.words import plural
 
 
@@ -315,10 +323,10 @@ def _opened(choice: BackupChoice, services: Services) -> Replicated:
 
 
 def _chooser(run: Run, services: Services) -> Chooser:
-    record.check(services.store, run.spec.backup, services.signer_fingerprints)
+    shredded.check(services.store, run.spec.backup, services.signer_fingerprints)
     targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
-    gone = frozenset(record.shredded_backups(services.store, trusted))
+    gone = frozenset(shredded.shredded_backups(services.store, trusted))
     return read_record(services.store, gone=gone).chooser(
         [BackupPlace(target.name, partial(_give_target, target)) for target in targets], trusted=trusted
     )

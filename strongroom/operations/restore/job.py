@@ -1,33 +1,40 @@
-"""The restore as a job: plan → restore plan → approve → restore × pieces, wave by wave → compare → report."""
+"""The restore as a job, and what it tells of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError
 from strongroom.errors import by_name
-from strongroom.model import Selection
+from strongroom.model import Selection, prepare
 from strongroom.operations.archive.envelopes import describe_aside
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.backup.existing import spec_about
+from strongroom.operations.backup.verify import spec_about
+from strongroom.operations.engine.integrity import TERMS
+from strongroom.operations.engine.jobs import ApprovedJob, Ending, Result, RunAccount, StepAction, read_result
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.restore.account import restore_account
-from strongroom.operations.restore.facts import (
+from strongroom.operations.restore.journal import NAMES, Restored
+from strongroom.operations.restore.staged import (
     Approved,
     FixedBackup,
     RestoreComparison,
+    RestoreFacts,
     RestoreOptions,
     RunRestored,
     StagedPlan,
     facts_of,
+    objective_of,
     options_of,
 )
-from strongroom.operations.restore.journal import NAMES, Restored
 from strongroom.operations.restore.step import (
     approve_step,
     compare_step,
@@ -35,14 +42,10 @@ from strongroom.operations.restore.step import (
     plan_step,
     restore_step,
 )
-from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Ending, Result, RunAccount, StepAction
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
+    RESTORING,
     Pool,
     Run,
     RunKind,
@@ -51,10 +54,149 @@ from strongroom.state.records import (
     StepConsequence,
     StepKind,
     StepRow,
+    StepState,
     Tally,
 )
 from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.times import about, at_least, measured
 from strongroom.words import plural, verb
+
+# -- How far a restore run is, how fast it goes, and how it stands to its objective: from the record alone
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a restore is.
+
+    ``done`` of ``total`` secrets are as the plan wants them, or were left. ``seconds`` is how long the run
+    takes so far, or took, and ``objective_seconds`` how long it may take (0: nobody said). ``rate`` is how
+    many secrets a second it does, and ``left_seconds`` how long the rest takes at that; zero where it is not
+    known.
+    """
+
+    done: int
+    total: int
+    seconds: float
+    objective_seconds: float
+    rate: float = 0.0
+    left_seconds: float = 0.0
+
+
+prepare(Progress)
+
+
+def progress_of(run: Run, rows: Iterable[StepRow], *, now: float) -> Progress | None:
+    """Return how far a restore or an undo is; ``None`` before it has a plan. Raises RecordRefused."""
+    facts = facts_of(run)
+    if facts.restore_plan is None:
+        return None
+    pieces = [row for row in rows if row.step.kind is StepKind.RESTORE]
+    ended = [row for row in pieces if row.state is StepState.DONE]
+    done = sum(read_result(run, row.step, row.result, RunRestored).total for row in ended)
+    total = facts.restore_plan.counts.total
+    began = min((row.started_at for row in pieces if row.started_at), default=now)
+    until = max((row.finished_at for row in ended if row.finished_at), default=now)
+    rate = done / max(until - began, 0.001) if done else 0.0
+    compared = facts.restore_compare
+    options = options_of(run) if run.spec.kind is not RunKind.UNDO else None
+    return Progress(
+        done=done,
+        total=total,
+        seconds=compared.seconds if compared else (run.finished_at or now) - run.created_at,
+        objective_seconds=objective_of(options, run.spec.selection) if options else 0.0,
+        rate=rate,
+        left_seconds=(total - done) / rate if rate else 0.0,
+    )
+
+
+# -- What a restore, a recovery or an undo tells of itself: how far it is, how fast, and what it did
+
+
+START = "strongroom up --with-recover"
+_DID = {
+    "created": "created",
+    "changed": "changed",
+    "removed": "removed",
+    "unchanged": "as they were to be",
+    "left": "left as they are",
+    "moved": "changed since the plan, and left",
+    "not_done": "not restored",
+}
+
+
+def restore_account(
+    run: Run, rows: Sequence[StepRow], facts: RestoreFacts, *, shown: Mapping[str, object] | None = None
+) -> RunAccount:
+    """Return what a run that restores tells of itself. ``shown``: what machines are to be told besides."""
+    progress = progress_of(run, rows, now=time.time()) if rows else None  # a list of runs has no steps
+    plan = facts.restore_plan
+    document = {
+        "plan": {"digest": plan.digest, "counts": plan.counts} if plan else None,
+        "progress": progress,
+        "restore": facts.restore,
+        "restore_compare": facts.restore_compare,
+        **(shown or {}),
+    }
+    told: dict[str, Any] = msgspec.to_builtins({"restore": document, "undo_by": _undo(run, facts)})
+    return RunAccount(tuple(_pairs(run, rows, facts, progress)), told)
+
+
+def _pairs(
+    run: Run, rows: Sequence[StepRow], facts: RestoreFacts, progress: Progress | None
+) -> Iterator[tuple[str, object]]:
+    asked = [row for row in rows if row.step.kind in RESTORING]
+    if asked and not run.state.final and not any(row.attempts for row in asked):
+        yield "needs", f"the recover workers, which normally do not run: '{START}'"
+    if progress is not None:
+        yield from _going(run, progress)
+    if facts.restore is not None:
+        yield "did" if run.state.final else "so far", _done(facts.restore, ended=run.state.final)
+        yield from (("not as it was", loss) for loss in facts.restore.losses[:3])
+        more = len(facts.restore.losses) - 3
+        yield "", f"and {more:,} more such lines, which --json has" if more > 0 else None
+        yield "on record in", facts.restore.record
+        for target, why in facts.restore.away.items():
+            yield f"not from {target}", f"{why} (read from another target instead)"
+    if facts.restore_compare is not None:
+        yield "compared", _compared(facts.restore_compare)
+    yield "undo", _undo(run, facts)
+
+
+def _undo(run: Run, facts: RestoreFacts) -> str | None:
+    """Return the command that takes back what a run wrote, if it wrote something."""
+    done = facts.restore if run.state.final else None
+    wrote = done is not None and (done.created or done.changed or done.removed)
+    by_the_cluster = " --cluster" if run.spec.targets else ""
+    return f"strongroom restore undo {run.id}{by_the_cluster}" if wrote else None
+
+
+def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:
+    if not run.state.final:
+        share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
+        yield "progress", f"{progress.done:,} of {plural(progress.total, 'secret')}{share}"
+        if progress.rate:
+            left = at_least(progress.left_seconds) if progress.done < progress.total else "none"
+            yield "pace", f"{progress.rate:,.0f} secrets a second; left: {left}, then all is compared"
+    if objective := progress.objective_seconds:
+        met = "met" if progress.seconds <= objective else "MISSED"
+        took = f"took {measured(progress.seconds)}: {met}"
+        if not run.state.final:
+            left = f"{about(objective - progress.seconds)} left" if met == "met" else met
+            took = f"{measured(progress.seconds)} so far: {left}"
+        yield "objective", f"{about(objective)}; {took}"
+
+
+def _done(done: RunRestored, *, ended: bool) -> str:
+    counts = [f"{count:,} {words}" for name, words in _DID.items() if (count := getattr(done, name))]
+    return ", ".join(counts) or ("nothing was to be written" if ended else "nothing is written yet")
+
+
+def _compared(compared: RestoreComparison) -> str:
+    differ = f", {compared.differ:,} not" if compared.differ else ""
+    return f"{plural(compared.same, 'secret')} equal to the backup{differ}"
+
+
+# -- The restore as a job: plan → restore plan → approve → restore × pieces, wave by wave → compare → report
+
 
 PASSING = (SourceUnavailable, TargetFull, TargetReadOnly)
 """What a restore waits for: a destination that does not answer, and room on the stage."""

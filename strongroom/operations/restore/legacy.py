@@ -10,8 +10,8 @@ from msgspec import Raw
 
 from strongroom.container.errors import DuplicateSecret, Malformed
 from strongroom.model import Secret
-from strongroom.sources.document import JsonLayout
 from strongroom.sources.errors import EmptySource
+from strongroom.sources.json_files import JsonLayout
 from strongroom.sources.records import BadRecordError
 
 _object = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.digests import keyed_hash
+from strongroom.container.cobblestone import keyed_hash
 from strongroom.errors import InstallationError, StrongroomError
 from strongroom.model import Secret, prepare
 

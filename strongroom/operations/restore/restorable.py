@@ -1,4 +1,4 @@
-"""What is restored from: a backup as far as it is sound, with what stands in for the rest, or an old file."""
+"""What is restored from: a backup as far as it is sound, one of its versions, or an old file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.restore.restore import chosen
-from strongroom.sources.select import matches
+from strongroom.sources.batches import matches
 
 
 class Restorable:

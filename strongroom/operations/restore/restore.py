@@ -36,21 +36,20 @@ from strongroom.operations.restore.plan import (
 )
 from strongroom.operations.restore.record import Wrote, spelled
 from strongroom.sources import Destination, Foreseen, Refuse, SecretChange
+from strongroom.sources.batches import concerns_one, matches
 from strongroom.sources.errors import SecretNotFound
-from strongroom.sources.history import concerns_one
-from strongroom.sources.select import matches
-from strongroom.system.batches import batched
 from strongroom.system.errors import Conflict
+from strongroom.system.lazy import batched
 
 if TYPE_CHECKING:
-    from strongroom.operations.archive.failover import Replicated
     from strongroom.operations.archive.open import Backup
+    from strongroom.operations.archive.reading import Replicated
 
 BATCH = 1000
 """Secrets that are written before the account is put on record, where a destination may lose something,
 and where it is slow beside."""
 SNAPSHOT = "raft-snapshot"
-"""The type of what a snapshot's parts are kept as (:mod:`strongroom.sources.raft.about`)."""
+"""The type of what a snapshot's parts are kept as (:mod:`strongroom.sources.raft.snapshot`)."""
 
 Choose = Callable[[], Iterable[Secret]]
 """Gives the secrets to restore, anew each time: some destinations need them in an order."""

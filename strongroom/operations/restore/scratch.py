@@ -15,13 +15,15 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from strongroom.errors import SourceError, UsageError
 from strongroom.state import filesystem
 from strongroom.system import files
-from strongroom.system.private_file import locked
+from strongroom.system.files import locked_folder
+from strongroom.times import measured
 
 FOLDER: Final = "rehearsals"
 """Where scratch stores lie, below the state directory, unless another folder is named."""
@@ -45,7 +47,7 @@ def scratch(folder: Path) -> Iterator[Path]:
         UsageError: others may write into it, or it lies on a network's file system.
         SourceError: something cannot be removed.
     """
-    with locked(folder, what=_WHAT):
+    with locked_folder(folder, what=_WHAT):
         _check_folder(folder)
         _sweep(folder)
         path = folder / f"{PREFIX}{secrets.token_hex(8)}"
@@ -83,7 +85,7 @@ def dead(folder: Path) -> list[Path]:
     """Return what killed processes left in a folder, which the next one removes. Makes nothing."""
     if not folder.is_dir():
         return []
-    with locked(folder, what=_WHAT):
+    with locked_folder(folder, what=_WHAT):
         return list(_claimed(folder))
 
 
@@ -150,3 +152,38 @@ def _delete(path: Path) -> None:
             f"the scratch store '{path}' could not be removed: {error.strerror}",
             hint="It holds restored secrets, sealed, and may hold their key: remove it by hand.",
         ) from None
+
+
+# -- Recovery time objectives (RTO), and whether a rehearsed recovery met its own ---------------
+
+
+class DrillScope(StrEnum):
+    """How much is brought back, and from where: without a region, or from the medium in the safe."""
+
+    SINGLE = "single"
+    CATEGORY = "category"
+    FULL = "full"
+    FAILOVER = "failover"
+    EMERGENCY = "emergency"
+
+
+OBJECTIVES: Final = {
+    DrillScope.SINGLE: 15 * 60.0,
+    DrillScope.CATEGORY: 30 * 60.0,
+    DrillScope.FULL: 2 * 3600.0,
+    DrillScope.FAILOVER: 2 * 3600.0,
+    DrillScope.EMERGENCY: 4 * 3600.0,
+}
+"""Seconds, by the procedures."""
+
+
+def objective_missed(took: float, *, least: float, objective: float) -> str | None:
+    """Say why an objective was missed; nothing if it was met. All in seconds.
+
+    Args:
+        least: what the source itself takes at the least, however fast this machine is.
+    """
+    if max(took, least) <= objective:
+        return None
+    slow = f"took {measured(took)}" if took > objective else f"the source itself takes at least {least:.0f} s"
+    return f"{slow}; the objective is {objective:g} s"

@@ -1,8 +1,4 @@
-"""The steps of a restore: find the backup, plan, wait for people, write and read back, compare.
-
-They are the same for a cluster and for a person at a command line; what they work with is not
-(:mod:`~strongroom.operations.restore.work`).
-"""
+"""The steps of a restore, and what they work with."""
 
 from __future__ import annotations
 
@@ -12,17 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from strongroom.errors import InstallationError, StrongroomError
-from strongroom.operations.approval.require import end_approval
-from strongroom.operations.restore.facts import (
-    LOSSES,
-    Approved,
-    FixedBackup,
-    RestoreComparison,
-    RunRestored,
-    StagedPlan,
-    objective_of,
-    options_of,
-)
+from strongroom.operations.engine.approving import end_approval
+from strongroom.operations.engine.services import Services
 from strongroom.operations.restore.journal import (
     DONE,
     PARTIAL,
@@ -33,7 +20,6 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
-from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     WRITES,
     PlanEntry,
@@ -41,13 +27,23 @@ from strongroom.operations.restore.plan import (
     manifest_digest,
     name_destination,
 )
+from strongroom.operations.restore.plan_file import make_plan
 from strongroom.operations.restore.record import Recorder, Trace, traces_of
 from strongroom.operations.restore.restore import count_equal, restore
+from strongroom.operations.restore.staged import (
+    LOSSES,
+    Approved,
+    FixedBackup,
+    RestoreComparison,
+    RunRestored,
+    StagedPlan,
+    objective_of,
+    options_of,
+)
 from strongroom.operations.restore.undo import seal_record_key, undo_into
-from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunStep
-from strongroom.system.undo import on_failure
-from strongroom.timestamps import rfc3339, stamp
+from strongroom.system.attempts import on_failure
+from strongroom.times import rfc3339, stamp
 
 
 def fix_backup(run: Run, step: RunStep, services: Services) -> FixedBackup:

@@ -47,9 +47,9 @@ from strongroom.operations.restore.restore import (
     without_right,
 )
 from strongroom.sources import Destination
-from strongroom.sources.select import matches
-from strongroom.system.batches import batched
+from strongroom.sources.batches import matches
 from strongroom.system.errors import Conflict
+from strongroom.system.lazy import batched
 
 _AT_ONCE = 100
 """How many secrets are looked at between two entries of the account."""

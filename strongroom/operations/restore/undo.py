@@ -16,9 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from strongroom.container.about import ContainerHeader
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.derive import KEY_SIZE
-from strongroom.container.digests import name_hashes
+from strongroom.container.cobblestone import KEY_SIZE, name_hashes
 from strongroom.container.manifest import (
     Counts,
     Manifest,
@@ -26,23 +24,23 @@ from strongroom.container.manifest import (
     ManifestSelection,
     sign_manifest,
 )
-from strongroom.container.receipt import sign_receipt
+from strongroom.container.signing import CertifiedSigner, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SealedContainer, write_container
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.keys import BY_LABEL, Opener, Recipient, Stanza
 from strongroom.keys.allof import TYPE as ALL_OF
 from strongroom.keys.allof import AllOfIdentity
-from strongroom.keys.holder import KeyHolder
+from strongroom.keys.passphrase import KeyHolder
 from strongroom.model import ListedSecret
-from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
+from strongroom.operations.engine.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore.record import KEY_NAME
 from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
-from strongroom.sources.history import only
+from strongroom.sources.batches import only
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets.single_file import BundleWriter
-from strongroom.timestamps import rfc3339, unique
+from strongroom.times import rfc3339, unique
 
 UNDO = "(undo)"
 """What stands in the place of a policy's name in an undo file."""

@@ -1,31 +1,46 @@
-"""The undoing of a restore run as a job: plan → restore plan → approve → undo → report."""
+"""The undoing of a restore as a run, on record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 
 from strongroom.errors import UsageError
-from strongroom.operations.backup.existing import spec_of_policy
+from strongroom.model import Selection, prepare
+from strongroom.operations.backup.verify import spec_of_policy
+from strongroom.operations.engine.integrity import TERMS
+from strongroom.operations.engine.jobs import ApprovedJob, Ending, Result, RunAccount, StepAction
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.restore.account import restore_account
-from strongroom.operations.restore.facts import Approved, RunRestored, StagedPlan, UndoOptions, facts_of
-from strongroom.operations.restore.job import PASSING, REPORT
-from strongroom.operations.restore.journal import NAMES
-from strongroom.operations.restore.undo_step import (
-    FixedRestore,
-    approve_undo,
-    fix_restore,
-    plan_undo,
-    undo_step,
+from strongroom.operations.restore.job import PASSING, REPORT, restore_account
+from strongroom.operations.restore.journal import (
+    DONE,
+    NAMES,
+    PARTIAL,
+    STOPPED,
+    Journal,
+    RestoreAccount,
+    Restored,
+    continue_with,
+    interrupted,
+    note_undone,
 )
-from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Ending, Result, RunAccount, StepAction
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.services import Services
+from strongroom.operations.restore.plan import Note, PlanEntry, RestorePlan, encode_entry, name_destination
+from strongroom.operations.restore.record import Recorder, key_file, records, traces_of
+from strongroom.operations.restore.restore import Progress
+from strongroom.operations.restore.staged import Approved, RunRestored, StagedPlan, UndoOptions, facts_of
+from strongroom.operations.restore.step import restored_by
+from strongroom.operations.restore.take_back import Decided, Open, TakeBack, Undoable, decided, undone_before
+from strongroom.operations.restore.undo import UndoSealer, seal_record_key, undo_into
+from strongroom.sources import Destination
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     RESTORES,
@@ -39,7 +54,72 @@ from strongroom.state.records import (
     StepRow,
     Tally,
 )
+from strongroom.system.attempts import on_failure
+from strongroom.times import rfc3339
 from strongroom.words import plural, verb
+
+# -- The steps of the undoing of a restore: find it, look at what it left, wait for people, bring back
+#
+# They are the same for a cluster and for a person at a command line
+# (:mod:`~strongroom.operations.restore.work`).
+
+
+class FixedRestore(Struct, frozen=True, kw_only=True):
+    """The restore that the run undoes."""
+
+    undoes: str
+
+
+prepare(FixedRestore)
+
+
+def fix_restore(run: Run, step: RunStep, services: Services) -> FixedRestore:
+    """Hold an undo to a restore that is on record and at its end."""
+    return FixedRestore(undoes=services.undoing(run, services).fixed())
+
+
+def plan_undo(run: Run, step: RunStep, services: Services) -> StagedPlan:
+    """Look at what the restore left, and say what would be done with each secret; write nothing."""
+    work, entries = services.undoing(run, services), hashlib.sha256()
+    with work.undoing() as undoing:
+        keeper = work.keeper(undoing.take_back().total)
+
+        def note(entry: PlanEntry) -> None:
+            entries.update(encode_entry(entry))
+            keeper.add(entry)
+
+        totals = undoing.plan(note)
+    head = RestorePlan(
+        id=run.id,
+        made_at=rfc3339(time.time()),
+        by=run.spec.options.get("requester", ""),
+        backup=undoing.about,
+        manifest="",
+        destination=name_destination(work.destination, undoing.to),
+        overwrite=True,
+        totals=totals,
+        entries=entries.hexdigest(),
+    )
+    return keeper.finish(head)
+
+
+def approve_undo(run: Run, step: RunStep, services: Services) -> Approved:
+    """Wait until enough people approved the plan, if the configuration asks for that."""
+    services.undoing(run, services).plan()
+    return Approved()
+
+
+def undo_step(run: Run, step: RunStep, services: Services) -> RunRestored:
+    """Bring back what was there, and remove what was not; what an attempt that died did is not done again."""
+    work = services.undoing(run, services)
+    only = decided(work.entries(work.plan()))  # nothing else is touched: nobody approved it
+    with work.undoing() as undoing, work.counting("undoing") as advance:
+        undoing.perform(only, progress=advance)
+    return restored_by(undoing.account, undoing.about, undoing.folder)
+
+
+# -- The undoing of a restore run as a job: plan → restore plan → approve → undo → report -------
+
 
 UNDO = RunStep(StepKind.RESTORE)
 
@@ -124,3 +204,90 @@ def submit_undo(services: Services, *, options: UndoOptions, request_id: str | N
         services, RunKind.UNDO, undone.spec.policy, options=msgspec.to_builtins(given), **about
     )
     return submit(services, spec, request_id=request_id)
+
+
+# -- One undo of one restore, put on record: what the command and the cluster's step both do ----
+
+
+class Undoing:
+    """An undo that is planned, then done.
+
+    Args:
+        folder: where it is put on record, beside the restore.
+        open_file: opens what the restore kept.
+        sealer: seals what undoes the undo; made once the files are open.
+        to: the name of the destination, as the record has it.
+        goes_on: what to type after it was interrupted.
+    """
+
+    def __init__(
+        self,
+        what: Undoable,
+        destination: Destination,
+        folder: Path,
+        *,
+        open_file: Open,
+        sealer: Callable[[], UndoSealer],
+        to: str,
+        goes_on: str,
+        selection: Selection = Selection(),
+    ) -> None:
+        self.about, self.to, self.folder = about(what), to, folder
+        self._what = what
+        self._destination = destination
+        self._open = open_file
+        self._sealer = sealer
+        self._journal = Journal(
+            started_at=rfc3339(time.time()), backup=self.about, to=to, goes_on=goes_on, undoes=what.run
+        )
+        self._selection = selection
+        self._earlier = list(interrupted(folder.parent, to=to, backup=self._journal.backup))
+        self.account = RestoreAccount()
+        self._require_keys()
+
+    def _require_keys(self) -> None:
+        """Open the keys of the record, so that what does not open is told before anything is begun."""
+        for record in (record for folder in self._what.folders for record in records(folder)):
+            if key_file(record).exists():
+                self._open(key_file(record))
+
+    def take_back(self, plan: Decided | None = None) -> TakeBack:
+        """Return what does it, by a plan if there is one."""
+        tried = self.account.tried.union(*(attempt.tried for attempt in self._earlier))
+        return TakeBack(
+            self._what, self._destination, self._open, tried=tried, plan=plan, selection=self._selection
+        )
+
+    def plan(self, note: Note) -> Restored:
+        """Say what would be done; write nothing."""
+        return self.take_back().plan(note)
+
+    def perform(self, plan: Decided, *, progress: Progress | None = None) -> None:
+        """Do what a plan says. Whatever ends it, :attr:`account` tells what was done by then."""
+        sealer = self._sealer()
+        recorder = Recorder(self.folder, partial(seal_record_key, sealer))
+        self.account = RestoreAccount(self.folder, self._journal, earlier=self._earlier, recorder=recorder)
+        self.account.begin()
+        before = traces_of([self.folder])
+        with on_failure(lambda: self.account.end(STOPPED)):
+            undoing = self.take_back(plan)
+            note_undone(self.folder.parent / self._what.run, self.folder.name)
+            keep = undo_into(self.folder, self._destination, sealer)
+            undoing.perform(self.account, keep, progress=progress)
+            done = undone_before(before, traces_of([self.folder]), self.account)
+            self.account.counts = self.account.counts.plus(done)
+        self.account.end(PARTIAL if self.account.counts.not_done else DONE)
+        if self.account.folder is not None:
+            continue_with(
+                [
+                    earlier_restore
+                    for earlier_restore in self._earlier
+                    if earlier_restore.folder != self.folder
+                ],
+                self.folder,
+            )
+
+
+def about(what: Undoable) -> str:
+    """Return what stands in the place of a backup where an undo is on record."""
+    return f"undo of {what.run}"

@@ -25,14 +25,13 @@ from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft import RaftSource
-from strongroom.sources.raft.about import SnapshotHeader
-from strongroom.sources.raft.spool import Spool
+from strongroom.sources.raft.snapshot import SnapshotHeader
+from strongroom.sources.raft.source import Spool
 from strongroom.sources.raft.whole import WholeSnapshot, gather
-from strongroom.system.batches import batched
 from strongroom.system.errors import WouldOverwrite
+from strongroom.system.lazy import batched
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.vault.client import Vault
-from strongroom.vault.failures import (
+from strongroom.vault.answers import (
     Ambiguous,
     Denied,
     LoginRefused,
@@ -41,6 +40,7 @@ from strongroom.vault.failures import (
     VaultRefused,
     VaultSealed,
 )
+from strongroom.vault.client import Vault
 
 TAKES_SECONDS = 1800.0
 POLL_SECONDS = 0.25

@@ -15,13 +15,13 @@ from typing import Protocol
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
-from strongroom.operations.restore.facts import StagedPlan
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import Progress
+from strongroom.operations.restore.staged import StagedPlan
 from strongroom.operations.restore.undo import UndoSealer
-from strongroom.operations.restore.undoing import Undoing
+from strongroom.operations.restore.undo_job import Undoing
 from strongroom.sources import Destination
 
 

@@ -1,28 +1,24 @@
-"""Marking, and deleting what was marked long enough ago: one target, by the workers who have that right.
-
-Nobody is believed that a backup may go, neither the record nor the plan: before each one it is asked again
-whether it is marked and its grace is over, whether nothing holds or needs it, and whether what replaces it is
-there. The order makes a crash harmless: the manifest goes first, the tombstone comes last, and whoever goes
-on finds by the mark that the rest is to go too.
-"""
+"""Marking, and deleting what was marked long enough ago; and keeping it after all."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from strongroom.container.errors import FormatError
+from strongroom.container.errors import FormatError, MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.container.marks import DeletionMark
-from strongroom.errors import StrongroomError
-from strongroom.model import Selection, prepare
-from strongroom.operations import run_integrity
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import EVERY_POLICY, Selection, prepare
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import (
+    Places,
     counting,
     make_mark,
     marks_on,
@@ -32,28 +28,215 @@ from strongroom.operations.archive.deletions import (
 )
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.quarantine import all_quarantined
-from strongroom.operations.archive.remove_backup import (
+from strongroom.operations.archive.removal import (
     BackupRemoval,
+    Successors,
     keys_by_containers,
     locks_end,
     objects_of,
     remove_backup,
+    why_set_aside,
 )
-from strongroom.operations.archive.successor import Successors, why_set_aside
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.retention.needed import needed_backups
-from strongroom.operations.retention.orphans import judging_targets
-from strongroom.operations.retention.prune_plan import Doomed, ToPrune
-from strongroom.operations.retention.stock import size_of
-from strongroom.operations.runs.job import read_facts
-from strongroom.operations.services import Services
-from strongroom.operations.shredding.record import shredded_backups
+from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.archive.spread import spread_marks
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.retention.plan import (
+    RetentionPlan,
+    Stock,
+    find_orphans,
+    judging_targets,
+    plan_retention,
+    safest_now,
+    size_of,
+    take_stock,
+)
+from strongroom.operations.retention.rules import RetentionRule, needed_backups
 from strongroom.state.records import Run, RunStep
 from strongroom.targets import Target
-from strongroom.targets.clock import time_of
-from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.targets.repaired import copies
-from strongroom.timestamps import rfc3339
+from strongroom.targets.probing import time_of
+from strongroom.targets.repaired import ManifestListing, copies
+from strongroom.times import rfc3339
+
+# -- What one prune does: which backups it marks, which marks it takes back, and which backups it deletes
+#
+# The control workers decide it, by their own configuration, and sign it. The prune workers look at every
+# backup again before they delete it (:mod:`.delete`).
+
+
+MOST = 500
+"""Backups that one prune marks, and that it deletes: a run's record is small, and the next one goes on."""
+
+
+class Doomed(Struct, frozen=True, kw_only=True):
+    """A backup that no rule keeps, or what a dead run left: then it has no policy and no successor.
+
+    ``targets`` hold some of it. ``keys`` are the wrapping keys that no other backup has. ``after`` is the end
+    of the grace that another target's mark gives already.
+    """
+
+    backup: str
+    why: str
+    targets: tuple[str, ...]
+    policy: str = ""
+    successor: str = ""
+    keys: tuple[str, ...] = ()
+    after: str = ""
+
+
+class ToPrune(Struct, frozen=True, kw_only=True):
+    """The facts that a prune begins with.
+
+    ``kept`` is how many backups are kept, ``waiting`` how many are marked and wait for the end of their
+    grace, ``more`` how many the next prune has to see to. ``before`` is how many bytes each target holds.
+    """
+
+    mark: tuple[Doomed, ...]
+    undelete: tuple[Doomed, ...]
+    delete: tuple[Doomed, ...]
+    kept: int
+    waiting: int
+    more: int
+    away: Mapping[str, str]
+    before: Mapping[str, int]
+
+
+prepare(ToPrune)
+
+
+def plan_prune(run: Run, step: RunStep, services: Services) -> ToPrune:
+    """Judge what the targets show, and what is marked there already.
+
+    Raises:
+        TargetError: no target answers.
+    """
+    now = safest_now(services)
+    spread_marks(services, services.targets)
+    plan = plan_retention(services, now=now)
+    stocks = take_stock(services)
+    places = read_deletions(services)
+    doomed = list(_doomed(run.spec.policy, plan, stocks))
+    if run.spec.policy == EVERY_POLICY:
+        doomed += (
+            Doomed(backup=orphan.backup, why=orphan.why, targets=orphan.targets)
+            for orphan in find_orphans(services, plan, stocks, places, now=now)
+        )
+    sorted_out = _Sorted(doomed, places, now)
+    undelete = [] if _is_half_blind(plan, services) else list(_spared(run.spec.policy, plan, places))
+    lists = (sorted_out.mark, undelete, sorted_out.delete)
+    mark, undelete_now, delete = (tuple(islice(found, MOST)) for found in lists)
+    return ToPrune(
+        mark=mark,
+        undelete=undelete_now,
+        delete=delete,
+        kept=sum(backup.judgement.keeps for backup in plan.backups),
+        waiting=sorted_out.waiting,
+        more=sum(max(0, len(found) - MOST) for found in lists),
+        away=plan.away,
+        before={name: stock.size for name, stock in stocks.items()},
+    )
+
+
+def _doomed(policy: str, plan: RetentionPlan, stocks: Mapping[str, Stock]) -> Iterator[Doomed]:
+    for removal in plan.dropped:
+        if policy in (EVERY_POLICY, removal.policy):
+            there = {name for name, stock in stocks.items() if removal.backup in stock.backups}
+            yield Doomed(
+                backup=removal.backup,
+                why=removal.judgement.why,
+                # One that was killed while it deleted leaves containers without a manifest.
+                targets=tuple(sorted(there | set(removal.targets))),
+                policy=removal.policy,
+                successor=removal.judgement.successor,
+                keys=removal.keys,
+            )
+
+
+class _Sorted:
+    """What no rule keeps, by what is to be done with it now."""
+
+    def __init__(self, doomed: Iterable[Doomed], places: Places, now: float) -> None:
+        self.mark: list[Doomed] = []
+        self.delete: list[Doomed] = []
+        self.waiting = 0
+        for this_backup in doomed:
+            mark = counting(places.values(), this_backup.backup)
+            if may_be_gone(mark, now=now):
+                self.delete.append(this_backup)
+            elif mark is not None and mark.state == "marked":
+                self.waiting += 1
+                self._complete(this_backup, mark.after, places)
+            else:
+                self.mark.append(this_backup)
+
+    def _complete(self, doomed: Doomed, after: str, places: Places) -> None:
+        """Mark it on the targets that were away when it was marked, with the same end."""
+        bare = tuple(
+            name
+            for name in doomed.targets
+            if name in places
+            and ((mark := places[name].newest(doomed.backup)) is None or mark.state != "marked")
+        )
+        if bare:
+            self.mark.append(replace(doomed, targets=bare, after=after))
+
+
+def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed]:
+    """Yield the backups that are marked and that a rule keeps by now: a hold, another setting.
+
+    What needs one will have done soon. Where a target did not hear that a mark was taken back, it is told.
+    """
+    for removal in plan.backups:
+        if (
+            removal.judgement.keeps
+            and removal.judgement.rule is not RetentionRule.NEEDED
+            and policy in (EVERY_POLICY, removal.policy)
+            and (marked := _marked_on(removal.backup, places))
+        ):
+            mark = counting(places.values(), removal.backup)
+            everywhere = mark is not None and mark.state != "undeleted"
+            yield Doomed(
+                backup=removal.backup,
+                why=removal.judgement.why,
+                targets=tuple(places) if everywhere else marked,
+                policy=removal.policy,
+            )
+
+
+def _marked_on(backup: str, places: Places) -> tuple[str, ...]:
+    """Return the targets whose own mark says that a backup is to go, or went."""
+    newest = {name: place.newest(backup) for name, place in places.items()}
+    return tuple(name for name, mark in newest.items() if mark is not None and mark.state != "undeleted")
+
+
+def _is_half_blind(plan: RetentionPlan, services: Services) -> bool:
+    """Tell whether a backup may be kept only because a target is away that mostly is not."""
+    return not plan.away.keys().isdisjoint(_named(services, offline=False))
+
+
+def media(services: Services) -> frozenset[str]:
+    """Return the targets that are mostly away: only offline policies name them."""
+    return _named(services, offline=True) - _named(services, offline=False)
+
+
+def _named(services: Services, *, offline: bool) -> frozenset[str]:
+    policies = (
+        configured_policy
+        for configured_policy in services.retention().values()
+        if configured_policy.offline is offline
+    )
+    return frozenset(pin.name for policy in policies for pin in policy.spec.targets)
+
+
+# -- Marking, and deleting what was marked long enough ago: one target, by the workers who have that right
+#
+# Nobody is believed that a backup may go, neither the record nor the plan: before each one it is asked
+# again whether it is marked and its grace is over, whether nothing holds or needs it, and whether what
+# replaces it is there. The order makes a crash harmless: the manifest goes first, the tombstone comes last,
+# and whoever goes on finds by the mark that the rest is to go too.
+
 
 DAY = 86_400.0
 LEAST_FOR_ORPHANS = DAY
@@ -94,7 +277,7 @@ prepare(UndeletedBackup, Marked, Deleted)
 
 def mark(run: Run, step: RunStep, services: Services) -> Marked:
     """Mark on one target what no rule keeps, and let be what a rule keeps again."""
-    target = run_integrity.check_target(run, step.target, services)
+    target = integrity.check_target(run, step.target, services)
     facts = read_facts(run, ToPrune)
     now = max(time.time(), time_of(target) or 0.0)
     marks = [_marked(backup, run, services, now) for backup in facts.mark if target.name in backup.targets]
@@ -138,7 +321,7 @@ def _write(target: Target, mark: DeletionMark, services: Services) -> str | None
 
 def delete(run: Run, step: RunStep, services: Services) -> Deleted:
     """Delete from one target what was marked long enough ago and what nothing keeps now."""
-    target = run_integrity.check_target(run, step.target, services)
+    target = integrity.check_target(run, step.target, services)
     deletion = _Deletion(target, services, run.id)
     for backup in read_facts(run, ToPrune).delete:
         if target.name in backup.targets:
@@ -300,3 +483,64 @@ class _Deletion:
     @cached_property
     def _shredded(self) -> frozenset[str]:
         return shredded_backups(self._services.store, self._trusted)
+
+
+# -- undelete: a backup that is marked is not deleted after all, by any host, until a person lets it go
+
+
+UNDELETED = "backup.undeleted"
+
+
+class Undeleted(Struct, frozen=True, kw_only=True):
+    """Which targets show the backup, and on which it could not be said that it stays, and why."""
+
+    backup: str
+    targets: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+def undelete(services: Services, backup: str, *, reason: str, by: str) -> Undeleted:
+    """Take a deletion mark back, and hold the backup: the next prune would mark it again.
+
+    A prune may be at work on it, so only what is there afterwards was kept.
+
+    Raises:
+        UsageError: it is not marked.
+        MissingPiece: it is deleted already, everywhere, or was meanwhile.
+    """
+    mark = counting(read_deletions(services, backup=backup).values(), backup)
+    if mark is None or mark.state == "undeleted":
+        raise UsageError(
+            f"Backup {backup} is not marked to be deleted. Nothing was changed.",
+            hint=f"To keep it whatever its policy says: strongroom backups hold add --backup {backup} "
+            "--reason TEXT",
+        )
+    if not _showing(services, backup):
+        raise _gone(f"Backup {backup} was deleted on purpose, since {mark.at}", mark)
+    failed = holds.hold(services, "backup", backup, reason=reason, by=by)
+    undone = make_mark(backup, "undeleted", reason=reason, by=by)
+    failed |= write_deletion(services, list(services.targets.values()), undone)
+    services.store.event(UNDELETED, backup=backup, reason=reason, by=by)
+    showing = _showing(services, backup)
+    if not showing:
+        raise _gone(f"Backup {backup} was deleted while its mark was taken back", mark)
+    return Undeleted(backup=backup, targets=showing, failed=failed)
+
+
+def _gone(what: str, mark: DeletionMark) -> MissingPiece:
+    return MissingPiece(
+        f"{what}, and no target that answers has it: {mark.reason}.",
+        hint="If a target that may have it does not answer, repeat this when it does. Where a store "
+        "keeps versions, its administrator may bring back what was deleted.",
+    )
+
+
+def _showing(services: Services, backup: str) -> tuple[str, ...]:
+    return tuple(name for name, target in services.targets.items() if _shows(target, backup))
+
+
+def _shows(target: Target, backup: str) -> bool:
+    try:
+        return bool(copies(target, manifest_name(backup)))
+    except StrongroomError:
+        return False

@@ -1,17 +1,13 @@
-"""What retention would remove, where, and why the rest is kept. Nothing is changed by a plan.
-
-The targets are asked, and not the database alone: what they show is judged. From the record comes only how
-deep a replica was read back and when, so where that was lost, or where verification has stopped, nothing is
-removed until it has been round again. Of a target that does not answer nothing is removed, and what only it
-could vouch for is kept.
-"""
+"""What retention would remove, where, and why the rest is kept. Nothing is changed by a plan."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
 
@@ -22,26 +18,32 @@ from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.choice import AHEAD, BackupPlace, made_at
-from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.coverage import AHEAD, Asked, BackupPlace, made_at
+from strongroom.operations.archive.deletions import Places, counting, may_be_gone
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.quarantine import quarantined_on_record
-from strongroom.operations.archive.remove_backup import locks_end, objects_of
+from strongroom.operations.archive.removal import locks_end, objects_of
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.backup.quorum import missing_from_quorum
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.retention.needed import needed_backups
-from strongroom.operations.retention.rules import Candidate, Judgement, RetentionRule, judge
-from strongroom.operations.services import Services
-from strongroom.operations.shredding.record import shredded_backups
-from strongroom.operations.statements import AT_ONCE
-from strongroom.operations.verification.checks import pieces_read
-from strongroom.operations.verification.order import SKEW
+from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.backup.order import SKEW, pieces_read
+from strongroom.operations.backup.verify import missing_from_quorum
+from strongroom.operations.engine.integrity import OLDEST
+from strongroom.operations.engine.layout import EMERGENCY, containers_prefix, manifest_name
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
+from strongroom.operations.engine.statements import AT_ONCE as READ_AT_ONCE
+from strongroom.operations.retention.rules import Candidate, Judgement, RetentionRule, judge, needed_backups
 from strongroom.state.records import ContainerCheck, Replica, Spec, TargetPin
-from strongroom.system.batches import batched
+from strongroom.system.lazy import batched
 from strongroom.targets import Target
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
+
+# -- What retention would remove, where, and why the rest is kept. Nothing is changed by a plan ---
+#
+# The targets are asked, and not the database alone: what they show is judged. From the record comes only how
+# deep a replica was read back and when, so where that was lost, or where verification has stopped, nothing is
+# removed until it has been round again. Of a target that does not answer nothing is removed, and what only it
+# could vouch for is kept.
+
 
 _WINDOW = 64
 """Backups that are looked at before the next manifests are read."""
@@ -184,7 +186,7 @@ class _Survey:
     def look(self) -> Iterator[_ReadableBackup]:
         """Yield each backup with a readable manifest."""
         listed = self.chooser.listed(ANY)
-        with ThreadPoolExecutor(AT_ONCE) as threads:
+        with ThreadPoolExecutor(READ_AT_ONCE) as threads:
             for window in batched(listed, _WINDOW):
                 backups = [signed.manifest.backup_id for signed, _ in window]
                 rows = self.services.store.replicas_of(backups)
@@ -394,3 +396,105 @@ def _removal(planned: PlannedRemoval, target: Target, left: str) -> Removal:
         size=sum(info.size for info in objects),
         left=left or (f"locked until {locked}" if locked else ""),
     )
+
+
+# -- What lies on the targets, by one listing of each: bytes in all, and which backups have objects where
+
+
+AT_ONCE = 8
+FOLDERS = (containers_prefix("")[:-1], EMERGENCY)
+"""In these each backup has a folder of its own, named by its id."""
+
+
+class Stock(Struct, frozen=True, kw_only=True):
+    """What a target holds: ``size`` bytes, and of which backups there is more than a manifest."""
+
+    size: int
+    backups: frozenset[str]
+
+
+def take_stock(services: Services) -> Mapping[str, Stock]:
+    """List every target that answers, all at once."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        found = zip(services.targets, threads.map(_stock, services.targets.values()), strict=True)
+        return {name: stock for name, stock in found if stock is not None}
+
+
+def size_of(target: Target) -> int:
+    """Return how many bytes all objects of a target have."""
+    return sum(info.size for info in target.list())
+
+
+def _stock(target: Target) -> Stock | None:
+    size, backups = 0, set[str]()
+    try:
+        for info in target.list():
+            size += info.size
+            folder = next((start for start in FOLDERS if info.name.startswith(start)), None)
+            if folder is not None:
+                backups.add(info.name.removeprefix(folder).partition("/")[0])
+    except StrongroomError:
+        return None
+    return Stock(size=size, backups=frozenset(backups))
+
+
+# -- Orphans: objects of a run that no manifest names, on any target. Nothing opens them, and they cost
+# money
+#
+# Judged as a run's own sweep does it (:mod:`strongroom.operations.backup.outcome`), without its record: by
+# the targets. A manifest that cannot be believed keeps everything, a target that is away keeps what it
+# might have the manifest of, and nothing is an orphan that a run may still be making. What the catalog
+# knows is none either: its manifests were lost or stolen, and whoever has a copy of one brings it back with
+# what is left.
+
+
+_ID = re.compile(r"([0-9]{8}T[0-9]{6})[0-9]{0,6}Z-[0-9a-f]{8}(?:-r[0-9]+)?")
+
+
+ORPHAN = "a run left it that made no backup"
+
+
+class Orphan(Struct, frozen=True, kw_only=True):
+    """A run, or a deletion, that left objects on targets of which no manifest tells."""
+
+    backup: str
+    why: str
+    targets: tuple[str, ...]
+
+
+def find_orphans(
+    services: Services, plan: RetentionPlan, stocks: Mapping[str, Stock], places: Places, *, now: float
+) -> Iterator[Orphan]:
+    """Yield what runs left that are too old to make a backup any more (``run_integrity.OLDEST``).
+
+    So is what a prune left that was killed on the last target: its mark says that it is to go.
+    """
+    known = {removal.backup for removal in plan.backups}
+    known |= {run.id for run in services.store.active()}
+    known |= set(shredded_backups(services.store, services.signer_fingerprints))
+    asked = {name for name in stocks if judging_targets(name, services) <= stocks.keys()}
+    found = sorted(set().union(*(stocks[name].backups for name in asked)) - known)
+    recorded = services.store.digests(found)
+    for backup in found:
+        there = [name for name, stock in stocks.items() if backup in stock.backups]
+        mark = counting(places.values(), backup)
+        unfinished = mark.reason if mark is not None and may_be_gone(mark, now=now) else ""
+        unmade = backup not in recorded and _age(backup, now) > OLDEST
+        if set(there) <= asked and (unfinished or unmade):
+            yield Orphan(backup=backup, why=unfinished or ORPHAN, targets=tuple(there))
+
+
+def judging_targets(target: str, services: Services) -> frozenset[str]:
+    """Return the targets that may have the manifest of what lies on one: all that share a policy with it."""
+    policies = [{pin.name for pin in policy.spec.targets} for policy in services.retention().values()]
+    return frozenset({target}.union(*(names for names in policies if target in names)))
+
+
+def _age(backup: str, now: float) -> float:
+    """Return the age of what is called as a run is, by that name; anything else is as young as can be."""
+    match = _ID.fullmatch(backup)
+    try:
+        made = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if match else None
+    except ValueError:
+        made = None
+    return now - made.timestamp() if made is not None else 0.0

@@ -1,4 +1,4 @@
-"""The prune as a job: plan → mark × targets, delete × targets → report."""
+"""The prune as a job: which backups it marks, and which it deletes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any, ClassVar
 from strongroom.errors import ConfigError
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.archive.deletions import forget_deleted
-from strongroom.operations.retention.delete import Deleted, Marked, delete, mark
-from strongroom.operations.retention.prune_plan import ToPrune, media, plan_prune
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.job import Ending, Job, R, Result, StepAction, Where, read_facts, read_result
-from strongroom.operations.runs.submit import Submitted, submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.jobs import (
+    Ending,
+    Job,
+    R,
+    Result,
+    StepAction,
+    Where,
+    read_facts,
+    read_result,
+)
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, submit
+from strongroom.operations.retention.delete import Deleted, Marked, ToPrune, delete, mark, media, plan_prune
 from strongroom.state.records import (
     Pool,
     Run,

@@ -1,1 +1,1 @@
-"""Bringing backups to other recipients: re-wrap and re-encrypt."""
+"""Other keys for backups, and other values for secrets."""

@@ -1,9 +1,4 @@
-"""reencrypt: a backup sealed anew under new keys, for when an old key can no longer be trusted.
-
-It makes another backup beside the old one, under the old one's name with ``-r1`` (``-r2`` …), so
-that it stands where the old one stood in the order of time. The old copies stay until they are
-deleted: a key that leaked still opens them, and that is said.
-"""
+"""reencrypt: a backup sealed anew under new keys, and the one that it replaces removed."""
 
 from __future__ import annotations
 
@@ -15,30 +10,162 @@ from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
+from msgspec import Struct, structs
+
 from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed, WrongKey
-from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest, sign_manifest
-from strongroom.container.reader import Container
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    parse_manifest,
+    sign_manifest,
+)
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container, read_outer
+from strongroom.container.signing import CertifiedSigner, sign_receipt
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import StrongroomError, TargetError
+from strongroom.container.writer import Pair, check_sealed, write_container
+from strongroom.errors import StrongroomError, TargetError, UsageError
+from strongroom.keys import Recipient
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import entry_of
-from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
-from strongroom.operations.archive.first_answer import first_answer
-from strongroom.operations.archive.locks import lock_backup, lock_until
-from strongroom.operations.archive.open import Backup, manifest_bytes
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
-from strongroom.operations.backup.quorum import missing_from_quorum
-from strongroom.operations.backup.upload import place
+from strongroom.operations.archive.envelopes import (
+    OldVersions,
+    find_newest,
+    first_answer,
+    hidden_of,
+    locked_until,
+    wrapping_keys,
+)
+from strongroom.operations.archive.holds import Holds, HoldSubject, read_holds
+from strongroom.operations.archive.open import Backup, ReadBackKeys, manifest_bytes, read_back, read_manifest
+from strongroom.operations.archive.quarantine import all_quarantined
+from strongroom.operations.archive.removal import (
+    Successors,
+    keys_by_containers,
+    lock_backup,
+    lock_until,
+    remove_backup,
+    why_set_aside,
+)
+from strongroom.operations.backup.commit import place
+from strongroom.operations.backup.verify import missing_from_quorum
+from strongroom.operations.engine.layout import (
+    container_entry,
+    container_name,
+    containers_prefix,
+    manifest_name,
+    sealed_receipt,
+    successor_of,
+)
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.spread import put_lists
 from strongroom.operations.errors import QuorumNotMet, RotationContended
-from strongroom.operations.key_management.exposure import StillOpens, still_opens
-from strongroom.operations.layout import container_name, containers_prefix, manifest_name, successor_of
-from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
+from strongroom.operations.keys.usage import StillOpens, still_opens
 from strongroom.operations.rotation.rewrap import RewrapOrder
-from strongroom.operations.services import Services
-from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.records import Replica, Run
 from strongroom.targets import Target
-from strongroom.targets.repaired import original_name, whole_copy
+from strongroom.targets.repaired import copies, original_name, whole_copy
+
+# -- Seal the content of a container anew under new keys, and compare it before it leaves memory ---
+
+
+class Resealed:
+    """One container under new keys: its bytes, and its line in the new manifest."""
+
+    __slots__ = ("content", "entry")
+
+    def __init__(self, content: bytearray, entry: ContainerEntry) -> None:
+        self.content = content
+        self.entry = entry
+
+
+def reseal(
+    old: Container, *, backup: str, wrapping_key: WrappingKey, signer: CertifiedSigner, digest_key: bytes
+) -> Resealed:
+    """Seal a container's secrets anew, as a piece of another backup, and compare every value.
+
+    The key that names are hashed under stays: another would put the names into other
+    containers. It opens nothing; whoever knew it can tell whether a name that
+    they guess lies in a container's range.
+
+    Raises:
+        VerificationFailed: what was sealed is not what was read. Nothing has left this process.
+    """
+    about = structs.replace(old.about, backup_id=backup)
+    content = bytearray()
+    sealed = write_container(
+        content.extend,
+        old.hashed(),
+        about=about,
+        wrapping_key=wrapping_key,
+        signer=signer,
+        digest_key=digest_key,
+    )
+    reader = BytesReader(content)
+    check_sealed(reader, sealed)
+    new = Container(reader, read_outer(reader, trusted=None), sealed.file_key.reveal())
+    _compare(old.hashed(), new.hashed())
+    receipt = sealed_receipt(about, sealed)
+    return Resealed(content, container_entry(receipt, sign_receipt(receipt, signer), signer.public))
+
+
+def _compare(before: Iterator[Pair], after: Iterator[Pair]) -> None:
+    for read, sealed in zip(before, after, strict=True):
+        if read != sealed:
+            raise VerificationFailed(f"secret '{read[1].name}' would not be sealed as it was read")
+
+
+def resealed_manifest(
+    old: Manifest,
+    entries: Sequence[ContainerEntry],
+    recipients: Sequence[Recipient],
+    *,
+    backup: str,
+    previous: str,
+    trust: int,
+) -> Manifest:
+    """Return the manifest of a backup that was sealed anew: the same but for keys and containers.
+
+    ``previous`` is the SHA-256 (hex) of the manifest that this one replaces, ``trust`` the number of the
+    newest trust list that its signer knows.
+    """
+    counts = Counts(
+        secrets=sum(entry.secrets for entry in entries),
+        versions=sum(entry.versions for entry in entries),
+        size=sum(entry.size for entry in entries),
+    )
+    if (counts.secrets, counts.versions) != (old.counts.secrets, old.counts.versions):
+        raise VerificationFailed("the re-encrypted backup holds another number of secrets than before")
+    return structs.replace(
+        old,
+        backup_id=backup,
+        counts=counts,
+        recipients=tuple(manifest_recipient(recipient) for recipient in recipients),
+        containers=tuple(entries),
+        previous=previous,
+        trust=trust,
+    )
+
+
+def manifest_recipient(recipient: Recipient) -> ManifestRecipient:
+    """Return a recipient as a manifest names it."""
+    return ManifestRecipient(
+        name=recipient.label,
+        type=recipient.type,
+        fingerprint=recipient.fingerprint,
+        post_quantum=recipient.post_quantum,
+        describes=recipient.describe(),
+    )
+
+
+# -- reencrypt: a backup sealed anew under new keys, for when an old key can no longer be trusted ---
+#
+# It makes another backup beside the old one, under the old one's name with ``-r1`` (``-r2`` …), so
+# that it stands where the old one stood in the order of time. The old copies stay until they are
+# deleted: a key that leaked still opens them, and that is said.
 
 
 class Reencrypted(NamedTuple):
@@ -260,3 +387,110 @@ def _sweep(target: Target, new: Manifest) -> None:
     for name in [info.name for info in target.list(prefix)]:
         if original_name(name) not in keep:
             target.delete(name)
+
+
+# -- Removing what a re-encryption replaced: only once the new backup is good, only where nothing locks
+#
+# Deletion takes back nothing that was copied; it ends what a key that leaked opens here, once the
+# store has let go of the versions that it may hide.
+
+
+class ReplacedRemoval(Struct, frozen=True, kw_only=True):
+    """What became of a replaced backup: the targets it is gone from, and why it stays on others.
+
+    ``hidden`` is what of it some of those that it is gone from still hide.
+    """
+
+    backup: str
+    gone: tuple[str, ...]
+    kept: dict[str, str]
+    hidden: dict[str, OldVersions]
+
+
+def remove_replaced(services: Services, old: str) -> ReplacedRemoval:
+    """Remove a backup from each target that has its successor good, as last read back.
+
+    It may be repeated, and die at any point: the manifest goes first, so that no half of a backup
+    is ever visible, and what is left of its objects goes the next time.
+
+    Raises:
+        MissingPiece: the catalog does not know it.
+        UsageError: it was never sealed anew.
+        QuorumNotMet: its successor is not good on enough targets to be a backup.
+    """
+    new, good = _safe_successor(services, old)
+    held = read_holds(services, now=time.time())
+    aside = why_set_aside(services, new, quarantined=all_quarantined(services))
+    kept: dict[str, str] = {}
+    hidden: dict[str, OldVersions] = {}
+    for replica in services.store.replicas(old):
+        if replica.target not in good:
+            kept[replica.target] = "its successor is not good there"
+            continue
+        if aside:
+            kept[replica.target] = aside
+            continue
+        left = _remove_from_target(services, old, new, replica.target, held)
+        if isinstance(left, str):
+            kept[replica.target] = left
+        else:
+            services.store.drop_replica(old, replica.target)
+            hidden[replica.target] = left
+    gone = tuple(hidden)
+    hidden = {name: left for name, left in hidden.items() if left.count}
+    noted = {"gone": gone, "kept": kept, "hidden": msgspec.to_builtins(hidden)}
+    services.store.event("backup.removed", backup=old, successor=new, **noted)
+    return ReplacedRemoval(backup=old, gone=gone, kept=kept, hidden=hidden)
+
+
+def _safe_successor(services: Services, old: str) -> tuple[str, set[str]]:
+    """Return what replaces a backup, and the targets that have it good. Raises if these are too few."""
+    entry, new = services.store.backup(old), services.store.backup(successor_of(old))
+    if entry is None:
+        raise MissingPiece(f"the catalog has no backup '{old}'")
+    if new is None:
+        raise UsageError(f"Backup {old} was not re-encrypted, so nothing replaces it.", hint="")
+    replicas = services.store.replicas(new.backup)
+    good = {replica.target for replica in replicas if replica.good and replica.verified}
+    if lacking := missing_from_quorum(services.pinned(entry.policy).spec, tuple(good)):
+        raise QuorumNotMet(
+            f"what replaces {old} is not safe yet: {lacking}", hint="Verify or repair it first."
+        )
+    return new.backup, good
+
+
+def _remove_from_target(
+    services: Services, backup: str, successor: str, name: str, held: Holds
+) -> str | OldVersions:
+    """Remove a backup from one target; return why it stays, or what the target still hides of it."""
+    try:
+        target = services.target(name)
+        if not copies(target, manifest_name(successor)):
+            # Another medium under the name of the one that was here: nothing is known of that one.
+            return "its successor is not there: this may be another medium"
+        if why := Successors(services).why_not_whole(successor, name):
+            return why
+        manifest = _read_manifest(services, target, backup)
+        if manifest is not None and (why := held.why(HoldSubject.of(manifest))):
+            return why
+        if manifest is not None and (until := locked_until(manifest, target)):
+            return f"locked until {until}"
+        keys = _keys(services, target, backup, manifest)
+        trusted = services.signer_fingerprints
+        # A key that leaked opens the indexes too.
+        removed = remove_backup(target, backup, keys, trusted=trusted, forget_names=True)
+    except StrongroomError as error:
+        return f"{error.code}: {error.message}"
+    return removed.why if removed.left else hidden_of(target, backup, keys)
+
+
+def _read_manifest(services: Services, target: Target, backup: str) -> Manifest | None:
+    if not copies(target, manifest_name(backup)):
+        return None  # an earlier attempt got that far
+    return read_manifest(target, backup, trusted=services.signer_fingerprints)
+
+
+def _keys(services: Services, target: Target, backup: str, manifest: Manifest | None) -> Iterable[str]:
+    if manifest is not None:
+        return wrapping_keys(manifest)
+    return keys_by_containers(target, backup, trusted=services.signer_fingerprints)

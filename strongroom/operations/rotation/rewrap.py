@@ -14,21 +14,28 @@ from functools import partial
 
 from msgspec import Struct
 
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.container.signing import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import KeyServiceError, StrongroomError, TargetError
 from strongroom.keys import Identity, Recipient
-from strongroom.keys.key_names import recipient_key, stanza_key
-from strongroom.operations.archive.envelopes import PlacedEnvelopes, find_newest, newest_of, wrapping_keys
-from strongroom.operations.archive.first_answer import first_answer, most_telling
-from strongroom.operations.archive.index_keys import IndexKey
+from strongroom.keys.allof import recipient_key, stanza_key
+from strongroom.operations.archive.envelopes import (
+    PlacedEnvelopes,
+    find_newest,
+    first_answer,
+    lock_envelope,
+    most_telling,
+    newest_of,
+    place_envelope,
+    remove_older,
+    wrapping_keys,
+)
+from strongroom.operations.archive.index_files import IndexKey
 from strongroom.operations.archive.open import carried_record
-from strongroom.operations.archive.write_envelope import lock_envelope, place_envelope, remove_older
 from strongroom.operations.errors import RotationContended
-from strongroom.operations.key_management.exposure import StillOpens
-from strongroom.operations.key_management.usage import is_for
+from strongroom.operations.keys.usage import StillOpens, is_for
 from strongroom.targets import Target
 
 ATTEMPTS = 5

@@ -1,7 +1,7 @@
 """rotate: all backups of a policy for the recipients that it names now.
 
 A plan lists the backups. What is sealed anew takes one step a backup; what is re-wrapped, which is
-little work, goes in slices of the plan (:mod:`~strongroom.operations.rotation.batch`). Every step stands
+little work, goes in slices of the plan (:mod:`~strongroom.operations.rotation.job`). Every step stands
 alone: it may run twice, late, or die half-way, and whoever does it again finds what is done
 already. The run's rows are the report of what each backup was and is.
 """
@@ -9,31 +9,30 @@ already. The run's rows are the report of what each backup was and is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
-from strongroom.operations import run_integrity
-from strongroom.operations.approval.changes import (
-    require_known_index_recipients,
-    require_known_recipients,
-)
-from strongroom.operations.archive.first_answer import most_telling
-from strongroom.operations.archive.index_keys import IndexKeys
-from strongroom.operations.archive.locks import lock_until
-from strongroom.operations.backup.facts import PlannedPieces
-from strongroom.operations.identities import openers
-from strongroom.operations.key_management.exposure import still_opens
-from strongroom.operations.layout import manifest_name
+from strongroom.operations.archive import shredded
+from strongroom.operations.archive.envelopes import most_telling
+from strongroom.operations.archive.index_files import IndexKeys
+from strongroom.operations.archive.removal import lock_until
+from strongroom.operations.backup.verify import PlannedPieces
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.approving import require_known_index_recipients, require_known_recipients
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Pinned, Services, openers
+from strongroom.operations.keys.usage import StillOpens, still_opens
 from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
-from strongroom.operations.rotation.results import BackupRotated, BackupRotationPlan, backups_of
 from strongroom.operations.rotation.rewrap import (
     KeyRotated,
     RewrapOrder,
@@ -41,13 +40,64 @@ from strongroom.operations.rotation.rewrap import (
     rewrap_backup,
     rewrap_index,
 )
-from strongroom.operations.services import Pinned, Services
-from strongroom.operations.shredding import record
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
-from strongroom.vault.pace import RequestPace
+from strongroom.vault.patience import RequestPace
+
+# -- What the steps of a rotation return, and what is known of one ------------------------------
+
+
+class BackupRotationPlan(Struct, frozen=True, kw_only=True):
+    """The facts that a rotation begins with: the backups, by their place in the plan."""
+
+    plan: PlannedPieces
+    backups: tuple[str, ...]
+
+
+class BackupRotated(Struct, frozen=True, kw_only=True):
+    """What a backup was and is. ``missed`` says why a target was not reached.
+
+    ``keys`` are those that were re-wrapped, ``indexes`` those of its indexes of names, and ``unopened`` why
+    one of these was not. ``new`` is the backup that it was re-encrypted to,
+    ``verified`` how deep that was read back. ``still`` says where keys that were rotated away still open it.
+    """
+
+    backup: str
+    sealed: bool
+    missed: Mapping[str, str]
+    keys: tuple[KeyRotated, ...] | UnsetType = UNSET
+    indexes: tuple[KeyRotated, ...] | UnsetType = UNSET
+    unopened: str | UnsetType = UNSET
+    new: str | UnsetType = UNSET
+    verified: str | UnsetType = UNSET
+    still: tuple[StillOpens, ...] | UnsetType = UNSET
+
+
+class SliceRewrapped(Struct, frozen=True, kw_only=True):
+    """What became of a slice: its backups, and the places in the plan of those that go ``alone``. ``rest`` is
+    where the next slice begins: at this one's end, if nothing is left."""
+
+    backups: tuple[BackupRotated, ...]
+    alone: tuple[int, ...]
+    rest: int
+
+
+prepare(BackupRotationPlan, SliceRewrapped)
+
+
+def backups_of(run: Run) -> tuple[str, ...]:
+    """Return the backups that a rotation is about, in the order of its plan."""
+    return read_facts(run, BackupRotationPlan).backups
+
+
+# -- rotate: all backups of a policy for the recipients that it names now -----------------------
+#
+# A plan lists the backups. What is sealed anew takes one step a backup; what is re-wrapped, which is
+# little work, goes in slices of the plan (:mod:`~strongroom.operations.rotation.job`). Every step stands
+# alone: it may run twice, late, or die half-way, and whoever does it again finds what is done
+# already. The run's rows are the report of what each backup was and is.
 
 
 class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,12 +127,12 @@ def options_of(run: Run) -> RotateOptions:
 def plan(run: Run, step: RunStep, services: Services) -> BackupRotationPlan:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     named = options_of(run).backups
-    shredding = record.shredded_backups(
+    shredding = shredded.shredded_backups(
         services.store, services.signer_fingerprints
     )  # under a new key it could be brought back
     candidates = [backup for backup in services.store.names(run.spec.policy) if backup not in shredding]
     for backup in shredding & set(named):
-        record.check(services.store, backup, services.signer_fingerprints)
+        shredded.check(services.store, backup, services.signer_fingerprints)
     if missing := sorted(set(named) - set(candidates)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
     backups = tuple(dict.fromkeys(named or reversed(candidates)))
@@ -220,7 +270,7 @@ def find_manifest(
     missed: dict[str, StrongroomError] = {}
     for pin in run.spec.targets:
         try:
-            target = run_integrity.check_target(run, pin.name, services)
+            target = integrity.check_target(run, pin.name, services)
             manifests[pin.name] = _parse_once(target, backup, recorded, parsed, services)
         except StrongroomError as error:
             missed[pin.name] = error

@@ -17,16 +17,23 @@ from msgspec.structs import replace
 
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Secret, SecretBytes
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.services import Engine, Program, RotatorKind, SecretRotator, Services
 from strongroom.operations.errors import SecretNotRotated
-from strongroom.operations.rotator import Engine, Program, RotatorKind, SecretRotator
-from strongroom.operations.rotators.approval import require_rotation_approval
-from strongroom.operations.rotators.offer import Offer, find_offer, make_offer
-from strongroom.operations.rotators.place import SecretPlace
-from strongroom.operations.rotators.plan import rotator_of
-from strongroom.operations.rotators.records import RotateSecretsOptions, SecretsPlanned, StepRotated
-from strongroom.operations.rotators.values import make_value
-from strongroom.operations.runs.job import read_facts
-from strongroom.operations.services import Services
+from strongroom.operations.rotation.secret_plan import (
+    RotateSecretsOptions,
+    SecretsPlanned,
+    StepRotated,
+    require_rotation_approval,
+    rotator_of,
+)
+from strongroom.operations.rotation.secret_values import (
+    Offer,
+    SecretPlace,
+    find_offer,
+    make_offer,
+    make_value,
+)
 from strongroom.state.records import RotationState, Run, RunStep, SecretRotation
 from strongroom.system.errors import Conflict
 from strongroom.system.program import NotStarted, TooSlow, run_program

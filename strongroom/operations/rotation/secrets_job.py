@@ -1,32 +1,202 @@
-"""Rotating secrets in this process, and what came of a run of it."""
+"""New values for secrets, as a job: planned, approved, made one by one; and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
+import msgspec
 from msgspec.structs import replace
 
+from strongroom.errors import UsageError
 from strongroom.model import ListedSecret
-from strongroom.operations import recorded_errors
-from strongroom.operations.rotators.job import submit_secrets
-from strongroom.operations.rotators.plan import NO_ROTATOR, NOT_THERE
-from strongroom.operations.rotators.records import (
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.drive import Watch, drive, is_abandoned, take_up
+from strongroom.operations.engine.jobs import (
+    ApprovedJob,
+    Ending,
+    Result,
+    StepAction,
+    read_facts,
+    read_result,
+    to_facts,
+)
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, first_tickets, submit
+from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.rotation.secret_plan import (
+    NO_ROTATOR,
+    NOT_THERE,
     PlannedRotation,
     Rotated,
     RotatedSecret,
     RotateSecretsOptions,
+    RotationApproved,
     SecretRotationPlan,
     SecretRotationResult,
+    SecretsNamed,
     SecretsPlanned,
     StepRotated,
+    approve_step,
+    plan_rotation,
+    unique_names,
 )
-from strongroom.operations.runs.drive import Watch, drive
-from strongroom.operations.runs.job import read_facts, read_result
-from strongroom.operations.services import Services
-from strongroom.sources.select import matches
+from strongroom.operations.rotation.secret_step import rotate_step
+from strongroom.sources.batches import matches
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunState, RunStep, Spec, StepKind, StepRow, StepState
-from strongroom.words import told_alike
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    RunStep,
+    Spec,
+    StepConsequence,
+    StepKind,
+    StepRow,
+    StepState,
+    Tally,
+)
+from strongroom.words import plural, told_alike
+
+# -- The rotation of secrets as a job: sign → plan → approve → rotate × secrets → report --------
+
+
+REPORT = RunStep(StepKind.REPORT)
+DAY = 86_400.0
+
+
+def name_step(run: Run, step: RunStep, services: Services) -> SecretsNamed:
+    """Have the run signed: no later step is performed for other names."""
+    return SecretsNamed(count=len(RotateSecretsOptions.of(run).names))
+
+
+def plan_step(run: Run, step: RunStep, services: Services) -> SecretsPlanned:
+    """Find each secret's rotator by this process's own configuration."""
+    options = RotateSecretsOptions.of(run)
+    plan = plan_rotation(services, options.names, source=run.spec.source, incident=options.incident)
+    numbered = tuple(enumerate(plan.secrets))
+    return SecretsPlanned(
+        digest=plan.digest,
+        rotators=tuple("" if planned.already else planned.rotator for planned in plan.secrets),
+        missing=tuple(number for number, planned in numbered if planned.missing),
+        already=tuple(number for number, planned in numbered if planned.already),
+    )
+
+
+class RotateSecretsJob(ApprovedJob):
+    """Gives secrets new values, one step each. One that fails keeps no other from its turn.
+
+    The control workers sign the run. All else is done by the recover workers: they alone read and write
+    secrets for it.
+    """
+
+    first = RunStep(StepKind.PLAN)
+    subject = "source"
+    actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
+        StepKind.PLAN: StepAction(name_step, SecretsNamed, Pool.CONTROL),
+        StepKind.ROTATE_SECRET_PLAN: StepAction(
+            plan_step, SecretsPlanned, Pool.RECOVER, waits_for=(SourceUnavailable,)
+        ),
+        StepKind.APPROVE: StepAction(
+            approve_step, RotationApproved, Pool.RECOVER, waits_for=(ApprovalNeeded,)
+        ),
+        StepKind.ROTATE_SECRET: StepAction(rotate_step, StepRotated, Pool.RECOVER, tolerated=True),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
+        match result:
+            case SecretsNamed():
+                return StepConsequence(follow=(RunStep(StepKind.ROTATE_SECRET_PLAN),))
+            case SecretsPlanned():
+                follow = RunStep(StepKind.APPROVE) if any(result.rotators) else REPORT
+                return StepConsequence(facts=to_facts(result), follow=(follow,))
+            case RotationApproved():
+                planned = read_facts(run, SecretsPlanned).rotators
+                pieces = (piece for piece, rotator in enumerate(planned) if rotator)
+                return StepConsequence(
+                    follow=tuple(RunStep(StepKind.ROTATE_SECRET, piece) for piece in pieces)
+                )
+        return (
+            StepConsequence()
+            if tally.unsettled(StepKind.ROTATE_SECRET)
+            else StepConsequence(follow=(REPORT,))
+        )
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what was rotated by then stays; the secret that it was at is as its source says"
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Hold a rotation to what it was asked for: each secret that has no new value is told."""
+        rows = services.store.rows(run.id, StepKind.ROTATE_SECRET)
+        failed = sum(row.state is StepState.MISSED for row in rows)
+        facts = read_facts(run, SecretsPlanned)
+        left = sum(not rotator for rotator in facts.rotators) - len(facts.missing) - len(facts.already)
+        counted = {
+            "could not be rotated": failed,
+            "without a rotator": left,
+            "not at the source": len(facts.missing),
+        }
+        wrong = [f"{plural(count, 'secret')} {words}" for words, count in counted.items() if count]
+        if not wrong:
+            return Ending(RunState.DONE)
+        to_do = f"'strongroom secrets rotate --show {run.id}' names each, and says what to do"
+        return Ending(RunState.DEGRADED, telling.joined("; ".join(wrong), to_do))
+
+
+JOB = RotateSecretsJob()
+
+
+def submit_secrets(
+    services: Services,
+    *,
+    source: str,
+    options: RotateSecretsOptions,
+    request_id: str | None = None,
+) -> Submitted:
+    """Create a run that gives secrets new values; or return the one of just these that has not ended.
+
+    Raises:
+        UsageError: no reason, no name, or too many; or another run of one of them has not ended.
+    """
+    if not options.reason.strip():
+        raise UsageError("A rotation needs a reason: it goes on record.")
+    wanted = msgspec.structs.replace(options, names=unique_names(options.names))
+    if (going := _unended(services, source, wanted, request_id)) is not None:
+        abandoned = is_abandoned(going, services.store, services.state_dir)
+        return going.id, take_up(going.id, services) if abandoned else first_tickets(services, going.id)
+    given: dict[str, Any] = msgspec.to_builtins(wanted)
+    spec = Spec(kind=RunKind.ROTATE_SECRET, policy=source, source=source, options=given)
+    return submit(services, spec, request_id=request_id)
+
+
+def _unended(
+    services: Services, source: str, wanted: RotateSecretsOptions, request_id: str | None
+) -> Run | None:
+    """Return the run of just these secrets that goes on, or whose process died: nothing is rotated twice.
+
+    One of long ago is not gone on with: what it wrote may be known to others by now.
+    """
+    for run in services.store.active():
+        if run.spec.kind is not RunKind.ROTATE_SECRET or run.spec.source != source:
+            continue
+        own = RotateSecretsOptions.of(run)
+        recent = services.store.clock() - run.created_at < DAY
+        fresh = recent or not services.store.rows(run.id, StepKind.ROTATE_SECRET)
+        if request_id is None and fresh and (own.names, own.incident) == (wanted.names, wanted.incident):
+            return run
+        if run.request_id != request_id and (same := set(own.names) & set(wanted.names)):
+            raise UsageError(
+                f"Rotation {run.id}, of {plural(len(same), 'secret')} of these, has not ended.",
+                hint=f"Nothing was changed. Go on with it: 'strongroom runs retry {run.id} --here'. "
+                f"Or end it: 'strongroom runs cancel {run.id}'.",
+            )
+    return None
+
+
+# -- Rotating secrets in this process, and what came of a run of it -----------------------------
+
 
 NOT_YET = "its turn did not come"
 _HALF_DONE = "its source may have a new value that nothing else knows: rotate it again"
@@ -62,7 +232,7 @@ def rotate_secrets(
     run, tickets = submit_secrets(services, source=source, options=options)
     ended = drive(run, tickets, services, watch=progress)
     if ended.state in (RunState.FAILED, RunState.CANCELLED):
-        raise recorded_errors.failure_of(ended)
+        raise telling.failure_of(ended)
     return rotated_by(ended, services)
 
 
@@ -116,8 +286,8 @@ def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret
             version=done.version,
             to_do=done.to_do,
         )
-    text, to_do = recorded_errors.apart(row.error)
-    code = recorded_errors.code_of(text)
+    text, to_do = telling.apart(row.error)
+    code = telling.code_of(text)
     failed = row.state in (StepState.MISSED, StepState.POISONED)
     begun = row.attempts > 0 and not code
     return RotatedSecret(

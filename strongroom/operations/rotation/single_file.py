@@ -22,14 +22,18 @@ from strongroom.errors import UsageError
 from strongroom.keys import Recipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import COMMAND, Depth
-from strongroom.operations.archive.current_recipients import readers_now
-from strongroom.operations.archive.envelopes import envelopes_prefix, find_newest, named, wrapping_keys
-from strongroom.operations.archive.open import Backup, manifest_bytes, read_manifest
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
-from strongroom.operations.layout import container_name, manifest_name, successor_of
-from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
+from strongroom.operations.archive.envelopes import (
+    envelopes_prefix,
+    find_newest,
+    named,
+    readers_now,
+    wrapping_keys,
+)
+from strongroom.operations.archive.open import Backup, ReadBackKeys, manifest_bytes, read_back, read_manifest
+from strongroom.operations.engine.layout import container_name, manifest_name, successor_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.rotation.reencrypt import reseal, resealed_manifest
 from strongroom.operations.rotation.rewrap import RewrapOrder, rewrap_backup
-from strongroom.operations.services import Services
 from strongroom.system.errors import Conflict, WouldOverwrite
 from strongroom.targets.single_file import BundleReader, BundleWriter
 

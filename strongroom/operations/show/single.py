@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from strongroom.operations import recorded_errors
-from strongroom.operations.archive.incidents import Incident, next_command, steps_of
-from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import PageFacts, moment, quoted, together
-from strongroom.operations.dashboard.lists import standing
-from strongroom.operations.dashboard.overview import far, replica
-from strongroom.operations.facts.records import RunPace
-from strongroom.operations.incident import words
+from strongroom.operations.archive.cases import Incident, next_command, steps_of
+from strongroom.operations.engine import telling
+from strongroom.operations.judge.fact_records import RunPace
+from strongroom.operations.procedures import incident_report
+from strongroom.operations.show import frame
+from strongroom.operations.show.frame import PageFacts, moment, quoted, standing, together
+from strongroom.operations.show.overview import far, replica
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.state.records import (
     CatalogEntry,
@@ -26,7 +25,7 @@ from strongroom.state.records import (
     StepRow,
     StepState,
 )
-from strongroom.timestamps import as_written, readable
+from strongroom.times import as_written, readable
 from strongroom.words import plural, size
 
 AFFECTED = 200
@@ -137,7 +136,10 @@ def run(of: Run, rows: Sequence[StepRow], pace: RunPace, shown: PageFacts) -> by
 
 def _run(of: Run, pace: RunPace, now: float) -> Iterator[tuple[str, Content]]:
     yield "What", f"{of.spec.kind.value} of {of.spec.policy}"
-    yield "State", together(frame.state(of.state), "and ends" if of.closing and not of.state.final else "")
+    yield (
+        "State",
+        together(frame.state_mark(of.state), "and ends" if of.closing and not of.state.final else ""),
+    )
     yield "Began", moment(of.created_at)
     yield "Took" if of.state.final else "So far", frame.length((of.finished_at or now) - of.created_at)
     if not of.state.final:
@@ -155,7 +157,7 @@ def _run(of: Run, pace: RunPace, now: float) -> Iterator[tuple[str, Content]]:
 
 def _code(error: str) -> str:
     """Return the class of an error: in its own words it may name a secret."""
-    return recorded_errors.class_in(error) or "a fault"
+    return telling.class_in(error) or "a fault"
 
 
 def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:
@@ -179,7 +181,7 @@ def incident(of: Incident, shown: PageFacts) -> bytes:
     """Return what is suspected, how each step stands, and what is affected."""
     steps = [
         (
-            marked(words.STEPS[step_standing.step], bad=not step_standing.settled),
+            marked(incident_report.STEPS[step_standing.step], bad=not step_standing.settled),
             step_standing.state,
             readable(step_standing.at) or "-",
             step_standing.by or "-",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.sources.aws.estimate import restore_seconds
-from strongroom.sources.aws.options import AwsOptions
-from strongroom.sources.aws.source import AwsSource
+from strongroom.sources.aws.client import AwsOptions
+from strongroom.sources.aws.source import AwsSource, restore_seconds
 
 __all__ = ["AwsOptions", "AwsSource", "restore_seconds"]

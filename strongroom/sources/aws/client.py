@@ -1,33 +1,272 @@
-"""The service as the adapter uses it: ask, be answered, or get a typed error.
-
-One client a process, made on first use after the fork; its connections are shared by threads.
-Nearly every request may be repeated: reads change nothing, writes carry a token or come out the same.
-"""
+"""The service as the adapter uses it: ask, be answered, or get a typed error."""
 
 from __future__ import annotations
 
 import logging
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
+from botocore import exceptions as sdk
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
+from msgspec import Struct
 
 from strongroom.errors import ConfigError, SourceError
-from strongroom.sources.aws import failures
-from strongroom.sources.aws.options import AwsOptions
-from strongroom.sources.errors import SourceUnavailable
-from strongroom.system.private_file import read_private
-from strongroom.system.retry import backoff
-from strongroom.vault.pace import RequestPace
-from strongroom.vault.process import PerProcess
+from strongroom.sources.errors import SourceClosed, SourceUnavailable
+from strongroom.system.attempts import backoff
+from strongroom.system.files import read_private
+from strongroom.system.process import PerProcess, is_loopback
+from strongroom.vault.patience import RequestPace
+
+# -- The SDK's errors as ours: what passes, what stays, what a person has to do -----------------
+#
+# Words of the server and of the SDK are not repeated, only the server's code: both quote what the
+# request held, and that can be a value.
+
+
+CODE_LIMIT = 60
+SKEW_SECONDS = 240.0
+"""AWS refuses signatures that are 300 s off; a clock is suspected earlier."""
+
+
+class AwsMissing(SourceError):
+    """There is no such secret, or no such version of it."""
+
+
+class AwsExists(SourceError):
+    """There is such a secret, or a version of that id with another value."""
+
+
+class AwsDenied(SourceError):
+    """The credentials lack a right."""
+
+
+class AwsInvalid(SourceError):
+    """The request does not fit the secret's state."""
+
+    default_hint = "Look at the secret at AWS, then repeat: what was done stays done. Or exclude it."
+
+
+class AwsExpired(SourceClosed):
+    """The credentials are not taken: they may have been renewed where they come from."""
+
+
+class AwsThrottled(SourceUnavailable):
+    """The service wants fewer requests."""
+
+
+_THROTTLED = frozenset({"RequestLimitExceeded", "TooManyRequestsException", "SlowDown"})
+_PASSING = frozenset({"InternalServiceError", "InternalFailure", "ServiceUnavailable", "RequestTimeout"})
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+_MISSING = frozenset({"ResourceNotFoundException"})
+_EXISTS = frozenset({"ResourceExistsException"})
+_INVALID = frozenset(
+    {
+        *("InvalidParameterException", "InvalidRequestException", "ValidationException"),
+        *("MalformedPolicyDocumentException", "PublicPolicyException", "PreconditionNotMetException"),
+    }
+)
+_KMS = frozenset({"DecryptionFailure", "EncryptionFailure"})
+_CREDENTIALS = frozenset(
+    {
+        *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"),
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "MissingAuthenticationToken", "InvalidToken"),
+        *("IncompleteSignature", "OptInRequired", "NotAuthorized"),
+    }
+)
+_UNUSABLE = frozenset(
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "NoAuthTokenError"),
+        *("SSOError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "TokenRetrievalError"),
+        *("LoginError", "LoginRefreshRequired", "LoginTokenLoadError", "LoginInsufficientPermissions"),
+    }
+)
+"""What the SDK says when it finds no keys, or a person has to log in again."""
+_CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
+
+_HINT_RIGHTS = (
+    "Nothing of it is left out in silence: grant the right (ops/aws/secrets-manager), or exclude the secret."
+)
+_HINT_KMS = (
+    "Look at the secret's KMS key: it may be disabled, pending deletion, or not allowed to us. "
+    "For a restore, kms_key_id in the source's settings names another."
+)
+_HINT_CREDENTIALS = (
+    "Renew the credentials, or name the right profile; then repeat. What was written so far stays."
+)
+_HINT_CLOCK = "Set this host's clock (NTP), then repeat."
+_HINT_CERTIFICATE = "Nothing was sent. The server's certificate is not valid for that address."
+_HINT_LIMIT = "A quota of the account is used up. Ask AWS to raise it, or remove what is not needed."
+
+
+def of_reply(response: Mapping[str, Any], what: str) -> SourceError:
+    """Class an error that the service answered with. ``what`` says what could not be done."""
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = _printable(str(response.get("Error", {}).get("Code", "")))
+    said = f"{what}: {code or status}"
+    if "Throttl" in code or code in _THROTTLED or status == 429:
+        return AwsThrottled(said)
+    if code in _PASSING or status >= 500 or status == 408:
+        return SourceUnavailable(said)
+    if code in _CLOCK:
+        return _of_signature(said, response)
+    return _lasting(code, status, said)
+
+
+def _lasting(code: str, status: int, said: str) -> SourceError:
+    for codes, kind in ((_MISSING, AwsMissing), (_EXISTS, AwsExists), (_INVALID, AwsInvalid)):
+        if code in codes:
+            return kind(said)
+    if code in _CREDENTIALS:
+        return AwsExpired(said, hint=_HINT_CREDENTIALS)
+    if code in _KMS:
+        return SourceError(said, hint=_HINT_KMS)
+    if code in _DENIED or status == 403:
+        return AwsDenied(said, hint=_HINT_RIGHTS)
+    return SourceError(said, hint=_HINT_LIMIT if code == "LimitExceededException" else None)
+
+
+def _of_signature(said: str, response: Mapping[str, Any]) -> SourceError:
+    """A signature does not fit if the key is wrong, or if it is of another time than the server's."""
+    ahead = _ahead(response)
+    if abs(ahead) < SKEW_SECONDS:
+        return AwsExpired(said, hint=_HINT_CREDENTIALS)
+    side = "ahead of" if ahead > 0 else "behind"
+    clock = f"this host's clock is {abs(ahead):,.0f} s {side} the server's"
+    return SourceError(f"{said}; {clock}", hint=_HINT_CLOCK)
+
+
+def _ahead(response: Mapping[str, Any]) -> float:
+    """Return by how many seconds our clock is ahead of the server's; 0 if that says no time."""
+    said = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return (datetime.now(UTC) - parsedate_to_datetime(said)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def of_transport(error: Exception, what: str) -> SourceError:
+    """Class an error that came from here or from in between, with no answer of the service's."""
+    kind = type(error).__name__
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return SourceError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)
+    if kind in _UNUSABLE:
+        return AwsExpired(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
+    if isinstance(error, sdk.ParamValidationError):
+        return AwsInvalid(
+            f"{what}: the service does not take such a request", hint="Compare with its limits."
+        )
+    return SourceUnavailable(f"{what}: {kind}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it came of, wherever the SDK put them."""
+    errors: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        cause = waiting.pop()
+        if isinstance(cause, BaseException) and cause not in errors:
+            errors.append(cause)
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+            waiting += getattr(cause, "kwargs", {}).values()
+            yield cause
+
+
+def _printable(code: str) -> str:
+    """A code goes to terminals and logs, and comes from whoever answered."""
+    return "".join(c for c in code if c.isascii() and c.isprintable())[:CODE_LIMIT]
+
+
+# -- What a configuration says of one region's Secrets Manager; checked when made, frozen afterwards
+
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 7, 30
+"""Days that a deleted secret can be taken back, as the API allows them."""
+
+
+class AwsOptions(Struct, frozen=True, kw_only=True):
+    """Where and how. Times in seconds.
+
+    Args:
+        endpoint_url: another address than the region's public one; HTTPS, or HTTP on loopback.
+        profile: of the AWS configuration; ``None`` leaves it to the SDK's own chain.
+        credentials_file: in the SDK's format, for this source alone.
+        ca_file: certificates (PEM) that may sign the server's; ``None`` leaves it to the SDK.
+        requests_per_second: what this process, or with ``pace_file`` this host, asks for at most.
+        pace_file: a file through which the processes of one host share that rate.
+        in_flight: requests at once.
+        patience: how long one request is tried again before it counts as failed.
+        kms_key_id: seals what is restored, in place of each secret's own key: for another account.
+        resource_policies: whether resource policies are put back. They name people and roles, and are
+            refused where those are not: in another account.
+        rearm_rotation: whether rotation that was on is switched on again, after the compare.
+        rotates: whether secrets are rotated by their own functions, for which a right is needed.
+        recovery_days: how long what is deleted can be taken back; ``None`` deletes for good.
+    """
+
+    region: str
+    endpoint_url: str | None = None
+    profile: str | None = None
+    credentials_file: Path | None = None
+    ca_file: Path | None = None
+    requests_per_second: float | None = 40
+    pace_file: Path | None = None
+    in_flight: int = 16
+    patience: float = 60.0
+    connect_timeout: float = 5.0
+    read_timeout: float = 30.0
+    kms_key_id: str | None = None
+    resource_policies: bool = True
+    rearm_rotation: bool = False
+    rotates: bool = False
+    recovery_days: int | None = LONGEST_WINDOW
+
+    def __post_init__(self) -> None:
+        if problems := list(_problems(self)):
+            raise ConfigError(f"Secrets Manager in region {self.region!r}: {'; '.join(problems)}")
+
+
+def _problems(options: AwsOptions) -> Iterator[str]:
+    if not options.region:
+        yield "a region is needed"
+    if options.endpoint_url is not None:
+        yield from _endpoint_problems(options.endpoint_url)
+    if options.requests_per_second is not None and options.requests_per_second <= 0:
+        yield "'requests_per_second' has to be above 0"
+    if options.in_flight < 1:
+        yield "'in_flight' is at least 1"
+    days = options.recovery_days
+    if days is not None and not SHORTEST_WINDOW <= days <= LONGEST_WINDOW:
+        yield f"'recovery_days' is {SHORTEST_WINDOW} to {LONGEST_WINDOW}"
+
+
+def _endpoint_problems(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        yield "the endpoint has to be an http(s) address"
+    elif parts.username is not None or parts.password is not None:
+        yield "the endpoint must not hold credentials"
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        yield "values go to no other host without TLS: the endpoint has to be https"
+
+
+# -- The service as the adapter uses it: ask, be answered, or get a typed error -----------------
+#
+# One client a process, made on first use after the fork; its connections are shared by threads.
+# Nearly every request may be repeated: reads change nothing, writes carry a token or come out the same.
+
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -70,7 +309,7 @@ class Api:
             doing: what it is for, as in "the source could not …".
 
         Raises:
-            SourceError: see :mod:`strongroom.sources.aws.failures`.
+            SourceError: see :mod:`strongroom.sources.aws.client`.
         """
         return self._patiently(operation, doing, parameters, attempts=ATTEMPTS)
 
@@ -91,11 +330,11 @@ class Api:
             answer = link.call(client, operation, what, parameters)
             if not isinstance(answer, SourceError):
                 return answer
-            if isinstance(answer, failures.AwsExpired) and not renewed:
+            if isinstance(answer, AwsExpired) and not renewed:
                 renewed = True
                 link.renew(client)
                 continue
-            throttled = isinstance(answer, failures.AwsThrottled)
+            throttled = isinstance(answer, AwsThrottled)
             failed, tried = failed + (not throttled), tried + 1
             delay = backoff(tried + 1, first=FIRST_DELAY, longest=LONGEST_DELAY)
             if not answer.transient or failed >= attempts or time.monotonic() + delay > ends:
@@ -154,9 +393,9 @@ class _AwsProcess:
         except _Garbled:
             return SourceUnavailable(f"{what}: its answer was cut or is not JSON")
         except ClientError as error:
-            return failures.of_reply(error.response, what)
+            return of_reply(error.response, what)
         except (BotoCoreError, ResponseParserError, OSError) as error:
-            return failures.of_transport(error, what)
+            return of_transport(error, what)
 
 
 def _made(options: AwsOptions) -> Any:
@@ -266,3 +505,33 @@ def _quieten() -> None:
     logger = logging.getLogger("botocore")
     if logger.level < logging.INFO:
         logger.setLevel(logging.INFO)
+
+
+# -- Counts what writes could not reproduce, so that a restore can say it -----------------------
+
+
+SHOWN = 5
+
+
+class AwsLosses:
+    """A count for each kind of loss, with the first few names."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[int, tuple[str, ...]]] = {}
+
+    def add(self, what: str, name: str) -> None:
+        """Note that a secret lost something."""
+        with self._lock:
+            count, names = self._found.get(what, (0, ()))
+            self._found[what] = (count + 1, names if len(names) == SHOWN else (*names, name))
+
+    def lines(self) -> tuple[str, ...]:
+        """Return a line for each kind."""
+        with self._lock:
+            return tuple(_line(what, *found) for what, found in sorted(self._found.items()))
+
+
+def _line(what: str, count: int, names: tuple[str, ...]) -> str:
+    more = ", …" if count > len(names) else ""
+    return f"{what}: {count} ({', '.join(names)}{more})"

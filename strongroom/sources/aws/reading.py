@@ -18,11 +18,17 @@ from msgspec import Struct
 
 from strongroom.errors import SourceError
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion
-from strongroom.sources.aws.client import Api
-from strongroom.sources.aws.described import Described, described, held, moment
-from strongroom.sources.aws.failures import AwsInvalid, AwsMissing
-from strongroom.sources.aws.secrets import secret_of
-from strongroom.sources.aws.versions import CURRENT, ListedVersion, media_of
+from strongroom.sources.aws.client import Api, AwsInvalid, AwsMissing
+from strongroom.sources.aws.secrets import (
+    CURRENT,
+    Described,
+    ListedVersion,
+    described,
+    held,
+    media_of,
+    moment,
+    secret_of,
+)
 from strongroom.sources.errors import SourceChanged
 from strongroom.words import plural
 

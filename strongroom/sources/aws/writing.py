@@ -1,37 +1,194 @@
-"""Writes secrets back.
-
-One that is absent comes back exactly: ids, labels, order. It carries a mark until it is whole, so a
-restore that died goes on where it stopped instead of putting a second history on top of half a one;
-until then it belongs to the restore, which does not look out for other writers.
-
-One that exists keeps its history. New versions come under a label of our own; then AWSCURRENT is
-taken from the version that the writer saw, by name: the service refuses if it is another by now.
-That step is the check-and-set, and it is atomic. What the API cannot make atomic is the rest:
-between several secrets, and for tags, description and other labels, the last writer wins.
-"""
+"""Writes secrets back, after everything that can be was checked, and counts what could not be reproduced."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
+from msgspec import Struct
+
 from strongroom.errors import SourceError
-from strongroom.model import Secret, SecretVersion
+from strongroom.model import Media, Secret, SecretVersion
 from strongroom.sources import Refuse, SecretChange
-from strongroom.sources.aws.attributes import Attributes, listed
-from strongroom.sources.aws.checks import check, check_key, check_place, given
-from strongroom.sources.aws.client import Api
-from strongroom.sources.aws.convention import MARK, RESERVED, spelled
-from strongroom.sources.aws.described import Described, Turning
-from strongroom.sources.aws.failures import AwsExists, AwsInvalid
-from strongroom.sources.aws.losses import AwsLosses
-from strongroom.sources.aws.planned import LABEL, PlannedWrite, fingerprint_of, ids_of, labels_of
-from strongroom.sources.aws.reading import AwsReader
-from strongroom.sources.aws.secrets import AwsFacts, description_of, facts_of, head_of, live, own_rotation
-from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
-from strongroom.sources.history import Refusing, check_expected, on_top
+from strongroom.sources.aws.client import Api, AwsExists, AwsInvalid, AwsLosses, AwsOptions
+from strongroom.sources.aws.reading import AwsReader, valid_name
+from strongroom.sources.aws.secrets import (
+    CURRENT,
+    MARK,
+    PENDING,
+    PREVIOUS,
+    RESERVED,
+    Attributes,
+    AwsFacts,
+    Described,
+    Turning,
+    description_of,
+    facts_of,
+    head_of,
+    listed,
+    live,
+    own_id,
+    own_rotation,
+    region_of,
+    spelled,
+)
+from strongroom.sources.batches import Refusing, check_expected, check_writable, on_top
 from strongroom.system.errors import Conflict
+from strongroom.words import plural
+
+# -- A change that was checked, and which ids and labels it comes to ----------------------------
+
+
+LABEL = "strongroom-restoring"
+"""What a version is labelled with while it has no other label: the service wants one."""
+
+
+class PlannedWrite(Struct, frozen=True, kw_only=True):
+    """A change that was checked. ``found`` is the secret as it is; ``ours``, half written by us."""
+
+    secret: Secret
+    facts: AwsFacts | None
+    found: Described | None
+    head: tuple[int, str] = (0, "")
+    ours: bool = False
+
+
+def ids_of(planned: PlannedWrite, versions: Sequence[SecretVersion]) -> dict[int, str]:
+    """Return each version's id by number: its own where it has one."""
+    kept = planned.facts.versions if planned.facts else {}
+    return {
+        version.number: kept[str(version.number)].id
+        if str(version.number) in kept
+        else own_id(planned.secret.name, version.number, version.media)
+        for version in versions
+    }
+
+
+def labels_of(
+    planned: PlannedWrite, versions: Sequence[SecretVersion], ids: Mapping[int, str]
+) -> dict[str, str]:
+    """Return which version every label belongs on; of a secret from elsewhere, the newest two have one."""
+    if not versions:
+        return {}
+    kept = planned.facts.versions if planned.facts else {}
+    labels = {
+        stage: version.id
+        for version in kept.values()
+        for stage in version.stages
+        if version.id in ids.values()
+    }
+    if planned.facts is None and len(versions) > 1:
+        labels[PREVIOUS] = ids[versions[-2].number]
+    return {stage: id_ for stage, id_ in labels.items() if stage != LABEL} | {
+        CURRENT: ids[versions[-1].number]
+    }
+
+
+def fingerprint_of(secret: Secret) -> str:
+    """Return what tells this restore's unfinished secret from any other: ids, and nothing of values."""
+    planned = PlannedWrite(secret=secret, facts=facts_of(secret), found=None)
+    ids = ids_of(planned, live(secret))
+    return hashlib.sha256("\0".join((secret.name, *ids.values())).encode()).hexdigest()[:32]
+
+
+# -- What Secrets Manager can hold, and where it is not to be written: asked before anything is ---
+
+
+LARGEST = 65_536
+"""Bytes of a value."""
+_HINT_NAME = "It takes ASCII letters, digits and /_+=.@- (at most 512). Nothing of this batch was written."
+_HINT_EXCLUDE = "Nothing of this batch was written. Exclude the secret, or restore it elsewhere."
+
+
+def check(secret: Secret) -> None:
+    """Refuse what the service cannot hold as it is."""
+    check_writable(secret)
+    name, versions = secret.name, live(secret)
+    if not valid_name(name):
+        raise SourceError(f"{name!r} cannot be the name of a secret of Secrets Manager", hint=_HINT_NAME)
+    if not versions and facts_of(secret) is None:
+        raise SourceError(f"secret '{name}' has no version with a value to write", hint=_HINT_EXCLUDE)
+    if versions and versions[-1] is not secret.current:
+        raise SourceError(
+            f"the newest version of secret '{name}' is deleted, which Secrets Manager cannot express: "
+            "an older one would come to life",
+            hint=_HINT_EXCLUDE,
+        )
+    for version in versions:
+        if problem := _problem(version):
+            raise SourceError(f"version {version.number} of secret '{name}' {problem}", hint=_HINT_EXCLUDE)
+
+
+def _problem(version: SecretVersion) -> str:
+    value = plain(version)
+    if not 1 <= len(value) <= LARGEST:
+        return f"has {plural(len(value), 'byte')}; Secrets Manager holds 1 to {LARGEST:,}"
+    if version.media is not Media.BINARY and not _is_text(value):
+        return "is called text and is not UTF-8"
+    return ""
+
+
+def check_place(secret: Secret, found: Described, region: str) -> None:
+    """Refuse to write where it would do harm, or not be taken."""
+    if found.primary_region not in (None, region):
+        raise SourceError(
+            f"secret '{secret.name}' is a replica here: only its primary can be written",
+            hint=f"Restore it into region {found.primary_region}.",
+        )
+    if not live(secret) and found.stages and not found.deleted:
+        raise SourceError(
+            f"secret '{secret.name}' is in use, and the backup holds no value of it: "
+            "it was scheduled for deletion when the backup was made",
+            hint="Nothing of this batch was written. Exclude it, then repeat.",
+        )
+
+
+def check_key(name: str, facts: AwsFacts | None, options: AwsOptions) -> None:
+    """Refuse a new secret under a key of another region: the service takes its own region's only."""
+    key = facts.kms_key_id if facts and not options.kms_key_id else None
+    region = region_of(key) if key else None
+    if region in (None, options.region):
+        return
+    raise SourceError(
+        f"secret '{name}' is sealed under a key of region {region}, which {options.region} cannot use",
+        hint="Nothing of this batch was written. Name a key for what is restored: kms_key_id in the source's "
+        "settings.",
+    )
+
+
+def given(version: SecretVersion) -> dict[str, object]:
+    """Return a value as a request takes it."""
+    value = plain(version)
+    return {"SecretBinary": value} if version.media is Media.BINARY else {"SecretString": value.decode()}
+
+
+def plain(version: SecretVersion) -> bytes:
+    """Return the bytes of a version that has a value."""
+    assert version.value is not None  # only live versions are written
+    return version.value.reveal()
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# -- Writes secrets back ------------------------------------------------------------------------
+#
+# One that is absent comes back exactly: ids, labels, order. It carries a mark until it is whole, so a
+# restore that died goes on where it stopped instead of putting a second history on top of half a one;
+# until then it belongs to the restore, which does not look out for other writers.
+#
+# One that exists keeps its history. New versions come under a label of our own; then AWSCURRENT is
+# taken from the version that the writer saw, by name: the service refuses if it is another by now.
+# That step is the check-and-set, and it is atomic. What the API cannot make atomic is the rest:
+# between several secrets, and for tags, description and other labels, the last writer wins.
+
 
 REMEMBERED = 10_000
 """Names whose current version is remembered between a look and the write."""

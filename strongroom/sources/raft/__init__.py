@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from strongroom.sources.raft.about import SnapshotHeader
+from strongroom.sources.raft.snapshot import SnapshotHeader
 from strongroom.sources.raft.source import RaftSource
 
-__all__ = ["SnapshotHeader", "RaftSource"]
+__all__ = ["RaftSource", "SnapshotHeader"]

@@ -6,10 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from strongroom.container.errors import Malformed, MissingPiece, NotABackup, Tampered
 from strongroom.model import Secret
-from strongroom.sources.raft.about import SnapshotHeader, parse_about, split_name
-from strongroom.sources.raft.archive import SnapshotFacts, check_archive
-from strongroom.sources.raft.chunked import Chunked
-from strongroom.sources.raft.spool import Spool
+from strongroom.sources.raft.snapshot import (
+    Chunked,
+    SnapshotFacts,
+    SnapshotHeader,
+    check_archive,
+    parse_about,
+    split_name,
+)
+from strongroom.sources.raft.source import Spool
 
 
 class WholeSnapshot:

@@ -1,32 +1,44 @@
-"""Reads one secret whole: all versions, all metadata, as of one moment.
-
-A live version's data never changes, so a key's metadata and the data of each version it names are
-one state, provided that the data is of *these* versions: each answer carries the metadata of
-its version anew, and what was created at another time belongs to a key made again. The newest
-version is read last and without a number, so the answer also tells whether it still is the newest.
-Anything else than expected: the metadata is read anew, and everything with it.
-"""
+"""Reads secrets whole, as of one moment: many requests in flight, answers in order, memory bounded."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.sources.errors import SourceChanged
-from strongroom.sources.vault.convention import understood
 from strongroom.sources.vault.records import (
     DATA,
     KEY,
+    LARGEST,
     PLAIN,
+    Folder,
     KeyInfo,
     KeyVersion,
+    Lister,
     Mount,
     MountConfig,
     VersionData,
+    time_of,
 )
-from strongroom.sources.vault.secrets import secret_of
-from strongroom.sources.vault.times import time_of
+from strongroom.sources.vault.secrets import secret_of, understood
 from strongroom.vault.client import Vault
+
+# -- Reads one secret whole: all versions, all metadata, as of one moment -----------------------
+#
+# A live version's data never changes, so a key's metadata and the data of each version it names are
+# one state, provided that the data is of *these* versions: each answer carries the metadata of
+# its version anew, and what was created at another time belongs to a key made again. The newest
+# version is read last and without a number, so the answer also tells whether it still is the newest.
+# Anything else than expected: the metadata is read anew, and everything with it.
+
 
 TRIES = 5
 _SLACK = timedelta(seconds=2)  # the server's clock reaches us in whole seconds, and a request late
@@ -154,3 +166,211 @@ def _version(number: int, listed: KeyVersion, data: bytes | None) -> SecretVersi
         state=state,
         created_at=listed.created_time or None,
     )
+
+
+# -- Metadata of whole folders in one request each, for those who read many keys of a folder ----
+
+
+SHARE = 4
+"""A folder is listed when at least one in so many of its keys is wanted: listing costs the server
+about a fifth of a request for each key."""
+
+_PACK = msgspec.msgpack.Encoder()
+_UNPACK = msgspec.msgpack.Decoder(KeyInfo)
+
+
+class WantedKey(Struct, frozen=True, gc=False):
+    """A key to be read, and how many there are in its folder; 0 if nobody counted."""
+
+    mount: Mount
+    path: str
+    beside: int
+
+    @property
+    def folder(self) -> tuple[str, str]:
+        """The folder, in which mount."""
+        return self.mount.name, self.path[: self.path.rfind("/") + 1]
+
+
+class Details:
+    """Lists each folder that is worth it once, when its first key is asked for, and lets go of it
+    with its last."""
+
+    def __init__(self, vault: Vault, wanted: Iterable[WantedKey | None]) -> None:
+        self._vault = vault
+        self._left = Counter[tuple[str, str]]()
+        beside = dict[tuple[str, str], int]()
+        for each in wanted:
+            if each is not None and each.mount.version == 2 and each.beside:
+                self._left[each.folder] += 1
+                beside[each.folder] = each.beside
+        self._worth = {
+            folder for folder, many in beside.items() if 1 < many <= min(LARGEST, SHARE * self._left[folder])
+        }
+        self._held: dict[tuple[str, str], _FolderMetadata] = {}
+        self._locks = {folder: threading.Lock() for folder in self._worth}
+
+    def known(self, wanted: WantedKey | None) -> tuple[KeyInfo, datetime] | None:
+        """Return a key's metadata and the server's clock when it was listed, if it was. Each
+        key is asked for once."""
+        if wanted is None or wanted.folder not in self._worth:
+            return None
+        folder = wanted.folder
+        with self._locks[folder]:
+            if folder not in self._held:
+                self._held[folder] = _held(Lister(self._vault, wanted.mount, detailed=True).pages(folder[1]))
+            held = self._held[folder]
+            self._left[folder] -= 1
+            if not self._left[folder]:
+                self._held[folder] = _NOTHING
+        packed = held.info.pop(wanted.path[len(folder[1]) :], None)
+        return None if packed is None else (_UNPACK.decode(packed), held.moment)
+
+
+class _FolderMetadata(Struct, frozen=True, gc=False):
+    """A folder's metadata, each key's packed: as records they would take three times the memory."""
+
+    info: dict[str, bytes]
+    moment: datetime
+
+
+_NOTHING = _FolderMetadata({}, datetime.min.replace(tzinfo=UTC))
+
+
+def _held(pages: Iterator[Folder]) -> _FolderMetadata:
+    moment = None
+    packed: dict[str, bytes] = {}
+    for page in pages:
+        moment = moment or page.moment
+        packed |= {key: _PACK.encode(info) for key, info in page.info.items()}
+    return _FolderMetadata(packed, moment) if moment else _NOTHING
+
+
+# -- Many requests in flight, answers in the order that was asked for, memory bounded -----------
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+_Done = tuple[list[B], int]
+
+SLICE = 8
+"""How many items one thread takes at once: handing each over by itself costs a tenth of a request."""
+WAITING_BYTES = 8 << 20
+"""How much may lie finished and unasked for before no more is begun."""
+
+
+def ordered(
+    threads: ThreadPoolExecutor,
+    work: Callable[[A], B],
+    items: Sequence[A],
+    *,
+    in_flight: int,
+    weigh: Callable[[B], int],
+    together: int = SLICE,
+) -> Iterator[B]:
+    """Yield ``work(item)`` for each of ``items``, in order.
+
+    What is finished and waits for its turn is at most :data:`WAITING_BYTES`, and what is in flight.
+
+    Args:
+        together: how many items one thread takes at once, at most; 1 where they are large.
+    """
+    flight = _Flight(threads, work, items, in_flight=in_flight, weigh=weigh, together=together)
+    try:
+        flight.fill()
+        while flight.running:
+            yield from flight.running.popleft().result()[0]
+            flight.fill()
+    finally:
+        for future in flight.running:
+            future.cancel()
+
+
+class _Flight(Generic[A, B]):
+    """What is under way: slices of items, each in a thread."""
+
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        work: Callable[[A], B],
+        items: Sequence[A],
+        *,
+        in_flight: int,
+        weigh: Callable[[B], int],
+        together: int,
+    ) -> None:
+        self._threads = threads
+        self._work = work
+        self._items = items
+        self._weigh = weigh
+        self._most = 2 * in_flight
+        self._step = max(1, min(together, len(items) // self._most))
+        self._starts = iter(range(0, len(items), self._step))
+        self.running: deque[Future[_Done[B]]] = deque()
+
+    def fill(self) -> None:
+        """Begin as many as may be; at least one, if there are any left and none is under way."""
+        while not self.running or (len(self.running) < self._most and self._waiting() < WAITING_BYTES):
+            start = next(self._starts, None)
+            if start is None:
+                return
+            self.running.append(self._threads.submit(self._run, start))
+
+    def _run(self, start: int) -> _Done[B]:
+        found = [self._work(item) for item in self._items[start : start + self._step]]
+        return found, sum(map(self._weigh, found))
+
+    def _waiting(self) -> int:
+        done = (future for future in self.running if future.done() and not future.cancelled())
+        return sum(future.result()[1] for future in done if not future.exception())
+
+
+# -- Estimates how large secrets are that nobody has read yet -----------------------------------
+#
+# The server tells no size, and a plan needs one: containers are cut by it. So some secrets are
+# read while listing, the first ones and then one in many, and the others are taken to be as large
+# as those were. Pieces are cut by hash, so that large and small ones mix.
+
+
+FIRST = 32
+EVERY = 64
+UNKNOWN = 1_024
+"""Bytes of a secret where none could be read."""
+_BESIDE = 256  # bytes of a secret's metadata, about
+
+
+class Sizes:
+    """The sizes of one mount's secrets."""
+
+    def __init__(self, threads: ThreadPoolExecutor, *, in_flight: int) -> None:
+        self._threads = threads
+        self._in_flight = in_flight
+        self._seen = self._sampled = self._bytes = 0
+
+    def of(self, items: Sequence[str], read: Callable[[str], Secret | None]) -> list[int]:
+        """Return a size for each, in order. ``read`` is called for some of them, in threads."""
+        places = [at for at in range(len(items)) if self._is_sampled(self._seen + at)]
+        secrets = ordered(
+            self._threads,
+            read,
+            [items[at] for at in places],
+            in_flight=self._in_flight,
+            weigh=size_of,
+        )
+        exact = {at: size_of(secret) for at, secret in zip(places, secrets, strict=True) if secret}
+        self._seen += len(items)
+        self._sampled += len(exact)
+        self._bytes += sum(exact.values())
+        mean = self._bytes // self._sampled if self._sampled else UNKNOWN
+        return [exact.get(at, mean) for at in range(len(items))]
+
+    def _is_sampled(self, number: int) -> bool:
+        return number < FIRST or number % EVERY == 0
+
+
+def size_of(secret: Secret | None) -> int:
+    """Return about how many bytes a secret takes."""
+    if secret is None:
+        return 0
+    values = sum(len(version.value) for version in secret.versions if version.value is not None)
+    return values + _BESIDE + len(secret.name)

@@ -1,22 +1,26 @@
-"""Mounts that drills make for themselves on a live server, and remove again.
-
-A mount is a drill's if its path and its description both say so. A mount of that path which was there
-before is somebody else's: nothing is written to it, and it is not removed.
-"""
+"""What is made on a live server on purpose: mounts of drills, and values of secrets engines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from strongroom.errors import SourceError
+from strongroom.model import SecretBytes
 from strongroom.sources import Destination
-from strongroom.sources.below import Below
-from strongroom.sources.vault.explain import explained
-from strongroom.sources.vault.records import MOUNTS, MountInfo
+from strongroom.sources.errors import SourceClosed, SourceUnavailable
+from strongroom.sources.memory import Below
+from strongroom.sources.vault.records import MOUNTS, MountInfo, explained
 from strongroom.sources.vault.source import VaultSource
+from strongroom.vault.answers import Denied, LoginRefused, NotVault, VaultError, VaultRefused
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import VaultRefused
+
+# -- Mounts that drills make for themselves on a live server, and remove again ------------------
+#
+# A mount is a drill's if its path and its description both say so. A mount of that path which was there
+# before is somebody else's: nothing is written to it, and it is not removed.
+
 
 PREFIX: Final = "strongroom-drill-"
 
@@ -85,3 +89,60 @@ def _path(run: str) -> str:
 
 def _note(run: str) -> str:
     return f"Scratch mount of Strongroom drill {run}; it goes when the drill ends"
+
+
+# -- A secrets engine's endpoints that make and give a value, such as those of a database's static role
+
+
+class SecretsEngine:
+    """The endpoints for one secret.
+
+    Args:
+        vault: the server that has the engine.
+        rotate: the path that is written to, and makes another value.
+        read: the path that gives the value; empty if none does.
+        field: the field of that answer.
+    """
+
+    def __init__(self, vault: Vault, *, rotate: str, read: str, field: str) -> None:
+        self._vault = vault
+        self._rotate = rotate.strip("/")
+        self._read = read.strip("/")
+        self._field = field
+
+    def rotate(self) -> None:
+        """Have the engine make another value. After a lost reply nobody knows whether it did."""
+        with _explained(f"rotate '{self._rotate}'", "update"):
+            answer = self._vault.post(*self._rotate.split("/"), body={})
+        if not answer.found:
+            raise SourceError(f"the Vault server has no '{self._rotate}'", hint=_PATHS)
+
+    def read(self) -> SecretBytes | None:
+        """Return the value that counts now; ``None`` if the engine keeps it to itself."""
+        if not self._read:
+            return None
+        with _explained(f"read '{self._read}'", "read"):
+            answer = self._vault.get(*self._read.split("/"))
+            value = answer.data().get(self._field) if answer.found else None
+        if not isinstance(value, str) or not value:
+            raise SourceError(f"the Vault server has no '{self._field}' in '{self._read}'", hint=_PATHS)
+        return SecretBytes(value.encode())
+
+
+_PATHS = "Correct the rotator's paths in the configuration. Nothing was written."
+
+
+@contextmanager
+def _explained(doing: str, capability: str) -> Iterator[None]:
+    """Say what failed while doing what. The server's own words are left out: they may quote values."""
+    try:
+        yield
+    except Denied:
+        raise SourceError(
+            f"no right to {doing} (status 403)", hint=f"Give the login '{capability}' on that path."
+        ) from None
+    except VaultError as error:
+        kind = SourceUnavailable if error.transient else SourceError
+        if isinstance(error, LoginRefused | NotVault):
+            kind = SourceClosed
+        raise kind(f"the Vault server could not {doing}: {error.message}", hint=error.hint) from None

@@ -1,4 +1,4 @@
-"""Which namespaces and KV mounts there are, and what else there is that is not backed up."""
+"""Which namespaces and KV mounts there are, where names lie in them, and what is not backed up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from strongroom.sources.vault.records import (
     MountInfo,
     kv_mount,
 )
-from strongroom.vault import paths
+from strongroom.vault import answers
+from strongroom.vault.answers import Denied
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Denied
 
 DEEPEST = 64
 """Namespaces within namespaces. A server that shows more is showing the same ones again."""
@@ -53,13 +53,13 @@ class MountChoice(Struct, frozen=True, kw_only=True):
 
     def excludes(self, name: str) -> bool:
         """Say whether the mount or namespace of this full name is to be left out."""
-        return name in map(paths.folder, self.exclude_mounts)
+        return name in map(answers.folder, self.exclude_mounts)
 
     def takes(self, name: str) -> bool:
         """Say whether the mount of this full name is meant."""
         if self.excludes(name):
             return False
-        return not self.mounts or name in map(paths.folder, self.mounts)
+        return not self.mounts or name in map(answers.folder, self.mounts)
 
 
 class ServerSurvey:
@@ -130,12 +130,12 @@ class ServerSurvey:
             return []
         found = answer.read(KEYS).data if answer.found else None  # Vault without namespaces: 404
         keys = found.keys if found else []
-        if odd := [key for key in keys if not paths.addressable(key.removesuffix("/"))]:
+        if odd := [key for key in keys if not answers.addressable(key.removesuffix("/"))]:
             raise SourceError(
                 f"a namespace in '{namespace or '/'}' has a name that cannot be asked for: {odd[0]!r}",
                 hint="Ask who runs the server what it is; it cannot be backed up as it is.",
             )
-        return [paths.folder(key) for key in keys]
+        return [answers.folder(key) for key in keys]
 
     def _is_meant(self, namespace: str) -> bool:
         if self._choice.excludes(namespace):
@@ -178,8 +178,8 @@ class ServerSurvey:
 
     def _refuse_missing(self) -> None:
         """A mount that was asked for by name and is not there is an error, not an empty backup."""
-        wanted = set(map(paths.folder, self._choice.mounts)) - set(
-            map(paths.folder, self._choice.exclude_mounts)
+        wanted = set(map(answers.folder, self._choice.mounts)) - set(
+            map(answers.folder, self._choice.exclude_mounts)
         )
         gone = sorted(name for name in wanted - self.mounts.keys() if self._concerns(name))
         if gone:

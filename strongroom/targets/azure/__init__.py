@@ -6,7 +6,6 @@ Nothing here imports Azure's library until a target is used.
 from __future__ import annotations
 
 from strongroom.targets.azure.account import AzureAccount
-from strongroom.targets.azure.locks import BlobLock
-from strongroom.targets.azure.target import AzureTarget
+from strongroom.targets.azure.target import AzureTarget, BlobLock
 
 __all__ = ["AzureAccount", "AzureTarget", "BlobLock"]

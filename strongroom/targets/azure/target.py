@@ -7,32 +7,319 @@ then committed in one request that succeeds only if there is no such blob.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, BlobClient, ContainerClient, ImmutabilityPolicy
+from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import ObjectInfo
-from strongroom.targets.azure import locks, probing
-from strongroom.targets.azure.account import BLOCK_BYTES, AzureAccount, AzureClient, canonical_prefix
-from strongroom.targets.azure.blocks import block_size
-from strongroom.targets.azure.locks import BlobLock
-from strongroom.targets.azure.refusals import RAISED, status_of, typed
-from strongroom.targets.azure.versions import hidden_version, old_versions
-from strongroom.targets.azure.writing import drop_staged, put_blocks, staged_names
-from strongroom.targets.blocks import checked
-from strongroom.targets.clock import stamped
+from strongroom.targets.azure.account import (
+    BLOCK_BYTES,
+    NOT_AZURE,
+    RAISED,
+    AzureAccount,
+    AzureClient,
+    canonical_prefix,
+    code_of,
+    status_of,
+    typed,
+)
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.hidden import HiddenVersion, may
-from strongroom.targets.identity import Identified, TargetIdentity
-from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.probing import ProbeCheck
+from strongroom.targets.names import (
+    Identified,
+    TargetIdentity,
+    check_name,
+    check_prefix,
+    check_range,
+    is_name,
+)
+from strongroom.targets.probing import ProbeCheck, ProbeResult, stamped
+from strongroom.targets.reading import checked
 from strongroom.words import plural
 
 if TYPE_CHECKING:
-    from azure.storage.blob import BlobClient, BlobProperties
+    from azure.storage.blob import BlobProperties
+
+
+# -- How large the blocks of a blob have to be --------------------------------------------------
+
+
+MOST_BLOCKS = 50_000
+"""Of one blob, as the service allows."""
+
+
+def block_size(size: int, *, at_least: int) -> int:
+    """Return how large blocks must be for ``size`` bytes to fit into one blob."""
+    return max(at_least, -(-size // MOST_BLOCKS))
+
+
+# -- How blobs come to be, if there is none of the name, and how staged blocks go again ---------
+
+
+_CHANGED = frozenset({304, 412})
+
+
+def put_blocks(blob: BlobClient, blocks: Iterable[bytes], options: dict[str, Any]) -> bool:
+    """Stage blocks and commit them in one request; say whether this made the blob.
+
+    A small object goes the same way: where another writer's blocks are staged, a service may
+    take a blob for one that is there when it is put whole (seen on an emulator).
+    """
+    # Of one length everywhere, as the service demands of one blob's blocks, and never
+    # those of another writer, whose blocks of this name lie in the same place.
+    writer = secrets.token_hex(8)
+    staged = []
+    for number, piece in enumerate(blocks):
+        block_id = f"{writer}-{number:08}"
+        blob.stage_block(block_id, piece, len(piece), validate_content="md5")
+        staged.append(BlobBlock(block_id))
+    try:
+        blob.commit_block_list(
+            staged, match_condition=MatchConditions.IfMissing, validate_content=True, **options
+        )
+    except ResourceExistsError as error:
+        return _taken(error)
+    return True
+
+
+def staged_names(container: ContainerClient, prefix: str) -> Iterator[str]:
+    """Yield the names of blobs that may be staged only: listed as empty."""
+    for blob in container.list_blobs(name_starts_with=prefix, include=["uncommittedblobs"]):
+        if not blob.size:
+            yield blob.name
+
+
+def drop_staged(blob: BlobClient) -> bool:
+    """Drop a blob's staged blocks unless it was committed; say whether there were any."""
+    try:
+        blob.get_blob_properties()
+    except ResourceNotFoundError:
+        pass
+    else:
+        return False
+    try:  # conditional: it may be committed at this very moment
+        blob.delete_blob(match_condition=MatchConditions.IfMissing)
+    except ResourceNotFoundError:
+        return False
+    except HttpResponseError as error:
+        if error.status_code in _CHANGED:
+            return False
+        raise
+    return True
+
+
+def _taken(error: ResourceExistsError) -> bool:
+    """Return ``False``, the answer of a put that came second, unless it is another conflict."""
+    if code_of(error) != "BlobAlreadyExists":
+        raise error
+    return False
+
+
+# -- Old versions of blobs: earlier ones, and those that soft deletion still holds --------------
+
+
+def old_versions(container: ContainerClient, prefix: str, *, locks: bool) -> Iterable[BlobProperties]:
+    """List what is under a prefix and is no current blob.
+
+    Args:
+        locks: whether to ask for locks too, which an account without them may refuse.
+    """
+    include = ["versions", "deleted", *(["immutabilitypolicy"] if locks else [])]
+    listed = container.list_blobs(name_starts_with=prefix, include=include)
+    return (blob for blob in listed if blob.deleted or (blob.version_id and not blob.is_current_version))
+
+
+def hidden_version(name: str, blob: BlobProperties, *, locks: bool, now: datetime) -> HiddenVersion:
+    """Say what is known of an old version.
+
+    Soft deletion tells its days. What a lifecycle policy of the account removes is set in the
+    resource manager, which a credential for blobs does not reach: that is not known.
+    """
+    locked: datetime | None = blob.immutability_policy.expiry_time
+    days = blob.remaining_retention_days
+    return HiddenVersion(
+        name=name,
+        size=int(blob.size or 0),
+        locked_until=locked.astimezone(UTC) if locked is not None and locked > now else None,
+        expires=now + timedelta(days=days) if blob.deleted and days is not None else None,
+        lock_known=locks,
+        rule_known=bool(blob.deleted and days is not None),
+    )
+
+
+# -- Locks on blobs: version-level immutability policies, where the account has them ------------
+
+
+class BlobLock(Struct, frozen=True, kw_only=True):
+    """How long an object cannot be changed or deleted.
+
+    ``days`` count from when it is put, ``most_days`` cap every extension. A ``final`` lock
+    can be shortened by nobody; another one by who holds that right.
+    """
+
+    days: int = 7
+    most_days: int = 3_650
+    final: bool = False
+
+    @property
+    def mode(self) -> str:
+        """The service's name for it."""
+        return "Locked" if self.final else "Unlocked"
+
+    def capped(self, until: datetime) -> datetime:
+        """Return ``until``, or the latest moment that a lock may be set to now."""
+        return min(until, datetime.now(UTC) + timedelta(days=self.most_days))
+
+
+def can_lock(container: ContainerClient) -> bool:
+    """Ask whether single blobs of a container can be locked."""
+    return bool(container.get_container_properties().immutable_storage_with_versioning_enabled)
+
+
+def at_put(lock: BlobLock) -> dict[str, Any]:
+    """Return the options that lock a blob in the request that creates it."""
+    until = lock.capped(datetime.now(UTC) + timedelta(days=lock.days))
+    return {"immutability_policy": ImmutabilityPolicy(expiry_time=until, policy_mode=lock.mode)}
+
+
+def end_of(blob: BlobClient) -> datetime | None:
+    """Return when a blob's lock ends (UTC); ``None`` if it has none, or had one."""
+    until: datetime | None = blob.get_blob_properties().immutability_policy.expiry_time
+    return until if until is not None and until > datetime.now(UTC) else None
+
+
+def extend(blob: BlobClient, lock: BlobLock, until: datetime) -> datetime:
+    """Lock a blob until then at least, within the cap; return when its lock ends now."""
+    now, wanted = end_of(blob), lock.capped(until)
+    if now is not None and now >= wanted:
+        return now
+    blob.set_immutability_policy(ImmutabilityPolicy(expiry_time=wanted, policy_mode=lock.mode))
+    return wanted
+
+
+# -- What a blob container has to refuse, asked of the service itself on an object of the caller's own
+#
+# Where the account has no version-level immutability (and on the emulator) nothing of locks
+# can be shown. What a credential may do is read off a SAS token, which states it; what a role
+# grants to an identity is not shown here.
+
+
+NEEDED = "rl"
+"""Rights of a SAS token (letters of its ``sp``) that everybody needs: read, list."""
+USEFUL = "cwdi"
+"""Create, write (for blocks), delete, set immutability: needed by some, no harm to locked blobs."""
+_LETTERS = {
+    "a": "add",
+    "c": "create",
+    "d": "delete",
+    "e": "execute",
+    "f": "filter by tags",
+    "i": "set immutability",
+    "l": "list",
+    "m": "move",
+    "o": "change owners",
+    "p": "change permissions",
+    "r": "read",
+    "t": "tags",
+    "w": "write",
+    "x": "delete versions",
+    "y": "delete for good",
+}
+_PROBE_REFUSED = frozenset({403, 409, 412})
+
+
+def overwriting(blob: BlobClient) -> ProbeCheck:
+    """Put an object over one that is there, under the condition that there is none."""
+    return _tried("write over an object", lambda: blob.upload_blob(b"", overwrite=False), _OVERWRITTEN)
+
+
+def ending_a_lock(blob: BlobClient) -> Iterator[ProbeCheck]:
+    """Shorten and lift an object's lock, and remove the version that it holds."""
+    soon = ImmutabilityPolicy(expiry_time=datetime.now(UTC) + timedelta(minutes=1), policy_mode="Unlocked")
+    yield _tried("shorten a lock", lambda: blob.set_immutability_policy(soon), _LOCK_IS_NONE)
+    yield _tried("lift a lock", blob.delete_immutability_policy, _LOCK_IS_NONE)
+    yield _tried("remove a locked object", blob.delete_blob, _LOCK_IS_NONE)
+
+
+def locking(container: ContainerClient, *, wanted: bool) -> ProbeCheck:
+    """Look whether single blobs can be locked."""
+    what = "the container has version-level immutability"
+    try:
+        there = bool(container.get_container_properties().immutable_storage_with_versioning_enabled)
+    except (AzureError, *NOT_AZURE) as error:
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_said(error))
+    if there:
+        return ProbeCheck(what=what)
+    return ProbeCheck(
+        what=what, outcome=ProbeResult.MISSING if wanted else ProbeResult.ADVICE, detail=_UNLOCKED
+    )
+
+
+def of_credential(credential: object) -> Iterator[ProbeCheck]:
+    """Compare what a credential may do with what is needed, as far as it states that."""
+    what = "rights of the credential"
+    if isinstance(credential, dict):
+        yield ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=_ACCOUNT_KEY)
+    elif isinstance(credential, str):
+        yield from _of_token(what, set(parse_qs(credential).get("sp", [""])[0]))
+    else:
+        yield ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_IDENTITY)
+
+
+def _of_token(what: str, has: set[str]) -> Iterator[ProbeCheck]:
+    missing = sorted(set(NEEDED) - has)
+    excess = sorted(has - set(NEEDED) - set(USEFUL))
+    if missing:
+        yield ProbeCheck(what=what, outcome=ProbeResult.MISSING, detail=_rights_in_words(missing))
+    if excess:
+        yield ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=_rights_in_words(excess))
+    if not missing and not excess:
+        yield ProbeCheck(what=what)
+
+
+def _rights_in_words(letters: list[str]) -> str:
+    return ", ".join(f"{_LETTERS.get(letter, 'unknown')} ({letter})" for letter in letters)
+
+
+def _tried(what: str, attempt: Callable[[], object], otherwise: str) -> ProbeCheck:
+    try:
+        attempt()
+    except (AzureError, *NOT_AZURE) as error:
+        if status_of(error) in _PROBE_REFUSED:
+            return ProbeCheck(what=what)
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_said(error))
+    except StrongroomError as error:
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
+    return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=otherwise)
+
+
+def _said(error: Exception) -> str:
+    """Only status and code: the library's own text can quote a token."""
+    return f"the service answered {status_of(error) or 'nothing'} {code_of(error)}".rstrip()
+
+
+_OVERWRITTEN = "the service does not hold to If-None-Match"
+_LOCK_IS_NONE = "the lock does not hold: anyone with this credential can destroy backups"
+_UNLOCKED = "turn on versioning and version-level immutability: see ops/azure"
+_ACCOUNT_KEY = "an account key may do everything, change locks included; use a SAS token or an identity"
+_IDENTITY = "what a role grants to an identity is not stated here; compare it with ops/azure"
+
+
+# -- The target itself: what each method asks of the service, and in which order ----------------
+#
+# An object is a block blob. Its blocks are staged, which shows nothing under its name, and
+# then committed in one request that succeeds only if there is no such blob.
+
 
 T = TypeVar("T")
 
@@ -133,7 +420,7 @@ class AzureTarget(Identified):
         yield may("list old versions", lambda: self.hidden("probes/"))
 
     def time(self) -> float:
-        """Return the time by the service's clock; see :class:`strongroom.targets.clock.Clocked`."""
+        """Return the time by the service's clock; see :class:`strongroom.targets.probing.Clocked`."""
         return stamped(self._ask("tell what time it is there", self._date), str(self.place))
 
     def abort_incomplete(self, prefix: str) -> int:
@@ -147,7 +434,7 @@ class AzureTarget(Identified):
 
     def can_lock(self) -> bool:
         """Ask whether the container can lock single objects (version-level immutability)."""
-        return self._ask("tell what its container can do", lambda: locks.can_lock(self._client.get()))
+        return self._ask("tell what its container can do", lambda: can_lock(self._client.get()))
 
     @property
     def locks(self) -> bool:
@@ -158,28 +445,28 @@ class AzureTarget(Identified):
         """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
         check_name(name)
         lock = self._lock or BlobLock()
-        return self._ask(f"lock {name}", lambda: locks.extend(self._blob(name), lock, until), writing=True)
+        return self._ask(f"lock {name}", lambda: extend(self._blob(name), lock, until), writing=True)
 
     def locked_until(self, name: str) -> datetime | None:
         """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
         check_name(name)
-        return self._ask(f"look at {name}", lambda: locks.end_of(self._blob(name)))
+        return self._ask(f"look at {name}", lambda: end_of(self._blob(name)))
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
         blob = self._blob(check_name(name))
-        yield probing.overwriting(blob)
+        yield overwriting(blob)
         if self._lock is not None:
-            yield from probing.ending_a_lock(blob)
+            yield from ending_a_lock(blob)
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Look at what the credential has no need of."""
         check_name(name)
-        yield from probing.of_credential(self._account.credential())
+        yield from of_credential(self._account.credential())
 
     def settings(self) -> Iterator[ProbeCheck]:
         """Look at how the container is set up."""
-        yield probing.locking(self._client.get(), wanted=self._lock is not None)
+        yield locking(self._client.get(), wanted=self._lock is not None)
 
     # -- writing -------------------------------------------------------------
 
@@ -188,7 +475,7 @@ class AzureTarget(Identified):
 
     def _delete(self, name: str) -> None:
         blob = self._blob(name)
-        until = locks.end_of(blob) if self._lock is not None else None
+        until = end_of(blob) if self._lock is not None else None
         if until is not None:  # with versions kept, the service would hide it and call that deleted
             raise TargetLocked(f"{self.place}: {name} is locked until {until.isoformat()}")
         blob.delete_blob()
@@ -205,7 +492,7 @@ class AzureTarget(Identified):
         self._can_lock = self._can_lock or self.can_lock()
         if not self._can_lock:
             raise TargetError(f"{self.place} cannot lock objects, and its settings demand it", hint=_LOCK)
-        return locks.at_put(self._lock)
+        return at_put(self._lock)
 
     def _sweep(self, prefix: str) -> int:
         staged = staged_names(self._client.get(), self._prefix + prefix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.targets.s3.options import LockMode, ObjectLock, S3Options
+from strongroom.targets.s3.client import LockMode, ObjectLock, S3Options
 from strongroom.targets.s3.target import S3Target
 
-__all__ = ["ObjectLock", "LockMode", "S3Options", "S3Target"]
+__all__ = ["LockMode", "ObjectLock", "S3Options", "S3Target"]

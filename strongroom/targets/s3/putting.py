@@ -1,29 +1,140 @@
-"""put: once, only if absent, visible only when it is known to be right, then looked at.
-
-Three replies are not what they seem. "It exists" (412) may be the echo of this very
-writer's request whose reply was lost. "Done" may come from a server that ignores the
-condition (Ceph RGW in versioned buckets). And "done" may leave out a lock or an encryption
-that was asked for. So the object is looked at before and after, and the caller reads back.
-"""
+"""put: once, only if absent, visible only when right; uploads that were interrupted are gone on with, or
+swept."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import structs
+from msgspec import Struct, structs
 
-from strongroom.container.errors import VerificationFailed
+from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
-from strongroom.targets.blocks import checked
-from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.s3.bucket import Bucket, ObjectHead
-from strongroom.targets.s3.content import checksum, encoded
-from strongroom.targets.s3.failures import Contended, ObjectExists, UploadGone, translated
-from strongroom.targets.s3.locks import retain
-from strongroom.targets.s3.uploads import Upload, UploadedPart, find_upload
+from strongroom.targets.errors import TargetGarbled, TargetUnavailable
+from strongroom.targets.reading import checked
+from strongroom.targets.s3.bucket import Bucket, ObjectHead, checksum, encoded, retain
+from strongroom.targets.s3.client import Contended, ObjectExists, PastEnd, UploadGone, translated
+from strongroom.words import plural
+
+# -- Multipart uploads that an interrupted put left behind: gone on with, or swept --------------
+
+
+RESUME_WITHIN = timedelta(hours=1)
+"""An older upload's lock would end too soon, and tries of one step follow each other in minutes."""
+
+
+class UploadedPart(Struct, frozen=True, kw_only=True):
+    """One part that a bucket holds. ``checksum`` is its SHA-256 in base64."""
+
+    number: int
+    etag: str
+    size: int
+    checksum: str | None
+
+    def holds(self, data: bytes | bytearray, sha256: str) -> bool:
+        """Tell whether these bytes are there already.
+
+        A server that keeps no checksums (Ceph's gateway) gives the part's MD5 as its ETag. That
+        is no proof against a forger, and need not be one: the whole is read back and compared.
+        """
+        if self.checksum is not None or self.size != len(data):
+            return (self.size, self.checksum) == (len(data), sha256)
+        return self.etag.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """A multipart upload, and which of its parts are there."""
+
+    id: str
+    parts: dict[int, UploadedPart] = {}
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """A multipart upload as a listing shows it."""
+
+    key: str
+    id: str
+    at: datetime
+
+
+def started(bucket: Bucket, prefix: str) -> Iterator[Started]:
+    """Yield the uploads of keys that start with ``prefix``, whatever else a server lists."""
+    doing = f"list uploads under {prefix}"
+    for page in bucket.pages("list_multipart_uploads", doing, Prefix=prefix):
+        with translated(bucket.title, doing):
+            found = [_started(entry) for entry in page.get("Uploads", ())]
+        yield from (upload for upload in found if upload.key.startswith(prefix))
+
+
+def _started(entry: dict[str, Any]) -> Started:
+    return Started(key=entry["Key"], id=entry["UploadId"], at=entry["Initiated"])
+
+
+def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
+    """Return a young upload of this name with its parts, to go on with.
+
+    Each part counts only if its checksum is that of the bytes at hand, so whose upload it
+    is does not matter. A credential that may not list starts anew.
+    """
+    key = bucket.key(name)
+    try:
+        young = [
+            upload for upload in started(bucket, key) if upload.key == key and now - upload.at < RESUME_WITHIN
+        ]
+        newest = max(young, key=lambda upload: upload.at, default=None)
+        return None if newest is None else Upload(id=newest.id, parts=_parts(bucket, newest))
+    except TargetError as error:
+        if error.transient and not isinstance(error, UploadGone):
+            raise
+        return None
+
+
+def _parts(bucket: Bucket, upload: Started) -> dict[int, UploadedPart]:
+    doing = "list the parts of an upload"
+    pages = bucket.pages("list_parts", doing, Key=upload.key, UploadId=upload.id)
+    with translated(bucket.title, doing):
+        return {found["PartNumber"]: _part(found) for page in pages for found in page.get("Parts", ())}
+
+
+def _part(found: dict[str, Any]) -> UploadedPart:
+    return UploadedPart(
+        number=found["PartNumber"],
+        etag=found["ETag"],
+        size=found["Size"],
+        checksum=found.get("ChecksumSHA256"),
+    )
+
+
+def abort_all(bucket: Bucket, prefix: str) -> int:
+    """Remove every upload under a prefix; return how many there were."""
+    removed = 0
+    for found in list(started(bucket, bucket.key(prefix))):
+        try:
+            bucket.call(
+                "abort_multipart_upload",
+                f"sweep {prefix}",
+                writing=True,
+                Key=found.key,
+                UploadId=found.id,
+            )
+        except UploadGone:  # its writer was quicker
+            continue
+        removed += 1
+    return removed
+
+
+# -- put: once, only if absent, visible only when it is known to be right, then looked at -------
+#
+# Three replies are not what they seem. "It exists" (412) may be the echo of this very
+# writer's request whose reply was lost. "Done" may come from a server that ignores the
+# condition (Ceph RGW in versioned buckets). And "done" may leave out a lock or an encryption
+# that was asked for. So the object is looked at before and after, and the caller reads back.
+
 
 DIGEST = "strongroom-sha256"
 """Under this name metadata keep an object's SHA-256 (hex): it tells damage on the way from damage at rest."""
@@ -199,3 +310,105 @@ _HINT_UNLOCKED = (
     "The copy is there, unprotected. Turn Object Lock on for the bucket, and let the credential read "
     "retention (s3:GetObjectRetention)."
 )
+
+
+# -- read: a range as it lies, its length checked, and damage on the way told from damage at rest ---
+
+
+READ_BYTES = 1024 * 1024
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+class BucketReader:
+    """Reads objects of a bucket."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def read(self, name: str, *, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB.
+
+        A whole object is compared with the SHA-256 in its metadata. If it differs and a
+        second reading does not, the bytes were changed on the way: TargetGarbled. If they
+        lie so, they are given as they lie, for a reader of evidence or a repair to judge
+        by the digest that it trusts; the metadata are no such digest.
+        """
+        if length == 0:
+            self._check_there(name)
+            return
+        whole = offset == 0 and length is None
+        reply = self._get(name, offset, length)
+        if reply is None:
+            return
+        expected = reply.get("Metadata", {}).get(DIGEST) if whole else None
+        digest = hashlib.sha256()
+        for chunk in self._body(name, reply, _expected_length(self._bucket, name, reply, offset, length)):
+            if expected:
+                digest.update(chunk)
+            yield chunk
+        if expected and digest.hexdigest() != expected and self._lies_whole(name):
+            raise TargetGarbled(f"{self._bucket.title} gave {name}, which lies whole, with other bytes")
+
+    def _check_there(self, name: str) -> None:
+        if self._bucket.head(name) is None:
+            self._bucket.check_there()
+            raise MissingPiece(f"{self._bucket.title} does not hold {name}")
+
+    def _get(self, name: str, offset: int, length: int | None) -> dict[str, Any] | None:
+        """Ask for a range; ``None`` if it begins at or after the object's end."""
+        wanted: dict[str, Any] = {} if offset == 0 and length is None else {"Range": _header(offset, length)}
+        try:
+            return self._bucket.call("get_object", f"read {name}", Key=self._bucket.key(name), **wanted)
+        except MissingPiece:
+            raise MissingPiece(f"{self._bucket.title} does not hold {name}") from None
+        except PastEnd:
+            return None
+
+    def _body(self, name: str, reply: dict[str, Any], expected: int) -> Iterator[bytes]:
+        taken = 0
+        with closing(reply["Body"]) as body:
+            while True:
+                with translated(self._bucket.title, f"read {name}"):
+                    chunk = body.read(READ_BYTES)
+                if not chunk:
+                    break
+                taken += len(chunk)
+                yield chunk
+        if taken != expected:
+            raise TargetUnavailable(
+                f"{self._bucket.title} gave {taken:,} of {plural(expected, 'byte')} of {name} and ended"
+            )
+
+    def _lies_whole(self, name: str) -> bool:
+        reply = self._get(name, 0, None)
+        if reply is None:
+            return False
+        digest = hashlib.sha256()
+        for chunk in self._body(name, reply, _expected_length(self._bucket, name, reply, 0, None)):
+            digest.update(chunk)
+        return bool(digest.hexdigest() == reply.get("Metadata", {}).get(DIGEST))
+
+
+def _header(offset: int, length: int | None) -> str:
+    return f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"
+
+
+def _expected_length(
+    bucket: Bucket, name: str, reply: dict[str, Any], offset: int, length: int | None
+) -> int:
+    """Return how many bytes the body must have; refuse a reply to another question."""
+    with translated(bucket.title, f"read {name}"):
+        announced = int(reply["ContentLength"])
+    if offset == 0 and length is None:
+        return announced
+    match = _RANGE.fullmatch(reply.get("ContentRange", ""))
+    if match is None:
+        raise TargetError(
+            f"{bucket.title} does not give ranges: it answered a range of {name} with the whole"
+        )
+    first, last, size = map(int, match.groups())
+    end = size if length is None else min(size, offset + length)
+    if (first, last + 1, announced) != (offset, end, end - offset):
+        raise TargetUnavailable(f"{bucket.title} answered with another range of {name} than was asked for")
+    return announced

@@ -8,19 +8,19 @@ from typing import Any
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
-from strongroom.targets.clock import stamped
 from strongroom.targets.hidden import HiddenVersion
-from strongroom.targets.identity import Identified, TargetIdentity
-from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.probing import ProbeCheck
-from strongroom.targets.s3.bucket import Bucket
-from strongroom.targets.s3.failures import translated
-from strongroom.targets.s3.locks import Locks
-from strongroom.targets.s3.options import S3Options
-from strongroom.targets.s3.probing import Prober
-from strongroom.targets.s3.putting import Putter
-from strongroom.targets.s3.reading import BucketReader
-from strongroom.targets.s3.uploads import abort_all
+from strongroom.targets.names import (
+    Identified,
+    TargetIdentity,
+    check_name,
+    check_prefix,
+    check_range,
+    is_name,
+)
+from strongroom.targets.probing import ProbeCheck, stamped
+from strongroom.targets.s3.bucket import Bucket, Locks, Prober
+from strongroom.targets.s3.client import S3Options, translated
+from strongroom.targets.s3.putting import BucketReader, Putter, abort_all
 from strongroom.targets.s3.versions import hidden, purge, telling
 
 
@@ -89,7 +89,7 @@ class S3Target(Identified):
         self.bucket.call("delete_object", f"delete {name}", writing=True, Key=self.bucket.key(name))
 
     def purge(self, prefix: str) -> int:
-        """Remove every version under a prefix for good; see :class:`strongroom.targets.purging.Hiding`."""
+        """Remove every version under a prefix for good; see :class:`strongroom.targets.hidden.Hiding`."""
         return purge(self.bucket, check_prefix(prefix))
 
     def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
@@ -101,7 +101,7 @@ class S3Target(Identified):
         return telling(self.bucket)
 
     def time(self) -> float:
-        """Return the time by the server's clock; see :class:`strongroom.targets.clock.Clocked`."""
+        """Return the time by the server's clock; see :class:`strongroom.targets.probing.Clocked`."""
         reply = self.bucket.call("head_bucket", "ask for the time there")
         return stamped(reply["ResponseMetadata"]["HTTPHeaders"].get("date"), self.bucket.title)
 
@@ -127,7 +127,7 @@ class S3Target(Identified):
         return self._locks.until(check_name(name))
 
     def reader_log(self) -> str:
-        """Return where the bucket's server access log is; see :mod:`strongroom.targets.reader_log`."""
+        """Return where the bucket's server access log is; see :mod:`strongroom.targets.probing`."""
         enabled = self.bucket.call("get_bucket_logging", "look at its access log").get("LoggingEnabled")
         return f"s3://{enabled['TargetBucket']}/{enabled.get('TargetPrefix', '')}" if enabled else ""
 

@@ -1,21 +1,75 @@
-"""Entries of a KV version 2 mount: made once, read, listed, destroyed. Nothing is ever overwritten."""
+"""Entries of a KV version 2 mount: made once, read, listed, destroyed, a few at once; never overwritten."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from strongroom.errors import TargetError
 from strongroom.model import prepare
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.names import NAME_LIMIT
-from strongroom.targets.vault.refusals import typed
-from strongroom.vault import paths
-from strongroom.vault.answers import ServerAnswer
+from strongroom.vault import answers
+from strongroom.vault.answers import (
+    NO_SPACE,
+    TOO_LARGE,
+    Ambiguous,
+    Denied,
+    LoginRefused,
+    NotVault,
+    ServerAnswer,
+    Unconfirmed,
+    VaultError,
+    VaultRefused,
+    VaultSealed,
+)
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Ambiguous, Denied, VaultError, VaultRefused
+
+# -- What a Vault server refuses, as errors of a target -----------------------------------------
+#
+# The server's own words are not repeated: they may quote what it was sent.
+
+
+def typed(error: VaultError, *, titled: str, doing: str, writing: bool) -> TargetError:
+    """Return the error of ours that says what happened and what to do next."""
+    start = f"{titled} could not {doing}: {error.message}"
+    if error.reason == TOO_LARGE or error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return TargetError(f"{titled} could not {doing}: the entry is too large for it", hint=_CHUNK)
+    if error.reason == NO_SPACE or error.status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return TargetFull(f"{titled} could not {doing}: its storage has no room left")
+    if isinstance(error, Denied):
+        return (TargetReadOnly if writing else TargetError)(f"{start} (status 403)", hint=_RIGHTS)
+    if isinstance(error, LoginRefused | NotVault):
+        return TargetError(start, hint=error.hint)
+    if error.transient or isinstance(error, Unconfirmed):
+        hint = _SEALED if isinstance(error, VaultSealed) else error.hint
+        return TargetUnavailable(start, hint=hint, retry_after=_retry_after(error))
+    return TargetError(start, hint=error.hint)
+
+
+def _retry_after(error: VaultError) -> float | None:
+    said = error.headers.get("retry-after", "")
+    return float(said) if said.isdecimal() else None
+
+
+_CHUNK = (
+    "Nothing half-written was left. Lower 'chunk_bytes' of this target: the server's storage limits one "
+    "entry (1 MiB on Raft, 512 KiB on Consul), and text takes a third more than the bytes."
+)
+_RIGHTS = "Compare the token's policies with ops/vault/kv-target.hcl."
+_SEALED = "The backups there are safe. Unseal the server, then run 'strongroom runs retry'."
+
+
+# -- Entries of a KV version 2 mount: made once, read, listed, destroyed. Nothing is ever overwritten
+
 
 Fields = Mapping[str, str]
 
@@ -65,7 +119,7 @@ class Entries:
         self.vault = vault
         self.titled = titled
         self.mount = mount
-        self.folder = paths.folder(folder)
+        self.folder = answers.folder(folder)
 
     def create(self, path: str, fields: Fields, *, doing: str) -> bool:
         """Write an entry unless there is one; say whether what lies there now is this one.
@@ -180,3 +234,32 @@ _IN_THE_WAY = (
     "Somebody deleted it by hand, and its history is in the way. Remove that with 'kv metadata delete', "
     "then run 'strongroom runs retry'."
 )
+
+
+# -- A few requests in flight, answers in order, memory bounded ---------------------------------
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def in_order(
+    threads: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], *, ahead: int
+) -> Iterator[B]:
+    """Yield ``work(item)`` for each of ``items``, in order, taking ``ahead`` at once at most.
+
+    When it ends, however it ends, nothing is under way any more: what comes after may remove what
+    was written.
+    """
+    running: deque[Future[B]] = deque()
+    try:
+        for item in items:
+            running.append(threads.submit(work, item))
+            if len(running) >= ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            if not future.cancel():
+                future.exception()

@@ -5,35 +5,131 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from msgspec import structs
+import msgspec
+from msgspec import Struct, structs
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
-from strongroom.system.undo import on_failure
+from strongroom.model import prepare
+from strongroom.system.attempts import on_failure
 from strongroom.targets import ObjectInfo
-from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.identity import Identified, TargetIdentity
-from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.probing import ProbeCheck
-from strongroom.targets.vault import probing
-from strongroom.targets.vault.chunks import SMALL_AHEAD, Chunks, in_base64
-from strongroom.targets.vault.entries import Entries
-from strongroom.targets.vault.heads import (
+from strongroom.targets.names import (
+    Identified,
+    TargetIdentity,
+    check_name,
+    check_prefix,
+    check_range,
+    is_name,
+)
+from strongroom.targets.probing import ProbeCheck, ProbeResult, must_be_refused
+from strongroom.targets.reading import checked
+from strongroom.targets.vault.chunks import (
     CHUNKS,
     MOST_CHUNKS,
     OBJECTS,
+    SMALL_AHEAD,
     ChunkedHead,
+    Chunks,
     ForeignEntry,
+    Transit,
     chunk_count,
+    in_base64,
     new_attempt,
     parse_head,
     split_folder,
 )
-from strongroom.targets.vault.inflight import in_order
-from strongroom.targets.vault.transit import Transit
-from strongroom.vault import paths
-from strongroom.vault.client import Vault
+from strongroom.targets.vault.entries import Entries, Occupied, in_order
+from strongroom.vault import answers
+from strongroom.vault.answers import Denied
+from strongroom.vault.client import Need, Vault, rights
+
+# -- What a Vault mount has to refuse, what a token has too much of, and how the mount is set up ---
+#
+# The server tells what a token may do; nothing is tried out for that. Who may write, and who
+# may delete, depends on the process: that is tried by whoever probes.
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class _Config(Struct):
+    cas_required: bool = False
+    delete_version_after: str = "0s"
+
+
+class _MountConfigAnswer(Struct):
+    data: _Config
+
+
+prepare(_MountConfigAnswer)
+_CONFIG = msgspec.json.Decoder(_MountConfigAnswer)
+
+
+def overwriting(entries: Entries, path: str) -> ProbeCheck:
+    """Write over an entry as somebody would who does not ask what is there."""
+    return must_be_refused(
+        "write over an object",
+        lambda: entries.overwrite(path, doing="probe"),
+        Occupied,
+        otherwise=_OVERWRITTEN,
+    )
+
+
+def excess(entries: Entries, *, transit: str | None) -> Iterator[ProbeCheck]:
+    """Compare what the token may do with what any process of a target needs."""
+    what = "rights of the token"
+    with entries.explained("ask what the token may do", writing=False):
+        found = [right for right in rights(entries.vault, _needs(entries, transit)) if right.excess]
+    for right in found:
+        yield ProbeCheck(
+            what=f"{what}: {right.path}", outcome=ProbeResult.EXCESS, detail=", ".join(right.excess)
+        )
+    if not found:
+        yield ProbeCheck(what=what)
+
+
+def settings(entries: Entries) -> Iterator[ProbeCheck]:
+    """Look at the mount's own settings, if the token may."""
+    what = "the mount keeps what it holds"
+    try:
+        answer = entries.vault.get(entries.mount, "config")
+    except Denied:
+        yield ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_CONFIG_UNSEEN)
+        return
+    found = answer.read(_CONFIG).data if answer.found else _Config()
+    forgets = found.delete_version_after not in ("", "0s")
+    yield ProbeCheck(
+        what=what, outcome=ProbeResult.EXCESS if forgets else ProbeResult.FINE, detail=_FORGETS * forgets
+    )
+    if not found.cas_required:
+        yield ProbeCheck(what="the mount demands check-and-set", outcome=ProbeResult.ADVICE, detail=_CAS)
+
+
+def _needs(entries: Entries, transit: str | None) -> Iterator[Need]:
+    mount, below = answers.folder(entries.mount), answers.folder(entries.folder)
+    yield Need(path=f"{mount}data/{below}*", capabilities=frozenset({"create", "read"}))
+    yield Need(path=f"{mount}metadata/{below}*", capabilities=frozenset({"list", "delete"}))
+    for change in ("delete", "undelete", "destroy"):
+        yield Need(path=f"{mount}{change}/{below}*", capabilities=_NOTHING)
+    yield Need(path=f"{mount}config", capabilities=frozenset({"read"}))
+    yield Need(path=f"sys/mounts/{mount.rstrip('/')}", capabilities=_NOTHING)
+    if transit is not None:
+        home, _, key = transit.rpartition("/")
+        for use in ("encrypt", "decrypt"):
+            yield Need(path=f"{home}/{use}/{key}", capabilities=frozenset({"update"}))
+        yield Need(path=f"{home}/keys/{key}", capabilities=_NOTHING)
+        yield Need(path=f"{home}/keys/{key}/config", capabilities=_NOTHING)
+
+
+_OVERWRITTEN = "the token's policy has 'update' on data: anyone who steals it can overwrite backups"
+_CONFIG_UNSEEN = "the token may not read the mount's config; a put finds out if it deletes by itself"
+_FORGETS = "delete_version_after is set: backups would be deleted automatically"
+_CAS = "with cas_required=true no other client can write over anything by mistake"
+
+
+# -- The target itself: chunks first, the head last, with check-and-set; destroyed the other way round
+
 
 CHUNK_BYTES = 256 * 1024
 
@@ -131,16 +227,16 @@ class VaultTarget(Identified):
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
-        yield probing.overwriting(self._entries, OBJECTS + check_name(name))
+        yield overwriting(self._entries, OBJECTS + check_name(name))
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Look at what the token has no need of."""
         check_name(name)
-        return probing.excess(self._entries, transit=self._transit.key if self._transit else None)
+        return excess(self._entries, transit=self._transit.key if self._transit else None)
 
     def settings(self) -> Iterator[ProbeCheck]:
         """Look at how the mount is set up."""
-        return probing.settings(self._entries)
+        return settings(self._entries)
 
     # -- writing -------------------------------------------------------------
 
@@ -247,5 +343,5 @@ class VaultTarget(Identified):
 
 def _address(vault: Vault, mount: str, prefix: str) -> str:
     connection = vault.connection
-    place = paths.folder(connection.namespace) + paths.folder(mount) + paths.folder(prefix)
+    place = answers.folder(connection.namespace) + answers.folder(mount) + answers.folder(prefix)
     return f"vault:{connection.address.rstrip('/')}/{place.rstrip('/')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from strongroom.container.derive import Random
+from strongroom.container.cobblestone import Random
 from strongroom.keys.quorum.ceremony import Ceremony
 from strongroom.keys.quorum.record import Quorum
 

@@ -9,8 +9,8 @@ import pickle
 import pytest
 
 from strongroom.errors import UsageError
+from strongroom.keys.quorum.ceremony import open_together
 from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
-from strongroom.keys.quorum.gathering import open_together
 from tests.keys.conformance import shown
 from tests.keys.quorum.made import NAMES, begin
 

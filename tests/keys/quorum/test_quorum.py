@@ -10,6 +10,7 @@ import shamir_mnemonic
 from strongroom.errors import StrongroomError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.quorum import QuorumIdentity, QuorumRecipient, record
+from strongroom.keys.quorum.ceremony import Gathering, open_together
 from strongroom.keys.quorum.errors import (
     QuorumFileWrong,
     ShareForeign,
@@ -19,9 +20,7 @@ from strongroom.keys.quorum.errors import (
     SharesTooMany,
     SharesWrong,
 )
-from strongroom.keys.quorum.gathering import Gathering, open_together
-from strongroom.keys.quorum.record import Quorum, fingerprint
-from strongroom.keys.quorum.shares import combine, parse
+from strongroom.keys.quorum.record import Quorum, combine, fingerprint, parse
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, shown
 from tests.keys.quorum.made import NAMES, made
 

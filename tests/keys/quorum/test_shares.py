@@ -11,7 +11,7 @@ import shamir_mnemonic
 from shamir_mnemonic.wordlist import WORDLIST
 
 from strongroom.keys.quorum.errors import ShareMistyped
-from strongroom.keys.quorum.shares import WORDS, combine, parse, split
+from strongroom.keys.quorum.record import WORDS, combine, parse, split
 
 
 def paper() -> str:

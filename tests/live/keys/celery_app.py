@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 from celery import Celery, Task  # type: ignore[import-untyped]
 
-from strongroom.container.stanza import Identity, Stanza
+from strongroom.container.wrapping import Identity, Stanza
 from strongroom.keys.errors import KeyServiceUnavailable
-from strongroom.keys.pkcs11.pin import PinFile
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.session import PinFile, Token
 from tests.live.keys.stress import CONTEXT, expected, identities
 
 WORK = "STRONGROOM_TEST_HSM"

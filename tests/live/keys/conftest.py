@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from strongroom.keys.ec import Curve, EcPublicKey
-from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
 from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.token_keys import generate_aes, generate_ec
 from tests.live.nss import Nss, shared
 from tests.live.softhsm import SoftHsm
 

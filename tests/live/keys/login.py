@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 from strongroom.keys.errors import PinRefused
-from strongroom.keys.pkcs11 import pins
-from strongroom.keys.pkcs11.pin import PinFile
-from strongroom.keys.pkcs11.provision import next_version
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11 import session
+from strongroom.keys.pkcs11.session import PinFile, Token
+from strongroom.keys.pkcs11.token_keys import next_version
 
 
 def login(module: str, label: str, pin: str) -> str:
@@ -24,7 +23,7 @@ def login(module: str, label: str, pin: str) -> str:
 def flags(module: str, label: str) -> bool:
     import pkcs11
 
-    return pins.has_wrong_try(pkcs11.lib(module).get_token(token_label=label))
+    return session.has_wrong_try(pkcs11.lib(module).get_token(token_label=label))
 
 
 if __name__ == "__main__":

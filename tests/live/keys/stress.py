@@ -13,12 +13,15 @@ from pathlib import Path
 
 from billiard import get_context  # type: ignore[import-untyped]  # what Celery's prefork pool forks with
 
-from strongroom.container.stanza import Identity
+from strongroom.container.wrapping import Identity
 from strongroom.keys.ec import EcPublicKey, EcRecipient
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity, Pkcs11AesRecipient
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.pin import PinFile
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11.session import PinFile, Token
+from strongroom.keys.pkcs11.token_keys import (
+    HsmAesKey,
+    Pkcs11AesIdentity,
+    Pkcs11AesRecipient,
+    Pkcs11EcIdentity,
+)
 from tests.live.keys.conftest import AES, EC
 
 CHILDREN, THREADS, EACH = 4, 4, 50

@@ -16,7 +16,7 @@ import pytest
 from celery.result import AsyncResult  # type: ignore[import-untyped]
 from redis import Redis
 
-from strongroom.keys.pkcs11.pin import PinFile
+from strongroom.keys.pkcs11.session import PinFile
 from tests.live.keys.celery_app import AWAY, WORK
 from tests.live.keys.conftest import Hsm
 from tests.live.keys.stress import Work

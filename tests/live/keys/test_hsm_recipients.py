@@ -7,10 +7,14 @@ import sys
 
 import pytest
 
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys.ec import EcPublicKey, EcRecipient, open_stanza
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity, Pkcs11AesRecipient
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
+from strongroom.keys.pkcs11.token_keys import (
+    HsmAesKey,
+    Pkcs11AesIdentity,
+    Pkcs11AesRecipient,
+    Pkcs11EcIdentity,
+)
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, with_arg
 from tests.live import nss, softhsm
 from tests.live.keys.conftest import AES, AES_OTHER, EC, EC_384, EC_OTHER, Hsm

@@ -25,14 +25,18 @@ from strongroom.keys.errors import (
     PinRefused,
     TokenFull,
 )
-from strongroom.keys.pkcs11 import provision
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.library import library
-from strongroom.keys.pkcs11.objects import find, versions
-from strongroom.keys.pkcs11.pin import PinFile, PinPrompt
-from strongroom.keys.pkcs11.provision import generate_aes, generate_ec, next_version
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.pkcs11 import token_keys
+from strongroom.keys.pkcs11.session import PinFile, PinPrompt, Token, library
+from strongroom.keys.pkcs11.token_keys import (
+    HsmAesKey,
+    Pkcs11AesIdentity,
+    Pkcs11EcIdentity,
+    find,
+    generate_aes,
+    generate_ec,
+    next_version,
+    versions,
+)
 from tests.keys.conformance import CONTEXT, KEY
 from tests.live.keys.conftest import AES, EC, EC_OTHER, Hsm
 from tests.live.nss import LABEL as NSS_LABEL
@@ -286,7 +290,7 @@ def test_a_key_that_the_token_reports_and_has_not_kept_is_noticed(
     """The library would go on using the key that it remembers."""
     softhsm.make_token("forgetful")
     token = softhsm.token("forgetful")
-    make = provision._secret
+    make = token_keys._secret
 
     def make_and_lose(session: object, key: str, version: int) -> None:
         before = set(softhsm.tokens.rglob("*.object"))
@@ -294,7 +298,7 @@ def test_a_key_that_the_token_reports_and_has_not_kept_is_noticed(
         for path in set(softhsm.tokens.rglob("*.object")) - before:
             path.unlink()
 
-    monkeypatch.setattr(provision, "_secret", make_and_lose)
+    monkeypatch.setattr(token_keys, "_secret", make_and_lose)
     with pytest.raises(TokenFull, match="has not kept it"):
         generate_aes(token, key="backup", version=1)
     monkeypatch.undo()

@@ -18,8 +18,7 @@ from strongroom.keys.errors import (
     KeyServiceUnavailable,
     MechanismMissing,
 )
-from strongroom.keys.kms import KmsIdentity, KmsRecipient, arn_of
-from strongroom.keys.kms.service import Kms, KmsOptions
+from strongroom.keys.kms import Kms, KmsIdentity, KmsOptions, KmsRecipient, arn_of
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 from tests.live.moto import FOR_EVER, REGION, Moto
 from tests.live.proxy import Answer, Call, FaultyProxy, always

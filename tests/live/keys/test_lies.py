@@ -10,20 +10,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.container.wrapping import Stanza, WrappingKey, unlock
 from strongroom.errors import KeyServiceError
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.keys.kms import KmsIdentity
-from strongroom.keys.kms.service import Kms, KmsOptions
-from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-from strongroom.keys.pkcs11.pin import PinFile
-from strongroom.keys.pkcs11.session import Token
+from strongroom.keys.kms import Kms, KmsIdentity, KmsOptions
+from strongroom.keys.pkcs11.session import PinFile, Token
+from strongroom.keys.pkcs11.token_keys import Pkcs11EcIdentity
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.login import TokenFile
+from strongroom.vault.tokens import TokenFile
+from strongroom.vault.transport import VaultConnection
 from tests.keys.software import EcIdentity
 from tests.live.proxy import Answer, FaultyProxy, method
 from tests.live.softhsm import file_with

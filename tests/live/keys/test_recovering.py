@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import Tampered, WrongKey
-from strongroom.container.stanza import Recipient
+from strongroom.container.wrapping import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.ec import EcRecipient
 from strongroom.keys.kms import KmsRecipient
-from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesRecipient
+from strongroom.keys.pkcs11.token_keys import HsmAesKey, Pkcs11AesRecipient
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.transit import TransitRecipient
 from tests.keys.quorum.made import made

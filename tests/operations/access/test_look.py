@@ -9,20 +9,16 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.operations.access.activities import activities
 from strongroom.operations.access.follow import LogFolder
-from strongroom.operations.access.look import ROW, AccessLog, beat_of, look
-from strongroom.operations.access.matching import SLACK, Watch
-from strongroom.operations.archive.incidents import Suspicion
+from strongroom.operations.access.look import ROW, SLACK, AccessLog, Watch, activities, beat_of, look
+from strongroom.operations.archive.cases import Suspicion
+from strongroom.operations.engine.services import Services
 from strongroom.operations.evidence import access_log
-from strongroom.operations.evidence.search import Question, search
-from strongroom.operations.facts import record
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.incident.open_case import open_case
-from strongroom.operations.incident.readers import find_readers
-from strongroom.operations.judge.trust import intrusions
-from strongroom.operations.services import Services
+from strongroom.operations.evidence.ledger import Question, search
+from strongroom.operations.judge import facts_on_record
+from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts, WatchedInstallation
+from strongroom.operations.judge.judgement import intrusions
+from strongroom.operations.procedures.incident_opening import find_readers, open_case
 from tests.operations.access.lines import THIEF, s3_line
 from tests.operations.world import made_up, make_world
 
@@ -64,7 +60,9 @@ class Site:
             state_dir=self.folder,
             recovery_objective=3600,
         )
-        facts = InstallationFacts(now=now, intrusions=tuple(record.intrusions(store, watched, now=now)))
+        facts = InstallationFacts(
+            now=now, intrusions=tuple(facts_on_record.intrusions(store, watched, now=now))
+        )
         return [f"{one.kind} {one.what}" for one in intrusions(facts, AlertLimits())]
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from strongroom.operations.access.matching import (
-    BACKUPS,
-    SLACK,
-    STRANGERS,
-    Activity,
-    Stranger,
-    Watch,
-    strangers,
-)
-from strongroom.operations.access.reads import Did, Read
+from strongroom.operations.access.look import BACKUPS, SLACK, STRANGERS, Activity, Stranger, Watch, strangers
+from strongroom.operations.access.parsers import Did, Read
 from tests.operations.access.lines import BACKUP, CONTAINER, ROLE, THIEF
 
 NOW = 1_795_824_000.0

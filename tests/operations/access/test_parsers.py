@@ -8,12 +8,15 @@ import pytest
 
 from strongroom.operations.access.parsers import (
     FORMATS,
+    LONGEST,
+    Did,
+    OddLine,
+    Read,
     parse_azure,
     parse_cloudtrail,
     parse_s3,
     parse_vault,
 )
-from strongroom.operations.access.reads import LONGEST, Did, OddLine, Read
 from tests.operations.access.lines import (
     CONTAINER,
     THIEF,

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.apprise import Apprise
-from strongroom.operations.alerts.channel import AlertMessage, Channel
-from strongroom.operations.alerts.webhook import Webhook
+from strongroom.operations.engine.calendar_entries import Ping, Signal
+from strongroom.operations.engine.findings import Severity
 from strongroom.operations.errors import ChannelRefused, ChannelUnavailable
-from strongroom.operations.findings import Severity
-from strongroom.operations.ping import Ping, Signal
+from strongroom.operations.notify.channels import AlertMessage, Apprise, Channel, Webhook
 from tests.live.certificates import server_context
 from tests.operations.alerts.receiver import Receiver
 

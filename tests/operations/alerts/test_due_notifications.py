@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.alerts.channel import AlertMessage
-from strongroom.operations.alerts.due_notifications import DueNews, News, tell
-from strongroom.operations.alerts.mail import letter
-from strongroom.operations.alerts.message import subject, write_message
-from strongroom.operations.findings import Finding
+from strongroom.operations.engine.findings import Finding
+from strongroom.operations.engine.muted import Acknowledgement, Muted, Silence
 from strongroom.operations.judge.kinds import wrong
-from strongroom.operations.muted import Acknowledgement, Muted, Silence
-from strongroom.state.alerts import NotifiedAlert
+from strongroom.operations.notify.channels import AlertMessage, letter
+from strongroom.operations.notify.message import DueNews, News, subject, tell, write_message
+from strongroom.state.notes import NotifiedAlert
 
 NOW, DAY = 1_000_000.0, 86_400.0
 FAILED = wrong("backup.failed", "p", what="policy 'p': 2 runs failed", weight=2)

@@ -18,38 +18,36 @@ from strongroom.config.live import SettingsChange
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.model import Depth, ObjectInfo
-from strongroom.operations import settings_changes
-from strongroom.operations.alerts.mail import Mail
-from strongroom.operations.alerts.mail import MailServer as Server
-from strongroom.operations.alerts.notify import Delivery, JudgedFacts, Sending, gather_and_judge, tell_people
-from strongroom.operations.alerts.routes import Route
-from strongroom.operations.archive.incidents import STEPS, Suspicion
+from strongroom.operations.archive.cases import STEPS, Suspicion
 from strongroom.operations.archive.recoveries import RecoveryEntry, RecoveryEntryKind
+from strongroom.operations.engine import noted
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.hooks import FAILED
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import ConfiguredPolicy
 from strongroom.operations.errors import MailUnavailable
-from strongroom.operations.evidence.ledger_check import compare_with_heads
-from strongroom.operations.evidence.ledger_heads import publish
-from strongroom.operations.facts.record import BEAT, FAILED_OWN, REFUSED
-from strongroom.operations.facts.records import AlertLimits
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.incident.open_case import open_case
-from strongroom.operations.incident.steps import close, waive
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.key_management import proofs
-from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
-from strongroom.operations.key_management.scheduled_check import check as check_keys
-from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.recovery.places import RecordPlaces
-from strongroom.operations.runs.hooks import FAILED
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.evidence.ledger_heads import compare_with_heads, publish
+from strongroom.operations.judge.fact_records import AlertLimits, WatchedInstallation
+from strongroom.operations.judge.facts_on_record import BEAT, FAILED_OWN, REFUSED
+from strongroom.operations.keys import health
+from strongroom.operations.keys.health import answer_challenge, confirm, make_challenge
+from strongroom.operations.keys.health import check as check_keys
+from strongroom.operations.keys.usage import pinned_key
+from strongroom.operations.notify.channels import Mail
+from strongroom.operations.notify.channels import MailServer as Server
+from strongroom.operations.notify.message import Route
+from strongroom.operations.notify.notify import Delivery, JudgedFacts, Sending, gather_and_judge, tell_people
+from strongroom.operations.procedures.incident import close, waive
+from strongroom.operations.procedures.incident_opening import open_case
+from strongroom.operations.procedures.recovery_report import RecordPlaces
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Pause, Replica, RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
 from tests.slots import monthly
@@ -433,24 +431,24 @@ def test_a_key_that_nobody_tried_yet_is_told_two_weeks_before_it_has_to_be(world
     def told(after: float) -> list[str]:
         return [key for key in keys(world, later=after) if key.startswith("key.")]
 
-    assert [told(0.0), told(proofs.QUARTER - proofs.WARNING - DAY)] == [[], []]
-    assert told(proofs.QUARTER - proofs.WARNING + DAY) == [f"key.unproven:{name}"]
-    assert told(proofs.QUARTER + DAY) == [f"key.unproven:{name}"]
-    services.store.event(proofs.RETIRED, key=pinned_key(world.spec.recipients[0]), name=name)
-    assert told(proofs.QUARTER + DAY) == []
+    assert [told(0.0), told(health.QUARTER - health.WARNING - DAY)] == [[], []]
+    assert told(health.QUARTER - health.WARNING + DAY) == [f"key.unproven:{name}"]
+    assert told(health.QUARTER + DAY) == [f"key.unproven:{name}"]
+    services.store.event(health.RETIRED, key=pinned_key(world.spec.recipients[0]), name=name)
+    assert told(health.QUARTER + DAY) == []
 
 
 def test_keys_that_fail_or_that_nobody_answers_for_are_told(world: World) -> None:
     world.back_up()
     services, key = world.services(), pinned_key(world.spec.recipients[0])
     name = world.spec.recipients[0].name
-    services.store.event(proofs.FAILED, key=key, why="WrongKey: CANARY-NAME", backup="b1")
+    services.store.event(health.FAILED, key=key, why="WrongKey: CANARY-NAME", backup="b1")
     [told] = gather_and_judge(watching(world), LIMITS).alerts
     assert (told.key, told.what) == (
         f"key.unproven:{name}",
         f"{name}: did not open when it was tried (WrongKey)",
     )
-    services.store.event(proofs.PROVEN, key=key, how="opened", backup="b1")
+    services.store.event(health.PROVEN, key=key, how="opened", backup="b1")
     question = make_challenge(services, world.identity.recipient(), name="board", created_at="")
     assert keys(world) == []
     services.store.event("key.checked", bad=["b1"], unread=["b1"], keys=[])
@@ -491,7 +489,7 @@ def test_a_file_that_its_host_did_not_take_on_is_told_until_it_is(world: World) 
         (SettingsChange(file=file, sha256="2", waits=("broker",)), ["settings.unused:h"]),
         (SettingsChange(file=file, sha256="3"), []),
     ):
-        settings_changes.record(store, "h", change)
+        noted.record(store, "h", change)
         assert keys(world) == told
 
 

@@ -14,9 +14,9 @@ from typing import cast
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.mail import MailServer as Server
-from strongroom.operations.alerts.mail import _Limited, send
 from strongroom.operations.errors import MailRefused, MailUnavailable
+from strongroom.operations.notify.channels import MailServer as Server
+from strongroom.operations.notify.channels import _Limited, send
 from tests.live.certificates import server_context
 from tests.operations.alerts.mail_server import MailServer
 

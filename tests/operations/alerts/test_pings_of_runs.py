@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.alerts.notify import gather_and_judge
-from strongroom.operations.scheduled import Hook, Hooks
+from strongroom.operations.engine.calendar_entries import Hook, Hooks
+from strongroom.operations.notify.notify import gather_and_judge
 from strongroom.state.records import Run, RunState
 from tests.operations.alerts.receiver import Receiver
 from tests.operations.alerts.test_channels import ping

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.alerts.channel import Channel
-from strongroom.operations.alerts.notify import CLUSTER, Delivery, Sending, gather_and_judge, tell_people
-from strongroom.operations.alerts.routes import Route, audience
-from strongroom.operations.findings import Severity
+from strongroom.operations.engine.calendar_entries import Ping
+from strongroom.operations.engine.findings import Severity
+from strongroom.operations.engine.muted import acknowledge, put_silence, read_muted
 from strongroom.operations.judge.kinds import policy_of, wrong
-from strongroom.operations.muted import acknowledge, put_silence, read_muted
-from strongroom.operations.ping import Ping
+from strongroom.operations.notify.channels import Channel
+from strongroom.operations.notify.message import Route, audience
+from strongroom.operations.notify.notify import CLUSTER, Delivery, Sending, gather_and_judge, tell_people
 from strongroom.state.store import RunStore
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.alerts.receiver import Receiver

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from strongroom.keys.allowed_signers import read_allowed_signers
+from strongroom.keys.sshsig import read_allowed_signers
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval import record
-from strongroom.operations.approval.grant import add_signature, find_case
-from strongroom.operations.approval.judge import ApprovalState
-from strongroom.operations.approval.record import ApprovalCase, Signature
-from strongroom.operations.approval.request import ApprovalDocument, ApprovalRequest
-from strongroom.operations.approval.require import require_approval
-from strongroom.operations.approval_rules import ApprovalRule, ApprovalRules
+from strongroom.operations.engine import approvals
+from strongroom.operations.engine.approvals import (
+    ApprovalCase,
+    ApprovalDocument,
+    ApprovalRequest,
+    ApprovalState,
+    Signature,
+)
+from strongroom.operations.engine.approving import require_approval
+from strongroom.operations.engine.grant import add_signature, find_case
+from strongroom.operations.engine.services import ApprovalRule, ApprovalRules, Services
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.services import Services
 from strongroom.state.records import Event
 from tests.operations.world import World
 from tests.ssh_people import Person, allow, person
@@ -73,7 +76,7 @@ class Office:
     def force(self, services: Services, document: ApprovalDocument, *signatures: Signature) -> None:
         """Write signatures into the state database, as somebody can who reaches it: nobody checks them."""
         for signature in signatures:
-            record.put_signature(services.store, document, signature, by="whoever wrote it")
+            approvals.put_signature(services.store, document, signature, by="whoever wrote it")
 
 
 def make_office(folder: Path, world: World) -> Office:
@@ -99,7 +102,7 @@ def restore_of(subject: str = "20261127T120000Z-0123456789abcdef", **changed: ob
 
 def refusals(services: Services) -> list[str]:
     """Return why something did not count, as is on record."""
-    return [str(event.detail["why"]) for event in events(services, record.REFUSED)]
+    return [str(event.detail["why"]) for event in events(services, approvals.REFUSED)]
 
 
 def events(services: Services, kind: str) -> list[Event]:

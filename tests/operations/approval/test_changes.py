@@ -12,17 +12,15 @@ from strongroom.errors import ConfigError
 from strongroom.keys import Recipient
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval import record
-from strongroom.operations.approval.changes import CONFIGURATION, approved_retention
-from strongroom.operations.approval_rules import ApprovalRule
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
-from strongroom.operations.layout import INDEXES
+from strongroom.operations.engine import approvals
+from strongroom.operations.engine.approving import CONFIGURATION, approved_retention
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.layout import INDEXES
+from strongroom.operations.engine.services import ApprovalRule, ConfiguredPolicy, KeepRules, Pinned, Services
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import Run, RunState
 from tests.operations.approval.office import PEOPLE, Office, events, make_office
 from tests.operations.world import POLICY, World, made_up, make_world
@@ -66,7 +64,7 @@ def back_up(services: Services) -> Run:
 
 
 def asked_for(services: Services) -> str:
-    [event] = events(services, record.REQUESTED)
+    [event] = events(services, approvals.REQUESTED)
     return str(event.detail["subject"])
 
 
@@ -84,14 +82,14 @@ def test_nothing_is_sealed_for_a_new_recipient_before_it_is_approved_and_then_wi
     for _ in range(2):
         done = back_up(services)
         assert done.state is RunState.DONE, done.error
-    assert len(events(services, record.REQUESTED)) == 1
+    assert len(events(services, approvals.REQUESTED)) == 1
     asked = find(office, services).request
     assert asked.requester == CONFIGURATION
     assert asked.lines[0].startswith("seal backups for ")
 
 
-def find(office: Office, services: Services) -> record.ApprovalDocument:
-    case = record.read_cases(services.store).find(asked_for(services))
+def find(office: Office, services: Services) -> approvals.ApprovalDocument:
+    case = approvals.read_cases(services.store).find(asked_for(services))
     assert case is not None
     return case.document
 
@@ -141,14 +139,14 @@ def test_no_index_of_names_is_sealed_for_a_new_key_before_it_is_approved(office:
     for _ in range(2):
         assert back_up(services).state is RunState.DONE
     assert indexes() > before
-    assert len(events(services, record.REQUESTED)) == 1
+    assert len(events(services, approvals.REQUESTED)) == 1
 
 
 def test_without_a_rule_for_it_a_new_recipient_is_taken_at_once(office: Office) -> None:
     assert back_up(office.services(rules=())).state is RunState.DONE
     services = with_new_reader(office, asked=False)
     assert back_up(services).state is RunState.DONE
-    assert not events(services, record.REQUESTED)
+    assert not events(services, approvals.REQUESTED)
 
 
 def test_what_was_in_force_is_not_guessed_if_it_cannot_be_read(office: Office) -> None:
@@ -196,7 +194,7 @@ def test_backups_are_kept_as_long_as_before_until_people_approve_less(
     office.sign(services, document, "alice", "bob")
     assert approved_retention(services)[POLICY].keep == keep
     assert approved_retention(services)[POLICY].keep == keep
-    assert len(events(services, record.REQUESTED)) == 1
+    assert len(events(services, approvals.REQUESTED)) == 1
 
 
 def test_to_keep_everything_no_longer_and_to_lift_a_legal_hold_is_shorter_too(office: Office) -> None:

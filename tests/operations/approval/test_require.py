@@ -12,14 +12,13 @@ from strongroom.container.errors import Malformed
 from strongroom.errors import ConfigError
 from strongroom.keys.errors import SignatureRefused
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval import once, record
-from strongroom.operations.approval.grant import add_signature, reject
-from strongroom.operations.approval.request import command_request, new_document, parse_document
-from strongroom.operations.approval.require import end_approval, require_approval
-from strongroom.operations.approval_rules import ApprovalRule
+from strongroom.operations.engine import approvals, approving
+from strongroom.operations.engine.approvals import command_request, new_document, parse_document
+from strongroom.operations.engine.approving import end_approval, require_approval
+from strongroom.operations.engine.grant import add_signature, reject
+from strongroom.operations.engine.muted import acknowledge
+from strongroom.operations.engine.services import ApprovalRule, Services
 from strongroom.operations.errors import ApprovalNeeded, NotApproved
-from strongroom.operations.muted import acknowledge
-from strongroom.operations.services import Services
 from tests.operations.approval.office import (
     PEOPLE,
     Office,
@@ -109,9 +108,9 @@ def test_what_needs_two_waits_with_one_and_goes_on_with_two(office: Office) -> N
     assert f"strongroom approvals approve {restore_of().subject}" in caught.value.hint
     assert office.sign(services, document, "bob").enough
     may(services)
-    [used] = events(services, record.USED)
+    [used] = events(services, approvals.USED)
     assert used.detail["by"] == ["alice@example.org", "bob@example.org"]
-    assert len(events(services, record.REQUESTED)) == 1, "asking again asks for the same"
+    assert len(events(services, approvals.REQUESTED)) == 1, "asking again asks for the same"
 
 
 def test_every_rule_that_asks_has_to_be_met(office: Office) -> None:
@@ -252,7 +251,7 @@ def test_a_request_that_would_hold_longer_than_this_host_allows_is_refused(offic
     document = new_document(
         restore_of(), installation=services.installation(), now=time.time(), valid=20 * DAY
     )
-    record.put_request(services.store, document)
+    approvals.put_request(services.store, document)
     office.sign(services, document, "alice", "bob")
     with pytest.raises(NotApproved):
         may(services)
@@ -262,7 +261,7 @@ def test_a_request_that_would_hold_longer_than_this_host_allows_is_refused(offic
 def test_an_approval_of_another_installation_is_refused(office: Office) -> None:
     services = office.services()
     document = new_document(restore_of(), installation="sr1:" + "0" * 64, now=time.time(), valid=DAY)
-    record.put_request(services.store, document)
+    approvals.put_request(services.store, document)
     office.sign(services, document, "alice", "bob")
     with pytest.raises(ApprovalNeeded):
         may(services)
@@ -279,7 +278,7 @@ def test_a_command_uses_its_approval_up_and_asks_anew_the_next_time(office: Offi
     may(services, request, holder="")
     with pytest.raises(ApprovalNeeded):
         may(services, request, holder="")
-    assert len(events(services, record.REQUESTED)) == 2
+    assert len(events(services, approvals.REQUESTED)) == 2
 
 
 def test_a_run_uses_its_approval_for_all_its_pieces_and_no_more_once_it_is_over(office: Office) -> None:
@@ -290,7 +289,7 @@ def test_a_run_uses_its_approval_for_all_its_pieces_and_no_more_once_it_is_over(
     end_approval(services, restore_of().subject)
     with pytest.raises((ApprovalNeeded, NotApproved)):
         may(services)
-    assert len(events(services, record.USED)) == 1
+    assert len(events(services, approvals.USED)) == 1
 
 
 def test_a_used_approval_is_not_used_again_though_all_rows_about_its_use_are_gone(office: Office) -> None:
@@ -303,7 +302,7 @@ def test_a_used_approval_is_not_used_again_though_all_rows_about_its_use_are_gon
     # The attacker's database: request and signatures as they were, nothing of the use.
     other = make_world(office.world.folder.parent / "other", secrets=())
     replayed = office.world.services(approvals=office.rules(), store=other.services().store)
-    record.put_request(replayed.store, document)
+    approvals.put_request(replayed.store, document)
     office.force(replayed, document, *case.signatures)
     with pytest.raises(ApprovalNeeded):
         may(replayed, request, holder="")
@@ -320,7 +319,7 @@ def test_two_hosts_do_not_use_one_approval_of_a_command(office: Office, tmp_path
     may(here, request, holder="")
     # It read the record before the other used it.
     assert not case.used
-    assert not once.take(there, document, "another command")
+    assert not approving.take(there, document, "another command")
 
 
 # -- rejected, and break-glass ----------------------------------------------------------------------
@@ -348,7 +347,7 @@ def test_break_glass_takes_its_own_quorum_and_stays_on_record_until_somebody_loo
         standing = add_signature(store, rules, case_of(services, document.id), signature)
     assert standing.break_glass
     may(services)
-    [used] = events(services, record.USED)
+    [used] = events(services, approvals.USED)
     assert used.detail["break_glass"] is True
     case = case_of(services, document.id)
     assert case.broken
@@ -418,8 +417,8 @@ def test_without_the_allowed_signers_nothing_that_needs_approvals_is_done(
 @pytest.mark.parametrize("request_text", [None, 3, "", "{}", "[" * 5000, "x" * 40_000])
 def test_a_row_that_is_no_request_keeps_nobody_from_asking(office: Office, request_text: object) -> None:
     services = office.services()
-    services.store.event(record.SIGNED, None, document=7, signature=[1])
-    services.store.event(record.REQUESTED, None, subject="x", request=request_text)
+    services.store.event(approvals.SIGNED, None, document=7, signature=[1])
+    services.store.event(approvals.REQUESTED, None, subject="x", request=request_text)
     document = office.ask(services, restore_of())
     office.sign(services, document, "alice", "bob")
     may(services)

@@ -10,17 +10,16 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval import record
-from strongroom.operations.approval.grant import reject
-from strongroom.operations.approval_rules import ApprovalRule
+from strongroom.operations.engine import approvals
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.grant import reject
+from strongroom.operations.engine.services import ApprovalRule, Services
+from strongroom.operations.engine.steps import perform, reconcile
+from strongroom.operations.engine.submit import retry
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.restore.facts import RestoreOptions, UndoOptions
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.staged import RestoreOptions, UndoOptions
 from strongroom.operations.restore.undo_job import submit_undo
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform, reconcile
-from strongroom.operations.runs.submit import retry
-from strongroom.operations.services import Services
 from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
@@ -103,7 +102,7 @@ def test_a_run_waits_without_a_process_and_goes_on_where_it_was_killed_once_it_i
     done = drive(run, tickets, services, processes=1)
     assert done.state is RunState.DONE, done.error
     assert len(names(production)) == COUNT
-    assert len(events(services, record.USED)) == len(events(services, record.SPENT)) == 1
+    assert len(events(services, approvals.USED)) == len(events(services, approvals.SPENT)) == 1
 
 
 def test_no_edited_row_of_a_step_gets_past_the_approval(
@@ -212,7 +211,7 @@ def test_an_undo_touches_no_more_than_its_plan_so_a_small_one_does_not_grow_unap
     undo, tickets = submit_undo(services, options=UndoOptions(undoes=run, requester="dave@host"))
     for _ in range(3):  # plan, restore-plan, approve: nobody is asked
         tickets = [follow for ticket in tickets for follow in perform(ticket, services)]
-    assert not record.read_cases(services.store).about(undo)
+    assert not approvals.read_cases(services.store).about(undo)
     production.write([SecretChange(secret=one, expected=None) for one in some])
     ended = drive(undo, tickets, services, processes=1)
     assert ended.state is RunState.DEGRADED
@@ -229,7 +228,7 @@ def test_below_the_size_of_the_rule_nobody_is_asked(
     run, tickets = submit_restore(services, backup=backup.id, options=options)
     assert drive(run, tickets, services, processes=1).state is RunState.DONE
     assert len(names(production)) == 10
-    assert not events(services, record.REQUESTED)
+    assert not events(services, approvals.REQUESTED)
 
 
 def put_past_approval(office: Office, run: str) -> None:

@@ -12,18 +12,22 @@ from msgspec.structs import replace as changed
 
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.cases import Places, add_entry, read_cases, read_on, spread_case
-from strongroom.operations.archive.incidents import (
+from strongroom.operations.archive.cases import (
     INCIDENT,
     IncidentEntry,
     IncidentStep,
     Opening,
+    Places,
     Suspicion,
+    add_entry,
     next_command,
+    read_cases,
     read_incidents,
+    read_on,
+    spread_case,
     steps_of,
 )
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import Services
 from strongroom.targets import ObjectInfo, Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget

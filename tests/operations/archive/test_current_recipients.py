@@ -8,15 +8,14 @@ import pytest
 
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import ManifestRecipient
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
-from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileRecipient
-from strongroom.keys.keypair import Kem
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.keys.quorum import QuorumRecipient
-from strongroom.operations.archive.current_recipients import _reader
+from strongroom.operations.archive.envelopes import _reader
 from tests.keys.quorum.made import made
 
 

@@ -14,15 +14,14 @@ from strongroom.container.errors import Tampered
 from strongroom.container.signing import Signers
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import rebuild
-from strongroom.operations.archive.open import Objects, backup_ids, open_backup
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
-from strongroom.operations.backup.repair_job import submit_repair
-from strongroom.operations.backup.sweep import sweep_targets
-from strongroom.operations.backup.upload import place
+from strongroom.operations.archive.open import Objects, ReadBackKeys, backup_ids, open_backup, read_back
+from strongroom.operations.backup.commit import place
+from strongroom.operations.backup.outcome import sweep_targets
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import ObjectInfo

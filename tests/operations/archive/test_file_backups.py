@@ -10,20 +10,20 @@ import pytest
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
-from strongroom.keys.key_names import recipient_key
+from strongroom.keys.allof import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.archive.file_backups import SUPERSEDED, lying, say_gone
-from strongroom.operations.archive.incidents import Suspicion
-from strongroom.operations.backup.repair_job import degraded
+from strongroom.operations.archive.cases import Suspicion
+from strongroom.operations.archive.inventory import SUPERSEDED, lying, say_gone
+from strongroom.operations.backup.repair import degraded
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident.exposed import compromised_names
-from strongroom.operations.incident.open_case import AffectedBackups, affected_by, open_case
-from strongroom.operations.key_management.usage import KeySurvey, survey
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import open_due
+from strongroom.operations.keys.usage import KeySurvey, survey
+from strongroom.operations.procedures.incident_exposure import compromised_names
+from strongroom.operations.procedures.incident_opening import AffectedBackups, affected_by, open_case
 from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
-from strongroom.operations.runs.submit import open_due
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
 from strongroom.state.records import RunKind
 from strongroom.targets.single_file import BundleReader
 from tests.operations.world import World, make_world

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner, WrongKey
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.operations.archive.first_answer import first_answer, most_telling
+from strongroom.operations.archive.envelopes import first_answer, most_telling
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import RecordRefused
 from strongroom.targets.errors import TargetUnavailable

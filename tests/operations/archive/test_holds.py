@@ -12,8 +12,8 @@ from strongroom.model import Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.holds import HoldSubject
 from strongroom.operations.archive.spread import spread_marks
-from strongroom.operations.services import Services
-from strongroom.operations.statements import write_mark
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import write_mark
 from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget

@@ -9,23 +9,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest, receipt_of, sign_manifest
-from strongroom.container.receipt import sign_receipt
+from strongroom.container.signing import CertifiedSigner, sign_receipt
+from strongroom.container.wrapping import open_detached, write_detached
 from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
-from strongroom.operations.archive.open import open_backup
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
+from strongroom.operations.archive.open import ReadBackKeys, open_backup, read_back
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.layout import container_entry, manifest_name
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import container_entry, manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.restore.staged import RestoreOptions
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.state.records import CatalogEntry, Run, RunState
 from strongroom.targets import Target
 from tests.certified import certified

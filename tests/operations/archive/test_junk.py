@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.archive.catalog import rebuild
-from strongroom.operations.archive.choice import BackupPlace
-from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.backup.repair_job import submit_repair
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.backup.repair import submit_repair
+from strongroom.operations.engine.drive import drive
 from strongroom.state.records import RunState
 from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
+from strongroom.targets.repaired import ManifestListing
 from tests.operations.world import World, make_world, names_on
 
 TERABYTE = 1 << 40

@@ -6,16 +6,16 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from strongroom.container.head import HEAD
+from strongroom.container.marks import HEAD
 from strongroom.errors import TargetError
-from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.backup.repair_job import submit_repair
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import open_due
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.archive.removal import left_unlocked
+from strongroom.operations.backup.repair import submit_repair
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import open_due
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

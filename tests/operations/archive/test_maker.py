@@ -7,11 +7,10 @@ import hashlib
 import pytest
 
 from strongroom.container import document
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import MANIFEST
-from strongroom.container.signing import Signers
-from strongroom.operations.archive.maker import maker_of, manifest_of
+from strongroom.container.signing import CertifiedSigner, Signers
+from strongroom.operations.archive.reading import maker_of, manifest_of
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.container.parts import CONTROL, INSTALLATION

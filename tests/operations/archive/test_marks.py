@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.marks import DELETION, HOLD, MAX_NUMBER, DeletionMark, HoldMark
-from strongroom.operations.statements import StatementsOn, merge_newest, newest_on, write_mark
+from strongroom.container.signing import CertifiedSigner
+from strongroom.operations.engine.statements import StatementsOn, merge_newest, newest_on, write_mark
 from strongroom.targets import Target
 from tests.container.parts import INSTALLATION, TRUSTED, certified
 from tests.operations.archive.test_select_backup import put
@@ -79,6 +79,6 @@ def test_a_hold_that_may_lie_hidden_holds_everything(world: World, monkeypatch: 
     for number in range(4):
         put(target, HOLD.object_name(HELD.folder, MAX_NUMBER - number), b"junk")
     assert StatementsOn(target, HOLD, trusted=TRUSTED).newest(HELD.folder) == replace(HELD, number=1)
-    monkeypatch.setattr("strongroom.operations.statements.LOOKED_THROUGH", 3)
+    monkeypatch.setattr("strongroom.operations.engine.statements.LOOKED_THROUGH", 3)
     held = StatementsOn(target, HOLD, trusted=TRUSTED).all().newest
     assert [(mark.kind, mark.subject) for mark in held.values()] == [("everything", "")]

@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import pytest
 
-from strongroom.operations.archive.remove_backup import remove_backup
-from strongroom.operations.layout import INDEXES, container_name, index_name, manifest_name
+from strongroom.operations.archive.removal import remove_backup
+from strongroom.operations.engine.layout import INDEXES, container_name, index_name, manifest_name
 from strongroom.targets.memory import MemoryTarget
 
 NIGHTS = ("night-1", "night-2", "night-3")

@@ -16,16 +16,15 @@ from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest, ManifestSelection
 from strongroom.container.marks import MAX_NUMBER, QUARANTINE, QuarantineMark
 from strongroom.model import Selection
-from strongroom.operations.archive.choice import BackupPlace, made_at
-from strongroom.operations.archive.coverage import Asked, lacks
+from strongroom.operations.archive.coverage import Asked, BackupPlace, lacks, made_at
 from strongroom.operations.archive.deletions import make_mark, write_deletion
-from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import known_backups
 from strongroom.operations.archive.quarantine import RecordedQuarantine, why_aside
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.engine.statements import StatementsOn, write_mark
 from strongroom.operations.errors import BackupQuarantined, NewestUnseen, NotCovered
 from strongroom.operations.evidence.ledger_heads import publish
-from strongroom.operations.statements import StatementsOn, write_mark
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
@@ -265,7 +264,7 @@ def test_a_mark_is_written_under_the_next_free_number_whatever_somebody_put_ther
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a folder of marks be given up after three objects, not after 100,000."""
-    monkeypatch.setattr("strongroom.operations.statements.LOOKED_THROUGH", 3)
+    monkeypatch.setattr("strongroom.operations.engine.statements.LOOKED_THROUGH", 3)
 
 
 @pytest.mark.usefixtures("few")

@@ -14,18 +14,16 @@ from strongroom.container.errors import WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds, shortfall
-from strongroom.operations.archive.choice import AHEAD, BackupChoice, BackupPlace, made_at
-from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.coverage import AHEAD, Asked, BackupChoice, BackupPlace, made_at
 from strongroom.operations.archive.inventory import known_backups
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.quarantine import RecordedQuarantine
+from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier, MissingSecret, Shortfall, Why
-from strongroom.operations.drift.comparison import Differences, Drift
-from strongroom.operations.drift.mass_change import describe_mass_change
-from strongroom.operations.layout import INDEXES
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.checks.drift import Differences, Drift, describe_mass_change
+from strongroom.operations.engine.layout import INDEXES
+from strongroom.operations.engine.services import Pinned, Services
 from strongroom.sources import SecretChange
 from tests.operations.find.lying import plant
 from tests.operations.world import World, make_world

@@ -9,13 +9,12 @@ import pytest
 
 from strongroom.container.marks import DELETION, HOLD, QUARANTINE
 from strongroom.operations.archive import holds, quarantine
-from strongroom.operations.archive.cases import Places, add_entry, add_on
+from strongroom.operations.archive.cases import INCIDENT, Places, add_entry, add_on
 from strongroom.operations.archive.deletions import make_mark, write_deletion
-from strongroom.operations.archive.incidents import INCIDENT
 from strongroom.operations.archive.recoveries import RECOVERY, RecoveryEntry, RecoveryEntryKind
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import StatementsOn
 from strongroom.operations.evidence import ledger_heads
-from strongroom.operations.services import Services
-from strongroom.operations.statements import StatementsOn
 from strongroom.state.store import RunStore
 from tests.operations.archive.test_cases import AT, opened
 from tests.operations.archive.test_holds import Away

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from strongroom.container.manifest import Manifest
 from strongroom.operations.archive.envelopes import envelope_name, find_newest, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.engine.layout import container_name, manifest_name
 from strongroom.targets import Target
 
 

@@ -12,12 +12,12 @@ import pytest
 from strongroom.model import ObjectInfo
 from strongroom.operations.backup.commit import commit
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import containers_prefix, manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform, recover
 from strongroom.operations.errors import QuorumNotMet
-from strongroom.operations.layout import containers_prefix, manifest_name
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform, recover
-from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, RunStep, StepKind, Ticket
 from strongroom.targets.errors import TargetUnavailable
 from tests.operations.backup.test_sweep import Absent, absent_targets, objects_of

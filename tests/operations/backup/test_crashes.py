@@ -18,8 +18,8 @@ import pytest
 
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
 from strongroom.state.records import RunState, StepKind
 from strongroom.state.store import RunStore
 from tests.operations.world import POLICY, World, made_up, make_world, names_on

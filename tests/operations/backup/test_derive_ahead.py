@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys import Recipient
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.passphrase import PassphraseRecipient
-from strongroom.operations.backup.derive_ahead import sealed_ahead
+from strongroom.operations.backup.capture import sealed_ahead
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.state.records import Ticket
 from strongroom.targets.directory import DirectoryTarget

@@ -10,12 +10,12 @@ from struct import Struct
 import pytest
 
 from strongroom.model import Selection
-from strongroom.operations import listing
-from strongroom.operations.backup import parallel_listing
-from strongroom.operations.backup.parallel_listing import AHEAD, Ahead
-from strongroom.operations.listing import ListingBatch
+from strongroom.operations.backup import plan
+from strongroom.operations.backup.plan import AHEAD, Ahead
+from strongroom.operations.engine import layout
+from strongroom.operations.engine.layout import ListingBatch
 from strongroom.sources.memory import MemoryStore
-from strongroom.system.forking import may_fork
+from strongroom.system.process import may_fork
 from tests.operations.world import made_up
 
 pytestmark = [
@@ -45,8 +45,8 @@ def test_a_child_that_is_ahead_of_its_parent_waits_when_it_keeps_its_share(
 ) -> None:
     kept = AHEAD // children
     told, telling = os.pipe()
-    monkeypatch.setattr(parallel_listing, "Queue", watched(telling))
-    monkeypatch.setattr(listing, "BATCH_ENTRIES", SMALL)
+    monkeypatch.setattr(plan, "Queue", watched(telling))
+    monkeypatch.setattr(layout, "BATCH_ENTRIES", SMALL)
     parts = [MemoryStore(made_up(SMALL * (kept + 4), size=1)) for _ in range(children)]
     ahead = Ahead()
     try:

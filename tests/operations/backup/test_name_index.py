@@ -15,20 +15,18 @@ from typing import Any
 
 import pytest
 
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.document import parse
-from strongroom.container.index_receipt import INDEX
-from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row
+from strongroom.container.name_index import GONE, INDEX, IndexRow, NameIndex, decode_row
 from strongroom.container.ranges import BytesReader
-from strongroom.container.signing import Signer, Signers
+from strongroom.container.signing import CertifiedSigner, Signer, Signers
 from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.backup import name_index
 from strongroom.operations.backup.capture import capture
 from strongroom.operations.backup.job import JOB, submit_backup
 from strongroom.operations.backup.name_index import vouch
-from strongroom.operations.layout import INDEXES, kept_head, kept_prefix
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import INDEXES, kept_head, kept_prefix
+from strongroom.operations.engine.services import Pinned, Services
 from strongroom.sources import SecretChange
 from strongroom.state.records import Run, RunState, RunStep, StepKind, StepState, Ticket
 from strongroom.system import files

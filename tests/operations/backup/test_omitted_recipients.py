@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from strongroom.cli.shared.render_run import as_document
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.errors import (
     KeyDenied,
@@ -21,9 +21,9 @@ from strongroom.keys.errors import (
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.services import Pinned, Services
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.test_run_integrity import edit
 from tests.operations.world import POLICY, World, make_world, names_on

@@ -18,17 +18,16 @@ import pytest
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Selection
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.backup import parallel_listing as listed_ahead_module
-from strongroom.operations.backup.name_list import read_range, spill
-from strongroom.operations.backup.parallel_listing import Ahead, listed_ahead
+from strongroom.operations.backup import plan as listed_ahead_module
+from strongroom.operations.backup.plan import Ahead, listed_ahead, read_range, spill
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.listing import SECTIONS, ListingBatch, ListingLost, SecretListing, sections
-from strongroom.sources import Listable, Source, jsonl
+from strongroom.operations.engine.layout import SECTIONS, ListingBatch, ListingLost, SecretListing, sections
+from strongroom.sources import Listable, Source, json_files
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import RecordRefused
-from strongroom.system.forking import may_fork
+from strongroom.system.process import may_fork
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.single_file import BundleReader
 from tests.operations.world import World, made_up, make_world
@@ -149,7 +148,7 @@ def test_a_listing_is_lost_with_any_of_its_children(children: Callable[[], set[i
 def test_a_file_that_is_listed_in_parts_is_backed_up_whole(
     children: Callable[[], set[int]], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonl, "PART", 500)
+    monkeypatch.setattr(json_files, "PART", 500)
     lines = [f'{{"name":"n{n:03}","value":"CANARY-{n}"}}\n' for n in range(100)]
     (tmp_path / "secrets.jsonl").write_text("".join(lines))
     source = open_files(tmp_path / "secrets.jsonl", name="vault")

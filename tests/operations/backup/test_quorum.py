@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.run_integrity import pin_target
+from strongroom.operations.engine.integrity import pin_target
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target

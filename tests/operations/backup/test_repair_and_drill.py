@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from strongroom.model import Depth
-from strongroom.operations.backup.repair import publish
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import publish, submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.sources import SecretChange
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import StateUnavailable

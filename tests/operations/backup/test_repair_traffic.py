@@ -10,12 +10,12 @@ from msgspec import structs
 
 from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.archive.inventory import LostReplica, put_on_record
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import open_due
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import open_due
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget

@@ -17,21 +17,19 @@ from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.backup.scrub import ContainerPlace, place_of
-from strongroom.operations.backup.scrub_job import make_spec
-from strongroom.operations.layout import manifest_name
+from strongroom.operations.backup.scrub import ContainerPlace, make_spec, place_of
+from strongroom.operations.backup.verified_share import VerificationScope, describe, standing
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.statements import write_mark
+from strongroom.operations.engine.steps import perform, reconcile
+from strongroom.operations.engine.submit import open_due, submit
 from strongroom.operations.rotation.rewrap import rewrap_backup
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform, reconcile
-from strongroom.operations.runs.submit import open_due, submit
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
-from strongroom.operations.statements import write_mark
-from strongroom.operations.verification.coverage import VerificationScope, standing
-from strongroom.operations.verification.description import describe
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica, Run, RunKind, RunState, RunStep, StepKind
-from strongroom.targets import Target, identity
+from strongroom.targets import Target, names
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.operations.backup.planted import KINDS, Planted, delete_the_manifest
@@ -45,7 +43,7 @@ class Away(FlakyTarget):
 
     def __init__(self, target: Target, *, shows: bool) -> None:
         super().__init__(*[gone()] * 500)
-        self.place = identity.TargetIdentity(
+        self.place = names.TargetIdentity(
             name=target.name, region=target.region, provider=target.provider, address=target.address
         )
         assert isinstance(target, MemoryTarget)

@@ -13,16 +13,16 @@ import msgspec
 import pytest
 
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.operations import run_integrity
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.engine import integrity
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import manifest_name
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
-from strongroom.timestamps import stamp
+from strongroom.times import stamp
 from tests.operations.world import POLICY, World, make_world, names_on
 
 STAGES = {
@@ -169,21 +169,21 @@ def test_a_run_whose_id_is_dated_otherwise_too_is_not_planned(tmp_path: Path, da
         services.store.load(run), id=f"{stamp(moment)}-00000000", created_at=moment
     )
     with pytest.raises(RecordRefused, match=said):
-        run_integrity.check_time(forged)
+        integrity.check_time(forged)
 
 
 def test_a_run_of_long_ago_is_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever owns the record and the stage can put a run back that was planned, signed and never ended."""
     world = make_world(tmp_path, pieces=1)
     services = world.services()
-    sign = run_integrity.sign_record
+    sign = integrity.sign_record
 
     def sign_and_wait(*args: Any) -> dict[str, Any]:
         signed = sign(*args)
-        monkeypatch.setattr(run_integrity, "OLDEST", -1.0)  # more than a week goes by
+        monkeypatch.setattr(integrity, "OLDEST", -1.0)  # more than a week goes by
         return signed
 
-    monkeypatch.setattr(run_integrity, "sign_record", sign_and_wait)
+    monkeypatch.setattr(integrity, "sign_record", sign_and_wait)
     run, tickets = submit_backup(services, policy=POLICY)
     ended = drive(run, tickets, services, processes=1)
     assert (ended.state, "older than a week" in str(ended.error)) == (RunState.FAILED, True)

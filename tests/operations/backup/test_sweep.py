@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.manifest import parse_manifest, sign_manifest
-from strongroom.container.signing import Signer
+from strongroom.container.signing import CertifiedSigner, Signer, certify
 from strongroom.errors import StrongroomError
 from strongroom.model import ObjectInfo
 from strongroom.operations.archive.open import manifest_bytes, open_backup
-from strongroom.operations.backup.sweep import sweep_targets
-from strongroom.operations.layout import containers_prefix, manifest_name
-from strongroom.operations.services import Services
+from strongroom.operations.backup.outcome import sweep_targets
+from strongroom.operations.engine.layout import containers_prefix, manifest_name
+from strongroom.operations.engine.services import Services
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked, TargetUnavailable

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom.container.errors import VerificationFailed
-from strongroom.operations.backup.upload import place
+from strongroom.operations.backup.commit import place
 from strongroom.targets.memory import MemoryTarget
 
 CONTENT = b"CANARY" * 10

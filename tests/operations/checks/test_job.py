@@ -9,18 +9,17 @@ import pytest
 
 from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations import recorded_errors
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.key_management.proofs import FAILED
-from strongroom.operations.key_management.scheduled_check import CHECKED, check
-from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import open_due
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import CheckResult, Services
+from strongroom.operations.engine import telling
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import CheckResult, Services
+from strongroom.operations.engine.submit import open_due
+from strongroom.operations.keys.health import CHECKED, FAILED, check
+from strongroom.operations.keys.usage import pinned_key
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.wiring.checks import CHECKS, checks
+from strongroom.wiring.calendar import CHECKS, checks
 from tests.config.loading import Place
 from tests.operations.world import POLICY, World, make_world
 
@@ -58,7 +57,7 @@ def test_a_check_that_finds_something_is_degraded_and_says_what_and_what_to_do(w
     bad = CheckResult(bad=("disk (TargetFull)", "ledger (LedgerChanged)"), do="Look there.")
     [run] = opened(world.services(checks=found(bad)), HEALTH)
     assert run.state is RunState.DEGRADED
-    happened, to_do = recorded_errors.apart(run.error)
+    happened, to_do = telling.apart(run.error)
     assert happened == "it found 2 things wrong: disk (TargetFull), ledger (LedgerChanged)"
     assert to_do == "Look there."
 

@@ -16,9 +16,9 @@ from strongroom.container.marks import HoldMark
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds
-from strongroom.operations.drift.job import submit_drift
-from strongroom.operations.drift.mass_change import MassChangeLimits
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.checks.drift import MassChangeLimits
+from strongroom.operations.checks.drift_job import submit_drift
+from strongroom.operations.engine.drive import drive
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunState

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from strongroom.operations.drift.sample import SIZE, Sample, share_unknown
+from strongroom.operations.checks.drift import SIZE, Sample, share_unknown
 
 
 def sample(numbers: Iterable[int]) -> tuple[int, ...]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run
 from tests.operations.world import POLICY, World
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.config import load_settings
-from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.state.records import RunKind
 from strongroom.wiring.calendar import calendar
-from strongroom.wiring.drills import drill_options
+from strongroom.wiring.jobs import drill_options
 
 TARGET = '[targets.{name}]\nkind = "directory"\npath = "{name}"\nregion = "{region}"\ncreate = true\n'
 POLICY = """

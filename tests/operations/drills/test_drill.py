@@ -14,29 +14,26 @@ from msgspec.structs import replace
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import ConfigError, TargetError, UsageError
 from strongroom.model import SecretBytes, SecretVersion
-from strongroom.operations.drills.archive import DrillReports, list_reports
-from strongroom.operations.drills.job import JOB
-from strongroom.operations.drills.region import CutOff
-from strongroom.operations.drills.report import STEPS, DrillReport
-from strongroom.operations.drills.words import DRILLS, verdict
-from strongroom.operations.drills.words import STEPS as WORDS
-from strongroom.operations.facts import record
-from strongroom.operations.facts.watched import WatchedDrill, WatchedInstallation
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.recovery_objective import DrillScope
-from strongroom.operations.runs.drive import drive, end
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import open_due, retry
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
-from strongroom.operations.statements import write_mark
+from strongroom.operations.drills.job import JOB, DrillReports, list_reports
+from strongroom.operations.drills.report import DRILLS, STEPS, DrillReport, verdict
+from strongroom.operations.drills.report import STEP_WORDS as WORDS
+from strongroom.operations.drills.steps import CutOff
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive, end
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
+from strongroom.operations.engine.statements import write_mark
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import open_due, retry
+from strongroom.operations.judge import facts_on_record
+from strongroom.operations.judge.fact_records import WatchedDrill, WatchedInstallation
+from strongroom.operations.restore.scratch import DrillScope
 from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunKind, RunState, Spec, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.operations.backup.test_repair_and_drill import damage, first_container
 from tests.operations.drills.drilling import drilled, left, submitted
 from tests.operations.world import POLICY, World, made_up, make_world, names_on
@@ -114,7 +111,7 @@ def test_a_drill_of_a_secret_that_the_backup_lacks_fails(world: World) -> None:
     assert report.problems[0].code == "SecretNotFound"
     assert verdict(report).startswith("The drill could not be carried out")
     store = world.services().store
-    [found] = record.drills(store, watching(store), now=time.time())
+    [found] = facts_on_record.drills(store, watching(store), now=time.time())
     assert found.runs == (), "a mistyped name is no alarm of the backup"
 
 
@@ -133,7 +130,7 @@ def test_a_drill_that_found_nothing_to_restore_blames_no_backup(world: World) ->
     assert report.problems[0].code == "NothingSelected"
     assert verdict(report).startswith("The drill could not be carried out")
     store = world.services().store
-    [found] = record.drills(store, watching(store), now=time.time())
+    [found] = facts_on_record.drills(store, watching(store), now=time.time())
     assert found.runs == (), "a mistyped tag would be an alarm until a drill of a category passes"
 
 
@@ -406,7 +403,7 @@ def test_a_report_of_a_stranger_or_under_another_name_is_told_and_hides_no_other
 
 
 def test_names_that_hide_reports_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strongroom.operations.drills.archive.LISTED", 1)
+    monkeypatch.setattr("strongroom.operations.drills.job.LISTED", 1)
     world.back_up()
     for _ in range(2):
         drilled(world.services(), drill=DrillScope.SINGLE)
@@ -441,7 +438,7 @@ def test_the_alerts_know_every_kind_of_drill_of_a_policy_those_of_a_command_too(
     services = world.services()
     single = drilled(services, drill=DrillScope.SINGLE).id
     watched = watching(services.store, WatchedDrill(drill="full", policy=POLICY, schedule="0 5 1 * *"))
-    found = {one.drill: one for one in record.drills(services.store, watched, now=time.time())}
+    found = {one.drill: one for one in facts_on_record.drills(services.store, watched, now=time.time())}
     assert {drill: [ran.run for ran in one.runs] for drill, one in found.items()} == {
         "full": [],
         "single": [single],

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.container import canonical
-from strongroom.operations.drills import words
-from strongroom.operations.drills.archive import page_on
-from strongroom.operations.drills.page import REPORT
-from strongroom.operations.recovery_objective import DrillScope
+from strongroom.operations.drills import report as words
+from strongroom.operations.drills.job import page_on
+from strongroom.operations.drills.report import REPORT
+from strongroom.operations.restore.scratch import DrillScope
 from strongroom.state.records import RunState
 from tests.operations.drills.drilling import drilled
 from tests.operations.drills.test_drill import listed, only_report

@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.emergency.contents import recovery_files
-from strongroom.operations.emergency.kit import Kit, KitSection, render
-from strongroom.operations.emergency.medium import GRACE, NOTICE, MediumState, furnish, medium_status, remind
+from strongroom.operations.backup.medium import (
+    GRACE,
+    NOTICE,
+    MediumState,
+    furnish,
+    medium_status,
+    recovery_files,
+    remind,
+)
+from strongroom.operations.backup.recovery_kit import Kit, KitSection, render
 from strongroom.schedule import next_slot
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from tests.operations.world import POLICY, World, make_world, names_on

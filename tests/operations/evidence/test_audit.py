@@ -9,12 +9,12 @@ from sqlalchemy import create_engine, text
 
 from strongroom.container.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.container.signing import Signers
+from strongroom.operations.engine.services import Services
 from strongroom.operations.evidence import access_log
 from strongroom.operations.evidence.audit import Audit, audit
 from strongroom.operations.evidence.audit_page import REPORT
-from strongroom.operations.services import Services
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.certified import certified
 from tests.operations.world import World, make_world, names_on
 

@@ -12,25 +12,26 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 
-from strongroom.container.head import HEAD, LedgerHead
+from strongroom.container.marks import HEAD, LedgerHead
+from strongroom.operations.engine.findings import Finding, FindingState, good, remark, unknown, wrong
 from strongroom.operations.errors import RequirementUnmet
-from strongroom.operations.evidence import controls as evidence_controls
+from strongroom.operations.evidence import compliance as evidence_controls
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.compliance import (
     FRAMEWORKS,
     TEXTS,
     Assessed,
     ControlState,
+    Demands,
     Framework,
     assess,
+    require,
 )
-from strongroom.operations.evidence.compliance_report import report_of, sheet_of
-from strongroom.operations.evidence.controls import Demands, require
-from strongroom.operations.findings import Finding, FindingState, good, remark, unknown, wrong
-from strongroom.operations.health.ledger import RECORD, YOUNG, record
+from strongroom.operations.evidence.reports import report_of, sheet_of_compliance
 from strongroom.operations.judge.kinds import KINDS
+from strongroom.operations.judge.looks import RECORD, YOUNG, record
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.operations.evidence.test_ledger_heads import junk
 from tests.operations.world import World, make_world
 
@@ -319,7 +320,7 @@ def test_each_frameworks_control_of_backups_is_not_met_without_a_good_backup(
 def test_the_report_holds_each_finding_with_its_check_and_what_is_yours_to_show() -> None:
     answer = {Framework.DORA: assess(Framework.DORA, [wrong("drills", RequirementUnmet("<none> rehearsed"))])}
     report = report_of(answer, last=None, now=0)
-    page, table = sheet_of(report).html().decode(), sheet_of(report).csv().decode()
+    page, table = sheet_of_compliance(report).html().decode(), sheet_of_compliance(report).csv().decode()
     assert "&lt;none&gt; rehearsed" in page
     assert "Yours to show: the reports." in page
     assert TEXTS[Framework.DORA] in page

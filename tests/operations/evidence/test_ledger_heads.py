@@ -13,22 +13,21 @@ from msgspec import structs
 from sqlalchemy import create_engine, text
 
 from strongroom.container.errors import MissingPiece
-from strongroom.container.head import HEAD, LedgerHead
+from strongroom.container.marks import HEAD, LedgerHead
 from strongroom.operations.archive.heads import TRIED
+from strongroom.operations.engine.services import Services
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
 from strongroom.operations.evidence.ledger import check, verify_chain
-from strongroom.operations.evidence.ledger_check import TargetLedger, compare_with_heads
-from strongroom.operations.evidence.ledger_heads import PublishedHead
-from strongroom.operations.services import Services
+from strongroom.operations.evidence.ledger_heads import PublishedHead, TargetLedger, compare_with_heads
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.certified import certified
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.world import World, make_world

@@ -7,13 +7,12 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 
 from strongroom.config import Settings
+from strongroom.operations.engine.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.errors import RequirementUnmet
-from strongroom.operations.evidence.compliance import Framework
-from strongroom.operations.evidence.controls import CUSTODY, LOCKS, SEALING
-from strongroom.operations.evidence.review import MADE, ReviewPart, is_unmet, parts
-from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.evidence.compliance import CUSTODY, LOCKS, SEALING, Framework
+from strongroom.operations.evidence.reports import MADE, ReviewPart, is_unmet, parts
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.wiring.security_review import remind
+from strongroom.wiring.evidence import remind
 from tests.operations.world import World, make_world
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from strongroom.model import Depth
-from strongroom.operations.facts.freshness import OFFLINE, is_verified, judge
-from strongroom.operations.facts.records import BackupContents, Policy, VerifiedBackup
+from strongroom.operations.judge.fact_records import BackupContents, Policy, VerifiedBackup
+from strongroom.operations.judge.freshness import OFFLINE, is_verified, judge
 
 HOUR, DAY = 3600.0, 86_400.0
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.facts.pace import pace_of
-from strongroom.operations.facts.record import active
-from strongroom.operations.runs.steps import perform
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.judge.fact_records import pace_of
+from strongroom.operations.judge.facts_on_record import active
 from strongroom.state.records import RunKind, StepKind
 from tests.operations.world import POLICY, make_world
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
-from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import (
+    INDEX,
     Block,
     IndexHead,
+    IndexReceipt,
     IndexRow,
     digest_of,
     encode_row,
     write_name_index,
 )
-from strongroom.container.stanza import Recipient
-from strongroom.container.wrapping import WrappingKey
-from strongroom.operations.layout import INDEXES, index_name, receipt_name
+from strongroom.container.signing import CertifiedSigner
+from strongroom.container.wrapping import Recipient, WrappingKey
+from strongroom.operations.engine.layout import INDEXES, index_name, receipt_name
 from strongroom.targets import Target
 
 

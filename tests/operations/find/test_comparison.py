@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from strongroom.errors import UsageError
 from strongroom.model import Secret, SecretBytes, SecretVersion, Selection, VersionState
-from strongroom.operations.find import search
-from strongroom.operations.find.comparison import LiveSide, compare, digest_for_now, without_values
-from strongroom.operations.find.facts import SecretFacts, changes, facts_of
-from strongroom.operations.find.search import Findings
+from strongroom.operations.archive import find
+from strongroom.operations.archive.find import Findings, SecretFacts, changes, facts_of
+from strongroom.operations.archive.history import LiveSide, compare, digest_for_now, without_values
 from strongroom.sources.memory import MemoryStore
 
 ONE = SecretFacts(
@@ -89,7 +88,7 @@ def test_a_source_beside_its_backup_is_read_through_its_selection() -> None:
 
 
 def test_more_than_a_person_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MOST_NAMES", 1)
+    monkeypatch.setattr(find, "MOST_NAMES", 1)
     findings = Findings()
     findings.add(ONE, "b", source="s")
     findings.add(ONE, "a", source="s")

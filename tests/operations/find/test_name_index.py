@@ -12,30 +12,31 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import Malformed, Tampered
-from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import (
+    INDEX,
     Block,
     IndexHead,
     IndexLink,
+    IndexReceipt,
     IndexRow,
     digest_of,
     encode_row,
     write_name_index,
 )
+from strongroom.container.signing import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SealedContainer
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.archive import index_files
+from strongroom.operations.archive.find import Findings, FoundSecret, SecretQuery
+from strongroom.operations.archive.history import NameIndexes
 from strongroom.operations.archive.open import Backup, read_manifest
-from strongroom.operations.find.name_index import NameIndexes
-from strongroom.operations.find.search import Findings, FoundSecret, SecretQuery
-from strongroom.operations.layout import INDEXES, index_name, receipt_name
-from strongroom.operations.services import Pinned
+from strongroom.operations.engine.layout import INDEXES, index_name, receipt_name
+from strongroom.operations.engine.services import Pinned
 from strongroom.sources import SecretChange
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

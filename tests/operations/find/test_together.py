@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.find.together import outcomes
+from strongroom.operations.archive.find import outcomes
 from strongroom.targets.errors import TargetUnavailable
 
 

@@ -13,23 +13,21 @@ import pytest
 from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
-from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.keys.keypair import Kem
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import Depth
 from strongroom.operations.archive.quarantine import quarantine
+from strongroom.operations.engine.findings import Finding, FindingState, worst_error
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.services import ConfiguredPolicy, Pinned, Services
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
-from strongroom.operations.facts.records import AlertLimits
-from strongroom.operations.findings import Finding, FindingState, worst_error
-from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
-from strongroom.operations.health.keys import History, judge_ages
-from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, CheckingMeans
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.key_management.proofs import FAILED, PROVEN, QUARTER, ProofsOnRecord
-from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.judge.fact_records import AlertLimits
+from strongroom.operations.judge.looks import check, newest_of, nothing_seen, retained_backups
+from strongroom.operations.judge.replicas import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, CheckingMeans
+from strongroom.operations.judge.sealed_for import History, judge_ages
+from strongroom.operations.keys.health import FAILED, PROVEN, QUARTER, ProofsOnRecord
+from strongroom.operations.keys.usage import pinned_key
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunStep, StepKind
 from strongroom.targets import Target

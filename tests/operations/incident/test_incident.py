@@ -14,10 +14,10 @@ import pytest
 from msgspec.structs import replace as replace_struct
 
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys.key_names import recipient_key
+from strongroom.keys.allof import recipient_key
 from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.incidents import (
+from strongroom.operations.archive.cases import (
     STEPS,
     Incident,
     IncidentStep,
@@ -29,6 +29,8 @@ from strongroom.operations.archive.incidents import (
     steps_of,
 )
 from strongroom.operations.archive.quarantine import check, on_record, quarantine, release
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Pinned, Services
 from strongroom.operations.errors import (
     BackupQuarantined,
     IncidentClosed,
@@ -37,19 +39,22 @@ from strongroom.operations.errors import (
     NothingSelected,
     StepsOpen,
 )
-from strongroom.operations.incident.exposed import compromised_names
-from strongroom.operations.incident.isolate import isolate
-from strongroom.operations.incident.open_case import affected_by, open_case
-from strongroom.operations.incident.readers import find_readers
-from strongroom.operations.incident.report import write_report
-from strongroom.operations.incident.reseal import reseal, sealed_anew
-from strongroom.operations.incident.rotate import rotate
-from strongroom.operations.incident.steps import close, find_incident, record_outcome, require_open, waive
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.procedures.incident import (
+    close,
+    find_incident,
+    isolate,
+    record_outcome,
+    require_open,
+    reseal,
+    sealed_anew,
+    waive,
+)
+from strongroom.operations.procedures.incident_exposure import compromised_names, rotate
+from strongroom.operations.procedures.incident_opening import affected_by, find_readers, open_case
+from strongroom.operations.procedures.incident_report import write_report
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.operations.rotation.rewrap import rewrap_backup
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
 from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
@@ -58,7 +63,7 @@ from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotators.world import random_rotator
 from tests.operations.world import POLICY, made_up

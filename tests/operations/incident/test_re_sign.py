@@ -14,14 +14,14 @@ from strongroom.container.manifest import sign_manifest
 from strongroom.container.signing import Signer, Signers
 from strongroom.model import Depth
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.backup.repair_job import submit_repair
-from strongroom.operations.backup.sweep import sweep_targets
+from strongroom.operations.backup.outcome import sweep_targets
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.incident.re_sign import re_sign_backup, rests_on
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.procedures.re_sign import re_sign_backup, rests_on
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.state.records import CatalogEntry, RunState
 from strongroom.targets.errors import TargetUnavailable
 from tests.certified import certified

@@ -14,14 +14,14 @@ from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.signing import Signer, Signers
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.archive.file_backups import say_gone
+from strongroom.operations.archive.inventory import say_gone
 from strongroom.operations.archive.open import open_backup, read_manifest
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident.re_sign import re_sign_backup, rests_on
-from strongroom.operations.layout import manifest_name
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.procedures.re_sign import re_sign_backup, rests_on
 from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
-from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.archive.incidents import (
+from strongroom.operations.archive.cases import (
     BackupOpener,
     Incident,
     IncidentStep,
@@ -15,15 +15,14 @@ from strongroom.operations.archive.incidents import (
     steps_of,
 )
 from strongroom.operations.archive.quarantine import all_quarantined
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.evidence import access_log
-from strongroom.operations.incident.open_case import open_case
-from strongroom.operations.incident.readers import find_readers, readers_of
-from strongroom.operations.incident.report import report_of
-from strongroom.operations.incident.steps import record_outcome
-from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.services import Services
-from strongroom.timestamps import rfc3339
+from strongroom.operations.keys.usage import pinned_key
+from strongroom.operations.procedures.incident import record_outcome
+from strongroom.operations.procedures.incident_opening import find_readers, open_case, readers_of
+from strongroom.operations.procedures.incident_report import report_of
+from strongroom.times import rfc3339
 from tests.operations.world import POLICY, World, made_up, make_world
 
 BY = "ops@here"

@@ -15,20 +15,22 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.facts.gather import gather
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts, LateEntry
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.findings import Finding, FindingState
-from strongroom.operations.health import calendar
-from strongroom.operations.health.backups import retained_backups
-from strongroom.operations.health.key_metrics import KeyMetrics, metrics
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.findings import Finding, FindingState
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
+from strongroom.operations.judge import calendar
+from strongroom.operations.judge.fact_records import (
+    AlertLimits,
+    InstallationFacts,
+    LateEntry,
+    WatchedInstallation,
+)
+from strongroom.operations.judge.facts import gather
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.key_management.proofs import DAY
-from strongroom.operations.recovery_objective import DrillScope
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Services
+from strongroom.operations.judge.looks import KeyMetrics, metrics, retained_backups
+from strongroom.operations.keys.health import DAY
+from strongroom.operations.restore.scratch import DrillScope
 from strongroom.schedule import next_slot
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Pause, Replica, RunKind, RunStep, StepKind

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.facts.host import LEAST, rooms
-from strongroom.operations.facts.records import AlertLimits, BackupContents, InstallationFacts, Policy
-from strongroom.operations.facts.watched import WatchedRoom
-from strongroom.operations.findings import Finding, FindingState
-from strongroom.operations.judge.targets import host
+from strongroom.operations.engine.findings import Finding, FindingState
+from strongroom.operations.judge.backups import host
+from strongroom.operations.judge.fact_records import (
+    AlertLimits,
+    BackupContents,
+    InstallationFacts,
+    Policy,
+    WatchedRoom,
+)
+from strongroom.operations.judge.facts import LEAST, rooms
 from tests.targets.disks import read_only, small_disk
 
 MIB = 1024 * 1024

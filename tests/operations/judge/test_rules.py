@@ -10,7 +10,10 @@ from msgspec.structs import asdict, replace
 
 from strongroom.model import Depth
 from strongroom.operations.access.look import SILENT, STRANGE
-from strongroom.operations.facts.records import (
+from strongroom.operations.backup.order import DueContainer, Terms
+from strongroom.operations.backup.verified_share import VerificationState, coverage
+from strongroom.operations.engine.findings import Severity
+from strongroom.operations.judge.fact_records import (
     AlertLimits,
     Approval,
     BackupContents,
@@ -36,12 +39,9 @@ from strongroom.operations.facts.records import (
     Unused,
     VerifiedBackup,
 )
-from strongroom.operations.findings import Severity
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.kinds import KINDS, wrong
-from strongroom.operations.key_management.proofs import QUARTER, WARNING, ProofsOnRecord
-from strongroom.operations.verification.coverage import VerificationState, coverage
-from strongroom.operations.verification.order import DueContainer, Terms
+from strongroom.operations.keys.health import QUARTER, WARNING, ProofsOnRecord
 from strongroom.state.records import RunKind, RunState
 from tests.operations.facts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
 

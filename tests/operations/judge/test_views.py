@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from msgspec.structs import fields, replace
 
-from strongroom.operations.alerts.due_notifications import tell
-from strongroom.operations.dashboard.frame import PageFacts, alerts_in_words
-from strongroom.operations.dashboard.overall import alerts as page_of_alerts
-from strongroom.operations.facts.records import AlertLimits, InstallationFacts
-from strongroom.operations.findings import Finding, FindingState, Severity
+from strongroom.operations.engine.findings import Finding, FindingState, Severity
+from strongroom.operations.engine.muted import Muted, Silence
+from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.judge.kinds import KINDS, alerts_of
-from strongroom.operations.metrics.measures import MEASURES, Observed
-from strongroom.operations.muted import Muted, Silence
+from strongroom.operations.judge.metrics import MEASURES, Observed
+from strongroom.operations.notify.message import tell
+from strongroom.operations.show.frame import PageFacts, alerts_in_words
+from strongroom.operations.show.overview import alerts as page_of_alerts
 from strongroom.words import plural
 from tests.operations.judge.test_rules import CASES, GRAVE
 

@@ -8,7 +8,7 @@ from strongroom.keys import Identity, Recipient
 from strongroom.keys.errors import KeyDenied
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.key_management.diagnose import Diagnosed, Remark, Use, diagnose, remarks
+from strongroom.operations.keys.trial import Diagnosed, Remark, Use, diagnose, remarks
 
 FILE = KeyFileIdentity(bytes(range(32)))
 PAIR = HpkeIdentity(bytes(range(32)), kem=Kem.X25519)

@@ -10,34 +10,31 @@ import msgspec
 import pytest
 
 from strongroom.container.errors import Malformed, WrongKey
-from strongroom.container.stanza import Stanza
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.wrapping import Stanza, WrappingKey
 from strongroom.errors import UsageError
+from strongroom.keys.allof import recipient_key
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.hpke import HpkeIdentity
-from strongroom.keys.key_names import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.key_management.health import (
+from strongroom.operations.keys.health import (
     CHALLENGE_HOLDS,
-    KeyTrialResult,
-    answer_challenge,
-    confirm,
-    make_challenge,
-    record_proofs,
-    try_keys,
-)
-from strongroom.operations.key_management.proofs import (
     DAY,
     FAILED,
     QUARTER,
     RETIRED,
     WARNING,
+    KeyTrialResult,
     ProofState,
+    answer_challenge,
+    check,
+    confirm,
+    make_challenge,
     read_proofs,
+    record_proofs,
+    try_keys,
 )
-from strongroom.operations.key_management.scheduled_check import check
-from strongroom.operations.key_management.usage import Opens, look_all
-from strongroom.timestamps import rfc3339
+from strongroom.operations.keys.usage import Opens, look_all
+from strongroom.times import rfc3339
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
 

@@ -10,7 +10,7 @@ import pytest
 from strongroom.errors import TargetError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import generate_key_file
-from strongroom.operations.key_management.misplaced_keys import keys_on, keys_under
+from strongroom.operations.keys.trial import keys_on, keys_under
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget

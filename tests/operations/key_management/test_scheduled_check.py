@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.key_management.scheduled_check import check
+from strongroom.operations.keys.health import check
 from tests.operations.world import World, make_world
 
 

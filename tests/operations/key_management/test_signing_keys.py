@@ -9,8 +9,8 @@ import pytest
 
 from strongroom.config import Settings, load_settings
 from strongroom.keys import rolelist, roles
-from strongroom.operations.key_management.signing_keys import renew
-from strongroom.operations.services import CheckResult, Services
+from strongroom.operations.engine.services import CheckResult, Services
+from strongroom.operations.keys.replacement import renew
 from strongroom.wiring.calendar import entries_named
 from tests.operations.world import make_world
 

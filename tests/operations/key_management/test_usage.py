@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys import Recipient
-from strongroom.keys.allof import AllOfRecipient
-from strongroom.keys.key_names import recipient_key
+from strongroom.keys.allof import AllOfRecipient, recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
-from strongroom.operations.key_management.usage import KeyUse, pinned_key, survey
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.services import Pinned
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.services import Pinned
+from strongroom.operations.keys.usage import KeyUse, pinned_key, survey
 from tests.operations.world import World, make_world
 
 HSM, SPARE, BOARD, ALONE = (KeyFileIdentity(os.urandom(32)).recipient() for _ in range(4))

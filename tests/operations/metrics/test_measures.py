@@ -13,14 +13,13 @@ from msgspec.structs import replace as altered
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from strongroom.operations.alerts.notify import gather_and_judge
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.metrics.exposition import as_text
-from strongroom.operations.metrics.measures import MEASURES, OTHER, Observed, Process
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.judge.metrics import MEASURES, OTHER, Observed, Process, as_text
+from strongroom.operations.notify.notify import gather_and_judge
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Replica, RunKind, RunStep, StepKind

@@ -10,9 +10,8 @@ import pytest
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.operations.archive.open import backup_ids
-from strongroom.operations.probe.benchmark import measure
-from strongroom.operations.probe.target import own_name
-from strongroom.operations.probe.transfer import require_removable
+from strongroom.operations.checks.benchmark import measure, require_removable
+from strongroom.operations.checks.probe import own_name
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget

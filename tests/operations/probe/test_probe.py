@@ -13,8 +13,14 @@ from msgspec import Struct
 
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret
-from strongroom.operations.probe.source import probe_source
-from strongroom.operations.probe.target import NEEDS, Probe, probe_all, probe_rights, probe_storage
+from strongroom.operations.checks.probe import (
+    NEEDS,
+    Probe,
+    probe_all,
+    probe_rights,
+    probe_source,
+    probe_storage,
+)
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.directory import DirectoryTarget

@@ -15,34 +15,35 @@ from msgspec.structs import replace
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret, SecretBytes
-from strongroom.operations.archive.choice import BackupPlace
+from strongroom.operations.archive.coverage import BackupPlace
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.errors import NothingOpens
-from strongroom.operations.findings import Finding
-from strongroom.operations.readiness import libraries as installed
-from strongroom.operations.readiness import machine
-from strongroom.operations.readiness.backups import (
+from strongroom.operations.checks import machine
+from strongroom.operations.checks import machine as installed
+from strongroom.operations.checks.backups import (
     Looked,
     TargetBackups,
     Want,
     choose_backups,
+    destination,
+    escrow,
     newest_of,
     opens,
     signers,
     targets,
 )
-from strongroom.operations.readiness.destinations import destination, escrow
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.services import Pinned
+from strongroom.operations.engine.findings import Finding
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.services import Pinned
+from strongroom.operations.errors import NothingOpens
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry
-from strongroom.system.deadlines import run_all
+from strongroom.system.attempts import run_all
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.vault.rights import PathRights
+from strongroom.vault.client import PathRights
 from tests.operations.world import POLICY, REGIONS, World, make_world
 
 WANTED = (Want(policy=POLICY, targets=REGIONS, values=True, required=True),)
@@ -247,7 +248,7 @@ def test_a_newer_one_on_record_that_no_target_shows_is_wrong(world: World) -> No
 def test_one_that_is_older_than_all_that_are_looked_through_is_found_by_the_record(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strongroom.operations.readiness.backups.LOOKED", 0)
+    monkeypatch.setattr("strongroom.operations.checks.backups.LOOKED", 0)
     [backup] = [entry.backup for entry in world.services().store.backups()]
     assert POLICY not in seen(world)["eu"].newest
     assert seen(world, recorded={POLICY: backup})["eu"].newest[POLICY].backup_id == backup

@@ -22,16 +22,16 @@ from strongroom.operations.archive.recoveries import (
     SourceSeen,
     recovery_of,
 )
-from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.messages import (
+from strongroom.operations.procedures.recovery import (
     RecoveryMessage,
     RecoverySettingsFacts,
     due_messages,
+    next_step,
     text_of,
+    took_seconds,
+    why_unneeded,
 )
-from strongroom.operations.recovery.page import REPORT
-from strongroom.operations.recovery.places import RecordPlaces
-from strongroom.operations.recovery.report import report_of
+from strongroom.operations.procedures.recovery_report import REPORT, RecordPlaces, report_of
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified

@@ -10,16 +10,15 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import MissingPiece
 from strongroom.model import SecretBytes
-from strongroom.operations.findings import Finding, wrong
-from strongroom.operations.readiness import machine
-from strongroom.operations.recovery.job import submit_recovery
-from strongroom.operations.recovery.run_steps import recovery_facts_of
-from strongroom.operations.restore.facts import RestoreOptions, UndoOptions
+from strongroom.operations.checks import machine
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.findings import Finding, wrong
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted, retry
+from strongroom.operations.procedures.recovery_job import recovery_facts_of, submit_recovery
+from strongroom.operations.restore.staged import RestoreOptions, UndoOptions
 from strongroom.operations.restore.undo_job import submit_undo
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.submit import Submitted, retry
-from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.system.errors import KeyFileExposed

@@ -16,10 +16,10 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.errors import UsageError
 from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive.open import Backup, open_backup
+from strongroom.operations.drills.local import Count, Phase, Phases, RehearsedPart, look_through, rehearse
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.rehearsal import scratch as scratches
-from strongroom.operations.rehearsal.local import Count, Phase, Phases, RehearsedPart, look_through, rehearse
-from strongroom.operations.rehearsal.scratch import PREFIX, scratch
+from strongroom.operations.restore import scratch as scratches
+from strongroom.operations.restore.scratch import PREFIX, scratch
 from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
@@ -203,7 +203,7 @@ def test_a_look_tells_what_is_there_already_from_what_is_not(backup: Backup) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from strongroom.operations.rehearsal.scratch import scratch
+from strongroom.operations.restore.scratch import scratch
 with scratch(Path(sys.argv[1])) as place:
     (place / "keys").mkdir()
     (place / "keys" / "store.key").write_bytes(b"CANARY-KEY")

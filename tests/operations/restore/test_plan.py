@@ -11,7 +11,6 @@ from strongroom.container.errors import Malformed
 from strongroom.model import Secret
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import RestoreAccount, Restored
-from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     NamedDestination,
     PlanEntry,
@@ -21,6 +20,7 @@ from strongroom.operations.restore.plan import (
     decode_entry,
     encode_entry,
 )
+from strongroom.operations.restore.plan_file import make_plan
 from strongroom.operations.restore.restore import restore
 from strongroom.sources import Foreseen, SecretChange
 from strongroom.sources.memory import MemoryStore

@@ -8,8 +8,16 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from strongroom.operations.restore.journal import DONE, JOURNAL, Journal, RestoreAccount, Restored
-from strongroom.operations.restore.rates import ENOUGH, RECENT, measured_rate
+from strongroom.operations.restore.journal import (
+    DONE,
+    ENOUGH,
+    JOURNAL,
+    RECENT,
+    Journal,
+    RestoreAccount,
+    Restored,
+    measured_rate,
+)
 from strongroom.operations.restore.restore import restore
 from strongroom.sources.memory import MemoryStore
 from tests.sources.conformance import secret

@@ -12,25 +12,24 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from strongroom.api.submission import Submission
-from strongroom.cli.shared.drive_run import require_whole
+from strongroom.api.client import Submission
+from strongroom.cli.shared.runs import require_whole
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Secret, Selection
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import Submitted, retry
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.restore import staged
-from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
-from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.job import progress_of, submit_restore
 from strongroom.operations.restore.journal import DONE, journals
 from strongroom.operations.restore.plan import Relocation
-from strongroom.operations.restore.progress import progress_of
 from strongroom.operations.restore.restore import plan_restore, restore
+from strongroom.operations.restore.staged import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.undo_job import submit_undo
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import Submitted, retry
-from strongroom.operations.services import Services
 from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
+from strongroom.operations.engine.drive import drive
 from strongroom.operations.restore import take_back
-from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.journal import DONE, JOURNAL, Journal, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.restore import plan_restore
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore

@@ -18,15 +18,15 @@ from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
 from strongroom.operations.archive.open import open_backup, read_manifest
-from strongroom.operations.restore.facts import RestoreOptions, UndoOptions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.services import Pinned
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.staged import RestoreOptions, UndoOptions
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import submit_undo
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned
-from strongroom.sources.history import only
+from strongroom.operations.rotation.job import submit_rotation
+from strongroom.sources.batches import only
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState
 from strongroom.targets.single_file import BundleReader

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from strongroom.model import Depth, Selection
-from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.engine.services import KeepRules
 from strongroom.operations.retention.rules import Candidate
-from strongroom.timestamps import compact
+from strongroom.times import compact
 
 DAY = 86_400.0
 

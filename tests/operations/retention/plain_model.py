@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 
 from strongroom.model import Selection
-from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.engine.services import KeepRules
 from strongroom.operations.retention.rules import Candidate
 
 DEEP = ("digest", "opened", "compared", "live")

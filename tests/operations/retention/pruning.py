@@ -11,11 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import KeepRules, Services
 from strongroom.operations.retention.delete import Deleted
-from strongroom.operations.retention.prune_job import submit_prune
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
+from strongroom.operations.retention.prune import submit_prune
 from strongroom.state.records import Run, StepKind
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive.coverage import covers
-from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.engine.services import KeepRules
 from strongroom.operations.retention.rules import Candidate, judge
 from tests.operations.retention import plain_model
 from tests.operations.retention.made import DAY, at, candidate

@@ -12,15 +12,15 @@ import pytest
 from strongroom.model import Depth
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform
 from strongroom.operations.evidence import access_log
 from strongroom.operations.restore.journal import DONE, JOURNAL, STOPPED, Journal
-from strongroom.operations.retention.needed import needed_backups
+from strongroom.operations.retention.rules import needed_backups
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.services import Services
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 from tests.operations.drills.drilling import submitted
 from tests.operations.world import POLICY, World, made_up, make_world
 

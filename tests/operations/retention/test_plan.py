@@ -18,20 +18,17 @@ from strongroom.container.manifest import (
     receipt_of,
     sign_manifest,
 )
-from strongroom.container.receipt import sign_receipt
-from strongroom.container.signing import Signer
+from strongroom.container.signing import Signer, sign_receipt
 from strongroom.model import Depth, ObjectInfo, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.quarantine import quarantine
+from strongroom.operations.archive.shredded import INTENT, Intent, MeantBackup, sign, write
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
-from strongroom.operations.layout import containers_prefix, manifest_name
+from strongroom.operations.engine.layout import containers_prefix, manifest_name
+from strongroom.operations.engine.services import ConfiguredPolicy, KeepRules, Services
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention
 from strongroom.operations.retention.rules import RetentionRule
-from strongroom.operations.services import Services
-from strongroom.operations.shredding.events import INTENT, Intent, MeantBackup, sign
-from strongroom.operations.shredding.record import write
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable

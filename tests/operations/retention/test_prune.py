@@ -22,23 +22,19 @@ from strongroom.operations.archive.deletions import (
     write_deletion,
 )
 from strongroom.operations.archive.inventory import look_over
-from strongroom.operations.backup.repair_job import degraded, submit_repair
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.retention.delete import UndeletedBackup
-from strongroom.operations.retention.orphans import find_orphans
-from strongroom.operations.retention.plan import plan_retention
-from strongroom.operations.retention.prune_job import submit_prune
-from strongroom.operations.retention.stock import take_stock
-from strongroom.operations.retention.undelete import undelete
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.services import Services
+from strongroom.operations.backup.repair import degraded, submit_repair
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.retention.delete import UndeletedBackup, undelete
+from strongroom.operations.retention.plan import find_orphans, plan_retention, take_stock
+from strongroom.operations.retention.prune import submit_prune
 from strongroom.state.records import Replica, Run, RunState, StepKind, Ticket
 from strongroom.targets import Target
-from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
+from strongroom.targets.repaired import ManifestListing
+from strongroom.times import rfc3339
 from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put
 from tests.operations.retention.pruning import ONE, Stocked, about, opens, prune, results, sizes, stock

@@ -11,8 +11,8 @@ from strongroom.container.marks import DELETION
 from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.operations.archive.deletions import make_mark, write_deletion
-from strongroom.operations.probe.target import NEEDS, TargetAction
-from strongroom.operations.services import Services
+from strongroom.operations.checks.probe import NEEDS, TargetAction
+from strongroom.operations.engine.services import Services
 from strongroom.wiring.services import build_services
 
 CONFIG = """

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from strongroom.model import Depth, Selection
-from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.engine.services import KeepRules
 from strongroom.operations.retention.rules import Candidate, Judgement, RetentionRule, judge
 from tests.operations.retention.made import DAY, at, candidate, keep
 

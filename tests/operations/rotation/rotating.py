@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from strongroom.container.stanza import Recipient, Stanza
+from strongroom.container.wrapping import Recipient, Stanza
 from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup, read_manifest
+from strongroom.operations.engine.integrity import pin_recipient, pin_target
+from strongroom.operations.engine.services import Pinned, Services
 from strongroom.operations.rotation.rewrap import RewrapOrder
-from strongroom.operations.run_integrity import pin_recipient, pin_target
-from strongroom.operations.services import Pinned, Services
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import make_world

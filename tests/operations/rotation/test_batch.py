@@ -15,20 +15,18 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.keys import Opener
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.rotation import batch
-from strongroom.operations.rotation.batch import SLICE, end_of, slices
-from strongroom.operations.rotation.outcome import results
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform, reconcile
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.layout import manifest_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform, reconcile
+from strongroom.operations.rotation import job
+from strongroom.operations.rotation.job import SLICE, end_of, results, slices, submit_rotation
 from strongroom.state.records import ROTATING, Run, RunState, StepState
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.many import enter, make_backup, place
@@ -200,7 +198,7 @@ def test_a_passing_failure_is_tried_again_and_nothing_else_is(house: House) -> N
 
 
 def test_a_slice_that_takes_too_long_hands_its_rest_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "STEP_SECONDS", -1.0)
+    monkeypatch.setattr(job, "STEP_SECONDS", -1.0)
     house.back_up(8)
     services = house.services()
     run = house.rotate(services)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident import re_sign
-from strongroom.operations.incident.re_sign import re_sign_backup
+from strongroom.operations.procedures import re_sign
+from strongroom.operations.procedures.re_sign import re_sign_backup
 from strongroom.operations.rotation import single_file as rotate
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.system.errors import Conflict

@@ -8,24 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.keyless import read_outer
 from strongroom.container.name_index import IndexHead, write_name_index
 from strongroom.container.ranges import BytesReader
-from strongroom.container.stanza import Recipient
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.reader import read_outer
+from strongroom.container.wrapping import Recipient, WrappingKey
 from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, SecretVersion
 from strongroom.operations.archive.envelopes import KEYS
+from strongroom.operations.archive.find import SecretQuery
+from strongroom.operations.archive.history import NameIndexes
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.archive.remove_backup import remove_backup
-from strongroom.operations.backup.repair_job import submit_repair
-from strongroom.operations.find.name_index import NameIndexes
-from strongroom.operations.find.search import SecretQuery
-from strongroom.operations.layout import INDEXES, index_name
-from strongroom.operations.rotation.outcome import results
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.archive.removal import remove_backup
+from strongroom.operations.backup.repair import submit_repair
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.layout import INDEXES, index_name
+from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.rotation.job import results
 from strongroom.sources import SecretChange
 from strongroom.state.records import RunState
 from strongroom.targets import Target

@@ -11,9 +11,9 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import make_mark, write_deletion
+from strongroom.operations.engine.layout import index_name
 from strongroom.operations.errors import QuorumNotMet
-from strongroom.operations.layout import index_name
-from strongroom.operations.rotation.remove_replaced import remove_replaced
+from strongroom.operations.rotation.reencrypt import remove_replaced
 from strongroom.state.records import Replica
 from strongroom.targets.errors import TargetUnavailable
 from tests.operations.retention.test_prune import rot

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.envelope import write_detached
 from strongroom.container.errors import Stale, Tampered, Truncated, WrongKey
-from strongroom.container.keyless import read_outer
-from strongroom.container.wrapping import WrappingKey
+from strongroom.container.reader import read_outer
+from strongroom.container.wrapping import WrappingKey, write_detached
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
 from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
 from strongroom.operations.archive.open import ObjectReader, carried_record, open_backup
-from strongroom.operations.layout import container_name
+from strongroom.operations.engine.layout import container_name
 from strongroom.operations.rotation.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable

@@ -13,17 +13,16 @@ from strongroom.errors import UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import backup_ids, read_manifest
-from strongroom.operations.backup.existing import newest
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
+from strongroom.operations.backup.verify import newest
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
 from strongroom.operations.restore.by_record import open_anywhere
-from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.job import results, submit_rotation
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica, Run, RunState
 from strongroom.targets.errors import TargetUnavailable

@@ -15,12 +15,12 @@ from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest
 from strongroom.keys import Identity
 from strongroom.operations.archive.open import Backup, read_manifest
-from strongroom.operations.layout import container_name
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.layout import container_name
+from strongroom.operations.engine.services import Services
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget

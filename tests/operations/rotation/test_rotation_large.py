@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.state.records import RunState
 from tests.operations.folders import FoldersTarget
 from tests.operations.many import enter, make_backup

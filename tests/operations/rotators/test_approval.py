@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval_rules import ApprovalRule
+from strongroom.operations.engine.services import ApprovalRule
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.rotators.rotate import rotate_secrets
+from strongroom.operations.rotation.secrets_job import rotate_secrets
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import RunState, StepKind
 from tests.operations.approval.office import PEOPLE, case_of, make_office

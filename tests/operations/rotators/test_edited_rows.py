@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from strongroom.operations.rotators.job import submit_secrets
-from strongroom.operations.rotators.records import RotateSecretsOptions
-from strongroom.operations.rotators.rotate import rotated_by
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.rotation.secret_plan import RotateSecretsOptions
+from strongroom.operations.rotation.secrets_job import rotated_by, submit_secrets
 from strongroom.state.records import RunState
 from tests.operations.rotators.world import (
     OLD,

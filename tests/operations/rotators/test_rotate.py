@@ -10,9 +10,8 @@ import pytest
 
 from strongroom.errors import UsageError
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes
-from strongroom.operations.rotators.plan import plan_rotation
-from strongroom.operations.rotators.records import SecretRotationResult
-from strongroom.operations.rotators.rotate import rotate_secrets
+from strongroom.operations.rotation.secret_plan import SecretRotationResult, plan_rotation
+from strongroom.operations.rotation.secrets_job import rotate_secrets
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import RunState

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from strongroom.operations.rotator import SecretRotator
-from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by
-from strongroom.operations.runs.drive import drive
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import SecretRotator
+from strongroom.operations.rotation.secrets_job import rotate_secrets, rotated_by
 from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from tests.operations.rotators.world import (

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, Selection
-from strongroom.operations.rotator import Program, RotatorKind, SecretRotator, Shape
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import Program, RotatorKind, SecretRotator, Services, Shape
 from strongroom.sources import Destination
 from strongroom.sources.local import LocalStore
 from tests.operations.world import World, make_world

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.backup import abandoned as abandoned_backups
+from strongroom.operations.backup import outcome as abandoned_backups
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.runs import abandoned, process_lock
-from strongroom.operations.runs.steps import perform, recover
-from strongroom.operations.services import Services
+from strongroom.operations.engine import drive, process_lock
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform, recover
 from strongroom.state import filesystem
 from tests.operations.world import POLICY, World, make_world
 
@@ -31,11 +31,11 @@ def test_a_run_that_others_have_taken_up_is_not_ended_between_two_of_their_steps
     ours = replace(world.services(), owner="here:1:operator")
     cluster = replace(world.services(), owner="there:2:seal")
     run = killed_while_planning(world, ours)
-    assert abandoned.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
+    assert drive.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
     recover(cluster)
     [planning] = cluster.store.take_ready(run, window=9)
     perform(planning, cluster)
-    assert not abandoned.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
+    assert not drive.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
     assert abandoned_backups.end_abandoned(ours, policy=POLICY) == []
     assert not ours.store.load(run).state.final
 

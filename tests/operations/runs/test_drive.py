@@ -12,12 +12,11 @@ from typing import NoReturn
 import pytest
 
 from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.engine import drive as driving
+from strongroom.operations.engine.drive import _Pool, drive
+from strongroom.operations.engine.jobs import Where, decide_given_up
+from strongroom.operations.engine.steps import perform
 from strongroom.operations.errors import StillEnding
-from strongroom.operations.runs import drive as driving
-from strongroom.operations.runs.decide import decide_given_up
-from strongroom.operations.runs.drive import _Pool, drive
-from strongroom.operations.runs.job import Where
-from strongroom.operations.runs.steps import perform
 from strongroom.state.errors import StateUnkept
 from strongroom.state.records import RunState, StepKind, StepRow, StepState
 from strongroom.targets.errors import TargetUnavailable

@@ -10,10 +10,10 @@ import pytest
 
 from strongroom.errors import TargetError
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.steps import recover
-from strongroom.operations.services import Services
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import recover
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
@@ -25,7 +25,7 @@ CANARY = "CANARY-in-a-message"
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, logger="strongroom.operations.runs.event_log")
+    caplog.set_level(logging.INFO, logger="strongroom.operations.engine.telling")
     return caplog
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.hooks import FAILED
-from strongroom.operations.runs.submit import open_due, retry
-from strongroom.operations.scheduled import Hook, Hooks, Scheduled
-from strongroom.operations.services import CheckResult, Services
+from strongroom.operations.engine.calendar_entries import Hook, Hooks, Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.hooks import FAILED
+from strongroom.operations.engine.services import CheckResult, Services
+from strongroom.operations.engine.submit import open_due, retry
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from tests.operations.alerts.receiver import Receiver
 from tests.operations.world import POLICY, World, make_world

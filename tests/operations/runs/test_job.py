@@ -16,23 +16,23 @@ import pytest
 from msgspec import Struct
 
 from strongroom.cli.shared.render_run import as_document, parts_of
-from strongroom.operations.jobs import JOBS
-from strongroom.operations.runs.decide import decide
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.job import (
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.jobs import (
+    JOBS,
     Ending,
     Job,
     Result,
     RunAccount,
     StepAction,
+    decide,
     is_signed,
     job_of,
     read_facts,
     to_facts,
 )
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import retry, submit
-from strongroom.operations.services import Services
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import retry, submit
 from strongroom.sheet import Sheet
 from strongroom.state.records import (
     Pool,

@@ -12,14 +12,14 @@ from msgspec import Struct
 
 from strongroom.errors import SourceError
 from strongroom.model import COMMAND, prepare
-from strongroom.operations.restore.facts import RestoreOptions
-from strongroom.operations.runs import decide, hooks, job, lone_run, report, steps, waiting
-from strongroom.operations.runs import drive as driving
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.job import Ending, Job, Result, StepAction
-from strongroom.operations.runs.lone_run import RECORD, LoneRecord, LoneStore, drive_alone, lone_services
-from strongroom.operations.runs.submit import submit
-from strongroom.operations.services import RunLimits, Services
+from strongroom.operations.engine import drive as driving
+from strongroom.operations.engine import hooks, jobs, lone_run, steps
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.jobs import Ending, Job, Result, StepAction
+from strongroom.operations.engine.lone_run import RECORD, LoneRecord, LoneStore, drive_alone, lone_services
+from strongroom.operations.engine.services import RunLimits, Services
+from strongroom.operations.engine.submit import submit
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     Pool,
@@ -89,7 +89,7 @@ class Three(Job):
 @pytest.fixture
 def with_job(monkeypatch: pytest.MonkeyPatch) -> Callable[[Job], None]:
     def put(one: Job) -> None:
-        for module in (job, decide, report, steps, driving, hooks, lone_run, waiting):
+        for module in (jobs, jobs, steps, steps, driving, hooks, lone_run, steps):
             monkeypatch.setattr(module, "job_of", lambda kind: one)
 
     return put

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.archive.removal import left_unlocked
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.services import Services
+from strongroom.operations.restore.staged import RestoreOptions
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, Ticket

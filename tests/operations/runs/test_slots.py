@@ -13,19 +13,18 @@ import pytest
 from strongroom.errors import ConfigError, TargetError, UsageError
 from strongroom.operations.backup import job as backup_job
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import degraded
-from strongroom.operations.emergency.medium import remind_all
+from strongroom.operations.backup.medium import remind_all
+from strongroom.operations.backup.repair import degraded
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Pinned
+from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import open_due, run_now
 from strongroom.operations.errors import NothingToDo
-from strongroom.operations.health.calendar import overview
-from strongroom.operations.rotation.outcome import results
-from strongroom.operations.rotation.submit import remind
-from strongroom.operations.rotators.job import submit_secrets
-from strongroom.operations.rotators.records import RotateSecretsOptions
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import open_due, run_now
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Pinned
+from strongroom.operations.judge.calendar import overview
+from strongroom.operations.rotation.job import remind, results
+from strongroom.operations.rotation.secret_plan import RotateSecretsOptions
+from strongroom.operations.rotation.secrets_job import submit_secrets
 from strongroom.schedule import last_slot
 from strongroom.state.records import Pause, RunKind, RunState, StepKind
 from strongroom.targets.errors import TargetUnavailable

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from strongroom.cli.shared import await_run
+from strongroom.cli.shared import runs
 from strongroom.cli.shared.render_run import as_document, parts_of
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import StrongroomError
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
-from strongroom.operations.services import RunLimits
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import RunLimits
+from strongroom.operations.engine.steps import perform
 from strongroom.sheet import Sheet
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
 from strongroom.system.errors import TargetFull, TargetReadOnly
@@ -105,12 +105,12 @@ def test_anyone_who_follows_a_run_is_told_once_what_it_waits_for_or_tries_again(
     quorum: int,
     what: str,
 ) -> None:
-    monkeypatch.setattr(await_run, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "_LOOK_SECONDS", 0.0)
     world = world.with_spec(quorum=quorum, regions=quorum)
     closed(world, "us").reason = TargetUnavailable("it has no .strongroom-target", hint="Set create = true.")
     services = world.services(limits=PATIENT)
     run, tickets = submit_backup(services, policy=POLICY)
-    waits = await_run.WaitReporter(Output(), services.store)
+    waits = runs.WaitReporter(Output(), services.store)
     drive(run, tickets, services, processes=1, watch=lambda _: waits.tell(services.store.load(run)))
     told = [line for line in capsys.readouterr().err.splitlines() if what in line]
     assert len(told) == 1

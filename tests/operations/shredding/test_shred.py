@@ -10,25 +10,24 @@ import msgspec
 import pytest
 
 from strongroom.container.errors import MissingPiece
-from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import Stanza
 from strongroom.errors import UsageError
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.operations.archive import holds
+from strongroom.operations.archive.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
+from strongroom.operations.archive.key_versions import ErasurePolicy
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.backup.existing import newest
+from strongroom.operations.archive.shredded import INTENT, Intent, events, shredded_backups, sign, write
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import degraded, submit_repair
+from strongroom.operations.backup.repair import degraded, submit_repair
+from strongroom.operations.backup.verify import newest
+from strongroom.operations.engine.layout import index_name
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.layout import index_name
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.keys.shred import advance, begin, note_lost
+from strongroom.operations.keys.shred_plan import make_plan
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
-from strongroom.operations.shredding.events import INTENT, Intent, sign
-from strongroom.operations.shredding.plan import make_plan
-from strongroom.operations.shredding.record import events, shredded_backups, write
-from strongroom.operations.shredding.scope import ErasurePolicy
-from strongroom.operations.shredding.shred import advance, begin, note_lost
+from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica
 from strongroom.targets.errors import TargetUnavailable

@@ -7,10 +7,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.services import Services
-from strongroom.operations.shredding.plan import make_plan
-from strongroom.operations.shredding.shred import advance, begin
+from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.engine.services import Services
+from strongroom.operations.keys.shred import advance, begin
+from strongroom.operations.keys.shred_plan import make_plan
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.rotation.test_rotation_killed import Told, kill_after

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import msgspec
 
-from strongroom.container.stanza import Identity
+from strongroom.container.wrapping import Identity
 from strongroom.errors import StrongroomError
 from strongroom.keys.destroying import Fate, KeyVersionState
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
+from strongroom.operations.archive.key_versions import ErasurePolicy, ShredScope
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.archive.shredded import Shredding, ShreddingRecord, read
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.integrity import pin_recipient
+from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.keys.shred import advance, begin
+from strongroom.operations.keys.shred_plan import make_plan
+from strongroom.operations.rotation.job import submit_rotation
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.run_integrity import pin_recipient
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Pinned, Services
-from strongroom.operations.shredding.plan import make_plan
-from strongroom.operations.shredding.record import Shredding, ShreddingRecord, read
-from strongroom.operations.shredding.scope import ErasurePolicy, ShredScope
-from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.records import Run
 from strongroom.system.errors import KeyFileUnreadable
 from strongroom.targets import Target

@@ -12,10 +12,10 @@ from strongroom.container.errors import TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.signing import Signer, Signers
 from strongroom.container.trust_list import TrustList, sign_list
-from strongroom.keys import kept_lists
-from strongroom.operations.trust_lists.believed import STATING, believed_on, lists_on
-from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.keys import rolelist
+from strongroom.operations.engine.trust_lists import STATING, believed_on, lists_on
 from strongroom.targets.memory import MemoryTarget
+from strongroom.targets.repaired import ManifestListing
 from tests.certified import certified
 from tests.container.parts import CONTROL, INSTALLATION, manifest
 from tests.container.test_trust_list import listed
@@ -128,8 +128,8 @@ def test_a_host_keeps_the_highest_list_that_it_saw(tmp_path: Path) -> None:
     target, empty = MemoryTarget(name="eu"), MemoryTarget(name="us")
     first, second = put_list(target, listed(number=1)), put_list(target, listed(CONTROL, number=2))
     believed_on(PINS, on(target), folder=tmp_path)
-    assert [content for content, _ in kept_lists.files_of(tmp_path, PINS)] == [second]
-    assert not kept_lists.keep(tmp_path, [first, second])
+    assert [content for content, _ in rolelist.files_of(tmp_path, PINS)] == [second]
+    assert not rolelist.keep(tmp_path, [first, second])
     known = believed_on(PINS, on(empty), folder=tmp_path)
     assert CONTROL.fingerprint in known.distrusted
     assert known.lists == {INSTALLATION.fingerprint: 2}

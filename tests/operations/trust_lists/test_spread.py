@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import UsageError
-from strongroom.keys import kept_lists, roles
+from strongroom.keys import rolelist, roles
 from strongroom.model import ObjectInfo
-from strongroom.operations.trust_lists.spread import learn_lists, put_lists, spread
+from strongroom.operations.engine.spread import learn_lists, put_lists, spread
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.trust_lists.test_believed import put
@@ -80,7 +80,7 @@ def test_the_lists_of_two_hosts_of_one_number_both_count_and_the_next_one_has_bo
     assert learn_lists(here, {"eu": target}).distrusted.keys() >= {first, second}
     third = roles.load_or_create_role(here, "prune").fingerprint
     assert roles.distrust(here, third, reason="leak").number == 2
-    [(_, newest)] = kept_lists.files_of(here, roles.believed(here))
+    [(_, newest)] = rolelist.files_of(here, roles.believed(here))
     assert {key.fingerprint for key in newest.statement.distrusted} >= {first, second, third}
 
 

@@ -13,12 +13,19 @@ from msgspec.structs import replace
 from strongroom.container.errors import Tampered
 from strongroom.errors import StrongroomError
 from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
-from strongroom.operations.archive.choice import BackupPlace
-from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.live_comparison import BATCH, selected
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.validation.live import LiveComparison, against, by_names, values
-from strongroom.operations.validation.policies import PolicyComparison, Reached, hold, no_backup
+from strongroom.operations.checks.live import (
+    LiveComparison,
+    PolicyComparison,
+    Reached,
+    against,
+    by_names,
+    hold,
+    no_backup,
+    values,
+)
 from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore

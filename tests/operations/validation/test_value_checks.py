@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
-from strongroom.operations.validation import pem as pem_of
-from strongroom.operations.validation.value_checks import PLACEHOLDERS, check, is_placeholder
+from strongroom.operations.checks import value_checks as pem_of
+from strongroom.operations.checks.value_checks import PLACEHOLDERS, check, is_placeholder
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,8 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Depth
-from strongroom.operations.verification.checks import checks_of_replica, refresh
-from strongroom.operations.verification.order import MANIFEST
+from strongroom.operations.backup.order import MANIFEST, checks_of_replica, refresh
 from strongroom.state.records import Replica
 
 SEEN = Replica(backup="b1", target="eu", good=True, verified=Depth.PRESENT, verified_at=1.0)

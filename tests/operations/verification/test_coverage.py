@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from strongroom.model import COMMAND, Depth
-from strongroom.operations.verification.coverage import by_target, coverage, items_on_record
-from strongroom.operations.verification.order import MANIFEST, OVERHEAD, DueContainer, Terms
+from strongroom.operations.backup.order import MANIFEST, OVERHEAD, DueContainer, Terms
+from strongroom.operations.backup.verified_share import by_target, coverage, items_on_record
 from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 from strongroom.state.store import RunStore
-from strongroom.timestamps import rfc3339
+from strongroom.times import rfc3339
 
 DAY, HOUR = 86_400.0, 3600.0
 NOW = 1_800_000_000.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from msgspec.structs import replace
 
-from strongroom.operations.verification.order import (
+from strongroom.operations.backup.order import (
     AIM,
     LEAST,
     MANIFEST,

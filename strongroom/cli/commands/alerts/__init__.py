@@ -1,1 +1,1 @@
-"""Commands that report what is wrong, and mail it."""
+"""Commands that report what is wrong, tell people, and hand out metrics."""

@@ -1,18 +1,32 @@
-"""alerts and alerts send: what is wrong with the backups, without beat, broker or worker."""
+"""backup-alerts, ack and silence: what is wrong with the backups, who is told, and who is not."""
 
 from __future__ import annotations
 
 import re
+import time
 from argparse import Namespace
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from strongroom import durations
-from strongroom.cli.commands.alerts import render
+from msgspec import to_builtins
+
+from strongroom import times
+from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.config import Settings, load_settings
-from strongroom.config.fields import MAIL_ADDRESS
+from strongroom.config.values import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError, by_name
-from strongroom.operations.alerts.notify import (
+from strongroom.operations.engine import muted
+from strongroom.operations.engine.findings import Finding
+from strongroom.operations.engine.muted import Muted
+from strongroom.operations.judge import sheets
+from strongroom.operations.judge.fact_records import AlertLimits, WatchedInstallation
+from strongroom.operations.judge.freshness import Freshness, judge
+from strongroom.operations.judge.kinds import KINDS
+from strongroom.operations.judge.sheets import counted
+from strongroom.operations.notify.notify import (
+    Delivery,
     JudgedFacts,
     gather_and_judge,
     muted_now,
@@ -20,11 +34,150 @@ from strongroom.operations.alerts.notify import (
     tell_people,
     to_tell,
 )
-from strongroom.operations.facts.watched import WatchedInstallation
-from strongroom.operations.findings import Finding
-from strongroom.operations.judge.sheets import counted
-from strongroom.wiring import alerts as wiring_alerts
-from strongroom.wiring.channels import sending
+from strongroom.sheet import Lines, Mood, Sheet, Table
+from strongroom.state.store import RunStore
+from strongroom.system.process import who
+from strongroom.times import about, for_people, rfc3339
+from strongroom.wiring import watching as wiring_alerts
+from strongroom.wiring.watching import sending
+
+# -- What is wrong with the backups, and who was told, in words and for machines ----------------
+
+
+class RouteResults(NamedTuple):
+    """What became of each route's message; none, if nobody is told. ``trouble`` is what went wrong."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    trouble: StrongroomError | None = None
+    dry_run: bool = False
+
+
+def sheet(found: JudgedFacts, limits: AlertLimits, told: RouteResults, muted: Muted) -> Sheet:
+    """Return the answer for people: what is wrong, how fresh each policy is, and who was told."""
+    alerts = found.alerts
+    rows = [_row(freshness) for freshness in _fresh(found, limits)]
+    mood = max((sheets.MOODS[finding.state] for finding in alerts), key=list(Mood).index, default=Mood.GOOD)
+    return Sheet(
+        verdict=f"Alerts: {sheets.counted(alerts)}." if alerts else "Nothing is wrong.",
+        mood=mood,
+        parts=[
+            *(sheets.told(alert, muted) for alert in alerts),
+            Table(("Policy", "Backup", "Age", "Verified", "Stands"), rows, heading="Policies"),
+            Lines(list(_told(told)), heading="Who is notified"),
+        ],
+    )
+
+
+def _row(freshness: Freshness) -> tuple[str, str, str, str, str]:
+    judged = freshness.judged
+    return (
+        freshness.policy,
+        judged.backup if judged else "none",
+        about(freshness.age) if freshness.age is not None else "-",
+        judged.depth.value if judged and judged.depth else "-",
+        _standing(freshness),
+    )
+
+
+def _standing(freshness: Freshness) -> str:
+    if freshness.due_at is None:
+        return "no schedule"
+    return "overdue" if freshness.overdue else "due" if freshness.missed_at is not None else "fresh"
+
+
+def _told(told: RouteResults) -> Iterator[str]:
+    if not told.deliveries and told.trouble is not None:
+        yield "Nobody was notified: no message could be prepared. See below."
+    elif not told.deliveries:
+        yield "Nobody is notified: give --email, or set alerts.email or routes."
+    for delivery in told.deliveries:
+        yield _line(delivery, dry_run=told.dry_run)
+
+
+def _line(delivery: Delivery, *, dry_run: bool) -> str:
+    telling, where = delivery.telling, delivery.route.where
+    if delivery.missed:
+        yet = f" (others of '{delivery.channel}' were)" if delivery.channel else ""
+        return f"NOT notified: {in_line(', '.join(delivery.missed))}{yet}"
+    if delivery.teller and telling.is_empty:
+        return f"Left to the check of '{in_line(delivery.teller)}', which notifies {where}."
+    by = next(
+        (channel.where for channel in delivery.route.channels if channel.name == delivery.channel), where
+    )
+    if telling.is_empty and delivery.channel:
+        return f"Sent: that there is nothing to report, to {by}"
+    if telling.is_empty:
+        return f"Nothing is new for {where}, so nothing is sent (--all sends a message all the same)."
+    over = f", of which {len(telling.over):,} over" if telling.over else ""
+    what = plural(len(telling.items) + len(telling.over), "alert")
+    return f"{'Would be sent' if dry_run else 'Sent'}: {what}{over}, to {by}"
+
+
+def document(found: JudgedFacts, limits: AlertLimits, told: RouteResults) -> dict[str, object]:
+    """Return the answer for machines."""
+    return {
+        "alerts": [_of_alert(alert) for alert in found.alerts],
+        "policies": [_of_policy(freshness) for freshness in _fresh(found, limits)],
+        "targets_away": found.facts.away,
+        "state": found.facts.state,
+        "routes": [_of_delivery(delivery) for delivery in told.deliveries],
+        "error": _of_error(told.trouble),
+    }
+
+
+def _of_delivery(delivery: Delivery) -> dict[str, object]:
+    telling = delivery.telling
+    return {
+        "route": delivery.route.name,
+        "to": [channel.where for channel in delivery.route.channels],
+        "sent_by": delivery.channel or None,
+        "told": [item.alert.key for item in telling.items],
+        "over": [alert.key for alert in telling.over],
+        "missed": delivery.missed,
+        "left_to": delivery.teller or None,
+        "error": _of_error(delivery.error),
+    }
+
+
+def _of_error(error: StrongroomError | None) -> dict[str, str] | None:
+    return error if error is None else {"code": error.code, "message": error.message}
+
+
+def _fresh(found: JudgedFacts, limits: AlertLimits) -> list[Freshness]:
+    facts = found.facts
+    return [
+        judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=facts.state is None)
+        for policy in facts.policies
+    ]
+
+
+def _of_alert(alert: Finding) -> dict[str, object]:
+    return {
+        "key": alert.key,
+        "severity": alert.severity.value,
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "what": alert.what,
+        "means": alert.means,
+        "do": alert.to_do,
+    }
+
+
+def _of_policy(freshness: Freshness) -> dict[str, object]:
+    judged = freshness.judged
+    return {
+        "policy": freshness.policy,
+        "backup": judged.backup if judged else None,
+        "made_at": rfc3339(judged.made_at) if judged else None,
+        "verified": judged.depth.value if judged and judged.depth else None,
+        "age_seconds": freshness.age,
+        "due_at": rfc3339(freshness.due_at) if freshness.due_at is not None else None,
+        "overdue": freshness.overdue,
+    }
+
+
+# -- alerts and alerts send: what is wrong with the backups, without beat, broker or worker -----
+
 
 LEAST, MOST = 60, 366 * 86_400
 """Seconds: below, every backup that is being made is late; above, nothing ever is."""
@@ -40,8 +193,8 @@ def report_alerts(arguments: Namespace, output: Output) -> Answer:
         put_lost_on_record(watched, found)
     told = _tell(arguments, settings, watched, found)
     return Answer(
-        record=render.document(found, limits, told),
-        sheet=render.sheet(found, limits, told, muted_now(watched, found)),
+        record=document(found, limits, told),
+        sheet=sheet(found, limits, told, muted_now(watched, found)),
         error=told.trouble or _worst(found.alerts),
     )
 
@@ -53,7 +206,7 @@ def _check(arguments: Namespace) -> int | None:
     if arguments.threshold_age is None:
         return None
     try:
-        seconds = int(durations.parse(arguments.threshold_age))
+        seconds = int(times.parse(arguments.threshold_age))
     except ValueError:
         seconds = 0
     if not LEAST <= seconds <= MOST:
@@ -63,19 +216,19 @@ def _check(arguments: Namespace) -> int | None:
 
 def _tell(
     arguments: Namespace, settings: Settings, watched: WatchedInstallation, found: JudgedFacts
-) -> render.RouteResults:
+) -> RouteResults:
     """Tell people. What goes wrong with that is raised only after the answer was printed."""
     try:
         how = sending(settings, email=arguments.email, everything=arguments.all)
     except StrongroomError as error:
-        return render.RouteResults(trouble=error)
+        return RouteResults(trouble=error)
     if how is None:
-        return render.RouteResults()
+        return RouteResults()
     if arguments.dry_run:
-        return render.RouteResults(to_tell(watched, found, how), dry_run=True)
+        return RouteResults(to_tell(watched, found, how), dry_run=True)
     deliveries = tell_people(watched, found, how)
     troubles = (delivery.error for delivery in deliveries)
-    return render.RouteResults(
+    return RouteResults(
         deliveries, trouble=next((failure for failure in troubles if failure is not None), None)
     )
 
@@ -86,3 +239,90 @@ def _worst(alerts: tuple[Finding, ...]) -> StrongroomError | None:
     error = by_name(alerts[0].code) or StrongroomError
     worst = alerts[0]
     return error(f"{counted(alerts)}. The worst: {worst.what}.", hint=worst.to_do)
+
+
+# -- ack and silence: say that somebody works on an alert, or that nobody wants to hear of some for a time
+
+
+LONGEST_SUBJECT = 255
+"""How long the key of an alert is at most."""
+
+
+def acknowledge_alert(arguments: Namespace, _output: Output) -> Answer:
+    settings, store = load_settings(), run_store()
+    severity, weight = _badness(arguments.key, store)
+    if not severity:
+        watched, limits = wiring_alerts.watched(settings), wiring_alerts.limits(settings)
+        found = gather_and_judge(watched, limits, look=False).alerts
+        severity, weight = next(
+            ((finding.severity.value, finding.weight) for finding in found if finding.key == arguments.key),
+            ("", 0),
+        )
+    if not severity:
+        raise UsageError(
+            f"Nobody was notified of an alert '{arguments.key}', and the record shows none.",
+            hint="Nothing was changed. 'strongroom alerts' lists the alerts by their names.",
+        )
+    muted.acknowledge(
+        store, arguments.key, severity=severity, weight=weight, by=who(), reason=arguments.reason
+    )
+    said = f"'{arguments.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."
+    return Answer(record={"acknowledged": arguments.key}, sheet=Sheet(verdict=said))
+
+
+def _badness(key: str, store: RunStore) -> tuple[str, int]:
+    """Return how bad an alert was when people were last told of it; nothing, if nobody was."""
+    told = store.told_of(key)
+    worst = max(told, key=lambda alert: (alert.severity == "critical", alert.weight), default=None)
+    return (worst.severity, worst.weight) if worst else ("", 0)
+
+
+def add_silence(arguments: Namespace, _output: Output) -> Answer:
+    pattern, now = arguments.pattern, time.time()
+    kind = pattern.partition(":")[0]
+    if len(pattern) > LONGEST_SUBJECT or (kind not in KINDS and not set(kind) & set("*?[")):
+        raise UsageError(
+            f"There is no alert '{pattern}'.",
+            hint="'strongroom alerts' lists the alerts by their names.",
+        )
+    if not now < arguments.until <= now + muted.LONGEST:
+        raise UsageError(
+            "A silence ends in the future, and within 30 days.", hint="Nothing was silenced. Such as: 4h."
+        )
+    name = muted.put_silence(run_store(), pattern, until=arguments.until, by=who(), reason=arguments.reason)
+    until = for_people(arguments.until)
+    said = f"Silenced until {until}: {pattern}. Nobody is notified of these alerts, nor that they are over."
+    return Answer(
+        record={"id": name, "pattern": pattern, "until": rfc3339(arguments.until)},
+        sheet=Sheet(verdict=said, about=f"End it before: strongroom alerts silence end {name}"),
+    )
+
+
+def list_silences(_arguments: Namespace, _output: Output) -> Answer:
+    found = muted.read_muted(run_store(), now=time.time()).silences
+    head = ("ID", "Alerts", "Until", "By", "Reason")
+    rows = [
+        (silence.id, silence.pattern, for_people(silence.until), silence.by, silence.reason)
+        for silence in found
+    ]
+    dated = (
+        to_builtins(silence) | {"since": rfc3339(silence.since), "until": rfc3339(silence.until)}
+        for silence in found
+    )
+    return Answer(
+        record={"silences": list(dated)},
+        sheet=Sheet(parts=[Table(head, rows, nothing="Nothing is silenced.")]),
+    )
+
+
+def end_one_silence(arguments: Namespace, _output: Output) -> Answer:
+    store = run_store()
+    found = {silence.id: silence for silence in muted.read_muted(store, now=time.time()).silences}
+    if arguments.id not in found:
+        raise UsageError(
+            f"There is no silence '{arguments.id}'.",
+            hint="Nothing was changed. See: strongroom alerts silence list",
+        )
+    muted.end_silence(store, found[arguments.id], by=who())
+    said = f"Ended: {found[arguments.id].pattern}. The next check tells of it again."
+    return Answer(record={"ended": arguments.id}, sheet=Sheet(verdict=said))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from pathlib import Path
 
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared.options import add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
+
+# -- arguments
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -43,11 +46,11 @@ def _ack_arguments(parser: ArgumentParser) -> None:
 
 
 def _silence_arguments(parser: ArgumentParser) -> None:
-    parser.set_defaults(run="mute:list_silences")
+    parser.set_defaults(run="alerts:list_silences")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
     actions.add_parser("list", help="list the silences that last (the default)")
     adding = actions.add_parser("add", help="have nobody notified of some alerts until a time")
-    adding.set_defaults(run="mute:add_silence")
+    adding.set_defaults(run="alerts:add_silence")
     adding.add_argument(
         "pattern", metavar="ALERTS", help="an alert, or a pattern such as 'backup.*:weekly' or '*:region-a'"
     )
@@ -60,8 +63,26 @@ def _silence_arguments(parser: ArgumentParser) -> None:
     )
     add_reason_argument(adding)
     end = actions.add_parser("end", help="end a silence before its time")
-    end.set_defaults(run="mute:end_one_silence")
+    end.set_defaults(run="alerts:end_one_silence")
     end.add_argument("id", metavar="ID", help="what 'alerts silence list' shows")
+
+
+# -- What the command of this room takes --------------------------------------------------------
+
+
+def _metrics_arguments(parser: ArgumentParser) -> None:
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument(
+        "--textfile",
+        type=Path,
+        metavar="FILE",
+        help="write them into a file for node_exporter, readable to all; its name ends in .prom",
+    )
+    way.add_argument(
+        "--serve",
+        action="store_true",
+        help="serve them over HTTP until stopped, as [metrics] of the configuration says",
+    )
 
 
 COMMANDS = {
@@ -80,12 +101,19 @@ COMMANDS = {
     ),
     "alerts ack": Command(
         _ack_arguments,
-        "mute:acknowledge_alert",
+        "alerts:acknowledge_alert",
         "It holds for up to 90 days. People are notified if the alert becomes worse, when it is over, and\n"
         "if it comes back. 'strongroom alerts' lists the alerts by their names.",
     ),
     "alerts silence": Command(
         _silence_arguments,
         details="A silenced alert is still listed. Nobody is notified of it, nor that it is over.",
+    ),
+    "metrics": Command(
+        _metrics_arguments,
+        "metrics:hand_out",
+        "Prints them in Prometheus' text format, after a check of the targets. With --serve the record is\n"
+        "read at each scrape, and the targets are checked every metrics.check_targets. It needs no beat,\n"
+        "broker or worker (docs/how-to/scrape-metrics.md).",
     ),
 }

@@ -11,10 +11,10 @@ from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.errors import UsageError
-from strongroom.operations.metrics.exposition import as_text
+from strongroom.operations.judge.metrics import as_text
 from strongroom.sheet import Lines, Sheet
 from strongroom.system import files
-from strongroom.system.atomic_file import translated
+from strongroom.system.files import translated
 from workers import metrics_server
 from workers.exporter import Exporter
 

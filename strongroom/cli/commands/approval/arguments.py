@@ -70,7 +70,7 @@ def _add_request(parser: ArgumentParser) -> None:
 COMMANDS = {
     "approvals approve": Command(
         _approve_arguments,
-        "approve:approve_request",
+        "approvals:approve_request",
         "Shows what you approve, and signs that with 'ssh-keygen -Y sign'. The signature holds for that\n"
         "alone: this plan, destination and requester, until the time shown, once. Who asked cannot approve.\n"
         "On a host without this installation: --request FILE --output SIGNATURE, then 'approvals add' here.",

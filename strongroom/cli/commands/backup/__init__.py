@@ -1,1 +1,1 @@
-"""Commands that make a backup."""
+"""Commands that make a backup, also the one in the safe."""

@@ -9,6 +9,8 @@ from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 from strongroom.errors import UsageError
 
+# -- arguments
+
 
 def _backup_arguments(parser: ArgumentParser) -> None:
     where = parser.add_argument_group("where to")
@@ -41,7 +43,7 @@ def _backup_arguments(parser: ArgumentParser) -> None:
 def _backup_work(arguments: Namespace) -> str:
     """Choose: a plain document needs no database, and a policy needs what drives runs."""
     if arguments.policy is not None:
-        return "on_cluster:back_up_there" if arguments.cluster else "by_policy:back_up"
+        return "sealed:back_up_there" if arguments.cluster else "sealed:back_up"
     if arguments.cluster:
         raise UsageError("The cluster backs up by a policy.", hint="Say --policy NAME.")
     sealing = (
@@ -50,7 +52,7 @@ def _backup_work(arguments: Namespace) -> str:
         arguments.recipient,
         arguments.passphrase_file,
     )
-    return "to_file:back_up_to_file" if any(sealing) else "metadata:write_metadata"
+    return "sealed:back_up_to_file" if any(sealing) else "metadata:write_metadata"
 
 
 def named_file(arguments: Namespace) -> Path:
@@ -62,6 +64,34 @@ def named_file(arguments: Namespace) -> Path:
     return Path(given.pop())
 
 
+# -- arguments
+
+
+def _emergency_backup_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="POLICY", help="the policy whose targets are the offline media")
+    parser.add_argument(
+        "--status", action="store_true", help="only say whether a backup is due, and which media are missing"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until every medium is mounted")
+    parser.add_argument(
+        "--force", action="store_true", help="do not ask before values are sealed onto the media"
+    )
+
+
+def _recovery_kit_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the HTML file to write")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+
+
+def _escrow_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write, or with --open to read")
+    parser.add_argument("--open", action="store_true", help="restore it into an empty state directory")
+    parser.add_argument("--force", action="store_true", help="replace the file to write if it exists")
+    options.add_recipient_argument(parser)
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
+
+
 COMMANDS = {
     "backup": Command(
         _backup_arguments,
@@ -70,5 +100,22 @@ COMMANDS = {
         "sealed and never written in plain text. A full backup asks first; --force answers yes. A policy's\n"
         "backup is made by this process; with --cluster by the workers, even if the broker loses its\n"
         "messages.",
+    ),
+    "emergency backup": Command(
+        _emergency_backup_arguments,
+        "emergency:make_emergency_backup",
+        "Nothing is captured before every medium of the policy is mounted. The recovery program, the\n"
+        "format, a runbook, the recovery kit and checksums are written next to the backup.",
+    ),
+    "emergency kit": Command(
+        _recovery_kit_arguments,
+        "kit:write_recovery_kit",
+        "The page says who can open what, where it is, whose signature to trust and what to type.",
+    ),
+    "emergency escrow": Command(
+        _escrow_arguments,
+        "emergency:seal_or_open",
+        "An escrow rebuilds a lost machine: a copy of the store's database can be read again, and backups\n"
+        "made before are still trusted.",
     ),
 }

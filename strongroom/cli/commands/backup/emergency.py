@@ -1,4 +1,4 @@
-"""emergency-backup: onto a medium that lies in a safe, with all that opens and explains it."""
+"""emergency-backup and escrow: what lies in a safe, with all that opens and explains it."""
 
 from __future__ import annotations
 
@@ -7,39 +7,46 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from strongroom.cli.commands.emergency.kit import render_kit
-from strongroom.cli.commands.emergency.kit_configuration import configuration
-from strongroom.cli.commands.emergency.kit_facts import quorum_files
-from strongroom.cli.shared import approval, render_run
-from strongroom.cli.shared.drive_run import end_abandoned, require_good, require_whole
-from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.role_keys import installation_fingerprints, list_role_keys
+from strongroom.cli.commands.backup.kit import configuration, quorum_files, render_kit
+from strongroom.cli.shared import access_log, identities, recipients, render_run
+from strongroom.cli.shared.installation_key import installation_fingerprints, list_role_keys
+from strongroom.cli.shared.opening import explain_wrong_key, open_objects, open_trusted, read_signer
+from strongroom.cli.shared.runs import by_ticket, end_abandoned, require_good, require_whole, showing_progress
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import PolicySettings, Settings, load_settings
+from strongroom.container.errors import WrongKey
 from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.model import ApprovalAction
 from strongroom.operations.archive.coverage import limits_of
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.emergency.contents import recovery_files, runbook
-from strongroom.operations.emergency.medium import (
+from strongroom.operations.backup.medium import (
     MediumState,
     MediumStatus,
     absent,
     furnish,
     medium_status,
+    recovery_files,
     remind,
+    runbook,
 )
+from strongroom.operations.backup.recovery_kit import gather, put_back
+from strongroom.operations.backup.single_file import backup_to_file
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import BackupOverdue, RunDegraded
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
 from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import Run
+from strongroom.system.files import refuse_existing
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.timestamps import for_people, if_any
+from strongroom.times import for_people, if_any
 from strongroom.words import nearest
+
+# -- emergency-backup: onto a medium that lies in a safe, with all that opens and explains it ---
+
 
 LOOK = 2.0
 """Seconds between looks for the medium: nothing announces that a disk was mounted."""
@@ -60,7 +67,7 @@ def make_emergency_backup(arguments: Namespace, output: Output) -> None:
             f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
-        approval.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
+        access_log.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
     _check_complete(settings, services)
     _await_media(arguments, settings, services, output)
     run = _back_up(arguments.policy, services, output)
@@ -203,3 +210,64 @@ def _lines(names: list[str]) -> Iterator[str]:
     yield f"Next to it there are {plural(len(names), 'file')}:"
     yield from (f"  {name}" for name in names)
     yield "Print kit.html, unmount the medium, and put both into the safe, apart from the HSM and its PIN."
+
+
+# -- escrow: the installation's own keys and configuration, sealed to a recipient, and back -----
+
+
+def seal_or_open(arguments: Namespace, output: Output) -> Answer:
+    return _open(arguments, output) if arguments.open else _seal(arguments, output)
+
+
+def _seal(arguments: Namespace, output: Output) -> Answer:
+    if arguments.identity:
+        raise UsageError("--identity opens; to seal, give --recipient.")
+    installation = place.find()
+    refuse_existing(arguments.file, replace=arguments.force)
+    allowed = load_settings().approvals.allowed_signers
+    source = gather(installation.state_dir, installation.file, allowed_signers=allowed)
+    found = recipients.recipients_of(arguments, output, installation)
+    access_log.require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {
+            "escrow": str(arguments.file.absolute()),
+            "for": sorted(recipient.fingerprint for recipient in found),
+        },
+        lines=(
+            f"this installation's own keys and configuration, into {arguments.file.absolute()}",
+            *(f"for {recipient.describe()}" for recipient in found),
+        ),
+    )
+    manifest = backup_to_file(
+        arguments.file,
+        source=source,
+        recipients=found,
+        services=open_services(),
+        replace_existing=arguments.force,
+    )
+    signer = read_signer(arguments.file)
+    kept = sorted(entry.name for entry in source.list())
+    opens = "; ".join(recipient.describes for recipient in manifest.recipients)
+    said = f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed to {opens}"
+    keep = "Keep it apart from this machine, with that line. It holds the keys, not the store's database."
+    return Answer(
+        record={"file": arguments.file, "holds": kept, "signer": signer, "opens_for": opens},
+        sheet=Sheet(parts=[Lines(kept, said, style="list"), Lines([f"Installation: {signer}", keep])]),
+    )
+
+
+def _open(arguments: Namespace, output: Output) -> Answer:
+    if arguments.recipient:
+        raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
+    installation = place.find()
+    with open_objects(arguments.file) as objects:
+        openers = identities.identities_of(arguments, output, installation)
+        backup = open_trusted(objects, arguments, output, lambda: openers, installation)
+        try:
+            written = put_back(backup.secrets(), installation.state_dir)
+        except WrongKey as error:
+            raise explain_wrong_key(error) from None
+    said = f"{plural(len(written), 'file')} brought back under {installation.state_dir}"
+    sheet = Sheet(parts=[Lines(written, said, style="list")])
+    return Answer(record={"written": written}, sheet=sheet)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import limit
+from strongroom.cli.shared.options import add_reason_argument, ending
+from strongroom.cli.terminal.command import Command, limit
 from strongroom.model import Depth
+
+# -- arguments
+
 
 DEPTHS = tuple(Depth)
 
@@ -76,11 +80,118 @@ def _rebuild_arguments(parser: ArgumentParser) -> None:
 
 def _list_work(arguments: Namespace) -> str:
     """Choose: a target is read directly, and needs no catalog."""
-    return "catalog_on_target:list_there" if arguments.from_target else "catalog:list_backups"
+    return "catalog:list_there" if arguments.from_target else "catalog:list_backups"
 
 
 def _replicas_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("backup", metavar="BACKUP", nargs="?", help="only of this backup")
+
+
+# -- arguments
+
+
+def _find_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "pattern", metavar="NAME", nargs="?", default="*", help="a secret's name, or a pattern like 'prod/*'"
+    )
+    parser.add_argument(
+        "--filter-tag",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="only secrets with this tag; repeatable, all have to match",
+    )
+    options.add_version_argument(parser, help="only where this version of it is")
+    _add_backups_arguments(parser)
+
+
+def _history_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the secret")
+    _add_backups_arguments(parser)
+
+
+def _add_backups_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("in which backups")
+    group.add_argument("--policy", metavar="NAME", help="only those of this policy")
+    group.add_argument(
+        "--at", metavar="DATE", type=options.moment, help="only those made by then, such as 2026-07-20"
+    )
+    group.add_argument(
+        "--no-index", action="store_true", help="believe no index of names: read every backup itself"
+    )
+    _add_reading_arguments(parser)
+
+
+def _diff_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "backups",
+        metavar="BACKUP",
+        nargs="*",
+        help="the earlier backup, and a later one or 'live', its source now (default: the newest, and live)",
+    )
+    parser.add_argument(
+        "--policy", metavar="NAME", help="where no backup is named: the newest of this policy"
+    )
+    parser.add_argument(
+        "--at",
+        metavar="DATE",
+        type=options.moment,
+        help="where no backup is named: the newest made by then, such as 2026-07-20",
+    )
+    parser.add_argument(
+        "--source", metavar="SPEC", help="what 'live' means (default: the backup's own source)"
+    )
+    options.add_quarantine_argument(parser)
+    _add_reading_arguments(parser)
+
+
+def _add_reading_arguments(parser: ArgumentParser) -> None:
+    options.add_target_argument(parser, default=" (default: all configured)")
+    options.add_opening_arguments(parser)
+    options.add_trust_arguments(parser)
+
+
+# -- arguments
+
+
+def _prune_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="NAME", help="only the backups of this policy")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show which rule keeps or drops each, and stop"
+    )
+
+
+def _undelete_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("backup", metavar="BACKUP", help="the backup that is marked")
+    add_reason_argument(parser)
+
+
+def _hold_arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    adding = commands.add_parser("add", help="let nothing remove a backup, or those of a tag or policy")
+    adding.set_defaults(run="retention:add_hold")
+    _add_subject(adding)
+    add_reason_argument(adding)
+    adding.add_argument(
+        "--until",
+        metavar="TIME",
+        type=ending,
+        help="when it ends by itself: 2027-11-26, to the end of that day in UTC, 2027-11-26T08:00Z, or a "
+        "length from now such as 90d (default: until it is lifted)",
+    )
+    releasing = commands.add_parser("release", help="lift a hold")
+    releasing.set_defaults(run="retention:release_hold")
+    _add_subject(releasing)
+    add_reason_argument(releasing)
+    listing = commands.add_parser("list", help="show the holds that stand, and why")
+    listing.set_defaults(run="retention:list_holds")
+
+
+def _add_subject(parser: ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--backup", metavar="ID", help="this backup, and what a rotation makes of it")
+    what.add_argument("--tag", metavar="K=V", help="every backup that may hold a secret with this tag")
+    what.add_argument("--policy", metavar="NAME", help="every backup of this policy")
 
 
 COMMANDS = {
@@ -110,5 +221,44 @@ COMMANDS = {
         _rebuild_arguments,
         "catalog:rebuild_catalog",
         "The targets are the truth. The catalog can be rebuilt from any of them.",
+    ),
+    "backups find": Command(
+        _find_arguments,
+        "find:find_secrets",
+        "Names lie sealed, so looking takes a key that opens the index of names beside the backups, or else\n"
+        "the backups; no value is decrypted. Without an index, one name costs a few reads in each backup,\n"
+        "and a pattern or a tag all the names of each.",
+    ),
+    "backups history": Command(
+        _history_arguments,
+        "history:show_history",
+        "Names lie sealed, so looking takes a key that opens the backups. No value is shown.",
+    ),
+    "backups diff": Command(
+        _diff_arguments,
+        "history:show_differences",
+        "Two backups are compared by the keyed digests in them, and no value is decrypted. With 'live', and\n"
+        "where the digests are of two keys, values are compared within this process. None is ever shown.",
+    ),
+    "backups prune": Command(
+        _prune_arguments,
+        "retention:prune_backups",
+        "What no rule keeps is marked on every target, and deleted prune.grace_days later: until\n"
+        "then 'strongroom backups undelete' keeps it. 'strongroom schedule run prune' has the prune workers "
+        "do it.\n"
+        "A policy's keep, minimum_retention_days and minimum_retention_count say what stays. The newest\n"
+        "verified backup of a policy always stays, and whatever no newer verified backup covers.",
+    ),
+    "backups undelete": Command(
+        _undelete_arguments,
+        "retention:undelete_backup",
+        "It takes the mark back on every target, and holds the backup: else it would be marked again.",
+    ),
+    "backups hold": Command(
+        _hold_arguments,
+        details=(
+            "A hold is a signed mark on each target: every host respects it, and it outlives the database.\n"
+            "Nothing that is held is pruned, shredded, or removed after a rotation."
+        ),
     ),
 }

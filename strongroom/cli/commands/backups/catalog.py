@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import asdict
 
-from strongroom.cli.shared import admission, trust
-from strongroom.cli.shared.backup_argument import target_of
+from strongroom.cli.shared import admission, backup_selection
+from strongroom.cli.shared.opening import target_of
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.container.manifest import SignedManifest
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.catalog import Rebuilt, rebuild
-from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.archive.coverage import Asked, all_away, describe_skipped, limits_of
 from strongroom.operations.archive.quarantine import quarantined_on_record
-from strongroom.operations.backup.replica_verdicts import unanswered
+from strongroom.operations.archive.reading import Maker, maker_of_backup
+from strongroom.operations.archive.removal import left_unlocked
+from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.backup.outcome import unanswered
+from strongroom.operations.engine.statements import StatementsOn
+from strongroom.operations.engine.trust_lists import strangers_on
 from strongroom.operations.errors import LeftAside
-from strongroom.operations.statements import StatementsOn
 from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-from strongroom.timestamps import for_people, if_any
+from strongroom.times import for_people, if_any
 
 SHOWN = 5
 Unlocked = Mapping[str, Mapping[str, str]]
@@ -83,7 +89,7 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
     target = target_of(arguments.target, installation)
     store = run_store()
     store.examine()  # what is entered into a damaged file is lost with it
-    known = trust.trusted_signers(installation, arguments.signer)
+    known = admission.trusted_signers(installation, arguments.signer)
     done = rebuild(store, target, trusted=known)
     if not done.backups:
         raise _nothing_entered(done, arguments)
@@ -168,3 +174,92 @@ def _cell(replica: Replica, unlocked: Mapping[str, str], silent: Sequence[str]) 
     if not replica.verified_at:
         return f"good, never verified{lacks}"
     return f"{replica.verified} {for_people(replica.verified_at)}{lacks}"
+
+
+# -- backups list --from-target: which backups lie there, by their signed manifests; no database is needed
+
+
+_Listed = Sequence[tuple[SignedManifest, Maker]]
+
+
+def list_there(arguments: Namespace, output: Output) -> Answer:
+    """List what the targets show, newest first.
+
+    Raises:
+        TargetError: none of them answers.
+        NotABackup: none shows a backup.
+        FormatError: none shows one that can be read.
+    """
+    installation = place.find()
+    known = admission.trusted_signers(installation, arguments.signer)
+    chooser = backup_selection.make_chooser(arguments, installation, known)
+    known = chooser.trusted | strangers_on(list(chooser.listings.values()), chooser.trusted)
+    if chooser.away and not chooser.listings:
+        raise all_away(chooser.away)
+    asked = Asked(values=False, policy=arguments.policy or "")
+    found = [signed for signed, _ in islice(chooser.listed(asked), arguments.limit)]
+    listed = [(signed, admission.show_maker(maker_of_backup(signed, known), output)) for signed in found]
+    if not listed and not arguments.policy:
+        raise chooser.why_none()
+    ids = (signed.manifest.backup_id for signed in found)
+    aside = {backup_id: why for backup_id in ids if (why := chooser.why_quarantined(backup_id))}
+    return Answer(
+        record={"backups": [_on_target_document(signed, chooser, maker) for signed, maker in listed]},
+        sheet=_sheet(listed, chooser, arguments.policy),
+        error=admission.set_aside(aside),
+    )
+
+
+def _sheet(listed: _Listed, chooser: Chooser, policy: str | None) -> Sheet:
+    head = ("Backup", "Policy", "Made", "Secrets", "Size", "Values", "Holds", "On")
+    rows = [_on_target_row(signed, chooser, maker) for signed, maker in listed]
+    strangers = sorted({maker.fingerprint for _, maker in listed if maker.is_stranger})
+    unknown = "Maker unknown, where it says (unknown): compare the fingerprint with the recovery kit."
+    remarks = [
+        *([unknown] if strangers else []),
+        *(f"  {fingerprint}" for fingerprint in strangers),
+        *(f"no backup: {line}" for line in describe_skipped(chooser.passed)),
+        *(f"not looked at: '{name}': {error.message}" for name, error in chooser.away.items()),
+    ]
+    table = Table(head, rows, nothing=f"There is no backup of policy '{policy}' there.")
+    return Sheet(parts=[table, Lines(remarks)])
+
+
+def _on_target_row(signed: SignedManifest, chooser: Chooser, maker: Maker) -> tuple[object, ...]:
+    manifest = signed.manifest
+    quarantine = "quarantine: " if chooser.why_quarantined(manifest.backup_id) else ""
+    return (
+        manifest.backup_id,
+        manifest.policy,
+        manifest.created_at,
+        manifest.counts.secrets,
+        size(manifest.counts.size),
+        manifest.values,
+        quarantine + (limits_of(manifest) or "everything"),
+        ", ".join(chooser.showing(manifest.backup_id)) + _mark(maker),
+    )
+
+
+def _mark(maker: Maker) -> str:
+    if maker.is_stranger:
+        return " (unknown)"
+    return "" if maker.known else " (NOT believed)"
+
+
+def _on_target_document(signed: SignedManifest, chooser: Chooser, maker: Maker) -> dict[str, Any]:
+    manifest = signed.manifest
+    return {
+        "backup": manifest.backup_id,
+        "policy": manifest.policy,
+        "source": manifest.source,
+        "created_at": manifest.created_at,
+        "secrets": manifest.counts.secrets,
+        "size": manifest.counts.size,
+        "values": manifest.values,
+        "selection": manifest.selection,
+        "signer": signed.fingerprint,
+        "signer_known": maker.known,
+        "signer_doubt": maker.doubt,
+        "quarantine": chooser.why_quarantined(manifest.backup_id) or None,
+        "targets": chooser.showing(manifest.backup_id),
+    }

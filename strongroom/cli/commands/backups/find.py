@@ -8,26 +8,71 @@ from contextlib import suppress
 from shlex import quote
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import asdict
 
-from strongroom.cli.commands.find.gone import Gone, gone_by_a_finding
-from strongroom.cli.commands.find.reading import BackupReader, reading
-from strongroom.cli.shared import options, shred_guard, sources
+from strongroom.cli.commands.backups.reading import BackupReader, reading
+from strongroom.cli.shared import admission, options, sources
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.cli.terminal.progress import counting
+from strongroom.cli.terminal.screen import counting
 from strongroom.container.name_index import Older
 from strongroom.errors import StrongroomError
 from strongroom.model import VersionState
-from strongroom.operations.archive.choice import BackupChoice
-from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.find.facts import SecretFacts
-from strongroom.operations.find.search import Findings, FoundSecret, SecretQuery, VersionHolding
+from strongroom.operations.archive.coverage import Asked, BackupChoice, lacks
+from strongroom.operations.archive.find import Findings, FoundSecret, SecretFacts, SecretQuery, VersionHolding
+from strongroom.operations.archive.reading import Replicated
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.sources.errors import VersionNotFound
 from strongroom.state.records import Replica
-from strongroom.timestamps import for_people, if_any
+from strongroom.times import for_people, if_any
+from strongroom.words import verb
+
+# -- Why a secret that was found is not in the newest backup of its source: what speaks against that backup
+
+
+class Gone(Struct, frozen=True, kw_only=True):
+    """Secrets that the newest backup of their source lacks, and why that is not all that is known."""
+
+    source: str
+    backup: str
+    names: tuple[str, ...]
+    why: str
+
+    @property
+    def words(self) -> str:
+        """What is gone and why, for people."""
+        count = len(self.names)
+        what = f"'{self.names[0]}'" if count == 1 else plural(count, "secret")
+        newest = f"backup {self.backup}, the newest of source '{self.source}'"
+        return f"{what} {verb(count, 'are')} not in {newest}: {self.why}"
+
+
+def gone_by_a_finding(found: Sequence[FoundSecret], reader: BackupReader, asked: Asked) -> Iterator[Gone]:
+    """Yield what is gone where a finding speaks against the backup. What somebody deleted is no news."""
+    newest: dict[str, tuple[BackupChoice, list[FoundSecret]]] = {}
+    for secret in found:
+        choice = _newest(secret, reader)
+        if choice is None or any(choice.manifest.backup_id in held.backups for held in secret.versions):
+            continue
+        newest.setdefault(choice.manifest.backup_id, (choice, []))[1].append(secret)
+    for backup, (choice, those) in newest.items():
+        findings = reader.earlier(choice, asked).findings()
+        if findings:
+            names = tuple(found_secret.name for found_secret in those)
+            yield Gone(source=those[0].source, backup=backup, names=names, why=findings[0].said)
+
+
+def _newest(secret: FoundSecret, reader: BackupReader) -> BackupChoice | None:
+    """Return the newest backup that was read and was to have a secret, by its name and tags."""
+    asked = Asked(selection=secret.as_selection)
+    those = (choice for choice in reader.read if choice.manifest.source == secret.source)
+    return next((choice for choice in those if not lacks(choice.manifest, asked)), None)
+
+
+# -- find: which backups hold a secret, in which version, on which targets, and when they were last verified
+
 
 Verified = Mapping[str, Mapping[str, Replica]]
 """What the record here says of each backup on each target."""
@@ -102,7 +147,7 @@ def _verified(installation: InstallationPlace, found: list[FoundSecret]) -> Veri
     """Return what the record here says of the backups; where there is none, nothing."""
     backups = {backup for secret in found for holding in secret.versions for backup in holding.backups}
     with suppress(StrongroomError):
-        if (store := shred_guard.find_run_store(installation)) is not None:
+        if (store := admission.find_run_store(installation)) is not None:
             return {
                 backup: {replica.target: replica for replica in store.replicas(backup)} for backup in backups
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from strongroom.cli.shared.options import refuse_beside
-from strongroom.cli.shared.submission import answer_submission, known_backup
+from strongroom.cli.shared.runs import answer_submission, known_backup
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from strongroom.cli.shared import access_log, admission, backup_selection, opening, own_record, trust
+from strongroom.cli.shared import access_log, admission, backup_selection, opening
+from strongroom.cli.shared.backup_selection import near_name
 from strongroom.cli.shared.identities import identities_of
-from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
@@ -23,16 +23,13 @@ from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
-from strongroom.operations.archive.choice import BackupChoice, all_away, describe_skipped
-from strongroom.operations.archive.coverage import Asked, lacks
-from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.maker import maker_of_backup
+from strongroom.operations.archive.coverage import Asked, BackupChoice, all_away, describe_skipped, lacks
+from strongroom.operations.archive.find import AT_ONCE, SecretQuery, outcomes
+from strongroom.operations.archive.history import IndexedSpan, NameIndexes
 from strongroom.operations.archive.open import nothing_there
+from strongroom.operations.archive.reading import Replicated, maker_of_backup
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NotAllRead
-from strongroom.operations.find.name_index import IndexedSpan, NameIndexes
-from strongroom.operations.find.search import SecretQuery
-from strongroom.operations.find.together import AT_ONCE, outcomes
 from strongroom.sources.errors import SecretNotFound
 from strongroom.words import plural
 
@@ -53,7 +50,7 @@ class BackupReader:
 
     def __init__(self, arguments: Namespace, output: Output, installation: InstallationPlace) -> None:
         self.installation = installation
-        known = trust.trusted_signers(installation, arguments.signer)
+        known = admission.trusted_signers(installation, arguments.signer)
         self.chooser = backup_selection.make_chooser(arguments, installation, known)
         self._known = self.chooser.trusted
         self.read: list[BackupChoice] = []
@@ -83,7 +80,7 @@ class BackupReader:
             identities=(),
             trusted=self._pins(choice),
             opened=None,
-            held=own_record.read_record(self.installation).held,
+            held=admission.read_record(self.installation).held,
         )
 
     def _pins(self, choice: BackupChoice) -> Signers:
@@ -199,7 +196,7 @@ class BackupReader:
 
     def _refusal(self, signed: SignedManifest) -> StrongroomError | None:
         maker = maker_of_backup(signed, self._known)
-        return None if maker.may_be_taken and trust.anybody(self._arguments) else maker.refusal
+        return None if maker.may_be_taken and admission.anybody(self._arguments) else maker.refusal
 
     def _indexed(
         self, wanted: SecretQuery, choices: Sequence[BackupChoice]

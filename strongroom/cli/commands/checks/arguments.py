@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import limit
+from strongroom.cli.terminal.command import Command, limit
+from strongroom.errors import UsageError
 from strongroom.model import Depth
+
+# -- arguments
+
 
 DEPTHS = (Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 
@@ -54,6 +58,73 @@ def _no_arguments(_: ArgumentParser) -> None:
     """Take nothing."""
 
 
+# -- arguments
+
+
+def _check_recovery_environment_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--backup-file",
+        metavar="FILE",
+        type=Path,
+        help="check whether this file could be restored here, whatever is configured",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="SOURCE",
+        help="check whether this configured source could be restored into (default: those with "
+        "'destination = true', otherwise those that are backed up)",
+    )
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
+
+
+def _readiness_work(arguments: Namespace) -> str:
+    """Choose: what is needed to recover from one file needs no configuration and no catalog."""
+    file = arguments.backup_file is not None
+    return "single_file:check_with_file" if file else "configured:check_configured"
+
+
+# -- arguments
+
+
+def _validate_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--secrets",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="these secrets, each of which has to exist",
+    )
+    parser.add_argument(
+        "--production",
+        action="store_true",
+        help="check every source that a policy names, and compare with the backup that a restore would use",
+    )
+    options.add_selection_arguments(parser)
+    options.add_source_argument(parser)
+    options.add_restore_source_arguments(parser, title="a backup to compare values with", required=False)
+
+
+def _validate_work(arguments: Namespace) -> str:
+    """Choose, once the words go together: --production needs the configuration and the catalog."""
+    filtered = bool(arguments.include or arguments.exclude or arguments.filter_tag)
+    if arguments.secrets and filtered:
+        raise UsageError("--secrets and a filter contradict each other.", hint="Give one of the two.")
+    elsewhere = (
+        arguments.backup_file is not None
+        or arguments.from_target is not None
+        or arguments.source != options.LOCAL
+    )
+    if arguments.production and (arguments.secrets or filtered or elsewhere):
+        raise UsageError(
+            "--production checks all sources that policies name, so it takes no secrets, filter, source or "
+            "backup.",
+            hint="Leave it out to check some of them.",
+        )
+    return "validate:validate_production" if arguments.production else "validate:validate_source"
+
+
 COMMANDS = {
     "check all": Command(
         _no_arguments,
@@ -77,5 +148,22 @@ COMMANDS = {
         "media, disks, files and clock. It asks each target whether it answers, reads no container and\n"
         "writes nothing. Exit code 0: nothing is wrong and everything could be checked. Otherwise it is\n"
         "that of the worst finding.",
+    ),
+    "check machine": Command(
+        _check_recovery_environment_arguments,
+        _readiness_work,
+        "Tries everything that needs no writing. It seals and opens with every kind of key, reads the\n"
+        "newest backups of every target, opens each with the available keys, and asks sources whether they\n"
+        "may be written to. If a second target or key would help out, the finding is only a remark. The\n"
+        "exit code is that of the first thing that is wrong. Each answer may take 20 seconds. No PIN is\n"
+        "asked for.",
+    ),
+    "check secrets": Command(
+        _validate_arguments,
+        _validate_work,
+        "Reads the live secrets and writes nothing. Checks that each exists, can be read, is not empty,\n"
+        "not expired and no placeholder, and has the form of its type (PEM, JSON, URL). No value is ever\n"
+        "shown. Without names or a filter it checks the whole local store. Exit code 12: only missing\n"
+        "secrets. Exit code 11: anything else is wrong. Remarks do not change exit code 0.",
     ),
 }

@@ -2,49 +2,198 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from strongroom.cli.commands.readiness import keys, render, single_file
-from strongroom.cli.commands.readiness.keys import PATIENCE, OpeningMeans, Tries
-from strongroom.cli.commands.readiness.single_file import run_guarded
-from strongroom.cli.shared import custodians, identity_options, own_record, sources
-from strongroom.cli.shared.choose_named import choose_named
-from strongroom.cli.shared.options import LOCAL
+from strongroom.cli.commands.checks import single_file
+from strongroom.cli.commands.checks.single_file import run_guarded
+from strongroom.cli.shared import admission, custodians, identity_options, sources
+from strongroom.cli.shared.options import LOCAL, choose_named
 from strongroom.cli.shared.services import existing_run_store
+from strongroom.cli.shared.try_key import try_key
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.config import Settings, load_settings
-from strongroom.config.checks.secrets import secret_files
+from strongroom.config import PassphraseKey, Pkcs11Key, Settings, load_settings
+from strongroom.config.checks.stores import secret_files
+from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys import Opener
 from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.keys.passphrase import unasked
 from strongroom.model import COMMAND, Selection
-from strongroom.operations.archive.choice import BackupPlace
+from strongroom.operations.archive.coverage import BackupPlace
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.health import machine
-from strongroom.operations.readiness import backups, destinations
-from strongroom.operations.readiness import machine as readiness_machine
-from strongroom.operations.readiness.backups import Looked, Want
-from strongroom.operations.readiness.destinations import DESTINATION
-from strongroom.operations.readiness.known_damage import damaged
-from strongroom.operations.readiness.libraries import CORE
+from strongroom.operations.checks import backups
+from strongroom.operations.checks import machine as readiness_machine
+from strongroom.operations.checks.backups import DESTINATION, OPENS, Looked, Want, damaged, having, opens
+from strongroom.operations.checks.machine import CORE
+from strongroom.operations.engine.findings import Finding, FindingState, good, remark, wrong
+from strongroom.operations.judge import looks
+from strongroom.operations.keys.trial import Diagnosed
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import CatalogEntry
-from strongroom.system.deadlines import run_all
+from strongroom.system.attempts import run_all
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.manifest_listing import MANIFESTS
+from strongroom.targets.repaired import MANIFESTS
+from strongroom.targets.resilient import bare
+from strongroom.wiring import adapters
 from strongroom.wiring import keys as wired
-from strongroom.wiring.approvals import keyless
+from strongroom.wiring.jobs import keyless
+
+# -- Which configured keys work here, and which newest backups they open. Nobody is asked for anything
+
+
+KEYS = "key"
+PATIENCE = 20.0
+"""Seconds in which a target, a source or a key service has to answer. All are asked at once."""
+
+
+class TriedKey(NamedTuple):
+    """The result of trying a configured key, and what it opens with here."""
+
+    trial: Diagnosed
+    openers: tuple[Opener, ...]
+
+
+Tries = Mapping[str, TriedKey | StrongroomError]
+
+
+class OpeningMeans(NamedTuple):
+    """With what backups are opened."""
+
+    settings: Settings
+    openers: tuple[Opener, ...]
+    trusted: frozenset[str]
+
+
+def impatient_target(name: str, settings: Settings) -> Target:
+    """Return a target without patience: its first failure is what is said of it."""
+    return bare(adapters.target(name, settings, prepare=False))
+
+
+# -- keys ------------------------------------------------------------------------------------
+
+
+def is_asked(settings: Settings, name: str) -> bool:
+    """Tell whether a person is asked before a key opens: that is not done here."""
+    given = bool({"STRONGROOM_PASSPHRASE", "STRONGROOM_PASSPHRASE_FILE"} & os.environ.keys())
+    match settings.keys[name]:
+        case PassphraseKey(file=None):
+            return not given
+        case Pkcs11Key(module=Path(), pin_file=None):
+            return True
+        case key:
+            return wired.sealed_file(key) is not None and not given
+
+
+def attempt(name: str, settings: Settings) -> TriedKey:
+    """Try a key for real, and find out what opens for it here."""
+    with unasked():
+        trial = try_key(name, settings, None)
+        return TriedKey(trial, _openers(name, settings, trial))
+
+
+def _openers(name: str, settings: Settings, trial: Diagnosed) -> tuple[Opener, ...]:
+    """Return what opens for a key here. One that may not seal may open all the same; one whose keeper is away
+    is not waited for twice."""
+    if trial.problem is not None and trial.problem.code == KeyServiceUnavailable.__name__:
+        return ()
+    try:
+        return tuple(wired.identity(name, settings, None))
+    except StrongroomError:  # the trial has said so
+        return ()
+
+
+def at_hand(tries: Tries) -> Iterator[Opener]:
+    """Yield what opens here, of all keys that were tried."""
+    for outcome in tries.values():
+        if isinstance(outcome, TriedKey):
+            yield from outcome.openers
+
+
+def standing(
+    tries: Mapping[str, TriedKey | StrongroomError], settings: Settings, *, needed: bool
+) -> Iterator[Finding]:
+    """Say how each key stands. One that fails is wrong only where a backup does not open without it."""
+    for name in settings.keys:
+        yield _stands(tries.get(name), needed=needed).on(target=name)
+
+
+def _stands(outcome: TriedKey | StrongroomError | None, *, needed: bool) -> Finding:
+    if outcome is None:
+        return remark(KEYS, "somebody is asked before it opens, so it was not tried", _TRY)
+    if isinstance(outcome, StrongroomError):
+        return wrong(KEYS, outcome) if needed else remark(KEYS, outcome.message, outcome.hint)
+    trial, problem = outcome.trial, outcome.trial.problem
+    if problem is None:
+        words = "sealed and opened" if trial.opens_here else "seals; what opens it is not on this machine"
+        return good(KEYS, f"{words}: {trial.describes}")
+    if not needed:
+        return remark(KEYS, f"{problem.message} ({problem.code})", problem.hint)
+    return Finding(
+        check=KEYS,
+        state=FindingState.WRONG,
+        what=problem.message,
+        to_do=problem.hint,
+        code=problem.code,
+        exit_code=problem.exit_code,
+    )
+
+
+_TRY = "'strongroom check keys --no-backups' tries it, and asks."
+
+
+# -- what opens --------------------------------------------------------------------------------
+
+
+def opening_findings(
+    newest: Mapping[str, Manifest], looked: Looked, means: OpeningMeans
+) -> Iterator[Finding]:
+    """Open the newest backup of each policy, all at once."""
+    works = {
+        policy: partial(_open, manifest, having(policy, manifest.backup_id, looked), means)
+        for policy, manifest in newest.items()
+    }
+    for policy, outcome in run_all(PATIENCE, works, late=lambda _: TargetUnavailable).items():
+        found = [wrong(OPENS, outcome)] if isinstance(outcome, StrongroomError) else outcome
+        yield from (finding.on(policy=policy, backup=newest[policy].backup_id) for finding in found)
+
+
+def _open(manifest: Manifest, names: Sequence[str], means: OpeningMeans) -> list[Finding]:
+    """Open a backup from the first target that gives it; what another one gave instead is a remark."""
+    asked = frozenset(name for name in means.settings.keys if is_asked(means.settings, name))
+    failed: dict[str, StrongroomError] = {}
+    for name in names:
+        try:
+            with unasked():
+                place = impatient_target(name, means.settings)
+                found = opens(place, manifest, means.openers, trusted=means.trusted, asked=asked)
+        except StrongroomError as error:
+            failed[name] = error
+        else:
+            return [*(_not_from(key_name, error, manifest) for key_name, error in failed.items()), found]
+    raise next(iter(failed.values()), MissingPiece("no target has it"))
+
+
+def _not_from(name: str, error: StrongroomError, manifest: Manifest) -> Finding:
+    mend = f"'strongroom backups repair {manifest.backup_id}' copies it from a good replica."
+    hint = mend if isinstance(error, DAMAGE) else error.hint
+    return remark(OPENS, f"not from there: {error.message} ({error.code})", hint).on(target=name)
+
+
+# -- Whether this machine could recover what its configuration names. Looking makes nothing, and asks nobody
+
 
 CONFIGURATION, STATE, APPROVALS = "configuration", "state", "approvals"
 _ALLOWED = "Bring the file of allowed signers: the escrow has a copy. See docs/how-to/approve.md."
@@ -61,7 +210,7 @@ class RecordedBackups(NamedTuple):
 
 def check_configured(arguments: Namespace, output: Output) -> Answer:
     findings = list(_findings(arguments, output, place.find()))
-    return render.answer(findings, arguments.backup_file)
+    return single_file.answer(findings, arguments.backup_file)
 
 
 def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
@@ -76,12 +225,12 @@ def _findings(arguments: Namespace, output: Output, installation: InstallationPl
     yield good(CONFIGURATION, "valid")
     yield from _approvals(settings)
     yield from run_guarded(
-        machine.FILES, lambda: machine.modes(settings.state_dir, secret_files(settings).values())
+        looks.FILES, lambda: looks.modes(settings.state_dir, secret_files(settings).values())
     )
     record, said = _record(settings)
     yield from said
     yield from _recovery(arguments, output, installation, settings, record)
-    yield destinations.escrow(record.commands)
+    yield backups.escrow(record.commands)
 
 
 def _approvals(settings: Settings) -> Iterator[Finding]:
@@ -156,14 +305,14 @@ def _recovery(
     yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
-    openers = [*identity_options.typed_identities(arguments, output), *keys.at_hand(tries)]
+    openers = [*identity_options.typed_identities(arguments, output), *at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, installation, ask=False)
     valued = {key: manifest for key, manifest in newest.items() if manifest.values}
     opened = list(
-        keys.opened(valued, looked, OpeningMeans(settings, wired.together(tuple(openers)), trusted))
+        opening_findings(valued, looked, OpeningMeans(settings, wired.together(tuple(openers)), trusted))
     )
     yield from opened
-    yield from keys.standing(tries, settings, needed=any(finding.exit_code for finding in opened))
+    yield from standing(tries, settings, needed=any(finding.exit_code for finding in opened))
     yield from _destinations(_of("source", asked), into)
     yield from single_file.room(installation, _largest(newest))
     yield from readiness_machine.clock(
@@ -181,7 +330,7 @@ def _looked(
     """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
 
     def look() -> tuple[Chooser, Looked]:
-        record = own_record.read_record(installation)
+        record = admission.read_record(installation)
         holders = [BackupPlace(name, partial(_answered, target)) for name, target in answers.items()]
         chooser = record.chooser(holders, trusted=trusted)
         looked = backups.choose_backups(chooser, settings.policies, recorded=known)
@@ -202,8 +351,8 @@ def _works(
     for name in used or settings.targets:
         yield f"target {name}", partial(_on_target, name, settings)
     for name in settings.keys:
-        if not keys.is_asked(settings, name):
-            yield f"key {name}", partial(keys.attempt, name, settings)
+        if not is_asked(settings, name):
+            yield f"key {name}", partial(attempt, name, settings)
     for name in into:
         yield f"source {name}", partial(_source, name, settings, installation)
 
@@ -227,7 +376,7 @@ def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _on_target(name: str, settings: Settings) -> Target:
     """Return a target that answers."""
-    target = keys.target(name, settings)
+    target = impatient_target(name, settings)
     next(iter(target.list(MANIFESTS)), None)
     return target
 
@@ -263,9 +412,9 @@ def _wanted(settings: Settings) -> Iterator[Want]:
 def _source(name: str, settings: Settings, installation: InstallationPlace) -> list[Finding]:
     found = settings.sources.get(name)
     if found is not None and not found.WRITABLE:
-        return [destinations.read_only(found.kind)]
+        return [backups.read_only(found.kind)]
     there = partial(sources.source_of, name, installation)
-    return list(run_guarded(DESTINATION, lambda: destinations.destination(there())))
+    return list(run_guarded(DESTINATION, lambda: backups.destination(there())))
 
 
 def _into(to: str | None, settings: Settings) -> dict[str, bool]:

@@ -11,38 +11,36 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from strongroom.cli.commands.health.arguments import CHECKS
+from strongroom.cli.commands.checks.arguments import CHECKS
 from strongroom.cli.shared import access_log, identity_options
-from strongroom.cli.shared.choose_named import choose_named
-from strongroom.cli.shared.health_areas import check_areas
+from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.inspect_options import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
+from strongroom.cli.shared.options import choose_named
 from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.progress import Advance, counting
+from strongroom.cli.terminal.screen import Advance, counting
 from strongroom.config import Settings, load_settings
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Depth
-from strongroom.operations.facts.records import InstallationFacts
-from strongroom.operations.findings import Finding, FindingState, worst_error, worst_first
-from strongroom.operations.health import files as health_files
-from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
-from strongroom.operations.health.files import file_backups
-from strongroom.operations.health.key_metrics import KeyMetrics
-from strongroom.operations.health.replica import INTEGRITY, CheckingMeans, Entering
+from strongroom.operations.engine.findings import Finding, FindingState, worst_error, worst_first
+from strongroom.operations.engine.services import ConfiguredPolicy, Services
+from strongroom.operations.judge import files as health_files
 from strongroom.operations.judge import sheets
+from strongroom.operations.judge.fact_records import InstallationFacts
+from strongroom.operations.judge.files import file_backups
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.keep_rules import ConfiguredPolicy
-from strongroom.operations.services import Services
+from strongroom.operations.judge.looks import KeyMetrics, check, newest_of, nothing_seen, retained_backups
+from strongroom.operations.judge.replicas import INTEGRITY, CheckingMeans, Entering
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
-from strongroom.wiring.alerts import facts_on_record, limits
 from strongroom.wiring.read_only import lock_caps, looking_services, policies_now
+from strongroom.wiring.watching import facts_on_record, limits
 
 
 def check_backups(arguments: Namespace, output: Output) -> Answer:

@@ -3,39 +3,109 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from strongroom.cli.commands.readiness import render
-from strongroom.cli.shared import admission, backup_argument, opening, sources, trust
-from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.shared import admission, opening, sources
 from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.shared.opening import kind_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
+from strongroom.container.errors import MissingPiece
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys.prompting import unasked
+from strongroom.keys.passphrase import unasked
 from strongroom.model import Depth
 from strongroom.operations.archive.coverage import ESCROW
-from strongroom.operations.archive.maker import Maker, maker_of_backup
-from strongroom.operations.archive.open import Objects
-from strongroom.operations.archive.read_back import ReadBackKeys, read_back
-from strongroom.operations.findings import Finding, attempted, good, remark, wrong
-from strongroom.operations.readiness import libraries as installed
-from strongroom.operations.readiness import machine
-from strongroom.operations.readiness.backups import BACKUP, OPENS, SIGNERS, opens
+from strongroom.operations.archive.open import Objects, ReadBackKeys, read_back
+from strongroom.operations.archive.reading import Maker, maker_of_backup
+from strongroom.operations.checks import machine
+from strongroom.operations.checks import machine as installed
+from strongroom.operations.checks.backups import BACKUP, OPENS, SIGNERS, opens
+from strongroom.operations.engine.findings import Finding, FindingState, attempted, good, remark, wrong
+from strongroom.sheet import Lines, Mood, Sheet, Table
+
+# -- What check machine answers: each check, what to do, and whether this machine could recover ---
+
+
+def answer(findings: Sequence[Finding], file: Path | None) -> Answer:
+    """Answer with what was found, and with what keeps this machine from recovering."""
+    error = _error(findings)
+    code = 0 if error is None else error.exit_code
+    counts = {state: sum(finding.state.value == state for finding in findings) for state in _STATES}
+    rows = [
+        (finding.check, finding.state.value, _about(finding), _in_line(finding.what)) for finding in findings
+    ]
+    to_do = [
+        (
+            finding.state.value,
+            " ".join(filter(None, (finding.check, _about(finding, none="")))),
+            _in_line(finding.to_do),
+        )
+        for finding in sorted(findings, key=lambda finding: finding.state is not FindingState.WRONG)
+        if finding.to_do and finding.state is not FindingState.GOOD
+    ]
+    return Answer(
+        record={"ready": code == 0, "checks": findings, "counts": counts, "exit_code": code},
+        sheet=Sheet(
+            verdict=_verdict(findings, file),
+            mood=Mood.GOOD if error is None else Mood.BAD,
+            parts=[
+                Table(("Check", "State", "About", "What"), rows),
+                Lines([": ".join(words) for words in to_do], "To do", style="list"),
+            ],
+        ),
+        error=error,
+    )
+
+
+def _error(findings: Sequence[Finding]) -> StrongroomError | None:
+    """Return the error of the first check that is wrong, or that there is no backup to recover from."""
+    wrong = next((finding.error for finding in findings if finding.error is not None), None)
+    if wrong is not None or any(finding.check == OPENS for finding in findings):
+        return wrong
+    return MissingPiece(
+        "No backup was found that a recovery could start from.",
+        hint="Check that the configuration names the targets that hold backups, or make a backup first.",
+    )
+
+
+def _verdict(findings: Sequence[Finding], file: Path | None) -> str:
+    wrong = sum(finding.state is FindingState.WRONG for finding in findings)
+    remarks = plural(sum(finding.state is FindingState.REMARK for finding in findings), "remark")
+    what = f"restore {file}" if file else "recover"
+    if wrong:
+        return f"This machine could not {what} now: {wrong:,} wrong, {remarks}."
+    if any(finding.check == OPENS for finding in findings):
+        return f"This machine could {what} now: nothing is wrong, {remarks}."
+    return f"Nothing can be recovered here: no backup was found that a recovery could start from; {remarks}."
+
+
+def _about(finding: Finding, none: str = "-") -> str:
+    return ", ".join(filter(None, (finding.policy, finding.target, finding.backup))) or none
+
+
+def _in_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_STATES = ("wrong", "remark", "good")
+
+
+# -- Whether this machine could restore one file: without configuration, state, or the clients of services
+
 
 DESTINATION = "destination"
 
 
 def check_with_file(arguments: Namespace, output: Output) -> Answer:
     findings = list(_findings(arguments, output, place.find()))
-    return render.answer(findings, arguments.backup_file)
+    return answer(findings, arguments.backup_file)
 
 
 def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
@@ -89,7 +159,7 @@ def _file(
         yield from room(installation, file.stat().st_size)
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
-    with backup_argument.open_objects(file) as objects:
+    with opening.open_objects(file) as objects:
         known, said = believed(installation, arguments, objects)
         signed = opening.signed_manifest(objects, known=known, anybody=True)
         maker = maker_of_backup(signed, known)
@@ -120,7 +190,7 @@ def _manifest(objects: Objects, signed: SignedManifest, installation: Installati
 
 def _signer(maker: Maker, arguments: Namespace) -> Iterator[Finding]:
     if maker.refusal is not None:
-        raise trust.explained(maker.refusal, arguments)
+        raise admission.explained(maker.refusal, arguments)
     yield good(SIGNERS, f"signed by {maker.fingerprint}, which is believed here")
 
 
@@ -140,8 +210,8 @@ def believed(
     """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
     try:
         if objects is not None:
-            return trust.signers_on(objects, arguments, installation), []
-        return trust.trusted_signers(installation, arguments.signer), []
+            return admission.signers_on(objects, arguments, installation), []
+        return admission.trusted_signers(installation, arguments.signer), []
     except StrongroomError as error:
         return Signers(()), [wrong(SIGNERS, error)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal import numbers
+from strongroom.cli.terminal import command
 from strongroom.cli.terminal.command import Command
 
 _STEPS = ("isolate", "readers", "reseal", "rotate", "report")
@@ -52,8 +52,8 @@ def _incident_arguments(parser: ArgumentParser) -> None:
     waiving = _add(commands, "waive", "steps:waive_step", "leave a step as it is, for a reason")
     waiving.add_argument("step", metavar="STEP", choices=_STEPS, help=", ".join(_STEPS))
     options.add_reason_argument(waiving)
-    _report_arguments(_add(commands, "report", "report:make_report", "write the signed report, and its page"))
-    closing = _add(commands, "close", "report:close_incident", "close it, once every step is done or waived")
+    _report_arguments(_add(commands, "report", "steps:make_report", "write the signed report, and its page"))
+    closing = _add(commands, "close", "steps:close_incident", "close it, once every step is done or waived")
     closing.add_argument("--reason", metavar="TEXT", default="", help="the outcome; it goes on record")
     _add_output_arguments(closing)
     options.add_further_opening_arguments(closing)
@@ -116,7 +116,7 @@ def _open_arguments(opening: ArgumentParser) -> None:
     opening.add_argument(
         "--due",
         metavar="TIME",
-        type=numbers.duration,
+        type=command.duration,
         default="72h",
         help="when it should be closed, such as 72h; later is an alarm",
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 
-from strongroom.cli.commands.incident import render
-from strongroom.cli.commands.incident.report import write_files
-from strongroom.cli.commands.incident.steps import Unattended, incident_steps, lines_of, write_names
-from strongroom.cli.commands.incident.suspected import key_of
-from strongroom.cli.shared import approval, identity_options
+from strongroom.cli.commands.incident import steps
+from strongroom.cli.commands.incident.steps import (
+    Unattended,
+    incident_steps,
+    key_of,
+    lines_of,
+    write_files,
+    write_names,
+)
+from strongroom.cli.shared import access_log, identity_options
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -18,19 +23,18 @@ from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import ApprovalAction
-from strongroom.operations.archive.incidents import Incident, IncidentStep, Suspicion, read_incidents
+from strongroom.operations.archive.cases import Incident, IncidentStep, Suspicion, read_incidents
 from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, release
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import RunDegraded, StepIncomplete
-from strongroom.operations.incident.exposed import Compromised
-from strongroom.operations.incident.open_case import DUE, open_case
-from strongroom.operations.incident.perform import IncidentSteps
-from strongroom.operations.procedure import lead
-from strongroom.operations.services import Services
-from strongroom.operations.signed_report import PAGE
-from strongroom.system.atomic_file import refuse_existing
-from strongroom.system.person import who
-from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.timestamps import rfc3339
+from strongroom.operations.evidence.signed_report import PAGE
+from strongroom.operations.procedures.incident_exposure import Compromised
+from strongroom.operations.procedures.incident_opening import DUE, open_case
+from strongroom.operations.procedures.perform import IncidentSteps, lead
+from strongroom.system.files import refuse_existing
+from strongroom.system.process import who
+from strongroom.targets.repaired import ManifestListing
+from strongroom.times import rfc3339
 
 
 def respond_to_leak(arguments: Namespace, output: Output) -> None:
@@ -54,9 +58,9 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     names = write_names(services, performing.incident, arguments.secrets, replace=arguments.force)
     written = write_files(services, performing.incident, arguments.output)
     unlisted = names.unlisted if names is not None else {}
-    lines = [*lines_of(performing), *render.calls(load_settings()), *written]
+    lines = [*lines_of(performing), *steps.calls(load_settings()), *written]
     lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
-    document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
+    document = {**steps.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
     output.answer(document, lines)
     require_all_seen(performing.incident, names)
     require_complete(performing, failed)
@@ -91,7 +95,7 @@ def require_complete(performing: IncidentSteps, failed: Sequence[StrongroomError
     is merely not done yet."""
     for error in sorted(failed, key=lambda failure: isinstance(failure, StepIncomplete)):
         raise error
-    render.require_everywhere(performing.missed)
+    steps.require_everywhere(performing.missed)
 
 
 def _secrets(arguments: Namespace) -> list[str]:
@@ -163,10 +167,10 @@ def list_quarantined(arguments: Namespace, output: Output) -> None:
     document = {
         "quarantined": found,
         "deleted": gone,
-        "incidents": [render.as_document(incident) for incident in known.incidents.values()],
+        "incidents": [steps.as_document(incident) for incident in known.incidents.values()],
         "unread": dict(known.unread),
     }
-    incidents = [line for incident in known.incidents.values() for line in render.summary(incident)]
+    incidents = [line for incident in known.incidents.values() for line in steps.summary(incident)]
     away = [f"target '{name}' was not asked: {why}" for name, why in known.unread.items()]
     output.answer(document, [*(words or ["Nothing is in quarantine."]), *incidents, *away])
 
@@ -191,7 +195,7 @@ def release_backups(arguments: Namespace, output: Output) -> None:
     held = all_quarantined(services)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
-    approval.require_approved(
+    access_log.require_approved(
         place.find(),
         ApprovalAction.RELEASE,
         {"backups": sorted(arguments.backup)},

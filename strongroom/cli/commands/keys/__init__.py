@@ -1,1 +1,1 @@
-"""Commands that make, list and try keys."""
+"""Commands on keys: made, listed, tried, replaced, destroyed."""

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.command import Command, rate
 from strongroom.keys import roles
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+
+# -- arguments
 
 
 def _new_arguments(parser: ArgumentParser) -> None:
@@ -77,15 +80,15 @@ def _gone_arguments(parser: ArgumentParser) -> None:
 def _prove_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     ask = commands.add_parser("challenge", help="seal a question to a key that is kept elsewhere")
-    ask.set_defaults(run="health:challenge_key")
+    ask.set_defaults(run="keys:challenge_key")
     ask.add_argument("key", metavar="KEY", help="a configured key")
     ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its custodian")
     answer = commands.add_parser("answer", help="open a challenge, where the key is, and show the code")
-    answer.set_defaults(run="health:show_answer")
+    answer.set_defaults(run="keys:show_answer")
     answer.add_argument("file", metavar="FILE", type=Path, help="the challenge")
     options.add_opening_arguments(answer)
     confirm = commands.add_parser("confirm", help="enter the code that the custodian read out")
-    confirm.set_defaults(run="health:confirm_answer")
+    confirm.set_defaults(run="keys:confirm_answer")
     confirm.add_argument("key", metavar="KEY", help="the configured key")
     confirm.add_argument("code", metavar="CODE", help="the code, which is not secret any more")
 
@@ -142,7 +145,7 @@ def _add_installation(commands: _SubParsersAction[Parser]) -> None:
         added.set_defaults(run=f"installation:{work}")
         add_paper_arguments(added)
     hand = commands.add_parser("hand-over", help="have another installation key certify from now on")
-    hand.set_defaults(run="installation:hand_over")
+    hand.set_defaults(run="signers:hand_over")
     hand.add_argument("--successor", metavar="FILE", type=Path, help="the spare's file (default: a new key)")
     hand.add_argument(
         "--successor-share",
@@ -196,7 +199,7 @@ def _add_signer_making(commands: _SubParsersAction[Parser]) -> None:
 
 def _add_signer_rotation(commands: _SubParsersAction[Parser]) -> None:
     rotate = commands.add_parser("rotate", help="have roles sign with new keys from now on; once a year")
-    rotate.set_defaults(run="signer_keys:rotate_keys")
+    rotate.set_defaults(run="signers:rotate_keys")
     rotate.add_argument("role", metavar="ROLE", nargs="*", help="which (default: all whose keys lie here)")
     rotate.add_argument(
         "--announce", action="store_true", help="only make and list the next keys, for the other hosts' lists"
@@ -212,16 +215,16 @@ def _add_signer_rotation(commands: _SubParsersAction[Parser]) -> None:
 
 def _add_signer_leaks(commands: _SubParsersAction[Parser]) -> None:
     distrust = commands.add_parser("distrust", help="trust nothing any more that a leaked key signed")
-    distrust.set_defaults(run="signer_leaks:distrust_key")
+    distrust.set_defaults(run="signers:distrust_key")
     distrust.add_argument("fingerprint", metavar="FINGERPRINT")
     distrust.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
     uses = commands.add_parser("uses", help="show which backups bear a signer's signature")
-    uses.set_defaults(run="signer_leaks:show_uses")
+    uses.set_defaults(run="signers:show_uses")
     uses.add_argument("fingerprint", metavar="FINGERPRINT")
     again = commands.add_parser(
         "re-sign", help="sign again what a distrusted key signed and the catalog knows"
     )
-    again.set_defaults(run="signer_leaks:re_sign")
+    again.set_defaults(run="signers:re_sign")
     again.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
     again.add_argument("--before", metavar="TIME", help="only what was made before this time, RFC 3339")
     for asking in (distrust, again):
@@ -231,11 +234,11 @@ def _add_signer_leaks(commands: _SubParsersAction[Parser]) -> None:
 def _hsm_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     create = actions.add_parser("create", help="make a configured key in its token, which it never leaves")
-    create.set_defaults(run="hsm:create_key")
+    create.set_defaults(run="making:create_key")
     show = actions.add_parser("list", help="list the keys in a configured key's token")
-    show.set_defaults(run="hsm:list_keys")
+    show.set_defaults(run="making:list_keys")
     login = actions.add_parser("login", help="log in with a typed PIN, which resets the token's counter")
-    login.set_defaults(run="hsm:log_in")
+    login.set_defaults(run="making:log_in")
     for action in (create, show, login):
         action.add_argument("key", metavar="KEY", help="a configured key of kind pkcs11")
 
@@ -243,7 +246,7 @@ def _hsm_arguments(parser: ArgumentParser) -> None:
 def _quorum_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     create = actions.add_parser("create", help="hold the ceremony: split a new key among custodians")
-    create.set_defaults(run="quorum:create_quorum")
+    create.set_defaults(run="making:create_quorum")
     create.add_argument("file", metavar="FILE", type=Path, help="where to write the quorum's public file")
     create.add_argument("--name", metavar="NAME", help="what it is called (default: the file's name)")
     create.add_argument(
@@ -251,7 +254,7 @@ def _quorum_arguments(parser: ArgumentParser) -> None:
     )
     _threshold(create, required=True)
     combine = actions.add_parser("combine", help="combine shares, and say whether they open")
-    combine.set_defaults(run="quorum:combine_shares")
+    combine.set_defaults(run="making:combine_shares")
     combine.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
     combine.add_argument(
         "--share",
@@ -262,10 +265,10 @@ def _quorum_arguments(parser: ArgumentParser) -> None:
         help="a file with one share's words",
     )
     show = actions.add_parser("show", help="say who the custodians are, and how many are needed")
-    show.set_defaults(run="quorum:show_quorum")
+    show.set_defaults(run="making:show_quorum")
     show.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
     replace = actions.add_parser("replace", help="hold a ceremony for a quorum that replaces another")
-    replace.set_defaults(run="quorum:replace_quorum")
+    replace.set_defaults(run="making:replace_quorum")
     _replace_arguments(replace)
 
 
@@ -287,6 +290,94 @@ def _threshold(parser: ArgumentParser, *, required: bool) -> None:
     )
 
 
+# -- arguments
+
+
+def _rotate_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="POLICY", nargs="*", help="which (default: all that seal)")
+    parser.add_argument(
+        "--backup", metavar="ID", action="append", default=[], help="only this one; repeatable"
+    )
+    parser.add_argument(
+        "--re-encrypt",
+        action="store_true",
+        help="re-encrypt under new keys (after a leak) instead of re-wrapping",
+    )
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="also backups that have these recipients: a key service has a new key version",
+    )
+    parser.add_argument(
+        "--remove-replaced",
+        action="store_true",
+        help="with --re-encrypt: delete the old backups if the new ones are good and no lock forbids it",
+    )
+    parser.add_argument("--rate", metavar="N", type=rate, help="at most N wrapping keys a second")
+    parser.add_argument("--cluster", action="store_true", help="hand it to the cluster's recover workers")
+    options.add_further_opening_arguments(parser)
+
+
+def _rotate_backup_key_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, nargs="*", help="further backup files, made elsewhere or moved"
+    )
+    keys = parser.add_argument_group("the keys")
+    keys.add_argument(
+        "--current-key",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="key file or private key that opens now",
+    )
+    keys.add_argument(
+        "--new-key",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="what opens from now on: key file (made if it does not exist), private or public key",
+    )
+    options.add_recipient_argument(keys)
+    keys.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        type=Path,
+        help="file with a passphrase that opens files too, and still opens them afterwards",
+    )
+    options.add_signer_argument(parser)
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--re-encrypt-backups",
+        action="store_true",
+        help="re-encrypt everything under new keys (after a leak) instead of re-wrapping",
+    )
+    how.add_argument(
+        "--policy", metavar="NAME", action="append", default=[], help="only this policy; repeatable"
+    )
+    how.add_argument("--rate", metavar="N", type=rate, help="at most N wrapping keys a second")
+    how.add_argument(
+        "--remove-old-files", action="store_true", help="with --re-encrypt-backups: do not keep the old files"
+    )
+
+
+# -- arguments
+
+
+def _shred_arguments(parser: ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--policy", metavar="NAME", help="shred backups of this erasable policy")
+    what.add_argument(
+        "--status", action="store_true", help="show what was shredded, what is pending, and why"
+    )
+    what.add_argument("--lost", metavar="TARGET", help="record that a medium is destroyed; needs --reason")
+    what.add_argument("--resume", action="store_true", help="resume what is pending")
+    parser.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
+    parser.add_argument("--before", metavar="DATE", help="only what was made before (YYYY-MM-DD, UTC)")
+    parser.add_argument("--reason", metavar="TEXT", help="how a medium was destroyed; it goes on record")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be destroyed, and stop")
+    parser.add_argument("--confirm", metavar="NAME", help="the policy's name once more, instead of typing it")
+
+
 COMMANDS = {
     "keys new": Command(
         _new_arguments,
@@ -296,19 +387,19 @@ COMMANDS = {
     ),
     "keys list": Command(
         _list_arguments,
-        "list_keys:show_keys",
+        "keys:show_keys",
         "Reads the newest envelopes on the targets, and uses no key. OPENS: by the newest envelope.\n"
         "TOGETHER: with others, as a leg of a composition. NEEDED BY: backups that nothing else opens. BY\n"
         "COPY: rotated away, but the key still opens the containers' own envelope.",
     ),
     "keys retire": Command(
         _retire_arguments,
-        "list_keys:retire_key",
+        "keys:retire_key",
         "It is refused as long as a backup that is kept opens with nothing else.",
     ),
     "backups gone": Command(
         _gone_arguments,
-        "list_keys:record_gone",
+        "keys:record_gone",
         "What is gone needs no key any more, so that its key may be retired.",
     ),
     "keys prove": Command(
@@ -320,7 +411,7 @@ COMMANDS = {
     ),
     "check keys": Command(
         _check_arguments,
-        "check:check_keys",
+        "keys:check_keys",
         "Wraps a random key with every configured key, and unwraps it where this host may. Searches the\n"
         "targets for private keys. Then opens a backup of each class with every available key, and says\n"
         "what is overdue. If a key fails, the exit code is that of its error. If a key is stored with the\n"
@@ -346,5 +437,25 @@ COMMANDS = {
             "The ceremony shows each custodian a share once, to be written on paper. Each share has to be\n"
             "typed back before anything can be sealed to the quorum. Strongroom writes no share anywhere."
         ),
+    ),
+    "keys rotate": Command(
+        _rotate_arguments,
+        "rotate:rotate_policies",
+        "First put the new key into the policy's recipients, and leave the old one configured until the\n"
+        "rotation has ended. It needs a key that opens the backups. You may stop and repeat it at any\n"
+        "time.",
+    ),
+    "keys replace": Command(
+        _rotate_backup_key_arguments,
+        "rotate:rotate_key",
+        "Rotates all backups of the policies that name the current key, and all backup files that are\n"
+        "still where this installation wrote them. You may repeat it at any time.",
+    ),
+    "keys shred": Command(
+        _shred_arguments,
+        "shred:shred_backups",
+        "Destroys the key versions of the backups in their key services, tries that nothing opens them any\n"
+        "more, and removes the objects on the targets. It is refused for immutable policies, under a legal\n"
+        "hold, and if another backup needs the same key. Put the next key into the policy first.",
     ),
 }

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from strongroom.cli.shared import key_separation, passphrases
+from strongroom.cli.shared import passphrases, recipients
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -15,7 +15,7 @@ from strongroom.errors import UsageError
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileRecipient, generate_key_file
 from strongroom.sheet import Lines, Sheet
-from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.system.files import refuse_existing, write_whole
 
 _KEEP = (
     "Keep it away from the backups, in two places. If you lose it, you lose every backup that only it opens."
@@ -25,7 +25,7 @@ _KEEP = (
 def generate_file(arguments: Namespace, output: Output) -> Answer:
     if arguments.again is not None:
         raise UsageError("--from writes a private key again, and AES256 has none.")
-    key_separation.refuse_on_target(arguments.output, place.find())
+    recipients.refuse_on_target(arguments.output, place.find())
     passphrase = passphrases.for_new_key(arguments, output)
     generate_key_file(arguments.output, algorithm=arguments.algorithm, passphrase=passphrase)
     fingerprint = KeyFileRecipient.load(arguments.output).fingerprint
@@ -45,7 +45,7 @@ def generate_pair(arguments: Namespace, output: Output) -> Answer:
         raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}, AES256.")
     private: Path = arguments.output
     public = private.with_name(private.name + ".pub")
-    key_separation.refuse_on_target(private, place.find())
+    recipients.refuse_on_target(private, place.find())
     refuse_existing(public, replace=False)
     refuse_existing(private, replace=False)
     identity = _identity(arguments)

@@ -1,30 +1,59 @@
-"""keys: which keys there are, what each opens, and what would be lost without it."""
+"""keys, key-health and diagnose-backup-encryption: which keys there are, what each opens, and whether it
+works."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.cli.commands.keys.signers import signer_document, signer_parts
+from strongroom.cli.errors import UnsafeSetup
+from strongroom.cli.shared import identities, identity_options, recipients
 from strongroom.cli.shared.configured_keys import Configured, configured_keys
-from strongroom.cli.shared.role_keys import list_role_keys
+from strongroom.cli.shared.installation_key import list_role_keys
+from strongroom.cli.shared.options import refuse_beside
 from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.settings import asking
+from strongroom.cli.shared.try_key import try_key
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output, plural, verb
-from strongroom.cli.terminal.progress import counting
-from strongroom.config import load_settings
-from strongroom.errors import UsageError
-from strongroom.operations.archive.file_backups import lost_at, say_gone
+from strongroom.cli.terminal.output import Output, in_line, plural, verb
+from strongroom.cli.terminal.screen import counting
+from strongroom.config import Settings, load_settings
+from strongroom.errors import KeyServiceError, StrongroomError, UsageError, by_name
+from strongroom.keys import Opener
+from strongroom.keys.errors import KeyUnproven, PassphraseNeeded
+from strongroom.keys.passphrase import BY_PASSPHRASE, PassphraseIdentity
+from strongroom.operations.archive.inventory import lost_at, say_gone
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import KeyStillNeeded
-from strongroom.operations.key_management.proofs import RETIRED
-from strongroom.operations.key_management.usage import KeySurvey, KeyUse, survey
-from strongroom.operations.services import Services
+from strongroom.operations.keys.health import (
+    RETIRED,
+    Health,
+    KeyProof,
+    ProofState,
+    answer_challenge,
+    check,
+    confirm,
+    make_challenge,
+)
+from strongroom.operations.keys.trial import Diagnosed, KeyProblem, Remark, Use, keys_on, remarks
+from strongroom.operations.keys.usage import KeySurvey, KeyUse, survey
 from strongroom.sheet import Lines, Part, Sheet, Table
+from strongroom.system.files import refuse_existing, write_whole
+from strongroom.times import if_any, rfc3339
+from strongroom.wiring import adapters
+
+# -- keys: which keys there are, what each opens, and what would be lost without it -------------
+
 
 SHOWN = 10
 
@@ -216,3 +245,230 @@ def _unnamed(use: KeyUse) -> str:
 def _needed(name: str, use: KeyUse) -> str:
     some = ", ".join(use.only[:SHOWN]) + (" …" if len(use.only) > SHOWN else "")
     return f"Without {name}, {plural(len(use.only), 'backup')} could not be opened any more: {some}"
+
+
+# -- Every key that a kept backup depends on, tried before it is needed -------------------------
+
+
+_UNREAD = (
+    "No key failed, but these backups could not be read (the reasons are above). Bring them back, or record "
+    "that a file is gone for good ('strongroom backups gone BACKUP'). Then repeat."
+)
+
+_TYPED = "passphrase:"
+"""The key of backups that are sealed to a typed passphrase, which no configuration names."""
+
+_PROVE_TYPED = (
+    "'passphrase:' is a typed passphrase: 'strongroom check keys --passphrase-file FILE' tries it. "
+    "For other keys give the private half (--identity), or have their custodians answer a challenge."
+)
+
+_PROVE = (
+    "Where its private half is, 'strongroom check keys --identity FILE' proves a key. Elsewhere its "
+    "holder answers 'strongroom keys prove challenge KEY --output FILE'."
+)
+
+
+def prove_keys(arguments: Namespace, output: Output) -> Answer:
+    """Open a backup of each class with every key that is to be had here."""
+    given = tuple(identity_options.typed_identities(arguments, output))
+    services = identity_options.opening_with(open_services(), given)
+    with counting(output, "backups", len(services.store.backups())) as advance:
+        health = check(services, progress=advance)
+    return Answer(
+        record={
+            "tried": health.tried,
+            "due": [_due(proof) for proof in health.due],
+            "unread": health.unread,
+        },
+        sheet=Sheet(parts=list(_health_parts(health))),
+        error=_unproven(health, given),
+    )
+
+
+def _unproven(health: Health, given: Sequence[Opener]) -> StrongroomError | None:
+    tried, opened = bool(health.tried), {trial.by for trial in health.tried}
+    if any(by.endswith(BY_PASSPHRASE) for by in opened):
+        opened.add(PassphraseIdentity.words)
+    if tried and (useless := [opener.describe() for opener in given if opener.describe() not in opened]):
+        return KeyUnproven(f"What you gave opens no backup that is kept: {', '.join(useless)}.")
+    if health.bad:
+        return KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
+    return None
+
+
+def _hint(health: Health) -> str | None:
+    if set(health.bad) <= set(health.unread):
+        return _UNREAD
+    return _PROVE_TYPED if any(proof.wrong and proof.key == _TYPED for proof in health.due) else None
+
+
+def _due(key_proof: KeyProof) -> dict[str, object]:
+    about = {"state": key_proof.proof.value, "last": if_any(key_proof.last), "by": rfc3339(key_proof.by)}
+    return {
+        "key": key_proof.key,
+        "label": key_proof.name,
+        **about,
+        "overdue": key_proof.proof is ProofState.OVERDUE,
+    }
+
+
+def _health_parts(health: Health) -> Iterator[Part]:
+    rows = [
+        (
+            trial.label or trial.key,
+            trial.policy,
+            trial.backups,
+            trial.outcome.value,
+            f"{trial.seconds:.3f} s",
+            trial.by or trial.why,
+        )
+        for trial in health.tried
+    ]
+    nothing = "" if health.unread else "No sealed backup is kept, so no key is needed yet."
+    yield Table(("Key", "Policy", "Backups", "Outcome", "Took", "By"), rows, nothing=nothing)
+    to_prove = [proof for proof in health.due if not proof.wrong]
+    typed = any(proof.key == _TYPED for proof in to_prove)
+    how = [_PROVE_TYPED if typed else _PROVE] if to_prove else []
+    unread = (f"{backup}: not looked at: {why}" for backup, why in health.unread.items())
+    yield Lines([*(proof.words for proof in health.due), *how, *unread])
+
+
+def challenge_key(arguments: Namespace, output: Output) -> Answer:
+    refuse_existing(arguments.output, replace=False)
+    recipient = recipients.recipient_of(arguments.key, output, place.find())
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    content = make_challenge(open_services(), recipient, name=arguments.key, created_at=created)
+    write_whole(arguments.output, content)
+    said = f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret."
+    lines = [
+        f"Where the key is: strongroom keys prove answer {arguments.output.name} --identity FILE",
+        f"Then here: strongroom keys prove confirm {arguments.key} CODE",
+    ]
+    record = {"file": arguments.output, "key": arguments.key}
+    return Answer(record=record, sheet=Sheet(verdict=said, parts=[Lines(lines)]))
+
+
+def show_answer(arguments: Namespace, output: Output) -> Answer:
+    openers = identities.identities_of(arguments, output, place.find())
+    challenge, code = answer_challenge(arguments.file.read_bytes(), openers)
+    spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
+    said = f"'{challenge.name}' opens. The code: {spaced}"
+    return Answer(record={"name": challenge.name, "code": code}, sheet=Sheet(verdict=said))
+
+
+def confirm_answer(arguments: Namespace, output: Output) -> Answer:
+    key = confirm(open_services(), name=arguments.key, code=arguments.code)
+    said = f"'{arguments.key}' is proven, and that is on record."
+    return Answer(record={"key": key, "name": arguments.key}, sheet=Sheet(verdict=said))
+
+
+# -- Try every configured key, and name what is wrong with it -----------------------------------
+
+
+def diagnose(only: Sequence[str], *, whole: bool) -> Answer:
+    """Try every key, or those named alone, and look where keys must not lie.
+
+    Args:
+        whole: each has to open here. Otherwise one whose passphrase is elsewhere, as a private half may be,
+            is no worse: it proves itself there, in time.
+    """
+    settings = load_settings()
+    ask = asking()
+    keys = [try_key(name, settings, ask) for name in _names(only, settings)]
+    uses = [Use(policy=name, recipients=policy.recipients) for name, policy in settings.policies.items()]
+    judged = keys if whole else [_in_trust(key) for key in keys]
+    said = [] if only else [*remarks(judged, uses), *_strays(settings)]
+    wrong: list[StrongroomError] = [
+        _error(key.name, key.problem) for key in judged if key.problem is not None
+    ]
+    wrong += [UnsafeSetup(f"{remark.about}: {remark.text}.") for remark in said if remark.wrong]
+    return Answer(
+        record={"keys": keys, "remarks": said},
+        sheet=Sheet(parts=list(_diagnosis_parts(keys, said))),
+        error=next(iter(wrong), None),
+    )
+
+
+def _in_trust(key: Diagnosed) -> Diagnosed:
+    sealed = key.problem is not None and key.problem.code == PassphraseNeeded.__name__
+    return replace(key, problem=None) if sealed else key
+
+
+def _error(name: str, problem: KeyProblem) -> StrongroomError:
+    kind = by_name(problem.code) or KeyServiceError
+    return kind(f"keys.{name}: {problem.message}", hint=problem.hint or None)
+
+
+def _names(wanted: Sequence[str], settings: Settings) -> list[str]:
+    if unknown := [name for name in wanted if name not in settings.keys]:
+        raise UsageError(
+            f"There is no configured key '{unknown[0]}'.",
+            hint=f"Configured: {', '.join(settings.keys) or 'none'}.",
+        )
+    return list(wanted or settings.keys)
+
+
+def _strays(settings: Settings) -> list[Remark]:
+    """Look for keys where backups lie: on every target at once, for one may be dead."""
+    with ThreadPoolExecutor(max(1, len(settings.targets))) as threads:
+        return [
+            remark for some in threads.map(partial(_on_target, settings), settings.targets) for remark in some
+        ]
+
+
+def _on_target(settings: Settings, name: str) -> list[Remark]:
+    about = f"targets.{name}"
+    try:
+        strays = keys_on(adapters.target(name, settings, prepare=False))
+    except StrongroomError as error:
+        return [Remark(about=about, text=f"was not looked through for keys: {error.message}")]
+    text = "is a private key next to the backups: anyone who gets the target has both. Remove it"
+    return [Remark(about=about, text=f"{in_line(stray)} {text}", wrong=True) for stray in strays]
+
+
+def _diagnosis_parts(keys: Sequence[Diagnosed], said: Sequence[Remark]) -> Iterator[Part]:
+    head = ("Key", "Kind", "Wrap", "Unwrap", "Quantum", "State")
+    rows = [
+        (key.name, key.kind, _time(key.wrap_ms), _opened(key), _quantum(key), _state(key)) for key in keys
+    ]
+    yield Table(head, rows, nothing="No key is configured.")
+    yield Lines([f"{key.name}: {key.describes}" for key in keys if key.describes])
+    for name, problem in ((key.name, key.problem) for key in keys if key.problem is not None):
+        yield Lines([f"keys.{name}: {problem.message} ({problem.code})", f"  {problem.hint}"])
+    yield Lines([_said(remark) for remark in said] if keys else [])
+
+
+def _said(remark: Remark) -> str:
+    return f"{'wrong' if remark.wrong else 'note'}: {remark.about}: {remark.text}"
+
+
+def _time(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.1f} ms"
+
+
+def _opened(key: Diagnosed) -> str:
+    return _time(key.unwrap_ms) if key.opens_here else "-"
+
+
+def _quantum(key: Diagnosed) -> str:
+    return {None: "-", True: "withstands", False: "falls"}[key.post_quantum]
+
+
+def _state(key: Diagnosed) -> str:
+    if key.problem is not None:
+        return key.problem.code
+    return "seals and opens" if key.opens_here else "seals; opens elsewhere"
+
+
+# -- check keys: each key tried by itself, then on a backup of each class that needs it ---------
+
+
+def check_keys(arguments: Namespace, output: Output) -> Answer:
+    if alone := bool(arguments.key or arguments.no_backups):
+        option = "--key" if arguments.key else "--no-backups"
+        refuse_beside(arguments, ("identity", "passphrase_file"), option)
+    tried = diagnose(arguments.key, whole=alone)
+    if alone:
+        return tried
+    return tried.joined(prove_keys(arguments, output))

@@ -1,21 +1,24 @@
-"""keys replace: from one key to another, over every backup that this installation knows."""
+"""rotate and rotate-backup-key: backups brought to other keys, and what the old ones still open."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from strongroom.cli.commands.rotation.render import RotationDone
-from strongroom.cli.shared import approval, passphrases, recipients, trust
-from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from msgspec import to_builtins
+
+from strongroom.cli.shared import access_log, admission, passphrases, recipients
 from strongroom.cli.shared.identities import load_key
+from strongroom.cli.shared.identity_options import with_identities
+from strongroom.cli.shared.recipients import describe_remaining
+from strongroom.cli.shared.runs import by_ticket, lack_of_all, showing_progress
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
@@ -24,8 +27,11 @@ from strongroom.keys.hpke import HpkeRecipient
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import ApprovalAction
-from strongroom.operations.key_management.replacement import Swap, swapped
-from strongroom.operations.rotation.outcome import results
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.keys.replacement import Swap, swapped
+from strongroom.operations.rotation.job import results, submit_rotation
+from strongroom.operations.rotation.reencrypt import remove_replaced
 from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.single_file import (
@@ -36,11 +42,118 @@ from strongroom.operations.rotation.single_file import (
     rewrap_file,
     written_files,
 )
-from strongroom.operations.rotation.submit import submit_rotation
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.services import Services
-from strongroom.state.records import Run
+from strongroom.sheet import Lines, Part, Sheet
+from strongroom.state.records import Run, RunState
 from strongroom.words import nearest
+
+# -- What a rotation did, what the old key still opens, and what is left to do ------------------
+
+
+class RotationDone(NamedTuple):
+    """A rotation that is over: ``backups`` are its runs' results, ``anew`` says that it re-encrypted.
+
+    ``old`` and ``new`` are the files of a key and of what took its place, if that was asked for.
+    """
+
+    anew: bool
+    runs: Sequence[Run]
+    backups: Sequence[Mapping[str, Any]]
+    files: Sequence[FileRotated] = ()
+    failed: Sequence[tuple[Path, StrongroomError]] = ()
+    old: Path | None = None
+    new: Path | None = None
+    made: bool = False
+    installation: str = ""
+
+    def answer(self) -> Answer:
+        """Answer with all of it, and with what it lacks: a failure anywhere weighs more than that."""
+        record = {
+            "mode": "re-encrypt" if self.anew else "re-wrap",
+            "new_key": self.new,
+            "new_key_made": self.made,
+            "installation": self.installation or None,
+            "runs": [
+                {"id": r.id, "policy": r.spec.policy, "state": r.state, "error": r.error} for r in self.runs
+            ],
+            "backups": self.backups,
+            "files": self.files,
+            "failed": [{"file": path, "code": e.code, "message": e.message} for path, e in self.failed],
+            "old_key_still_opens": [*self._kept_backups(), *self._old_files()],
+        }
+        error = lack_of_all(self.runs, failed=[error for _, error in self.failed])
+        return Answer(record=record, sheet=Sheet(parts=list(self._parts())), error=error)
+
+    def _parts(self) -> Iterator[Part]:
+        lines = []
+        if self.made:
+            lines.append(
+                f"{self.new} was made: a new key file. Keep it away from the backups, in two places."
+            )
+        for run in self.runs:
+            why = f": {run.error}" if run.error else ""
+            lines.append(f"policy '{run.spec.policy}': rotation {run.id} {run.state}{why}")
+        lines += [*map(_backup_line, self.backups), *map(_file_line, self.files)]
+        lines += [f"{path}: not rotated: {error.code}: {error.message}" for path, error in self.failed]
+        about = bool(self.backups or self.files or self.failed)
+        if not about and all(run.state is RunState.DONE for run in self.runs):
+            lines.append("Nothing to rotate: there is no backup that this is about.")
+        if about and self.installation:
+            same = "The fingerprint to give elsewhere (--signer) is the same as before"
+            lines.append(f"{same}: {self.installation}")
+        yield Lines(lines)
+        if about:
+            yield from self._left()
+
+    def _kept_backups(self) -> list[Mapping[str, Any]]:
+        return [copy for result in self.backups for copy in result.get("still", ())]
+
+    def _old_files(self) -> list[dict[str, str]]:
+        """Return the files that the old key opens: those kept, or by the envelope in their containers."""
+        left = [file.kept if self.anew else file.file for file in self.files]
+        return [{"file": name, "until": ""} for name in left if name]
+
+    def _left(self) -> Iterator[Part]:
+        opens = []
+        for kept_backup in self._kept_backups():
+            what = "the index of names of backup" if kept_backup.get("names") else "backup"
+            opens.append(
+                f"{what} {kept_backup['backup']} on {kept_backup['target']}, "
+                f"{describe_remaining(kept_backup)}"
+            )
+        opens += [f"{old_file['file']}, until it is deleted" for old_file in self._old_files()]
+        if not opens:
+            return
+        old = self.old or "a key that was rotated away"
+        copies = "every copy that was taken of any of these: offline media, snapshots of a target"
+        yield Lines([*opens, copies], f"What {old} still opens", style="list")
+        to_do = ["If the old key may be in wrong hands, rotate the secrets themselves too."]
+        if self.runs and self.new:
+            to_do.append(f"In strongroom.toml, replace {old} by {self.new}: new backups are sealed to it.")
+        yield Lines(to_do)
+
+
+def _backup_line(result: Mapping[str, Any]) -> str:
+    if new := result.get("new"):
+        gone = f"; the old one is gone from {', '.join(result['removed'])}" if result.get("removed") else ""
+        return f"  backup {result['backup']}: re-encrypted as {new} (verified: {result['verified']}){gone}"
+    keys = [key for key in (*result.get("keys", ()), *result.get("indexes", ())) if key["made"]]
+    why = result.get("unopened")
+    left = f"; its index of names opens as before ({why})" if why else ""
+    if not keys:
+        return f"  backup {result['backup']}: nothing to do{left}"
+    tried = "opened with the new key" if all(key["opened_by"] for key in keys) else "read back; not opened"
+    of_names = sum(key["made"] for key in result.get("indexes", ()))
+    names = f", {of_names} of them of an index of names" if of_names else ""
+    return f"  backup {result['backup']}: {plural(len(keys), 'key')} re-wrapped{names} ({tried}){left}"
+
+
+def _file_line(file: FileRotated) -> str:
+    if not file.changed:
+        return f"{file.file}: nothing to do; opens for {'; '.join(file.now)}"
+    return f"{file.file}: now opens for {'; '.join(file.now)} (verified: {file.verified})"
+
+
+# -- keys replace: from one key to another, over every backup that this installation knows ------
 
 
 def rotate_key(arguments: Namespace, output: Output) -> Answer:
@@ -50,7 +163,7 @@ def rotate_key(arguments: Namespace, output: Output) -> Answer:
     swap = _swap(arguments, output, installation)
     services = open_services(settings)
     _require_approved(arguments, swap, services, installation)
-    trusted = trust.trusted_signers(installation, arguments.signer) | services.signer_fingerprints
+    trusted = admission.trusted_signers(installation, arguments.signer) | services.signer_fingerprints
     policies = list(_policies(arguments, settings, services, swap))
     runs = [_run(name, arguments, services, swap, output) for name in policies]
     files, failed = _files(_Job(arguments, services, swap, trusted))
@@ -83,7 +196,7 @@ def _require_approved(
     targets go to the recipients of their policies, and new ones of those are asked for by themselves."""
     files = {str(path.absolute()) for path in (*arguments.file, *written_files(services))}
     if files:
-        approval.require_approved(
+        access_log.require_approved(
             installation,
             ApprovalAction.EXPORT,
             {"files": sorted(files), "for": swap.new.fingerprint},
@@ -186,3 +299,82 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
         return rewrap_file(path, rotation)
     remove = job.arguments.remove_old_files
     return reencrypt_file(path, rotation, digest_key=job.built.digest_key, remove=remove)
+
+
+# -- rotate: bring the backups of policies to the recipients that they name now -----------------
+
+
+_KEYS = "Leave the key out, or rotate in this process, without --cluster."
+
+
+def rotate_policies(arguments: Namespace, output: Output) -> Answer:
+    settings = load_settings()
+    if arguments.remove_replaced and (arguments.cluster or not arguments.re_encrypt):
+        raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
+    policies = _named_policies(arguments, settings)
+    if arguments.cluster:
+        if arguments.identity or arguments.passphrase_file:
+            raise UsageError("--cluster opens with the keys of the workers' configuration.", hint=_KEYS)
+        return _submit(policies, arguments)
+    services = with_identities(open_services(settings), arguments, output)
+    runs = [_run_of_policy(policy, arguments, services, output) for policy in policies]
+    done = [result for run in runs for result in results(services.store, run.id)]
+    if arguments.remove_replaced:
+        done = [_removed(result, services) for result in done]
+    return RotationDone(anew=arguments.re_encrypt, runs=runs, backups=done).answer()
+
+
+def _removed(result: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
+    """Remove what a backup's new one replaces; what is gone and not hidden does not open any more."""
+    if not result.get("new"):
+        return result
+    removed = remove_replaced(services, result["backup"])
+    still = [copy for copy in result["still"] if copy["target"] not in removed.gone]
+    still += [
+        {**copy, "until": "", "deleted": True, "old_versions": to_builtins(removed.hidden[copy["target"]])}
+        for copy in result["still"]
+        if copy["target"] in removed.hidden
+    ]
+    return {**result, "still": still, "removed": list(removed.gone), "kept": removed.kept}
+
+
+def _named_policies(arguments: Namespace, settings: Settings) -> list[str]:
+    sealing = [name for name, policy in settings.policies.items() if policy.sealed]
+    if unknown := [name for name in arguments.policy if name not in sealing]:
+        raise UsageError(f"There is no policy '{unknown[0]}' that seals.", hint=nearest(unknown[0], sealing))
+    if arguments.backup and len(arguments.policy) != 1:
+        raise UsageError("--backup needs the one policy that the backup belongs to.")
+    if not (chosen := arguments.policy or sealing):
+        raise UsageError("No policy seals anything, so there is nothing to rotate.", hint="")
+    return list(chosen)
+
+
+def _run_of_policy(policy: str, arguments: Namespace, services: Services, output: Output) -> Run:
+    options = RotateOptions(**_asked(arguments))
+    run, tickets = submit_rotation(services, policy=policy, options=options, take_over=True)
+    with showing_progress(output, services.store) as watch:
+        return drive(run, tickets, services, watch=by_ticket(watch))
+
+
+def _asked(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "reencrypt": arguments.re_encrypt,
+        "renew": arguments.renew,
+        "backups": tuple(arguments.backup),
+        "rate": arguments.rate,
+    }
+
+
+def _submit(policies: list[str], arguments: Namespace) -> Answer:
+    asked = {
+        "re_encrypt": arguments.re_encrypt,
+        "renew": arguments.renew,
+        "backup": tuple(arguments.backup),
+        "rate": arguments.rate,
+    }
+    from tasks.rotate import rotate_keys
+
+    ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
+    lines = [f"Submitted. Follow it: strongroom runs show {run_id} --follow" for run_id in ids.values()]
+    lines.append("The recover workers do it; they are normally stopped.")
+    return Answer(record={"ids": ids}, sheet=Sheet(parts=[Lines(lines)]))

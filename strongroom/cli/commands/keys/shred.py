@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from strongroom.cli.errors import ShredPending
-from strongroom.cli.shared import approval, trust
+from strongroom.cli.shared import access_log, admission
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
@@ -19,14 +19,14 @@ from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
+from strongroom.operations.archive.shredded import Shredding, events, read
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.shredding.plan import ShredPlan, make_plan
-from strongroom.operations.shredding.record import Shredding, events, read
-from strongroom.operations.shredding.shred import advance, begin, note_lost
+from strongroom.operations.keys.shred import advance, begin, note_lost
+from strongroom.operations.keys.shred_plan import ShredPlan, make_plan
 from strongroom.sheet import Lines, Sheet, Table
-from strongroom.system.person import who
-from strongroom.timestamps import rfc3339
-from strongroom.wiring.key_destruction import scope
+from strongroom.system.process import who
+from strongroom.times import rfc3339
+from strongroom.wiring.key_services import scope
 
 
 def shred_backups(arguments: Namespace, output: Output) -> Answer:
@@ -71,7 +71,7 @@ def _require_approved(plan: ShredPlan) -> None:
     """Ask for approvals where the configuration wants them: nothing brings back what is shredded."""
     backups = sorted(meant.backup for meant in plan.backups)
     keys = sorted((key.name, str(key.epoch.version)) for key in plan.keys)
-    approval.require_approved(
+    access_log.require_approved(
         place.find(),
         ApprovalAction.SHRED,
         {"backups": backups, "keys": keys},
@@ -156,7 +156,7 @@ def _plan_sheet(plan: ShredPlan) -> Sheet:
 
 def _status(backups: Sequence[str]) -> Answer:
     store = run_store()
-    record = read(store, trust.trusted_signers(place.find()))
+    record = read(store, admission.trusted_signers(place.find()))
     found = [shredding for name, shredding in record.backups.items() if not backups or name in backups]
     return Answer(
         record={

@@ -1,23 +1,47 @@
-"""signers list: the installation's fingerprint, and the roles' keys that it certifies."""
+"""signers: the installation's key and the roles' keys, made, kept, certified, and what to do about one
+that leaked."""
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
 
 from strongroom.cli.errors import SignersUnsettled
-from strongroom.cli.shared import approval
-from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints, list_role_keys
-from strongroom.cli.terminal import place
+from strongroom.cli.shared import access_log
+from strongroom.cli.shared.installation_key import (
+    RoleKeyStatus,
+    given_key,
+    installation_fingerprints,
+    keep,
+    key_of_files,
+    key_of_words,
+    list_role_keys,
+    spare_lines,
+)
+from strongroom.cli.shared.services import configured_targets, open_services, run_store
+from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
+from strongroom.container.errors import MissingPiece
+from strongroom.container.signing import Certificate, Signer, fingerprint
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys import roles
+from strongroom.keys.rolelist import RoleKey
 from strongroom.model import ApprovalAction
+from strongroom.operations.engine.spread import learn_lists, spread
+from strongroom.operations.procedures.re_sign import ReSigned, Rests, re_sign_backup, rests_on
 from strongroom.sheet import Lines, Part, Sheet, Table
+from strongroom.targets import Target
+
+# -- signers list: the installation's fingerprint, and the roles' keys that it certifies --------
+
 
 REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
 
@@ -71,7 +95,7 @@ def list_signers(arguments: Namespace, output: Output) -> Answer:
 
 def approve_signers(action: str, what: Sequence[str], line: str) -> None:
     """Ask for approvals, where the configuration wants them, before it is changed whose signatures count."""
-    approval.require_approved(
+    access_log.require_approved(
         place.find(), ApprovalAction.SIGNERS, {"action": action, "what": what}, lines=(line,)
     )
 
@@ -85,3 +109,377 @@ def lack_of_spread(number: int, missed: Iterable[str]) -> SignersUnsettled | Non
             hint="The next backup or ledger head there puts it there too.",
         )
     return None
+
+
+# -- signers create, request, certify, replace and rotate: making the roles' keys ---------------
+
+
+PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def create_key(arguments: Namespace, output: Output) -> Answer:
+    folder, role = place.find().role_keys, arguments.role
+    signer = roles.load_or_create_role(folder, role, installation_key=given_key(arguments, folder, output))
+    lines = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
+    return _made(role, signer.certificate, *lines)
+
+
+def request_key(arguments: Namespace, output: Output) -> Answer:
+    folder, role = place.find().role_keys, arguments.role
+    public = roles.request(folder, role)
+    lines = [
+        f"The next key of role '{role}' is made. It signs nothing before it is certified.",
+        "Where the installation key is kept, run:",
+        f"  strongroom keys signers certify {role} {public.hex()}",
+        f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}.",
+    ]
+    record = {"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
+
+
+def certify_key(arguments: Namespace, output: Output) -> Answer:
+    folder = place.find().role_keys
+    if not PUBLIC_KEY.fullmatch(arguments.key):
+        raise UsageError(
+            "That is no public key.",
+            hint="It is the 64 digits that 'strongroom keys signers request' printed.",
+        )
+    approve_signers(
+        "certify",
+        [arguments.role, arguments.key],
+        f"certify the key {arguments.key} of role {arguments.role}",
+    )
+    certifier = given_key(arguments, folder, output)
+    key = roles.certify_key(folder, arguments.role, bytes.fromhex(arguments.key), installation_key=certifier)
+    _record("signer.certified", arguments.role, key)
+    lines = [
+        f"{arguments.role}: version {key.version} is certified: {key.fingerprint}",
+        f"Copy {folder / roles.TRUSTED} to the host that made the key, and to every other host.",
+    ]
+    return _made(arguments.role, key.certificate, *lines)
+
+
+def replace_key(arguments: Namespace, output: Output) -> Answer:
+    folder = place.find().role_keys
+    approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
+    key = roles.replace(folder, arguments.role, installation_key=given_key(arguments, folder, output))
+    _record("signer.replaced", arguments.role, key)
+    lines = [
+        f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
+        "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
+        "What the lost key signed stays good. If somebody may have it: strongroom keys signers distrust KEY",
+        f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
+        REPEAT_ESCROW,
+    ]
+    return _made(arguments.role, key.certificate, *lines)
+
+
+def _record(kind: str, role: str, key: RoleKey) -> None:
+    run_store().event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
+
+
+def _made(role: str, certificate: Certificate, *lines: str) -> Answer:
+    record = {
+        "role": role,
+        "fingerprint": certificate.key_fingerprint,
+        "installation": certificate.fingerprint,
+    }
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
+
+
+def rotate_keys(arguments: Namespace, output: Output) -> Answer:
+    folder = place.find().role_keys
+    if arguments.grace < 0:
+        raise UsageError("--grace is a number of hours, not below zero.")
+    here = [role for role in roles.ROLES if (folder / f"{role}.key").exists()]
+    if not (chosen := arguments.role or here):
+        raise UsageError(
+            "No role's private key lies here.", hint="Rotate it on the host where its role works."
+        )
+    step = "announce" if arguments.announce else "rotate"
+    approve_signers(step, sorted(chosen), f"{step} the keys of {', '.join(sorted(chosen))}")
+    store, made = run_store(), []
+    certifier = given_key(arguments, folder, output)
+    for role in chosen:
+        key = (
+            roles.announce(folder, role, installation_key=certifier)
+            if arguments.announce
+            else roles.rotate(
+                folder,
+                role,
+                grace=timedelta(hours=arguments.grace),
+                installation_key=certifier,
+            )
+        )
+        kind = "signer.announced" if arguments.announce else "signer.rotated"
+        store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
+        made.append((role, key))
+    record = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
+    lines = list(_rotated(made, folder / roles.TRUSTED, announced=arguments.announce))
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
+
+
+def _rotated(made: list[tuple[str, RoleKey]], path: object, *, announced: bool) -> Iterator[str]:
+    for role, key in made:
+        yield f"{role}: version {key.version} {'is announced' if announced else 'signs'}: {key.fingerprint}"
+    if announced:
+        yield f"Copy {path} to every other host, then repeat without --announce."
+        return
+    yield "Running workers notice by themselves. What the old keys signed stays good."
+    yield f"Where roles work on other hosts, copy {path} there now: they refuse the new keys until then."
+    yield REPEAT_ESCROW
+
+
+# -- signers distrust, uses and re-sign: what to do about a key that leaked ---------------------
+
+
+FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
+
+
+_UNSETTLED = (
+    "What is signed again stays so. Bring the targets and files back, or record that a file is gone for good "
+    "('strongroom backups gone BACKUP'). Then repeat. A backup that a command made can be made again."
+)
+
+
+def distrust_key(arguments: Namespace, output: Output) -> Answer:
+    folder = place.find().role_keys
+    approve_signers("distrust", [arguments.fingerprint], f"distrust the key {arguments.fingerprint}")
+    prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
+    targets = configured_targets()
+    learn_lists(folder, targets)  # the next one is numbered after those that other hosts made
+    role, key, number = roles.distrust(
+        folder,
+        arguments.fingerprint,
+        reason=arguments.reason,
+        installation_key=given_key(arguments, folder, output),
+    )
+    now = {name: public for name, public in roles.trusted(folder).items() if name == role}
+    missed = spread(targets, roles.known_lists(folder)[1]) if number else {}
+    run_store().event(
+        "signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason, list=number
+    )
+    said = f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"
+    advice = _advice(role, folder / roles.TRUSTED, replaced=bool(now))
+    unlisted = SignersUnsettled(
+        "No trust list was made, since the installation key is not on this host. Other hosts and "
+        "recover.py believe the key until there is one.",
+        hint="Repeat the command with --installation-key FILE, or where that key is.",
+    )
+    return Answer(
+        record={
+            "role": role,
+            "distrusted": key.fingerprint,
+            "replaced": bool(now),
+            "list": number,
+            "missed": missed,
+        },
+        sheet=Sheet(verdict=said, parts=[Lines([*_told(number, targets, missed), *advice])]),
+        error=lack_of_spread(number, missed) if number else unlisted,
+    )
+
+
+def _told(number: int, targets: Mapping[str, Target], missed: Mapping[str, str]) -> Iterator[str]:
+    """Say who learns of it."""
+    if not number:
+        return
+    there = [name for name in targets if name not in missed]
+    if there:
+        yield f"Trust list {number} says so on {', '.join(there)}. Who reads there, believes the key no more:"
+        yield "every host of this installation, and recover.py with the installation's fingerprint."
+    else:
+        yield f"Trust list {number} is made. No target is configured here that it could lie on."
+    yield from (f"  not yet on {name}: {why}" for name, why in missed.items())
+
+
+def _successor(role: str, *, found: bool) -> str:
+    if found:
+        return "Another key signs now."
+    return f"No other key signs yet: run 'strongroom keys signers rotate {role}' on the role's host."
+
+
+def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
+    if replaced:
+        yield f"Where roles work on other hosts, copy {path} there: they know the new key by it."
+    if role in roles.MANIFEST_SIGNERS:
+        yield "Backups that it signed are refused from now on. Make a new one first. Then sign again what was"
+        yield "made before the leak: strongroom keys signers re-sign --before TIME."
+        yield "The catalog's digests decide; compare them with a printed recovery kit."
+    elif role == "seal":
+        yield "Backups stay good: a manifest counts by its own signer, who checked each container. Somebody"
+        yield "with this key and the state database could have swapped containers: compare backups made since"
+        yield "with their source (strongroom backups verify BACKUP --cluster --depth live)."
+    yield REPEAT_ESCROW
+
+
+def show_uses(arguments: Namespace, output: Output) -> Answer:
+    if not FINGERPRINT.fullmatch(arguments.fingerprint):
+        raise UsageError(
+            "That is no signer's fingerprint.",
+            hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom keys signers list'.",
+        )
+    services = open_services()
+    found: list[Rests] = []
+    unread: dict[str, str] = {}
+    for entry in services.store.backups():
+        try:
+            rests = rests_on(services, entry, arguments.fingerprint)
+        except StrongroomError as error:
+            unread[entry.backup] = f"{error.code}: {error.message}"
+            continue
+        found += [resting for resting in rests if resting.manifest or resting.containers or resting.envelopes]
+    lost = MissingPiece(
+        f"{plural(len(unread), 'backup')} could not be read and may bear that signature.",
+        hint="Bring back what is named, or record that a file is gone for good "
+        "('strongroom backups gone BACKUP'). Then repeat.",
+    )
+    return Answer(
+        record={"uses": found, "unread": unread},
+        sheet=_used(found, unread),
+        error=lost if unread else None,
+    )
+
+
+def _used(found: list[Rests], unread: dict[str, str]) -> Sheet:
+    head = ("Backup", "Made", "Manifest", "Containers", "Envelopes", "File")
+    rows = [(o.backup, o.created_at, o.manifest or "", o.containers, o.envelopes, o.file) for o in found]
+    which = "No backup that could be read" if unread else "No backup"
+    table = Table(head, rows, nothing=f"{which} bears a signature of that signer.")
+    return Sheet(parts=[table, Lines([f"{backup}: not read: {why}" for backup, why in unread.items()])])
+
+
+def re_sign(arguments: Namespace, output: Output) -> Answer:
+    before = _moment(arguments.before) if arguments.before else None
+    services = open_services()
+    entries = [
+        entry
+        for entry in services.store.backups()
+        if (not arguments.backup or entry.backup in arguments.backup)
+        and (before is None or datetime.fromisoformat(entry.created_at) < before)
+    ]
+    approve_signers(
+        "re-sign",
+        sorted(entry.backup for entry in entries),
+        f"sign {plural(len(entries), 'backup')} again as the catalog has them",
+    )
+    prompts.confirm(
+        f"This vouches for {plural(len(entries), 'backup')} as the catalog has them", force=arguments.force
+    )
+    done, failed = [], {}
+    for entry in entries:
+        try:
+            done.append(re_sign_backup(services, entry))
+        except StrongroomError as error:
+            failed[entry.backup] = f"{error.code}: {error.message}"
+    unsettled = SignersUnsettled("Not everything could be signed again.", hint=_UNSETTLED)
+    return Answer(
+        record={"re_signed": done, "failed": failed},
+        sheet=Sheet(parts=[Lines(list(_re_signed(done, failed)))]),
+        error=unsettled if failed or any(resigned.missed for resigned in done) else None,
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError("--before needs a time such as 2026-11-26T08:00:00Z.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _re_signed(done: list[ReSigned], failed: dict[str, str]) -> Iterator[str]:
+    changed = [re_signed for re_signed in done if re_signed.manifest or re_signed.envelopes]
+    yield f"{plural(len(changed), 'backup')} signed again, {len(done) - len(changed)} needed nothing."
+    for resigned in done:
+        yield from (f"  {resigned.backup} on {name}: not yet: {why}" for name, why in resigned.missed.items())
+    yield from (f"  {backup}: not vouched for: {why}" for backup, why in failed.items())
+
+
+# -- signers offline, spare and hand-over: where the installation key is kept, and which one certifies
+
+
+def take_offline(arguments: Namespace, output: Output) -> Answer:
+    folder = place.find().role_keys
+    given = given_key(arguments, folder, output)
+    key = roles.make_all(folder) if given is None else roles.installation_signer(folder, given)
+    where = keep(key, arguments, output)
+    removed = roles.remove_installation_key(folder)
+    run_store().event("installation.offline", fingerprint=key.fingerprint)
+    said = f"The private installation key is kept {where}, and was read back from there."
+    gone = f"It is gone from {folder}." if removed else f"It was not in {folder}."
+    asks = "What certifies a key asks for it: --installation-key FILE, or its words."
+    return Answer(
+        record={"installation": key.fingerprint, "kept": where, "removed": removed},
+        sheet=Sheet(verdict=said, about=f"{gone} {asks}"),
+    )
+
+
+def make_spare(arguments: Namespace, output: Output) -> Answer:
+    key = Signer.generate()
+    where = keep(key, arguments, output)
+    sheet = Sheet(parts=[Lines(list(spare_lines(key, where)))])
+    return Answer(record={"spare": key.fingerprint, "kept": where}, sheet=sheet)
+
+
+def hand_over(arguments: Namespace, output: Output) -> Answer:
+    folder = place.find().role_keys
+    approve_signers("hand-over", [], "have another installation key certify")
+    targets = configured_targets()
+    learn_lists(folder, targets)
+    successor = _successor_key(arguments, folder, output)
+    old = roles.installation_fingerprint(folder)
+    prompts.confirm(
+        f"{successor.fingerprint} certifies this installation's keys from now on", force=arguments.force
+    )
+    certifier = given_key(arguments, folder, output)
+    number = roles.hand_over(folder, successor, installation_key=certifier, now=datetime.now(UTC))
+    _settle_key(folder, successor, offline=bool(arguments.successor or arguments.successor_share))
+    missed = spread(targets, roles.known_lists(folder)[1])
+    run_store().event("installation.handed_over", before=old, now=successor.fingerprint, list=number)
+    there = [name for name in targets if name not in missed]
+    lines = [
+        f"Before: {old}. That line stays good: trust list {number} leads on from it.",
+        f"The list is on {', '.join(there) or 'no target: none is configured here'}.",
+        *(f"  not yet on {name}: {why}" for name, why in missed.items()),
+        f"Copy {folder / roles.TRUSTED} to every other host.",
+        REPEAT_ESCROW,
+    ]
+    return Answer(
+        record={"installation": successor.fingerprint, "before": old, "list": number, "missed": missed},
+        sheet=Sheet(verdict=f"Installation: {successor.fingerprint}", parts=[Lines(lines)]),
+        error=lack_of_spread(number, missed),
+    )
+
+
+def _successor_key(arguments: Namespace, folder: Path, output: Output) -> Signer:
+    """Return the key that follows: one that was given, or a new one that lies here until it is taken off."""
+    if arguments.successor_share:
+        return key_of_files(arguments.successor_share)
+    if arguments.successor is not None:
+        return roles.read_installation_key(arguments.successor)
+    if arguments.spare:
+        found = key_of_words("The words of the spare key, or its first share", output)
+        if found is None:
+            raise UsageError("No spare key was given.", hint="Without --spare a new key is made.")
+        return found
+    path = folder / NEXT
+    if not path.exists():
+        roles.write_installation_key(path, Signer.generate())
+    return roles.read_installation_key(path)
+
+
+NEXT = "installation.next.key"
+
+
+def _settle_key(folder: Path, successor: Signer, *, offline: bool) -> None:
+    """Leave the present private key beside the role keys, or none: the one before certifies nothing more."""
+    path = folder / NEXT
+    if path.exists() and not offline and roles.read_installation_key(path).public == successor.public:
+        path.replace(folder / roles.INSTALLATION)
+        return
+    if not _is(folder / roles.INSTALLATION, successor):
+        roles.remove_installation_key(folder)
+
+
+def _is(path: Path, key: Signer) -> bool:
+    return path.exists() and roles.read_installation_key(path).public == key.public

@@ -51,7 +51,7 @@ def _recover_arguments(parser: ArgumentParser) -> None:
 
 
 def _recover_work(arguments: Namespace) -> str:
-    return "status:show_status" if arguments.status else "recover:recover"
+    return "recover:show_status" if arguments.status else "recover:recover"
 
 
 COMMANDS = {

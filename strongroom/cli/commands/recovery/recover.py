@@ -5,37 +5,118 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Final
+from typing import Final, cast
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.recovery import restoring, rotating, secure, steps, validating
-from strongroom.cli.commands.recovery.dialogue import Dialogue, answers_of
+from strongroom.cli.commands.recovery import assess, restoring, rotating, secure
 from strongroom.cli.commands.recovery.forked_step import Apart
-from strongroom.cli.commands.recovery.notifying import notify_others
-from strongroom.cli.commands.recovery.opening import open_places, opened
-from strongroom.cli.commands.recovery.plan import read_plan
-from strongroom.cli.commands.recovery.tools import Given, RecoveryScreen, RecoveryTools
+from strongroom.cli.commands.recovery.tools import (
+    Dialogue,
+    Given,
+    RecoveryScreen,
+    RecoveryTools,
+    answers_of,
+    notify_others,
+    read_plan,
+)
+from strongroom.cli.shared import admission, backup_selection
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import Settings
+from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.recoveries import FOLDER, STEPS, RecoveryEntryKind, RecoveryStep
+from strongroom.keys.roles import load_or_create_role
+from strongroom.operations.archive.recoveries import (
+    FOLDER,
+    STEPS,
+    Recovery,
+    RecoveryEntry,
+    RecoveryEntryKind,
+    RecoveryStep,
+)
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.procedure import AfterFailure, Guide, Procedure, lead
-from strongroom.operations.recovery import words
-from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.places import REPORTS, RecoveryJournal
-from strongroom.operations.recovery.report import RecoveryReport, report_of
-from strongroom.timestamps import readable
+from strongroom.operations.procedures import recovery
+from strongroom.operations.procedures import recovery as words
+from strongroom.operations.procedures.perform import AfterFailure, Guide, Procedure, lead
+from strongroom.operations.procedures.recovery import next_step, took_seconds, why_unneeded
+from strongroom.operations.procedures.recovery_report import (
+    REPORTS,
+    RecordPlaces,
+    RecoveryJournal,
+    RecoveryReport,
+    report_of,
+)
+from strongroom.system.process import who
+from strongroom.targets import Target
+from strongroom.times import readable, rfc3339, unique
+
+# -- Which recovery is gone on with, and where its record lies ----------------------------------
+
+
+def open_places(arguments: Namespace, here: InstallationPlace) -> RecordPlaces:
+    """Return the places of the record: this machine, and every target that answers.
+
+    Raises:
+        UsageError: no target is configured, and none is named.
+    """
+    signer = load_or_create_role(here.role_keys, "recover")
+    trusted = admission.trusted_signers(here, arguments.signer)
+    chooser = backup_selection.make_chooser(arguments, here, trusted)
+    targets = {name: cast("Target", listing.objects) for name, listing in chooser.listings.items()}
+    return RecordPlaces(here.state_dir, targets, trusted=chooser.trusted, signer=signer)
+
+
+def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recovery:
+    """Return the recovery to go on with: the named one, else one that is open, else a new one.
+
+    Raises:
+        MissingPiece: no place has the one that is named.
+    """
+    known = places.recoveries()
+    if arguments.resume is not None:
+        return _named(arguments.resume, known)
+    still_open = [recovery for recovery in known.values() if not recovery.closed_at]
+    if still_open and not arguments.new:
+        found = still_open[-1]
+        output.note(
+            f"A recovery is open since {readable(found.opened_at)}: going on with it. (Another: --new)"
+        )
+        return found
+    now = time.time()
+    return places.add(
+        RecoveryEntry(
+            case=unique(now),
+            number=1,
+            at=rfc3339(now),
+            by=who(),
+            about=RecoveryEntryKind.OPENED,
+            reason=(arguments.reason or "").strip()[:1000],
+        )
+    )
+
+
+def _named(name: str, known: Mapping[str, Recovery]) -> Recovery:
+    if name not in known:
+        raise MissingPiece(
+            f"No recovery '{name}' is on record here, or on a target that answers.",
+            hint="See them with 'strongroom recover --status'. One that began on a machine with a signer of "
+            "its own needs that signer: --signer sr1:…",
+        )
+    return known[name]
+
+
+# -- recover: leads through the six steps of a recovery, and goes on where one was left ---------
+
 
 PERFORM: Final[Mapping[RecoveryStep, Callable[[RecoveryTools], StrongroomError | None]]] = {
-    RecoveryStep.ASSESS: steps.assess,
+    RecoveryStep.ASSESS: assess.assess,
     RecoveryStep.SECURE: secure.secure,
-    RecoveryStep.LOCATE: steps.locate,
+    RecoveryStep.LOCATE: assess.locate,
     RecoveryStep.RESTORE: restoring.restore,
-    RecoveryStep.VALIDATE: validating.validate,
+    RecoveryStep.VALIDATE: rotating.validate,
     RecoveryStep.ROTATE: rotating.rotate,
 }
 
@@ -103,7 +184,7 @@ class _Recovery(Procedure[RecoveryStep]):
 
     def waive(self, step: RecoveryStep, reason: str) -> None:
         self._record.note(RecoveryEntryKind.WAIVED, step, reason=reason)
-        self._record.left(f"{words.STEPS[step]}: skipped ({reason}).")
+        self._record.left(f"{recovery.STEPS[step]}: skipped ({reason}).")
 
 
 class _LeadingRecovery(Guide[RecoveryStep]):
@@ -113,10 +194,12 @@ class _LeadingRecovery(Guide[RecoveryStep]):
         self._tools, self._screen, self._settings = at, at.screen, settings
 
     def begins(self, step: RecoveryStep) -> None:
-        took = words.length(took_seconds(self._tools.record.recovery, time.time()))
-        objective = words.length(self._tools.plan.objective)
+        took = recovery.length(took_seconds(self._tools.record.recovery, time.time()))
+        objective = recovery.length(self._tools.plan.objective)
         number = STEPS.index(step) + 1
-        self._screen.headline(f"Step {number} of {len(STEPS)}: {words.STEPS[step]}   ({took} of {objective})")
+        self._screen.headline(
+            f"Step {number} of {len(STEPS)}: {recovery.STEPS[step]}   ({took} of {objective})"
+        )
 
     def needless(self, step: RecoveryStep, why: str) -> None:
         self._screen.say(f"  Not needed: {why}")
@@ -153,17 +236,40 @@ def _close(at: RecoveryTools, settings: Settings | None) -> None:
         },
         _lines(at, report),
     )
-    if report.outcome == words.LACKING:
+    if report.outcome == recovery.LACKING:
         said = "The recovery is over, and something is left to do."
         at.screen.output.end_with(RunDegraded(said, hint="The lines above, and the report, say what."))
 
 
 def _lines(at: RecoveryTools, report: RecoveryReport) -> Iterator[str]:
-    met = "in time" if report.in_time else f"later than the objective of {words.length(report.objective)}"
-    yield f"Recovery {report.recovery}: {words.outcome(at.record.recovery)}."
-    yield f"  It took {words.length(report.took)}, {met}."
+    met = "in time" if report.in_time else f"later than the objective of {recovery.length(report.objective)}"
+    yield f"Recovery {report.recovery}: {recovery.outcome(at.record.recovery)}."
+    yield f"  It took {recovery.length(report.took)}, {met}."
     yield from (f"  left to do: {line}" for line in report.left_to_do)
     file = at.here.state_dir / FOLDER / REPORTS / f"{report.recovery}.html"
     on = ", ".join(at.record.places.targets) or "no target"
     yield f"  The signed report is {file.with_suffix('.json')}, and its page {file}; also on {on}."
     yield from (f"  not on {name}: {why}" for name, why in at.record.places.missed.items())
+
+
+# -- recover --status: how far recoveries are ---------------------------------------------------
+
+
+def show_status(arguments: Namespace, output: Output) -> None:
+    known = list(open_places(arguments, place.find()).recoveries().values())
+    lines = [line for recovery in known for line in _status(recovery)]
+    output.answer({"recoveries": to_builtins(known)}, lines or ["No recovery is on record here."])
+
+
+def _status(recovery: Recovery) -> Iterator[str]:
+    took = words.length(took_seconds(recovery, time.time()))
+    opened = f"opened {readable(recovery.opened_at)} by {recovery.by}"
+    yield f"{recovery.id}, {opened}: {words.outcome(recovery)} ({took})"
+    rows = [
+        (words.STEPS[record.step], words.step_state(record), record.by, record.reason)
+        for record in recovery.steps.values()
+    ]
+    yield from (f"  {line}" for line in table(("STEP", "STATE", "BY", "WHY"), rows))
+    yield from (f"  left to do: {line}" for line in recovery.left)
+    if not recovery.closed_at:
+        yield f"  This goes on: strongroom recover --resume {recovery.id}"

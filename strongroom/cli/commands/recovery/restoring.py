@@ -11,29 +11,26 @@ from pathlib import Path
 from shlex import quote
 from typing import Final, NamedTuple
 
-from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.forked_step import PIPED, ForkedStepEnd
 from strongroom.cli.commands.recovery.secure import note_lost
-from strongroom.cli.commands.recovery.tools import RecoveryTools
+from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
 from strongroom.cli.commands.restore.perform import Came, RestoreAnswer
 from strongroom.cli.commands.restore.restore import restore_for
-from strongroom.cli.commands.runs.runs import require_end
-from strongroom.cli.shared import trust
-from strongroom.cli.shared.await_run import follow
+from strongroom.cli.commands.runs.status import require_end
+from strongroom.cli.shared import admission
 from strongroom.cli.shared.options import LOCAL
-from strongroom.cli.shared.submission import known_backup
+from strongroom.cli.shared.runs import follow, known_backup
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import Degraded, StrongroomError, UsageError, by_name
 from strongroom.operations.archive.recoveries import RecoveryEntryKind, RecoveryPart, RecoveryStep
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
-from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
+from strongroom.operations.procedures.recovery_job import RecoveryFacts, recovery_facts_of
 from strongroom.operations.restore.journal import NotDone
-from strongroom.operations.restore.make_plan import STANDS_IN
 from strongroom.operations.restore.plan import RestoreAction
-from strongroom.operations.restore.plan_file import PlanFile
-from strongroom.system.person import who
+from strongroom.operations.restore.plan_file import STANDS_IN, PlanFile
+from strongroom.system.process import who
 
 STANDS: Final = ("", "TargetUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
@@ -260,7 +257,7 @@ def _settled(job: RestoreAnswer, *, output: Output) -> Came:
 
 def _taken(at: RecoveryTools, part: RecoveryPart) -> list[Taken]:
     """Return what a plan takes from earlier backups."""
-    trusted = trust.trusted_signers(at.here, at.given.arguments.signer)
+    trusted = admission.trusted_signers(at.here, at.given.arguments.signer)
     with _plan_file(at, part).open("rb") as file:
         plan = PlanFile(file, trusted=trusted)
         made = {earlier_backup.backup: earlier_backup.created_at for earlier_backup in plan.head.earlier}

@@ -15,27 +15,24 @@ from shlex import quote
 
 from msgspec import Struct
 
-from strongroom.cli.commands.readiness.single_file import believed, machine_alone, room, run_guarded
+from strongroom.cli.commands.checks.single_file import believed, machine_alone, room, run_guarded
 from strongroom.cli.commands.recovery.assess import choices_of
 from strongroom.cli.commands.recovery.tools import RecoveryTools
-from strongroom.cli.shared import backup_selection, identities, sources, trust
+from strongroom.cli.shared import admission, backup_selection, identities, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
-from strongroom.keys.prompting import unasked
-from strongroom.operations.archive.choice import BackupChoice
-from strongroom.operations.archive.coverage import Asked
+from strongroom.keys.passphrase import unasked
+from strongroom.operations.archive.coverage import Asked, BackupChoice
 from strongroom.operations.archive.recoveries import RecoveryScope, RecoveryStep
 from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.findings import Finding, FindingState, remark, worst_error, wrong
-from strongroom.operations.readiness.backups import OPENS, TARGET, opens
-from strongroom.operations.readiness.destinations import DESTINATION, destination
-from strongroom.operations.readiness.libraries import CORE
-from strongroom.operations.readiness.machine import clock
+from strongroom.operations.checks.backups import DESTINATION, OPENS, TARGET, destination, opens
+from strongroom.operations.checks.machine import CORE, clock
+from strongroom.operations.engine.findings import Finding, FindingState, remark, worst_error, wrong
 
 CONFIGURATION = "configuration"
 
@@ -84,7 +81,7 @@ def note_lost(at: RecoveryTools, lost: LostParts, *, source: str) -> None:
 
 def _not_read(at: RecoveryTools, backup: str) -> list[str]:
     """Return the targets that were to have a backup and that nobody could look at: one may have it whole."""
-    trusted = trust.trusted_signers(at.here, at.given.arguments.signer)
+    trusted = admission.trusted_signers(at.here, at.given.arguments.signer)
     chooser = backup_selection.make_chooser(at.given.arguments, at.here, trusted)
     asked = Asked(backup=backup, partial=True, use_quarantined=True)
     read = {PurePath(name).name for name in chooser.listings}

@@ -89,7 +89,7 @@ def _ledger_arguments(parser: ArgumentParser) -> None:
         run="ledger:publish_head"
     )
     searching = commands.add_parser("search", help="find who did what, when, and from where")
-    searching.set_defaults(run="search:search_ledger")
+    searching.set_defaults(run="ledger:search_ledger")
     searching.add_argument("--who", metavar="NAME", default="", help="a part of who did it")
     searching.add_argument(
         "--what", metavar="TEXT", default="", help="a part of the kind of event, or of anything it says"
@@ -142,7 +142,7 @@ COMMANDS = {
     ),
     "reports check": Command(
         _check_arguments,
-        "report:check_report",
+        "reports:check_report",
         (
             "It knows every signed report: of an audit, of compliance, of a security review, of a drill, of\n"
             "an incident, of a recovery. An auditor needs the files, this program, and the installation's\n"

@@ -1,44 +1,58 @@
-"""The signed reports of this room: what is on record of a span, what frameworks demand, the yearly review."""
+"""Signed reports: of a span of time, of frameworks' demands, of the year; and whether one is as it was
+signed."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.cli.shared.health_areas import check_areas
+from strongroom.cli.shared import admission
+from strongroom.cli.shared.cluster_check import check_areas
+from strongroom.cli.shared.installation_key import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.shared.report_files import refuse_files, said_of_files, write_files
-from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
+from strongroom.container.document import MAX_DOCUMENT
+from strongroom.container.errors import FormatError, NotABackup, Tampered, UntrustedSigner
+from strongroom.container.statement import Signed
 from strongroom.errors import UsageError
+from strongroom.operations.drills import report as drill
+from strongroom.operations.engine.findings import worst_error
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import RequirementUnmet
+from strongroom.operations.evidence import audit_page, reports
 from strongroom.operations.evidence.access_log import take
 from strongroom.operations.evidence.audit import Audit, KeyAge, audit
 from strongroom.operations.evidence.audit_page import REPORT as AUDIT
 from strongroom.operations.evidence.compliance import ControlState, Framework, assess
-from strongroom.operations.evidence.compliance_report import REPORT as COMPLIANCE
-from strongroom.operations.evidence.compliance_report import report_of, sheet_of
-from strongroom.operations.evidence.ledger import UNLIKE, verify_chain
-from strongroom.operations.evidence.review import MADE, ReviewedSigner
-from strongroom.operations.evidence.review_page import REPORT as REVIEW
-from strongroom.operations.facts.period import add_facts
-from strongroom.operations.findings import worst_error
-from strongroom.operations.services import Services
+from strongroom.operations.evidence.ledger import UNLIKE, check, verify_chain
+from strongroom.operations.evidence.reports import COMPLIANCE_REPORT as COMPLIANCE
+from strongroom.operations.evidence.reports import MADE, ReviewedSigner, report_of, sheet_of_compliance
+from strongroom.operations.evidence.reports import REVIEW_REPORT as REVIEW
+from strongroom.operations.evidence.signed_report import BESIDE, LedgerEvent, ReportKind, beside
+from strongroom.operations.judge.period import add_facts
+from strongroom.operations.procedures import incident_report as incident
+from strongroom.operations.procedures import recovery_report as recovery
 from strongroom.sheet import Lines, Pairs
 from strongroom.state.errors import LedgerChanged
 from strongroom.state.records import RunKind
-from strongroom.timestamps import rfc3339
-from strongroom.wiring.alerts import facts_on_record
-from strongroom.wiring.compliance import evidence
-from strongroom.wiring.security_review import review
+from strongroom.times import rfc3339
+from strongroom.wiring.evidence import evidence, review
+from strongroom.wiring.watching import facts_on_record
+
+# -- The signed reports of this room: what is on record of a span, what frameworks demand, the yearly review
+
 
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
@@ -152,7 +166,7 @@ def check_compliance(arguments: Namespace, output: Output) -> Answer:
     ]
     worst = worst_error(finding for control in unmet for finding in control.findings)
     missing = RequirementUnmet(f"{plural(len(unmet), 'control')} not met.")
-    sheet = sheet_of(report, brief=True)
+    sheet = sheet_of_compliance(report, brief=True)
     return Answer(
         record=report,
         sheet=replace(sheet, parts=(_written(file, "Errors in it may name secrets."), *sheet.parts)),
@@ -194,3 +208,102 @@ def _signer(role_key: RoleKeyStatus) -> ReviewedSigner:
     return ReviewedSigner(
         role=role_key.role, fingerprint=role_key.key.fingerprint, since=role_key.key.since[:10], state=state
     )
+
+
+# -- report check: whether a report, of whatever kind, is as it was signed, with what lies beside it
+
+
+REPORTS: tuple[ReportKind[Any], ...] = (
+    audit_page.REPORT,
+    reports.COMPLIANCE_REPORT,
+    reports.REVIEW_REPORT,
+    drill.REPORT,
+    incident.REPORT,
+    recovery.REPORT,
+)
+
+
+class CheckedReport(Struct, frozen=True, kw_only=True):
+    """A report whose signature counts, who made it, and what beside it it vouches for."""
+
+    kind: str
+    signed_by: Mapping[str, str]
+    checked: list[str]
+    ledger: bool
+    report: Struct
+
+
+def check_report(arguments: Namespace, output: Output) -> Answer:
+    file: Path = arguments.file
+    with file.open("rb") as opened_file:
+        content = opened_file.read(MAX_DOCUMENT + 1)
+    kind = _kind_of(content, file)
+    opened = _open(kind, content, arguments)
+    checked = [name.name for name in _check_beside(file, opened)]
+    event = _compare(kind.ledger(opened.statement)) if arguments.ledger else None
+    certificate = opened.certificate
+    also = f", and vouches for {' and '.join(checked)}." if checked else ". Nothing is beside it."
+    lines = [
+        f"The report is signed{also}",
+        f"Signed by installation {certificate.fingerprint}, role {certificate.role}.",
+        *([f"Up to its last event, {event.number}, the ledger is what it was."] if event else []),
+    ]
+    record = CheckedReport(
+        kind=kind.name,
+        signed_by={"installation": certificate.fingerprint, "role": certificate.role},
+        checked=checked,
+        ledger=event is not None,
+        report=opened.statement,
+    )
+    sheet = kind.sheet(opened.statement)
+    left = [part for part in sheet.parts if isinstance(part, Lines) and part.heading and part.style == "list"]
+    return Answer(record=record, sheet=replace(sheet, parts=[*left, Lines(lines)]))
+
+
+def _kind_of(content: bytes, file: Path) -> ReportKind[Any]:
+    """Find the kind by the first line; what is cut off or altered there is told by the kind it is nearest."""
+    for kind in REPORTS:
+        if content.startswith(kind.family):
+            return kind
+    raise NotABackup(
+        f"'{file}' does not begin as a report of Strongroom does.",
+        hint="Name the .json file. The page and the table beside it are checked with it.",
+    )
+
+
+def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Signed[Any]:
+    try:
+        return kind.open(content, trusted=admission.trusted_signers(place.find(), arguments.signer))
+    except UntrustedSigner as error:
+        raise admission.explained(error, arguments, what="report") from None
+    except FormatError as error:
+        raise type(error)(
+            error.message, hint="Do not trust this copy. Ask for the one that was written."
+        ) from None
+
+
+def _check_beside(file: Path, opened: Signed[Any]) -> Iterator[Path]:
+    """Yield what lies beside the report and is what it vouches for."""
+    for ending in BESIDE:
+        other = beside(file, ending)
+        if not hasattr(opened.statement, BESIDE[ending]) or not other.is_file():
+            continue
+        if _digest(other) != getattr(opened.statement, BESIDE[ending]):
+            raise Tampered(
+                f"'{other}' is not what was written with this report.",
+                hint="The report itself is signed and whole: read that. Do not trust this copy of the other.",
+            )
+        yield other
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _compare(event: LedgerEvent | None) -> LedgerEvent:
+    """Compare the ledger of this installation with the event that a report names as its last."""
+    if event is None:
+        raise UsageError("The report names no event of a ledger.", hint="Repeat without --ledger.")
+    check(open_services().store, number=event.number, sha256=event.sha256)
+    return event

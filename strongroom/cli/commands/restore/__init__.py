@@ -1,1 +1,1 @@
-"""Commands that bring secrets back."""
+"""Commands that bring secrets back, and rehearse it."""

@@ -6,54 +6,289 @@ Its record lies in the folder of what undoes it, so it needs no database, broker
 
 from __future__ import annotations
 
+import io
+import shutil
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, BinaryIO
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
 
 from strongroom.cli.commands.restore.account_lines import ONE, WOULD, PlanLines, typed_keys
-from strongroom.cli.commands.restore.request import PlanOut, RestoreRequest
-from strongroom.cli.shared import approval, estimate, options, sources
+from strongroom.cli.shared import (
+    access_log,
+    admission,
+    identities,
+    options,
+    recipients,
+    restore_source,
+    sources,
+)
 from strongroom.cli.shared.backup_selection import report_shortfall
+from strongroom.cli.shared.opening import open_file
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.cli.terminal.progress import counting
+from strongroom.cli.terminal.screen import counting
+from strongroom.container import bundle
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.model import COMMAND, Secret
+from strongroom.keys import Recipient
+from strongroom.keys.roles import load_or_create_role
+from strongroom.model import COMMAND, Secret, Selection
 from strongroom.operations.archive.filled import Filled
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
-from strongroom.operations.errors import LeakedValue, PlanMismatch
-from strongroom.operations.restore.facts import RestoreComparison, RestoreOptions, StagedPlan, facts_of
+from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
+from strongroom.operations.errors import LeakedValue, NothingSelected, PlanMismatch
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount, Restored, continue_with
 from strongroom.operations.restore.plan import (
     FIRST,
+    IN_PLACE,
     TELLS,
     PlanEntry,
+    Relocation,
     RestorePlan,
+    encode_entry,
     manifest_digest,
+    parse_relocation,
     require_fitting,
 )
-from strongroom.operations.restore.plan_file import PlanFile
+from strongroom.operations.restore.plan_file import PlanFile, open_sealed, seal_plan, sign_head
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import Progress, plan_restore
+from strongroom.operations.restore.staged import RestoreComparison, RestoreOptions, StagedPlan, facts_of
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.undo import UndoSealer
-from strongroom.operations.runs.lone_run import LoneStore, drive_alone, lone_services
 from strongroom.sources import Destination
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, Spec
-from strongroom.system import person
+from strongroom.system import process
+from strongroom.system.files import placed, refuse_existing
 
 if TYPE_CHECKING:
-    from strongroom.operations.incident.leaked import Leaked
+    from strongroom.operations.procedures.incident_exposure import Leaked
+
+
+# -- What a restore is asked for: by options, or by a plan that was made before -----------------
+
+
+class RestoreRequest(NamedTuple):
+    """Which secrets, what becomes of those that differ, and what they are called at the destination."""
+
+    selection: Selection = Selection()
+    names: tuple[str, ...] = ()
+    overwrite: bool = False
+    relocation: Relocation = IN_PLACE
+    plan: PlanFile | None = None
+    version: int | None = None
+    """Which version of the one secret; the newest if none is named."""
+
+    def nothing(self, elsewhere: int = 0) -> NothingSelected:
+        """Return what to say where no secret of the backup is asked for.
+
+        Args:
+            elsewhere: how many secrets of earlier backups are.
+        """
+        if elsewhere:
+            said = f"No secret of this backup is asked for, and {elsewhere:,} of earlier ones"
+            return NothingSelected(f"{said}; nothing was restored.", hint=_ELSEWHERE)
+        if begins := self.relocation.source:
+            said = f"No secret that is asked for begins with '{begins}'; nothing was restored."
+            return NothingSelected(said, hint="See the names with 'strongroom list --backup-file FILE'.")
+        said = "The filter matches no secret of the backup; nothing was restored."
+        return NothingSelected(said, hint=_FILTER)
+
+    def secrets_of(self, origin: RestoreSource) -> Iterator[Secret]:
+        """Yield what is asked for, as the backup has it."""
+        if self.names:
+            return (origin.find(name, self.version) for name in self.names)
+        return origin.select(self.selection)
+
+
+def by_options(arguments: Namespace) -> RestoreRequest:
+    """Return what the options ask for. Raises UsageError."""
+    name = arguments.secret_name
+    relocation = parse_relocation(arguments.relocate)
+    if name is not None:
+        return RestoreRequest(
+            names=(name,),
+            overwrite=arguments.overwrite_existing,
+            relocation=relocation,
+            version=arguments.version,
+        )
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    _refuse_contradictory(arguments, selection)
+    return RestoreRequest(selection=selection, overwrite=arguments.overwrite_existing, relocation=relocation)
+
+
+def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
+    if arguments.full_restore and (selection.include or selection.tags):
+        raise UsageError(
+            "--full-restore contradicts --include and --filter-tag.",
+            hint="Give one of the two. --exclude goes with both.",
+        )
+    if arguments.recipient and arguments.to_file is None:
+        raise UsageError("--recipient is for whom a file is sealed: it goes with --to-file.")
+    if arguments.to_file is not None and (clash := [o for o in _NOT_INTO_A_FILE if getattr(arguments, o)]):
+        words = ", ".join(f"--{option.replace('_', '-')}" for option in clash)
+        raise UsageError(f"{words} and --to-file contradict each other: a file is always new.")
+    if not (arguments.full_restore or arguments.relocate) and selection == Selection():
+        raise UsageError(
+            "What is to be restored?",
+            hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude. "
+            "What a plan says: --plan FILE.",
+        )
+
+
+# -- a plan that is written ----------------------------------------------------------
+
+
+class PlanOut:
+    """Writes a plan into a file, sealed if it has recipients; without a file, nowhere."""
+
+    def __init__(self, arguments: Namespace, output: Output, installation: InstallationPlace) -> None:
+        self.path: Path | None = arguments.plan_out
+        self._replace: bool = arguments.force
+        self._recipients = _recipients(arguments, output, installation)
+        self._installation = installation
+        if self.path is not None:
+            refuse_existing(self.path, replace=self._replace)
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Give what entries and head are written into; what is sealed never lies in the open."""
+        if self.path is None:
+            yield io.BytesIO()
+        elif self._recipients:
+            held = io.BytesIO()
+            yield held
+            seal_plan(
+                self.path,
+                held.getvalue(),
+                recipients=self._recipients,
+                signer=load_or_create_role(self._installation.role_keys, "recover"),
+                replace=self._replace,
+            )
+        else:
+            with placed(self.path, replace=self._replace) as file:
+                yield file
+
+    def write(self, file: BinaryIO, entry: PlanEntry) -> None:
+        """Write an entry down."""
+        if self.path is not None:
+            file.write(encode_entry(entry))
+
+    def end(self, file: BinaryIO, head: RestorePlan) -> None:
+        """Write the signed head."""
+        if self.path is not None:
+            file.write(sign_head(head, load_or_create_role(self._installation.role_keys, "recover")))
+
+
+def _recipients(arguments: Namespace, output: Output, installation: InstallationPlace) -> Sequence[Recipient]:
+    if arguments.plan_recipient and arguments.plan_out is None:
+        raise UsageError("--plan-recipient seals a plan: it goes with --plan-out.")
+    return [recipients.recipient_of(word, output, installation) for word in arguments.plan_recipient]
+
+
+# -- a plan that is done -------------------------------------------------------------
+
+
+@contextmanager
+def by_plan(
+    arguments: Namespace, output: Output, installation: InstallationPlace
+) -> Iterator[RestoreRequest]:
+    """Give what a plan's file asks for, and have the options mean the same backup and destination.
+
+    Raises:
+        UsageError: an option says something else than the plan may.
+        NotABackup, Truncated, Tampered, UntrustedSigner: the file is not what a trusted installation signed.
+    """
+    _refuse_beside_plan(arguments)
+    with _plan_file(arguments, output, installation) as file:
+        plan = PlanFile(file, trusted=admission.trusted_signers(installation, arguments.signer))
+        head = plan.head
+        if arguments.to not in (options.LOCAL, head.destination.name):
+            raise UsageError(
+                f"The plan is for '{head.destination.name}', and not for '{arguments.to}'.",
+                hint="Nothing was changed. Leave --to out, or make a plan for the other one.",
+            )
+        arguments.to = head.destination.name
+        arguments.backup = head.backup if arguments.backup_file is None else None
+        arguments.partial = True  # what it lacks was seen when the plan was made
+        yield RestoreRequest(
+            selection=head.selection,
+            names=head.names,
+            overwrite=head.overwrite,
+            relocation=head.relocation,
+            plan=plan,
+            version=head.secret_version,
+        )
+
+
+@contextmanager
+def _plan_file(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[BinaryIO]:
+    path = arguments.plan
+    with open_file(path) as reader:
+        sealed = reader.read(0, len(bundle.MAGIC)) == bundle.MAGIC
+    if not sealed:
+        # A copy: who may write to the file must not change its entries after they were checked.
+        with path.open("rb") as file, SpooledTemporaryFile(max_size=_HELD) as held:
+            shutil.copyfileobj(file, held)
+            yield cast("BinaryIO", held)
+        return
+    openers = identities.identities_of(arguments, output, installation)
+    trusted = admission.trusted_signers(installation, arguments.signer)
+    yield open_sealed(path, identities=openers, trusted=trusted)
+
+
+def _refuse_beside_plan(arguments: Namespace) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in _DECIDED if getattr(arguments, name, None)]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} and --plan contradict each other: the plan decides that.",
+            hint="Leave it out, or make another plan.",
+        )
+
+
+_HELD: Final = 64 << 20
+"""Bytes of a plan that are held in memory; a larger one is copied to the disk, where it has no name."""
+_ELSEWHERE = (
+    "The lines above say which backups have them. The same command takes them from there with "
+    "--fill-from-earlier."
+)
+_FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
+_NOT_INTO_A_FILE = ("overwrite_existing", "verify_after_restore", "plan_out")
+_DECIDED = (
+    "secret_name",
+    "full_restore",
+    "filter_tag",
+    "include",
+    "exclude",
+    "overwrite_existing",
+    "relocate",
+    "plan_out",
+    "plan_recipient",
+    "backup",
+    "policy",
+    "at",
+    "fill_from_earlier",
+    "to_file",
+    "recipient",
+)
+
+
+# -- A restore that a person attends: what its run works with, who is asked meanwhile, and what came of it
+#
+# The run is the one that a cluster performs (:mod:`strongroom.operations.restore.job`), driven in this
+# process. Its record lies in the folder of what undoes it, so it needs no database, broker or
+# configuration.
+
 
 WORTH_SAYING = 10.0
 """Seconds: below, nobody wonders."""
@@ -144,7 +379,7 @@ class AttendedRestore:
             continue_with(self.earlier, self.record)
         restored = run is not None and facts_of(run).restore is not None
         if self.head is not None and restored and not self.done.not_done:
-            approval.end_approval(self.here, self.head.id)
+            access_log.end_approval(self.here, self.head.id)
 
     def _drive(self) -> tuple[Run, Exception | None]:
         store = LoneStore(lambda run: self.undo / run)
@@ -153,11 +388,11 @@ class AttendedRestore:
             destination=self.to,
             names=request.names,
             overwrite=request.overwrite,
-            requester=person.who(),
+            requester=process.who(),
             first=self._first(),
             relocation=request.relocation,
             secret_version=request.version,
-            planned=self.dry or request.plan is not None or approval.has_rules(self.here),
+            planned=self.dry or request.plan is not None or access_log.has_rules(self.here),
             compare=getattr(self.arguments, "verify_after_restore", False),
             only_plan=self.dry,
         )
@@ -258,9 +493,9 @@ class AttendedRestore:
         if estimated.seconds is not None and estimated.seconds >= WORTH_SAYING:
             self.output.note(f"{estimated.describe(self.to, planned)}. What is there already takes less.")
 
-    def estimate(self, planned: Restored) -> estimate.Estimate:
+    def estimate(self, planned: Restored) -> restore_source.Estimate:
         """Estimate how long so much takes."""
-        return estimate.estimate(self.destination, planned, undo=self.undo, to=self.to)
+        return restore_source.estimate(self.destination, planned, undo=self.undo, to=self.to)
 
     def secrets(self, backup: Restorable) -> Iterator[Secret]:
         return self.request.secrets_of(self.backup)
@@ -320,7 +555,7 @@ class AttendedRestore:
             manifest = self.backup.manifest
             policy = manifest.policy if manifest is not None else ""
             kept = self.request.plan is not None
-            approval.require_plan_approved(self.here, self._to_approve, policy=policy, kept=kept)
+            access_log.require_plan_approved(self.here, self._to_approve, policy=policy, kept=kept)
             self._approved = True
         return None
 

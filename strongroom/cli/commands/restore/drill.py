@@ -9,33 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict, replace
 
-from strongroom.cli.shared import options, trust
-from strongroom.cli.shared.await_run import follow
-from strongroom.cli.shared.drive_run import drive_here, lack_of_all
+from strongroom.cli.shared import admission, options
+from strongroom.cli.shared.runs import answer_submission, drive_here, follow, known_policy, lack_of_all
 from strongroom.cli.shared.services import open_services, run_store
-from strongroom.cli.shared.submission import answer_submission, known_policy
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
-from strongroom.operations.drills import archive, words
-from strongroom.operations.drills.abandoned import end_abandoned
-from strongroom.operations.drills.archive import DrillReports, StoredDrillReport
-from strongroom.operations.drills.job import REPORTED, submit_drill
-from strongroom.operations.drills.page import REPORT
-from strongroom.operations.drills.report import DrillReport, report_of
-from strongroom.operations.recovery_objective import DrillScope
-from strongroom.operations.runs.job import Ending
+from strongroom.operations.drills import job
+from strongroom.operations.drills import report as words
+from strongroom.operations.drills.job import (
+    REPORTED,
+    DrillReports,
+    StoredDrillReport,
+    end_abandoned,
+    submit_drill,
+)
+from strongroom.operations.drills.report import REPORT, DrillReport, report_of
+from strongroom.operations.engine.jobs import Ending
+from strongroom.operations.restore.scratch import DrillScope
 from strongroom.sheet import Lines, Sheet, Table
-from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.system.files import refuse_existing, write_whole
 from strongroom.targets import Target
 from strongroom.wiring import adapters
-from strongroom.wiring.drills import drill_options, drilled_policy
+from strongroom.wiring.jobs import drill_options, drilled_policy
 
 if TYPE_CHECKING:
-    from strongroom.api.submission import Submission
+    from strongroom.api.client import Submission
 
 
 def run_drill(arguments: Namespace, output: Output) -> Answer:
@@ -135,8 +137,8 @@ def _unread(listing: DrillReports) -> Iterator[str]:
 
 
 def _listing(settings: Settings, signers: Sequence[str], names: Sequence[str] | None) -> DrillReports:
-    return archive.list_reports(
-        _targets(settings, names), trusted=trust.trusted_signers(place.find(), signers)
+    return job.list_reports(
+        _targets(settings, names), trusted=admission.trusted_signers(place.find(), signers)
     )
 
 
@@ -169,7 +171,7 @@ def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, by
         raise MissingPiece(
             f"No target has a report of drill '{arguments.drill}'.", hint="See 'strongroom drill list'."
         )
-    return found.report, found.signed, archive.page_on(found, _targets(settings, arguments.from_target))
+    return found.report, found.signed, job.page_on(found, _targets(settings, arguments.from_target))
 
 
 def _write(arguments: Namespace, signed: bytes, page: bytes) -> None:

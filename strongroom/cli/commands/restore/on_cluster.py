@@ -6,14 +6,14 @@ from argparse import Namespace
 from typing import Any
 
 from strongroom.cli.shared.options import LOCAL, pairs, refuse_beside
-from strongroom.cli.shared.submission import answer_submission, known_backup, known_policy
+from strongroom.cli.shared.runs import answer_submission, known_backup, known_policy
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.errors import UsageError
-from strongroom.operations.restore.account import START
+from strongroom.operations.restore.job import START
 from strongroom.operations.restore.plan import parse_relocation
-from strongroom.system import person
+from strongroom.system import process
 from strongroom.words import nearest
 
 _OPENING = ("identity", "quorum", "share", "passphrase_file", "signer")
@@ -63,7 +63,7 @@ def task_of(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, An
         "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
         "overwrite_existing": arguments.overwrite_existing,
         "relocate": arguments.relocate or "",
-        "requester": person.who(),
+        "requester": process.who(),
     }
 
 
@@ -82,7 +82,7 @@ def _recovery(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, 
         "backup": arguments.policy or known_backup(arguments.backup, settings),
         "to": arguments.to,
         "overwrite_existing": arguments.overwrite_existing,
-        "requester": person.who(),
+        "requester": process.who(),
     }
 
 
@@ -99,7 +99,7 @@ def undo_there(arguments: Namespace, output: Output) -> None:
         "run": arguments.restored,
         "include": arguments.include,
         "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
-        "requester": person.who(),
+        "requester": process.who(),
     }
     _submit(undo_restore, asked, output, wait=arguments.follow)
 

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-from strongroom.cli.commands.restore.attended_restore import AttendedRestore
+from strongroom.cli.commands.restore.attended_restore import (
+    AttendedRestore,
+    RestoreRequest,
+    by_options,
+    by_plan,
+)
 from strongroom.cli.commands.restore.perform import RestoreAnswer
-from strongroom.cli.commands.restore.request import RestoreRequest, by_options, by_plan
 from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts

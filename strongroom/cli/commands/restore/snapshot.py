@@ -16,16 +16,7 @@ from shutil import rmtree
 
 from msgspec import to_builtins
 
-from strongroom.cli.shared import (
-    access_log,
-    admission,
-    approval,
-    backup_argument,
-    backup_selection,
-    identities,
-    opening,
-    trust,
-)
+from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, fields, size
@@ -35,10 +26,9 @@ from strongroom.container.errors import NotABackup, WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.model import ApprovalAction
-from strongroom.operations.archive.choice import BackupChoice, describe_skipped
-from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.maker import maker_of_backup
+from strongroom.operations.archive.coverage import BackupChoice, describe_skipped
 from strongroom.operations.archive.open import Backup
+from strongroom.operations.archive.reading import Replicated, maker_of_backup
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.restore import SNAPSHOT, Undo
@@ -52,13 +42,13 @@ from strongroom.operations.restore.vault_snapshot import (
     restore_snapshot,
 )
 from strongroom.sources import Source
-from strongroom.sources.raft.about import SnapshotHeader
+from strongroom.sources.raft.snapshot import SnapshotHeader
 from strongroom.sources.raft.whole import WholeSnapshot
-from strongroom.timestamps import unique
+from strongroom.times import unique
 from strongroom.vault.client import Vault
-from strongroom.vault.connection import VaultConnection
-from strongroom.vault.login import TokenFile
-from strongroom.wiring.vaults import vault
+from strongroom.vault.tokens import TokenFile
+from strongroom.vault.transport import VaultConnection
+from strongroom.wiring.vault_adapters import vault
 
 LOOK_BACK = 20
 """Backups that are opened to find a snapshot."""
@@ -114,12 +104,12 @@ def _backups(
     with ExitStack() as stack:
         if arguments.from_target is not None:
             chooser = backup_selection.make_chooser(
-                arguments, installation, trust.trusted_signers(installation, arguments.signer)
+                arguments, installation, admission.trusted_signers(installation, arguments.signer)
             )
             with backup_selection.reporting_damage(chooser, output, installation):
                 yield [_chosen(chooser, arguments, output, openers, installation)]
             return
-        files = [stack.enter_context(backup_argument.open_objects(file)) for file in arguments.backup_file]
+        files = [stack.enter_context(opening.open_objects(file)) for file in arguments.backup_file]
         yield [
             opening.open_trusted(objects, arguments, output, lambda: openers, installation)
             for objects in files
@@ -166,7 +156,7 @@ def _put_back(
 ) -> None:
     server = look(vault)
     where = arguments.vault or arguments.address
-    approval.require_approved(
+    access_log.require_approved(
         place.find(),
         ApprovalAction.RESTORE,
         {"snapshot": whole.about.snapshot, "sha256": whole.about.sha256, "server": where},

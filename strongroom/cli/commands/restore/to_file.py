@@ -10,24 +10,24 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from strongroom.cli.commands.restore.request import RestoreRequest
-from strongroom.cli.shared import access_log, approval, recipients
+from strongroom.cli.commands.restore.attended_restore import RestoreRequest
+from strongroom.cli.shared import access_log, recipients
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
-from strongroom.cli.shared.seal_file import seal_file
+from strongroom.cli.shared.runs import seal_file
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.cli.terminal.progress import counting
+from strongroom.cli.terminal.screen import counting
 from strongroom.errors import UsageError
 from strongroom.keys import Recipient
 from strongroom.model import ApprovalAction
 from strongroom.operations.evidence import access_log as evidence_access_log
-from strongroom.operations.rehearsal.scratch import FOLDER, scratch
 from strongroom.operations.restore.plan import IN_PLACE, manifest_digest
 from strongroom.operations.restore.restore import restore
+from strongroom.operations.restore.scratch import FOLDER, scratch
 from strongroom.sources.local import LocalStore
-from strongroom.system.atomic_file import refuse_existing
+from strongroom.system.files import refuse_existing
 
 
 def _sealed_for(arguments: Namespace, output: Output, installation: InstallationPlace) -> list[Recipient]:
@@ -57,7 +57,7 @@ def _require_approved(
     """Ask for approvals where the configuration wants them, of what leaves this backup for these keys."""
     manifest = origin.manifest
     relocated = "" if request.relocation == IN_PLACE else ", under other names"
-    approval.require_approved(
+    access_log.require_approved(
         installation,
         ApprovalAction.EXPORT,
         {
@@ -68,7 +68,7 @@ def _require_approved(
             "from": manifest_digest(manifest) if manifest is not None else origin.name,
         },
         lines=(
-            f"{approval.how_much(request.selection)} of {origin.name}{relocated}, into {file}",
+            f"{access_log.how_much(request.selection)} of {origin.name}{relocated}, into {file}",
             *(f"for {each.describe()}" for each in sealed_for),
         ),
     )

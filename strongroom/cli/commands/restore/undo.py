@@ -21,29 +21,29 @@ from strongroom.cli.commands.restore.account_lines import (
     they,
     typed_keys,
 )
-from strongroom.cli.shared import access_log, approval, identities, opening, options, sources
+from strongroom.cli.shared import access_log, identities, opening, options, sources
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import InstallationPlace
-from strongroom.cli.terminal.progress import counting
+from strongroom.cli.terminal.screen import counting
 from strongroom.config import load_settings
 from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import COMMAND, ApprovalAction, Selection
 from strongroom.operations.archive.open import Backup
+from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
-from strongroom.operations.restore.facts import StagedPlan, UndoOptions
 from strongroom.operations.restore.journal import Journal, RestoreAccount, Restored, journals, parts_of
 from strongroom.operations.restore.plan import PlanEntry, RestoreAction, RestorePlan
 from strongroom.operations.restore.record import key_file, records
 from strongroom.operations.restore.restore import Progress
+from strongroom.operations.restore.staged import StagedPlan, UndoOptions
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import UndoSealer
-from strongroom.operations.restore.undoing import Undoing, about
-from strongroom.operations.runs.lone_run import LoneStore, drive_alone, lone_services
+from strongroom.operations.restore.undo_job import Undoing, about
 from strongroom.state.records import Run, RunKind, Spec
 from strongroom.system.errors import Conflict
 
@@ -64,20 +64,20 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
         undoing = AttendedUndo(arguments, output, here, what, opened=opened, selection=selection)
         undoing.do()
         if undoing.is_over:
-            approval.end_approval(here, approved)
+            access_log.end_approval(here, approved)
         undoing.answer()
 
 
 def _require_approved(here: InstallationPlace, what: Undoable, selection: Selection) -> str:
     part: dict[str, Any] = {} if selection == Selection() else {"selection": selection}
-    return approval.require_approved(
+    return access_log.require_approved(
         here,
         ApprovalAction.UNDO,
         {"undoes": what.run, **part},
         destination=what.journal.to,
         lines=(
             f"undo restore {what.run} into '{what.journal.to}', where nobody changed it since",
-            *([approval.how_much(selection)] if part else []),
+            *([access_log.how_much(selection)] if part else []),
         ),
         lasting=True,
     )

@@ -7,8 +7,7 @@ from argparse import ArgumentParser, Namespace
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.shared.options import add_reason_argument, ending
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import limit
+from strongroom.cli.terminal.command import Command, limit
 
 
 def _up_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +38,7 @@ def _list_arguments(parser: ArgumentParser) -> None:
 
 
 def _list_work(arguments: Namespace) -> str:
-    return "watch:watch_installation" if arguments.watch else "runs:list_runs"
+    return "status:watch_installation" if arguments.watch else "status:list_runs"
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
@@ -75,18 +74,18 @@ def _repair_arguments(parser: ArgumentParser) -> None:
 
 
 def _repair_work(arguments: Namespace) -> str:
-    return "repair:repair_there" if arguments.cluster else "repair:repair_backups"
+    return "cluster:repair_there" if arguments.cluster else "cluster:repair_backups"
 
 
 def _schedule_arguments(parser: ArgumentParser) -> None:
-    parser.set_defaults(run="schedule:show_calendar")
+    parser.set_defaults(run="cluster:show_calendar")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
     now = actions.add_parser("run", help="run an entry now")
-    now.set_defaults(run="schedule:run_entry")
+    now.set_defaults(run="cluster:run_entry")
     now.add_argument("--here", action="store_true", help="run it in this process, even if a cluster runs")
     now.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
     pause = actions.add_parser("pause", help="let an entry rest")
-    pause.set_defaults(run="schedule:pause_entry")
+    pause.set_defaults(run="cluster:pause_entry")
     pause.add_argument(
         "--until",
         metavar="TIME",
@@ -95,7 +94,7 @@ def _schedule_arguments(parser: ArgumentParser) -> None:
         "(default: until it is resumed)",
     )
     resume = actions.add_parser("resume", help="end a pause")
-    resume.set_defaults(run="schedule:resume_entry")
+    resume.set_defaults(run="cluster:resume_entry")
     for action in (now, pause, resume):
         action.add_argument("entry", metavar="ENTRY", help="its name, as 'strongroom schedule' shows it")
     add_reason_argument(pause)
@@ -105,7 +104,7 @@ def _schedule_arguments(parser: ArgumentParser) -> None:
 COMMANDS = {
     "up": Command(
         _up_arguments,
-        "up:start_cluster",
+        "cluster:start_cluster",
         "Runs the broker (embedded, unless the configuration names one), the worker pools and beat. A\n"
         "process that exits is started again. Ctrl-C stops in order: steps are finished or handed back.",
     ),
@@ -117,7 +116,7 @@ COMMANDS = {
         "'run' makes a run like any other: the cluster performs it, or without one this process. A\n"
         "pause ends by itself at its end; the newest slot that came meanwhile is made up for then.",
     ),
-    "runs show": Command(_show_arguments, "runs:show_run"),
+    "runs show": Command(_show_arguments, "status:show_run"),
     "runs": Command(
         _list_arguments,
         _list_work,
@@ -127,14 +126,14 @@ COMMANDS = {
     ),
     "runs cancel": Command(
         _cancel_arguments,
-        "runs:cancel_run",
+        "status:cancel_run",
         "A step that is being performed stops when it next renews its lease, and leaves nothing half-made.\n"
         "If the run has ended already, it is shown and the exit code is 4. If a process still holds a step\n"
         "after a minute, it is named and the command fails: the run ends later.",
     ),
     "runs retry": Command(
         _retry_arguments,
-        "runs:retry_run",
+        "status:retry_run",
         "A failed run starts over, because its report removed what it had staged. A run whose process was\n"
         "killed continues where it stopped.",
     ),

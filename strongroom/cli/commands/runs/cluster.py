@@ -1,37 +1,134 @@
-"""schedule: the calendar, each entry with its last and next time, and what is overdue and why."""
+"""up, repair and schedule: the cluster, and what it is asked to do."""
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Mapping, Sequence
+from shlex import quote
+from typing import Any, Final
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared import render_run
-from strongroom.cli.shared.await_run import cluster_runs
-from strongroom.cli.shared.drive_run import lack_of_all
-from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared import options, render_run
+from strongroom.cli.shared.runs import (
+    answer_submission,
+    by_ticket,
+    cluster_runs,
+    known_backup,
+    lack_of_all,
+    log_to,
+    showing_progress,
+)
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
-from strongroom.cli.shared.submission import answer_submission
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output
-from strongroom.config import load_settings
-from strongroom.durations import measured
-from strongroom.errors import UsageError
+from strongroom.cli.terminal.output import Output, in_line, plural
+from strongroom.config import Settings, load_settings
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.archive.inventory import LostReplica, look_over, put_on_record
+from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.backup.repair import degraded, submit_repair
+from strongroom.operations.engine.calendar_entries import Scheduled
+from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import run_now
 from strongroom.operations.errors import BackupOverdue, NothingToDo
-from strongroom.operations.health.calendar import EntryState, EntryStatus, overview, planned
-from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import run_now
-from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.judge.calendar import EntryState, EntryStatus, overview, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.sheet import Lines, Sheet, Table
-from strongroom.state.records import Pause, Run
-from strongroom.system.person import who
-from strongroom.timestamps import if_any
+from strongroom.state.records import Pause, Run, StepKind
+from strongroom.system.process import who
+from strongroom.times import for_people, if_any, measured
 from strongroom.wiring.calendar import calendar, entries_named
 from strongroom.wiring.read_only import looking_services
+from workers import flower, http_server, metrics_server, page_server
+from workers.pools import POOLS
+from workers.supervisor import Cluster, run_cluster
+
+# -- repair: bring missing or damaged replicas up again, from any good one ----------------------
+
+
+NOTHING = (
+    "Nothing to repair: no replica is on record as bad, and every target that answers shows the manifests "
+    "that it was given. 'strongroom backups repair --all' also looks at what lies behind them; 'strongroom "
+    "backups repair "
+    "BACKUP' reads it."
+)
+NOTHING_AT_ALL = (
+    "Nothing to repair: every manifest is the one on record, and every container is there in its size. "
+    "'strongroom backups repair BACKUP' reads what is in them."
+)
+SHOWN = 20
+
+
+def repair_backups(arguments: Namespace, output: Output) -> Answer:
+    if arguments.backup and (arguments.target or arguments.all):
+        raise UsageError("BACKUP names one backup, --target and --all mean all there is: give one of them.")
+    services = open_services()
+    wanted = [arguments.backup] if arguments.backup else _wanting(arguments, services, output)
+    runs = [_one(backup, services, output) for backup in wanted]
+    if not runs:
+        nothing = NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING
+        return Answer(record={"runs": []}, sheet=Sheet(verdict=nothing))
+    return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
+
+
+def repair_there(arguments: Namespace, output: Output) -> Answer:
+    """Have the cluster restore a backup's bad replicas."""
+    options.refuse_beside(arguments, ("target", "all"), "--cluster")
+    if arguments.backup is None:
+        raise UsageError("Which backup?", hint="See 'strongroom backups replicas'.")
+    backup = known_backup(arguments.backup, load_settings())
+    from tasks.repair import repair_backup
+
+    return answer_submission(repair_backup.delay(backup=backup), output, wait=arguments.follow)
+
+
+def _wanting(arguments: Namespace, services: Services, output: Output) -> list[str]:
+    """Look at targets, put on record what they lack, and return the backups that lack something.
+
+    Raises:
+        TargetError: a target that was named does not answer.
+    """
+    names = arguments.target or list(services.targets)
+    deep = bool(arguments.target or arguments.all)
+    for name in names:
+        try:
+            _look_over(name, services, output, deep=deep)
+        except StrongroomError as error:
+            if arguments.target:
+                raise
+            output.note(f"not looked at: '{name}': {error.message}")
+    wanted = degraded(services)
+    if not arguments.target:
+        return wanted
+    bad = services.store.replicas_of(wanted)
+    return [backup for backup in wanted if any(not r.good and r.target in names for r in bad.get(backup, ()))]
+
+
+def _look_over(name: str, services: Services, output: Output, *, deep: bool) -> None:
+    trusted = services.signer_fingerprints
+    gone = frozenset(shredded_backups(services.store, trusted))
+    lost = look_over(services.store, services.target(name), trusted=trusted, gone=gone, deep=deep)
+    put_on_record(services.store, lost)
+    _say(name, lost, output)
+
+
+def _say(name: str, lost: Sequence[LostReplica], output: Output) -> None:
+    for replica in lost[:SHOWN]:
+        output.note(f"'{name}' does not have {replica.replica.backup} as is on record: {replica.why}")
+    if len(lost) > SHOWN:
+        output.note(f"'{name}': and {plural(len(lost) - SHOWN, 'more backup')}")
+
+
+def _one(backup: str, services: Services, output: Output) -> Run:
+    run, tickets = submit_repair(services, backup=backup)
+    with showing_progress(output, services.store) as watch:
+        return drive(run, tickets, services, watch=by_ticket(watch))
+
+
+# -- schedule: the calendar, each entry with its last and next time, and what is overdue and why ---
 
 
 def show_calendar(arguments: Namespace, output: Output) -> Answer:
@@ -149,3 +246,115 @@ def resume_entry(arguments: Namespace, output: Output) -> Answer:
     if not run_store().resume(name, reason=arguments.reason, by=who()):
         raise UsageError(f"'{name}' is not paused.", hint="'strongroom schedule' shows what is.")
     return Answer(record={"entry": name}, sheet=Sheet(verdict=f"'{name}' runs again at its times."))
+
+
+# -- up: the whole cluster on this machine, until Ctrl-C ----------------------------------------
+
+
+SOON: Final = 3
+"""Entries of the calendar that are named as the next."""
+REMEMBERED: Final = 1000
+"""Things that were said, so that they are not said again."""
+
+
+def start_cluster(arguments: Namespace, output: Output) -> None:
+    settings = load_settings()
+    logs = settings.state_dir / "logs"
+    log_to(logs, output)
+    output.note(f"Starting the cluster; its logs: {logs}")
+    run_cluster(
+        settings,
+        flower=arguments.flower,
+        metrics=arguments.metrics,
+        page=arguments.page,
+        ephemeral=arguments.ephemeral,
+        pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
+        on_ready=lambda cluster: _ready(cluster, settings, arguments, output),
+        log_folder=logs,
+        on_line=RunReporter(output),
+    )
+    output.note("The cluster has stopped. Nothing is left running.")
+
+
+def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: Output) -> None:
+    processes = {child.name: child.pid for child in cluster.children}
+    broker = settings.broker.url or "the embedded broker"
+    lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
+    if arguments.flower:
+        where, file = http_server.address(settings.served(settings.flower)), flower.password_file(settings)
+        lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
+    if arguments.metrics:
+        where, file = metrics_server.address(settings), metrics_server.token_file(settings)
+        lines.append(f"Metrics: {where}; the token: cat {quote(str(file))}")
+    if arguments.page:
+        where, file = page_server.address(settings), page_server.password_file(settings)
+        lines.append(f"Page: {where}; user '{settings.page.user}', its password: cat {quote(str(file))}")
+    lines.append(_next(settings))
+    output.give(Answer(record={"ready": True, "processes": processes}, sheet=Sheet(parts=[Lines(lines)])))
+    output.settle()
+
+
+def _next(settings: Settings) -> str:
+    """Say what runs next by itself."""
+    now = time.time()
+    on = (entry for entry in calendar(settings) if not (entry.needs or entry.offline))
+    due = sorted((at, entry.name) for entry in on if (at := entry.next(now)) is not None)
+    shown = "; ".join(f"{in_line(name)} at {for_people(at)}" for at, name in due[:SOON])
+    return f"Next: {shown or 'nothing is scheduled'}. 'strongroom schedule' shows all."
+
+
+class RunReporter:
+    """Says in one line each what becomes of runs: each begins once, and waits for one thing once."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._said: deque[tuple[str, ...]] = deque(maxlen=REMEMBERED)
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        at = f"{str(line['at'])[:19]}Z"
+        match line["event"]:
+            case "run-begun":
+                why = f"{in_line(str(line['slot']))} is due" if line["slot"] else "somebody asked for it"
+                self._once(("begun", line["run"]), f"{at} {_who(line)}: begins, {why} ({line['run']})")
+            case "step-waits":
+                what = f"run {line['run']} waits at {in_line(str(line['step']))}: {line['error_class']}"
+                key = ("waits", line["run"], str(line["error_class"]))
+                self._once(key, f"{at} {what}. See 'strongroom runs show {line['run']}'.")
+            case "settings-taken" | "settings-refused" | "settings-wait-for-restart":
+                self._tell_settings(at, line)
+            case "run-done":
+                took = measured(line["seconds"])
+                self._output.note(f"{at} {_who(line)}: done in {took} ({line['run']})")
+            case "run-cancelled":
+                self._output.note(f"{at} {_who(line)}: cancelled ({line['run']})")
+            case "run-degraded" | "run-failed" as event:
+                how = "degraded" if event == "run-degraded" else "FAILED"
+                see = f"'strongroom runs show {line['run']}' says why."
+                self._output.warn(f"{at} {_who(line)}: {how}{_where(line)}: {line['error_class']}. {see}")
+
+    def _tell_settings(self, at: str, line: Mapping[str, Any]) -> None:
+        file, key = f"{at} the changed {line['file']}", (line["event"], str(line["sha256"]))
+        match line["event"]:
+            case "settings-taken":
+                self._once(key, f"{file} is in force")
+            case "settings-refused":
+                why = f"{in_line(str(line['why']))}. 'strongroom check config' shows all."
+                self._once(key, f"{file} is wrong, so the settings before it stay in force: {why}", warn=True)
+            case _:
+                what = f"{file} waits for a restart of 'strongroom up' ({line['sections']})"
+                self._once(key, what, warn=True)
+
+    def _once(self, key: tuple[str, ...], words: str, *, warn: bool = False) -> None:
+        if key not in self._said:
+            self._said.append(key)
+            (self._output.warn if warn else self._output.note)(words)
+
+
+def _who(line: Mapping[str, Any]) -> str:
+    return f"{line['kind']} of '{in_line(str(line['policy']))}'"
+
+
+def _where(line: Mapping[str, Any]) -> str:
+    """Return at which step, and on which target, where one is known."""
+    target = f" ({in_line(str(line['target']))})" if line["target"] else ""
+    return f" at {in_line(str(line['step']))}{target}" if line["step"] != StepKind.REPORT else ""

@@ -1,37 +1,135 @@
-"""runs, runs show, cancel and retry: looking at runs, and ending or taking them up again."""
+"""status, cancel and retry: runs, one by one or the installation at a glance."""
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from strongroom.cli.commands.runs import render_policies
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
-from strongroom.cli.shared.await_run import cluster_runs, follow, nobody_drives
-from strongroom.cli.shared.drive_run import finish, lack_of_all
+from strongroom.cli.shared.runs import cluster_runs, finish, follow, lack_of_all, nobody_drives
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
+from strongroom.cli.terminal.screen import Screen, can_draw
+from strongroom.cli.terminal.stopping import Terminated
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.model import COMMAND
+from strongroom.model import COMMAND, Depth
+from strongroom.operations.backup.verified_share import coverage_document, describe
+from strongroom.operations.engine import submit
+from strongroom.operations.engine.drive import end, take_up
+from strongroom.operations.engine.findings import Finding
+from strongroom.operations.engine.jobs import job_of
+from strongroom.operations.engine.lone_run import LoneRecord, lone_record
+from strongroom.operations.engine.muted import Muted, read_muted
+from strongroom.operations.engine.steps import pools
 from strongroom.operations.errors import BackupOverdue, RunFailed
-from strongroom.operations.facts.gather import on_record
-from strongroom.operations.runs import submit
-from strongroom.operations.runs.abandoned import take_up
-from strongroom.operations.runs.drive import end
-from strongroom.operations.runs.job import job_of
-from strongroom.operations.runs.lone_run import LoneRecord, lone_record
-from strongroom.operations.verification.description import coverage_document, describe
+from strongroom.operations.judge.fact_records import (
+    AlertLimits,
+    InstallationFacts,
+    NewestOnTarget,
+    Policy,
+    Running,
+    WatchedInstallation,
+)
+from strongroom.operations.judge.facts import gather, on_record
+from strongroom.operations.judge.freshness import Freshness, judge
+from strongroom.operations.judge.judgement import alerts
 from strongroom.sheet import Lines, Sheet, Table
-from strongroom.state.records import Run, RunState, StepKind
+from strongroom.state.errors import StateError
+from strongroom.state.records import Pool, Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
-from strongroom.timestamps import for_people, if_any
-from strongroom.wiring.alerts import limits, watched
+from strongroom.times import about, at_least, for_people, if_any
+from strongroom.wiring.watching import limits, watched
+
+# -- How each policy's newest backup stands, by the record, and how it lies on each target ------
+
+
+HEAD = ("Policy", "Verified backup", "Age", "Replicas", "Read back to", "Locked until")
+
+
+def table_of(facts: InstallationFacts, limits: AlertLimits) -> Table:
+    """Return a table with a row for each policy."""
+    return Table(HEAD, [_row(policy, _judged(policy, facts, limits)) for policy in facts.policies])
+
+
+def as_document(facts: InstallationFacts, limits: AlertLimits) -> list[dict[str, Any]]:
+    """Return the same for machines, with each target."""
+    return [_document(policy, _judged(policy, facts, limits)) for policy in facts.policies]
+
+
+def overdue(facts: InstallationFacts, limits: AlertLimits) -> list[str]:
+    """Return the policies that are overdue."""
+    return [policy.name for policy in facts.policies if _judged(policy, facts, limits).overdue]
+
+
+def _judged(policy: Policy, facts: InstallationFacts, limits: AlertLimits) -> Freshness:
+    return judge(policy, threshold=limits.threshold_age, now=facts.now)
+
+
+def _row(policy: Policy, found: Freshness) -> tuple[str, ...]:
+    late = " (overdue)" if found.overdue else ""
+    none = late or (f" yet, due {for_people(found.next_due)}" if found.next_due else " yet")
+    good = [newest for newest in policy.on_targets if newest.good]
+    return (
+        policy.name,
+        found.judged.backup if found.judged else f"none{none}",
+        "-" if found.age is None else f"{about(found.age)}{late}",
+        _replicas(policy, good),
+        _depth(good),
+        _locked(good),
+    )
+
+
+def _replicas(policy: Policy, good: list[NewestOnTarget]) -> str:
+    lacks = ": fewer than demanded" if policy.lacks else ""
+    return f"{len(good)} of {policy.wanted}{lacks}"
+
+
+def _depth(good: list[NewestOnTarget]) -> str:
+    """Return to what depth all of them were read back."""
+    if not good:
+        return "-"
+    depths = [newest.depth for newest in good if newest.depth]
+    return min(depths, key=list(Depth).index).value if len(depths) == len(good) else "not all read"
+
+
+def _locked(good: list[NewestOnTarget]) -> str:
+    """Return until when the first of those that are locked is."""
+    ends = [newest.locked_until for newest in good if newest.locked_until]
+    return f"{for_people(min(ends))} on {len(ends)}" if ends else "-"
+
+
+def _document(policy: Policy, found: Freshness) -> dict[str, Any]:
+    return {
+        "policy": policy.name,
+        "backup": found.judged.backup if found.judged else None,
+        "made_at": if_any(found.judged.made_at if found.judged else None),
+        "age_seconds": found.age,
+        "overdue": found.overdue,
+        "next_due": if_any(found.next_due),
+        "lacks": policy.lacks,
+        "targets": [
+            {
+                "target": newest.target,
+                "good": newest.good,
+                "depth": newest.depth,
+                "read_at": if_any(newest.read_at),
+                "locked_until": if_any(newest.locked_until),
+            }
+            for newest in policy.on_targets
+        ],
+    }
+
+
+# -- runs, runs show, cancel and retry: looking at runs, and ending or taking them up again -----
 
 
 def show_run(arguments: Namespace, output: Output) -> Answer:
@@ -83,17 +181,17 @@ def list_runs(arguments: Namespace, output: Output) -> Answer:
     facts = on_record(watched(settings), bounds, store, now=now)
     found = facts.verification
     assert found is not None  # the calendar has it, if only switched off
-    late = ", ".join(render_policies.overdue(facts, bounds))
+    late = ", ".join(overdue(facts, bounds))
     hint = "'strongroom schedule' says why. At once: 'strongroom backup --policy NAME'."
     return Answer(
         record={
-            "policies": render_policies.as_document(facts, bounds),
+            "policies": as_document(facts, bounds),
             "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
             "verification": coverage_document(found, now=now),
         },
         sheet=Sheet(
             parts=[
-                render_policies.table_of(facts, bounds),
+                table_of(facts, bounds),
                 Table(head, rows, nothing="There has been no run yet."),
                 Lines([f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now)]),
             ]
@@ -159,3 +257,208 @@ def retry_run(arguments: Namespace, output: Output) -> Answer:
     said = f"Run {run.id} is taken up again by the cluster."
     about = f"Follow it: strongroom runs show {run.id} --follow"
     return Answer(record={"id": run.id, "state": run.state}, sheet=Sheet(verdict=said, about=about))
+
+
+# -- An installation at a glance: its policies and targets, what runs, what waits, what is wrong ---
+
+
+Rows = Sequence[Sequence[str]]
+RUNNING = ("RUN", "WHAT", "DONE", "RATE", "LEFT")
+RUN, OVER = "run ", "over"
+QUEUES = ("QUEUE", "STEPS WAITING", "BEING DONE", "OLDEST")
+
+
+def glance_lines(
+    facts: InstallationFacts, alerts: Iterable[Finding], muted: Muted, *, limits: AlertLimits, width: int
+) -> list[str]:
+    """Return it in lines that are not wider than the terminal, where that can be."""
+    if facts.state is not None:
+        return [f"The state database does not answer: {in_line(facts.state)}"]
+    parts = {  # what is wrong comes first: a low terminal cuts off what comes last
+        "ALERTS": [f"{key}: {what}" for key, what in alerts_of(alerts, muted).items()],
+        "POLICIES": _fitted(*_policies(facts, limits), width),
+        "RUNNING": _fitted(RUNNING, [_running(run) for run in facts.active], width),
+        "QUEUES": _fitted(QUEUES, list(_queues(facts)), width),
+    }
+    return [line for title, part in parts.items() for line in _part(title, part)][:-1]
+
+
+def _part(title: str, lines: Iterable[str]) -> Iterator[str]:
+    yield title
+    yield from (f"  {line}" for line in lines or ("none",))
+    yield ""
+
+
+def changes_of(facts: InstallationFacts, alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
+    """Return what there is to say of each thing: where it differs from before, it has changed."""
+    if facts.state is not None:
+        return {"the state database": f"does not answer: {in_line(facts.state)}"}
+    said = {
+        f"'{in_line(policy.name)}' on '{in_line(newest.target)}'": _cell(newest, facts.away)
+        for policy in facts.policies
+        for newest in policy.on_targets
+    }
+    said |= {f"{RUN}{run.run}": f"{_what(run)}, {_far(run)}" for run in facts.active}
+    wrong = alerts_of(alerts, muted)
+    counts = (plural(len(facts.policies), "policy"), plural(len(facts.active), "active run"))
+    said["in all"] = f"{', '.join(counts)}, {plural(len(wrong), 'alert')}"
+    return said | {f"alert {key}": what for key, what in wrong.items()}
+
+
+def alerts_of(alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
+    """Return each alert by its key, in words: the worst first, as they are judged."""
+    return {
+        in_line(finding.key): f"{finding.severity.value}: {in_line(finding.what)}{_muted(finding, muted)}"
+        for finding in alerts
+    }
+
+
+def _muted(alert: Finding, muted: Muted) -> str:
+    if muted.silence_of(alert.key):
+        return " (silenced)"
+    return " (acknowledged)" if alert.key in muted.acknowledged else ""
+
+
+def _policies(facts: InstallationFacts, limits: AlertLimits) -> tuple[Sequence[str], Rows]:
+    """Return policies by targets: the age of the backup, and how it lies on each."""
+    targets = sorted({newest.target for policy in facts.policies for newest in policy.on_targets})
+    rows = []
+    for policy in facts.policies:
+        found = judge(policy, threshold=limits.threshold_age, now=facts.now)
+        late = " (overdue)" if found.overdue else ""
+        age = "none" if found.age is None else about(found.age)
+        rows.append((policy.name, f"{age}{late}", *(_on(policy, target, facts.away) for target in targets)))
+    return ("POLICY", "VERIFIED BACKUP", *(in_line(target).upper() for target in targets)), rows
+
+
+def _on(policy: Policy, target: str, away: Sequence[str]) -> str:
+    return next((_cell(newest, away) for newest in policy.on_targets if newest.target == target), "-")
+
+
+def _cell(newest: NewestOnTarget, away: Sequence[str]) -> str:
+    if not newest.good:
+        return "no answer" if newest.target in away else "BAD"
+    return f"good, read to {newest.depth.value}" if newest.depth else "good, not read"
+
+
+def _what(run: Running) -> str:
+    return f"{run.kind.value} of '{in_line(run.policy)}'"
+
+
+def _running(run: Running) -> tuple[str, ...]:
+    left = "waits for approval" if run.waits_for_approval else run.pace.left_words
+    return (run.run, _what(run), run.pace.words, run.pace.rate_words, left)
+
+
+def _far(run: Running) -> str:
+    """Say how far a run is, in tenths: each step would be a line."""
+    if run.waits_for_approval:
+        return "waits for approval"
+    if run.pace.left is None or not run.pace.total:
+        return "running"
+    left = f"{at_least(run.pace.left)} left" if run.pace.left else "almost done"
+    return f"{run.pace.done * 10 // run.pace.total * 10} % done, {left}"
+
+
+def _queues(facts: InstallationFacts) -> Iterator[tuple[str, ...]]:
+    for pool in Pool:
+        steps = [waiting_step for waiting_step in facts.waiting if pools()[waiting_step.kind] is pool]
+        waiting = [waiting_step for waiting_step in steps if waiting_step.state is not StepState.RUNNING]
+        if steps:
+            many = sum(waiting_step.steps for waiting_step in steps) - (
+                waits := sum(waiting_step.steps for waiting_step in waiting)
+            )
+            oldest = (
+                about(facts.now - min(waiting_step.since for waiting_step in waiting)) if waiting else "-"
+            )
+            yield pool.value, f"{waits:,}", f"{many:,}", oldest
+
+
+def _fitted(head: Sequence[str], rows: Rows, width: int) -> list[str]:
+    """Return a table; one that is wider than the terminal has its cells below each other."""
+    lines = table(head, rows) if rows else []
+    if all(len(line) <= width - 2 for line in lines):
+        return lines
+    return [line for row in rows for line in fields(zip(head, row, strict=True))]
+
+
+def said_of(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what is new or different, and that what is gone is over."""
+    yield from ((about_it, words) for about_it, words in now.items() if before.get(about_it) != words)
+    yield from ((about_it, OVER) for about_it in before if about_it not in now)
+
+
+# -- status --watch: the installation at a glance, drawn again whenever something has changed ---
+
+
+SECONDS: Final = 1.0
+"""Between two looks at the record, which announces nothing."""
+
+
+class WatchedState(NamedTuple):
+    """What one look found."""
+
+    facts: InstallationFacts
+    alerts: tuple[Finding, ...]
+    muted: Muted
+
+
+def watch_installation(arguments: Namespace, output: Output) -> None:
+    """Show the installation until somebody types ``q`` or Ctrl-C: both are how a person ends this."""
+    if output.json:
+        raise UsageError(
+            "--watch shows all of the installation, to people.",
+            hint="One run: 'strongroom runs show ID --follow'. For machines: 'strongroom runs --json' or "
+            "'strongroom metrics'.",
+        )
+    settings = load_settings()
+    looking = Looking(watched(settings), limits(settings))
+    try:
+        _draw(looking) if can_draw() else _tell(looking)
+    except KeyboardInterrupt as stopped:
+        if isinstance(stopped, Terminated):
+            raise
+
+
+class Looking:
+    """Looks at the record, as often as asked. That it does not answer is shown, and ends nothing."""
+
+    def __init__(self, seen: WatchedInstallation, bounds: AlertLimits) -> None:
+        self.bounds = bounds
+        self._watched = seen
+
+    def look(self) -> WatchedState:
+        now = time.time()
+        facts = gather(self._watched, self.bounds, now=now, look=False)
+        muted = Muted() if facts.state is not None else read_muted(self._watched.store(), now=now)
+        return WatchedState(facts, alerts(facts, self.bounds), muted)
+
+    def end_of(self, about_it: str) -> str:
+        """Say how something ended: a run has a state."""
+        with suppress(StateError):
+            if about_it.startswith(RUN):
+                return self._watched.store().load(about_it.removeprefix(RUN)).state.value
+        return OVER
+
+
+def _draw(looking: Looking) -> None:
+    with Screen() as screen:
+        while True:
+            seen = looking.look()
+            head = f"{for_people(seen.facts.now)}, by the record. q ends this look; the runs go on."
+            screen.draw([head, "", *glance_lines(*seen, limits=looking.bounds, width=screen.size[0])])
+            if screen.asked_to_leave(SECONDS):
+                return
+
+
+def _tell(looking: Looking) -> None:
+    """Say each change in a line: what is shown goes into a pipe, or onto a terminal that only prints."""
+    before: dict[str, str] = {}
+    while True:
+        seen = looking.look()
+        now = changes_of(*seen)
+        for about_it, words in said_of(before, now):
+            how = looking.end_of(about_it) if words == OVER else words
+            print(f"{for_people(seen.facts.now)}  {about_it}: {how}", flush=True)
+        before = now
+        time.sleep(SECONDS)

@@ -9,6 +9,8 @@ from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 from strongroom.errors import UsageError
 
+# -- arguments
+
 
 def _list_arguments(parser: ArgumentParser) -> None:
     options.add_selection_arguments(parser)
@@ -71,20 +73,47 @@ def _delete_arguments(parser: ArgumentParser) -> None:
 def _list_work(arguments: Namespace) -> str:
     """Choose: a file needs no targets, and the local store neither."""
     if not _names_backup(arguments):
-        return "verify_clean:verify_clean" if arguments.verify_clean else "in_store:list_secrets"
+        return "verify_clean:verify_clean" if arguments.verify_clean else "store:list_in_store"
     if arguments.source != options.LOCAL or arguments.verify_clean:
         raise UsageError("A backup is listed, or a source: --source and --verify-clean are for sources.")
-    return "in_file:list_secrets" if arguments.backup_file is not None else "on_targets:list_secrets"
+    return "in_file:list_in_file" if arguments.backup_file is not None else "on_targets:list_on_targets"
 
 
 def _get_work(arguments: Namespace) -> str:
     if not _names_backup(arguments):
-        return "in_store:get_secret"
-    return "in_file:get_secret" if arguments.backup_file is not None else "on_targets:get_secret"
+        return "store:get_from_store"
+    return "in_file:get_from_file" if arguments.backup_file is not None else "on_targets:get_from_targets"
 
 
 def _names_backup(arguments: Namespace) -> bool:
     return arguments.backup_file is not None or arguments.from_target is not None
+
+
+# -- arguments
+
+
+def _rotate_secret_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="*", help="a secret's full name at its source")
+    parser.add_argument(
+        "--source", metavar="NAME", help="the configured source that has them (default: the only one)"
+    )
+    options.add_selection_arguments(parser)
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why; it goes on record")
+    parser.add_argument(
+        "--incident",
+        metavar="ID",
+        default="",
+        help="on record with this incident, once for it; without a name: all secrets that it exposed",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show which rotator each secret has and what it will do, and stop",
+    )
+    how.add_argument("--show", metavar="RUN", help="show the result of an earlier rotation, secret by secret")
+    how.add_argument("--cluster", action="store_true", help="hand it to the cluster's recover workers")
+    parser.add_argument("--force", action="store_true", help="do not ask first")
 
 
 COMMANDS = {
@@ -109,5 +138,14 @@ COMMANDS = {
     "secrets delete": Command(
         _delete_arguments,
         "write:delete_secrets",
+    ),
+    "secrets rotate": Command(
+        _rotate_secret_arguments,
+        "rotate_secret:rotate_secret",
+        "Each secret is given a new value by the first of [rotators] that is for it. Strongroom writes a\n"
+        "new version, reads it back, and says what a person must still do. If a program refuses the new\n"
+        "value, the former one is made current again. A secret without a rotator is named and left.\n"
+        "If the command is interrupted, the same command goes on where it stopped. The values are printed\n"
+        "nowhere. The exit code is 0 only if every secret has a new value.",
     ),
 }

@@ -6,34 +6,29 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from strongroom.cli.commands.store.answers import (
-    answer_names,
-    answer_secret,
-    missing,
-    named,
-)
-from strongroom.cli.shared import backup_selection, legacy, opening
-from strongroom.cli.shared.backup_argument import kind_of, open_file
-from strongroom.cli.shared.near_names import near_name
-from strongroom.cli.shared.show_value import ValueHolder
+from strongroom.cli.commands.secrets.store import answer_names, answer_secret, missing, named
+from strongroom.cli.shared import backup_selection, identities, opening
+from strongroom.cli.shared.access_log import ValueHolder
+from strongroom.cli.shared.backup_selection import near_name
+from strongroom.cli.shared.opening import kind_of, open_file
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
 from strongroom.container.metadata import read_document
 from strongroom.model import ListedSecret, Secret
-from strongroom.operations.archive.failover import InOnePlace
+from strongroom.operations.archive.reading import InOnePlace
 from strongroom.operations.archive.salvage import Salvaged
 
 NOTHING = "The backup holds no such secret."
 
 
-def list_secrets(arguments: Namespace, output: Output) -> Answer:
+def list_in_file(arguments: Namespace, output: Output) -> Answer:
     return answer_names(_entries(arguments, output), arguments, nothing=NOTHING)
 
 
-def get_secret(arguments: Namespace, output: Output) -> Answer | None:
-    secret, where = _secret(arguments, output)
+def get_from_file(arguments: Namespace, output: Output) -> Answer | None:
+    secret, where = _secret_in_file(arguments, output)
     return answer_secret(secret, where, arguments, output, place.find())
 
 
@@ -56,7 +51,7 @@ def _salvaged(arguments: Namespace, output: Output) -> Iterator[Salvaged]:
             yield backup
 
 
-def _secret(arguments: Namespace, output: Output) -> tuple[Secret, ValueHolder]:
+def _secret_in_file(arguments: Namespace, output: Output) -> tuple[Secret, ValueHolder]:
     """Return the secret, and what it is of."""
     unsealed = _unsealed(arguments, output)
     if unsealed is not None:
@@ -79,4 +74,4 @@ def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:
     if kind is FileKind.METADATA:
         with open_file(file) as reader:
             return list(read_document(reader))
-    return legacy.secrets_of(file, arguments, output) if kind is FileKind.LEGACY else None
+    return identities.secrets_of(file, arguments, output) if kind is FileKind.LEGACY else None

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
-from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing
-from strongroom.cli.commands.store.in_file import NOTHING
-from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
-from strongroom.cli.shared.inspect_on_targets import Opened
-from strongroom.cli.shared.near_names import near_name
-from strongroom.cli.shared.show_value import ValueHolder
+from strongroom.cli.commands.secrets.in_file import NOTHING
+from strongroom.cli.commands.secrets.store import answer_names, answer_secret, missing
+from strongroom.cli.shared import backup_selection, opening, options
+from strongroom.cli.shared.access_log import ValueHolder
+from strongroom.cli.shared.backup_selection import Opened, near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -23,14 +22,14 @@ from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.restore.version import holds
 
 
-def list_secrets(arguments: Namespace, output: Output) -> Answer:
-    return answer_names(_entries(arguments, output), arguments, nothing=NOTHING)
+def list_on_targets(arguments: Namespace, output: Output) -> Answer:
+    return answer_names(_entries_on_targets(arguments, output), arguments, nothing=NOTHING)
 
 
-def get_secret(arguments: Namespace, output: Output) -> Answer | None:
+def get_from_targets(arguments: Namespace, output: Output) -> Answer | None:
     asked = backup_selection.requested(arguments, values=arguments.show_value, name=arguments.name)
     with (
-        inspect_on_targets.backups_on_targets(arguments, asked, output, place.find()) as backups,
+        backup_selection.backups_on_targets(arguments, asked, output, place.find()) as backups,
         opening.explaining_keys(),
     ):
         first, tell = next(backups)
@@ -69,7 +68,7 @@ def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[int, Manife
     return looked, *newest
 
 
-def _entries(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
+def _entries_on_targets(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
     """Yield what is listed: no value is read."""
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     asked = backup_selection.requested(arguments, values=False, selection=selection)
@@ -80,7 +79,7 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
 @contextmanager
 def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Salvaged]:
     with (
-        inspect_on_targets.backup_on_targets(arguments, asked, output, place.find()) as backup,
+        backup_selection.backup_on_targets(arguments, asked, output, place.find()) as backup,
         opening.explaining_keys(),
     ):
         yield backup

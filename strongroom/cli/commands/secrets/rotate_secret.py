@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
 
-from strongroom.cli.commands.rotators.render import rotated_document, rotated_lines
-from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+import msgspec
+
 from strongroom.cli.shared.options import selection_of
-from strongroom.cli.shared.rotation_plan import confirm, plan_document, plan_lines
+from strongroom.cli.shared.render_run import confirm, plan_document, plan_lines
+from strongroom.cli.shared.runs import by_ticket, showing_progress
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal.output import Output, plural
+from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Selection
+from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import (
     NoSuchIncident,
     NotAllRead,
@@ -21,16 +25,68 @@ from strongroom.operations.errors import (
     RunDegraded,
     SecretNotRotated,
 )
-from strongroom.operations.incident.exposed import find_unchanged
-from strongroom.operations.incident.steps import find_incident
-from strongroom.operations.rotators.plan import plan_rotation
-from strongroom.operations.rotators.records import Rotated, SecretRotationPlan
-from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by, without_run
-from strongroom.operations.services import Services
+from strongroom.operations.procedures.incident import find_incident
+from strongroom.operations.procedures.incident_exposure import find_unchanged
+from strongroom.operations.rotation.secret_plan import (
+    Rotated,
+    SecretRotationPlan,
+    SecretRotationResult,
+    plan_rotation,
+)
+from strongroom.operations.rotation.secrets_job import rotate_secrets, rotated_by, without_run
+from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
-from strongroom.sources.select import matches
-from strongroom.system.person import who
-from strongroom.words import name_first_few, nearest, verb
+from strongroom.system.process import who
+from strongroom.words import name_first_few, nearest, told_alike, verb
+
+# -- A rotation of secrets, planned or done, for people and for machines ------------------------
+
+
+_WORDS = {
+    SecretRotationResult.DONE: "new value",
+    SecretRotationResult.ALREADY: "done before",
+    SecretRotationResult.FAILED: "FAILED",
+    SecretRotationResult.NO_ROTATOR: "no rotator",
+    SecretRotationResult.MISSING: "not there",
+    SecretRotationResult.WAITS: "not yet",
+}
+
+
+def rotated_document(rotated: Rotated) -> dict[str, Any]:
+    """Return what a rotation did for machines."""
+    document: dict[str, Any] = msgspec.to_builtins(rotated)
+    kinds = ("done", "failed", "no_rotator", "missing")
+    return {**document, **{kind: getattr(rotated, kind) for kind in kinds}}
+
+
+def rotated_lines(rotated: Rotated) -> Iterator[str]:
+    """Yield what a rotation did for people."""
+    if not rotated.secrets:
+        yield "Nothing to rotate: no secret has a value any more that others may know."
+        return
+    of = plural(len(rotated.secrets), "secret")
+    began = f"rotation {rotated.run}" if rotated.run else "nothing to rotate"
+    yield f"{began}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
+    rows = [
+        (secret.name, _WORDS[secret.result], secret.rotator or "-", secret.version or "-")
+        for secret in rotated.secrets
+    ]
+    yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
+    failed = [
+        secret
+        for secret in rotated.secrets
+        if secret.result in (SecretRotationResult.FAILED, SecretRotationResult.WAITS)
+    ]
+    yield from (
+        f"  {line}" for line in told_alike((in_line(secret.name), in_line(secret.why)) for secret in failed)
+    )
+    if rotated.to_do:
+        yield "What a person must still do:"
+        yield from (f"  - {in_line(line)}" for line in rotated.to_do)
+
+
+# -- rotate-secret: give secrets new values, by the rotators of the configuration ---------------
+
 
 _LEFT = (
     "one secret may have a new value that nothing else knows yet. The same command goes on where it stopped."

@@ -1,4 +1,4 @@
-"""What list and get answer, wherever the secrets are from."""
+"""list, get, set, import and delete: secrets in the local store, a file or a backup."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from strongroom.cli.shared import options
-from strongroom.cli.shared.show_value import ValueHolder, reveal_value
+from strongroom.cli.shared import options, sources
+from strongroom.cli.shared.access_log import ValueHolder, reveal_value
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
@@ -16,9 +17,11 @@ from strongroom.errors import UsageError
 from strongroom.model import ListedSecret, Secret, SecretVersion, VersionState
 from strongroom.operations.restore.version import at_version, spelled_versions
 from strongroom.sheet import Lines, Pairs, Sheet, Table
+from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
-from strongroom.sources.select import matches
 from strongroom.words import did_you_mean
+
+# -- What list and get answer, wherever the secrets are from ------------------------------------
 
 
 def answer_names(entries: Iterable[ListedSecret], arguments: Namespace, *, nothing: str) -> Answer:
@@ -146,3 +149,30 @@ def _pairs(secret: Secret, current: SecretVersion) -> Iterator[tuple[str, object
         "value",
         _no_value(current) if current.value is None else "(give --show-value)",
     )
+
+
+# -- list and get in the local store, and list in another source --------------------------------
+
+
+def list_in_store(arguments: Namespace, output: Output) -> Answer:
+    source = sources.source_of(arguments.source, place.find())
+    filtered = arguments.filter_tag or arguments.include or arguments.exclude
+    nothing = "No secret fits the filter." if filtered else "The store is clean: it holds no secret."
+    return answer_names(source.list(with_tags=True), arguments, nothing=nothing)
+
+
+def get_from_store(arguments: Namespace, output: Output) -> Answer | None:
+    installation = place.find()
+    secret = _stored_secret(arguments.name, installation)
+    return answer_secret(
+        secret, ValueHolder("the local store", options.LOCAL), arguments, output, installation
+    )
+
+
+def _stored_secret(name: str, installation: InstallationPlace) -> Secret:
+    store = sources.local_store(installation)
+    try:
+        return store.get(name)
+    except SecretNotFound as error:
+        hint = did_you_mean(name, (entry.name for entry in store.list())) + error.hint
+        raise SecretNotFound(error.message, hint=hint) from None

@@ -6,15 +6,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from shlex import quote
 
-from strongroom.cli.shared import options, shred_guard, sources
+from strongroom.cli.shared import admission, options, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import StrongroomError
-from strongroom.operations.readiness.leftovers import UNDO, Leftover, in_runs, on_disk, ways_back
+from strongroom.operations.checks.machine import UNDO, Leftover, in_runs, on_disk, ways_back
 from strongroom.sheet import Lines, Sheet
-from strongroom.sources.select import matches
+from strongroom.sources.batches import matches
 from strongroom.system.errors import WouldOverwrite
 
 
@@ -46,7 +46,7 @@ def verify_clean(arguments: Namespace, output: Output) -> Answer:
 def _in_runs(installation: InstallationPlace) -> tuple[list[Leftover], list[str], StrongroomError | None]:
     """Return what runs left, which still go on, and why the record could not tell, if it could not."""
     try:
-        store = shred_guard.find_run_store(installation)
+        store = admission.find_run_store(installation)
         if store is None:
             return [], [], None
         return list(in_runs(store, installation.state_dir)), [run.id for run in store.active()], None

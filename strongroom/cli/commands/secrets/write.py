@@ -12,7 +12,7 @@ from strongroom.cli.shared import options, sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.cli.terminal.progress import Advance, counting
+from strongroom.cli.terminal.screen import Advance, counting
 from strongroom.container.errors import SecretTooLarge, VerificationFailed
 from strongroom.container.writer import MAX_VALUES
 from strongroom.errors import StrongroomError, UsageError

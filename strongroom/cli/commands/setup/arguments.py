@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from strongroom.cli.parser import PROGRAM
 from strongroom.cli.shared import options
-from strongroom.cli.terminal import numbers
+from strongroom.cli.terminal import command
 from strongroom.cli.terminal.command import Command
 from strongroom.config.own_places import SOURCES, TARGETS, parse_source, parse_target
 from strongroom.errors import UsageError
@@ -52,7 +52,7 @@ def _init_work(arguments: Namespace) -> str:
         return "init:set_up"
     apart = ("installation_key_to", "spare_key_to")
     options.refuse_beside(arguments, apart, "--output", why=": keys are made where they are used")
-    return "config:write_config"
+    return "init:write_config"
 
 
 def _add_places(parser: ArgumentParser) -> None:
@@ -125,7 +125,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--secret-count",
         metavar="N",
-        type=numbers.limit,
+        type=command.limit,
         default=COUNT,
         help=f"how many secrets to make up (default: {COUNT})",
     )
@@ -164,8 +164,8 @@ COMMANDS = {
         "says), and shows what the calendar does with it, what is off and why, and the next commands. A\n"
         "configuration that is there stays as it is.",
     ),
-    "check config": Command(_no_arguments, "config:check_config"),
-    "config reference": Command(_no_arguments, "config:print_reference"),
+    "check config": Command(_no_arguments, "init:check_config"),
+    "config reference": Command(_no_arguments, "init:print_reference"),
     "check storage": Command(
         _storage_arguments,
         "probe:test_storage",
@@ -181,7 +181,7 @@ COMMANDS = {
     ),
     "bench": Command(
         _bench_arguments,
-        "benchmark:run_benchmark",
+        "probe:run_benchmark",
         "Seals made-up secrets as a backup does, to a key that nobody keeps. Each container is put on each\n"
         "target under 'probes/', read back and deleted. A target that locks its objects is refused.\n"
         "Without a --measure option both are measured.",
@@ -193,7 +193,7 @@ COMMANDS = {
     ),
     "completion": Command(
         _completion_arguments,
-        "completion:print_completion",
+        "init:print_completion",
         f"  bash:  {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}\n"
         f"  zsh:   {PROGRAM} completion zsh > a directory of $fpath, as _{PROGRAM}",
     ),

@@ -1,38 +1,173 @@
-"""init: set a machine up: the configuration at its place, what the calendar does, and what to type next."""
+"""init, config and completion: set a machine up, and see that it is."""
 
 from __future__ import annotations
 
 import sys
 import time
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import shtab
+
 import strongroom
-from strongroom.cli.commands.setup.config import custody, text_of
-from strongroom.cli.shared.installation_paper import keep, paper, spare_lines
+from strongroom.cli.parser import whole_parser
+from strongroom.cli.shared.installation_key import keep, paper, spare_lines
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.config import Settings, load_settings
+from strongroom.config import ConfigProblems, Settings, load_settings
+from strongroom.config.failure_domains import remarks
 from strongroom.config.keys import PassphraseKey
+from strongroom.config.own_places import OwnKey, OwnMail, with_locks
+from strongroom.config.reference import reference_markdown
+from strongroom.config.text import default_config_text
 from strongroom.container.signing import Signer
-from strongroom.errors import TargetError
+from strongroom.errors import TargetError, UsageError
 from strongroom.keys import rolelist, roles
+from strongroom.keys.hpke import PublicKey
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.health.calendar import EntryStatus, planned
+from strongroom.operations.judge.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
-from strongroom.system.atomic_file import write_whole
+from strongroom.system.files import write_whole
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK, ProbeCheck, Probed, ProbeResult
 from strongroom.targets.resilient import bare
-from strongroom.timestamps import if_any
+from strongroom.times import if_any
 from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
+from strongroom.wiring.jobs import keyless
+from strongroom.wiring.keys import absent_files, remarks_on_signers, without_passphrase
+from strongroom.wiring.services import absent_programs
+
+# -- config: check it, begin with one, or explain every key -------------------------------------
+
+
+def check_config(arguments: Namespace, output: Output) -> Answer:
+    try:
+        settings = load_settings()
+    except ConfigProblems as error:
+        return Answer(record={"problems": error.problems}, sheet=Sheet(), error=error)
+    rolelist.require_certificates(settings.state_dir)
+    file = place.find().file
+    remarked = [
+        *remarks(settings),
+        *keyless(settings),
+        *absent_programs(settings),
+        *without_passphrase(settings),
+        *absent_files(settings),
+        *remarks_on_signers(settings),
+    ]
+    off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
+    record = {
+        "file": file,
+        "problems": [],
+        "remarks": remarked,
+        "off": off,
+        "settings": settings,
+    }
+    said = [
+        *(f"remark: {remark}" for remark in remarked),
+        *(f"off: {name}: {why}" for name, why in off.items()),
+    ]
+    found = f"{file or 'No file: the defaults are in force'}. No problem found."
+    sheet = Sheet(parts=[Pairs(list(_summary(settings)), found), Lines(said)])
+    return Answer(record=record, sheet=sheet)
+
+
+def _summary(settings: Settings) -> Iterator[tuple[str, object]]:
+    policies = (
+        f"{name} ({policy.kind}, {policy.schedule or 'when asked'})"
+        for name, policy in settings.policies.items()
+    )
+    yield "state", settings.state_dir
+    yield "sources", ", ".join(settings.sources)
+    yield "targets", ", ".join(f"{name} in {target.region}" for name, target in settings.targets.items())
+    yield "keys", ", ".join(settings.keys) or "none, so only metadata can be backed up by a policy"
+    yield "policies", ", ".join(policies)
+    yield "broker", settings.broker.url or "embedded"
+
+
+def write_config(arguments: Namespace, output: Output) -> Answer:
+    path = arguments.output.absolute()
+    text = text_of(arguments)
+    write_whole(path, text.encode(), replace=arguments.force)
+    path.chmod(0o644)
+    look = "Look through the file, then run: strongroom check config"
+    lines = [f"{path} is written.", *custody(arguments), look]
+    return Answer(record={"file": path}, sheet=Sheet(parts=[Lines(lines)]))
+
+
+def text_of(arguments: Namespace, *, locked: Container[str] = ()) -> str:
+    """Return the file that the options ask for. ``locked``: the targets whose buckets have Object Lock."""
+    text = default_config_text(
+        keys=[_public_key(word) for word in arguments.public_key],
+        source=arguments.source,
+        targets=with_locks(arguments.target, locked),
+        mail=_mail(arguments),
+        alone=arguments.single_recipient_reason,
+        state_dir=place.find().state_dir,
+    )
+    _check(text)
+    return text
+
+
+def custody(arguments: Namespace) -> Iterator[str]:
+    """Say what a single key means, of which nobody has said where its spare is."""
+    if arguments.single_recipient_reason or len(arguments.public_key) > 1:
+        return
+    what = "One key" if arguments.public_key else "One passphrase"
+    yield f"{what} opens all these backups. Lost, it closes them for good, and nobody has said where"
+    yield (
+        "  its spare is: write that into single_recipient_reason, or name a second key ('strongroom keys new'"
+    )
+    yield "  makes one, and --public-key may be given several times)."
+
+
+def _check(text: str) -> None:
+    """Refuse what the options make of the file before it is anywhere."""
+    with TemporaryDirectory(prefix="strongroom-") as folder:
+        file = Path(folder, place.FILE_NAME)
+        file.write_text(text)
+        try:
+            load_settings({"STRONGROOM_STATE_DIR": str(place.find().state_dir)}, path=file)
+        except ConfigProblems as error:
+            first = error.problems[0]
+            raise UsageError(f"{first.key}: {first.what}. Nothing was written.", hint=first.right) from None
+
+
+def _mail(arguments: Namespace) -> OwnMail | None:
+    if bool(arguments.mail) != bool(arguments.mail_host):
+        raise UsageError(
+            "--mail says who gets mail, and --mail-host which server takes it: neither works alone",
+            hint="Give both, or leave both out. Without them the file has an example.",
+        )
+    return OwnMail(arguments.mail, arguments.mail_host) if arguments.mail else None
+
+
+def _public_key(word: str) -> OwnKey:
+    """Return the key as text, or its file; either is read now, so that a wrong one is refused."""
+    if word.startswith("srpub"):
+        return {"public_key": str(PublicKey.parse(word))}
+    file = Path(word).absolute()
+    PublicKey.parse(file.read_text(encoding="ascii"))
+    return {"public_key_file": str(file)}
+
+
+def print_reference(arguments: Namespace, output: Output) -> Answer | None:
+    text = reference_markdown()
+    if not output.json:
+        output.raw(text.encode())
+        return None
+    return Answer(record={"markdown": text}, sheet=Sheet())
+
+
+# -- init: set a machine up: the configuration at its place, what the calendar does, and what to type next
 
 
 def set_up(arguments: Namespace, output: Output) -> Answer:
@@ -220,3 +355,26 @@ def _as_document(found: EntryStatus) -> dict[str, Any]:
         "time_zone": entry.time_zone,
         "next_due": if_any(found.next_due),
     }
+
+
+# -- completion: the script that completes commands, options and files in a shell ---------------
+
+
+def print_completion(arguments: Namespace, output: Output) -> Answer | None:
+    parser = whole_parser()
+    _complete_files(parser, shtab.FILE)
+    script: str = shtab.complete(parser, shell=arguments.shell)
+    if not output.json:
+        output.raw(script.encode())
+        return None
+    return Answer(record={"shell": arguments.shell, "script": script}, sheet=Sheet())
+
+
+def _complete_files(parser: ArgumentParser, files: object) -> None:
+    """Complete with files whatever takes one, in every command."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
+        if action.metavar in ("FILE", "PATH[:FORMAT]"):
+            action.complete = files  # type: ignore[attr-defined]
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                _complete_files(command, files)

@@ -1,0 +1,1 @@
+"""Commands on backups: look into them, find secrets in them, keep and remove them."""

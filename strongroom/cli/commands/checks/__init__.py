@@ -1,0 +1,1 @@
+"""Commands that look: is all well, could this machine recover, do live secrets hold?"""

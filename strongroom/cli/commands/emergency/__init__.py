@@ -1,1 +1,0 @@
-"""Commands for the backup in the safe."""

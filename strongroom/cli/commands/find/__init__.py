@@ -1,1 +1,0 @@
-"""Commands that look for secrets in many backups, and compare backups, without showing a value."""

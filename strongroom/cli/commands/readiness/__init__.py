@@ -1,1 +1,0 @@
-"""Commands that say whether this machine could recover."""

@@ -1,1 +1,0 @@
-"""Commands that keep backups, and remove what no rule keeps."""

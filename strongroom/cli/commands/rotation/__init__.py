@@ -1,1 +1,0 @@
-"""Commands that bring backups to other keys."""

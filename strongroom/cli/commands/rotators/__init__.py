@@ -1,1 +1,0 @@
-"""Commands that give secrets new values."""

@@ -1,1 +1,0 @@
-"""Commands that destroy the keys of backups for good."""

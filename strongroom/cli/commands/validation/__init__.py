@@ -1,1 +1,0 @@
-"""Commands that compare live secrets with a backup."""

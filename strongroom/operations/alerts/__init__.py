@@ -1,1 +1,0 @@
-"""What is wrong with the backups, and who is told."""

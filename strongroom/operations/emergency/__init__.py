@@ -1,1 +1,0 @@
-"""The backup for the safe: medium, kit, escrow."""

@@ -1,1 +1,0 @@
-"""Which backup holds which version of which secret, and how backups differ; no value is shown."""

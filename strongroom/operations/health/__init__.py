@@ -1,1 +1,0 @@
-"""Findings about an installation, area by area."""

@@ -1,1 +1,0 @@
-"""After a leak: quarantine, seal anew, sign anew."""

@@ -1,1 +1,0 @@
-"""The keys that seal and open: their health, use, exposure and replacement."""

@@ -1,0 +1,1 @@
+"""The keys that seal and open: tried, used, replaced, and destroyed for good."""

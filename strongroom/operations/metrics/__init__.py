@@ -1,1 +1,0 @@
-"""Facts as metrics: what each is called, and what is written of it in Prometheus' format."""

@@ -1,1 +1,0 @@
-"""Real requests against sources and targets: rights and speed."""

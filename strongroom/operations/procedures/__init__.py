@@ -1,0 +1,1 @@
+"""Guided procedures: a recovery, and an incident, step by step on record."""

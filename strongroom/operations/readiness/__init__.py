@@ -1,1 +1,0 @@
-"""Whether this machine could recover, now."""

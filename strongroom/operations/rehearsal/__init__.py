@@ -1,1 +1,0 @@
-"""Recovery drills: restore into a scratch place, compare, tear down."""

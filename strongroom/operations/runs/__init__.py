@@ -1,1 +1,0 @@
-"""The engine: runs, their steps, and who performs them."""

@@ -1,1 +1,0 @@
-"""Destroying the keys of backups for good, and proving it."""

@@ -1,1 +1,0 @@
-"""Trust lists: who counts by those on targets, and how they get there."""

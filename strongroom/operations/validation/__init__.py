@@ -1,1 +1,0 @@
-"""Whether secrets that live now are there, hold, and match their backup."""

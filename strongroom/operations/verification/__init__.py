@@ -1,1 +1,0 @@
-"""Verification that covers: what was read of every replica, and what is read next."""
