@@ -142,7 +142,7 @@ def _add_installation(commands: _SubParsersAction[Parser]) -> None:
         ("spare", "make_spare", "make a second installation key for paper or a medium, to be pinned too"),
     ):
         added = commands.add_parser(action, help=words)
-        added.set_defaults(run=f"installation:{work}")
+        added.set_defaults(run=f"signers:{work}")
         add_paper_arguments(added)
     hand = commands.add_parser("hand-over", help="have another installation key certify from now on")
     hand.set_defaults(run="signers:hand_over")
@@ -190,7 +190,7 @@ def _add_signer_making(commands: _SubParsersAction[Parser]) -> None:
         ("replace", "replace_key", "give a role whose private key is lost another one"),
     ):
         added = commands.add_parser(action, help=words)
-        added.set_defaults(run=f"signer_keys:{work}")
+        added.set_defaults(run=f"signers:{work}")
         added.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
     commands.choices["certify"].add_argument(
         "key", metavar="KEY", help="the public key that 'signers request' printed there"
