@@ -48,7 +48,7 @@ def shown_as(kind: StepKind, outcome: AttemptOutcome) -> Exception | None:
     Its step comes again under another message; or, if it was given up, with a retry or a repair of the run.
     """
     if kind is StepKind.REPORT and outcome.run.state is RunState.FAILED:
-        from strongroom.operations.engine.telling import class_in
+        from strongroom.operations.engine.run_log import class_in
 
         spec, why = outcome.run.spec, class_in(outcome.run.error) or "a fault"
         return RunFailed(f"the {spec.kind.value} of '{spec.policy}' failed: {why}")

@@ -14,7 +14,7 @@ import workers
 from strongroom.cli.reference import leaves
 from strongroom.container.errors import FormatError
 from strongroom.errors import FAMILIES, MODULES, InstallationError, StrongroomError, by_name, meaning_of
-from strongroom.operations.engine.telling import error_text, parse_error
+from strongroom.operations.engine.run_log import error_text, parse_error
 
 GROUPS = {FormatError}
 """What only groups errors of several families, and is never raised itself."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-as_trace = lazy("strongroom.operations.engine.telling:as_trace")
+as_trace = lazy("strongroom.operations.engine.run_log:as_trace")
 post = lazy("strongroom.system.program:post")
 
 PATIENCE: Final = 5.0

@@ -22,7 +22,7 @@ from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.errors import NotYetSeen, RunDegraded
@@ -122,10 +122,10 @@ def _outcome(run: Run) -> Outcome:
     job = job_of(run.spec.kind)
     backup, shortfall = job.backup_of(run), job.shortfall_of(run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
-        raise telling.failure_of(run)
+        raise run_log.failure_of(run)
     if run.state is RunState.DEGRADED:
-        happened, hint = telling.apart(run.error)
-        if (loss := telling.loss_of(run)) is not None:
+        happened, hint = run_log.apart(run.error)
+        if (loss := run_log.loss_of(run)) is not None:
             raise loss
         said = f"run {run.id} is degraded: {happened}"
         raise RunDegraded(said, hint=hint or None, backup=backup, shortfall=shortfall)

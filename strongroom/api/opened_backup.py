@@ -451,7 +451,7 @@ def _chosen(
 def _on_record(settings: Settings) -> BackupsOnRecord:
     """Return what the record here says of backups; reading needs none."""
     from strongroom.operations.archive.catalog import read_record
-    from strongroom.operations.archive.shredded import shredded_backups
+    from strongroom.operations.archive.shredding import shredded_backups
     from strongroom.wiring.database import existing_run_store
 
     with suppress(StrongroomError):

@@ -13,7 +13,7 @@ from strongroom.operations.engine.services import CheckResult, Services
 from strongroom.operations.evidence.audit import Audit, audit
 from strongroom.operations.evidence.compliance import Demands, require
 from strongroom.operations.evidence.reports import MADE, ReviewedKey, ReviewedSigner, SecurityReview, parts
-from strongroom.operations.judge.looks import RECORD, record
+from strongroom.operations.judge.inspection import RECORD, record
 from strongroom.operations.keys.health import DAY
 from strongroom.operations.keys.usage import KeyUse, survey
 from strongroom.state.errors import RecordRefused, StateError

@@ -25,12 +25,12 @@ from strongroom.operations.engine.findings import (
     wrong,
 )
 from strongroom.operations.engine.services import CheckResult, Services
-from strongroom.operations.judge import looks as key_metrics
-from strongroom.operations.judge import looks as machine
+from strongroom.operations.judge import inspection as key_metrics
+from strongroom.operations.judge import inspection as machine
 from strongroom.operations.judge.fact_records import WatchedInstallation
 from strongroom.operations.judge.facts import without_record
+from strongroom.operations.judge.inspection import KeyMetrics, retained_backups
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.judge.looks import KeyMetrics, retained_backups
 from strongroom.operations.notify.notify import JudgedFacts, gather_and_judge
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import StateDatabase

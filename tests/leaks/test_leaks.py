@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.engine.telling import trace_id
+from strongroom.operations.engine.run_log import trace_id
 from strongroom.state.records import RunState, StepKind
 from tests.chaos.place import REGIONS
 from tests.leaks.planted import COUNT, count_in

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.config import load_settings
-from strongroom.operations.engine.telling import trace_id
+from strongroom.operations.engine.run_log import trace_id
 from strongroom.state.store import RunStore
 from tests.operations.world import make_world
 from tests.process import free_port

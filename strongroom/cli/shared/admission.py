@@ -113,7 +113,7 @@ def refuse_shredded(installation: InstallationPlace, backup: str) -> None:
     bringing back must work without one."""
     try:
         if (store := find_run_store(installation)) is not None:
-            from strongroom.operations.archive.shredded import check
+            from strongroom.operations.archive.shredding import check
 
             check(store, backup, trusted_signers(installation))
     except BackupShredded:
@@ -161,7 +161,7 @@ def read_record(installation: InstallationPlace) -> BackupsOnRecord:
     with suppress(StrongroomError):
         if (store := find_run_store(installation)) is not None:
             from strongroom.operations.archive.catalog import read_record as read
-            from strongroom.operations.archive.shredded import shredded_backups
+            from strongroom.operations.archive.shredding import shredded_backups
 
             gone = frozenset(shredded_backups(store, trusted_signers(installation)))
             return read(store, gone=gone)

@@ -9,7 +9,7 @@ from functools import partial
 from strongroom.cli.shared.runs import cluster_runs
 from strongroom.config import Settings
 from strongroom.operations.engine.findings import Finding, good, remark, unknown, wrong
-from strongroom.operations.judge.looks import KeyMetrics
+from strongroom.operations.judge.inspection import KeyMetrics
 from strongroom.wiring import health_areas
 from workers import broker
 from workers.errors import BrokerUnavailable

@@ -14,7 +14,7 @@ from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.errors import StrongroomError, TargetError, by_name
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.jobs import RunAccount, job_of
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.rotation.secret_plan import PlannedRotation, SecretRotationPlan
@@ -39,7 +39,7 @@ ABANDONED, WAITS_FOR_APPROVAL = "abandoned", "waits for approval"
 
 def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
     """Return a run for machines."""
-    happened, to_do = telling.apart(run.error)
+    happened, to_do = run_log.apart(run.error)
     return {
         "id": run.id,
         "request_id": run.request_id,
@@ -70,7 +70,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
 
 def as_step(row: StepRow) -> dict[str, Any]:
     """Return a step that had trouble."""
-    happened, _ = telling.apart(row.error)
+    happened, _ = run_log.apart(row.error)
     return {"step": str(row.step), "state": row.state, "attempts": row.attempts, "error": happened}
 
 
@@ -113,7 +113,7 @@ def parts_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     yield Pairs(pairs, f"{run.spec.kind.value} run {run.id}: {standing}")
     yield Lines(
         [
-            f"{row.step} ({row.state}, {plural(row.attempts, 'attempt')}): {telling.apart(row.error)[0]}"
+            f"{row.step} ({row.state}, {plural(row.attempts, 'attempt')}): {run_log.apart(row.error)[0]}"
             for row in rows
             if row.error and row.state is not StepState.DONE and not waits_for_people([row])
         ]
@@ -167,7 +167,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
     yield from _account(run, rows).pairs
-    yield from zip(("error", "to do"), telling.apart(run.error), strict=True)
+    yield from zip(("error", "to do"), run_log.apart(run.error), strict=True)
 
 
 def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
@@ -177,7 +177,7 @@ def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
     )
     if first is None:
         return None
-    happened, to_do = telling.apart(first.error)
+    happened, to_do = run_log.apart(first.error)
     happened = happened.removeprefix(f"{ApprovalNeeded.__name__}: ")
     since = rfc3339(first.waits_since or 0.0)
     if away := _all_away(rows):
@@ -191,7 +191,7 @@ def _all_away(rows: Iterable[StepRow]) -> list[str]:
     targets: dict[str, bool] = {}
     for row in rows:
         if name := row.step.target:
-            waits = bool(row.waits_since) and _is_of_target(telling.class_in(row.error))
+            waits = bool(row.waits_since) and _is_of_target(run_log.class_in(row.error))
             targets[name] = targets.get(name, True) and waits
     return list(targets) if all(targets.values()) else []
 
@@ -203,7 +203,7 @@ def _is_of_target(name: str) -> bool:
 
 def waits_for_people(rows: Iterable[StepRow]) -> StrongroomError | None:
     """Return what people have to approve before a run goes on, if it waits for that."""
-    waiting = (telling.parse_error(row.error) for row in rows if row.waits_since and row.error)
+    waiting = (run_log.parse_error(row.error) for row in rows if row.waits_since and row.error)
     return next((error for error in waiting if isinstance(error, ApprovalNeeded)), None)
 
 

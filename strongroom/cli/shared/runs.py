@@ -26,7 +26,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.operations.backup import outcome
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import drive, end, is_abandoned
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import RunDegraded
@@ -164,7 +164,7 @@ def require_good(run: Run) -> None:
     """Return if a run made what it was to make; raise what stopped it otherwise."""
     if run.state in _GOOD:
         return
-    raise telling.failure_of(run)
+    raise run_log.failure_of(run)
 
 
 def require_all_whole(runs: Sequence[Run]) -> None:
@@ -176,7 +176,7 @@ def require_all_whole(runs: Sequence[Run]) -> None:
 def lack_of_all(runs: Sequence[Run], *, failed: Sequence[StrongroomError] = ()) -> StrongroomError | None:
     """Return what runs fall short of, for an answer to end with; a failure, of a run or of what else
     ``failed``, weighs more than what lacks."""
-    bad = [telling.failure_of(run) for run in runs if run.state not in _GOOD]
+    bad = [run_log.failure_of(run) for run in runs if run.state not in _GOOD]
     lacks = [lack_of(run) for run in runs if run.state in _GOOD]
     return next(filter(None, (*bad, *failed, *lacks)), None)
 
@@ -193,9 +193,9 @@ def lack_of(run: Run) -> StrongroomError | None:
     require_good(run)
     if run.state is not RunState.DEGRADED:
         return None
-    happened, hint = telling.apart(run.error)
+    happened, hint = run_log.apart(run.error)
     degraded = RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)
-    return telling.loss_of(run) or degraded
+    return run_log.loss_of(run) or degraded
 
 
 # -- Waiting for the end of a run, whether a cluster drives it or a process ---------------------
@@ -252,7 +252,7 @@ class WaitReporter:
                 self._say(waiting["error"], words.rstrip())
             for row in rows:
                 if row.error and not row.waits_since and not row.state.settled:
-                    happened, to_do = telling.apart(row.error)
+                    happened, to_do = run_log.apart(row.error)
                     self._say(
                         happened, f"Run {run.id} tries again ({row.step}): {happened}. {to_do}".rstrip()
                     )

@@ -48,7 +48,7 @@ from strongroom.operations.backup.verify import (
     verifications,
     with_wake,
 )
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.jobs import Ending, Job, ReportFacts, Result, StepAction, Where, to_facts
 from strongroom.operations.engine.services import Services
@@ -222,7 +222,7 @@ def first_tries(services: Services, policy: str) -> str:
     runs = services.store.runs_of(policy, RunKind.BACKUP, limit=A_DAY_OF_TRIES)
     if not runs or runs[0].state is not RunState.FAILED or services.store.backups(policy=policy, limit=1):
         return ""
-    if telling.class_in(runs[0].error) in {NothingSelectedYet.__name__, EmptySourceYet.__name__}:
+    if run_log.class_in(runs[0].error) in {NothingSelectedYet.__name__, EmptySourceYet.__name__}:
         return ""
     return HOURLY if len(runs) < A_DAY_OF_TRIES else DAILY
 

@@ -30,7 +30,7 @@ from strongroom.operations.backup.verify import (
     read_verified,
     replica_facts,
 )
-from strongroom.operations.engine import process_lock, telling
+from strongroom.operations.engine import process_lock, run_log
 from strongroom.operations.engine.drive import GONE, drive, is_abandoned, take_up
 from strongroom.operations.engine.jobs import Ending, read_result
 from strongroom.operations.engine.layout import container_name, containers_prefix, manifest_name
@@ -106,7 +106,7 @@ def _damaged_pieces(run: Run, target: str, services: Services) -> set[int] | Non
     rows = services.store.rows(run.id, StepKind.VERIFY)
     found = {piece for name, piece in replica_facts(run).lacking if name == target}
     for row in rows:
-        if row.step.target == target and telling.code_of(row.error or "") in _DAMAGE:
+        if row.step.target == target and run_log.code_of(row.error or "") in _DAMAGE:
             found.add(row.step.piece)
     return found or None
 
@@ -114,7 +114,7 @@ def _damaged_pieces(run: Run, target: str, services: Services) -> set[int] | Non
 def _first_code(run: Run, target: str, services: Services) -> str:
     """Return the class of the first damage. No more: what an error says may name a secret."""
     rows = services.store.rows(run.id, StepKind.VERIFY)
-    codes = [telling.code_of(row.error or "") for row in rows if row.step.target == target]
+    codes = [run_log.code_of(row.error or "") for row in rows if row.step.target == target]
     return next((code for code in codes if code in _DAMAGE), "MissingPiece")
 
 
@@ -226,7 +226,7 @@ def _explain_unread(facts: ReplicaFacts, target: str, rows: Sequence[StepRow]) -
     if not rows:
         return _explain_not_asked(facts, target)
     missed = [row.error or _ENDED for row in rows if row.state is not StepState.DONE]
-    if any(telling.code_of(error) in _DAMAGE for error in missed):
+    if any(run_log.code_of(error) in _DAMAGE for error in missed):
         return None
     return missed[0] if missed else None
 
@@ -263,21 +263,21 @@ def _silent(run: Run, names: Sequence[str], store: RunStore) -> Iterator[tuple[s
         return
     rows = store.rows(run.id)
     for name in names:
-        codes = {telling.code_of(row.error or "") for row in rows if row.step.target == name}
+        codes = {run_log.code_of(row.error or "") for row in rows if row.step.target == name}
         asked = not codes & _DAMAGE if codes else None
         yield name, name in away or (asked and TargetUnavailable.__name__ in codes)
 
 
 def describe_unread(read: ReadBack) -> str:
     """Say what was not verified and why, by the first reason: ``not verified on x: ...``."""
-    happened, to_do = telling.apart(next(iter(read.unread.values())))
-    reason = happened.removeprefix(f"{telling.code_of(happened)}: ")
-    return telling.joined(f"not verified on {', '.join(sorted(read.unread))}: {reason}", to_do)
+    happened, to_do = run_log.apart(next(iter(read.unread.values())))
+    reason = happened.removeprefix(f"{run_log.code_of(happened)}: ")
+    return run_log.joined(f"not verified on {', '.join(sorted(read.unread))}: {reason}", to_do)
 
 
 def describe_with_code(read: ReadBack) -> str:
     """Return the same as a run records an error: with the code of the first reason, if it has one."""
-    code = telling.code_of(next(iter(read.unread.values())))
+    code = run_log.code_of(next(iter(read.unread.values())))
     return f"{code}: {describe_unread(read)}" if code else describe_unread(read)
 
 
@@ -358,7 +358,7 @@ def _explain_missing(run: Run, bad: Sequence[str], services: Services) -> str:
     rows = (row for kind in _PLACING for row in services.store.rows(run.id, kind))
     errors = (row.error for row in rows if row.step.target == bad[0] and row.error and not row.result)
     error = next(errors, None)
-    return f": {telling.apart(error)[0]}" if error else ""
+    return f": {run_log.apart(error)[0]}" if error else ""
 
 
 def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -> str | None:

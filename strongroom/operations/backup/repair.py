@@ -15,7 +15,7 @@ from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
-from strongroom.operations.archive import shredded as shredding_record
+from strongroom.operations.archive import shredding as shredding_record
 from strongroom.operations.archive.coverage import lacking_on
 from strongroom.operations.archive.deletions import deleted_from, forget_deleted
 from strongroom.operations.archive.envelopes import bring_up, first_answer, wrapping_keys
@@ -37,7 +37,7 @@ from strongroom.operations.backup.verify import (
     report_when_settled,
     spec_about,
 )
-from strongroom.operations.engine import integrity, telling
+from strongroom.operations.engine import integrity, run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import (
@@ -133,7 +133,7 @@ def list_to_verify(run: Run, step: RunStep, services: Services) -> ToVerify:
         except DAMAGE:
             continue
         except StrongroomError as error:
-            unread[pin.name] = f"{error.code}: {telling.error_text(error)}"
+            unread[pin.name] = f"{error.code}: {run_log.error_text(error)}"
     return ToVerify(plan=_count_pieces(manifest), manifest=digest, present=tuple(present), unread=unread)
 
 

@@ -24,7 +24,7 @@ from strongroom.operations.archive.coverage import lacking_on
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.envelopes import describe_aside, wrapping_keys
 from strongroom.operations.archive.inventory import put_damaged_on_record
-from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.order import MANIFEST, MOST, DueContainer, Terms, due_checks, refresh
 from strongroom.operations.backup.outcome import ReadBack, describe_with_code
 from strongroom.operations.backup.repair import BY_RECORD, under_way
@@ -38,7 +38,7 @@ from strongroom.operations.backup.verify import (
     read_container,
     spec_about,
 )
-from strongroom.operations.engine import integrity, telling
+from strongroom.operations.engine import integrity, run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.integrity import pin_target
 from strongroom.operations.engine.jobs import (
@@ -51,10 +51,10 @@ from strongroom.operations.engine.jobs import (
     read_facts,
     read_result,
 )
+from strongroom.operations.engine.run_log import code_of
 from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.engine.statements import NewestStatement, StatementsOn, merge_newest
 from strongroom.operations.engine.submit import submit
-from strongroom.operations.engine.telling import code_of
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     ContainerCheck,
@@ -196,7 +196,7 @@ def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> 
         }
         return TargetContents(frozenset(ManifestListing(target).backups), marks)
     except StrongroomError as error:
-        return f"{error.code}: {telling.error_text(error)}"
+        return f"{error.code}: {run_log.error_text(error)}"
 
 
 def _going(looks: Mapping[str, TargetContents]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import GONE, Watch, drive, end, take_up
 from strongroom.operations.engine.integrity import pin_recipient, pin_target
 from strongroom.operations.engine.layout import InProcessListing, Lister, SecretListing
@@ -133,7 +133,7 @@ def _is_being_written(run: Run) -> bool:
 def _upload_error(run: Run, services: Services) -> StrongroomError | None:
     """Return why the file could not be written. With one file, a missing quorum says nothing."""
     rows = services.store.rows(run.id, StepKind.UPLOAD)
-    return next((telling.parse_error(row.error) for row in rows if row.state is StepState.MISSED), None)
+    return next((run_log.parse_error(row.error) for row in rows if row.state is StepState.MISSED), None)
 
 
 def require_done(run: Run) -> Run:
@@ -144,7 +144,7 @@ def require_done(run: Run) -> Run:
         case RunState.CANCELLED:
             raise RunCancelled(f"run {run.id} was cancelled: {run.error}")
         case _:
-            raise telling.failure_of(run)
+            raise run_log.failure_of(run)
 
 
 def _make_spec(

@@ -17,7 +17,7 @@ from strongroom.container.metadata import ManifestPlace, check_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth, Secret, prepare
-from strongroom.operations.archive import shredded as shredding_record
+from strongroom.operations.archive import shredding as shredding_record
 from strongroom.operations.archive.envelopes import Elsewhere, Newest
 from strongroom.operations.archive.inventory import in_a_file, made_by_a_command
 from strongroom.operations.archive.live_comparison import Digests, SecretState, beside, digests_of, standing

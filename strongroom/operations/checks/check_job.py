@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.jobs import Ending, Job, Result, StepAction, read_facts, to_facts
 from strongroom.operations.engine.services import CheckResult, Services
@@ -66,7 +66,7 @@ class CheckJob(Job):
         if not checked.bad:
             return Ending(RunState.DONE)
         found = f"it found {plural(len(checked.bad), 'thing')} wrong: {name_first_few(checked.bad)}"
-        return Ending(RunState.DEGRADED, telling.joined(found, checked.do))
+        return Ending(RunState.DEGRADED, run_log.joined(found, checked.do))
 
     def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterator[Scheduled]:
         yield entry

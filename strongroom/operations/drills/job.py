@@ -35,10 +35,10 @@ from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import GONE, drive, is_abandoned, take_up
 from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, read_facts
+from strongroom.operations.engine.run_log import error_text
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.statements import put_checked
 from strongroom.operations.engine.submit import Submitted, submit
-from strongroom.operations.engine.telling import error_text
 from strongroom.operations.errors import NothingToRehearse
 from strongroom.operations.evidence.signed_report import PAGE, vouch, vouches
 from strongroom.operations.restore.scratch import objective_missed

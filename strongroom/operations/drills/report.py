@@ -19,7 +19,7 @@ from strongroom.operations.drills.facts import (
     took_seconds,
 )
 from strongroom.operations.drills.steps import least_seconds
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.jobs import Ending, read_facts
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import NothingSelected
@@ -221,7 +221,7 @@ def _timed(kind: StepKind, row: StepRow | None) -> Timed:
         milliseconds=_milliseconds((row.finished_at or row.started_at) - row.started_at),
         attempts=row.attempts,
         done=done,
-        problem="" if done else telling.code_of(row.error or ""),
+        problem="" if done else run_log.code_of(row.error or ""),
     )
 
 
@@ -230,11 +230,11 @@ def _problems(ending: Ending, rows: Sequence[StepRow]) -> tuple[DrillProblem, ..
 
     That the source could not be compared with is no problem of the recovery: the step says so.
     """
-    error = telling.parse_error(ending.error)
+    error = run_log.parse_error(ending.error)
     failed = ending.state is RunState.FAILED
     codes = [error.code] if error is not None else ["RunFailed"] if failed else []
     undone = (row for row in rows if row.state is not StepState.DONE)
-    codes += [telling.code_of(row.error or "") for row in undone if row.step.kind is not StepKind.DRILL_LIVE]
+    codes += [run_log.code_of(row.error or "") for row in undone if row.step.kind is not StepKind.DRILL_LIVE]
     return tuple(_problem(code) for code in dict.fromkeys(filter(None, codes)))
 
 

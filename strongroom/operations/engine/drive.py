@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from strongroom.keys.passphrase import unasked
-from strongroom.operations.engine import process_lock, telling
+from strongroom.operations.engine import process_lock, run_log
 from strongroom.operations.engine.jobs import Where, job_of
 from strongroom.operations.engine.process_lock import driving
 from strongroom.operations.engine.services import Services
@@ -132,7 +132,7 @@ def _require_no_approval(run_id: str, services: Services) -> None:
     actions = job_of(services.store.load(run_id).spec.kind).actions
     asking = [kind for kind, action in actions.items() if ApprovalNeeded in action.waits_for]
     for row in [row for kind in asking for row in services.store.rows(run_id, kind)]:
-        error = telling.parse_error(row.error) if row.state is StepState.READY else None
+        error = run_log.parse_error(row.error) if row.state is StepState.READY else None
         if isinstance(error, ApprovalNeeded):
             raise error
 

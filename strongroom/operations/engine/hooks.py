@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.engine import channel_log, telling
+from strongroom.operations.engine import channel_log, run_log
 from strongroom.operations.engine.calendar_entries import Hooks, Ping, Signal
 from strongroom.operations.engine.jobs import Ending, job_of
 from strongroom.operations.engine.services import Services
@@ -83,7 +83,7 @@ def _ping(ping: Ping, signal: Signal, words: str, services: Services) -> None:
 
 
 def _words(run: Run, ending: Ending | None = None) -> str:
-    error = telling.parse_error(ending.error) if ending else None
+    error = run_log.parse_error(ending.error) if ending else None
     state = ending.state.value if ending else "started"
     return f"run {run.id} of policy '{run.spec.policy}': {state}{f' ({error.code})' if error else ''}"
 
@@ -97,7 +97,7 @@ def _hooks_of(run: Run, services: Services) -> tuple[str, Hooks]:
 
 
 def _facts(when: str, name: str, run: Run, ending: Ending | None = None) -> dict[str, str]:
-    error = telling.parse_error(ending.error) if ending else None
+    error = run_log.parse_error(ending.error) if ending else None
     return {
         "when": when,
         "entry": name,

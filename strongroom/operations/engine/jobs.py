@@ -13,7 +13,7 @@ from msgspec import structs
 
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.approving import end_approval
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.services import Services
@@ -329,7 +329,7 @@ def decide(run: Run, tally: Tally, step: RunStep, result: Mapping[str, Any]) -> 
     try:
         verdict = job_of(run.spec.kind).decide(run, tally, step, _typed(run, step, result))
     except RecordRefused as error:
-        return StepConsequence(state=RunState.FAILED, error=f"{error.code}: {telling.error_text(error)}")
+        return StepConsequence(state=RunState.FAILED, error=f"{error.code}: {run_log.error_text(error)}")
     return structs.replace(verdict, facts=result) if step.kind is StepKind.PLAN else verdict
 
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from strongroom.container import cobblestone
 from strongroom.errors import StrongroomError, name_of
 from strongroom.model import prepare
-from strongroom.operations.engine import hooks, integrity, telling
+from strongroom.operations.engine import hooks, integrity, run_log
 from strongroom.operations.engine.hooks import call_after
 from strongroom.operations.engine.jobs import (
     JOBS,
@@ -171,7 +171,7 @@ def _refused(run: Run, refused: RecordRefused | None, services: Services) -> End
 
 def _refusal(run: Run, refused: RecordRefused, services: Services) -> Ending:
     """Record a refusal where the alerts look for it; the run fails of it."""
-    error = f"{refused.code}: {telling.error_text(refused)}"
+    error = f"{refused.code}: {run_log.error_text(refused)}"
     services.store.event("step.failed", run.id, step=StepKind.REPORT.value, error=error)
     return Ending(RunState.FAILED, error)
 
@@ -239,7 +239,7 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     patience = services.limits.patience
     if isinstance(error, ApprovalNeeded):  # people are no machines: their request says how long it holds
         pause, patience = LOOK, APPROVED_WITHIN
-    text = f"{error.code}: {telling.error_text(error)}"
+    text = f"{error.code}: {run_log.error_text(error)}"
     waits = services.store.wait(claim, text, pause=pause, patience=patience)
     if waits:
         log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
@@ -273,9 +273,9 @@ def describe_failure(run: Run, step: RunStep, error: StrongroomError, services: 
     """Return a failure as the run records it, with how long the step waited in vain."""
     since = services.store.row(run.id, step).waits_since
     if since is None:
-        return telling.error_text(error)
+        return run_log.error_text(error)
     waited = f"{error.message} (waited for {plural(round((time.time() - since) / 60), 'minute')})"
-    return telling.joined(waited, telling.apart(telling.error_text(error))[1])
+    return run_log.joined(waited, run_log.apart(run_log.error_text(error))[1])
 
 
 def _must_wait(run: Run, tally: Tally, *, step: RunStep) -> bool:
@@ -348,7 +348,7 @@ def recover(
         decide_given_up,
         exhausted=exhausted,
         strict=strict,
-        failed=telling.failed_unattended,
+        failed=run_log.failed_unattended,
         queues=queues,
     )
 
@@ -424,9 +424,9 @@ def _refuse_record(run: Run, step: RunStep, services: Services) -> RecordRefused
 
 def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> AttemptOutcome:
     """End the run, whatever the step. Nothing that an edited row asks for is done on a target."""
-    step, text = claim.ticket.step, f"{error.code}: {telling.error_text(error)}"
+    step, text = claim.ticket.step, f"{error.code}: {run_log.error_text(error)}"
     now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
-    telling.recorded(now, step, services.store, error=error)
+    run_log.recorded(now, step, services.store, error=error)
     return AttemptOutcome(now, error)
 
 
@@ -459,7 +459,7 @@ def _record_success(run: Run, claim: Claim, services: Services, result: dict[str
     except ClaimLost:
         _take_back(run, claim.ticket.step, result, services)
         raise
-    telling.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
+    run_log.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
     return now
 
 
@@ -505,8 +505,8 @@ def _record_failure(
         decide=decider,
         unless=unless,
     )
-    telling.attempt_failed(now, step, error, again=again)
-    telling.recorded(now, step, services.store, verdict=decider.verdict, error=error)
+    run_log.attempt_failed(now, step, error, again=again)
+    run_log.recorded(now, step, services.store, verdict=decider.verdict, error=error)
     return AttemptOutcome(now, error, again)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.hooks import first_step
 from strongroom.operations.engine.jobs import decide, job_of
@@ -22,7 +22,7 @@ def submit(services: Services, spec: Spec, *, request_id: str | None = None) -> 
     """Create a run and return its id and what to send first."""
     run = services.store.create(spec, first=(first_step(services, spec),), request_id=request_id)
     assert run is not None  # only a slot can be taken already
-    telling.begun(run)
+    run_log.begun(run)
     return run.id, first_tickets(services, run.id)
 
 
@@ -125,7 +125,7 @@ def _begin_now(services: Services, entry: Scheduled, request_id: str | None) -> 
     run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot)
     if run is None:
         return []
-    telling.begun(run)
+    run_log.begun(run)
     return [(run.id, first_tickets(services, run.id))]
 
 
@@ -142,7 +142,7 @@ def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[
     run = services.store.create(spec, first=(first_step(services, spec, slot),), slot=(slot, due))
     if run is None:
         return []
-    telling.begun(run, slot=slot)
+    run_log.begun(run, slot=slot)
     return services.store.take_ready(run.id, window=services.limits.window)
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from strongroom import __version__
 from strongroom.model import Depth
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.evidence.ledger import LedgerPosition, chain, head_of
 from strongroom.state.records import CatalogEntry, ChainedEvent, Replica, RunState
 from strongroom.state.store import RunStore
@@ -214,7 +214,7 @@ def _detail(link: ChainedEvent) -> dict[str, Any]:
     except msgspec.MsgspecError:
         return {"unreadable": len(link.detail)}
     if error := detail.get("error"):
-        detail["error"] = telling.class_in(str(error)) or "see the run"
+        detail["error"] = run_log.class_in(str(error)) or "see the run"
     return detail
 
 

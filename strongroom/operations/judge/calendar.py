@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.services import Services
@@ -172,7 +172,7 @@ def _at_work(found: EntryStatus, now: float) -> tuple[EntryState, str]:
         return EntryState.ON, ""
     if not run.state.final:
         return EntryState.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
-    happened, _ = telling.apart(run.error)
+    happened, _ = run_log.apart(run.error)
     return EntryState.ON, f"run {run.id} {_CAME_TO[run.state]}: {happened}"
 
 

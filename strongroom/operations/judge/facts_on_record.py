@@ -14,14 +14,14 @@ from typing import Any, Final
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.access.look import REWRITTEN, SILENT, STRANGE, beat_of
-from strongroom.operations.archive import shredded
+from strongroom.operations.archive import shredding
 from strongroom.operations.archive.cases import Places, incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.archive.recoveries import recoveries_on
 from strongroom.operations.backup.verified_share import VerificationState, scope_of, standing
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.engine import approvals as approval_record
-from strongroom.operations.engine import channel_log, telling
+from strongroom.operations.engine import channel_log, run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import is_abandoned
 from strongroom.operations.engine.hooks import FAILED
@@ -111,7 +111,7 @@ def not_ahead(runs: Iterable[Run], now: float) -> Iterator[Run]:
 
 
 def _code(run: Run) -> str:
-    return telling.class_in(run.error)
+    return run_log.class_in(run.error)
 
 
 def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
@@ -161,7 +161,7 @@ def _signs_of_life(run: Run, store: RunStore, state_dir: Path | None) -> dict[st
 
 def _waits_for_approval(run: Run, store: RunStore) -> bool:
     asking = (row for row in store.rows(run.id, StepKind.APPROVE) if row.waits_since and not run.closing)
-    return any(telling.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
+    return any(run_log.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
 
 
 def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[CalendarCheck]:
@@ -415,14 +415,14 @@ def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs
     for event in store.happened(*messages, STEP_FAILED, since=now - DAY):
         if event.kind in messages:
             messages[event.kind][str(event.detail.get("pool"))] += _count(event.detail.get("count"))
-        elif event.run and telling.code_of(str(event.detail.get("error"))) == "RecordRefused":
+        elif event.run and run_log.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
     chain, (unlike, heads) = verify_chain(store), _heads(watched)
     return Signs(
         messages=dict(messages[REFUSED]),
         failed=dict(messages[FAILED_OWN]),
         records=tuple(records),
-        shreds=len(shredded.read(store, watched.trusted).refused),
+        shreds=len(shredding.read(store, watched.trusted).refused),
         broken_at=chain.broken,
         unlike=unlike,
         events=chain.events,
@@ -434,7 +434,7 @@ def verification(store: RunStore, watched: WatchedInstallation, *, now: float) -
     """Return how verification stands; nothing if the calendar has none, not even one that is switched off."""
     if watched.verification is None:
         return None
-    gone = shredded.shredded_backups(store, watched.trusted)
+    gone = shredding.shredded_backups(store, watched.trusted)
     return standing(store, scope_of(watched.verification, now), now=now, gone=gone)
 
 

@@ -14,7 +14,7 @@ from strongroom.container.errors import FormatError, MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive import shredded as shredding_record
+from strongroom.operations.archive import shredding as shredding_record
 from strongroom.operations.archive.coverage import lacking_on
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.removal import left_unlocked

@@ -25,7 +25,7 @@ from strongroom.operations.archive.key_versions import (
     is_closed,
 )
 from strongroom.operations.archive.removal import objects_of, remove_backup
-from strongroom.operations.archive.shredded import (
+from strongroom.operations.archive.shredding import (
     INTENT,
     KEY,
     LOST,

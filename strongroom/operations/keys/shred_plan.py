@@ -27,7 +27,7 @@ from strongroom.operations.archive.key_versions import (
     places_of,
     survey,
 )
-from strongroom.operations.archive.shredded import MeantBackup, MeantKey, Witness, read
+from strongroom.operations.archive.shredding import MeantBackup, MeantKey, Witness, read
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.layout import base_of
 from strongroom.operations.engine.services import Services

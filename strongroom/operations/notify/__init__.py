@@ -1,1 +1,1 @@
-"""Who is told of what is wrong, when, and by which way."""
+"""Who is notified of what is wrong, when, and by which way."""

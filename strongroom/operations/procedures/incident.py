@@ -30,7 +30,7 @@ from strongroom.operations.archive.cases import (
 )
 from strongroom.operations.archive.envelopes import UNKNOWN
 from strongroom.operations.archive.quarantine import on_record, quarantine
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.statements import StatementsOn, fit, newest_on
@@ -438,8 +438,8 @@ def _policy(
     options = RotateOptions(reencrypt=True, renew=True, backups=tuple(backups))
     run = perform(*submit_rotation(services, policy=policy, options=options, take_over=True))
     if run.state not in (RunState.DONE, RunState.DEGRADED):
-        raise RunFailed(telling.apart(run.error)[0] or f"run {run.id} is {run.state.value}")
-    short = telling.apart(run.error)[0] if run.state is RunState.DEGRADED else ""
+        raise RunFailed(run_log.apart(run.error)[0] or f"run {run.id} is {run.state.value}")
+    short = run_log.apart(run.error)[0] if run.state is RunState.DEGRADED else ""
     return results(services.store, run.id), short
 
 

@@ -17,7 +17,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import Secret, Selection
-from strongroom.operations.archive import shredded
+from strongroom.operations.archive import shredding
 from strongroom.operations.archive.catalog import read_record
 from strongroom.operations.archive.coverage import Asked, BackupChoice, BackupPlace
 from strongroom.operations.archive.holds import recorded_holds
@@ -323,10 +323,10 @@ def _opened(choice: BackupChoice, services: Services) -> Replicated:
 
 
 def _chooser(run: Run, services: Services) -> Chooser:
-    shredded.check(services.store, run.spec.backup, services.signer_fingerprints)
+    shredding.check(services.store, run.spec.backup, services.signer_fingerprints)
     targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
-    gone = frozenset(shredded.shredded_backups(services.store, trusted))
+    gone = frozenset(shredding.shredded_backups(services.store, trusted))
     return read_record(services.store, gone=gone).chooser(
         [BackupPlace(target.name, partial(_give_target, target)) for target in targets], trusted=trusted
     )

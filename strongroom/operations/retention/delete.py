@@ -37,7 +37,7 @@ from strongroom.operations.archive.removal import (
     remove_backup,
     why_set_aside,
 )
-from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.archive.spread import spread_marks
 from strongroom.operations.engine import integrity
 from strongroom.operations.engine.jobs import read_facts

@@ -24,7 +24,7 @@ from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.archive.removal import locks_end, objects_of
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.order import SKEW, pieces_read
 from strongroom.operations.backup.verify import missing_from_quorum
 from strongroom.operations.engine.integrity import OLDEST

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.engine import process_lock, telling
+from strongroom.operations.engine import process_lock, run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import end, is_abandoned
 from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, Where, read_result
@@ -185,8 +185,8 @@ def outcome(run: Run, services: Services) -> Ending:
     done = rotated_backups(run, rows)
     untold = set(plan) - done.keys() - {plan[row.step.piece] for row in bad if row.step.piece < backups}
     if bad and len(bad) == backups:
-        happened, to_do = telling.apart(bad[0].error)
-        return Ending(RunState.FAILED, telling.joined(f"{happened} (no backup was rotated)", to_do))
+        happened, to_do = run_log.apart(bad[0].error)
+        return Ending(RunState.FAILED, run_log.joined(f"{happened} (no backup was rotated)", to_do))
     if bad:
         return Ending(
             RunState.DEGRADED,

@@ -21,7 +21,7 @@ from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
-from strongroom.operations.archive import shredded
+from strongroom.operations.archive import shredding as shredded
 from strongroom.operations.archive.envelopes import most_telling
 from strongroom.operations.archive.index_files import IndexKeys
 from strongroom.operations.archive.removal import lock_until

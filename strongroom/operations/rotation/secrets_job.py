@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import UsageError
 from strongroom.model import ListedSecret
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import Watch, drive, is_abandoned, take_up
 from strongroom.operations.engine.jobs import (
     ApprovedJob,
@@ -142,7 +142,7 @@ class RotateSecretsJob(ApprovedJob):
         if not wrong:
             return Ending(RunState.DONE)
         to_do = f"'strongroom secrets rotate --show {run.id}' names each, and says what to do"
-        return Ending(RunState.DEGRADED, telling.joined("; ".join(wrong), to_do))
+        return Ending(RunState.DEGRADED, run_log.joined("; ".join(wrong), to_do))
 
 
 JOB = RotateSecretsJob()
@@ -232,7 +232,7 @@ def rotate_secrets(
     run, tickets = submit_secrets(services, source=source, options=options)
     ended = drive(run, tickets, services, watch=progress)
     if ended.state in (RunState.FAILED, RunState.CANCELLED):
-        raise telling.failure_of(ended)
+        raise run_log.failure_of(ended)
     return rotated_by(ended, services)
 
 
@@ -286,8 +286,8 @@ def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret
             version=done.version,
             to_do=done.to_do,
         )
-    text, to_do = telling.apart(row.error)
-    code = telling.code_of(text)
+    text, to_do = run_log.apart(row.error)
+    code = run_log.code_of(text)
     failed = row.state in (StepState.MISSED, StepState.POISONED)
     begun = row.attempts > 0 and not code
     return RotatedSecret(

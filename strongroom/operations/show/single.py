@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from strongroom.operations.archive.cases import Incident, next_command, steps_of
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.judge.fact_records import RunPace
 from strongroom.operations.procedures import incident_report
 from strongroom.operations.show import frame
@@ -157,7 +157,7 @@ def _run(of: Run, pace: RunPace, now: float) -> Iterator[tuple[str, Content]]:
 
 def _code(error: str) -> str:
     """Return the class of an error: in its own words it may name a secret."""
-    return telling.class_in(error) or "a fault"
+    return run_log.class_in(error) or "a fault"
 
 
 def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:

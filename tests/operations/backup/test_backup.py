@@ -13,7 +13,7 @@ from strongroom.model import ListedSecret, Secret, Selection
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.integrity import pin_target
 from strongroom.operations.engine.submit import retry
@@ -110,7 +110,7 @@ def test_two_targets_in_one_region_do_not_satisfy_a_policy_of_two_regions(tmp_pa
 def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
     run = make_world(tmp_path, secrets=[]).back_up()
     assert run.state is RunState.FAILED
-    assert isinstance(telling.parse_error(run.error), EmptySource)
+    assert isinstance(run_log.parse_error(run.error), EmptySource)
 
 
 def test_an_empty_source_is_a_loss_only_where_the_policy_had_a_backup(world: World) -> None:
@@ -119,18 +119,18 @@ def test_an_empty_source_is_a_loss_only_where_the_policy_had_a_backup(world: Wor
         secret for secret in world.source.read([ListedSecret(name, 1, (), None) for name in names]) if secret
     ]
     world.source.delete(names)
-    assert type(telling.parse_error(world.back_up().error)) is EmptySourceYet
+    assert type(run_log.parse_error(world.back_up().error)) is EmptySourceYet
     world.source.write(SecretChange(secret=secret, expected=None) for secret in held)
     assert world.back_up().state is RunState.DONE
     world.source.delete(names)
-    assert type(telling.parse_error(world.back_up().error)) is EmptySource
+    assert type(run_log.parse_error(world.back_up().error)) is EmptySource
 
 
 def test_a_filter_that_matches_nothing_is_another_error_once_it_had_matched_something(world: World) -> None:
     def refused() -> StrongroomError | None:
         run = world.with_spec(selection=Selection(tags={"parity": "none"})).back_up()
         assert run.state is RunState.FAILED
-        return telling.parse_error(run.error)
+        return run_log.parse_error(run.error)
 
     first = refused()
     assert type(first) is NothingSelectedYet
@@ -221,8 +221,8 @@ def test_a_source_that_loses_secrets_between_listing_and_reading_is_called_degra
 def test_what_a_failed_run_says_to_do_is_what_the_source_said(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     run = world.back_up(world.services(sources={"vault": _Refusing(made_up(3), name="vault")}))
-    assert telling.apart(run.error) == ("plan: SourceError: it is sealed", "Unseal it.")
-    error = telling.parse_error(run.error)
+    assert run_log.apart(run.error) == ("plan: SourceError: it is sealed", "Unseal it.")
+    error = run_log.parse_error(run.error)
     assert isinstance(error, SourceError)
     assert (error.message, error.hint) == ("it is sealed", "Unseal it.")
 

@@ -12,7 +12,7 @@ from strongroom.container.errors import MissingPiece, Tampered, VerificationFail
 from strongroom.model import Depth, ListedSecret, Secret
 from strongroom.operations.backup.repair import degraded, submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.layout import manifest_name
 from strongroom.operations.engine.services import Services, openers
@@ -91,7 +91,7 @@ def test_a_host_that_opens_nothing_calls_no_replica_bad(world: World, depth: Dep
     assert replicas(services, backup) == before
     assert degraded(services) == []
     assert run.state is RunState.FAILED
-    error = telling.parse_error(run.error)
+    error = run_log.parse_error(run.error)
     assert isinstance(error, NothingOpens)
     assert error.message.startswith("not verified on ap, eu, us: this host seals only")
     assert "keys.recovery" in error.hint
@@ -114,7 +114,7 @@ def test_damage_on_too_many_targets_is_told_as_what_it_is(world: World, regions:
         regions[name]._objects[first_container(regions[name])] = b"CANARY-damage"
     run = verified(world.services(), backup, Depth.DIGEST)
     assert run.state is RunState.FAILED
-    error = telling.parse_error(run.error)
+    error = run_log.parse_error(run.error)
     assert isinstance(error, VerificationFailed)
     assert error.message.startswith("read back, but 1 of the 2 targets")
 
@@ -159,7 +159,7 @@ def test_with_all_targets_away_nothing_is_said_of_what_they_have(
         region.away = True
     run = verified(services, backup, Depth.DIGEST)
     assert run.state is RunState.FAILED
-    assert isinstance(telling.parse_error(run.error), TargetUnavailable)
+    assert isinstance(run_log.parse_error(run.error), TargetUnavailable)
     assert f"no target could be asked for the manifest of {backup} (eu, us, ap: " in (run.error or "")
     assert replicas(services, backup) == before
 
@@ -173,12 +173,12 @@ def test_where_those_that_answer_lack_the_manifest_the_one_that_is_away_may_have
         regions[name].delete(manifest_name(backup))
     regions["ap"].away = True
     run = verified(services, backup, Depth.DIGEST)
-    assert isinstance(telling.parse_error(run.error), TargetUnavailable)
+    assert isinstance(run_log.parse_error(run.error), TargetUnavailable)
     assert "no target that could be asked has the manifest" in (run.error or "")
     regions["ap"].away = False
     regions["ap"].delete(manifest_name(backup))
     run = verified(services, backup, Depth.DIGEST)
-    assert isinstance(telling.parse_error(run.error), MissingPiece)
+    assert isinstance(run_log.parse_error(run.error), MissingPiece)
 
 
 def test_too_few_targets_that_answer_are_no_success(world: World, regions: dict[str, Region]) -> None:
@@ -189,7 +189,7 @@ def test_too_few_targets_that_answer_are_no_success(world: World, regions: dict[
         regions[name].mute = True
     run = verified(services, backup, Depth.DIGEST)
     assert run.state is RunState.FAILED
-    assert isinstance(telling.parse_error(run.error), TargetUnavailable)
+    assert isinstance(run_log.parse_error(run.error), TargetUnavailable)
     assert {name: replicas(services, backup)[name] for name in ("us", "ap")} == {
         name: before[name] for name in ("us", "ap")
     }

@@ -10,7 +10,7 @@ import pytest
 from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.engine import telling
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import CheckResult, Services
@@ -57,7 +57,7 @@ def test_a_check_that_finds_something_is_degraded_and_says_what_and_what_to_do(w
     bad = CheckResult(bad=("disk (TargetFull)", "ledger (LedgerChanged)"), do="Look there.")
     [run] = opened(world.services(checks=found(bad)), HEALTH)
     assert run.state is RunState.DEGRADED
-    happened, to_do = telling.apart(run.error)
+    happened, to_do = run_log.apart(run.error)
     assert happened == "it found 2 things wrong: disk (TargetFull), ledger (LedgerChanged)"
     assert to_do == "Look there."
 

@@ -28,8 +28,8 @@ from strongroom.operations.evidence.compliance import (
     require,
 )
 from strongroom.operations.evidence.reports import report_of, sheet_of_compliance
+from strongroom.operations.judge.inspection import RECORD, YOUNG, record
 from strongroom.operations.judge.kinds import KINDS
-from strongroom.operations.judge.looks import RECORD, YOUNG, record
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.times import rfc3339
 from tests.operations.evidence.test_ledger_heads import junk

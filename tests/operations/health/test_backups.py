@@ -23,7 +23,7 @@ from strongroom.operations.engine.integrity import pin_recipient
 from strongroom.operations.engine.services import ConfiguredPolicy, Pinned, Services
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
 from strongroom.operations.judge.fact_records import AlertLimits
-from strongroom.operations.judge.looks import check, newest_of, nothing_seen, retained_backups
+from strongroom.operations.judge.inspection import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.judge.replicas import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, CheckingMeans
 from strongroom.operations.judge.sealed_for import History, judge_ages
 from strongroom.operations.keys.health import FAILED, PROVEN, QUARTER, ProofsOnRecord

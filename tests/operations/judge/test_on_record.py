@@ -27,8 +27,8 @@ from strongroom.operations.judge.fact_records import (
     WatchedInstallation,
 )
 from strongroom.operations.judge.facts import gather
+from strongroom.operations.judge.inspection import KeyMetrics, metrics, retained_backups
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.judge.looks import KeyMetrics, metrics, retained_backups
 from strongroom.operations.keys.health import DAY
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.schedule import next_slot

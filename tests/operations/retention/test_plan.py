@@ -23,7 +23,7 @@ from strongroom.model import Depth, ObjectInfo, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.quarantine import quarantine
-from strongroom.operations.archive.shredded import INTENT, Intent, MeantBackup, sign, write
+from strongroom.operations.archive.shredding import INTENT, Intent, MeantBackup, sign, write
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.engine.layout import containers_prefix, manifest_name
 from strongroom.operations.engine.services import ConfiguredPolicy, KeepRules, Services

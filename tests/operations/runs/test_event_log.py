@@ -25,7 +25,7 @@ CANARY = "CANARY-in-a-message"
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, logger="strongroom.operations.engine.telling")
+    caplog.set_level(logging.INFO, logger="strongroom.operations.engine.run_log")
     return caplog
 
 

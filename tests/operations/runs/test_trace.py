@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace as altered
 from sqlalchemy import text
 
-from strongroom.operations.engine import telling
-from strongroom.operations.engine.telling import as_trace, trace_id
+from strongroom.operations.engine import run_log
+from strongroom.operations.engine.run_log import as_trace, trace_id
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
@@ -81,7 +81,7 @@ def test_a_run_of_very_many_steps_says_how_many_it_leaves_out(
 ) -> None:
     run = world.back_up()
     steps = len(RunStore(world.database).rows(run.id))
-    monkeypatch.setattr(telling, "MOST", 3)
+    monkeypatch.setattr(run_log, "MOST", 3)
     found = spans(traced(world, run))
     assert len(found) == 4
     assert attributes(found[0])["strongroom.steps_left_out"] == str(steps - 3)

@@ -18,7 +18,7 @@ from strongroom.operations.archive import holds
 from strongroom.operations.archive.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
 from strongroom.operations.archive.key_versions import ErasurePolicy
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.archive.shredded import INTENT, Intent, events, shredded_backups, sign, write
+from strongroom.operations.archive.shredding import INTENT, Intent, events, shredded_backups, sign, write
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair import degraded, submit_repair
 from strongroom.operations.backup.verify import newest

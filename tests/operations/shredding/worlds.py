@@ -18,7 +18,7 @@ from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
 from strongroom.operations.archive.key_versions import ErasurePolicy, ShredScope
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.archive.shredded import Shredding, ShreddingRecord, read
+from strongroom.operations.archive.shredding import Shredding, ShreddingRecord, read
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.integrity import pin_recipient
 from strongroom.operations.engine.services import Pinned, Services

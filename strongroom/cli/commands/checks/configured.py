@@ -37,7 +37,7 @@ from strongroom.operations.checks import machine as readiness_machine
 from strongroom.operations.checks.backups import DESTINATION, OPENS, Looked, Want, damaged, having, opens
 from strongroom.operations.checks.machine import CORE
 from strongroom.operations.engine.findings import Finding, FindingState, good, remark, wrong
-from strongroom.operations.judge import looks
+from strongroom.operations.judge import inspection
 from strongroom.operations.keys.trial import Diagnosed
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import StateUnavailable
@@ -225,7 +225,7 @@ def _findings(arguments: Namespace, output: Output, installation: InstallationPl
     yield good(CONFIGURATION, "valid")
     yield from _approvals(settings)
     yield from run_guarded(
-        looks.FILES, lambda: looks.modes(settings.state_dir, secret_files(settings).values())
+        inspection.FILES, lambda: inspection.modes(settings.state_dir, secret_files(settings).values())
     )
     record, said = _record(settings)
     yield from said

@@ -34,8 +34,14 @@ from strongroom.operations.judge import files as health_files
 from strongroom.operations.judge import sheets
 from strongroom.operations.judge.fact_records import InstallationFacts
 from strongroom.operations.judge.files import file_backups
+from strongroom.operations.judge.inspection import (
+    KeyMetrics,
+    check,
+    newest_of,
+    nothing_seen,
+    retained_backups,
+)
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.judge.looks import KeyMetrics, check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.judge.replicas import INTEGRITY, CheckingMeans, Entering
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target

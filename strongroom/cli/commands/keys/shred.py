@@ -19,7 +19,7 @@ from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
-from strongroom.operations.archive.shredded import Shredding, events, read
+from strongroom.operations.archive.shredding import Shredding, events, read
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.keys.shred import advance, begin, note_lost
 from strongroom.operations.keys.shred_plan import ShredPlan, make_plan

@@ -27,7 +27,7 @@ from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.inventory import LostReplica, look_over, put_on_record
-from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.repair import degraded, submit_repair
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive

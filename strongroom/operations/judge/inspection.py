@@ -18,7 +18,7 @@ from strongroom.operations.archive.heads import STRANGERS
 from strongroom.operations.archive.inventory import in_a_file
 from strongroom.operations.archive.live_comparison import FLOOR, REMEMBERED
 from strongroom.operations.archive.quarantine import all_quarantined
-from strongroom.operations.archive.shredded import shredded_backups
+from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.verify import missing_from_quorum, reaches
 from strongroom.operations.engine.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.engine.services import ConfiguredPolicy, Services

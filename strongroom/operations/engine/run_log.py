@@ -1,5 +1,4 @@
-"""What is told of runs and steps: log lines, traces, failures as recorded, and hooks that somebody
-configured."""
+"""What is put down of runs and steps: log lines, traces, and failures as they are recorded."""
 
 from __future__ import annotations
 
