@@ -25,8 +25,7 @@ from strongroom.operations.engine.findings import (
     wrong,
 )
 from strongroom.operations.engine.services import CheckResult, Services
-from strongroom.operations.judge import inspection as key_metrics
-from strongroom.operations.judge import inspection as machine
+from strongroom.operations.judge import inspection
 from strongroom.operations.judge.fact_records import WatchedInstallation
 from strongroom.operations.judge.facts import without_record
 from strongroom.operations.judge.inspection import KeyMetrics, retained_backups
@@ -64,8 +63,8 @@ def check_areas(
     found = gather_and_judge(seen, limits(settings), now=now)
     database = StateDatabase(database_url(settings))
     foundations = (
-        (machine.STATE, partial(machine.database, database, services.store)),
-        (machine.CLOCK, partial(machine.clock, database)),
+        (inspection.STATE, partial(inspection.database, database, services.store)),
+        (inspection.CLOCK, partial(inspection.clock, database)),
     )
     findings = [*_configuration(settings), *found.findings, *_all(foundations), *_all(looks)]
     try:
@@ -105,7 +104,7 @@ def _watched(settings: Settings, services: Services) -> WatchedInstallation:
 def _without_record(settings: Settings, error: StrongroomError, now: float) -> Iterator[Finding]:
     """Judge what can be seen where the record cannot be read, which is told with the error's own hint."""
     bounds, why = limits(settings), error.message
-    area = machine.STATE if isinstance(error, StateError | RecordRefused) else machine.FILES
+    area = inspection.STATE if isinstance(error, StateError | RecordRefused) else inspection.FILES
     for found in judge(without_record(watched(settings), bounds, now=now, why=why), bounds):
         if found.kind == "state.unreachable":
             hint = error.hint or found.to_do
@@ -132,11 +131,11 @@ def _machine(settings: Settings) -> Iterator[tuple[str, Look]]:
     for name, source in settings.sources.items():
         if isinstance(source, LocalSourceSettings):
             store = LocalStore(source.path or settings.state_dir, name=name)
-            yield machine.STORE, partial(machine.local_store, store)
-    yield machine.FILES, partial(machine.modes, settings.state_dir, secret_files(settings).values())
+            yield inspection.STORE, partial(inspection.local_store, store)
+    yield inspection.FILES, partial(inspection.modes, settings.state_dir, secret_files(settings).values())
     yield readiness.SWAP, readiness.swap
 
 
 def _metrics(services: Services, found: JudgedFacts, seen: WatchedInstallation, days: int) -> KeyMetrics:
     policies = {policy.name: policy for policy in seen.policies}
-    return key_metrics.metrics(services, found.facts, retained_backups(services), policies, days=days)
+    return inspection.metrics(services, found.facts, retained_backups(services), policies, days=days)

@@ -381,7 +381,9 @@ ANYBODY_S = {
             "strongroom/operations/rotation/reencrypt.py",
         ),
     ),
-    "whose it is, it is sorted by afterwards": ("strongroom/keys/rolelist.py",),
+    "whose it is, it is sorted by afterwards": (
+        *("strongroom/keys/rolelist.py", "strongroom/operations/engine/trust_lists.py"),
+    ),
     "what is looked for is whose it is": (
         *("strongroom/operations/procedures/re_sign.py", "strongroom/operations/retention/delete.py"),
         "strongroom/operations/archive/open.py",

@@ -52,7 +52,7 @@ def test_a_value_that_no_backup_could_hold_is_not_stored(machine: Machine) -> No
 
 def test_a_name_with_line_feeds_is_one_row(machine: Machine) -> None:
     machine.set("A\nFORGED  priority=critical", "v")
-    assert machine.ok("list").out.splitlines()[1:] == [r"A\nFORGED  priority=critical", "1 secret"]
+    assert machine.ok("list").out.splitlines()[1:] == [r"A\nFORGED  priority=critical", "", "1 secret"]
 
 
 @KINDS

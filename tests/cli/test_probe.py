@@ -64,8 +64,8 @@ def test_a_chosen_target_is_tested_alone_and_shown_as_a_table(configured: Machin
 
 
 def test_a_name_that_is_not_configured_is_a_usage_error(configured: Machine) -> None:
-    for command, known in (("check", "storage", "eu, us"), ("check", "rights", "eu, files, us")):
-        done = configured.run(command, "nowhere")
+    for *command, known in (("check", "storage", "eu, us"), ("check", "rights", "eu, files, us")):
+        done = configured.run(*command, "nowhere")
         assert done.failed_with(UsageError)
         assert f"Known: {known}." in done.err
 

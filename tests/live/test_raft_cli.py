@@ -305,4 +305,5 @@ def test_the_parts_of_a_snapshot_are_not_restored_as_if_they_were_secrets(machin
     done = machine.run("restore", "--backup-file", "full.sr", "--full-restore")
     assert done.code == UsageError.exit_code
     assert "strongroom restore snapshot" in done.err
+    assert done.out == "", "nothing was begun, so nothing goes on"
     assert machine.ok("list", "--json").document["secrets"] == []

@@ -369,7 +369,8 @@ class AttendedRestore:
                 if error is not None:
                     raise error
         except BaseException as stopped:
-            if self.dry or not self._begun:
+            refused = isinstance(stopped, UsageError) and not self.account.counts.total
+            if self.dry or not self._begun or refused:
                 raise
             self.stopped = stopped
         if self.dry:
