@@ -98,7 +98,7 @@ class Outage:
 
 
 def _wake_up_late(root: Path) -> None:
-    with machine(root, containers=CONTAINERS, seed=1) as made:
+    with machine(root, containers=4 * CONTAINERS, seed=1) as made:
         run = made.submit()
         sandman = Sandman(made, run)
         ended = made.follow(run, sandman.act, pause=lambda _: 0.005)
