@@ -211,16 +211,23 @@ def test_what_is_planned_is_signed() -> None:
 
 
 def kinds_named_in(file: Path) -> set[str]:
-    """Return the kinds of runs and of steps that a module names."""
-    attributes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
+    """Return the kinds of runs and of steps that a module names outside the table of jobs."""
+    body = [node for node in ast.parse(file.read_text()).body if not _is_table(node)]
+    attributes = [node for part in body for node in ast.walk(part) if isinstance(node, ast.Attribute)]
     named = {f"{node.value.id}.{node.attr}" for node in attributes if isinstance(node.value, ast.Name)}
     return {name for name in named if name.startswith(("RunKind.", "StepKind."))}
 
 
+PERFORMS = ("drive", "hook_calls", "hooks", "jobs", "lone_run", "process_lock", "run_log", "steps", "submit")
+
+
+def _is_table(node: ast.stmt) -> bool:
+    return isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "JOBS"
+
+
 def test_the_engine_names_no_kind_of_run_and_no_step_but_its_own() -> None:
     """The linter holds the imports; this holds the names. A hook and a report are the engine's own."""
-    files = sorted((ROOT / "runs").glob("*.py"))
-    assert len(files) > 10
+    files = [ROOT / "engine" / f"{name}.py" for name in PERFORMS]
     assert set().union(*map(kinds_named_in, files)) == {"StepKind.HOOK", "StepKind.PLAN", "StepKind.REPORT"}
 
 
