@@ -17,14 +17,14 @@ PAGE = """
 import json, sys
 from strongroom.config import load_settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.dashboard import overall
+from strongroom.operations.show import overview
 from strongroom.operations.show.frame import PageFacts
 from workers.exporter import Exporter
 exporter = Exporter(LiveSettings.fixed(load_settings()))
 exporter.look()
 found = exporter.current()
 shown = PageFacts(facts=found.facts, limits=found.limits, alerts=found.alerts, version="1", looked_at=1.0)
-sys.stdout.write(overall.alerts(shown).decode())
+sys.stdout.write(overview.alerts(shown).decode())
 """
 
 

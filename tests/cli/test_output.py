@@ -157,9 +157,9 @@ def test_a_fault_of_our_own_shows_no_traceback_and_no_text(machine: Machine) -> 
     code = (
         "import sys\n"
         "from strongroom.cli import main\n"
-        "from strongroom.cli.commands.store import in_store\n"
+        "from strongroom.cli.commands.secrets import store\n"
         "def broken(*_): raise RuntimeError('CANARY-INSIDE')\n"
-        "in_store.list_secrets = broken\n"
+        "store.list_in_store = broken\n"
         "sys.exit(main.main(['list']))"
     )
     env = machine.env | {"PYTHONPATH": str(ROOT)}
@@ -188,11 +188,11 @@ def test_what_ends_a_command_and_is_no_error_of_ours_stands_in_the_document_besi
     program = (
         "import sys\n"
         "from strongroom.cli import main\n"
-        "from strongroom.cli.commands.store import in_store\n"
+        "from strongroom.cli.commands.secrets import store\n"
         "def broken(arguments, output):\n"
         "    output.answer({'found': 1}, [])\n"
         f"    raise {raised}('CANARY-INSIDE')\n"
-        "in_store.list_secrets = broken\n"
+        "store.list_in_store = broken\n"
         "sys.exit(main.main(['list', '--json']))"
     )
     done = subprocess.run(

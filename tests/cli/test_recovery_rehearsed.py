@@ -201,7 +201,7 @@ def test_an_untrusted_backup_is_not_rehearsed(sealed: Machine, other: Machine) -
 STOPPED = """
 import os, sys
 from strongroom.cli.main import main
-from strongroom.operations.rehearsal import local
+from strongroom.operations.drills import local
 
 def stop(*_):
     os.kill(os.getpid(), int(sys.argv[1]))

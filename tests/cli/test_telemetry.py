@@ -15,11 +15,11 @@ __all__ = ["sink"]
 BROKEN = """
 import sys
 from strongroom.cli import main
-from strongroom.cli.commands.store import in_store
+from strongroom.cli.commands.secrets import store
 def broken(*_):
     inside = "CANARY-LOCAL"
     raise RuntimeError("CANARY-TEXT " + inside)
-in_store.list_secrets = broken
+store.list_in_store = broken
 sys.exit(main.main(sys.argv[1:]))
 """
 

@@ -78,7 +78,7 @@ FORBIDDEN: list[tuple[MarkKind[Any], Any, CertifiedSigner]] = [
 def test_a_mark_reads_back_as_it_was_signed(
     kind: MarkKind[Any], mark: object, signer: CertifiedSigner
 ) -> None:
-    assert kind.open(kind.sign(mark, signer), trusted=TRUSTED).mark == mark
+    assert kind.open(kind.sign(mark, signer), trusted=TRUSTED).statement == mark
 
 
 @pytest.mark.parametrize(("kind", "mark", "signer"), FORBIDDEN)

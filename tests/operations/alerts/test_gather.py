@@ -329,14 +329,14 @@ def test_a_state_that_does_not_answer_is_an_alarm_and_the_targets_are_judged(wor
         raise StateUnavailable("the state database did not answer")
 
     assert keys(world, store=away) == ["state.unreachable"]
-    assert keys(world, store=away, later=2 * DAY) == [f"backup.overdue:{POLICY}", "state.unreachable"]
+    assert keys(world, store=away, later=2 * DAY) == ["state.unreachable", f"backup.overdue:{POLICY}"]
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
 def test_a_state_whose_file_is_damaged_keeps_no_alarm_from_being_told(world: World, content: bytes) -> None:
     world.back_up()
     (world.folder / "state.db").write_bytes(content)
-    assert keys(world, later=2 * DAY)[0] == f"backup.overdue:{POLICY}"
+    assert f"backup.overdue:{POLICY}" in keys(world, later=2 * DAY)
 
 
 @pytest.mark.parametrize(

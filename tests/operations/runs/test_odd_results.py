@@ -18,13 +18,13 @@ from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.findings import FindingState
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.staged import RestoreOptions
 from strongroom.operations.rotation.job import submit_rotation
 from strongroom.sources.local import LocalStore
-from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.judge.test_on_record import facts, judged
 from tests.operations.world import POLICY, World, make_world, names_on
@@ -137,7 +137,8 @@ def test_health_tells_of_a_drill_whose_record_is_odd(tmp_path: Path, odd: Any) -
     )
     edit(world, run.id, ("runs", "facts.drill-restore", ""), odd)
     [finding] = judged(facts(services), "drill.failed")
-    assert finding.code == RecordRefused.__name__
+    assert finding.state is FindingState.WRONG
+    assert "what is on record of its time cannot be read" in finding.what
 
 
 @pytest.mark.parametrize("odd", [value for value in ODD if value != {}], ids=repr)
