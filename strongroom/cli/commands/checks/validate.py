@@ -6,14 +6,13 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
 from strongroom.cli.shared import admission, identities, options, sources
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
-from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural
@@ -37,11 +36,16 @@ from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.sources import Source
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import EmptySource, SecretNotFound
-from strongroom.state.store import RunStore
+from strongroom.system.lazy import lazy
 from strongroom.wiring import adapters
 
-# -- What validate found, for people and machines, and what the whole comes to. No value is in any of it
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
+# A file is held against live secrets without a database, and so without what a database needs.
+_EXISTING_RUN_STORE = lazy("strongroom.wiring.database:existing_run_store")
+
+# -- What validate found, for people and machines, and what the whole comes to. No value is in any of it
 
 NAMED = 5
 SHOWN = 200
@@ -245,7 +249,7 @@ def look_at_production(
         settings,
         installation,
         output,
-        existing_run_store(settings),
+        _EXISTING_RUN_STORE(settings),
         identities.identities_of(arguments, output, installation),
         trusted,
         _chooser(settings, installation, trusted),
