@@ -7,7 +7,6 @@ from pathlib import Path
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.engine.steps import perform
 from strongroom.operations.judge.fact_records import pace_of
-from strongroom.operations.judge.facts_on_record import active
 from strongroom.state.records import RunKind, StepKind
 from tests.operations.world import POLICY, make_world
 
@@ -21,9 +20,9 @@ def test_a_backup_tells_how_far_it_is_how_fast_and_how_long_the_rest_takes(tmp_p
     queue = list(tickets)
     while queue[0].step.kind is not StepKind.UPLOAD:
         queue += perform(queue.pop(0), services)
-    [running] = active(services.store, now=began + 10)
-    pace = running.pace
-    assert (running.run, running.kind, running.policy) == (run, RunKind.BACKUP, POLICY)
+    [running] = services.store.active()
+    assert (running.id, running.spec.kind, running.spec.policy) == (run, RunKind.BACKUP, POLICY)
+    pace = pace_of(running, services.store, now=began + 10)
     targets = len(services.store.load(run).spec.targets)
     assert (pace.done, pace.total % (1 + 2 * targets)) == (pace.total // (1 + 2 * targets), 0), "captured"
     assert pace.rate == pace.done / 10

@@ -138,7 +138,7 @@ def test_core_dumps_and_swap_are_told(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         pattern.write_text(text)
         assert states(machine.cores(pattern)) == [("core-dumps", expected)]
-    monkeypatch.setattr(machine.secrecy, "may_lock", lambda: False)
+    monkeypatch.setattr(machine.process, "may_lock", lambda: False)
     for area, expected in (
         ("", "good"),
         ("/dev/zram0 partition 1 0 1\n", "good"),
@@ -147,7 +147,7 @@ def test_core_dumps_and_swap_are_told(tmp_path: Path, monkeypatch: pytest.Monkey
         swaps.write_text(head + area)
         assert states(machine.swap(swaps)) == [("swap", expected)]
     assert states(machine.swap(tmp_path / "none")) == [("swap", "remark")]
-    monkeypatch.setattr(machine.secrecy, "may_lock", lambda: True)
+    monkeypatch.setattr(machine.process, "may_lock", lambda: True)
     assert states(machine.swap(swaps)) == [("swap", "good")]  # what is locked is not swapped
 
 
