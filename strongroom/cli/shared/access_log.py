@@ -17,7 +17,6 @@ from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.model import COMMAND, ApprovalAction, SecretBytes, Selection
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
-from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.system.lazy import resolve
 
 if TYPE_CHECKING:
@@ -241,5 +240,5 @@ def reveal_value(
         size=1,
         lines=(f"show version {version} of one secret of {held_by.words}, on {os.uname().nodename}",),
     )
-    record_access(evidence_access_log.SHOWN, arguments, output, installation)
+    record_access(access_log.SHOWN, arguments, output, installation)
     return value.reveal()

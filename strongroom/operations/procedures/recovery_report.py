@@ -34,7 +34,6 @@ from strongroom.operations.archive.recoveries import (
 from strongroom.operations.engine.statements import KEPT, put_checked
 from strongroom.operations.evidence.signed_report import PAGE, ReportKind, vouch
 from strongroom.operations.procedures import recovery
-from strongroom.operations.procedures import recovery as words
 from strongroom.operations.procedures.recovery import took_seconds
 from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.system.process import who
@@ -100,36 +99,34 @@ class RecoveryReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.took <= self.objective
 
 
-def report_of(recovery: Recovery, *, objective: float) -> RecoveryReport:
+def report_of(case: Recovery, *, objective: float) -> RecoveryReport:
     """Return what is on record of a recovery that is closed, without the digest of its page."""
-    scope = recovery.scope
+    scope = case.scope
     return RecoveryReport(
         strongroom=__version__,
-        recovery=recovery.id,
-        outcome=words.verdict(recovery),
-        reason=recovery.reason,
-        opened_at=recovery.opened_at,
-        closed_at=recovery.closed_at,
-        took=round(took_seconds(recovery, 0.0)),
+        recovery=case.id,
+        outcome=recovery.verdict(case),
+        reason=case.reason,
+        opened_at=case.opened_at,
+        closed_at=case.closed_at,
+        took=round(took_seconds(case, 0.0)),
         objective=round(objective),
-        hosts=recovery.hosts,
+        hosts=case.hosts,
         sources=scope.sources if scope else (),
         away=scope.away if scope else {},
         lost=scope.lost if scope else (),
         leaked=scope.leaked if scope else (),
-        parts=recovery.parts,
-        steps=tuple(map(_step, recovery.steps.values())),
-        told=tuple(
-            SentMessage(message=entry.reason, at=entry.at, lines=entry.lines) for entry in recovery.told
-        ),
-        left_to_do=recovery.left,
+        parts=case.parts,
+        steps=tuple(map(_step, case.steps.values())),
+        told=tuple(SentMessage(message=entry.reason, at=entry.at, lines=entry.lines) for entry in case.told),
+        left_to_do=case.left,
     )
 
 
 def _step(record: StepRecord) -> StepReport:
     return StepReport(
         step=record.step,
-        ended=words.step_state(record),
+        ended=recovery.step_state(record),
         began_at=record.began_at,
         ended_at=record.ended_at,
         attempts=record.attempts,

@@ -19,7 +19,6 @@ from strongroom.operations.archive.coverage import BackupPlace
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.checks import machine
-from strongroom.operations.checks import machine as installed
 from strongroom.operations.checks.backups import (
     Looked,
     TargetBackups,
@@ -90,15 +89,15 @@ def test_a_typed_error_is_an_outcome_and_any_other_is_raised() -> None:
     ],
 )
 def test_versions_are_held_to_their_bounds(version: str, bounds: str, expected: bool) -> None:
-    assert installed.fits(version, bounds) is expected
+    assert machine.fits(version, bounds) is expected
 
 
 def test_python_and_the_libraries_that_are_needed_are_here_and_one_that_is_not_is_named() -> None:
-    assert states([*installed.python(), *installed.libraries(installed.CORE)]) == [
+    assert states([*machine.python(), *machine.libraries(machine.CORE)]) == [
         ("python", "good"),
         ("libraries", "good"),
     ]
-    [missing] = installed.libraries(["no-such-library"])
+    [missing] = machine.libraries(["no-such-library"])
     assert (missing.code, "no-such-library" in missing.what) == ("ConfigError", True)
 
 

@@ -25,7 +25,6 @@ from strongroom.operations.archive.coverage import ESCROW
 from strongroom.operations.archive.open import Objects, ReadBackKeys, read_back
 from strongroom.operations.archive.reading import Maker, maker_of_backup
 from strongroom.operations.checks import machine
-from strongroom.operations.checks import machine as installed
 from strongroom.operations.checks.backups import BACKUP, OPENS, SIGNERS, opens
 from strongroom.operations.engine.findings import Finding, FindingState, attempted, good, remark, wrong
 from strongroom.sheet import Lines, Mood, Sheet, Table
@@ -110,7 +109,7 @@ def check_with_file(arguments: Namespace, output: Output) -> Answer:
 
 def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
     """Yield a finding for each thing that restoring a file needs here."""
-    yield from machine_alone(installed.CORE)
+    yield from machine_alone(machine.CORE)
     yield from run_guarded(DESTINATION, lambda: _destination(installation))
     file: Path = arguments.backup_file
     yield from run_guarded(BACKUP, lambda: _file(file, arguments, output, installation))
@@ -118,8 +117,8 @@ def _findings(arguments: Namespace, output: Output, installation: InstallationPl
 
 def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
     """Yield what depends on no backup."""
-    yield from installed.python()
-    yield from installed.libraries(libraries)
+    yield from machine.python()
+    yield from machine.libraries(libraries)
     yield from machine.algorithms()
     yield from machine.randomness()
     yield from machine.cores()

@@ -27,8 +27,6 @@ from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.live_comparison import selected
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.checks import live
-from strongroom.operations.checks import live as validate
-from strongroom.operations.checks import live as validating
 from strongroom.operations.checks.live import LiveComparison, PolicyComparison, Validated
 from strongroom.operations.checks.value_checks import SecretFinding
 from strongroom.operations.errors import NothingSelected
@@ -193,7 +191,7 @@ def look_at_source(arguments: Namespace, output: Output) -> Validated:
     names = list(dict.fromkeys(arguments.secrets))
     entries = [ListedSecret(name, 0) for name in names] or selected(source, selection)
     with counting(output, "looking at", len(names) or None) as advance:
-        validated = validate.values(
+        validated = live.values(
             source, entries, now=datetime.now(UTC), demanded=bool(names), progress=advance
         )
     if not _names_backup(arguments):
@@ -208,8 +206,8 @@ def _against(
     source: Source, names: Sequence[str], selection: Selection, origin: RestoreSource
 ) -> tuple[LiveComparison, list[SecretFinding]]:
     if not names:
-        return validate.against(source, selection, origin.select(Selection()), strict=True)
-    return validate.by_names(source, names, origin.find_or_none)
+        return live.against(source, selection, origin.select(Selection()), strict=True)
+    return live.by_names(source, names, origin.find_or_none)
 
 
 def _require_some(validated: Validated, selection: Selection) -> None:
@@ -290,7 +288,7 @@ def _source(name: str, means: _Means) -> tuple[Validated, list[PolicyComparison]
         source = sources.source_of(name, means.here)
         with counting(means.output, f"looking at {name}", None) as advance:
             entries = _meant(source, [policy.selection for policy in of_it.values()])
-            looked = validating.values(source, entries, now=datetime.now(UTC), progress=advance)
+            looked = live.values(source, entries, now=datetime.now(UTC), progress=advance)
         if not looked.secrets:
             looked = replace(looked, findings=(live.nothing_there(name),))
         for key, policy in of_it.items():

@@ -39,7 +39,6 @@ from strongroom.operations.archive.recoveries import (
 )
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.procedures import recovery
-from strongroom.operations.procedures import recovery as words
 from strongroom.operations.procedures.perform import AfterFailure, Guide, Procedure, lead
 from strongroom.operations.procedures.recovery import next_step, took_seconds, why_unneeded
 from strongroom.operations.procedures.recovery_report import (
@@ -257,19 +256,19 @@ def _lines(at: RecoveryTools, report: RecoveryReport) -> Iterator[str]:
 
 def show_status(arguments: Namespace, output: Output) -> None:
     known = list(open_places(arguments, place.find()).recoveries().values())
-    lines = [line for recovery in known for line in _status(recovery)]
+    lines = [line for case in known for line in _status(case)]
     output.answer({"recoveries": to_builtins(known)}, lines or ["No recovery is on record here."])
 
 
-def _status(recovery: Recovery) -> Iterator[str]:
-    took = words.length(took_seconds(recovery, time.time()))
-    opened = f"opened {readable(recovery.opened_at)} by {recovery.by}"
-    yield f"{recovery.id}, {opened}: {words.outcome(recovery)} ({took})"
+def _status(case: Recovery) -> Iterator[str]:
+    took = recovery.length(took_seconds(case, time.time()))
+    opened = f"opened {readable(case.opened_at)} by {case.by}"
+    yield f"{case.id}, {opened}: {recovery.outcome(case)} ({took})"
     rows = [
-        (words.STEPS[record.step], words.step_state(record), record.by, record.reason)
-        for record in recovery.steps.values()
+        (recovery.STEPS[record.step], recovery.step_state(record), record.by, record.reason)
+        for record in case.steps.values()
     ]
     yield from (f"  {line}" for line in table(("STEP", "STATE", "BY", "WHY"), rows))
-    yield from (f"  left to do: {line}" for line in recovery.left)
-    if not recovery.closed_at:
-        yield f"  This goes on: strongroom recover --resume {recovery.id}"
+    yield from (f"  left to do: {line}" for line in case.left)
+    if not case.closed_at:
+        yield f"  This goes on: strongroom recover --resume {case.id}"

@@ -13,7 +13,6 @@ from typing import Any
 
 from strongroom import __version__, times
 from strongroom.cli.shared import backup_selection, options, restore_source, sources
-from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import failures, place
 from strongroom.cli.terminal.output import Output, encode, fields, plural
@@ -297,7 +296,7 @@ def _rehearsed(
     destination = sources.destination_of(arguments.to, installation)
     with ExitStack() as around:
         with record.phases.phase(Phase.OPEN):
-            origin = around.enter_context(origins.open_restore_source(arguments, output, installation))
+            origin = around.enter_context(restore_source.open_restore_source(arguments, output, installation))
             record.origin = origin
             origin.unlock()
         if origin.earlier is not None:
