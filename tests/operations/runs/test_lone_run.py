@@ -89,7 +89,7 @@ class Three(Job):
 @pytest.fixture
 def with_job(monkeypatch: pytest.MonkeyPatch) -> Callable[[Job], None]:
     def put(one: Job) -> None:
-        for module in (jobs, jobs, steps, steps, driving, hooks, lone_run, steps):
+        for module in (jobs, steps, driving, hooks, lone_run):
             monkeypatch.setattr(module, "job_of", lambda kind: one)
 
     return put
@@ -150,3 +150,11 @@ def test_its_record_lies_in_its_folder_as_long_as_there_is_one(
     assert (kept.run.id, kept.run.state) == (run.id, RunState.DONE)
     assert (tmp_path / RECORD).stat().st_mode & 0o077 == 0
     assert [str(row.step) for row in kept.steps if row.step.kind is StepKind.REPORT] == ["report"]
+
+
+def test_a_record_that_cannot_be_written_ends_no_run(tmp_path: Path, with_job: Callable[[Job], None]) -> None:
+    with_job(Three())
+    (tmp_path / RECORD).mkdir()  # as a full disk, for whoever writes a file
+    store = LoneStore(lambda run: tmp_path)
+    run, error = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+    assert (run.state, error) == (RunState.DONE, None)
