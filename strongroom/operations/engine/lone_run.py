@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.signing import CertifiedSigner, Signer
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.services import Pinned, RunLimits, Services
 from strongroom.operations.engine.steps import perform_step
@@ -232,7 +232,7 @@ class LoneStore:
         folder = self._folder(self._known.id)
         if folder is not None and folder.is_dir():
             record = LoneRecord(run=self._known, steps=tuple(self._rows.values()))
-            with suppress(OSError):
+            with suppress(StrongroomError):  # what the file system refuses is translated
                 write_whole(folder / RECORD, msgspec.json.encode(record), replace=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from strongroom.state.records import (
     Tally,
 )
 from tests.operations.world import make_world
+from tests.targets.disks import small_disk
 
 SPEC = Spec(
     kind=RunKind.RESTORE, policy=COMMAND, options=msgspec.to_builtins(RestoreOptions(destination="x"))
@@ -152,9 +154,18 @@ def test_its_record_lies_in_its_folder_as_long_as_there_is_one(
     assert [str(row.step) for row in kept.steps if row.step.kind is StepKind.REPORT] == ["report"]
 
 
-def test_a_record_that_cannot_be_written_ends_no_run(tmp_path: Path, with_job: Callable[[Job], None]) -> None:
+@pytest.mark.parametrize("size", [0, 4096], ids=["another thing has its name", "a full disk"])
+def test_a_record_that_cannot_be_written_ends_no_run(
+    size: int, tmp_path: Path, with_job: Callable[[Job], None]
+) -> None:
     with_job(Three())
-    (tmp_path / RECORD).mkdir()  # as a full disk, for whoever writes a file
-    store = LoneStore(lambda run: tmp_path)
-    run, error = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+    folder = tmp_path / "undo"
+    folder.mkdir()
+    with small_disk(folder, size=size) if size else nullcontext(True) as there:
+        if size and there:
+            (folder / "full").write_bytes(bytes(size))
+        elif not size:
+            (folder / RECORD).mkdir()
+        store = LoneStore(lambda run: folder)
+        run, error = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
     assert (run.state, error) == (RunState.DONE, None)
