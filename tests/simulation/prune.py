@@ -53,11 +53,10 @@ def simulated_prune(year: Year) -> Iterator[None]:
         for module, name, instead in (
             (delete, "plan_retention", lambda services, now: _plan(year, now)),
             (delete, "take_stock", lambda services: _stock(year)),
-            (delete, "read_deletions", lambda services: places(year)),
             (delete, "find_orphans", lambda *_, **__: []),
             (plan, "time", clock),
             (delete, "spread_marks", lambda services, targets: None),
-            (delete, "read_deletions", lambda services, backup: places(year)),
+            (delete, "read_deletions", lambda services, backup="": places(year)),
             (removal, "read_deletions", lambda services, backup: places(year)),
             (removal, "ManifestListing", lambda target: _Manifests(target, year)),
             (removal, "lacking_on", lambda target, manifest: _lacking(year, target.name, manifest)),

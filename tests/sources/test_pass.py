@@ -149,7 +149,7 @@ def test_a_file_that_is_not_sealed_is_said(store: Path) -> None:
 def test_what_unpacks_without_end_is_refused(
     store: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealed_files, "LARGEST", 1 << 20)
+    monkeypatch.setattr(sealed_files, "LARGEST_SLICE", 1 << 20)
     put(store, home, "bomb", b"x" * (8 << 20))
     assert (store / "bomb.gpg").stat().st_size < 1 << 16
     with pytest.raises(SourceError, match="'bomb' holds more than 1 MiB"):
