@@ -10,13 +10,12 @@ count too.
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from types import CodeType, FrameType
@@ -33,9 +32,12 @@ _HEAD = """\
 <!-- Made from the code: python scripts/files_entered.py --write -->
 
 `strongroom backup FILE --include-values` seals a file of secrets into one sealed file.
-For that it calls functions of {many} files, and this page says what each is for.
+For that it calls functions of {many} files.
+The first lines of each file say what it is for.
 A backup by a policy performs the same steps; only its targets are others.
 
+| Room | Its files |
+|---|---|
 """
 
 
@@ -127,22 +129,12 @@ def _entered_by(folder: Path, *words: str) -> list[str]:
 
 
 def page(files: Iterable[str]) -> str:
-    """Return the page: the files by package, and what the head of each says it is for."""
-    entered = sorted(files)
-    return _HEAD.format(many=len(entered)) + "\n".join(_sections(entered)).rstrip() + "\n"
-
-
-def _sections(files: list[str]) -> Iterator[str]:
-    for package, group in groupby(files, key=lambda file: "/".join(file.split("/")[:-1][:3])):
-        yield f"## {package}\n\n| File | What it is for |\n|---|---|"
-        yield from (f"| `{file}` | {_purpose(ROOT / file)} |" for file in group)
-        yield ""
-
-
-def _purpose(path: Path) -> str:
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    first = " ".join(text.split("\n\n")[0].split())
-    return first.replace("``", "`").replace("|", "\\|")
+    """Return the page: the files by room."""
+    entered = sorted((Path(file) for file in files), key=lambda file: (file.parent, file))
+    return _HEAD.format(many=len(entered)) + "".join(
+        f"| `{room}` | {', '.join(file.stem.strip('_') for file in group)} |\n"
+        for room, group in groupby(entered, key=lambda file: file.parent.as_posix())
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Final
@@ -37,6 +38,15 @@ Run a command as `strongroom COMMAND`.
 - `STRONGROOM_DEBUG=1` shows where an error came from, and never a value.
 
 """
+_SHARED_HEAD = """\
+## Options that several commands take
+
+A command lists these by name alone.
+Where it takes one with another meaning, that stands with the command.
+
+"""
+SEVERAL: Final = 3
+"""An option that so many commands take with one meaning is described once."""
 _CODES = """\
 # Exit codes
 
@@ -44,6 +54,7 @@ _CODES = """\
 
 The exit code of a command names a *family* of errors, which is what a shell script needs.
 The error itself has a name, which the first line of its report on stderr gives: `strongroom: WrongKey`.
+The report also says what to do, and `strongroom runs show RUN` repeats that of a run.
 With `--json` the document has `error`, which is `null` if the exit code is 0.
 Otherwise it holds `code` (the name), `family`, `exit_code`, `message`, `means`, `hint` (what to do) and
 `transient` (whether trying again can help).
@@ -57,7 +68,9 @@ A command that answered before it ended with an error gives both: its answer, an
 
 def commands_markdown() -> str:
     """Return the page of commands."""
-    return _HEAD + "".join(_groups()).rstrip("\n") + "\n"
+    shared = _shared()
+    described = "".join(f"- `{shown}`: {meaning}\n" for shown, meaning in shared.items())
+    return f"{_HEAD}{_SHARED_HEAD}{described}\n{''.join(_groups(shared))}".rstrip("\n") + "\n"
 
 
 def exit_codes_markdown() -> str:
@@ -65,47 +78,65 @@ def exit_codes_markdown() -> str:
     return _CODES + "".join(_codes())
 
 
-def _groups() -> Iterator[str]:
+def _shared() -> dict[str, str]:
+    """Return the options that several commands take with one meaning, each with its most common one."""
+    every = Counter(
+        option for name in COMMANDS for _, _, parser in _parsers(name) for option in _options(parser)
+    )
+    often = [option for option, many in every.most_common() if many >= SEVERAL]
+    meanings = dict(reversed(often))
+    return {shown: meanings[shown] for shown, _ in every if shown in meanings}
+
+
+def _groups(shared: Mapping[str, str]) -> Iterator[str]:
     for group, commands in GROUPS.items():
         yield f"## {group}\n\n"
         for name in commands:
-            yield _command(name)
+            yield _command(name, shared)
     yield "## Names from the procedures\n\n"
     yield "Each takes the options of the command that it stands for, and does what that does.\n\n"
-    yield "| Name | Command |\n|---|---|\n"
-    yield from (f"| `{name}` | `{words}` |\n" for name, words in (PROCEDURES | ALSO).items())
+    yield from (f"- `{name}`: `{words}`\n" for name, words in (PROCEDURES | ALSO).items())
 
 
-def _command(name: str) -> str:
-    parser = parser_of(name)
+def _command(name: str, shared: Mapping[str, str]) -> str:
     summary, details = COMMANDS[name].summary, load(name).details
     text = f"### {name}\n\n{summary[0].upper()}{summary[1:]}.\n\n"
     if details:
         text += f"```text\n{details}\n```\n\n" if "  " in details else f"{details}\n\n"
-    return text + _table(parser) + "".join(_nested(name, parser))
+    for nested, description, parser in _parsers(name):
+        text += f"#### {nested}\n\n{description}\n\n" if nested != name else ""
+        text += _list(parser, shared)
+    return text
 
 
-def _nested(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+def _parsers(name: str) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Yield a command's parser and those nested in it, each with its name and what it does."""
+    parser = parser_of(name)
+    yield name, "", parser
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for word, inner in action.choices.items():
-                yield f"#### {name} {word}\n\n{inner.description}\n\n" + _table(inner)
+                yield f"{name} {word}", inner.description or "", inner
 
 
-def _table(parser: argparse.ArgumentParser) -> str:
-    rows = [row for action in parser._actions if (row := _row(action))]  # noqa: SLF001
-    return "| Argument | Meaning |\n|---|---|\n" + "".join(rows) + "\n" if rows else ""
+def _list(parser: argparse.ArgumentParser, shared: Mapping[str, str]) -> str:
+    options = [*_options(parser)]
+    own = [f"- `{shown}`: {meaning}\n" for shown, meaning in options if shared.get(shown) != meaning]
+    also = [
+        f"`{shown.split(' ')[0].rstrip(',')}`" for shown, meaning in options if shared.get(shown) == meaning
+    ]
+    lines = [*own, f"- and {', '.join(also)}\n"] if also else own
+    return "".join(lines) + "\n" if lines else ""
 
 
-def _row(action: argparse.Action) -> str:
-    unseen = action.help == argparse.SUPPRESS or action.dest in ("help", "json", "quiet")
-    if unseen or isinstance(action.choices, dict):
-        return ""
-    words = ", ".join(action.option_strings)
-    takes = str(action.metavar or "") if action.nargs != 0 else ""
-    repeated = " …" if action.nargs == "+" else ""
-    shown = f"{words} {takes}".strip() + repeated
-    return f"| `{shown}` | {_cell(action.help or '')} |\n"
+def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Yield what a command takes, as it is typed, and what it means."""
+    for action in parser._actions:  # noqa: SLF001
+        unseen = action.help == argparse.SUPPRESS or action.dest in ("help", "json", "quiet")
+        if not unseen and not isinstance(action.choices, dict):
+            takes = str(action.metavar or "") if action.nargs != 0 else ""
+            repeated = " …" if action.nargs == "+" else ""
+            yield f"{', '.join(action.option_strings)} {takes}".strip() + repeated, action.help or ""
 
 
 def _codes() -> Iterator[str]:
@@ -115,7 +146,7 @@ def _codes() -> Iterator[str]:
         yield f"| {code} | {name} | {_cell(meaning)} |\n"
     for family in FAMILIES:
         yield f"\n## {family.family} ({family.exit_code})\n\n"
-        yield "| Error | Meaning | What to do |\n|---|---|---|\n"
+        yield "| Error | Meaning |\n|---|---|\n"
         yield from (
             _error(kind) for kind in (family, *leaves()) if issubclass(kind, family) and kind.default_hint
         )
@@ -130,7 +161,7 @@ _OWN_CODES: Final = {
 
 
 def _error(kind: type[StrongroomError]) -> str:
-    return f"| `{kind.__name__}` | {_cell(meaning_of(kind))} | {_cell(kind.default_hint)} |\n"
+    return f"| `{kind.__name__}` | {_cell(meaning_of(kind))} |\n"
 
 
 def leaves() -> list[type[StrongroomError]]:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from msgspec import NODEFAULT
@@ -79,7 +79,7 @@ A missing file is no problem until it is needed: a host that only seals holds no
 def reference_markdown() -> str:
     """Return the whole page."""
     shown: Shown = {}
-    parts = [_HEAD, "## Settings\n", _table("", Settings, shown)]
+    parts = [_HEAD, "## Settings\n", _rows("", fields_of(Settings), shown)]
     for section, field in fields_of(Settings).items():
         parts += _section(section, field, shown)
     return "\n".join(parts)
@@ -97,38 +97,81 @@ def _section(section: str, field: Field, shown: Shown) -> Iterator[str]:
         section = f"{section}.NAME"
         yield f"### [{section}]\n\n{field.description} Default: {_default(field)}.\n"
     else:
-        yield f"### [{section}]\n\n{models[0].__doc__}\n"
+        yield f"### [{section}]\n\n{stated(models[0].__doc__)}\n"
+    common = _common(models)
+    if common:
+        yield "Every kind takes:\n"
+        yield _rows(section, {name: fields_of(models[0])[name] for name in common}, shown)
     for model in models:
         if kind := kind_of(model):
-            yield f"#### kind = {toml_value(kind)}\n\n{model.__doc__}\n"
-        yield from _described(section, model, shown)
+            yield f"#### kind = {toml_value(kind)}\n\n{stated(model.__doc__)}\n"
+        yield from _described(section, model, shown, but=common)
 
 
-def _described(section: str, model: type[SettingsSection], shown: Shown) -> Iterator[str]:
-    yield _table(section, model, shown)
+def _common(models: Sequence[type[SettingsSection]]) -> list[str]:
+    """Return the keys that every one of several kinds takes, with one meaning."""
+    first, *others = [fields_of(model) for model in models]
+    return [
+        name
+        for name, field in first.items()
+        if others
+        and name != "kind"
+        and all(name in other and _row(name, other[name]) == _row(name, field) for other in others)
+    ]
+
+
+def stated(docstring: str | None) -> str:
+    """Return what a docstring says, as Markdown: paragraphs, not indented."""
+    return inspect.cleandoc(docstring or "")
+
+
+def _described(
+    section: str, model: type[SettingsSection], shown: Shown, *, but: Sequence[str]
+) -> Iterator[str]:
+    fields = {name: field for name, field in fields_of(model).items() if name not in but}
+    if kind_of(model):
+        del fields["kind"]  # the heading has it
+    yield _rows(section, fields, shown)
     shown[model] = section
     for name, inner in fields_of(model).items():
         yield from _section(f"{section}.{name}", inner, shown)
 
 
-def _table(section: str, model: type[SettingsSection], shown: Shown) -> str:
-    rows = ["| Key | Value | Default | Meaning | Example |", "|---|---|---|---|---|"]
+def _rows(section: str, fields: Mapping[str, Field], shown: Shown) -> str:
+    """Return a table of settings: each as it is written, its default, and what it takes and means."""
+    rows = []
     below = dict(shown)
-    for name, field in fields_of(model).items():
+    for name, field in fields.items():
         models = models_of(field.kind)
         if models and below.setdefault(models[0], here := f"{section}.{name}") == here:
             continue  # it has a table of its own
-        value = f"table, as `[{below[models[0]]}]`" if models else _type(field)
-        example = f"`{name} = {toml_value((field.examples or [{}])[0])}`"
-        cells = [f"`{name}`", value, _default(field), field.description, example]
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(rows) + "\n"
+        rows.append(_row(name, field, f"A table, as `[{below[models[0]]}]`." if models else ""))
+    return (
+        "\n".join(["| Setting, with an example | Default | Meaning |", "|---|---|---|", *rows]) + "\n"
+        if rows
+        else ""
+    )
 
 
-def _type(field: Field) -> str:
-    limits = (("at least", noted(field.marks, "ge")), ("at most", noted(field.marks, "le")))
-    limits_said = [f"{words} {limit:,}" for words, limit in limits if limit is not None]
-    return ", ".join([_type_words(field), *limits_said])
+def _row(name: str, field: Field, takes: str = "") -> str:
+    example = toml_value((field.examples or [{}])[0])
+    meaning = " ".join(part for part in (field.description, takes or _takes(field)) if part)
+    cells = [f"`{name} = {example}`", _default(field), meaning]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _takes(field: Field) -> str:
+    """Return what a setting takes, where its example does not show that: choices, forms and limits."""
+    if models_of(field.kind):
+        return ""
+    least, most = noted(field.marks, "ge"), noted(field.marks, "le")
+    limits = [
+        *([f"at least {least:,}"] if least is not None and most is None else []),
+        *([f"at most {most:,}"] if most is not None and least is None else []),
+        *([f"{least:,} to {most:,}"] if least is not None and most is not None else []),
+    ]
+    said = [*filter(None, [_type_words(field)]), *limits]
+    return f"Takes {', '.join(said)}." if said else ""
 
 
 def _type_words(field: Field) -> str:
@@ -139,17 +182,9 @@ def _type_words(field: Field) -> str:
         return " or ".join(f'`"{word}"`' for word in get_args(kind))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return " or ".join(f'`"{word.value}"`' for word in kind)
-    plain = {
-        Entry: "five cron fields in quotes, or `false`",
-        str: "text",
-        int: "whole number",
-        bool: "true or false",
-        float: "number",
-        Path: "path",
-    }
     if get_origin(kind) is tuple and get_origin(stripped(get_args(kind)[0])[0]) is tuple:
-        return "list of lists of text"
-    return plain.get(kind) or {tuple: "list of text", dict: "table of text"}[get_origin(kind)]
+        return "a list of lists"
+    return ""  # its example shows it
 
 
 def _default(field: Field) -> str:
@@ -160,5 +195,5 @@ def _default(field: Field) -> str:
         return "required"
     empty = field.default in (None, (), NODEFAULT)  # a table's is made anew each time
     if isinstance(field.default, Entry):
-        return f"on at `{toml_value(field.default.schedule)}`, unless something is missing"
+        return f"`{toml_value(field.default.schedule)}`"
     return "none" if empty else f"`{toml_value(field.default)}`"

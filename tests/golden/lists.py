@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from scripts.make_reference import EVENTS
 from strongroom.cli.parser import parser_of
 from strongroom.cli.reference import exit_codes_markdown
 from strongroom.cli.table import COMMANDS
-from strongroom.config.reference import reference_markdown
+from strongroom.config.model import Settings
+from strongroom.config.schema import Field, SettingsSection, fields_of, is_table, kind_of, models_of
 from strongroom.operations.judge.kinds import KINDS, FindingKind
 from strongroom.operations.judge.metrics import MEASURES
 
@@ -56,12 +57,31 @@ def _with_options(name: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _settings() -> Iterator[str]:
-    section = ""
-    for line in reference_markdown().splitlines():
-        if found := re.match(r"#### (kind = .*)|### \[(.*)\]", line):
-            section = f"[{found[2]}] " if found[2] else f"{section.partition('] ')[0]}] {found[1]} "
-        elif key := re.match(r"\| `([a-z_]+)` \|", line):
-            yield f"{section}{key[1]}"
+    described: set[type[SettingsSection]] = set()
+    yield from _taken("", fields_of(Settings), described)
+    for section, field in fields_of(Settings).items():
+        yield from _section(section, field, described)
+
+
+def _section(section: str, field: Field, described: set[type[SettingsSection]]) -> Iterator[str]:
+    """Yield what a section takes, once, however many sections are read as it."""
+    models = models_of(field.kind)
+    section += ".NAME" if is_table(field.kind) else ""
+    for model in () if described.intersection(models[:1]) else models:
+        kind = f'kind = "{kind_of(model)}" ' if kind_of(model) else ""
+        yield from _taken(f"[{section}] {kind}", fields_of(model), described)
+        described.add(model)
+        for name, taken in fields_of(model).items():
+            yield from _section(f"{section}.{name}", taken, described)
+
+
+def _taken(before: str, fields: Mapping[str, Field], described: set[type[SettingsSection]]) -> Iterator[str]:
+    below = {*described}
+    for name, field in fields.items():
+        models = models_of(field.kind)
+        if not models or models[0] in below:
+            yield f"{before}{name}"
+        below.update(models[:1])
 
 
 def _exit_codes() -> Iterator[str]:
