@@ -50,6 +50,25 @@ EVERY_POLICY = "(every policy)"
 """The same where a run is about the backups of all policies."""
 
 
+class Role(StrEnum):
+    """Who a process is. What it does it signs with the key of its role; pools of workers bear the names of
+    theirs, and so do their queues."""
+
+    SUBMIT = "submit"
+    """It puts runs on record and does nothing of them, so it has no key for values and makes no folder."""
+    BEAT = "beat"
+    CONTROL = "control"
+    SEAL = "seal"
+    TRANSFER = "transfer"
+    VERIFY = "verify"
+    DRILL = "drill"
+    RECOVER = "recover"
+    PRUNE = "prune"
+    WATCH = "watch"
+    OPERATOR = "operator"
+    """A person's own command line: it may do what all others may, and signs as whichever it acts for."""
+
+
 class VersionState(StrEnum):
     """What the source says of one version."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from strongroom.model import Role
 from strongroom.state.records import Pool, StepKind
 
 QUEUES: Final = tuple(pool.value for pool in Pool)
 CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER, PRUNE = QUEUES
-SUBMIT, BEAT, WATCH = "submit", "beat", "watch"
+SUBMIT, BEAT, WATCH = Role.SUBMIT.value, Role.BEAT.value, Role.WATCH.value
 METRICS, PAGE = "metrics", "page"
 """Processes that only read: they send no message, so they are no roles and have no key."""
 

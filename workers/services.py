@@ -13,6 +13,7 @@ from strongroom.config import Settings
 from strongroom.config.live import LiveSettings, SettingsChange
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyring import Stamp, stamp
+from strongroom.model import Role
 from workers.names import SUBMIT
 from workers.paths import role_keys
 
@@ -103,7 +104,7 @@ class PerProcess:
     def _build(self, settings: Settings) -> Services:
         from strongroom.wiring.services import build_services
 
-        return build_services(settings, role=self._role)
+        return build_services(settings, role=Role(self._role))
 
     def _before(self) -> Services | None:
         """Return the services of the settings before the newest change, if they changed."""

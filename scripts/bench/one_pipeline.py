@@ -18,6 +18,7 @@ from pathlib import Path
 
 from strongroom.config import Settings, load_settings
 from strongroom.keys.hpke import HpkeIdentity
+from strongroom.model import Role
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.engine.drive import drive
 from strongroom.state.records import Run, RunState
@@ -68,7 +69,7 @@ def _target(name: str) -> str:
 
 
 def _alone(settings: Settings) -> tuple[Run, float]:
-    services = build_services(settings, role="operator")
+    services = build_services(settings, role=Role.OPERATOR)
     services.store.check()
     began = time.monotonic()
     run, tickets = submit_backup(services, policy=POLICY)

@@ -16,7 +16,7 @@ from uuid import uuid4
 from msgspec import Struct
 
 from strongroom.config import load_settings
-from strongroom.model import Depth, Selection
+from strongroom.model import Depth, Role, Selection
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair import submit_repair
@@ -35,7 +35,7 @@ from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.system.process import who
 from strongroom.wiring.jobs import drill_options, restore_options
-from strongroom.wiring.services import SUBMIT, build_services
+from strongroom.wiring.services import build_services
 
 # -- What submitting returns: a run on record, and how to wait for its end ----------------------
 
@@ -157,7 +157,7 @@ class Client:
 
     def __init__(self, config: str | Path | None = None) -> None:
         self._settings = load_settings(path=config)
-        self._services = build_services(self._settings, role=SUBMIT)
+        self._services = build_services(self._settings, role=Role.SUBMIT)
 
     def __enter__(self) -> Self:
         return self

@@ -27,7 +27,7 @@ from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.rolelist import ROLES
-from strongroom.model import COMMAND, ApprovalAction, Secret
+from strongroom.model import COMMAND, ApprovalAction, Role, Secret
 from strongroom.operations.archive.coverage import (
     NO_VALUES,
     Asked,
@@ -407,7 +407,6 @@ def _require_approved(settings: Settings, manifest: Manifest) -> None:
         return
     from strongroom.operations.engine.approvals import command_request
     from strongroom.operations.engine.approving import require_approval
-    from strongroom.wiring.keys import OPERATOR
     from strongroom.wiring.services import build_services
 
     request = command_request(
@@ -420,7 +419,7 @@ def _require_approved(settings: Settings, manifest: Manifest) -> None:
             f"give the values of backup {manifest.backup_id} to a Python program on {os.uname().nodename}",
         ),
     )
-    require_approval(build_services(settings, role=OPERATOR), request)
+    require_approval(build_services(settings, role=Role.OPERATOR), request)
 
 
 def _chosen(

@@ -15,7 +15,7 @@ from strongroom.container.errors import Malformed, UntrustedSigner
 from strongroom.container.signing import MANIFEST_ROLES, Certificate, require_listed
 from strongroom.container.statement import MAX_NUMBER, Signed, StatementKind, is_time
 from strongroom.container.trust_list import check_number, require_numbered
-from strongroom.model import prepare
+from strongroom.model import Role, prepare
 
 # -- Marks: signed words about a backup, or about many, that lie beside the backups on every target ---
 #
@@ -26,7 +26,7 @@ from strongroom.model import prepare
 
 
 MAX_TEXT = 1_000
-DELETION_ROLES = ("prune",)
+DELETION_ROLES = (Role.PRUNE,)
 """Who says that a backup will be deleted, or was."""
 
 

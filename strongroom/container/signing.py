@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.errors import Malformed, Tampered, TrustListMissing, UntrustedSigner
-from strongroom.model import prepare
+from strongroom.model import Role, prepare
 from strongroom.times import rfc3339
 
 # -- Ed25519 signatures (RFC 8032), each bound to a domain so that none passes for another ------
@@ -218,10 +218,10 @@ def _bound(domain: bytes, message: bytes) -> bytes:
 
 DOMAIN = b"strongroom/v1/certificate"
 
-MANIFEST_ROLES = ("control", "recover")
+MANIFEST_ROLES = (Role.CONTROL, Role.RECOVER)
 """Who signs manifests: a backup's, and a rotation's or undo file's. Ledger heads and reports too."""
-ENVELOPE_ROLES = ("recover",)
-CONTAINER_ROLES = ("seal", "recover")
+ENVELOPE_ROLES = (Role.RECOVER,)
+CONTAINER_ROLES = (Role.SEAL, Role.RECOVER)
 
 _PATTERN = re.compile(
     rb'\{"installation":"([0-9a-f]{64})","role":"([a-z]{1,16})","key":"([0-9a-f]{64})",'

@@ -30,11 +30,13 @@ from strongroom.keys.rolelist import (
     named_successor,
     next_list,
 )
+from strongroom.model import Role
 from strongroom.system import files
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
 
-ROLES = ("submit", "beat", "control", "seal", "transfer", "verify", "drill", "recover", "prune", "watch")
+ROLES = tuple(role.value for role in Role if role is not Role.OPERATOR)
+"""Those that have a key of their own."""
 INSTALLATION = "installation.key"
 KIND = "strongroom-role-key-1"
 INSTALLATION_KIND = "strongroom-installation-key-1"

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from strongroom.model import Depth, Selection
+from strongroom.model import Depth, Role, Selection
 
 
 class RunKind(StrEnum):
@@ -101,13 +101,13 @@ RESTORES = (RunKind.RESTORE, RunKind.RECOVERY, RunKind.UNDO)
 class Pool(StrEnum):
     """A pool of workers. It serves the queue of its name, in the role of its name."""
 
-    CONTROL = "control"
-    SEAL = "seal"
-    TRANSFER = "transfer"
-    VERIFY = "verify"
-    DRILL = "drill"
-    RECOVER = "recover"
-    PRUNE = "prune"
+    CONTROL = Role.CONTROL.value
+    SEAL = Role.SEAL.value
+    TRANSFER = Role.TRANSFER.value
+    VERIFY = Role.VERIFY.value
+    DRILL = Role.DRILL.value
+    RECOVER = Role.RECOVER.value
+    PRUNE = Role.PRUNE.value
 
 
 class StepState(StrEnum):

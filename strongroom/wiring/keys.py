@@ -35,6 +35,7 @@ from strongroom.keys.keyring import Keyring
 from strongroom.keys.passphrase import Passphrases
 from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.keys.rolelist import ROLES
+from strongroom.model import Role
 from strongroom.operations.engine.integrity import pin_recipient
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin
@@ -235,24 +236,21 @@ def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
 # -- Signing keys: which a process holds, and whose signatures it believes ----------------------
 
 
-OPERATOR = "operator"
-
-
-def signers(keyring: Keyring, role: str) -> Callable[[str], CertifiedSigner]:
+def signers(keyring: Keyring, role: Role) -> Callable[[Role], CertifiedSigner]:
     """Return the keys that a role may sign with: its own, or a person's own command line's all."""
 
-    def signer(wanted: str) -> CertifiedSigner:
-        if role not in (wanted, OPERATOR):
+    def signer(wanted: Role) -> CertifiedSigner:
+        if role not in (wanted, Role.OPERATOR):
             raise ConfigError(f"a process of role '{role}' may not sign as '{wanted}'")
         return keyring.signer(wanted)
 
-    if role == OPERATOR:
-        for needed in (*roles.MANIFEST_SIGNERS, "seal"):
+    if role == Role.OPERATOR:
+        for needed in (*roles.MANIFEST_SIGNERS, Role.SEAL):
             signer(needed)
     return signer
 
 
-def trusted(keyring: Keyring, role: str) -> tuple[bytes, ...]:
+def trusted(keyring: Keyring, role: Role) -> tuple[bytes, ...]:
     """Return a role's public keys whose new signatures count. Raises RecordRefused if there is none."""
     if not (known := keyring.accepted(role)):
         raise RecordRefused(f"no key of role '{role}' is trusted here")

@@ -15,6 +15,7 @@ from strongroom.config import Settings
 from strongroom.config.calendar import HookSettings, HooksSettings
 from strongroom.keys import keywrap, roles
 from strongroom.keys.keyring import Keyring
+from strongroom.model import Role
 from strongroom.operations.engine.approving import approved_retention
 from strongroom.operations.engine.calendar_entries import Hook, Hooks
 from strongroom.operations.engine.services import RunLimits, Services, no_scratch
@@ -24,7 +25,7 @@ from strongroom.wiring import adapters, jobs, keys
 from strongroom.wiring.calendar import checks
 from strongroom.wiring.database import database_url
 from strongroom.wiring.jobs import approval_rules, rotators, writers
-from strongroom.wiring.keys import OPERATOR, Ask
+from strongroom.wiring.keys import Ask
 from strongroom.wiring.watching import ping_of
 
 # -- The hooks as this process's own configuration has them -------------------------------------
@@ -75,23 +76,21 @@ def _read(path: Path) -> str:
 # -- A process's services, put together by its role ---------------------------------------------
 
 
-READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
-WRITES_SOURCES = frozenset({"recover", OPERATOR})
-SUBMIT = "submit"
-"""It puts runs on record and does nothing of them, so it gets no key and makes no folder."""
-OPENS = frozenset({"verify", "drill", "recover", OPERATOR})
-PREPARES = frozenset({"control", "transfer", OPERATOR})
-DRILLS = frozenset({"drill", OPERATOR})
+READS_SOURCES = frozenset({Role.CONTROL, Role.SEAL, Role.VERIFY, Role.OPERATOR})
+WRITES_SOURCES = frozenset({Role.RECOVER, Role.OPERATOR})
+OPENS = frozenset({Role.VERIFY, Role.DRILL, Role.RECOVER, Role.OPERATOR})
+PREPARES = frozenset({Role.CONTROL, Role.TRANSFER, Role.OPERATOR})
+DRILLS = frozenset({Role.DRILL, Role.OPERATOR})
 """Who may make scratch mounts, on the servers whose settings allow it."""
-SEALS = frozenset({"seal", "recover", OPERATOR})
+SEALS = frozenset({Role.SEAL, Role.RECOVER, Role.OPERATOR})
 """Who wraps keys: capturing, and rotating."""
 
 
-def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> Services:
+def build_services(settings: Settings, *, role: Role, ask: Ask | None = None) -> Services:
     """Put a process's services together; nothing is connected yet.
 
     Args:
-        role: one of :data:`strongroom.keys.roles.ROLES`, or ``operator``.
+        role: who this process is.
         ask: prompts a person for what neither a file nor the environment gives.
 
     Raises:
@@ -105,7 +104,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
         store=run_store(settings),
-        stage=adapters.stage(settings.stage_path, prepare=role != SUBMIT),
+        stage=adapters.stage(settings.stage_path, prepare=role != Role.SUBMIT),
         targets=targets,
         sources={name: adapters.source(name, settings) for name in settings.sources} if reads else {},
         destinations=adapters.destinations(settings) if writes else {},
@@ -118,17 +117,17 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
         retention=cache(lambda: jobs.configured(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
-        work_key=b"" if role == SUBMIT else keywrap.load_or_create(folder, "work"),
-        digest_key=b"" if role == SUBMIT else keywrap.load_or_create(folder, "digest"),
+        work_key=b"" if role == Role.SUBMIT else keywrap.load_or_create(folder, "work"),
+        digest_key=b"" if role == Role.SUBMIT else keywrap.load_or_create(folder, "digest"),
         approvals=approval_rules(settings),
         hooks=hooks(settings),
         checks=checks(settings),
         rotators=rotators(settings) if settings.rotators else (),
         writers=writers(settings) if settings.rotators else {},
         limits=_limits(settings, role),
-        hands_out=role != SUBMIT,
+        hands_out=role != Role.SUBMIT,
     )
-    if role == SUBMIT:
+    if role == Role.SUBMIT:
         return services
     return replace(services, retention=partial(approved_retention, services))
 
@@ -140,7 +139,7 @@ def run_store(settings: Settings) -> RunStore:
     return RunStore(database_url(settings), patience=patience)
 
 
-def _limits(settings: Settings, role: str) -> RunLimits:
+def _limits(settings: Settings, role: Role) -> RunLimits:
     limits = settings.limits
     fitting = max(1, limits.stage_bytes // limits.container_bytes)
     return RunLimits(
@@ -148,5 +147,5 @@ def _limits(settings: Settings, role: str) -> RunLimits:
         attempts=limits.max_attempts,
         window=min(limits.open_containers, fitting),
         # Whoever types a command is told at once, and can make room.
-        patience=0.0 if role == OPERATOR else limits.patience_seconds,
+        patience=0.0 if role == Role.OPERATOR else limits.patience_seconds,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
+from strongroom.model import Role
 from strongroom.operations.engine.services import Services
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.wiring import adapters
 from strongroom.wiring.database import database_url, existing_run_store
-from strongroom.wiring.keys import OPERATOR
 from strongroom.wiring.services import build_services
 
 __all__ = ["configured_targets", "existing_run_store", "open_services", "run_store"]
@@ -18,7 +18,7 @@ __all__ = ["configured_targets", "existing_run_store", "open_services", "run_sto
 
 def open_services(settings: Settings | None = None, *, output: Output | None = None) -> Services:
     """Return everything that a person's own command line may use; for ``output`` see :func:`asking`."""
-    return build_services(settings or load_settings(), role=OPERATOR, ask=asking(output))
+    return build_services(settings or load_settings(), role=Role.OPERATOR, ask=asking(output))
 
 
 def configured_targets() -> dict[str, Target]:

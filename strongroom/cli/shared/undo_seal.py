@@ -11,6 +11,7 @@ from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest
 from strongroom.keys import Opener
 from strongroom.keys.roles import load_or_create_role
+from strongroom.model import Role
 from strongroom.operations.restore.undo import UndoSealer
 
 
@@ -20,7 +21,7 @@ def undo_sealer(
     """Return it: for the keys at hand, and the backup's other recipients that this host knows."""
     return UndoSealer(
         identities.without_questions(openers),
-        load_or_create_role(place.role_keys, "recover"),
+        load_or_create_role(place.role_keys, Role.RECOVER),
         manifest=manifest,
         others=partial(recipients.configured_without_questions, output, place),
     )

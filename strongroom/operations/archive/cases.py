@@ -18,7 +18,7 @@ from strongroom.container.errors import Malformed
 from strongroom.container.marks import CaseEntry, CaseKind, E
 from strongroom.container.signing import CertifiedSigner, ever_trusted
 from strongroom.errors import StrongroomError
-from strongroom.model import COMMAND, prepare
+from strongroom.model import COMMAND, Role, prepare
 from strongroom.operations.archive.inventory import SUPERSEDED
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.statements import KEPT, Counting, StatementsOn, judge, put_checked
@@ -85,7 +85,7 @@ def add_entry(services: Services, kind: CaseKind[E], entry: E) -> Added[E]:
 
     Each place also gets the earlier entries of the case that it lacks.
     """
-    return add_on(places_of(services), kind, entry, services.signers("control"))
+    return add_on(places_of(services), kind, entry, services.signers(Role.CONTROL))
 
 
 def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner) -> Added[E]:
@@ -99,7 +99,7 @@ def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner)
 
 def spread_case(services: Services, kind: CaseKind[E], case: str) -> Mapping[str, str]:
     """Bring each place what it lacks of a case; return why a target lacks something still."""
-    return _KnownCases(places_of(services), kind, case).spread(services.signers("control"))
+    return _KnownCases(places_of(services), kind, case).spread(services.signers(Role.CONTROL))
 
 
 def spread_cases(places: Places, kind: CaseKind[E], signer: CertifiedSigner) -> None:

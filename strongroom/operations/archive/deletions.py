@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.errors import StrongroomError
+from strongroom.model import Role
 from strongroom.operations.engine.statements import StatementsOn, fit, newest_on, write_mark
 from strongroom.targets import Target
 from strongroom.targets.repaired import ManifestListing, Objects
@@ -61,7 +62,7 @@ def write_deletion(services: Services, targets: Sequence[Target], mark: Deletion
         targets,
         DELETION,
         mark,
-        signer=services.signers("control" if mark.by else "prune"),
+        signer=services.signers(Role.CONTROL if mark.by else Role.PRUNE),
         trusted=services.signer_fingerprints,
         ahead=FAR_AHEAD if mark.state == "undeleted" else 1,
     )

@@ -15,7 +15,7 @@ from msgspec import Struct
 from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HOLD, HoldMark
 from strongroom.errors import StrongroomError
-from strongroom.model import Selection
+from strongroom.model import Role, Selection
 from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.engine.layout import base_of
@@ -143,7 +143,7 @@ def _write(services: Services, mark: HoldMark) -> dict[str, str]:
         list(services.targets.values()),
         HOLD,
         mark,
-        signer=services.signers("control"),
+        signer=services.signers(Role.CONTROL),
         trusted=services.signer_fingerprints,
     )
 

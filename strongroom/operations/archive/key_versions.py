@@ -18,6 +18,7 @@ from strongroom.keys.destroying import Destroyer
 from strongroom.keys.errors import KeyAmbiguous
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
+from strongroom.model import Role
 from strongroom.operations.archive.envelopes import find_all, first_answer, wrapping_keys
 from strongroom.operations.archive.errors import NotErasable, OnLegalHold
 from strongroom.operations.archive.open import carried_record, manifest_bytes
@@ -174,7 +175,7 @@ def _own(services: Services, manifest: Manifest, names: list[str]) -> Iterator[W
 # -- What may be shredded here: the policies' own word, and the keys that can be destroyed ------
 
 
-CONFIRMER = "recover"
+CONFIRMER = Role.RECOVER
 """The role that a person confirms in: its key lies where people restore and rotate, on no pool that
 always runs."""
 

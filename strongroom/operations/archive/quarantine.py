@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
+from strongroom.model import Role
 from strongroom.operations.engine.statements import (
     AT_ONCE,
     NewestStatement,
@@ -90,7 +91,7 @@ def _mark(
         list(_holding(services, backup)),
         QUARANTINE,
         mark,
-        signer=services.signers("control"),
+        signer=services.signers(Role.CONTROL),
         trusted=services.signer_fingerprints,
     )
 

@@ -14,6 +14,7 @@ from typing import Generic
 from strongroom.container.marks import DELETION, HOLD, QUARANTINE, M, MarkKind
 from strongroom.container.statement import MAX_NUMBER
 from strongroom.errors import StrongroomError
+from strongroom.model import Role
 from strongroom.operations.archive.cases import INCIDENT, Places, spread_cases
 from strongroom.operations.archive.holds import recorded_holds
 from strongroom.operations.archive.quarantine import recorded_marks
@@ -36,7 +37,7 @@ def spread_statements(services: Services, targets: Iterable[str]) -> None:
     """
     asked = {name: services.target(name) for name in targets}
     spread_marks(services, asked)
-    trusted, signer = services.signer_fingerprints, services.signers("control")
+    trusted, signer = services.signer_fingerprints, services.signers(Role.CONTROL)
     spread_cases(Places(targets=asked, trusted=trusted, store=services.store), INCIDENT, signer)
     spread_cases(Places(targets=asked, trusted=trusted), RECOVERY, signer)
 
@@ -126,9 +127,9 @@ class _Marks(Generic[M]):
 
     def _write(self, mark: M, number: int, lacking: Iterable[str]) -> None:
         """Sign a mark anew, if who is here may say what it says, and put it under the next free number."""
-        if "control" not in self._kind.says[mark.state]:
+        if Role.CONTROL not in self._kind.says[mark.state]:
             return
-        signer = self._services.signers("control")
+        signer = self._services.signers(Role.CONTROL)
         for target in lacking:
             with suppress(StrongroomError):
                 taken = self._places[target].names(mark.folder)

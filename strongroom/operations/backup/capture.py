@@ -23,7 +23,7 @@ from strongroom.container.signing import CertifiedSigner, Receipt, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Note, Pair, check_sealed, write_container
 from strongroom.keys import Recipient, passphrase
-from strongroom.model import Secret, prepare
+from strongroom.model import Role, Secret, prepare
 from strongroom.operations.backup import plan as name_list
 from strongroom.operations.backup.plan import ListedPieces, open_name_key, plan_of
 from strongroom.operations.engine import integrity
@@ -148,7 +148,7 @@ def capture(run: Run, step: RunStep, services: Services) -> Captured:
             reading,
             _about(run, step.piece, plan, services),
             wrapping_key=services.wrapping_key(run.id, pinned.recipients),
-            signer=services.signers("seal"),
+            signer=services.signers(Role.SEAL),
             digest_key=services.digest_key,
             note=index.note if index else None,
         )
@@ -158,7 +158,7 @@ def capture(run: Run, step: RunStep, services: Services) -> Captured:
     services.stage.put(staged, [memoryview(content)], size=len(content), sha256=bytes.fromhex(receipt.sha256))
     return Captured(
         receipt=receipt,
-        signature=sign_receipt(receipt, services.signers("seal")),
+        signature=sign_receipt(receipt, services.signers(Role.SEAL)),
         staged=staged,
         vanished=reading.vanished,
         rows=index.spill(step.piece) if index else (),

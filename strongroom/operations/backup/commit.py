@@ -22,7 +22,7 @@ from strongroom.container.manifest import (
 )
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.model import prepare
+from strongroom.model import Role, prepare
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.envelopes import by_wrapping_key, first_answer
 from strongroom.operations.archive.open import carried_record, manifest_bytes
@@ -208,7 +208,7 @@ def commit(run: Run, step: RunStep, services: Services) -> Committed:
     integrity.check_time(run)
     integrity.check_policy(run, services)
     manifest = build_manifest(run, services)
-    signer = services.signers("control")
+    signer = services.signers(Role.CONTROL)
     content = sign_manifest(manifest, signer)
     complete = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
     placed = {

@@ -45,7 +45,7 @@ from strongroom.container.signing import Signers, verify_any
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SealedContainer, check_sealed
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.model import COMMAND, prepare
+from strongroom.model import COMMAND, Role, prepare
 from strongroom.operations.archive.envelopes import copy_newest
 from strongroom.operations.archive.index_files import read_receipt
 from strongroom.operations.archive.open import ObjectReader
@@ -157,7 +157,7 @@ class _Making:
         self._forget_others()
         staged = f"{self._prefix}{written.files[-1].sha256}"
         receipt = self._receipt(written.files)
-        signature = self._services.signers("seal").sign(_SEALED, canonical.encode(receipt)).hex()
+        signature = self._services.signers(Role.SEAL).sign(_SEALED, canonical.encode(receipt)).hex()
         return Indexed(staged=staged, files=written.files, receipt=receipt, signature=signature)
 
     def _receipt(self, files: Sequence[IndexFile]) -> IndexReceipt:
@@ -232,11 +232,11 @@ class _Making:
                 created_at=rfc3339(self._run.created_at),
                 # Never the containers': who may learn names need not open values.
                 wrapping_key=WrappingKey.create(self._pinned.index_recipients, may_lack=True),
-                signer=self._services.signers("seal"),
+                signer=self._services.signers(Role.SEAL),
             )
             check_sealed(OpenFileRanges(file, sealed.size), sealed)
             self._stage(file, sealed)
-        signer = self._services.signers("seal").certificate.key_fingerprint
+        signer = self._services.signers(Role.SEAL).certificate.key_fingerprint
         return IndexFile(
             backup=self._run.id,
             sha256=sealed.hexdigest,
@@ -403,13 +403,13 @@ def vouch(run: Run, step: RunStep, services: Services) -> Vouched:
     said = (receipt.backup_id, receipt.containers, receipt.made_at)
     if said != (run.id, containers_of(run, services), rfc3339(run.created_at)):
         raise RecordRefused(f"the index of names of run {run.id} belongs elsewhere")
-    return Vouched(document=INDEX.sign(receipt, services.signers("control")).decode())
+    return Vouched(document=INDEX.sign(receipt, services.signers(Role.CONTROL)).decode())
 
 
 def _sealed_receipt(run: Run, indexed: Indexed, services: Services) -> IndexReceipt:
     try:
         signature = canonical.unhex(indexed.signature, 64, "A signature")
-        verify_any(services.trusted("seal"), _SEALED, canonical.encode(indexed.receipt), signature)
+        verify_any(services.trusted(Role.SEAL), _SEALED, canonical.encode(indexed.receipt), signature)
     except (Malformed, Tampered):
         indexed = Indexed()
     if indexed.receipt is None:

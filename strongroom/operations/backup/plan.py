@@ -20,7 +20,7 @@ import msgspec
 from strongroom.container import cobblestone
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import ConfigError, SourceError, StrongroomError
-from strongroom.model import COMMAND, Selection, prepare
+from strongroom.model import COMMAND, Role, Selection, prepare
 from strongroom.operations.archive.coverage import limits_on
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup.verify import PlannedPieces
@@ -216,7 +216,7 @@ def plan(run: Run, step: RunStep, services: Services) -> BackupPlan:
         not_contained=source.not_contained(),
         unfinished=source.unfinished(),
     )
-    trust = services.signers("control").trust
+    trust = services.signers(Role.CONTROL).trust
     return BackupPlan(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
 
 

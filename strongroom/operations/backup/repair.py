@@ -14,7 +14,7 @@ from msgspec import Struct, field, structs
 from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.model import prepare
+from strongroom.model import Role, prepare
 from strongroom.operations.archive import shredding as shredding_record
 from strongroom.operations.archive.coverage import lacking_on
 from strongroom.operations.archive.deletions import deleted_from, forget_deleted
@@ -228,7 +228,7 @@ def publish(run: Run, step: RunStep, services: Services) -> PublishedManifest:
     missed = {row.step.target for row in rows if row.state is not StepState.DONE}
     missed |= set(facts.away)
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
-    lists = services.signers("control").lists
+    lists = services.signers(Role.CONTROL).lists
     refusals = {
         name: _place_manifest(services.target(name), manifest, content, digest, lists) for name in whole
     }

@@ -18,7 +18,7 @@ from strongroom.container.signing import CertifiedSigner, Receipt, Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.keys.hpke import HpkeIdentity
-from strongroom.model import COMMAND, Secret
+from strongroom.model import COMMAND, Role, Secret
 from strongroom.operations.backup.capture import seal_into
 from strongroom.operations.backup.commit import place
 from strongroom.operations.backup.plan import PIECE_SECRETS
@@ -249,7 +249,7 @@ class _Sealing:
         self.versions = 0
         self.containers = 0
         self._signer = CertifiedSigner.issued(
-            Signer.generate(), installation=Signer.generate(), role="seal", issued_at=datetime.now(UTC)
+            Signer.generate(), installation=Signer.generate(), role=Role.SEAL, issued_at=datetime.now(UTC)
         )
         self._digest_key = os.urandom(32)
         self._wrapping_key = WrappingKey.create([HpkeIdentity.generate().recipient()])

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.model import ListedSecret
+from strongroom.model import ListedSecret, Role
 from strongroom.sources import Source
 from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetLocked
@@ -49,14 +49,14 @@ class TargetAction(StrEnum):
     DESTROY = "remove versions"
 
 
-NEEDS: dict[str, frozenset[TargetAction]] = {
-    "operator": frozenset(TargetAction) - {TargetAction.DESTROY},
-    "control": frozenset(TargetAction) - {TargetAction.DESTROY},
-    "transfer": frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST}),
-    "recover": frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST, TargetAction.VERSIONS}),
-    "verify": frozenset({TargetAction.READ, TargetAction.LIST}),
-    "drill": frozenset({TargetAction.READ, TargetAction.LIST}),
-    "prune": frozenset(TargetAction),
+NEEDS: dict[Role, frozenset[TargetAction]] = {
+    Role.OPERATOR: frozenset(TargetAction) - {TargetAction.DESTROY},
+    Role.CONTROL: frozenset(TargetAction) - {TargetAction.DESTROY},
+    Role.TRANSFER: frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST}),
+    Role.RECOVER: frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST, TargetAction.VERSIONS}),
+    Role.VERIFY: frozenset({TargetAction.READ, TargetAction.LIST}),
+    Role.DRILL: frozenset({TargetAction.READ, TargetAction.LIST}),
+    Role.PRUNE: frozenset(TargetAction),
 }
 """What the pool of each role does with a target. ``control`` writes manifests and sweeps; who rotates or
 removes says what old keys still open, what deletes only hid included. ``prune`` deletes for good."""
@@ -233,7 +233,7 @@ def _same(read: bytes, put: bytes) -> None:
 # -- rights --------------------------------------------------------------------
 
 
-def probe_rights(target: Target, *, role: str, now: datetime | None = None) -> Probe:
+def probe_rights(target: Target, *, role: Role, now: datetime | None = None) -> Probe:
     """Compare what a target's credential may do with what the pool of ``role`` needs.
 
     What it does not need is tried on an object of the probe's own; where the credential may not

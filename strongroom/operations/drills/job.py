@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.model import Role
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.verify import had_backup, restorable, spec_of_policy
 from strongroom.operations.drills import steps
@@ -126,7 +127,7 @@ def put_report(report: DrillReport, names: Sequence[str], services: Services, *,
         keep: for how long it is locked where a target locks.
     """
     beside = REPORT.files(report)
-    signed = REPORT.sign(vouch(report, beside), services.signers("control"))
+    signed = REPORT.sign(vouch(report, beside), services.signers(Role.CONTROL))
     files = {f"{PREFIX}{report.run}.html": beside[PAGE], f"{PREFIX}{report.run}.json": signed}
     stored = put_files(names, files, services, keep=keep)
     if stored.on:

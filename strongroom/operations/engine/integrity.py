@@ -13,7 +13,7 @@ from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.signing import Receipt, verify_any, verify_receipt
 from strongroom.keys import Recipient, allof
 from strongroom.keys.allof import recipient_key
-from strongroom.model import prepare
+from strongroom.model import Role, prepare
 from strongroom.operations.engine.services import Pinned, Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
@@ -82,7 +82,7 @@ def sign_record(run: Run, planned: Mapping[str, Any], services: Services) -> dic
     The record has a digest for each field, so that whoever finds a difference can name the field.
     """
     record = _digests(run, planned)
-    signature = services.signers("control").sign(_DOMAIN, _signed_bytes(run.id, record))
+    signature = services.signers(Role.CONTROL).sign(_DOMAIN, _signed_bytes(run.id, record))
     return {**planned, RECORD: record, SIGNATURE: signature.hex()}
 
 
@@ -147,7 +147,7 @@ def _signed_record(run: Run, services: Services) -> dict[str, str]:
     try:
         record = msgspec.convert(run.facts[RECORD], dict[str, str])
         signature = bytes.fromhex(run.facts[SIGNATURE])
-        verify_any(services.trusted("control"), _DOMAIN, _signed_bytes(run.id, record), signature)
+        verify_any(services.trusted(Role.CONTROL), _DOMAIN, _signed_bytes(run.id, record), signature)
     except (KeyError, TypeError, ValueError, msgspec.ValidationError, Tampered):
         raise RecordRefused(
             f"the record of run {run.id} is not the one that the control role signed"
@@ -184,7 +184,7 @@ def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services:
     """Return a capture's receipt, refusing one that the seal role did not sign for this piece."""
     try:
         signed = msgspec.convert({key: (result or {})[key] for key in ("receipt", "signature")}, SignedRun)
-        signer = verify_receipt(signed.receipt, signed.signature, services.trusted("seal"))
+        signer = verify_receipt(signed.receipt, signed.signature, services.trusted(Role.SEAL))
     except (KeyError, msgspec.ValidationError, Tampered, Malformed):
         raise RecordRefused(f"the receipt of piece {piece} of run {run.id} is not the seal role's") from None
     if (signed.receipt.run, signed.receipt.piece) != (run.id, piece):

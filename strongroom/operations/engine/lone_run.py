@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from strongroom.container.signing import CertifiedSigner, Signer
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.model import Role
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.services import Pinned, RunLimits, Services
 from strongroom.operations.engine.steps import perform_step
@@ -249,7 +250,7 @@ def lone_services(store: LoneStore, spec: Spec, *, state_dir: Path, **more: Any)
     The record of such a run never leaves this process: what signs it is made for it, and forgotten with it.
     """
     own, now = Signer.generate(), datetime.now(UTC)
-    signer = CertifiedSigner.issued(own, installation=Signer.generate(), role="control", issued_at=now)
+    signer = CertifiedSigner.issued(own, installation=Signer.generate(), role=Role.CONTROL, issued_at=now)
     return Services(
         owner="this process",
         state_dir=state_dir,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from strongroom.config.approvals import ApprovalRuleSettings
+from strongroom.config.approvals import ApprovalRuleSettings, ApprovalSettings
 from strongroom.config.policies import KeepSettings
 from strongroom.container.signing import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.sshsig import AllowedSigner
-from strongroom.model import Depth, SecretBytes, Selection
+from strongroom.model import Depth, Role, SecretBytes, Selection
 from strongroom.operations.engine.calendar_entries import Hooks
 from strongroom.operations.engine.layout import InProcessListing, Lister
 from strongroom.operations.errors import NothingOpens
@@ -53,7 +53,7 @@ class ApprovalRules(Struct, frozen=True, kw_only=True):
 
     rules: tuple[ApprovalRule, ...] = ()
     break_glass: ApprovalRule | None = None
-    valid: float = 86_400.0
+    valid: float = ApprovalSettings().valid
     signers: Callable[[], Sequence[AllowedSigner]] = no_signers
 
 
@@ -254,8 +254,8 @@ class Services:
     targets: Mapping[str, Target]
     sources: Mapping[str, Source]
     pinned: Callable[[str], Pinned]
-    signers: Callable[[str], CertifiedSigner]
-    trusted: Callable[[str], Sequence[bytes]]
+    signers: Callable[[Role], CertifiedSigner]
+    trusted: Callable[[Role], Sequence[bytes]]
     signer_fingerprints: frozenset[str]
     identities: Callable[[], Sequence[Opener]]
     work_key: bytes

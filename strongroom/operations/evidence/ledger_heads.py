@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from strongroom.container.marks import HEAD, SHOWN, LedgerHead
 from strongroom.errors import StrongroomError, TargetError
+from strongroom.model import Role
 from strongroom.operations.archive.heads import (
     HeadName,
     HeadsOn,
@@ -116,7 +117,7 @@ def publish(services: Services, targets: Sequence[str], *, beginning: bool = Tru
         spread_statements(services, targets)
     else:
         spread_marks(services, {name: services.target(name) for name in targets})
-    signer = services.signers("control")
+    signer = services.signers(Role.CONTROL)
     bare = _head(services.store, trust=signer.trust)
     if bare is None:
         return PublishedHead(head=None, untaken=untaken)
@@ -172,7 +173,7 @@ def _place(
         return PlacedHead(target=name, missed=found)
     target, trusted = services.target(name), services.signer_fingerprints
     try:
-        put_lists(target, services.signers("control").lists)
+        put_lists(target, services.signers(Role.CONTROL).lists)
         if before := found.own:
             leads_on(services.store, number=before.event, sha256=before.sha256)
             if before.event == head.event:
@@ -180,7 +181,7 @@ def _place(
                 return PlacedHead(target=name)
         elif not beginning and (found.other or found.doubt):
             return PlacedHead(target=name)
-        put(target, head, HEAD.sign(head, services.signers("control")), trusted)
+        put(target, head, HEAD.sign(head, services.signers(Role.CONTROL)), trusted)
     except (LedgerChanged, LedgerCut):
         raise
     except StrongroomError as error:  # that target's own trouble, and no other's

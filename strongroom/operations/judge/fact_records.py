@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from strongroom.config.alerts import AlertSettings
 from strongroom.model import Depth
 from strongroom.operations.backup.verified_share import VerificationState
 from strongroom.operations.backup.verify import replica_facts
@@ -31,17 +32,19 @@ from strongroom.targets import Target
 from strongroom.times import at_least
 from strongroom.words import plural
 
+_DEFAULTS = AlertSettings()
+
 
 class AlertLimits(Struct, frozen=True, kw_only=True):
     """From when on something is an alert; times in seconds; ``strongroom.config.alerts`` explains each."""
 
-    threshold_age: float = 86_400.0
+    threshold_age: float = _DEFAULTS.threshold_age
     compared: int = 10
     size_factor: float = 2.0
     duration_factor: float = 3.0
-    key_age: float = 365 * 86_400.0
-    notice: float = 30 * 86_400.0
-    free_percent: int = 10
+    key_age: float = _DEFAULTS.key_age
+    notice: float = _DEFAULTS.notice
+    free_percent: int = _DEFAULTS.free_percent
     mass_change: drift.MassChangeLimits = drift.MassChangeLimits()
 
 

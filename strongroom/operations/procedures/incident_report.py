@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom import __version__
+from strongroom.model import Role
 from strongroom.operations.archive.cases import INCIDENT, BackupOpener, Incident, steps_of
 from strongroom.operations.drills.job import Stored, put_files
 from strongroom.operations.engine.services import Services
@@ -354,7 +355,7 @@ def write_report(services: Services, incident: Incident) -> WrittenReport:
     report = report_of(incident)
     beside = REPORT.files(report)
     report = vouch(report, beside)
-    signed = REPORT.sign(report, services.signers("control"))
+    signed = REPORT.sign(report, services.signers(Role.CONTROL))
     stem = f"{INCIDENT.prefix}{incident.id}/report-{hashlib.sha256(signed).hexdigest()[:16]}"
     files = {f"{stem}.html": beside[PAGE], f"{stem}.json": signed}
     stored = put_files(list(services.targets), files, services, keep=KEPT)

@@ -20,7 +20,7 @@ from strongroom.container.manifest import Manifest, SignedManifest, open_manifes
 from strongroom.container.signing import ever_trusted, require_trusted
 from strongroom.container.wrapping import WrappingKeyRecord, unlock, write_detached
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.model import Depth
+from strongroom.model import Depth, Role
 from strongroom.operations.archive.envelopes import (
     envelope_name,
     find_all,
@@ -128,7 +128,7 @@ def _on_targets(services: Services, entry: CatalogEntry) -> ReSigned:
     for replica in services.store.replicas(entry.backup):
         try:
             target = services.target(replica.target)
-            put_lists(target, services.signers("recover").lists)
+            put_lists(target, services.signers(Role.RECOVER).lists)
             if content is not None or _lacks(services, target, entry.backup):
                 _beside(target, manifest_name(entry.backup), content or recorded)
                 placed += 1
@@ -167,7 +167,7 @@ def _signed_anew(services: Services, signed: SignedManifest) -> bytes | None:
         pass
     else:
         return None
-    signer = services.signers("recover")
+    signer = services.signers(Role.RECOVER)
     return sign_manifest(msgspec.structs.replace(signed.manifest, trust=signer.trust), signer)
 
 
@@ -220,7 +220,7 @@ def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> 
             for info in old.list():
                 copy(old, new, info.name)
             if content is not None:
-                put_lists(new, services.signers("recover").lists)
+                put_lists(new, services.signers(Role.RECOVER).lists)
                 _beside(new, manifest_name(name), content)
             envelopes = _envelopes(services, new, signed.manifest)
             read_back(new, signed.manifest, Depth.DIGEST, ReadBackKeys(trusted=services.signer_fingerprints))
@@ -262,7 +262,7 @@ def _envelopes(services: Services, target: Target, manifest: Manifest) -> int:
     for key in wrapping_keys(manifest):
         for record in _unbelieved(services, target, key):
             unlock(record, services.identities())  # its MAC proves that no stranger made it
-            renewed = write_detached(record, services.signers("recover"))
+            renewed = write_detached(record, services.signers(Role.RECOVER))
             _beside(target, envelope_name(key, record.generation), renewed)
             done += 1
     return done

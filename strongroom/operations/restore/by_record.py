@@ -16,7 +16,7 @@ from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
-from strongroom.model import Secret, Selection
+from strongroom.model import Role, Secret, Selection
 from strongroom.operations.archive import shredding
 from strongroom.operations.archive.catalog import read_record
 from strongroom.operations.archive.coverage import Asked, BackupChoice, BackupPlace
@@ -265,7 +265,7 @@ def _sealer(run: Run, services: Services, manifest: Manifest | None) -> UndoSeal
             return services.pinned(run.spec.policy).recipients
         return ()
 
-    return UndoSealer(services.identities(), services.signers("recover"), manifest=manifest, others=others)
+    return UndoSealer(services.identities(), services.signers(Role.RECOVER), manifest=manifest, others=others)
 
 
 # -- the backup ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from strongroom.container.errors import Malformed, NotABackup, Tampered, Truncat
 from strongroom.container.manifest import Manifest
 from strongroom.container.signing import CertifiedSigner, require_in_time
 from strongroom.keys import Identity, Recipient
+from strongroom.model import Role
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.shortfall import MissingSecret
@@ -45,7 +46,7 @@ from strongroom.targets.single_file import BundleReader
 # single-file backup whose secrets are such a file in parts.
 
 
-PLAN: Final = DocumentKind("restore-plan", "restore plan", ("recover",))
+PLAN: Final = DocumentKind("restore-plan", "restore plan", (Role.RECOVER,))
 POLICY: Final = "(plan)"
 """What stands in the place of a policy's name in a sealed plan."""
 PART: Final = 1 << 20

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from strongroom.container import canonical
 from strongroom.container.errors import Tampered
 from strongroom.container.signing import verify_any
-from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction, Selection, prepare
+from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction, Role, Selection, prepare
 from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.engine.approvals import UNKNOWN, ApprovalRequest, shown, shown_lines
@@ -285,7 +285,7 @@ def stage_plan(
         shortfall=head.shortfall.nameless if head.shortfall is not None else None,
         lost=head.lost.without_names if head.lost is not None else None,
     )
-    signature = services.signers("recover").sign(DOMAIN, _signed_bytes(run, plan))
+    signature = services.signers(Role.RECOVER).sign(DOMAIN, _signed_bytes(run, plan))
     return replace(plan, signature=signature.hex())
 
 
@@ -315,7 +315,7 @@ def staged_plan_of(run: Run, services: Services) -> StagedPlan:
         raise RecordRefused(f"run {run.id} does not record what it is to restore")
     try:
         signature = bytes.fromhex(plan.signature)
-        verify_any(services.trusted("recover"), DOMAIN, _signed_bytes(run, plan), signature)
+        verify_any(services.trusted(Role.RECOVER), DOMAIN, _signed_bytes(run, plan), signature)
     except (ValueError, Tampered):
         raise RecordRefused(f"the restore plan of run {run.id} is not the one that was signed") from None
     return plan

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.model import prepare
+from strongroom.model import Role, prepare
 from strongroom.operations.archive import shredding as shredded
 from strongroom.operations.archive.envelopes import most_telling
 from strongroom.operations.archive.index_files import IndexKeys
@@ -228,7 +228,7 @@ class BackupRotator:
         return RewrapOrder(
             recipients=self._pinned.recipients,
             identities=openers(self._run.spec, services),
-            signer=services.signers("recover"),
+            signer=services.signers(Role.RECOVER),
             trusted=services.signer_fingerprints,
             until=lock_until(manifest, self._pinned.spec.minimum_retention_days),
             pace=self._pace,

@@ -26,7 +26,7 @@ from strongroom.keys import Opener, Recipient
 from strongroom.keys.hpke import HpkeRecipient
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.keys.passphrase import PassphraseRecipient
-from strongroom.model import ApprovalAction
+from strongroom.model import ApprovalAction, Role
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.keys.replacement import Swap, swapped
@@ -176,7 +176,7 @@ def rotate_key(arguments: Namespace, output: Output) -> Answer:
         backups=[result for run in runs for result in results(services.store, run.id)],
         files=files,
         failed=failed,
-        installation=services.signers("recover").certificate.fingerprint,
+        installation=services.signers(Role.RECOVER).certificate.fingerprint,
     )
     return done.answer()
 
@@ -291,7 +291,7 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
     rotation = RewrapOrder(
         recipients=recipients,
         identities=job.swap.openers,
-        signer=job.built.signers("recover"),
+        signer=job.built.signers(Role.RECOVER),
         trusted=job.trusted,
     )
     require_same_passphrases(path, recipients, trusted=job.trusted)

@@ -34,7 +34,7 @@ from strongroom.container.signing import Certificate, Signer, fingerprint
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import roles
 from strongroom.keys.rolelist import RoleKey
-from strongroom.model import ApprovalAction
+from strongroom.model import ApprovalAction, Role
 from strongroom.operations.engine.spread import learn_lists, spread
 from strongroom.operations.procedures.re_sign import ReSigned, Rests, re_sign_backup, rests_on
 from strongroom.sheet import Lines, Part, Sheet, Table
@@ -305,7 +305,7 @@ def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
         yield "Backups that it signed are refused from now on. Make a new one first. Then sign again what was"
         yield "made before the leak: strongroom keys signers re-sign --before TIME."
         yield "The catalog's digests decide; compare them with a printed recovery kit."
-    elif role == "seal":
+    elif role == Role.SEAL:
         yield "Backups stay good: a manifest counts by its own signer, who checked each container. Somebody"
         yield "with this key and the state database could have swapped containers: compare backups made since"
         yield "with their source (strongroom backups verify BACKUP --cluster --depth live)."

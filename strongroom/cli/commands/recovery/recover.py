@@ -29,6 +29,7 @@ from strongroom.config import Settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
 from strongroom.keys.roles import load_or_create_role
+from strongroom.model import Role
 from strongroom.operations.archive.recoveries import (
     FOLDER,
     STEPS,
@@ -61,7 +62,7 @@ def open_places(arguments: Namespace, here: InstallationPlace) -> RecordPlaces:
     Raises:
         UsageError: no target is configured, and none is named.
     """
-    signer = load_or_create_role(here.role_keys, "recover")
+    signer = load_or_create_role(here.role_keys, Role.RECOVER)
     trusted = admission.trusted_signers(here, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, here, trusted)
     targets = {name: cast("Target", listing.objects) for name, listing in chooser.listings.items()}

@@ -27,6 +27,7 @@ from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import FormatError, NotABackup, Tampered, UntrustedSigner
 from strongroom.container.statement import Signed
 from strongroom.errors import UsageError
+from strongroom.model import Role
 from strongroom.operations.drills import report as drill
 from strongroom.operations.engine.findings import worst_error
 from strongroom.operations.engine.services import Services
@@ -74,7 +75,7 @@ def report_audit(arguments: Namespace, output: Output) -> Answer:
     take(services.state_dir, services.store)
     report = _gather(services, since=since, until=until)
     if file:
-        write_files(AUDIT, report, services.signers("control"), file, replace=arguments.force)
+        write_files(AUDIT, report, services.signers(Role.CONTROL), file, replace=arguments.force)
     changed = LedgerChanged(
         f"Event {report.broken} is not what was appended, or one before it is gone: the report says what "
         "stands there now.",
@@ -157,7 +158,7 @@ def check_compliance(arguments: Namespace, output: Output) -> Answer:
     last = verify_chain(services.store).head if services else None
     report = report_of(answers, last=last, now=now)
     if file and services:
-        write_files(COMPLIANCE, report, services.signers("control"), file, replace=arguments.force)
+        write_files(COMPLIANCE, report, services.signers(Role.CONTROL), file, replace=arguments.force)
     unmet = [
         control
         for controls in answers.values()
@@ -193,7 +194,7 @@ def review_security(arguments: Namespace, output: Output) -> Answer:
         now=now,
     )
     if file:
-        signed = write_files(REVIEW, made, services.signers("control"), file, replace=arguments.force)
+        signed = write_files(REVIEW, made, services.signers(Role.CONTROL), file, replace=arguments.force)
         services.store.event(MADE, sha256=hashlib.sha256(signed).hexdigest(), until=made.until)
     sheet = REVIEW.sheet(made)
     to_do = "Answer the questions on the page, and have it signed. An error that is quoted may name a secret."

@@ -41,7 +41,7 @@ from strongroom.container.errors import DAMAGE
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.keys.roles import load_or_create_role
-from strongroom.model import COMMAND, Secret, Selection
+from strongroom.model import COMMAND, Role, Secret, Selection
 from strongroom.operations.archive.filled import Filled
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
 from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
@@ -172,7 +172,7 @@ class PlanOut:
                 self.path,
                 held.getvalue(),
                 recipients=self._recipients,
-                signer=load_or_create_role(self._installation.role_keys, "recover"),
+                signer=load_or_create_role(self._installation.role_keys, Role.RECOVER),
                 replace=self._replace,
             )
         else:
@@ -187,7 +187,7 @@ class PlanOut:
     def end(self, file: BinaryIO, head: RestorePlan) -> None:
         """Write the signed head."""
         if self.path is not None:
-            file.write(sign_head(head, load_or_create_role(self._installation.role_keys, "recover")))
+            file.write(sign_head(head, load_or_create_role(self._installation.role_keys, Role.RECOVER)))
 
 
 def _recipients(arguments: Namespace, output: Output, installation: InstallationPlace) -> Sequence[Recipient]:

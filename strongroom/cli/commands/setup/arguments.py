@@ -13,6 +13,8 @@ from strongroom.cli.terminal import command
 from strongroom.cli.terminal.command import Command
 from strongroom.config.own_places import SOURCES, TARGETS, parse_source, parse_target
 from strongroom.errors import UsageError
+from strongroom.model import Role
+from strongroom.state.records import Pool
 
 T = TypeVar("T")
 
@@ -99,7 +101,7 @@ def _read_by(parse: Callable[[str], T]) -> Callable[[str], T]:
     return read
 
 
-ROLES = ("operator", "control", "transfer", "recover", "verify", "drill", "prune")
+ROLES = (Role.OPERATOR, *(Role(pool) for pool in Pool if pool is not Pool.SEAL))
 
 
 def _storage_arguments(parser: ArgumentParser) -> None:
@@ -113,7 +115,7 @@ def _rights_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--role",
         choices=ROLES,
-        default="operator",
+        default=Role.OPERATOR,
         help="the role whose needs the targets' credentials are compared with (default: all roles)",
     )
 
