@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from strongroom import __version__
-from strongroom.cli import parser
-from strongroom.cli.table import SUBJECTS
+from strongroom.cli import table
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_streams
 from strongroom.cli.terminal.stopping import in_order
-from strongroom.errors import StrongroomError, Untrusted
+from strongroom.errors import StrongroomError
 from strongroom.system.lazy import resolve
 from strongroom.system.process import keep_in_memory
 
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
     fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    output = Output(json=parser.is_json(words))
+    output = Output(json="--json" in words)
     try:
         with in_order():
             _run(words, output)
@@ -63,37 +62,22 @@ def _explain(error: BaseException, output: Output) -> int:
 def _run(words: list[str], output: Output) -> None:
     words = _leading_options_last(words)
     first = words[0] if words else ""
-    name, behind = parser.command_of(words)
+    name, behind = table.command_of(words)
     if first in ("-h", "--help", "help"):
-        print(parser.overview(), end="")
+        print(table.overview(), end="")
     elif first in ("--version", "version"):
-        print(f"{parser.PROGRAM} {__version__}")
+        print(f"{table.PROGRAM} {__version__}")
     elif name:
-        _command(name, behind, output)
-    elif first in SUBJECTS and {"-h", "--help"} & set(behind):
-        print(parser.help_of_subject(first), end="")
+        resolve("strongroom.cli.parser:run_command")(name, behind, output)
+    elif first in table.SUBJECTS and {"-h", "--help"} & set(behind):
+        print(table.help_of_subject(first), end="")
     else:
-        if first in SUBJECTS or not first:
-            print(parser.help_of_subject(first) if first else parser.overview(), file=sys.stderr)
-        raise parser.unknown_command(words)
+        if first in table.SUBJECTS or not first:
+            print(table.help_of_subject(first) if first else table.overview(), file=sys.stderr)
+        raise table.unknown_command(words)
 
 
 def _leading_options_last(words: list[str]) -> list[str]:
     """Accept the options of every command in front of it too."""
-    leading = list(takewhile(parser.OF_EVERY_COMMAND.__contains__, words))
+    leading = list(takewhile(table.OF_EVERY_COMMAND.__contains__, words))
     return words[len(leading) :] + leading
-
-
-def _command(name: str, words: list[str], output: Output) -> None:
-    try:
-        parsed = parser.parse(name, words)
-    except SystemExit:  # --help has printed
-        return
-    output.json, output.quiet = parsed.json, parsed.quiet
-    try:
-        if (answer := parser.load_work(parsed)(parsed, output)) is not None:
-            output.give(answer)
-        if output.ending is not None:
-            raise output.ending
-    except Untrusted as error:
-        raise resolve("strongroom.cli.shared.admission:explained")(error, parsed) from None

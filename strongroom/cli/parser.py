@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from importlib import import_module
-from itertools import takewhile
-from typing import Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from strongroom import __version__
-from strongroom.cli.table import ALSO, COMMANDS, FORMER, GROUPS, PROCEDURES, SUBJECTS, words_of
-from strongroom.cli.terminal.command import Command, Work
-from strongroom.cli.terminal.output import columns
-from strongroom.errors import UsageError
-from strongroom.words import did_you_mean
+from strongroom.cli.parameters import Command, Run, UnreadableWord, Work, declare, record_of
+from strongroom.cli.table import (
+    COMMANDS,
+    INTRODUCTION,
+    PROCEDURES,
+    PROGRAM,
+    command_of,
+    listed,
+    sentence,
+    summaries,
+    words_of,
+)
+from strongroom.cli.terminal.output import Output, columns
+from strongroom.errors import Untrusted, UsageError
+from strongroom.system.lazy import resolve
 
-PROGRAM = "strongroom"
-OF_EVERY_COMMAND: Final = frozenset({"--json", "-q", "--quiet"})
 _ROOMS = "strongroom.cli.commands"
-INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
-ENDING = """\
-Every command takes --help and --json. Errors say what happened, what it means and what to do;
-docs/reference/exit-codes.md lists the exit codes. Settings: STRONGROOM_CONFIG, STRONGROOM_STATE_DIR.
-Passphrase: a prompt, --passphrase-file, STRONGROOM_PASSPHRASE_FILE or STRONGROOM_PASSPHRASE.
-"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,20 +60,30 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=columns() - 2)
 
 
-def command_of(words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the command that a line begins with, by whichever of its names, and the words behind it.
+class Parsed(NamedTuple):
+    """A line that was read: the command, which function does its work, and its parameters."""
 
-    The name is empty if there is no such command.
-    """
-    first, *rest = words or [""]
-    if first in PROCEDURES:
-        return command_of([*PROCEDURES[first].split(), *rest])
-    leading = list(takewhile(OF_EVERY_COMMAND.__contains__, rest))
-    second, *behind = [*rest[len(leading) :], ""]
-    name = ALSO.get(f"{first} {second}", f"{first} {second}")
-    if name in COMMANDS:
-        return name, [*leading, *behind[:-1]]
-    return (first, rest) if first in COMMANDS else ("", [first, *rest])
+    name: str
+    run: Run
+    given: Any
+    json: bool = False
+    quiet: bool = False
+
+
+def run_command(name: str, words: list[str], output: Output) -> None:
+    """Read what stands behind a command, do its work, and give its answer."""
+    try:
+        parsed = parse(name, words)
+    except SystemExit:  # --help has printed
+        return
+    output.json, output.quiet = parsed.json, parsed.quiet
+    try:
+        if (answer := load_work(parsed)(parsed.given, output)) is not None:
+            output.give(answer)
+        if output.ending is not None:
+            raise output.ending
+    except Untrusted as error:
+        raise resolve("strongroom.cli.shared.admission:explained")(error, parsed.given) from None
 
 
 def load(name: str) -> Command:
@@ -81,11 +92,11 @@ def load(name: str) -> Command:
     return commands[name]
 
 
-def load_work(parsed: argparse.Namespace) -> Work:
+def load_work(parsed: Parsed) -> Work:
     """Import the module that does what was asked for, and return the function."""
-    name = parsed.run if isinstance(parsed.run, str) else parsed.run(parsed)
+    name = parsed.run if isinstance(parsed.run, str) else parsed.run(parsed.given)
     module, _, function = name.partition(":")
-    work: Work = getattr(import_module(f"{_ROOMS}.{COMMANDS[parsed.command_name].room}.{module}"), function)
+    work: Work = getattr(import_module(f"{_ROOMS}.{COMMANDS[parsed.name].room}.{module}"), function)
     return work
 
 
@@ -99,11 +110,20 @@ def parser_of(name: str) -> Parser:
 def fill(parser: argparse.ArgumentParser, name: str) -> None:
     """Give a parser everything a command takes."""
     command = load(name)
-    parser.description = _sentence(COMMANDS[name].summary) + (
+    parser.description = sentence(COMMANDS[name].summary) + (
         f"\n\n{command.details}" if command.details else ""
     )
     parser.set_defaults(run=command.run)
-    command.arguments(parser)
+    if isinstance(command.parameters, type):
+        declare(parser, command.parameters)
+    else:
+        command.parameters(parser)
+    if command.words:
+        words = parser.add_subparsers(
+            dest="action", metavar="ACTION", required=not command.run, parser_class=Parser
+        )
+        for word, entry in command.words.items():
+            declare(words.add_parser(word, help=entry.summary), entry.parameters)
     parser.epilog = "\n".join(_beside(name))
     _common(parser)
 
@@ -115,16 +135,7 @@ def _beside(name: str) -> Iterator[str]:
         yield f"The procedures call it {' and '.join(called)}."
     if words := words_of(name):
         yield "commands:"
-        yield from _listed({f"{name} {word}": entry.summary for word, entry in words.items()})
-
-
-def _listed(summaries: Mapping[str, str]) -> Iterator[str]:
-    width = max(map(len, summaries)) + 2
-    return (f"  {name:<{width}}{summary}" for name, summary in summaries.items())
-
-
-def _sentence(summary: str) -> str:
-    return f"{summary[:1].upper()}{summary[1:]}."
+        yield from listed({f"{name} {word}": entry.summary for word, entry in words.items()})
 
 
 def whole_parser() -> Parser:
@@ -151,16 +162,23 @@ def _nested_in(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Pa
     return next(found, None)
 
 
-def parse(name: str, arguments: list[str]) -> argparse.Namespace:
-    """Parse a command's arguments."""
-    parser = parser_of(name)
-    parsed, unknown = parser.parse_known_args(arguments)
+def parse(name: str, words: list[str]) -> Parsed:
+    """Read what stands behind a command. Raises UsageError for what it does not take."""
+    parser, command = parser_of(name), load(name)
+    typed, unknown = parser.parse_known_args(words)
     if unknown:
         _refuse(parser, name, unknown)
-    if getattr(parsed, "follow", False) and not getattr(parsed, "cluster", True):
-        parser.error("--follow goes with --cluster: what this process does is followed to its end anyway")
-    parsed.command_name = name
-    return parsed
+    if not isinstance(command.parameters, type):
+        if getattr(typed, "follow", False) and not getattr(typed, "cluster", True):
+            parser.error("--follow goes with --cluster: what this process does is followed to its end anyway")
+        typed.command_name = name
+        return Parsed(name, typed.run, typed, typed.json, typed.quiet)
+    word = command.words.get(getattr(typed, "action", None) or "")
+    try:
+        given = record_of(word.parameters if word else command.parameters, typed)
+    except UnreadableWord as error:
+        parser.error(str(error))
+    return Parsed(name, word.run if word else command.run, given, typed.json, typed.quiet)
 
 
 def _refuse(parser: Parser, name: str, unknown: list[str]) -> NoReturn:
@@ -172,59 +190,11 @@ def _refuse(parser: Parser, name: str, unknown: list[str]) -> NoReturn:
             hint="Pipe it in, or type it at the prompt. Take what you just typed for exposed.",
         )
     more = len(unknown) - len(options)
-    words = options + ([f"{more} more word{'s' if more > 1 else ''}"] if more else [])
-    parser.error(f"does not take {', '.join(words)}")
+    unread = options + ([f"{more} more word{'s' if more > 1 else ''}"] if more else [])
+    parser.error(f"does not take {', '.join(unread)}")
 
 
-def unknown_command(words: Sequence[str]) -> UsageError:
-    """Return the error for a line that begins with no command; it repeats nothing that may be a value."""
-    name = words[0] if words else ""
-    if not name:
-        return UsageError("No command was given.", hint=f"See '{PROGRAM} --help'.")
-    if name in SUBJECTS:
-        what = f"'{PROGRAM} {name}' has no command of that name." if words[1:] else "Which command?"
-        near = did_you_mean(words[1], words_of(name)).strip() if words[1:] else ""
-        return UsageError(what, hint=near or f"It has: {', '.join(words_of(name))}.")
-    if now := FORMER.get(name) or next((command for command in COMMANDS if command.endswith(f" {name}")), ""):
-        hint = f"It is '{PROGRAM} {now}'."
-    else:
-        hint = did_you_mean(name, {**COMMANDS, **PROCEDURES}).strip() or f"See '{PROGRAM} --help'."
-    shown = name if name.isprintable() and len(name) < 40 else "of that name"
-    return UsageError(f"There is no command {shown!r}.", hint=hint)
-
-
-def summaries() -> dict[str, str]:
-    """Return what a line may begin with, but for the procedures' names, and what it is about."""
-    return {name: summary for group in GROUPS for name, summary in summaries_of(group).items()}
-
-
-def summaries_of(group: str) -> dict[str, str]:
-    """Return the commands of a group by their first word."""
-    firsts = dict.fromkeys(name.partition(" ")[0] for name in GROUPS[group])
-    return {first: COMMANDS[first].summary if first in COMMANDS else SUBJECTS[first] for first in firsts}
-
-
-def overview() -> str:
-    """Return the help of the whole."""
-    width = max(map(len, PROCEDURES)) + 2
-    lines = [f"usage: {PROGRAM} COMMAND ...", "", INTRODUCTION]
-    for group in GROUPS:
-        lines += ["", f"{group}:"]
-        lines += [f"  {name:<{width}}{summary}" for name, summary in summaries_of(group).items()]
-    lines += ["", "Names from the procedures:"]
-    lines += [f"  {name:<{width}}{words}" for name, words in PROCEDURES.items()]
-    return "\n".join([*lines, "", ENDING])
-
-
-def help_of_subject(subject: str) -> str:
-    """Return the help of what has commands and is none."""
-    listed = _listed({word: entry.summary for word, entry in words_of(subject).items()})
-    return "\n".join(
-        [f"usage: {PROGRAM} {subject} COMMAND ...", "", _sentence(SUBJECTS[subject]), "", *listed, ""]
-    )
-
-
-_COMMON = {
+_COMMON: Final = {
     ("--json",): "print one JSON document, for machines",
     ("-q", "--quiet"): "no progress and no remarks on stderr",
 }
@@ -236,14 +206,9 @@ def _common(parser: argparse.ArgumentParser, *, default: object = False) -> None
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             summaries = {choice.dest: choice.help for choice in action._get_subactions()}  # noqa: SLF001
             for word, nested in action.choices.items():
-                nested.description = _sentence(summaries[word] or "")
+                nested.description = sentence(summaries[word] or "")
                 # Left out, it must not undo what was said before the nested word.
                 _common(nested, default=argparse.SUPPRESS)
     group = parser.add_argument_group("output")
-    for words, says in _COMMON.items():
-        group.add_argument(*words, help=says, action="store_true", default=default)
-
-
-def is_json(arguments: list[str]) -> bool:
-    """Tell whether machines read the answer, even where the arguments could not be parsed."""
-    return "--json" in arguments
+    for names, says in _COMMON.items():
+        group.add_argument(*names, help=says, action="store_true", default=default)

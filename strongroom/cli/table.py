@@ -1,12 +1,26 @@
 """The commands, each with its summary and its room: the package in ``strongroom.cli.commands`` that holds it.
 
-``strongroom --help`` needs this table alone. A command first imports what its room takes (``arguments``), and
-only after parsing what it does. A command of two words belongs to a subject, which stands in the help.
+``strongroom --help`` needs this module alone. A command first imports what its room takes (``arguments``),
+and only after parsing what it does. A command of two words belongs to a subject, which stands in the help.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Final, NamedTuple
+
+from strongroom.errors import UsageError
+from strongroom.words import did_you_mean
+
+PROGRAM = "strongroom"
+OF_EVERY_COMMAND: Final = frozenset({"--json", "-q", "--quiet"})
+INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
+ENDING = """\
+Every command takes --help and --json. Errors say what happened, what it means and what to do;
+docs/reference/exit-codes.md lists the exit codes. Settings: STRONGROOM_CONFIG, STRONGROOM_STATE_DIR.
+Passphrase: a prompt, --passphrase-file, STRONGROOM_PASSPHRASE_FILE or STRONGROOM_PASSPHRASE.
+"""
 
 
 class CommandEntry(NamedTuple):
@@ -221,3 +235,78 @@ def words_of(subject: str) -> dict[str, CommandEntry]:
         for name, command in names.items()
         if name.startswith(f"{subject} ")
     }
+
+
+def command_of(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command that a line begins with, by whichever of its names, and the words behind it.
+
+    The name is empty if there is no such command.
+    """
+    first, *rest = words or [""]
+    if first in PROCEDURES:
+        return command_of([*PROCEDURES[first].split(), *rest])
+    leading = list(takewhile(OF_EVERY_COMMAND.__contains__, rest))
+    second, *behind = [*rest[len(leading) :], ""]
+    name = ALSO.get(f"{first} {second}", f"{first} {second}")
+    if name in COMMANDS:
+        return name, [*leading, *behind[:-1]]
+    return (first, rest) if first in COMMANDS else ("", [first, *rest])
+
+
+def unknown_command(words: Sequence[str]) -> UsageError:
+    """Return the error for a line that begins with no command; it repeats nothing that may be a value."""
+    name = words[0] if words else ""
+    if not name:
+        return UsageError("No command was given.", hint=f"See '{PROGRAM} --help'.")
+    if name in SUBJECTS:
+        what = f"'{PROGRAM} {name}' has no command of that name." if words[1:] else "Which command?"
+        near = did_you_mean(words[1], words_of(name)).strip() if words[1:] else ""
+        return UsageError(what, hint=near or f"It has: {', '.join(words_of(name))}.")
+    if now := FORMER.get(name) or next((command for command in COMMANDS if command.endswith(f" {name}")), ""):
+        hint = f"It is '{PROGRAM} {now}'."
+    else:
+        hint = did_you_mean(name, {**COMMANDS, **PROCEDURES}).strip() or f"See '{PROGRAM} --help'."
+    shown = name if name.isprintable() and len(name) < 40 else "of that name"
+    return UsageError(f"There is no command {shown!r}.", hint=hint)
+
+
+def summaries() -> dict[str, str]:
+    """Return what a line may begin with, but for the procedures' names, and what it is about."""
+    return {name: summary for group in GROUPS for name, summary in summaries_of(group).items()}
+
+
+def summaries_of(group: str) -> dict[str, str]:
+    """Return the commands of a group by their first word."""
+    firsts = dict.fromkeys(name.partition(" ")[0] for name in GROUPS[group])
+    return {first: COMMANDS[first].summary if first in COMMANDS else SUBJECTS[first] for first in firsts}
+
+
+def overview() -> str:
+    """Return the help of the whole."""
+    width = max(map(len, PROCEDURES)) + 2
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", INTRODUCTION]
+    for group in GROUPS:
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<{width}}{summary}" for name, summary in summaries_of(group).items()]
+    lines += ["", "Names from the procedures:"]
+    lines += [f"  {name:<{width}}{words}" for name, words in PROCEDURES.items()]
+    return "\n".join([*lines, "", ENDING])
+
+
+def help_of_subject(subject: str) -> str:
+    """Return the help of what has commands and is none."""
+    rows = listed({word: entry.summary for word, entry in words_of(subject).items()})
+    return "\n".join(
+        [f"usage: {PROGRAM} {subject} COMMAND ...", "", sentence(SUBJECTS[subject]), "", *rows, ""]
+    )
+
+
+def listed(summaries: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each command with what it is about."""
+    width = max(map(len, summaries)) + 2
+    return (f"  {name:<{width}}{summary}" for name, summary in summaries.items())
+
+
+def sentence(summary: str) -> str:
+    """Return a summary as a sentence by itself."""
+    return f"{summary[:1].upper()}{summary[1:]}."

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from strongroom.cli.parser import command_of
+from strongroom.cli.table import command_of
 from strongroom.container.errors import WrongKey
 from tests.cli.program import PASSPHRASE, Machine
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli import reference, table
-from strongroom.cli.parser import command_of, parse, parser_of, summaries, unknown_command
-from strongroom.cli.table import COMMANDS
+from strongroom.cli.parser import parse, parser_of
+from strongroom.cli.table import COMMANDS, command_of, summaries, unknown_command
 from strongroom.cli.terminal import place
 from strongroom.config import load_settings
 
@@ -75,7 +75,7 @@ def test_an_option_that_changes_nothing_is_accepted_and_shown_nowhere(
     command: tuple[str, ...], option: str
 ) -> None:
     name, words = command_of(command)
-    assert parse(name, [*words, option]).command_name == name
+    assert parse(name, [*words, option]).name == name
     assert option not in parser_of(name).format_help()
     assert option not in reference.commands_markdown()
 

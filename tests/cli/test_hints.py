@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.parser import command_of, parse, parser_of
-from strongroom.cli.table import ALSO, COMMANDS, PROCEDURES, SUBJECTS
+from strongroom.cli.parser import parse, parser_of
+from strongroom.cli.table import ALSO, COMMANDS, PROCEDURES, SUBJECTS, command_of
 from strongroom.errors import UsageError
 from tests.cli.program import ROOT
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli import parser
+from strongroom.cli.table import command_of
 from strongroom.errors import StrongroomError
 from tests.cli.program import ROOT
 
@@ -52,7 +53,7 @@ def refusal(line: str) -> str:
     line = re.split(r"   #| [|>] | \|\| | < ", line)[0]
     line = line.replace("...", "").replace("…", "").replace("ROLE", "verify")
     words = shlex.split(line.replace("\n", " ").rstrip("\\"))
-    name, behind = parser.command_of(words)
+    name, behind = command_of(words)
     if not name:
         return "" if words[0] in ("help", "version") else f"there is no command '{' '.join(words[:2])}'"
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.cli.parser import Parser, load_work, parser_of
+from strongroom.cli.parser import Parsed, load, load_work, parser_of
 from strongroom.cli.table import COMMANDS
 
 
@@ -25,28 +25,38 @@ def parsers(name: str) -> Iterator[argparse.ArgumentParser]:
         yield from action.choices.values()
 
 
-def works(name: str) -> Iterator[argparse.Namespace]:
-    """Yield what parsing would come to, once for each function that it may lead to."""
-    for parser in parsers(name):
-        run = parser.get_default("run") or parser_of(name).get_default("run")
+def works(name: str) -> Iterator[tuple[str, str]]:
+    """Yield each function that a command may lead to, with what it is called by: its word, or nothing."""
+    command = load(name)
+    runs = {"": command.run} if command.run else {}
+    runs |= {word: entry.run for word, entry in command.words.items()}
+    if not isinstance(command.parameters, type):
+        runs = {
+            inner.prog: inner.get_default("run") or parser_of(name).get_default("run")
+            for inner in parsers(name)
+        }
+    for word, run in runs.items():
         choices = [run] if isinstance(run, str) else re.findall(r"\"(\w+:\w+)\"", inspect.getsource(run))
-        yield from (argparse.Namespace(command_name=name, run=choice) for choice in choices)
+        yield from ((word, choice) for choice in choices)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_work_that_a_command_names_is_a_function_of_arguments_and_output(name: str) -> None:
+def test_the_work_that_a_command_names_is_a_function_of_what_was_given_and_the_output(name: str) -> None:
     found = list(works(name))
     assert found
-    for namespace in found:
-        taken = [name.lstrip("_") for name in inspect.signature(load_work(namespace)).parameters]
-        assert taken == ["arguments", "output"]
+    command = load(name)
+    for word, run in found:
+        given, output = inspect.signature(load_work(Parsed(name, run, None))).parameters.values()
+        assert output.name.lstrip("_") == "output"
+        if isinstance(command.parameters, type):
+            kind = command.words[word].parameters if word else command.parameters
+            assert given.name.lstrip("_") == "given"
+            assert given.annotation == kind.__name__, run
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_action_of_a_command_names_its_work(name: str) -> None:
-    parser = parser_of(name)
-    assert isinstance(parser, Parser)
-    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    for action in nested:
-        for word, inner in action.choices.items():
-            assert inner.get_default("run") or parser.get_default("run"), word
+def test_every_word_of_a_command_names_its_work(name: str) -> None:
+    command = load(name)
+    assert all(entry.run for entry in command.words.values())
+    for parser in parsers(name):
+        assert parser.get_default("run") or parser_of(name).get_default("run") or command.words

@@ -1,15 +1,24 @@
-"""The options that several commands share, and what a person may type for each."""
+"""The options that several commands share: a record of each kind, which is what a helper takes."""
 
 from __future__ import annotations
 
-import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from argparse import _ActionsContainer as Arguments
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
-from strongroom import times
+from msgspec import Struct
+
+from strongroom.cli.parameters import (
+    UnreadableWord,
+    group,
+    moment,
+    one_of,
+    option,
+    reason,
+    version_number,
+)
 from strongroom.cli.terminal.output import in_line
 from strongroom.errors import UsageError
 from strongroom.model import Selection
@@ -21,6 +30,177 @@ RELOCATE = (
     "restore what is called FROM… in the backup, and call it TO… instead: another mount, prefix or path, "
     "such as secret/=restored/"
 )
+_TARGET = "a target: its directory, or its configured name; repeatable"
+_ALL_CONFIGURED = f"{_TARGET} (default: all configured)"
+
+Reason = Annotated[str, option("why; it goes on record", metavar="TEXT", read=reason)]
+SourceName = Annotated[
+    str,
+    option(
+        "'local' (the default), 'files:PATH[:FORMAT]' with FORMAT env, json, jsonl or tree, "
+        "or the name of a configured source",
+        metavar="SPEC",
+    ),
+]
+BackupFile = Annotated[Path | None, option("a single-file backup", metavar="FILE")]
+FromTarget = Annotated[tuple[str, ...], option(_TARGET, metavar="TARGET")]
+FromTargets = Annotated[tuple[str, ...], option(_ALL_CONFIGURED, metavar="TARGET")]
+"""The same where none means all of them."""
+Signer = Annotated[
+    tuple[str, ...],
+    option(
+        "trust what this installation signed too (sr1:…, from the recovery kit); repeatable",
+        metavar="FINGERPRINT",
+    ),
+]
+Quarantined = Annotated[bool, option("use a backup even if it is in quarantine; that goes on record")]
+Legacy = Annotated[bool, option("read an old Fernet file (salt and token)")]
+Identity = Annotated[tuple[Path, ...], option("key file or private key; repeatable", metavar="FILE")]
+PassphraseFile = Annotated[Path | None, option("file that holds the passphrase", metavar="FILE")]
+Recipient = Annotated[
+    tuple[str, ...],
+    option(
+        "configured key, public key (text or file) or key file; repeatable, any one of them opens",
+        metavar="KEY",
+    ),
+]
+Cluster = Annotated[bool, option("hand it to the cluster, by a signed message")]
+
+
+@group("which secrets")
+class SelectionOptions(Struct, frozen=True, kw_only=True):
+    """Which secrets a command means."""
+
+    filter_tag: Annotated[
+        tuple[str, ...],
+        option("only secrets with this tag; repeatable, all have to match", metavar="KEY=VALUE"),
+    ] = ()
+    include: Annotated[
+        tuple[str, ...], option("only names like 'prod/*'; repeatable", metavar="PATTERN")
+    ] = ()
+    exclude: Annotated[tuple[str, ...], option("not names like this; repeatable", metavar="PATTERN")] = ()
+
+    def selection(self) -> Selection:
+        """Return what they select. Raises UsageError for a tag without a value, or with two."""
+        return Selection(
+            include=self.include, exclude=self.exclude, tags=pairs(self.filter_tag, "--filter-tag")
+        )
+
+
+class BackupOptions(Struct, frozen=True, kw_only=True):
+    """Which backup a command means, where the newest that covers what is asked will not do."""
+
+    backup: Annotated[
+        str | None, option("this backup (default: the newest that covers what is asked for)", metavar="ID")
+    ] = None
+    policy: Annotated[str | None, option("the newest of this policy", metavar="NAME")] = None
+    at: Annotated[
+        float | None, option("the newest made by then, such as 2026-07-20", metavar="DATE", read=moment)
+    ] = None
+    use_quarantined: Quarantined = False
+
+    @property
+    def partial(self) -> bool:
+        """Tell whether a backup will do that covers less than what is asked for."""
+        return False
+
+
+class CoveringBackupOptions(BackupOptions, frozen=True, kw_only=True):
+    """The same, where a person may take a backup that covers less."""
+
+    partial: Annotated[bool, option("use a backup even if it covers less than what is asked for")] = False
+
+
+class TrustOptions(Struct, frozen=True, kw_only=True):
+    """Whose backups a command believes."""
+
+    signer: Signer = ()
+
+    @property
+    def any_signer(self) -> bool:
+        """Tell whether a stranger's backup will do."""
+        return False
+
+
+class ReaderTrustOptions(TrustOptions, frozen=True, kw_only=True):
+    """The same, where anybody's backup may be read."""
+
+    any_signer: Annotated[
+        bool, option("read what a stranger made too: it may be intact, and nobody knows its maker")
+    ] = False
+
+
+@group("what opens the backup")
+class OpeningOptions(Struct, frozen=True, kw_only=True):
+    """What opens a backup."""
+
+    identity: Identity = ()
+    quorum: Annotated[
+        tuple[Path, ...],
+        option(
+            "a quorum's file besides the configured ones; its custodians are asked for their shares",
+            metavar="FILE",
+        ),
+    ] = ()
+    share: Annotated[
+        tuple[Path, ...],
+        option("a file with one custodian's words, instead of typing them; repeatable", metavar="FILE"),
+    ] = ()
+    passphrase_file: PassphraseFile = None
+
+
+@group("what opens, beside the configured keys")
+class FurtherOpeningOptions(Struct, frozen=True, kw_only=True):
+    """What opens beside the configured keys."""
+
+    identity: Identity = ()
+    passphrase_file: PassphraseFile = None
+
+
+@group("who can open it")
+class RecipientOptions(Struct, frozen=True, kw_only=True):
+    """For whom a command seals."""
+
+    recipient: Recipient = ()
+    passphrase_file: PassphraseFile = None
+
+
+class ClusterOptions(Struct, frozen=True, kw_only=True):
+    """Whether the cluster does it, and whether that is waited for."""
+
+    cluster: Cluster = False
+    follow: Annotated[bool, option("with --cluster: wait until it has ended, and show it live")] = False
+
+    def __post_init__(self) -> None:
+        if self.follow and not self.cluster:
+            raise UnreadableWord(
+                "--follow goes with --cluster: what this process does is followed to its end anyway"
+            )
+
+
+@one_of()
+class BackupPlace(Struct, frozen=True, kw_only=True):
+    """Where a backup lies that is restored from: in a file, or on targets, all if none is named."""
+
+    backup_file: BackupFile = None
+    from_target: FromTargets = ()
+
+
+@group("what to restore from")
+class BackupToRestore(Struct, frozen=True, kw_only=True):
+    """Which backup is restored from, and where it lies."""
+
+    place: BackupPlace = BackupPlace()
+    choice: CoveringBackupOptions = CoveringBackupOptions()
+
+
+class RestoreFrom(Struct, frozen=True, kw_only=True):
+    """What a command restores from, or rehearses with: a backup, whose it may be, and what opens it."""
+
+    origin: BackupToRestore = BackupToRestore()
+    opening: OpeningOptions = OpeningOptions()
+    trust: ReaderTrustOptions = ReaderTrustOptions()
+    legacy: Legacy = False
 
 
 def add_source_argument(parser: Arguments) -> None:
@@ -84,55 +264,14 @@ def add_backup_arguments(parser: Arguments, *, partial: bool = False) -> None:
     add_quarantine_argument(parser)
 
 
-def beginning(text: str) -> float:
-    """Parse a date, which means its beginning, or a time; without a zone they are UTC."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArgumentTypeError(
-            f"'{text}' is no date or time, such as 2026-07-20 or 2026-07-20T18:00"
-        ) from None
-    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found).timestamp()
-
-
-def moment(text: str) -> float:
-    """Parse a date, which means its end, or a time; without a zone they are UTC."""
-    is_date = len(text) <= len("2026-07-20")
-    whole = timedelta(days=1) - timedelta(seconds=1) if is_date else timedelta()
-    return beginning(text) + whole.total_seconds()
-
-
-def version_number(text: str) -> int:
-    """Parse the number of a secret's version."""
-    if not text.isdecimal():
-        raise ValueError
-    return int(text)
-
-
 def add_version_argument(parser: Arguments, *, help: str) -> None:  # noqa: A002 - as argparse calls it
     """Let a command take an older version of a secret."""
     parser.add_argument("--version", metavar="N", type=version_number, help=help)
 
 
-def ending(text: str) -> float:
-    """Parse when something ends: a date, which it lasts to the end of, a time, or so long from now."""
-    try:
-        return time.time() + times.parse(text)
-    except ValueError:
-        return moment(text)
-
-
 def add_reason_argument(parser: Arguments) -> None:
     """Let a command go on record with a reason."""
-    parser.add_argument(
-        "--reason", metavar="TEXT", required=True, type=_reason, help="why; it goes on record"
-    )
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise ArgumentTypeError("a reason is needed: it goes on record")
-    return text.strip()
+    parser.add_argument("--reason", metavar="TEXT", required=True, type=reason, help="why; it goes on record")
 
 
 def add_restore_source_arguments(
@@ -290,7 +429,7 @@ def selection_of(filter_tag: list[str], include: list[str], exclude: list[str]) 
     return Selection(include=tuple(include), exclude=tuple(exclude), tags=pairs(filter_tag, "--filter-tag"))
 
 
-def pairs(words: list[str], option: str) -> dict[str, str]:
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
     """Return ``key=value`` words as a mapping."""
     found: dict[str, str] = {}
     for word in words:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
+from strongroom.cli.parameters import Command, ending
 from strongroom.cli.parser import Parser
-from strongroom.cli.shared.options import add_reason_argument, ending
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.options import add_reason_argument
 
 # -- arguments
 

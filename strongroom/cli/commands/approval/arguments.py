@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
+from strongroom.cli.parameters import Command
 from strongroom.cli.shared.options import add_reason_argument
-from strongroom.cli.terminal.command import Command
 
 
 def _approve_arguments(parser: ArgumentParser) -> None:

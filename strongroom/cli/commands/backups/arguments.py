@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Annotated
 
-from strongroom.cli.parser import Parser
+from msgspec import Struct
+
+from strongroom.cli import parameters
+from strongroom.cli.parameters import Command, Nothing, Word, argument, ending, limit, one_of, option
 from strongroom.cli.shared import options
-from strongroom.cli.shared.options import add_reason_argument, ending
-from strongroom.cli.terminal.command import Command, limit
 from strongroom.model import Depth
 
 # -- arguments
@@ -114,7 +116,7 @@ def _add_backups_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("in which backups")
     group.add_argument("--policy", metavar="NAME", help="only those of this policy")
     group.add_argument(
-        "--at", metavar="DATE", type=options.moment, help="only those made by then, such as 2026-07-20"
+        "--at", metavar="DATE", type=parameters.moment, help="only those made by then, such as 2026-07-20"
     )
     group.add_argument(
         "--no-index", action="store_true", help="believe no index of names: read every backup itself"
@@ -135,7 +137,7 @@ def _diff_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--at",
         metavar="DATE",
-        type=options.moment,
+        type=parameters.moment,
         help="where no backup is named: the newest made by then, such as 2026-07-20",
     )
     parser.add_argument(
@@ -151,47 +153,55 @@ def _add_reading_arguments(parser: ArgumentParser) -> None:
     options.add_trust_arguments(parser)
 
 
-# -- arguments
+# -- what goes, and what stays
 
 
-def _prune_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="NAME", help="only the backups of this policy")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show which rule keeps or drops each, and stop"
+class PruneBackups(Struct, frozen=True, kw_only=True):
+    """Which backups a prune is about."""
+
+    policy: Annotated[str | None, option("only the backups of this policy", metavar="NAME")] = None
+    dry_run: Annotated[bool, option("show which rule keeps or drops each, and stop")] = False
+
+
+class UndeleteBackup(Struct, frozen=True, kw_only=True):
+    """Which backup is not deleted after all, and why."""
+
+    backup: Annotated[str, argument("the backup that is marked", metavar="BACKUP")]
+    reason: options.Reason
+
+
+@one_of(required=True)
+class HoldSubject(Struct, frozen=True, kw_only=True):
+    """What a hold is about."""
+
+    backup: Annotated[str | None, option("this backup, and what a rotation makes of it", metavar="ID")] = None
+    tag: Annotated[str | None, option("every backup that may hold a secret with this tag", metavar="K=V")] = (
+        None
     )
+    policy: Annotated[str | None, option("every backup of this policy", metavar="NAME")] = None
 
 
-def _undelete_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("backup", metavar="BACKUP", help="the backup that is marked")
-    add_reason_argument(parser)
+class AddHold(Struct, frozen=True, kw_only=True):
+    """What is held, why and how long."""
+
+    subject: HoldSubject
+    reason: options.Reason
+    until: Annotated[
+        float | None,
+        option(
+            "when it ends by itself: 2027-11-26, to the end of that day in UTC, 2027-11-26T08:00Z, or a "
+            "length from now such as 90d (default: until it is lifted)",
+            metavar="TIME",
+            read=ending,
+        ),
+    ] = None
 
 
-def _hold_arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    adding = commands.add_parser("add", help="let nothing remove a backup, or those of a tag or policy")
-    adding.set_defaults(run="retention:add_hold")
-    _add_subject(adding)
-    add_reason_argument(adding)
-    adding.add_argument(
-        "--until",
-        metavar="TIME",
-        type=ending,
-        help="when it ends by itself: 2027-11-26, to the end of that day in UTC, 2027-11-26T08:00Z, or a "
-        "length from now such as 90d (default: until it is lifted)",
-    )
-    releasing = commands.add_parser("release", help="lift a hold")
-    releasing.set_defaults(run="retention:release_hold")
-    _add_subject(releasing)
-    add_reason_argument(releasing)
-    listing = commands.add_parser("list", help="show the holds that stand, and why")
-    listing.set_defaults(run="retention:list_holds")
+class ReleaseHold(Struct, frozen=True, kw_only=True):
+    """Which hold is lifted, and why."""
 
-
-def _add_subject(parser: ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--backup", metavar="ID", help="this backup, and what a rotation makes of it")
-    what.add_argument("--tag", metavar="K=V", help="every backup that may hold a secret with this tag")
-    what.add_argument("--policy", metavar="NAME", help="every backup of this policy")
+    subject: HoldSubject
+    reason: options.Reason
 
 
 COMMANDS = {
@@ -241,7 +251,7 @@ COMMANDS = {
         "where the digests are of two keys, values are compared within this process. None is ever shown.",
     ),
     "backups prune": Command(
-        _prune_arguments,
+        PruneBackups,
         "retention:prune_backups",
         "What no rule keeps is marked on every target, and deleted prune.grace_days later: until\n"
         "then 'strongroom backups undelete' keeps it. 'strongroom schedule run prune' has the prune workers "
@@ -250,12 +260,19 @@ COMMANDS = {
         "verified backup of a policy always stays, and whatever no newer verified backup covers.",
     ),
     "backups undelete": Command(
-        _undelete_arguments,
+        UndeleteBackup,
         "retention:undelete_backup",
         "It takes the mark back on every target, and holds the backup: else it would be marked again.",
     ),
     "backups hold": Command(
-        _hold_arguments,
+        Nothing,
+        words={
+            "add": Word(
+                "let nothing remove a backup, or those of a tag or policy", AddHold, "retention:add_hold"
+            ),
+            "release": Word("lift a hold", ReleaseHold, "retention:release_hold"),
+            "list": Word("show the holds that stand, and why", Nothing, "retention:list_holds"),
+        },
         details=(
             "A hold is a signed mark on each target: every host respects it, and it outlives the database.\n"
             "Nothing that is held is pruned, shredded, or removed after a rotation."

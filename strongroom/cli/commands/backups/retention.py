@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
+from strongroom.cli.commands.backups.arguments import (
+    AddHold,
+    HoldSubject,
+    PruneBackups,
+    ReleaseHold,
+    UndeleteBackup,
+)
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.shared import access_log
 from strongroom.cli.shared.runs import drive_here, lack_of
 from strongroom.cli.shared.services import open_services
@@ -46,18 +53,18 @@ from strongroom.words import nearest
 # -- prune: mark the backups that no rule keeps, and delete those that were marked long enough ago ---
 
 
-def prune_backups(arguments: Namespace, output: Output) -> Answer:
+def prune_backups(given: PruneBackups, output: Output) -> Answer:
     settings = load_settings()
-    if arguments.policy and arguments.policy not in settings.policies:
+    if given.policy and given.policy not in settings.policies:
         raise ConfigError(
-            f"there is no policy '{arguments.policy}'", hint=nearest(arguments.policy, settings.policies)
+            f"there is no policy '{given.policy}'", hint=nearest(given.policy, settings.policies)
         )
     services = open_services(settings)
-    policies = [arguments.policy] if arguments.policy else list(settings.policies)
+    policies = [given.policy] if given.policy else list(settings.policies)
     waiting = tuple(_unapproved(settings, services, policies))
-    if arguments.dry_run:
-        return _preview(settings, services, arguments.policy, waiting)
-    run_id, tickets = submit_prune(services, policy=arguments.policy or EVERY_POLICY)
+    if given.dry_run:
+        return _preview(settings, services, given.policy, waiting)
+    run_id, tickets = submit_prune(services, policy=given.policy or EVERY_POLICY)
     run = drive_here(run_id, tickets, services, output)
     lack = lack_of(run)
     return _pruned(run, services, waiting, _without_rules(settings, policies), lack)
@@ -247,16 +254,16 @@ def _preview_lines(plan: RetentionPlan, preview: PrunePreview, remarks: Iterator
 _NOTHING = "Nothing was changed. See: strongroom backups list list."
 
 
-def add_hold(arguments: Namespace, output: Output) -> Answer:
-    kind, subject = _subject(arguments)
+def add_hold(given: AddHold, output: Output) -> Answer:
+    kind, subject = _subject(given.subject)
     settings = load_settings()
     services = open_services(settings)
-    if arguments.until is not None and arguments.until <= time.time():
+    if given.until is not None and given.until <= time.time():
         raise UsageError("--until is in the past, so it would hold nothing.")
-    until = "" if arguments.until is None else rfc3339(arguments.until)
+    until = "" if given.until is None else rfc3339(given.until)
     backups = _held_now(services, kind, subject, configured=subject in settings.policies)
     _require_shorter_approved(services, kind, subject, until)
-    failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
+    failed = holds.hold(services, kind, subject, reason=given.reason, by=who(), until=until)
     end = f"until {until}" if until else "until the hold is lifted"
     now = "" if backups is None else f" That is {plural(len(backups), 'backup')} now."
     said = f"Held {end}: {kind} '{subject}'.{now}"
@@ -290,8 +297,8 @@ def _held_now(services: Services, kind: holds.Kind, subject: str, *, configured:
     return backups
 
 
-def release_hold(arguments: Namespace, output: Output) -> Answer:
-    kind, subject = _subject(arguments)
+def release_hold(given: ReleaseHold, output: Output) -> Answer:
+    kind, subject = _subject(given.subject)
     services = open_services(load_settings())
     standing = holds.read_holds(services, now=time.time()).standing
     if not any((mark.kind, mark.subject) == (kind, subject) for mark in standing):
@@ -306,13 +313,13 @@ def release_hold(arguments: Namespace, output: Output) -> Answer:
         policy=subject if kind == "policy" else "",
         lines=(f"lift the hold on {kind} '{subject}': what it held may be deleted",),
     )
-    failed = holds.release(services, kind, subject, reason=arguments.reason, by=who())
+    failed = holds.release(services, kind, subject, reason=given.reason, by=who())
     return _written(services, failed, f"The hold on {kind} '{subject}' is lifted.", {})
 
 
-def _subject(arguments: Namespace) -> tuple[holds.Kind, str]:
+def _subject(given: HoldSubject) -> tuple[holds.Kind, str]:
     kinds: tuple[holds.Kind, ...] = ("backup", "policy", "tag")
-    [(kind, subject)] = [(kind, found) for kind in kinds if (found := getattr(arguments, kind)) is not None]
+    [(kind, subject)] = [(kind, found) for kind in kinds if (found := getattr(given, kind)) is not None]
     if not (subject and printable(subject, MAX_TEXT)):
         raise UsageError(f"The {kind} is empty, too long, or cannot be printed, so no hold can name it.")
     key, equals, _ = subject.partition("=")
@@ -347,7 +354,7 @@ class HoldList(Struct, frozen=True, kw_only=True):
     unread: Mapping[str, str]
 
 
-def list_holds(arguments: Namespace, output: Output) -> Answer:
+def list_holds(given: Nothing, output: Output) -> Answer:
     settings = load_settings()
     standing = holds.read_holds(open_services(settings), now=time.time())
     configured = {
@@ -374,9 +381,9 @@ def list_holds(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def undelete_backup(arguments: Namespace, output: Output) -> Answer:
+def undelete_backup(given: UndeleteBackup, output: Output) -> Answer:
     services = open_services(load_settings())
-    done = undelete(services, arguments.backup, reason=arguments.reason, by=who())
+    done = undelete(services, given.backup, reason=given.reason, by=who())
     written = services.targets.keys() - done.failed.keys()
     release = f"strongroom backups hold release --backup {done.backup}"
     lacking = written - set(done.targets)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from strongroom.cli.parameters import Command, limit
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command, limit
 from strongroom.errors import UsageError
 from strongroom.model import Depth
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Final
 
 from strongroom.cli import parser
+from strongroom.cli.table import command_of
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import StrongroomError
@@ -50,11 +51,10 @@ def check_all(arguments: Namespace, output: Output) -> Answer:
 
 def _look(words: list[str], output: Output) -> Answer:
     """Return what one look says; what keeps it from looking is its answer too."""
-    name, options = parser.command_of(["check", *words])
+    name, options = command_of(["check", *words])
     parsed = parser.parse(name, options)
-    parsed.json, parsed.quiet = output.json, output.quiet
     try:
-        answer = parser.load_work(parsed)(parsed, output)
+        answer = parser.load_work(parsed)(parsed.given, output)
     except StrongroomError as error:
         said = [error.message, *([error.hint] if error.hint else [])]
         return Answer(record={"error": error.code}, sheet=Sheet(parts=[Lines(said)]), error=error)

@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from strongroom.cli import parameters
+from strongroom.cli.parameters import Command
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal import command
-from strongroom.cli.terminal.command import Command
 
 _STEPS = ("isolate", "readers", "reseal", "rotate", "report")
 
@@ -110,13 +110,13 @@ def _open_arguments(opening: ArgumentParser) -> None:
     opening.add_argument(
         "--since",
         metavar="TIME",
-        type=options.beginning,
+        type=parameters.beginning,
         help="from when on to look for readers (default: ever)",
     )
     opening.add_argument(
         "--due",
         metavar="TIME",
-        type=command.duration,
+        type=parameters.duration,
         default="72h",
         help="when it should be closed, such as 72h; later is an alarm",
     )

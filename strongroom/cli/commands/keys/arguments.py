@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strongroom.cli.parameters import Command, rate
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command, rate
 from strongroom.keys import roles
 
 if TYPE_CHECKING:

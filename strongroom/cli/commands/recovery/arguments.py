@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from strongroom.cli import parameters
+from strongroom.cli.parameters import Command
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command
 
 
 def _recover_arguments(parser: ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def _recover_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("what to restore from")
     options.add_target_argument(group, default=" (default: all configured)")
     group.add_argument(
-        "--at", metavar="DATE", type=options.moment, help="backups made by then, such as 2026-07-20"
+        "--at", metavar="DATE", type=parameters.moment, help="backups made by then, such as 2026-07-20"
     )
     options.add_opening_arguments(parser)
     options.add_signer_argument(parser)

@@ -23,6 +23,7 @@ from msgspec import Raw, Struct
 from strongroom.cli import parser
 from strongroom.cli.errors import CommandCutShort
 from strongroom.cli.shared import access_log
+from strongroom.cli.table import command_of
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, clean, encode, paint
 from strongroom.cli.terminal.prompts import somebody_there
@@ -90,7 +91,7 @@ class Apart:
     def command(self, words: Sequence[str], work: Work[A], answers: type[A]) -> ForkedStepEnd[A]:
         """Do the work of a command, whose options it gets; show what could be typed for it."""
         self._show(words)
-        arguments = parser.parse(*parser.command_of(words))
+        arguments = parser.parse(*command_of(words)).given
         return run_with(arguments, work, answers, self._output, passphrase=self._passphrase)
 
     def _show(self, words: Sequence[str]) -> None:

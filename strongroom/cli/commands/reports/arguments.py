@@ -6,9 +6,9 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from strongroom.cli.parameters import Command
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command
 from strongroom.operations.evidence.compliance import Framework
 
 

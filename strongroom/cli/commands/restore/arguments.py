@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from pathlib import Path
 
+from strongroom.cli import parameters
+from strongroom.cli.parameters import Command
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.terminal import command
-from strongroom.cli.terminal.command import Command
 from strongroom.errors import UsageError
 from strongroom.operations.restore.scratch import DrillScope
 
@@ -211,7 +211,7 @@ def _local_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         metavar="TIME",
-        type=command.duration,
+        type=parameters.duration,
         help="how long the recovery may take, such as 90s, 15m or 2h (default: 15m for one secret, 30m for a "
         "category, 2h for everything)",
     )
@@ -274,13 +274,13 @@ def _add_drilling(parser: ArgumentParser, drill: DrillScope) -> None:
     parser.add_argument(
         "--random-within",
         metavar="DAYS",
-        type=command.limit,
+        type=parameters.limit,
         help="take a random backup of so many days (default: the newest backup)",
     )
     parser.add_argument(
         "--objective",
         metavar="TIME",
-        type=command.duration,
+        type=parameters.duration,
         help="how long the recovery may take, such as 15m or 2h (default: drill.objective_seconds)",
     )
     options.add_cluster_arguments(parser)

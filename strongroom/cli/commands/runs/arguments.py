@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from strongroom.cli.parameters import Command, ending, limit
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
-from strongroom.cli.shared.options import add_reason_argument, ending
-from strongroom.cli.terminal.command import Command, limit
+from strongroom.cli.shared.options import add_reason_argument
 
 
 def _up_arguments(parser: ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from strongroom.cli.parameters import Command
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.command import Command
 from strongroom.errors import UsageError
 
 # -- arguments

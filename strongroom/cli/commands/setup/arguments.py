@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from strongroom.cli.parser import PROGRAM
+from strongroom.cli import parameters
+from strongroom.cli.parameters import Command
 from strongroom.cli.shared import options
-from strongroom.cli.terminal import command
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.table import PROGRAM
 from strongroom.config.own_places import SOURCES, TARGETS, parse_source, parse_target
 from strongroom.errors import UsageError
 from strongroom.model import Role
@@ -127,7 +127,7 @@ def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--secret-count",
         metavar="N",
-        type=command.limit,
+        type=parameters.limit,
         default=COUNT,
         help=f"how many secrets to make up (default: {COUNT})",
     )
