@@ -41,8 +41,7 @@ class KeyNotOnPaper(Refused):
 
     default_hint = (
         "Burn what was written: enough of these words are the key. Then begin again with 'strongroom keys "
-        "signers "
-        "offline', or with 'strongroom keys signers spare'."
+        "signers offline', with '--spare' if it was the spare."
     )
 
 

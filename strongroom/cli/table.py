@@ -100,7 +100,7 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "keys signers": CommandEntry(
             "keys", "show, rotate or distrust the keys that sign backups and messages"
         ),
-        "keys hsm": CommandEntry("keys", "make and list keys in an HSM, log in after a wrong PIN"),
+        "keys hsm": CommandEntry("keys", "make and list keys in an HSM, also after a wrong PIN"),
         "keys quorum": CommandEntry("keys", "split a key among custodians, any few of whom open together"),
     },
     "Watch": {
@@ -119,9 +119,7 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "alerts": CommandEntry("alerts", "list what is wrong with the backups, and notify nobody"),
         "alerts send": CommandEntry("alerts", "report what is wrong with the backups, and notify people"),
         "alerts ack": CommandEntry("alerts", "say that you work on an alert, so that it is not repeated"),
-        "alerts silence": CommandEntry(
-            "alerts", "have nobody notified of some alerts for a time; list and end silences"
-        ),
+        "alerts silence": CommandEntry("alerts", "silence alerts for a time; list and end silences"),
         "metrics": CommandEntry("alerts", "hand out metrics for Prometheus"),
     },
     "Cluster and runs": {

@@ -315,13 +315,14 @@ def certify_key(
     """
     _require_role(role)
     if len(public) != PUBLIC:
-        raise UsageError("That is no public key.", hint="It is the 64 digits that 'signers request' printed.")
+        raise UsageError(
+            "That is no public key.", hint="It is the 64 digits that 'signers create --request' printed."
+        )
     if is_small_order(public):
         raise UsageError(
             "That is a public key of small order: anybody can sign for it.",
-            hint=f"No host makes such a key. Run 'strongroom keys signers request {role}' again, and check "
-            "who "
-            "changed the line on its way.",
+            hint=f"No host makes such a key. Run 'strongroom keys signers create {role} --request' again, "
+            "and check who changed the line on its way.",
         )
     moment = now or datetime.now(UTC)
     with files.locked_folder(folder):
@@ -343,14 +344,13 @@ def _known(listed: RoleKeyList, role: str, public: bytes) -> RoleKey | None:
             if owner != role:
                 raise UsageError(
                     f"That is the key of role '{owner}': no two roles share one.",
-                    hint=f"Run 'strongroom keys signers request {role}' on the host of role '{role}'.",
+                    hint=f"Run 'strongroom keys signers create {role} --request' where role '{role}' works.",
                 )
             if key.distrusted:
                 raise UsageError(
                     f"That key is distrusted since {key.distrusted}: {key.reason}",
-                    hint=f"Copy {TRUSTED} to its host and run 'strongroom keys signers request {role}' "
-                    "there: it "
-                    "makes another.",
+                    hint=f"Copy {TRUSTED} to its host and run 'strongroom keys signers create {role} "
+                    "--request' there: it makes another.",
                 )
             return key
     return None
@@ -542,10 +542,10 @@ def _installation(folder: Path, role: str, installation_key: Certifier) -> Signe
     if not can_certify(folder, installation_key):
         raise ConfigError(
             f"a new key of role '{role}' needs the installation key to certify it, and '{path}' is not there",
-            hint="Keys that are certified already go on working. Run 'strongroom keys signers request "
-            f"{role}' here: it prints what to run where the key of {listed.fingerprint} is kept. "
+            hint="Keys that are certified already go on working. Run 'strongroom keys signers create "
+            f"{role} --request' here: it prints what to run where the key of {listed.fingerprint} is kept. "
             "Or bring that key here for one command: 'strongroom keys signers "
-            f"{'replace' if listed.of(role) else 'create'} {role} --installation-key FILE'.",
+            f"create {role} {'--lost ' if listed.of(role) else ''}--installation-key FILE'.",
         )
     signer = _loaded(path)
     if signer.public.hex() != listed.installation:
@@ -593,7 +593,7 @@ def _create(folder: Path, role: str, installation_key: Certifier) -> None:
         raise ConfigError(
             f"the private key of role '{role}' is gone",
             hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
-            f"strongroom keys signers replace {role}",
+            f"strongroom keys signers create {role} --lost",
         )
     _ready(folder, installation_key)
     _installation(folder, role, installation_key)  # before a key is made that nobody could certify

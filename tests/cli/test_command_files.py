@@ -165,14 +165,14 @@ def test_after_a_leak_files_and_escrows_are_signed_anew_where_they_lie(
 ) -> None:
     house.ok("emergency", "escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
     leaked = signer(house)
-    uses = house.ok("keys", "signers", "uses", leaked, "--json").document["uses"]
+    uses = house.ok("keys", "signers", "distrust", leaked, "--dry-run", "--json").document["uses"]
     assert {one["file"] for one in uses} == {str(house.path(name)) for name in ("full.sr", "away.sr")}
     house.ok("keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
     restore = ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run", "--identity", "old.key")
     assert house.run(*restore).failed_with(UntrustedSigner)
     assert "2 backups signed again" in house.ok("keys", "signers", "re-sign", "--force").out
     house.ok(*restore)
-    assert house.ok("keys", "signers", "uses", leaked, "--json").document["uses"] == []
+    assert house.ok("keys", "signers", "distrust", leaked, "--dry-run", "--json").document["uses"] == []
     (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
     pinned = house.ok("keys", "signers", "list", "--json").document["installation"]
     other.ok("emergency", "escrow", "away.sr", "--open", "--signer", pinned, STRONGROOM_PASSPHRASE=PASSPHRASE)
@@ -184,7 +184,7 @@ def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said
     backup, leaked = backup_id(house), signer(house)
     house.ok("keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
     house.path("full.sr").unlink()
-    used = house.run("keys", "signers", "uses", leaked)
+    used = house.run("keys", "signers", "distrust", leaked, "--dry-run")
     assert used.failed_with(MissingPiece)
     assert "1 backup could not be read" in used.err
     assert "No backup that could be read bears" in used.out
@@ -192,13 +192,13 @@ def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said
     assert re_signed.failed_with(SignersUnsettled)
     assert f"backups gone {backup}" in re_signed.out
     house.ok("backups", "gone", backup)
-    house.ok("keys", "signers", "uses", leaked)
+    house.ok("keys", "signers", "distrust", leaked, "--dry-run")
     house.ok("keys", "signers", "re-sign", "--force")
 
 
 @pytest.mark.parametrize("word", ["bogus", "sr1:3555", "sr1:" + "0" * 63, "sr1:" + "G" * 64])
 def test_what_is_no_fingerprint_is_refused(house: Machine, word: str) -> None:
-    refused = house.run("keys", "signers", "uses", word)
+    refused = house.run("keys", "signers", "distrust", word, "--dry-run")
     assert refused.failed_with(UsageError)
     assert "64 hexadecimal digits" in refused.err
 

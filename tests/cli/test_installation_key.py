@@ -118,7 +118,7 @@ def test_a_leak_after_the_hand_over_is_told_to_who_pins_the_line_before(
 
 
 def test_the_spare_goes_on_where_the_first_key_is_lost(house: Machine, other: Machine) -> None:
-    spare = house.ok("keys", "signers", "spare", "--to", "spare.key", "--json").document["spare"]
+    spare = house.ok("keys", "signers", "offline", "--spare", "--to", "spare.key", "--json").document["spare"]
     house.ok("keys", "signers", "hand-over", "--successor", "spare.key", "--force")
     assert installation(house) == spare
     assert not beside(house).exists(), "the one before certifies nothing any more"

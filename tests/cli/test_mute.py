@@ -69,27 +69,30 @@ def test_a_silenced_alert_is_listed_with_its_reason_and_sent_when_the_silence_is
     house: Machine, people: People
 ) -> None:
     name = house.ok(
-        "alerts", "silence", "add", "*:metadata", "--until", "4h", "--reason", "it moves", "--json"
+        "alerts", "silence", "*:metadata", "--until", "4h", "--reason", "it moves", "--json"
     ).document["id"]
     assert told(house, people) == []
     assert people.switch.paths == [""], "the switch hears nothing of it either"
     assert "it moves" in house.run("alerts", "send").out
     [listed] = house.ok("alerts", "silence", "--json").document["silences"]
     assert (listed["id"], listed["pattern"], listed["reason"]) == (name, "*:metadata", "it moves")
-    house.ok("alerts", "silence", "end", name)
-    assert house.ok("alerts", "silence", "list").out.strip() == "Nothing is silenced."
+    house.ok("alerts", "silence", "--end", name)
+    assert house.ok("alerts", "silence").out.strip() == "Nothing is silenced."
     assert told(house, people) == [OVERDUE]
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("add", "backup.overdu", "--until", "4h", "--reason", "x"),
-        ("add", "*", "--until", "31d", "--reason", "x"),
-        ("add", "*", "--until", "2020-01-01", "--reason", "x"),
-        ("add", "*", "--reason", "x"),
-        ("add", "*", "--until", "4h"),
-        ("end", "nothing"),
+        ("backup.overdu", "--until", "4h", "--reason", "x"),
+        ("*", "--until", "31d", "--reason", "x"),
+        ("*", "--until", "2020-01-01", "--reason", "x"),
+        ("*", "--reason", "x"),
+        ("*", "--until", "4h"),
+        ("--end", "nothing"),
+        ("--until", "4h"),
+        ("--reason", "x"),
+        ("*", "--end", "nothing"),
     ],
 )
 def test_a_silence_of_nothing_for_ever_or_without_a_reason_is_refused(

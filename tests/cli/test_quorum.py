@@ -313,9 +313,10 @@ def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(
     words = (
         "keys",
         "quorum",
-        "replace",
-        "board.quorum",
+        "create",
         "new.quorum",
+        "--replaces",
+        "board.quorum",
         "--without",
         "Chi",
         "--custodian",
@@ -330,7 +331,7 @@ def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(
     assert (new["replaces"], new["threshold"], new["name"]) == (old["id"], 2, "board")
     done = machine.run("keys", "quorum", "combine", "new.quorum", "--share", papers["Ada"])
     assert done.failed_with(ShareForeign)
-    done = machine.run("keys", "quorum", "replace", "board.quorum", "x", "--without", "Zoe")
+    done = machine.run("keys", "quorum", "create", "x", "--replaces", "board.quorum", "--without", "Zoe")
     assert done.failed_with(UsageError)
     assert "has no share of this quorum" in done.err
 

@@ -96,7 +96,7 @@ def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: 
     assert "laptop lost" in house.path("kit.html").read_text()
     assert house.ok(*RESTORE, "--signer", leaked).code == 0  # a person's decision
 
-    [use] = house.ok("keys", "signers", "uses", leaked, "--json").document["uses"]
+    [use] = house.ok("keys", "signers", "distrust", leaked, "--dry-run", "--json").document["uses"]
     assert use["manifest"] is True
     assert (
         house.ok("keys", "signers", "re-sign", "--before", "2020-01-01", "--force", "--json").document[
@@ -138,7 +138,11 @@ def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
         ("distrust", "sr1:" + "0" * 64, "--reason", "x", "--force"),
         ("re-sign", "--before", "yesterday"),
         ("create", "nobody"),
-        ("replace", "control"),
+        ("create", "control", "--lost"),
+        ("create", "verify", "--lost", "--request"),
+        ("create", "verify", "--request", "--installation-key", "stick.key"),
+        ("distrust", "sr1:" + "0" * 64, "--force"),
+        ("offline", "--spare", "--installation-key", "stick.key"),
         ("certify", "verify", "sr1:" + "0" * 64),
         ("certify", "verify", "00"),
     ],
@@ -175,12 +179,12 @@ def test_with_the_installation_key_offline_backups_go_on_and_a_lost_role_key_is_
     (house.state / "keys/roles/control.key").unlink()
     lost = house.run("backup", "--policy", "all", "--force")
     assert lost.failed_with(ConfigError)
-    assert "signers replace control" in " ".join(lost.err.split())
-    away = house.run("keys", "signers", "replace", "control")
+    assert "signers create control --lost" in " ".join(lost.err.split())
+    away = house.run("keys", "signers", "create", "control", "--lost")
     assert away.failed_with(ConfigError)
     assert "--installation-key FILE" in " ".join(away.err.split())
 
-    house.ok("keys", "signers", "replace", "control", "--installation-key", stick)
+    house.ok("keys", "signers", "create", "control", "--lost", "--installation-key", stick)
     house.ok("backup", "--policy", "all", "--force")
     assert installation(house) == pinned
     for backup in house.ok("backups", "list", "--json").document["backups"]:
@@ -193,8 +197,9 @@ def test_another_host_gets_its_key_certified_by_the_first(house: Machine, other:
     roles = "keys/roles"
     Path(other.state, roles).mkdir(parents=True, mode=0o700)
     Path(other.state, roles, "trusted.json").write_bytes((house.state / roles / "trusted.json").read_bytes())
-    asked = other.ok("keys", "signers", "request", "verify", "--json").document
-    assert f"signers certify verify {asked['public']}" in other.ok("keys", "signers", "request", "verify").out
+    asked = other.ok("keys", "signers", "create", "verify", "--request", "--json").document
+    again = other.ok("keys", "signers", "create", "verify", "--request").out
+    assert f"signers certify verify {asked['public']}" in again
     house.ok("keys", "signers", "certify", "verify", asked["public"])
     Path(other.state, roles, "trusted.json").write_bytes((house.state / roles / "trusted.json").read_bytes())
 

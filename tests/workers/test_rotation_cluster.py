@@ -89,7 +89,8 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
     strongroom(house, "keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
     last = house.finished(house.ask())
     assert (last.state, last.error) == (RunState.DONE, None)
-    uses = json.loads(strongroom(house, "keys", "signers", "uses", leaked, "--json"))["uses"]
+    shown = strongroom(house, "keys", "signers", "distrust", leaked, "--dry-run", "--json")
+    uses = json.loads(shown)["uses"]
     assert [one["backup"] for one in uses if one["manifest"]] == [after.id]
     assert "message-refused" not in house.cluster.log
     for run in (made, after, last):  # each has its index, and the control workers' word for it

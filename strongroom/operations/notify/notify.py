@@ -225,8 +225,7 @@ class _Notifier:
         silenced = sum(self._muted.silence_of(alert.key) is not None for alert in self._found.alerts)
         if silenced:
             yield (
-                f"Not told: {plural(silenced, 'alert')} that somebody silenced ('strongroom alerts "
-                "silence list')."
+                f"Not told: {plural(silenced, 'alert')} that somebody silenced ('strongroom alerts silence')."
             )
 
     def _deliver(self, delivery: Delivery, message: AlertMessage) -> Delivery:

@@ -87,7 +87,7 @@ def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
     )  # a good one is not tried either, unattended
 
     code, shown = at_table(
-        machine, "keys", "hsm", "login", "safe",
+        machine, "keys", "hsm", "list", "safe", "--ask-pin",
         answer=lambda screen: f"{PIN}\n".encode() if screen.endswith("good login: ") else None,
     )  # fmt: skip
     assert code == 0, shown

@@ -277,52 +277,59 @@ def _badness(key: str, store: RunStore) -> tuple[str, int]:
     return (worst.severity, worst.weight) if worst else ("", 0)
 
 
-def add_silence(arguments: Namespace, _output: Output) -> Answer:
-    pattern, now = arguments.pattern, time.time()
+def silence_alerts(arguments: Namespace, _output: Output) -> Answer:
+    """Silence alerts, end a silence, or list those that last."""
+    given = arguments.until is not None, arguments.reason is not None
+    if arguments.pattern is None and any(given):
+        raise UsageError("--until and --reason go with ALERTS: which are to be silenced?")
+    if arguments.end is not None:
+        return _end_silence(arguments.end)
+    if arguments.pattern is None:
+        return _list_silences()
+    if not all(given):
+        raise UsageError("A silence needs --until TIME and --reason TEXT.", hint="Nothing was silenced.")
+    return _add_silence(arguments.pattern, arguments.until, arguments.reason)
+
+
+def _add_silence(pattern: str, until: float, reason: str) -> Answer:
+    now = time.time()
     kind = pattern.partition(":")[0]
     if len(pattern) > LONGEST_SUBJECT or (kind not in KINDS and not set(kind) & set("*?[")):
         raise UsageError(
             f"There is no alert '{pattern}'.",
             hint="'strongroom alerts' lists the alerts by their names.",
         )
-    if not now < arguments.until <= now + muted.LONGEST:
+    if not now < until <= now + muted.LONGEST:
         raise UsageError(
             "A silence ends in the future, and within 30 days.", hint="Nothing was silenced. Such as: 4h."
         )
-    name = muted.put_silence(run_store(), pattern, until=arguments.until, by=who(), reason=arguments.reason)
-    until = for_people(arguments.until)
-    said = f"Silenced until {until}: {pattern}. Nobody is notified of these alerts, nor that they are over."
+    name = muted.put_silence(run_store(), pattern, until=until, by=who(), reason=reason)
+    said = (
+        f"Silenced until {for_people(until)}: {pattern}. "
+        "Nobody is notified of these alerts, nor that they are over."
+    )
     return Answer(
-        record={"id": name, "pattern": pattern, "until": rfc3339(arguments.until)},
-        sheet=Sheet(verdict=said, about=f"End it before: strongroom alerts silence end {name}"),
+        record={"id": name, "pattern": pattern, "until": rfc3339(until)},
+        sheet=Sheet(verdict=said, about=f"End it before: strongroom alerts silence --end {name}"),
     )
 
 
-def list_silences(_arguments: Namespace, _output: Output) -> Answer:
-    found = muted.read_muted(run_store(), now=time.time()).silences
+def _list_silences() -> Answer:
+    silences = muted.read_muted(run_store(), now=time.time()).silences
     head = ("ID", "Alerts", "Until", "By", "Reason")
-    rows = [
-        (silence.id, silence.pattern, for_people(silence.until), silence.by, silence.reason)
-        for silence in found
-    ]
-    dated = (
-        to_builtins(silence) | {"since": rfc3339(silence.since), "until": rfc3339(silence.until)}
-        for silence in found
-    )
-    return Answer(
-        record={"silences": list(dated)},
-        sheet=Sheet(parts=[Table(head, rows, nothing="Nothing is silenced.")]),
-    )
+    rows = [(s.id, s.pattern, for_people(s.until), s.by, s.reason) for s in silences]
+    dated = [to_builtins(s) | {"since": rfc3339(s.since), "until": rfc3339(s.until)} for s in silences]
+    sheet = Sheet(parts=[Table(head, rows, nothing="Nothing is silenced.")])
+    return Answer(record={"silences": dated}, sheet=sheet)
 
 
-def end_one_silence(arguments: Namespace, _output: Output) -> Answer:
+def _end_silence(name: str) -> Answer:
     store = run_store()
-    found = {silence.id: silence for silence in muted.read_muted(store, now=time.time()).silences}
-    if arguments.id not in found:
+    silences = {silence.id: silence for silence in muted.read_muted(store, now=time.time()).silences}
+    if name not in silences:
         raise UsageError(
-            f"There is no silence '{arguments.id}'.",
-            hint="Nothing was changed. See: strongroom alerts silence list",
+            f"There is no silence '{name}'.", hint="Nothing was changed. See: strongroom alerts silence"
         )
-    muted.end_silence(store, found[arguments.id], by=who())
-    said = f"Ended: {found[arguments.id].pattern}. The next check tells of it again."
-    return Answer(record={"ended": arguments.id}, sheet=Sheet(verdict=said))
+    muted.end_silence(store, silences[name], by=who())
+    said = f"Ended: {silences[name].pattern}. The next check tells of it again."
+    return Answer(record={"ended": name}, sheet=Sheet(verdict=said))

@@ -6,7 +6,6 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from strongroom.cli.parameters import Command, ending
-from strongroom.cli.parser import Parser
 from strongroom.cli.shared.options import add_reason_argument
 
 # -- arguments
@@ -46,25 +45,21 @@ def _ack_arguments(parser: ArgumentParser) -> None:
 
 
 def _silence_arguments(parser: ArgumentParser) -> None:
-    parser.set_defaults(run="alerts:list_silences")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
-    actions.add_parser("list", help="list the silences that last (the default)")
-    adding = actions.add_parser("add", help="have nobody notified of some alerts until a time")
-    adding.set_defaults(run="alerts:add_silence")
-    adding.add_argument(
-        "pattern", metavar="ALERTS", help="an alert, or a pattern such as 'backup.*:weekly' or '*:region-a'"
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "pattern",
+        metavar="ALERTS",
+        nargs="?",
+        help="an alert, or a pattern such as 'backup.*:weekly' or '*:region-a' (default: list the silences)",
     )
-    adding.add_argument(
+    what.add_argument("--end", metavar="ID", help="end a silence before its time")
+    parser.add_argument(
         "--until",
         metavar="TIME",
         type=ending,
-        required=True,
         help="when it ends: a length from now such as 4h, 2027-11-26, or 2027-11-26T08:00Z; 30d at most",
     )
-    add_reason_argument(adding)
-    end = actions.add_parser("end", help="end a silence before its time")
-    end.set_defaults(run="alerts:end_one_silence")
-    end.add_argument("id", metavar="ID", help="what 'alerts silence list' shows")
+    parser.add_argument("--reason", metavar="TEXT", help="why; it goes on record")
 
 
 # -- What the command of this room takes --------------------------------------------------------
@@ -107,7 +102,9 @@ COMMANDS = {
     ),
     "alerts silence": Command(
         _silence_arguments,
-        details="A silenced alert is still listed. Nobody is notified of it, nor that it is over.",
+        "alerts:silence_alerts",
+        "Silences alerts until a time; without ALERTS it lists what is silenced. A silenced alert is still\n"
+        "listed. Nobody is notified of it, nor that it is over.",
     ),
     "metrics": Command(
         _metrics_arguments,

@@ -137,13 +137,14 @@ def _signers_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_installation(commands: _SubParsersAction[Parser]) -> None:
-    for action, work, words in (
-        ("offline", "take_offline", "move the installation key to paper or a medium, off this machine"),
-        ("spare", "make_spare", "make a second installation key for paper or a medium, to be pinned too"),
-    ):
-        added = commands.add_parser(action, help=words)
-        added.set_defaults(run=f"signers:{work}")
-        add_paper_arguments(added)
+    offline = commands.add_parser(
+        "offline", help="move the installation key to paper or a medium, off this machine"
+    )
+    offline.set_defaults(run="signers:take_offline")
+    offline.add_argument(
+        "--spare", action="store_true", help="instead, make a second installation key there, to be pinned too"
+    )
+    add_paper_arguments(offline)
     hand = commands.add_parser("hand-over", help="have another installation key certify from now on")
     hand.set_defaults(run="signers:hand_over")
     hand.add_argument("--successor", metavar="FILE", type=Path, help="the spare's file (default: a new key)")
@@ -174,26 +175,28 @@ def add_paper_arguments(parser: ArgumentParser) -> None:
     )
 
 
-_CERTIFYING = ("create", "certify", "replace", "rotate", "distrust", "offline", "hand-over")
+_CERTIFYING = ("create", "certify", "rotate", "distrust", "offline", "hand-over")
 """Actions that sign with the installation's key."""
 
 
 def _add_signer_making(commands: _SubParsersAction[Parser]) -> None:
-    for action, work, words in (
-        ("create", "create_key", "make and certify the first key of a role"),
-        (
-            "request",
-            "request_key",
-            "make a role's key here, for the host that has the installation key to certify",
-        ),
-        ("certify", "certify_key", "certify a key that another host requested"),
-        ("replace", "replace_key", "give a role whose private key is lost another one"),
-    ):
-        added = commands.add_parser(action, help=words)
-        added.set_defaults(run=f"signers:{work}")
-        added.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
-    commands.choices["certify"].add_argument(
-        "key", metavar="KEY", help="the public key that 'signers request' printed there"
+    create = commands.add_parser(
+        "create", help="make the first key of a role, or another for one that is lost"
+    )
+    create.set_defaults(run="signers:create_key")
+    create.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+    how = create.add_mutually_exclusive_group()
+    how.add_argument(
+        "--request", action="store_true", help="for the host that has the installation key to certify"
+    )
+    how.add_argument(
+        "--lost", action="store_true", help="in place of the present one, whose private key is lost"
+    )
+    certify = commands.add_parser("certify", help="certify a key that another host requested")
+    certify.set_defaults(run="signers:certify_key")
+    certify.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+    certify.add_argument(
+        "key", metavar="KEY", help="the public key that 'signers create ROLE --request' printed there"
     )
 
 
@@ -217,10 +220,10 @@ def _add_signer_leaks(commands: _SubParsersAction[Parser]) -> None:
     distrust = commands.add_parser("distrust", help="trust nothing any more that a leaked key signed")
     distrust.set_defaults(run="signers:distrust_key")
     distrust.add_argument("fingerprint", metavar="FINGERPRINT")
-    distrust.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
-    uses = commands.add_parser("uses", help="show which backups bear a signer's signature")
-    uses.set_defaults(run="signers:show_uses")
-    uses.add_argument("fingerprint", metavar="FINGERPRINT")
+    distrust.add_argument("--reason", metavar="TEXT", help="what is known; it goes on record")
+    distrust.add_argument(
+        "--dry-run", action="store_true", help="show which backups bear its signature, and change nothing"
+    )
     again = commands.add_parser(
         "re-sign", help="sign again what a distrusted key signed and the catalog knows"
     )
@@ -237,9 +240,10 @@ def _hsm_arguments(parser: ArgumentParser) -> None:
     create.set_defaults(run="making:create_key")
     show = actions.add_parser("list", help="list the keys in a configured key's token")
     show.set_defaults(run="making:list_keys")
-    login = actions.add_parser("login", help="log in with a typed PIN, which resets the token's counter")
-    login.set_defaults(run="making:log_in")
-    for action in (create, show, login):
+    show.add_argument(
+        "--ask-pin", action="store_true", help="with a PIN that you type, which resets the token's counter"
+    )
+    for action in (create, show):
         action.add_argument("key", metavar="KEY", help="a configured key of kind pkcs11")
 
 
@@ -250,9 +254,21 @@ def _quorum_arguments(parser: ArgumentParser) -> None:
     create.add_argument("file", metavar="FILE", type=Path, help="where to write the quorum's public file")
     create.add_argument("--name", metavar="NAME", help="what it is called (default: the file's name)")
     create.add_argument(
-        "--custodian", metavar="NAME", action="append", required=True, help="who gets a share; repeat it"
+        "--custodian", metavar="NAME", action="append", default=[], help="who gets a share; repeat it"
     )
-    _threshold(create, required=True)
+    create.add_argument(
+        "--threshold", metavar="K", type=int, help="how many of them are needed to open (default: as before)"
+    )
+    create.add_argument(
+        "--replaces", metavar="OLD", type=Path, help="the file of the quorum whose custodians change"
+    )
+    create.add_argument(
+        "--without",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with --replaces: a custodian who leaves; repeatable",
+    )
     combine = actions.add_parser("combine", help="combine shares, and say whether they open")
     combine.set_defaults(run="making:combine_shares")
     combine.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
@@ -267,27 +283,6 @@ def _quorum_arguments(parser: ArgumentParser) -> None:
     show = actions.add_parser("show", help="say who the custodians are, and how many are needed")
     show.set_defaults(run="making:show_quorum")
     show.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
-    replace = actions.add_parser("replace", help="hold a ceremony for a quorum that replaces another")
-    replace.set_defaults(run="making:replace_quorum")
-    _replace_arguments(replace)
-
-
-def _replace_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("old", metavar="OLD", type=Path, help="the file of the quorum that is replaced")
-    parser.add_argument("file", metavar="FILE", type=Path, help="where to write the new quorum's file")
-    parser.add_argument(
-        "--without", metavar="NAME", action="append", default=[], help="a custodian who leaves; repeatable"
-    )
-    parser.add_argument(
-        "--custodian", metavar="NAME", action="append", default=[], help="a custodian who joins; repeatable"
-    )
-    _threshold(parser, required=False)
-
-
-def _threshold(parser: ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
-        "--threshold", metavar="K", type=int, required=required, help="how many of them are needed to open"
-    )
 
 
 # -- arguments

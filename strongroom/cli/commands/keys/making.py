@@ -19,7 +19,7 @@ from strongroom.config import Pkcs11Key, load_settings
 from strongroom.errors import UsageError
 from strongroom.keys.pkcs11.session import PinPrompt, Token
 from strongroom.keys.pkcs11.token_keys import generate_aes, generate_ec, next_version, versions
-from strongroom.keys.quorum import record
+from strongroom.keys.quorum import record as quorum_file
 from strongroom.keys.quorum.ceremony import Ceremony, Gathering
 from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
 from strongroom.keys.quorum.record import Quorum
@@ -28,7 +28,7 @@ from strongroom.system.files import read_private, refuse_existing, write_whole
 from strongroom.times import rfc3339
 from strongroom.wiring.hsm import token
 
-# -- hsm: make the keys that the configuration names in their token, list them, log in by hand ---
+# -- hsm: make the keys that the configuration names in their token, and list them ---
 
 
 def create_key(arguments: Namespace, output: Output) -> Answer:
@@ -67,22 +67,20 @@ def _kept(key: Pkcs11Key, public: str) -> Lines:
 
 
 def list_keys(arguments: Namespace, output: Output) -> Answer:
+    """List the keys. With a typed PIN a person logs in, who is told how the counter stands; a PIN's file is
+    not looked at."""
     key = _configured(arguments.key)
-    token = _token(arguments.key, key)
+    pin = PinPrompt(lambda words: prompts.hidden(f"{words}: ")) if arguments.ask_pin else None
+    token = _token(arguments.key, key, pin)
     kinds = {"ec": "PRIVATE_KEY", "aes": "SECRET_KEY"}
     rows = [(label, version, kind) for kind, of in kinds.items() for label, version in versions(token, of)]
     keys = [{"label": label, "version": version, "mechanism": kind} for label, version, kind in rows]
     table = Table(("Label", "Version", "Mechanism"), rows, nothing=f"{token.describe()} holds no key.")
-    return Answer(record={"token": key.token, "keys": keys}, sheet=Sheet(parts=[table]))
-
-
-def log_in(arguments: Namespace, output: Output) -> Answer:
-    """Log in as a person does, who is told how the counter stands; a PIN's file is not looked at."""
-    key = _configured(arguments.key)
-    token = _token(arguments.key, key, PinPrompt(lambda words: prompts.hidden(f"{words}: ")))
     free = next_version(token)
-    pairs = Pairs([("logged in to", token.describe()), ("next free version", free)])
-    return Answer(record={"token": key.token, "next_version": free}, sheet=Sheet(parts=[pairs]))
+    return Answer(
+        record={"token": key.token, "keys": keys, "next_version": free},
+        sheet=Sheet(parts=[table, Pairs([("next free version", free)])]),
+    )
 
 
 def _configured(name: str) -> Pkcs11Key:
@@ -102,14 +100,22 @@ def _token(name: str, key: Pkcs11Key, pin: Any = None) -> Token:
 
 
 def create_quorum(arguments: Namespace, output: Output) -> Answer:
+    if arguments.replaces is not None:
+        return _replace_quorum(arguments, output)
+    if not arguments.custodian or arguments.threshold is None:
+        raise UsageError("A quorum needs --custodian for each of its people, and --threshold.")
+    if arguments.without:
+        raise UsageError("--without goes with --replaces: nobody leaves a quorum that is new.")
     name = arguments.name or arguments.file.stem
     made = _held(arguments.file, name, arguments.custodian, arguments.threshold, output)
     return Answer(record=_document(made, arguments.file), sheet=_made_sheet(made, arguments.file))
 
 
-def replace_quorum(arguments: Namespace, output: Output) -> Answer:
+def _replace_quorum(arguments: Namespace, output: Output) -> Answer:
     """Make a new quorum: a share cannot be taken back from whoever leaves, so the key is a new one."""
-    old = _load(arguments.old)
+    if arguments.name is not None:
+        raise UsageError("--name does not go with --replaces: the quorum keeps its name.")
+    old = quorum_file.load(arguments.replaces)
     names = _remaining(old, arguments.without) + arguments.custodian
     threshold = arguments.threshold or old.threshold
     made = _held(arguments.file, old.name, names, threshold, output, replaces=old.id)
@@ -164,7 +170,7 @@ def _held(
 
 def combine_shares(arguments: Namespace, output: Output) -> Answer:
     """Rehearse an opening. The key that the shares give is forgotten, and written nowhere."""
-    gathering = Gathering(_load(arguments.file))
+    gathering = Gathering(quorum_file.load(arguments.file))
     names = [gathering.add(read_private(path)).name for path in arguments.share]
     while gathering.missing > 0 and prompts.somebody_there():
         names += _asked(gathering, output)
@@ -185,12 +191,8 @@ def _asked(gathering: Gathering, output: Output) -> list[str]:
 
 
 def show_quorum(arguments: Namespace, output: Output) -> Answer:
-    quorum = _load(arguments.file)
+    quorum = quorum_file.load(arguments.file)
     return Answer(record=_document(quorum, arguments.file), sheet=Sheet(parts=[_pairs(quorum)]))
-
-
-def _load(path: Path) -> Quorum:
-    return record.load(path)
 
 
 def _document(quorum: Quorum, path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from strongroom.cli.shared.installation_key import (
     list_role_keys,
     spare_lines,
 )
+from strongroom.cli.shared.options import refuse_beside
 from strongroom.cli.shared.services import configured_targets, open_services, run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -111,7 +112,7 @@ def lack_of_spread(number: int, missed: Iterable[str]) -> SignersUnsettled | Non
     return None
 
 
-# -- signers create, request, certify, replace and rotate: making the roles' keys ---------------
+# -- signers create, certify and rotate: making the roles' keys ---------------
 
 
 PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
@@ -119,13 +120,18 @@ PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 def create_key(arguments: Namespace, output: Output) -> Answer:
     folder, role = place.find().role_keys, arguments.role
+    if arguments.request:
+        return _request_key(arguments, folder)
+    if arguments.lost:
+        return _replace_key(arguments, folder, output)
     signer = roles.load_or_create_role(folder, role, installation_key=given_key(arguments, folder, output))
     lines = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
     return _made(role, signer.certificate, *lines)
 
 
-def request_key(arguments: Namespace, output: Output) -> Answer:
-    folder, role = place.find().role_keys, arguments.role
+def _request_key(arguments: Namespace, folder: Path) -> Answer:
+    refuse_beside(arguments, ("installation_key", "installation_share"), "--request")
+    role = arguments.role
     public = roles.request(folder, role)
     lines = [
         f"The next key of role '{role}' is made. It signs nothing before it is certified.",
@@ -142,7 +148,7 @@ def certify_key(arguments: Namespace, output: Output) -> Answer:
     if not PUBLIC_KEY.fullmatch(arguments.key):
         raise UsageError(
             "That is no public key.",
-            hint="It is the 64 digits that 'strongroom keys signers request' printed.",
+            hint="It is the 64 digits that 'strongroom keys signers create ROLE --request' printed.",
         )
     approve_signers(
         "certify",
@@ -159,8 +165,7 @@ def certify_key(arguments: Namespace, output: Output) -> Answer:
     return _made(arguments.role, key.certificate, *lines)
 
 
-def replace_key(arguments: Namespace, output: Output) -> Answer:
-    folder = place.find().role_keys
+def _replace_key(arguments: Namespace, folder: Path, output: Output) -> Answer:
     approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
     key = roles.replace(folder, arguments.role, installation_key=given_key(arguments, folder, output))
     _record("signer.replaced", arguments.role, key)
@@ -230,7 +235,7 @@ def _rotated(made: list[tuple[str, RoleKey]], path: object, *, announced: bool) 
     yield REPEAT_ESCROW
 
 
-# -- signers distrust, uses and re-sign: what to do about a key that leaked ---------------------
+# -- signers distrust and re-sign: what to do about a key that leaked ---------------------
 
 
 FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
@@ -243,6 +248,13 @@ _UNSETTLED = (
 
 
 def distrust_key(arguments: Namespace, output: Output) -> Answer:
+    if arguments.dry_run:
+        return _show_uses(arguments.fingerprint)
+    if arguments.reason is None:
+        raise UsageError(
+            "Why is the key not to be trusted any more? --reason goes on record.",
+            hint="Nothing was changed. --dry-run shows which backups bear its signature.",
+        )
     folder = place.find().role_keys
     approve_signers("distrust", [arguments.fingerprint], f"distrust the key {arguments.fingerprint}")
     prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
@@ -312,8 +324,8 @@ def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
     yield REPEAT_ESCROW
 
 
-def show_uses(arguments: Namespace, output: Output) -> Answer:
-    if not FINGERPRINT.fullmatch(arguments.fingerprint):
+def _show_uses(fingerprint: str) -> Answer:
+    if not FINGERPRINT.fullmatch(fingerprint):
         raise UsageError(
             "That is no signer's fingerprint.",
             hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom keys signers list'.",
@@ -323,7 +335,7 @@ def show_uses(arguments: Namespace, output: Output) -> Answer:
     unread: dict[str, str] = {}
     for entry in services.store.backups():
         try:
-            rests = rests_on(services, entry, arguments.fingerprint)
+            rests = rests_on(services, entry, fingerprint)
         except StrongroomError as error:
             unread[entry.backup] = f"{error.code}: {error.message}"
             continue
@@ -395,10 +407,16 @@ def _re_signed(done: list[ReSigned], failed: dict[str, str]) -> Iterator[str]:
     yield from (f"  {backup}: not vouched for: {why}" for backup, why in failed.items())
 
 
-# -- signers offline, spare and hand-over: where the installation key is kept, and which one certifies
+# -- signers offline and hand-over: where the installation key is kept, and which one certifies
 
 
 def take_offline(arguments: Namespace, output: Output) -> Answer:
+    if arguments.spare:
+        refuse_beside(arguments, ("installation_key", "installation_share"), "--spare")
+        key = Signer.generate()
+        where = keep(key, arguments, output)
+        sheet = Sheet(parts=[Lines(list(spare_lines(key, where)))])
+        return Answer(record={"spare": key.fingerprint, "kept": where}, sheet=sheet)
     folder = place.find().role_keys
     given = given_key(arguments, folder, output)
     key = roles.make_all(folder) if given is None else roles.installation_signer(folder, given)
@@ -412,13 +430,6 @@ def take_offline(arguments: Namespace, output: Output) -> Answer:
         record={"installation": key.fingerprint, "kept": where, "removed": removed},
         sheet=Sheet(verdict=said, about=f"{gone} {asks}"),
     )
-
-
-def make_spare(arguments: Namespace, output: Output) -> Answer:
-    key = Signer.generate()
-    where = keep(key, arguments, output)
-    sheet = Sheet(parts=[Lines(list(spare_lines(key, where)))])
-    return Answer(record={"spare": key.fingerprint, "kept": where}, sheet=sheet)
 
 
 def hand_over(arguments: Namespace, output: Output) -> Answer:
