@@ -21,6 +21,7 @@ from celery import signals
 from strongroom import __version__
 from strongroom.errors import StrongroomError
 from strongroom.system import process
+from strongroom.system.lazy import package_missing
 from workers import beat_fallback, flower, logs, names, paths, status, telemetry
 from workers.redact import message_of
 
@@ -40,7 +41,10 @@ def main(role: str) -> int:
     os.environ["STRONGROOM_ROLE"] = role
     logs.set_up(role)
     try:
-        _run(role)
+        try:
+            _run(role)
+        except ModuleNotFoundError as error:
+            raise package_missing(error) or error from None
     except StrongroomError as error:
         log.error("process-ended", extra={"why": message_of(error), "hint": error.hint, "code": error.code})
         return error.exit_code

@@ -14,7 +14,7 @@ from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_streams
 from strongroom.cli.terminal.stopping import in_order
 from strongroom.errors import StrongroomError
-from strongroom.system.lazy import resolve
+from strongroom.system.lazy import package_missing, resolve
 from strongroom.system.process import keep_in_memory
 
 
@@ -55,6 +55,8 @@ def _explain(error: BaseException, output: Output) -> int:
             return failures.BROKEN_PIPE
         case OSError():
             return failures.report(failures.from_os(error), output)
+        case ModuleNotFoundError() if missing := package_missing(error):
+            return failures.report(missing, output)
         case _:
             return failures.unexpected(error, output)
 

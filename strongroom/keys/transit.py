@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.container.cobblestone import KEY_SIZE, Random, require_key
 from strongroom.container.errors import Malformed
@@ -31,7 +31,9 @@ from strongroom.keys.errors import (
 from strongroom.keys.passphrase import KeyHolder
 from strongroom.vault import answers
 from strongroom.vault.answers import ServerAnswer
-from strongroom.vault.client import Vault
+
+if TYPE_CHECKING:
+    from strongroom.vault.client import Vault
 
 TYPE = "transit"
 LABEL = b"strongroom/v1/wrap/transit/"

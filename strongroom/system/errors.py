@@ -39,6 +39,10 @@ class KeyFileExposed(ConfigError):
     default_hint = "Close the file to others (chmod 600). If somebody may have read it, make a new key."
 
 
+class PackageMissing(ConfigError):
+    """This host lacks a Python package that the configuration, or the command, needs. Nothing was changed."""
+
+
 class NotTaken(InstallationError):
     """A server did not take what was sent to its address. No backup is affected.
 

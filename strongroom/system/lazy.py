@@ -4,16 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from strongroom.system.errors import PackageMissing
+
+# -- Packages that a host can do without ----------------------------------------------------------
+
+EXTRAS: Final = {
+    "apprise": "apprise",
+    "azure": "azure",
+    "boto3": "aws",
+    "botocore": "aws",
+    "flower": "flower",
+    "hvac": "vault",
+    "pkcs11": "hsm",
+    "psycopg": "postgres",
+    "sentry_sdk": "sentry",
+}
+"""The extra of Strongroom that brings each: those of ``pyproject.toml``."""
+
+
+def package_missing(error: ModuleNotFoundError) -> PackageMissing | None:
+    """Return what a person is told if an import failed for want of an extra; ``None`` if it is a fault."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    extra = f"strongroom[{EXTRAS[package]}]"
+    hint = f"Install {extra} into the environment of this program, such as: pip install '{extra}'"
+    return PackageMissing(f"The package '{package}' is not installed on this host.", hint=hint)
+
+
+def require_package(package: str) -> None:
+    """Refuse before anything is begun what would need a package that is not installed here.
+
+    Raises:
+        PackageMissing: it is not.
+    """
+    if find_spec(package) is None:
+        missing = package_missing(ModuleNotFoundError(name=package))
+        assert missing is not None, f"{package} is of no extra"
+        raise missing
+
 
 # -- Functions that are named by a string, so that what they need is imported when they are first called
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """Import the module of ``module:function`` and return the function."""
+    """Import the module of ``module:function`` and return the function.
+
+    Raises:
+        PackageMissing: it needs a package that is not installed here.
+    """
     module, _, function = name.partition(":")
-    made: Callable[..., Any] = getattr(import_module(module), function)
+    try:
+        made: Callable[..., Any] = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise package_missing(error) or error from None
     return made
 
 

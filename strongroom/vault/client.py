@@ -20,11 +20,13 @@ from hvac.api import SystemBackend
 from hvac.api.secrets_engines import Transit
 from msgspec import Struct
 
+from strongroom.system.attempts import CLOCK, Clock, RequestPace
 from strongroom.system.lazy import batched
 from strongroom.system.process import PerProcess
 from strongroom.vault import answers
-from strongroom.vault.answers import Ambiguous, SendingAdapter, ServerAnswer, Unavailable
-from strongroom.vault.patience import CLOCK, Clock, RequestPace, RequestPatience, passing, reason_of, sealed
+from strongroom.vault.answers import Ambiguous, ServerAnswer, Unavailable
+from strongroom.vault.hvac_adapter import SendingAdapter
+from strongroom.vault.patience import RequestPatience, passing, reason_of, sealed
 from strongroom.vault.tokens import Tokens
 from strongroom.vault.transport import (
     REDIRECTS,

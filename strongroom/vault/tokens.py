@@ -18,11 +18,11 @@ from strongroom.system.files import read_private
 from strongroom.vault.answers import (
     LoginRefused,
     NotVault,
-    SendingAdapter,
     ServerAnswer,
     Unavailable,
     VaultRefused,
 )
+from strongroom.vault.hvac_adapter import SendingAdapter
 
 # -- How to come by a token: from a file, as an AppRole, as a Kubernetes service account --------
 #

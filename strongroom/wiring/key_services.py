@@ -19,7 +19,8 @@ from strongroom.keys.transit import TransitIdentity, TransitRecipient
 from strongroom.operations.archive.key_versions import ErasurePolicy, ShredScope
 from strongroom.system.lazy import lazy
 from strongroom.wiring.keys import Ask, passphrases, public_key
-from strongroom.wiring.vault_adapters import vault
+
+vault = lazy("strongroom.wiring.vault_adapters:vault")
 
 # -- Keys that never leave their service: an HSM, Vault or KMS ----------------------------------
 

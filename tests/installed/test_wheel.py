@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +10,7 @@ import pytest
 from scripts.check_docs import dead_links
 from strongroom.errors import ConfigError
 from strongroom.state.migrations import HEAD
-from tests.installed.environment import build_wheel, install
+from tests.installed.environment import Installed, build_wheel, install
 from tests.workers.cluster import until
 
 SECRETS = {"PAYMENTS_API_KEY": "CANARY-payments", "DATABASE_URL": "CANARY-database"}
@@ -64,67 +59,6 @@ regions = 1
 """
 
 
-class Installed:
-    """An installed wheel on a machine of its own: a home folder and an empty environment."""
-
-    def __init__(self, programs: Path, home: Path) -> None:
-        self.programs = programs
-        self.home = home
-        home.mkdir()
-        self.environment = {
-            "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(home),
-            "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", ""),
-            "STRONGROOM_STATE_DIR": str(home / "state"),
-        }
-
-    def run(self, *words: str, text: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            cwd=cwd or self.home,
-            env=self.environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-
-    def ok(self, *words: str, text: str = "", cwd: Path | None = None) -> str:
-        done = self.run(*words, text=text, cwd=cwd)
-        assert done.returncode == 0, done
-        return done.stdout
-
-    def python(self, program: str) -> str:
-        return self.ok("python", "-P", "-c", program)
-
-    @contextmanager
-    def cluster(self) -> Iterator[None]:
-        """Run ``strongroom up`` inside the block, from the moment when it says that it is up."""
-        said, errors = self.home / "up.out", self.home / "up.err"
-        with said.open("wb") as out, errors.open("wb") as err:
-            process = subprocess.Popen(
-                ["strongroom", "up"],
-                cwd=self.home,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-        try:
-            until(lambda: "The cluster is up" in said.read_text(), what="the cluster", seconds=45)
-            yield
-        except AssertionError as error:
-            raise AssertionError(errors.read_text()) from error
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
-
-    def runs(self, policy: str) -> list[Mapping[str, str]]:
-        document = json.loads(self.ok("strongroom", "runs", "--json"))
-        return [run for run in document["runs"] if run["policy"] == policy and run["state"] == "done"]
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"))
@@ -134,7 +68,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """A machine with three policies and two secrets."""
     folder = tmp_path_factory.mktemp("one")
-    machine = Installed(install(wheel, folder / "venv"), folder / "home")
+    machine = Installed(install(wheel, folder / "venv", "all"), folder / "home")
     machine.ok("strongroom", "keys", "new", "--output", "recovery.key")
     (machine.home / "strongroom.toml").write_text(CONFIG)
     for name, value in SECRETS.items():

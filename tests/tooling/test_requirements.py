@@ -12,9 +12,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from strongroom.system import lazy
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("base", "apprise", "dev")
-EXTRAS = {"base": (), "apprise": ("apprise",), "dev": ("apprise", "dev")}
+ALL = ("aws", "azure", "flower", "hsm", "postgres", "sentry", "vault")
+EXTRAS = {"base": ALL, "apprise": (*ALL, "apprise"), "dev": (*ALL, "apprise", "dev")}
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\$")
 
 
@@ -95,3 +98,12 @@ def test_the_versions_in_the_list_of_dependencies_are_the_locked_ones() -> None:
     assert {canonicalize_name(name): version for name, version in rows} == {
         canonicalize_name(name): pinned[canonicalize_name(name)] for name, _ in rows
     }
+
+
+def test_all_is_every_extra_but_the_developers_and_apprise_and_each_is_named_when_it_lacks() -> None:
+    extras = project()["project"]["optional-dependencies"]
+    assert extras["all"] == [f"strongroom[{','.join(ALL)}]"]
+    assert set(extras) == {*ALL, "all", "apprise", "dev"}
+    assert set(lazy.EXTRAS.values()) == {*ALL, "apprise"}
+    locker = (ROOT / "scripts" / "lock").read_text()
+    assert f'all="{" ".join(f"--extra {extra}" for extra in ALL)}"' in locker

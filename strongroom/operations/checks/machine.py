@@ -48,7 +48,7 @@ CORE = ("cryptography", "msgspec", "zstandard")
 INSTALL = "Install this Strongroom again, with the libraries that its lock file names."
 
 _DISTRIBUTION = "strongroom"
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)")
+_REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)(?:;.*extra == ['"](\w+))?""")
 _BOUND = re.compile(r"(>=|<=|==|!=|<|>|~=)\s*([0-9][0-9.]*)")
 
 
@@ -69,13 +69,17 @@ def python() -> Iterator[Finding]:
 def libraries(needed: Iterable[str]) -> Iterator[Finding]:
     """Hold the libraries that are needed here to the versions that the package asks for."""
     asked = _asked()
-    found = [(name, _version(name), asked.get(_normal(name), "")) for name in sorted(set(needed))]
-    bad = [other for other in found if other[1] is None or not fits(other[1], other[2])]
-    for name, version, bounds in bad:
-        there = f"{version} is here" if version else "it is not here"
-        yield wrong(LIBRARIES, ConfigError(f"{name} {bounds} is required, and {there}", hint=INSTALL))
+    versions = {name: _version(name) for name in sorted(set(needed))}
+    bad = False
+    for name, version in versions.items():
+        bounds, extra = asked.get(_normal(name), ("", ""))
+        if version is None or not fits(version, bounds):
+            there = f"{version} is here" if version else "it is not here"
+            hint = f"Install strongroom[{extra}] into the environment of this program." if extra else INSTALL
+            yield wrong(LIBRARIES, ConfigError(f"{name}{bounds} is required, and {there}", hint=hint))
+            bad = True
     if not bad:
-        yield good(LIBRARIES, ", ".join(f"{name} {version}" for name, version, _ in found))
+        yield good(LIBRARIES, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def fits(version: str, bounds: str) -> bool:
@@ -101,13 +105,14 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple([*found, 0, 0, 0, 0][:4])
 
 
-def _asked() -> dict[str, str]:
+def _asked() -> dict[str, tuple[str, str]]:
+    """Return the bounds of each distribution that Strongroom names, and the extra that brings it."""
     try:
         lines = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return {}
-    matched = [_REQUIREMENT.match(line) for line in lines if "extra ==" not in line]
-    return {_normal(match[1]): match[2].strip() for match in matched if match}
+    matched = [_REQUIREMENT.match(line) for line in lines]
+    return {_normal(match[1]): (match[2].strip(), match[3] or "") for match in matched if match}
 
 
 def _version(name: str) -> str | None:

@@ -54,6 +54,7 @@ from strongroom.state.records import (
     Ticket,
 )
 from strongroom.system.attempts import backoff
+from strongroom.system.lazy import package_missing
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
@@ -397,7 +398,10 @@ def _perform_action(run: Run, step: RunStep, services: Services) -> dict[str, An
     if step.kind is StepKind.PLAN:
         integrity.check_time(run)
         integrity.check_terms(run, job_of(run.spec.kind).terms, services)
-    result: dict[str, Any] = msgspec.to_builtins(action.perform(run, step, services))
+    try:
+        result: dict[str, Any] = msgspec.to_builtins(action.perform(run, step, services))
+    except ModuleNotFoundError as error:
+        raise package_missing(error) or error from None
     return integrity.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
 
 

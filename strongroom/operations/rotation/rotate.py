@@ -42,9 +42,9 @@ from strongroom.operations.rotation.rewrap import (
 )
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep
+from strongroom.system.attempts import RequestPace
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
-from strongroom.vault.patience import RequestPace
 
 # -- What the steps of a rotation return, and what is known of one ------------------------------
 

@@ -25,10 +25,9 @@ from msgspec import Struct
 
 from strongroom.errors import ConfigError, SourceError
 from strongroom.sources.errors import SourceClosed, SourceUnavailable
-from strongroom.system.attempts import backoff
+from strongroom.system.attempts import RequestPace, backoff
 from strongroom.system.files import read_private
 from strongroom.system.process import PerProcess, is_loopback
-from strongroom.vault.patience import RequestPace
 
 # -- The SDK's errors as ours: what passes, what stays, what a person has to do -----------------
 #

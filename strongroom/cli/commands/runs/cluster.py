@@ -38,6 +38,7 @@ from strongroom.operations.judge.calendar import EntryState, EntryStatus, overvi
 from strongroom.schedule import by_the_clock_of
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.state.records import Pause, Run, StepKind
+from strongroom.system.lazy import require_package
 from strongroom.system.process import who
 from strongroom.times import for_people, if_any, measured
 from strongroom.wiring.calendar import calendar, entries_named
@@ -259,6 +260,9 @@ REMEMBERED: Final = 1000
 
 def start_cluster(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
+    for package, wanted in {"flower": arguments.flower, "sentry_sdk": settings.sentry.dsn}.items():
+        if wanted:
+            require_package(package)
     logs = settings.state_dir / "logs"
     log_to(logs, output)
     output.note(f"Starting the cluster; its logs: {logs}")
