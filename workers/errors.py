@@ -1,4 +1,4 @@
-"""What can go wrong with the broker."""
+"""What can go wrong with the broker and the processes."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ class BrokerRefused(BrokerUnavailable):
     """The broker refused the login. Nothing was submitted, and waiting changes nothing."""
 
     default_hint = "Check 'broker.url' and 'broker.password_file'."
+
+
+class ProcessNotStarted(InstallationError):
+    """A process of the cluster does not start. No backup is affected."""
+
+    default_hint = "Put right what it says, then repeat."

@@ -28,7 +28,7 @@ from strongroom.keys.roles import load_or_create_role
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status
 from workers.child_logs import ChildLog, LogFile, OnLine
-from workers.errors import BrokerRefused, BrokerUnavailable
+from workers.errors import BrokerRefused, BrokerUnavailable, ProcessNotStarted
 from workers.pools import POOLS
 from workers.process import Child
 from workers.wakeup import Wakeup
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 BROKER_SECONDS: Final = 20.0
 ROOM: Final = 1 << 16
+GIVEN_UP: Final = 4
+"""Ends in a row of a process, before the cluster was up, after which somebody who waits for it is told."""
 LOOK_AGAIN: Final = 5.0
 """Seconds between two looks whether what a cluster needs for its start is there now."""
 
@@ -60,6 +62,7 @@ class Cluster:
         pools: which pools to run.
         log_folder: where each process's output goes; to ours if left out.
         on_line: called with each line that a process logs, if it goes to a folder.
+        attended: a person waits for it, so a process that cannot start ends it.
     """
 
     def __init__(
@@ -73,8 +76,10 @@ class Cluster:
         pools: Sequence[str],
         log_folder: Path | None,
         on_line: OnLine,
+        attended: bool,
     ) -> None:
         self.settings = settings
+        self._attended = attended
         self._state = settings.state_dir
         self._logs = log_folder
         self._on_line = on_line
@@ -220,6 +225,11 @@ class Cluster:
                 },
             )
             self._note()
+            if self._attended and self._unready and child.failures >= GIVEN_UP:
+                raise ProcessNotStarted(
+                    f"the process '{child.name}' ended {child.failures} times in a row, before the cluster "
+                    f"was up: {why or f'status {code}'}"
+                )
         if child.pid is None and child.due <= time.monotonic() and not self._wakeup.stops:
             self._begin(child)
 
@@ -270,6 +280,7 @@ def run_cluster(
     pools: Sequence[str] | None = None,
     log_folder: Path | None = None,
     on_line: OnLine = lambda _line: None,
+    attended: bool = False,
 ) -> None:
     """Run the whole cluster until SIGINT, SIGTERM or ``Cluster.stop``; then leave nothing running.
 
@@ -283,6 +294,7 @@ def run_cluster(
         UsageError: a cluster runs on this state directory already.
         ConfigError: there is no server program for the embedded broker.
         BrokerUnavailable: the embedded broker does not start, or the configured one refuses the login.
+        ProcessNotStarted: ``attended``, and a process cannot start.
     """
     chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else pools
     make = partial(
@@ -295,6 +307,7 @@ def run_cluster(
         pools=chosen,
         log_folder=log_folder,
         on_line=on_line,
+        attended=attended,
     )
     while not _has_run(settings.state_dir, make, on_ready):
         _say_once(f"the disk under {settings.state_dir} is full; the cluster starts as soon as there is room")

@@ -369,6 +369,7 @@ def back_up(scratch: Scratch, stages: Stages, output: Output) -> DemoBackup:
             on_ready=lambda cluster: work.begin(cluster, started),
             ephemeral=find_server() is None,
             log_folder=scratch.root / "logs",
+            attended=True,
         )
     return work.outcome()
 
