@@ -16,11 +16,11 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
+from strongroom.system.attempts import RequestPace
 from strongroom.system.process import PerProcess
 from strongroom.vault import answers
 from strongroom.vault.answers import Denied, LoginRefused, NotVault, Unavailable, VaultRefused
 from strongroom.vault.client import Vault
-from strongroom.system.attempts import RequestPace
 from strongroom.vault.tokens import Kubernetes, TokenFile
 from strongroom.vault.transport import HOPS, VaultConnection
 from tests.live.certificates import make_certificate

@@ -16,10 +16,11 @@ from strongroom.operations.restore.restore import restore
 from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource
+from strongroom.system.attempts import Clock
 from strongroom.system.errors import Conflict
 from strongroom.vault.answers import Unavailable
 from strongroom.vault.client import Vault
-from strongroom.vault.patience import ATTEMPTS, Clock
+from strongroom.vault.patience import ATTEMPTS
 from tests.live.openbao import OpenBao, RaftCluster, RaftServer
 from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reset, method
 from tests.live.vault_parts import own as own  # noqa: PLC0414  # a fixture is found by name
