@@ -1,4 +1,7 @@
-"""Check what the documents point at (relative links, targets of make), and that a line holds one sentence."""
+"""Check what points at the documents and what they point at, and that a line holds one sentence.
+
+Relative links with their anchors, pages that the code names, and targets of make have to be there.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ MADE = "<!-- Made from the code"
 PROSE = ("docs/", "ops/", "README.md", "CONTRIBUTING.md")
 """What is written one sentence a line, so that a change of one sentence is a change of one line."""
 TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+NAMED = re.compile(r"(?<![\w/.-])((?:docs|ops)/[\w/-]+\.(?:md|svg|hcl|json|py|yml))\b(#[\w-]+)?")
+"""A page, or what administrators are given, as the code names it: in a hint, in a comment, in a test."""
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FENCED = re.compile(r"^ *(```|~~~).*?^ *\1", re.MULTILINE | re.DOTALL)
 
 
 def documents() -> list[Path]:
@@ -30,12 +37,46 @@ def documents() -> list[Path]:
 
 
 def dead_links(document: Path, text: str) -> Iterator[str]:
-    """Yield relative links whose file is missing."""
+    """Yield relative links whose file or heading is missing."""
     for link in LINK.findall(text):
-        place = link.partition("#")[0]
-        elsewhere = not place or "://" in place or place.startswith("mailto:")
-        if not elsewhere and not (document.parent / place).exists():
+        place, _, heading = link.partition("#")
+        page = document.parent / place if place else document
+        elsewhere = "://" in link or link.startswith("mailto:")
+        if not elsewhere and not leads(page, heading):
             yield f"link to {link}"
+
+
+def leads(page: Path, heading: str) -> bool:
+    """Tell whether a page, and a heading of it if one is named, is there."""
+    if not page.exists() or not heading:
+        return page.exists()
+    titles = HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+    return heading in {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+def dead_names() -> Iterator[str]:
+    """Yield pages that a file of the project names and that are missing."""
+    listed = [
+        "git",
+        "grep",
+        "-I",
+        "-l",
+        "--untracked",
+        "-F",
+        "-e",
+        "docs/",
+        "-e",
+        "ops/",
+        "--",
+        ":!docs",
+        ":!CHANGELOG.md",
+    ]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in done.stdout.splitlines():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for page, heading in NAMED.findall(text):
+            if not leads(ROOT / page, heading[1:]):
+                yield f"{name}: {page}{heading} leads nowhere"
 
 
 def unknown_targets(text: str, known: set[str]) -> Iterator[str]:
@@ -72,7 +113,7 @@ def not_one_sentence(text: str) -> Iterator[str]:
 
 def main() -> int:
     known = set(TARGET.findall((ROOT / "Makefile").read_text()))
-    found = []
+    found = [*dead_names()]
     for document in documents():
         text = document.read_text()
         problems = [*dead_links(document, text), *unknown_targets(text, known)]

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 # This file may be run from anywhere.
 from scripts.draw_rooms import rooms_svg  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
+from strongroom.cli.values_out import GIVE_NONE, WAYS  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
 from strongroom.operations.judge.kinds import KINDS  # noqa: E402
 from strongroom.operations.judge.metrics import MEASURES, Measure  # noqa: E402
@@ -140,6 +141,25 @@ def events_markdown() -> str:
     return head + words + "| Event | What it says |\n|---|---|\n" + "".join(rows)
 
 
+def approvals_markdown() -> str:
+    """Return the page of what people can have to approve."""
+    head = f"# What asks for approval\n\n{MADE}\n\n"
+    words = (
+        "A value, or what opens one, can leave by these commands, and in Python by `strongroom.open` and "
+        "`strongroom.Client`.\n"
+        "A rule that names an action has people [approve](../how-to/approve.md) it.\n\n"
+    )
+    rows = [
+        f"| `{way}` | {', '.join(f'`{action}`' for action in asked.asks)} | {asked.what} |\n"
+        for way, asked in WAYS.items()
+    ]
+    table = "| Way | Actions | What of it |\n|---|---|---|\n" + "".join(rows)
+    none = [
+        f"- {reason}: {', '.join(f'`{name}`' for name in names)}\n" for reason, names in GIVE_NONE.items()
+    ]
+    return head + words + table + "\nNobody approves the others:\n\n" + "".join(none)
+
+
 def alerts_markdown() -> str:
     """Return the page of alerts."""
     head = f"# Alerts\n\n{MADE}\n\n"
@@ -199,6 +219,7 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER.parent / "explanation" / "rooms.svg": rooms_svg(),
         FOLDER / "alerts.md": alerts_markdown(),
+        FOLDER / "approvals.md": approvals_markdown(),
         FOLDER / "commands.md": commands_markdown(),
         FOLDER / "configuration.md": reference_markdown(),
         FOLDER / "events.md": events_markdown(),

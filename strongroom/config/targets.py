@@ -82,7 +82,7 @@ class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
         "lock": '"governance"  # if the bucket has Object Lock: without, who may delete removes backups',
     }
     EXAMPLE: ClassVar[str] = """\
-#[targets.bucket]               # Object Lock: docs/how-to/store-backups-in-s3-or-azure.md
+#[targets.bucket]               # Object Lock: docs/how-to/store-backups.md
 #kind = "s3"
 #bucket = "acme-strongroom-eu"
 #region = "eu-central-1"

@@ -36,7 +36,7 @@ def test_every_night_made_what_was_due(house: House) -> None:
 @pytest.mark.parametrize("region", REGIONS)
 def test_the_runbooks_lines_bring_everything_back(house: House, other: Machine, region: str) -> None:
     places: dict[str, str | Path] = {"/mnt/region-a": other.path(region), "sr1:…": house.signer}
-    everything, newer, chosen = in_page("restore-everything.md", "The machine is gone")
+    everything, newer, chosen = in_page("restore.md", "The machine is gone")
     first = typed(other, everything, places)
     assert (first.code, values(other)) == (0, MONTHLY)
     told = words_of(first)
@@ -49,7 +49,7 @@ def test_the_runbooks_lines_bring_everything_back(house: House, other: Machine, 
     assert (again.code, "4 secrets already as in the backup" in words_of(again)) == (0, True)
     assert typed(other, chosen, places).code == 0
 
-    [deleted] = in_page("restore-one-secret.md", "A secret was deleted or overwritten")
+    [deleted] = in_page("restore.md", "One secret")
     single = deleted.replace("--backup-file weekly.strongroom", f"--from-target {region}")
     single = single.replace("NAME", CRITICAL).rstrip() + f" --signer {house.signer}"
     newest = typed(other, single, {})
@@ -98,7 +98,7 @@ def paper(house: House, other: Machine, region: str) -> dict[str, str | Path]:
 
 
 def test_the_fingerprint_on_paper_is_believed_and_another_is_not(house: House, other: Machine) -> None:
-    everything, *_ = in_page("restore-everything.md", "The machine is gone")
+    everything, *_ = in_page("restore.md", "The machine is gone")
     stranger = re.sub("[0-9a-f]{4}$", "0000", house.signer)
     # a copy of a target in this folder, named as a target that there is by default: the copy is meant
     done = typed(other, everything, {"/mnt/region-a": "region-a", "sr1:…": stranger})

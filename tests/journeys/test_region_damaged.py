@@ -75,7 +75,7 @@ def test_junk_in_a_region_is_named_and_costs_nothing(house: House, other: Machin
 
 def both(house: House, other: Machine) -> Done:
     """Type the runbook's line with both copies, as it says."""
-    everything, *_ = in_page("restore-everything.md", "The machine is gone")
+    everything, *_ = in_page("restore.md", "The machine is gone")
     line = everything.replace("/mnt/region-a", "/mnt/region-a --from-target /mnt/region-b")
     places = {f"/mnt/{name}": other.path(name) for name in ("region-a", "region-b")}
     return typed(other, line, {**places, "sr1:…": house.signer})

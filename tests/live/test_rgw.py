@@ -81,7 +81,7 @@ class TestVersionedBucketUnderAPrefix(SharedConformance):
 
 
 def test_it_ignores_what_the_documentation_says_and_nothing_less(gateway: Gateway) -> None:
-    """Red on a later Ceph means that docs/reference/targets.md may say better."""
+    """Red on a later Ceph means that docs/how-to/store-backups.md may say better."""
     client = gateway.client()
     plain, versioned = (
         gateway.make_bucket(f"sr-{secrets.token_hex(6)}", versioned=kept) for kept in (False, True)

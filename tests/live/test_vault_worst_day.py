@@ -95,7 +95,7 @@ DOCUMENTED = {
     "its users are in no backup, as their passwords cannot be read",
     *(f"it is empty: what the {kind} engine held is in no backup" for kind in ENGINES),
 }
-"""The losses of which docs/reference/sources.md tells."""
+"""The losses of which docs/how-to/back-up-vault.md tells."""
 
 
 def _kind(loss: str) -> str:

@@ -10,36 +10,34 @@ import pytest
 from tests.process import ROOT
 
 PAGE = (ROOT / "docs" / "explanation" / "threat-model.md").read_text()
+TRIED = (ROOT / "tests" / "threats" / "claims.txt").read_text()
 
 
-def rows(heading: str) -> list[list[str]]:
-    """Return the cells of the table under a heading line."""
-    lines = PAGE.partition(f"{heading}\n")[2].splitlines()[1:]
-    table: list[list[str]] = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        table.append([cell.strip() for cell in line.strip("|").split("|")])
-    return table
-
-
-def claims() -> dict[str, list[str]]:
-    """Return what each of the first table's actors cannot do."""
-    return {who: cannot.split("; ") for who, _, cannot in rows("| who | can | cannot |")}
+def claims() -> set[tuple[str, str]]:
+    """Return what each of the actors in the page's table cannot do."""
+    lines = PAGE.partition("| who | can | cannot |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({who for who, *_ in rows}) == len(rows), "each stands there once"
+    return {(who, claim) for who, _, cannot in rows if cannot != "–" for claim in cannot.split("; ")}
 
 
 def tried() -> list[tuple[str, str, str]]:
-    """Return who, claim and test of the second table; an empty first cell means the one above."""
+    """Return who, claim and test of each line of the list."""
     found: list[tuple[str, str, str]] = []
-    for who, claim, test in rows("| who | claim | test |"):
-        found.append((who or found[-1][0], claim, test.strip("`")))
+    who = ""
+    for line in TRIED.splitlines():
+        if line.startswith("["):
+            who = line.strip("[]")
+        elif line and not line.startswith("#"):
+            claim, _, test = line.rpartition(": ")
+            found.append((who, claim, test))
     return found
 
 
 def test_every_claim_is_tried() -> None:
-    by_table = {(who, claim) for who, claim, _ in tried() if who != "*the sections*"}
-    assert by_table == {(who, claim) for who, all_of in claims().items() for claim in all_of}
-    assert len(by_table) > 25
+    by_list = {(who, claim) for who, claim, _ in tried() if who != "the sections"}
+    assert by_list == claims()
+    assert len(by_list) > 25
 
 
 @pytest.mark.parametrize(("who", "claim", "test"), tried())

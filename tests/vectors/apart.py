@@ -147,7 +147,10 @@ def opened(data: bytes, key: bytes) -> Iterator[str]:
     yield f"the rows: {count} rows, {values} values, {size} bytes of columns in a frame of {frame} bytes:"
     for number, name in enumerate(COLUMNS):
         column = lines[number * count : (number + 1) * count]
-        yield from (f"  {name:10}  {line or '-'}" for line in column)
+        same = len({*column}) == 1
+        yield from (
+            f"  {name:10}  {line or '-'}{' in every row' * same}" for line in column[: 1 if same else None]
+        )
     at, plain = 0, found[b"values"]
     yield f"the values, {len(plain)} bytes with their padding:"
     for line in lines[2 * count : 3 * count]:

@@ -258,7 +258,7 @@ def _old_versions(old: Mapping[str, Any]) -> str:
     """Say how many versions a target hides, and what ends them."""
     count = old.get("count", 0)
     if count < 0:
-        return "old versions, of which this credential may not be told (docs/reference/targets.md)"
+        return "old versions, of which this credential may not be told (docs/how-to/store-backups.md)"
     locked = old.get("locked_until", "")
     held = {"": "", "unknown": ", their locks unknown"}.get(locked, f", locked until {locked}")
     ends = {"": "until somebody removes them", "unknown": "until a day that it does not tell"}

@@ -35,8 +35,8 @@ _PAGE = 200
 _NAME = re.compile(re.escape(HEAD.prefix) + HEAD.pattern)
 
 STRANGERS = (
-    "Somebody who may write there left them, or another installation keeps its record there: see 'The record "
-    "of events is not what was published' in docs/how-to/symptoms.md."
+    "Somebody who may write there left them, or another installation keeps its record there: see 'The ledger "
+    "is not what was published' in docs/how-to/symptoms.md."
 )
 
 

@@ -131,7 +131,7 @@ def _locks(policy: Demands) -> Finding:
     return remark(
         LOCKS,
         words,
-        "Set lock on a target of another administrator (docs/how-to/store-backups-in-s3-or-azure.md).",
+        "Set lock on a target of another administrator (docs/how-to/store-backups.md).",
     )
 
 

@@ -347,6 +347,6 @@ _CREDENTIAL = "Check the credential file and this host's clock: the service refu
 _RIGHTS = (
     "A SAS token needs c and w to put, d to delete, i to lock, r and l for all else, and a clock that agrees "
     "on its time; or the account's network rules keep this host out. "
-    "See docs/how-to/store-backups-in-s3-or-azure.md."
+    "See docs/how-to/store-backups.md."
 )
-_FEATURE = "See docs/how-to/store-backups-in-s3-or-azure.md for what an account needs."
+_FEATURE = "See docs/how-to/store-backups.md for what an account needs."

@@ -586,6 +586,6 @@ class AzureTarget(Identified):
 _REFUSED = frozenset({401, 403})
 _LOCK = (
     "Turn on version-level immutability for the container, or remove 'lock' from the target: see "
-    "docs/how-to/store-backups-in-s3-or-azure.md."
+    "docs/how-to/store-backups.md."
 )
 _ORDER = "An account with a hierarchical namespace does that. Use one without."
