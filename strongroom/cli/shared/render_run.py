@@ -7,18 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from strongroom.cli.shared import recipient_names
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output, plural, size, table
+from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.errors import StrongroomError, TargetError, by_name
 from strongroom.operations.engine import run_log
 from strongroom.operations.engine.jobs import RunAccount, job_of
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.rotation.secret_plan import PlannedRotation, SecretRotationPlan
-from strongroom.sheet import Lines, Pairs, Part, Sheet
+from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     RecipientPin,
@@ -241,17 +239,11 @@ def rows_of(store: RunStore, run: Run) -> list[StepRow]:
 # -- What a rotation of secrets would do: shown, and asked about --------------------------------
 
 
-def plan_document(plan: SecretRotationPlan) -> dict[str, Any]:
-    """Return a plan for machines."""
-    document: dict[str, Any] = msgspec.to_builtins(plan)
-    return document
-
-
-def plan_lines(plan: SecretRotationPlan) -> Iterator[str]:
-    """Yield a plan for people."""
-    yield f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value:"
+def plan_table(plan: SecretRotationPlan) -> Table:
+    """Return what a rotation would do to each secret."""
     rows = [(planned.name, planned.rotator or "-", _planned(planned)) for planned in plan.secrets]
-    yield from (f"  {line}" for line in table(("SECRET", "ROTATOR", "WHAT IS DONE"), rows))
+    heading = f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value"
+    return Table(("Secret", "Rotator", "What is done"), rows, heading)
 
 
 def _planned(planned: PlannedRotation) -> str:
@@ -264,8 +256,7 @@ def _planned(planned: PlannedRotation) -> str:
 def confirm(plans: Sequence[SecretRotationPlan], output: Output, *, force: bool) -> None:
     """Show what gets a new value, and ask. Raises ConfirmationRequired."""
     if not force:
-        for line in (line for plan in plans for line in plan_lines(plan)):
-            output.note(line)
+        output.note(Sheet(parts=[plan_table(plan) for plan in plans]).text().rstrip())
     counts = " and ".join(
         f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}'" for plan in plans if plan.to_rotate
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom import words
@@ -41,15 +41,6 @@ class Output:
             first: it goes before what was said already.
         """
         self.ending = (error or self.ending) if first else (self.ending or error)
-
-    def answer(self, document: Mapping[str, Any] | Struct, lines: Iterable[str]) -> None:
-        """Print the command's answer: the lines for people now, the document for machines when it ends."""
-        if self.json:
-            self._document = document
-        else:
-            for line in lines:
-                print(clean(line))
-            sys.stdout.flush()  # a command that goes on running has said it now, into a pipe too
 
     def give(self, answer: Answer) -> None:
         """Print an answer: its warnings, then its sheet for people now or its record for machines at the end,
@@ -159,31 +150,6 @@ def paint(text: str, code: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lay rows out in columns; a column of numbers alone stands to the right."""
-    found = [list(row) for row in rows]
-    right = [bool(found) and all(isinstance(row[at], int) for row in found) for at in range(len(head))]
-    texts = [list(head), *([_cell(cell) for cell in row] for row in found)]
-    widths = [max(len(row[at]) for row in texts) for at in range(len(head))]
-    return [_row(row, widths, right) for row in texts]
-
-
-def _cell(cell: object) -> str:
-    return f"{cell:,}" if isinstance(cell, int) else in_line(str(cell))
-
-
-def _row(row: list[str], widths: list[int], right: list[bool]) -> str:
-    columns = zip(row, widths, right, strict=True)
-    return "  ".join(text.rjust(width) if to else text.ljust(width) for text, width, to in columns).rstrip()
-
-
-def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
-    """Lay named values out, one a line."""
-    shown = [(name, in_line(str(value))) for name, value in pairs if value not in (None, "", ())]
-    width = max((len(name) for name, _ in shown), default=0)
-    return [f"{name:<{width}}  {value}" for name, value in shown]
 
 
 def columns() -> int:

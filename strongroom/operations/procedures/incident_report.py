@@ -1,22 +1,30 @@
-"""What came of an incident, as a signed document, in words and as a page."""
+"""What came of an incident: as a signed document, in words, and how it stands meanwhile."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom import __version__
 from strongroom.model import Role
-from strongroom.operations.archive.cases import INCIDENT, BackupOpener, Incident, steps_of
+from strongroom.operations.archive.cases import (
+    INCIDENT,
+    SETTLED,
+    BackupOpener,
+    Incident,
+    next_command,
+    steps_of,
+)
 from strongroom.operations.drills.job import Stored, put_files
 from strongroom.operations.engine.services import Services
 from strongroom.operations.evidence.signed_report import PAGE, ReportKind, vouch
+from strongroom.operations.procedures.account import ProcedureAccount, StepAccount
 from strongroom.operations.procedures.incident import sealed_anew
-from strongroom.sheet import Lines, Mood, Pairs, Part, Sheet, Table, marked
+from strongroom.sheet import Lines, Mood, Part, Table, marked
 from strongroom.times import about, readable
 from strongroom.words import name_first_few, plural
 
@@ -88,7 +96,14 @@ class IncidentReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     page_sha256: str = ""
 
 
-# -- An incident in words, the same on a page and on a terminal ---------------------------------
+class IncidentStatus(IncidentReport, frozen=True, kw_only=True):
+    """An incident as it stands now: its report, whether it is late, and the command that goes on."""
+
+    overdue: bool
+    next: str
+
+
+# -- An incident in words: a pure function of its report, whose document vouches for its page ----
 
 
 STEPS: Final[Mapping[str, str]] = {
@@ -98,33 +113,74 @@ STEPS: Final[Mapping[str, str]] = {
     "rotate": "Change the secrets",
     "report": "Report",
 }
-WORDS: Final[Mapping[str, str]] = {"open": "Opened", "close": "Closed", **STEPS}
+_ENTRIES: Final[Mapping[str, str]] = {"open": "Opened", "close": "Closed", **STEPS}
+_SHOWN = 200
+"""Backups in the table; the signed document has all."""
 
 
-def happened(report: IncidentReport) -> Iterator[tuple[str, str]]:
-    """Yield why it was opened, about what, and what it was closed with."""
+def account_of(report: IncidentReport) -> ProcedureAccount:
+    """Return what is on record of an incident, in words."""
+    waived = ", ".join(STEPS[step.step].lower() for step in report.steps if step.state == "waived")
+    late = isinstance(report, IncidentStatus) and report.overdue
+    settled = report.closed_at and not report.late and not waived
+    opened = StepAccount(
+        name="Open it",
+        state="done" if not report.unread else "partly",
+        settled=not report.unread,
+        by=report.by,
+        at=report.opened_at,
+        found=(_backups(report),),
+        missing={f"backup {backup}": why for backup, why in report.unread.items()},
+    )
+    return ProcedureAccount(
+        kind="Incident",
+        case=report.incident,
+        verdict="Closed" if report.closed_at else "Open, and OVERDUE" if late else "Open",
+        mood=Mood.GOOD if settled else Mood.BAD if late else Mood.WARN,
+        about=_how_it_stands(report) + (f" Waived: {waived}." if waived else ""),
+        happened=list(_happened(report)),
+        steps=[opened, *map(_step_account, report.steps)],
+        left=[line for step in report.steps for line in step.left],
+        next=report.next if isinstance(report, IncidentStatus) else "",
+        main=list(readers(report.readers, since=report.since)),
+        details=list(_details(report)),
+    )
+
+
+def _step_account(step: ReportedStep) -> StepAccount:
+    counts = [f"{what}: {count:,}" for what, count in step.counts.items()]
+    return StepAccount(
+        name=STEPS[step.step],
+        state=step.state,
+        settled=step.state in SETTLED,
+        by=step.by,
+        at=step.at,
+        found=[*filter(None, [step.said]), *counts],
+        missing=step.missing,
+    )
+
+
+def _how_it_stands(report: IncidentReport) -> str:
+    began = f"It was opened at {readable(report.opened_at)} by {report.by}"
+    if report.closed_at:
+        took = about((_time(report.closed_at) - _time(report.opened_at)).total_seconds())
+        late = " That was later than it should have been." if report.late else ""
+        return f"{began}, and closed after {took} by {report.closed_by}.{late}"
+    left = ", ".join(STEPS[step.step].lower() for step in report.steps if step.state not in SETTLED)
+    return f"{began}. It should be closed by {readable(report.due_at)}. Left: {left or 'to close it'}."
+
+
+def _happened(report: IncidentReport) -> Iterator[tuple[str, str]]:
+    """Yield why it was opened, what is suspected to be in wrong hands, and what it was closed with."""
     yield "Reason", report.reason
-    yield from suspected(report)
-    if report.closing:
-        yield "Closed with", report.closing
-
-
-def what(reader: BackupOpener) -> str:
-    """Say what somebody read."""
-    return name_first_few(reader.backups, most=1) or "the local store"
-
-
-def suspected(report: IncidentReport) -> Iterator[tuple[str, str]]:
-    """Yield what is suspected to be in wrong hands."""
     version = f", version {report.version}" if report.version is not None else ""
     yield from (("Key", f"{key}{version}") for key in report.keys)
-    if report.host:
-        yield "Host", report.host
-    if report.target:
-        yield "Target", report.target
+    yield "Host", report.host
+    yield "Target", report.target
     if report.secrets:
         yield "Secrets", f"{plural(report.secrets, 'secret')}, named in a sealed entry"
-    yield "Backups", _backups(report)
+    yield from (("Gone", f"the file of backup {backup}, as somebody said") for backup in report.gone)
+    yield "Closed with", report.closing
 
 
 def _backups(report: IncidentReport) -> str:
@@ -133,118 +189,42 @@ def _backups(report: IncidentReport) -> str:
     return f"{words}, of which {open_now:,} could be opened when it began" if report.affected else words
 
 
-def verdict(report: IncidentReport) -> str:
-    """Return in one or two sentences how an incident stands."""
-    began = f"It was opened at {readable(report.opened_at)} by {report.by}"
-    if report.closed_at:
-        took = about(_seconds(report.opened_at, report.closed_at))
-        late = " That was later than it should have been." if report.late else ""
-        return f"{began}, and closed after {took} by {report.closed_by}.{late}"
-    left = ", ".join(
-        STEPS[reported_step.step].lower() for reported_step in report.steps if is_unsettled(reported_step)
-    )
-    return f"{began}. It should be closed by {readable(report.due_at)}. Left: {left or 'to close it'}."
-
-
-def title(report: IncidentReport) -> str:
-    """Return how it stands, in a word or two."""
-    return "Closed" if report.closed_at else "Open"
-
-
-def waived_steps(report: IncidentReport) -> list[ReportedStep]:
-    """Return the steps that were left as they were, by somebody's word."""
-    return [step for step in report.steps if step.state == "waived"]
-
-
-def is_unsettled(step: ReportedStep) -> bool:
-    """Tell whether a step is neither done nor waived."""
-    return step.state in ("open", "begun", "partly")
-
-
-def found(step: ReportedStep) -> str:
-    """Say what came of a step."""
-    counts = "; ".join(f"{what}: {count:,}" for what, count in step.counts.items())
-    return "; ".join(filter(None, (step.said, counts)))
-
-
-def took(report: IncidentReport, at: str) -> str:
-    """Say how long after the beginning something was."""
-    return f"after {about(_seconds(report.opened_at, at))}" if at else ""
-
-
-def _seconds(since: str, until: str) -> float:
-    return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
-
-
-# -- An incident's report as a sheet: a pure function of the report, whose document vouches for its page
-
-
-SHOWN = 200
-"""Backups in the table; the signed document has all."""
-
-
-def sheet_of(report: IncidentReport) -> Sheet:
-    """Return what is on record of an incident."""
-    waived = ", ".join(STEPS[step.step].lower() for step in waived_steps(report))
-    settled = report.closed_at and not report.late and not waived
-    return Sheet(
-        kind="Incident report",
-        title=f"Incident {report.incident}",
-        verdict=title(report),
-        mood=Mood.GOOD if settled else Mood.WARN,
-        about=verdict(report) + (f" Waived: {waived}." if waived else ""),
-        parts=list(_parts(report)),
-        foot=f"{report.strongroom}, {readable(report.made_at)}",
-    )
-
-
-def _parts(report: IncidentReport) -> Iterator[Part]:
-    yield Pairs(list(happened(report)), "What happened")
-    steps = [
+def readers(openers: Sequence[BackupOpener], *, since: str = "") -> Iterator[Part]:
+    """Yield who opened what, the latest first."""
+    rows = [
         (
-            marked(STEPS[step.step], bad=is_unsettled(step)),
-            step.state,
-            took(report, step.at),
-            step.by,
-            found(step),
+            opener.who,
+            opener.did,
+            opener.times,
+            _day(opener.first),
+            _day(opener.last),
+            name_first_few(opener.backups, most=1) or "the local store",
         )
-        for step in report.steps
+        for opener in openers
     ]
-    yield Table(("Step", "State", "When", "By", "Found"), steps, "What was done")
-    missing = [
-        (marked(STEPS[step.step], bad=True), what, why)
-        for step in report.steps
-        for what, why in step.missing.items()
-    ]
-    missing += [
-        (marked("Opened", bad=True), f"backup {backup}", why) for backup, why in report.unread.items()
-    ]
-    if missing:
-        yield Table(("Step", "What", "Why"), missing, "What is not done, and why")
-    if left := [line for step in report.steps for line in step.left]:
-        yield Lines(left, "What people have to do", style="list")
-    yield Lines([f"Looked for since {readable(report.since)}."], "Who read the backups", style="note")
-    readers = [
-        (reader.who, reader.did, what(reader), reader.times, _day(reader.first), _day(reader.last))
-        for reader in report.readers
-    ]
-    head = ("Who", "Did", "What", "Times", "First (UTC)", "Last (UTC)")
-    yield Table(head, readers, nothing="Nobody, by the records of the hosts that were asked.")
+    head = ("Who", "Did", "Times", "First (UTC)", "Last (UTC)", "What")
+    nothing = "Nobody, by the records of the hosts that were asked."
+    yield Table(head, rows, "Who read the backups", nothing=nothing)
+    if since:
+        yield Lines([f"Looked for since {readable(since)}."], style="note")
+
+
+def _details(report: IncidentReport) -> Iterator[Part]:
     if report.affected:
         backups = [
             (
-                marked(affected_backup.backup, bad=not affected_backup.looked_at),
-                affected_backup.policy,
-                _day(affected_backup.made),
-                affected_backup.now or affected_backup.file,
+                marked(backup.backup, bad=not backup.looked_at),
+                backup.policy,
+                _day(backup.made),
+                backup.now or backup.file,
             )
-            for affected_backup in report.affected[:SHOWN]
+            for backup in report.affected[:_SHOWN]
         ]
         yield Table(("Backup", "Policy", "Made (UTC)", "Sealed again as"), backups, "The backups")
-        if (more := len(report.affected) - SHOWN) > 0:
+        if (more := len(report.affected) - _SHOWN) > 0:
             yield Lines([f"And {plural(more, 'backup')} more, in the document."], style="note")
     entries = [
-        (_day(entry.at), WORDS[entry.step], entry.state, entry.by, entry.said) for entry in report.words
+        (_day(entry.at), _ENTRIES[entry.step], entry.state, entry.by, entry.said) for entry in report.words
     ]
     yield Table(("When (UTC)", "What", "State", "By", "Said"), entries, "Every entry")
 
@@ -257,7 +237,7 @@ REPORT = ReportKind(
     name="incident-report",
     words="incident report",
     record=IncidentReport,
-    sheet=sheet_of,
+    sheet=lambda report: account_of(report).report(foot=f"{report.strongroom}, {readable(report.made_at)}"),
     file_name=lambda report: f"incident-{report.incident}",
     stored=lambda report: f"{INCIDENT.prefix}{report.incident}/",
 )
@@ -313,6 +293,12 @@ def report_of(incident: Incident) -> IncidentReport:
         ),
         made_at=incident.entries[-1].at,
     )
+
+
+def status_of(incident: Incident, *, now: float) -> IncidentStatus:
+    """Return how an incident stands."""
+    report = structs.asdict(report_of(incident))
+    return IncidentStatus(**report, overdue=incident.is_overdue(now), next=next_command(incident))
 
 
 def _time(at: str) -> datetime:

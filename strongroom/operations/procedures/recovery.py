@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from strongroom.operations.archive.recoveries import STEPS as RECOVERY_STEPS
 from strongroom.operations.archive.recoveries import Recovery, RecoveryEntryKind, RecoveryStep, StepRecord
+from strongroom.sheet import Mood
 from strongroom.times import measured, readable
 from strongroom.words import plural, spelled_out
 
@@ -64,18 +65,49 @@ STEPS: Final[Mapping[RecoveryStep, str]] = {
     RecoveryStep.VALIDATE: "Validate what was restored",
     RecoveryStep.ROTATE: "Rotate what is compromised",
 }
-ENDED: Final[Mapping[RecoveryEntryKind | None, str]] = {
+ENDED: Final[Mapping[RecoveryEntryKind, str]] = {
     RecoveryEntryKind.DONE: "done",
     RecoveryEntryKind.WAIVED: "skipped",
     RecoveryEntryKind.UNNEEDED: "not needed",
-    None: "open",
 }
 
 PASSED, LACKING, OPEN, NOTHING = "passed", "degraded", "open", "nothing"
 
 
+class OutcomeWords(NamedTuple):
+    """What came of a recovery: in short, in a sentence of its own, and within one."""
+
+    mood: Mood
+    verdict: str
+    about: str
+    clause: str
+
+
+OUTCOMES: Final[Mapping[str, OutcomeWords]] = {
+    OPEN: OutcomeWords(Mood.WARN, "Not over yet", "A step is open.", "not over yet"),
+    PASSED: OutcomeWords(
+        Mood.GOOD,
+        "Recovered",
+        "Each step was proved by a check.",
+        "everything was recovered, and each step was proved",
+    ),
+    LACKING: OutcomeWords(
+        Mood.WARN,
+        "Over, and something is left to do",
+        "A step was skipped, or a check left something to do.",
+        "over, and something is left to do",
+    ),
+    NOTHING: OutcomeWords(
+        Mood.PLAIN,
+        "Nothing had to be recovered",
+        "Nothing was lost, and nobody named a key that may be in wrong hands.",
+        "nothing had to be recovered",
+    ),
+}
+
+
 def verdict(recovery: Recovery) -> str:
-    """Return what came of a recovery, as a word: also the class that the page colours it by."""
+    """Return what came of a recovery, as a word."""
     if not recovery.closed_at:
         return OPEN
     if recovery.waived or recovery.left:
@@ -84,32 +116,11 @@ def verdict(recovery: Recovery) -> str:
     return PASSED if scope is None or scope.lost or scope.leaked else NOTHING
 
 
-def outcome(recovery: Recovery) -> str:
-    """Say what came of a recovery."""
-    return {
-        OPEN: "not over yet",
-        PASSED: "everything was recovered, and each step was proved",
-        LACKING: "over, and something is left to do",
-        NOTHING: "nothing had to be recovered",
-    }[verdict(recovery)]
-
-
-def left(recovery: Recovery) -> str:
-    """Say how much is left to do, for people who have no use for the commands."""
-    many = len(recovery.left)
-    return f"{plural(many, 'thing')}, so something may be missing or older than it was" if many else "nothing"
-
-
 def step_state(record: StepRecord) -> str:
     """Say how far a step is."""
     if record.ended is None:
         return "begun" if record.began_at else "not begun"
     return ENDED[record.ended]
-
-
-def length(seconds: float) -> str:
-    """Write a length of time as people say it."""
-    return measured(seconds)
 
 
 # -- What is told to others in a recovery: once at each of four moments, the same in print and by mail
@@ -173,18 +184,19 @@ def text_of(
     message: RecoveryMessage, recovery: Recovery, plan: RecoverySettingsFacts, *, host: str, now: float
 ) -> str:
     """Return a message with everything filled in that it names."""
-    step = next_step(recovery, host=host)
-    scope = recovery.scope
+    step, scope, many = next_step(recovery, host=host), recovery.scope, len(recovery.left)
     filled = {
         "recovery": recovery.id,
         "opened": readable(recovery.opened_at),
-        "elapsed": length(took_seconds(recovery, now)),
-        "objective": length(plan.objective),
+        "elapsed": measured(took_seconds(recovery, now)),
+        "objective": measured(plan.objective),
         "step": STEPS[step] if step is not None else "all steps are done",
         "lost": ", ".join(scope.lost) if scope and scope.lost else "nothing",
         "leaked": ", ".join(scope.leaked) if scope and scope.leaked else "none that is known",
-        "outcome": outcome(recovery),
-        "left": left(recovery),
+        "outcome": OUTCOMES[verdict(recovery)].clause,
+        "left": f"{plural(many, 'thing')}, so something may be missing or older than it was"
+        if many
+        else "nothing",
         "call": "; ".join(filter(None, plan.contacts.values())) or "the people you usually call",
     }
     text = plan.texts[message]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from strongroom import __version__
 from strongroom.container.errors import VerificationFailed
@@ -27,19 +27,19 @@ from strongroom.operations.archive.recoveries import (
     RecoveryProof,
     RecoveryStep,
     SourceSeen,
-    StepRecord,
     in_order,
     recovery_of,
 )
 from strongroom.operations.engine.statements import KEPT, put_checked
 from strongroom.operations.evidence.signed_report import PAGE, ReportKind, vouch
 from strongroom.operations.procedures import recovery
+from strongroom.operations.procedures.account import ProcedureAccount, StepAccount
 from strongroom.operations.procedures.recovery import took_seconds
-from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
+from strongroom.sheet import Mood, Part, Table, marked
 from strongroom.system.process import who
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.times import readable, rfc3339
+from strongroom.times import measured, readable, rfc3339
 from strongroom.words import plural
 
 # -- What came of a recovery, as a signed document that an auditor keeps ------------------------
@@ -99,8 +99,9 @@ class RecoveryReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.took <= self.objective
 
 
-def report_of(case: Recovery, *, objective: float) -> RecoveryReport:
-    """Return what is on record of a recovery that is closed, without the digest of its page."""
+def report_of(case: Recovery, *, objective: float, now: float = 0.0) -> RecoveryReport:
+    """Return what is on record of a recovery, without the digest of its page. What one that is closed says
+    does not depend on ``now``."""
     scope = case.scope
     return RecoveryReport(
         strongroom=__version__,
@@ -109,7 +110,7 @@ def report_of(case: Recovery, *, objective: float) -> RecoveryReport:
         reason=case.reason,
         opened_at=case.opened_at,
         closed_at=case.closed_at,
-        took=round(took_seconds(case, 0.0)),
+        took=round(took_seconds(case, now)),
         objective=round(objective),
         hosts=case.hosts,
         sources=scope.sources if scope else (),
@@ -117,78 +118,87 @@ def report_of(case: Recovery, *, objective: float) -> RecoveryReport:
         lost=scope.lost if scope else (),
         leaked=scope.leaked if scope else (),
         parts=case.parts,
-        steps=tuple(map(_step, case.steps.values())),
+        steps=tuple(
+            StepReport(
+                step=record.step,
+                ended=recovery.step_state(record),
+                began_at=record.began_at,
+                ended_at=record.ended_at,
+                attempts=record.attempts,
+                by=record.by,
+                reason=record.reason,
+                proofs=record.proofs,
+            )
+            for record in case.steps.values()
+        ),
         told=tuple(SentMessage(message=entry.reason, at=entry.at, lines=entry.lines) for entry in case.told),
         left_to_do=case.left,
     )
 
 
-def _step(record: StepRecord) -> StepReport:
-    return StepReport(
-        step=record.step,
-        ended=recovery.step_state(record),
-        began_at=record.began_at,
-        ended_at=record.ended_at,
-        attempts=record.attempts,
-        by=record.by,
-        reason=record.reason,
-        proofs=record.proofs,
+class RecoveryStatus(RecoveryReport, frozen=True, kw_only=True):
+    """A recovery as it stands now: what its report says, and the command that goes on."""
+
+    next: str
+
+
+def status_of(case: Recovery, *, objective: float, now: float) -> RecoveryStatus:
+    """Return how a recovery stands."""
+    goes_on = "" if case.closed_at else f"strongroom recover --resume {case.id}"
+    return RecoveryStatus(**asdict(report_of(case, objective=objective, now=now)), next=goes_on)
+
+
+# -- A recovery in words: a pure function of its report, whose document vouches for its page ----
+
+
+def account_of(report: RecoveryReport) -> ProcedureAccount:
+    """Return what is on record of a recovery, in words."""
+    outcome = recovery.OUTCOMES[report.outcome]
+    lasts = "has taken" if report.outcome == recovery.OPEN else "took"
+    objective = f"its objective of {measured(report.objective)}"
+    in_time = f"within {objective}" if report.in_time else f"longer than {objective}"
+    late = outcome.mood is Mood.GOOD and not report.in_time
+    return ProcedureAccount(
+        kind="Recovery",
+        case=report.recovery,
+        verdict=outcome.verdict,
+        mood=Mood.WARN if late else outcome.mood,
+        about=f"{outcome.about} It {lasts} {measured(report.took)}: {in_time}.",
+        happened=list(_happened(report)),
+        steps=list(map(_step_account, report.steps)),
+        left=report.left_to_do,
+        next=report.next if isinstance(report, RecoveryStatus) else "",
+        details=list(_details(report)),
     )
 
 
-# -- A recovery report as a sheet: a pure function of the report, whose signed document vouches for its page
+def _happened(report: RecoveryReport) -> Iterator[tuple[str, str]]:
+    yield "Why", report.reason
+    yield "Opened", readable(report.opened_at)
+    yield "Closed", readable(report.closed_at)
+    yield "Lost", ", ".join(report.lost) or "nothing"
+    yield "Leaked", ", ".join(report.leaked) or "no key that is known"
+    yield from (("Did not answer", f"target {target}: {why}") for target, why in report.away.items())
+    yield "Hosts", ", ".join(report.hosts)
 
 
-_OUTCOMES = {
-    recovery.PASSED: (Mood.GOOD, "Recovered", "Each step was proved by a check."),
-    recovery.LACKING: (
-        Mood.WARN,
-        "Recovered, with something left to do",
-        "A step was skipped, or a check left something to do.",
-    ),
-    recovery.NOTHING: (
-        Mood.PLAIN,
-        "Nothing had to be recovered",
-        "Nothing was lost, and nobody named a key that may be in wrong hands.",
-    ),
-}
-
-
-def sheet_of(report: RecoveryReport) -> Sheet:
-    """Return what came of a recovery."""
-    mood, verdict, about = _OUTCOMES.get(report.outcome, (Mood.PLAIN, report.outcome, ""))
-    late = report.outcome == recovery.PASSED and not report.in_time
-    return Sheet(
-        kind="Recovery report",
-        title=f"Recovery {report.recovery}",
-        verdict=verdict,
-        mood=Mood.WARN if late else mood,
-        about=about if report.in_time else f"{about} It took longer than the objective.",
-        parts=list(_parts(report)),
-        foot=f"{report.strongroom}, recovery {report.recovery}",
+def _step_account(step: StepReport) -> StepAccount:
+    took = ""
+    if step.began_at and step.ended_at:
+        seconds = datetime.fromisoformat(step.ended_at) - datetime.fromisoformat(step.began_at)
+        took = f"took {measured(seconds.total_seconds())}"
+    tries = plural(step.attempts, "attempt") if step.attempts > 1 else ""
+    return StepAccount(
+        name=recovery.STEPS[RecoveryStep(step.step)],
+        state=step.ended,
+        settled=step.ended in recovery.ENDED.values(),
+        by=step.by,
+        at=step.ended_at or step.began_at,
+        found=list(filter(None, (step.reason.rstrip("."), tries, took))),
     )
 
 
-def _parts(report: RecoveryReport) -> Iterator[Part]:
-    if report.left_to_do:
-        yield Lines(report.left_to_do, "What is left to do", style="list")
-    away = [("Did not answer", f"target {target}: {why}") for target, why in report.away.items()]
-    yield Pairs(
-        [
-            ("Why", report.reason),
-            ("Opened", readable(report.opened_at)),
-            ("Closed", readable(report.closed_at)),
-            ("Lost", ", ".join(report.lost) or "nothing"),
-            ("Leaked", ", ".join(report.leaked) or "no key that is known"),
-            *away,
-            ("Hosts", ", ".join(report.hosts)),
-        ],
-        "What happened",
-    )
-    objective = f"{recovery.length(report.objective)}: {'met' if report.in_time else 'missed'}"
-    times = [("All of it", recovery.length(report.took)), ("Objective", objective)]
-    yield Pairs(times, "How long it took")
-    yield Table(("Step", "Began", "Ended", "How it ended", "By"), list(map(_step_part, report.steps)))
+def _details(report: RecoveryReport) -> Iterator[Part]:
     sources = [
         (
             marked(source.name, bad=source.name in report.lost),
@@ -199,13 +209,12 @@ def _parts(report: RecoveryReport) -> Iterator[Part]:
         for source in report.sources
     ]
     yield Table(("Source", "Secrets there", "In its backup", "Remark"), sources, "What was lost")
-    if report.parts:
-        restored = [
-            (part.backup, part.policy, part.made_at, part.secrets, part.limits or "everything", part.into)
-            for part in report.parts
-        ]
-        head = ("Backup", "Policy", "Made", "Secrets", "Of", "Restored into")
-        yield Table(head, restored, "What was restored")
+    restored = [
+        (part.backup, part.policy, part.made_at, part.secrets, part.limits or "everything", part.into)
+        for part in report.parts
+    ]
+    head = ("Backup", "Policy", "Made", "Secrets", "Of", "Restored into")
+    yield Table(head, restored, "What was restored")
     proofs = [
         (
             marked(recovery.STEPS[RecoveryStep(step.step)], bad=bool(proof.code)),
@@ -217,23 +226,15 @@ def _parts(report: RecoveryReport) -> Iterator[Part]:
         for proof in step.proofs
     ]
     yield Table(("Step", "Check", "Result", "Found"), proofs, "What each step was proved by")
-    if report.told:
-        told = [(message.message, readable(message.at), "; ".join(message.lines)) for message in report.told]
-        yield Table(("Message", "At", "To"), told, "Who was notified")
-
-
-def _step_part(step: StepReport) -> tuple[Content, ...]:
-    tries = f", after {plural(step.attempts, 'attempt')}" if step.attempts > 1 else ""
-    ended = f"{step.ended}{tries}{f': {step.reason}' if step.reason else ''}"
-    name = recovery.STEPS[RecoveryStep(step.step)]
-    return (name, readable(step.began_at), readable(step.ended_at), ended, step.by)
+    told = [(message.message, readable(message.at), "; ".join(message.lines)) for message in report.told]
+    yield Table(("Message", "At", "To"), told, "Who was notified")
 
 
 REPORT = ReportKind(
     name="recovery-report",
     words="recovery report",
     record=RecoveryReport,
-    sheet=sheet_of,
+    sheet=lambda report: account_of(report).report(foot=f"{report.strongroom}, recovery {report.recovery}"),
     moment="closed_at",
     most=4 * 1024 * 1024,
     file_name=lambda report: report.recovery,

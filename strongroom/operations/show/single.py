@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from strongroom.operations.archive.cases import Incident, next_command, steps_of
+from strongroom.operations.archive.cases import Incident
 from strongroom.operations.engine import run_log
 from strongroom.operations.judge.fact_records import RunPace
-from strongroom.operations.procedures import incident_report
+from strongroom.operations.procedures.incident_report import account_of, status_of
 from strongroom.operations.show import frame
-from strongroom.operations.show.frame import PageFacts, moment, quoted, standing, together
+from strongroom.operations.show.frame import PageFacts, moment, quoted, together
 from strongroom.operations.show.overview import far, replica
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.state.records import (
@@ -25,7 +26,7 @@ from strongroom.state.records import (
     StepRow,
     StepState,
 )
-from strongroom.times import as_written, readable
+from strongroom.times import as_written
 from strongroom.words import plural, size
 
 AFFECTED = 200
@@ -179,16 +180,6 @@ def _trouble(row: StepRow) -> tuple[Content, ...]:
 
 def incident(of: Incident, shown: PageFacts) -> bytes:
     """Return what is suspected, how each step stands, and what is affected."""
-    steps = [
-        (
-            marked(incident_report.STEPS[step_standing.step], bad=not step_standing.settled),
-            step_standing.state,
-            readable(step_standing.at) or "-",
-            step_standing.by or "-",
-            step_standing.said or "-",
-        )
-        for step_standing in steps_of(of)
-    ]
     affected = [
         (
             Cell(affected_backup.backup, link=f"/backups/{quoted(affected_backup.backup)}"),
@@ -198,25 +189,10 @@ def incident(of: Incident, shown: PageFacts) -> bytes:
         for affected_backup in of.affected[:AFFECTED]
     ]
     more = len(of.affected) - AFFECTED
-    parts: list[Part] = [
-        Pairs(list(_incident(of, shown.facts.now))),
-        Table(("Step", "State", "When", "By", "Said"), steps, "Steps"),
+    status = account_of(status_of(of, now=shown.facts.now)).status()
+    parts = (
+        *status.parts,
         Table(("Backup", "Policy", "Could be opened when it began"), affected, "Affected"),
         Lines([f"And {more:,} more."] if more > 0 else [], style="note"),
-    ]
-    return frame.document(Sheet(title=f"Incident {of.id}", parts=parts), shown)
-
-
-def _incident(of: Incident, now: float) -> Iterator[tuple[str, Content]]:
-    said = of.suspicion
-    yield "State", standing(of, now)
-    yield "Reason", of.reason
-    yield "Opened", f"{readable(of.opened_at)} by {of.by}"
-    yield "To be closed by", readable(of.opening.due_at)
-    yield from (("Key", key) for key in said.keys)
-    yield from (("Host", said.host), ("Target", said.target))
-    yield "Secrets", f"{said.secrets:,}, named in a sealed entry" if said.secrets else ""
-    if of.closed is None:
-        yield "Next", Cell(next_command(of), code=True)
-    else:
-        yield "Closed", f"{readable(of.closed.at)} by {of.closed.by}"
+    )
+    return frame.document(replace(status, parts=parts), shown)

@@ -66,5 +66,6 @@ def _write(file: Path, text: bytes) -> None:
 
 def _ready(live: LiveSettings, output: Output) -> None:
     where, file = metrics_server.address(live.current), metrics_server.token_file(live.current)
-    output.answer({"serving": where}, [f"Metrics: {where}; the token is in {file}. Ctrl-C stops it."])
+    said = f"Metrics: {where}; the token is in {file}. Ctrl-C stops it."
+    output.give(Answer(record={"serving": where}, sheet=Sheet(verdict=said)))
     output.settle()

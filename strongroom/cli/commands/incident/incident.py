@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 
-from strongroom.cli.commands.incident import steps
 from strongroom.cli.commands.incident.steps import (
     Unattended,
+    answer_status,
+    calls,
     incident_steps,
     key_of,
-    lines_of,
+    parts_of,
     write_files,
     write_names,
 )
@@ -18,6 +20,7 @@ from strongroom.cli.shared import access_log, identity_options
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
@@ -30,14 +33,16 @@ from strongroom.operations.errors import RunDegraded, StepIncomplete
 from strongroom.operations.evidence.signed_report import PAGE
 from strongroom.operations.procedures.incident_exposure import Compromised
 from strongroom.operations.procedures.incident_opening import DUE, open_case
+from strongroom.operations.procedures.incident_report import account_of, status_of
 from strongroom.operations.procedures.perform import IncidentSteps, lead
+from strongroom.sheet import Cell, Lines, Part, Sheet, Table
 from strongroom.system.files import refuse_existing
 from strongroom.system.process import who
 from strongroom.targets.repaired import ManifestListing
 from strongroom.times import rfc3339
 
 
-def respond_to_leak(arguments: Namespace, output: Output) -> None:
+def respond_to_leak(arguments: Namespace, output: Output) -> Answer:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
     if arguments.secrets is not None:
         refuse_existing(arguments.secrets, replace=arguments.force)
@@ -58,12 +63,16 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     names = write_names(services, performing.incident, arguments.secrets, replace=arguments.force)
     written = write_files(services, performing.incident, arguments.output)
     unlisted = names.unlisted if names is not None else {}
-    lines = [*lines_of(performing), *steps.calls(load_settings()), *written]
-    lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
-    document = {**steps.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
-    output.answer(document, lines)
-    require_all_seen(performing.incident, names)
-    require_complete(performing, failed)
+    more = [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
+    return answer_status(
+        performing.incident,
+        *parts_of(performing),
+        calls(settings),
+        Lines([*written, *more], "Written"),
+        missed=performing.missed,
+        error=not_all_seen(performing.incident, names) or worst(failed),
+        secrets_not_listed=unlisted,
+    )
 
 
 OPENING = (IncidentStep.ISOLATE, IncidentStep.READERS, IncidentStep.RESEAL)
@@ -90,12 +99,9 @@ def begin(
     return performing, unattended.failed
 
 
-def require_complete(performing: IncidentSteps, failed: Sequence[StrongroomError]) -> None:
-    """Return if all that was attempted is done, and every target knows. What did not work counts before what
-    is merely not done yet."""
-    for error in sorted(failed, key=lambda failure: isinstance(failure, StepIncomplete)):
-        raise error
-    steps.require_everywhere(performing.missed)
+def worst(failed: Sequence[StrongroomError]) -> StrongroomError | None:
+    """Return what did not work; that counts before what is merely not done yet."""
+    return min(failed, key=lambda failure: isinstance(failure, StepIncomplete), default=None)
 
 
 def _secrets(arguments: Namespace) -> list[str]:
@@ -136,10 +142,11 @@ def _warning(suspicion: Suspicion, arguments: Namespace) -> str:
     return f"This quarantines backups{resealing}"
 
 
-def require_all_seen(incident: Incident, names: Compromised | None) -> None:
-    """Return if everything that is affected was looked at; the incident is on record in any case."""
+def not_all_seen(incident: Incident, names: Compromised | None) -> StrongroomError | None:
+    """Return what to say if something that is affected could not be looked at; the incident is on record in
+    any case."""
     if unread := incident.opening.unread:
-        raise MissingPiece(
+        return MissingPiece(
             f"{plural(len(unread), 'backup')} could not be read; others may be able to.",
             hint="They count as affected and are in quarantine. Bring them back, as the report says. "
             "Then open the incident again with the same words: it goes on.",
@@ -148,31 +155,43 @@ def require_all_seen(incident: Incident, names: Compromised | None) -> None:
         outcome = (
             "they are not in the file of what has to be changed" if names.names else "no file was written"
         )
-        raise WrongKey(
+        return WrongKey(
             f"The secrets in {plural(len(names.unlisted), 'backup')} could not be listed: {outcome}.",
             hint="Give what opens them (--identity, --passphrase-file), then: "
             f"strongroom incident rotate {incident.id} --secrets FILE",
         )
+    return None
 
 
-def list_quarantined(arguments: Namespace, output: Output) -> None:
+def list_quarantined(arguments: Namespace, output: Output) -> Answer:
     services = open_services()
-    found = all_quarantined(services)
-    gone = _deleted(found, services)
-    words = [
-        f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
-        for backup, why in sorted(found.items())
+    backups = all_quarantined(services)
+    deleted = _deleted(backups, services)
+    known, now = read_incidents(services), time.time()
+    rows = [
+        (backup, why + ("; since deleted: no target has it any more" if backup in deleted else ""))
+        for backup, why in sorted(backups.items())
     ]
-    known = read_incidents(services)
-    document = {
-        "quarantined": found,
-        "deleted": gone,
-        "incidents": [steps.as_document(incident) for incident in known.incidents.values()],
-        "unread": dict(known.unread),
-    }
-    incidents = [line for incident in known.incidents.values() for line in steps.summary(incident)]
-    away = [f"target '{name}' was not asked: {why}" for name, why in known.unread.items()]
-    output.answer(document, [*(words or ["Nothing is in quarantine."]), *incidents, *away])
+    standing = [status_of(incident, now=now) for incident in known.incidents.values()]
+    accounts = [account_of(status) for status in standing]
+    incidents = [
+        (account.case, Cell(account.verdict, account.mood), status.reason)
+        for account, status in zip(accounts, standing, strict=True)
+    ]
+    parts: list[Part] = [
+        Table(("Backup", "Why"), rows, "In quarantine" if rows else "", nothing="Nothing is in quarantine."),
+        Table(("Incident", "State", "Reason"), incidents, "Incidents"),
+        Lines([f"target '{name}' was not asked: {why}" for name, why in known.unread.items()]),
+    ]
+    return Answer(
+        record={
+            "quarantined": backups,
+            "deleted": deleted,
+            "incidents": standing,
+            "unread": known.unread,
+        },
+        sheet=Sheet(parts=parts),
+    )
 
 
 def _deleted(backups: Iterable[str], services: Services) -> list[str]:
@@ -190,30 +209,31 @@ def _deleted(backups: Iterable[str], services: Services) -> list[str]:
     )
 
 
-def release_backups(arguments: Namespace, output: Output) -> None:
+def release_backups(arguments: Namespace, output: Output) -> Answer:
     services = open_services()
-    held = all_quarantined(services)
-    if unknown := [backup for backup in arguments.backup if backup not in held]:
+    backups = all_quarantined(services)
+    if unknown := [backup for backup in arguments.backup if backup not in backups]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
     access_log.require_approved(
         place.find(),
         ApprovalAction.RELEASE,
         {"backups": sorted(arguments.backup)},
-        lines=tuple(f"release {backup} from quarantine ({held[backup]})" for backup in arguments.backup),
+        lines=tuple(f"release {backup} from quarantine ({backups[backup]})" for backup in arguments.backup),
     )
     unmarked = release(services, arguments.backup, reason=arguments.reason, by=who())
-    output.answer(
-        {"released": arguments.backup, "not_marked": unmarked},
-        [f"{backup} is released." for backup in arguments.backup],
+    return Answer(
+        record={"released": arguments.backup, "not_marked": unmarked},
+        sheet=Sheet(parts=[Lines([f"{backup} is released." for backup in arguments.backup])]),
+        error=_not_marked(unmarked),
     )
-    _require_marked(unmarked)
 
 
-def _require_marked(unmarked: Unmarked) -> None:
-    """Return if every target has the mark: other hosts go by it."""
-    if unmarked:
-        told = "; ".join(f"{n}: {why}" for failed in unmarked.values() for n, why in failed.items())
-        raise RunDegraded(
-            f"The mark of {plural(len(unmarked), 'backup')} could not be written everywhere: {told}",
-            hint="It is on record here. Bring those targets back, then repeat.",
-        )
+def _not_marked(unmarked: Unmarked) -> RunDegraded | None:
+    """Return what to say if a target lacks the mark: other hosts go by it."""
+    if not unmarked:
+        return None
+    missed = "; ".join(f"{n}: {why}" for failed in unmarked.values() for n, why in failed.items())
+    return RunDegraded(
+        f"The mark of {plural(len(unmarked), 'backup')} could not be written everywhere: {missed}",
+        hint="It is on record here. Bring those targets back, then repeat.",
+    )

@@ -16,7 +16,7 @@ from strongroom.cli.shared import admission, backup_selection, sources
 from strongroom.cli.shared.configured_keys import configured_keys
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece
@@ -38,6 +38,7 @@ from strongroom.operations.archive.shortfall import BackupDoubt, Earlier, Shortf
 from strongroom.operations.keys.usage import KeyUse
 from strongroom.operations.keys.usage import survey as survey_keys
 from strongroom.operations.procedures.incident_opening import readers_of
+from strongroom.sheet import Sheet, Table
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.attempts import run_all
 from strongroom.words import verb
@@ -284,7 +285,8 @@ def _sources(found: LossSurvey) -> list[str]:
         (source.name, "no answer" if source.there is None else source.there, source.held, _in_short(source))
         for source in found.sources
     ]
-    return table(("SOURCE", "SECRETS THERE", "IN ITS BACKUP", "REMARK"), rows)
+    head = ("Source", "Secrets there", "In its backup", "Remark")
+    return Sheet(parts=[Table(head, rows)]).text().splitlines()
 
 
 def _doubts(found: LossSurvey) -> Iterator[str]:

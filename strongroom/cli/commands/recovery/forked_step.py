@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import join
@@ -25,6 +25,7 @@ from strongroom.cli.errors import CommandCutShort
 from strongroom.cli.shared import access_log
 from strongroom.cli.table import command_of
 from strongroom.cli.terminal import failures
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, clean, encode, paint
 from strongroom.cli.terminal.prompts import somebody_there
 from strongroom.cli.terminal.stopping import Terminated
@@ -184,7 +185,7 @@ def _in_child(
 class _Unheard(Output):
     """Says all in passing, and prints no answer: that is handed back."""
 
-    def answer(self, document: Mapping[str, Any] | Struct, lines: Iterable[str]) -> None:
+    def give(self, answer: Answer) -> None:
         pass
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, cast
 
-from msgspec import to_builtins
+from msgspec.structs import asdict, replace
 
 from strongroom.cli.commands.recovery import assess, restoring, rotating, secure
 from strongroom.cli.commands.recovery.forked_step import Apart
@@ -22,7 +22,8 @@ from strongroom.cli.commands.recovery.tools import (
 )
 from strongroom.cli.shared import admission, backup_selection
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import Settings
@@ -40,18 +41,21 @@ from strongroom.operations.archive.recoveries import (
 )
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.procedures import recovery
+from strongroom.operations.procedures.account import together
 from strongroom.operations.procedures.perform import AfterFailure, Guide, Procedure, lead
 from strongroom.operations.procedures.recovery import next_step, took_seconds, why_unneeded
 from strongroom.operations.procedures.recovery_report import (
     REPORTS,
     RecordPlaces,
     RecoveryJournal,
-    RecoveryReport,
+    account_of,
     report_of,
+    status_of,
 )
+from strongroom.sheet import Lines, Sheet
 from strongroom.system.process import who
 from strongroom.targets import Target
-from strongroom.times import readable, rfc3339, unique
+from strongroom.times import measured, readable, rfc3339, unique
 
 # -- Which recovery is gone on with, and where its record lies ----------------------------------
 
@@ -121,7 +125,7 @@ PERFORM: Final[Mapping[RecoveryStep, Callable[[RecoveryTools], StrongroomError |
 }
 
 
-def recover(arguments: Namespace, output: Output) -> None:
+def recover(arguments: Namespace, output: Output) -> Answer:
     here = place.find()
     dialogue = Dialogue(answers_of(arguments), output)
     plan, settings = read_plan(output)
@@ -141,7 +145,7 @@ def recover(arguments: Namespace, output: Output) -> None:
         if arguments.assess and at.record.recovery.scope is not None:
             at.record.note(RecoveryEntryKind.BEGAN, RecoveryStep.ASSESS)
         lead(_Recovery(at), _LeadingRecovery(at, settings))
-        _close(at, settings)
+        return _close(at, settings)
 
 
 def _passphrase(arguments: Namespace) -> str:
@@ -194,8 +198,8 @@ class _LeadingRecovery(Guide[RecoveryStep]):
         self._tools, self._screen, self._settings = at, at.screen, settings
 
     def begins(self, step: RecoveryStep) -> None:
-        took = recovery.length(took_seconds(self._tools.record.recovery, time.time()))
-        objective = recovery.length(self._tools.plan.objective)
+        took = measured(took_seconds(self._tools.record.recovery, time.time()))
+        objective = measured(self._tools.plan.objective)
         number = STEPS.index(step) + 1
         self._screen.headline(
             f"Step {number} of {len(STEPS)}: {recovery.STEPS[step]}   ({took} of {objective})"
@@ -222,54 +226,37 @@ class _LeadingRecovery(Guide[RecoveryStep]):
 # -- the end ------------------------------------------------------------------------------
 
 
-def _close(at: RecoveryTools, settings: Settings | None) -> None:
+def _close(at: RecoveryTools, settings: Settings | None) -> Answer:
     if not at.record.recovery.closed_at:  # else it was killed before its report was written
         at.record.note(RecoveryEntryKind.CLOSED)
     notify_others(at, settings)
     report = report_of(at.record.recovery, objective=at.plan.objective)
     at.record.places.put_report(report)
-    at.screen.output.answer(
-        {
-            **to_builtins(report),
-            "record_on": at.record.places.targets,
-            "record_missed": at.record.places.missed,
-        },
-        _lines(at, report),
-    )
-    if report.outcome == recovery.LACKING:
-        said = "The recovery is over, and something is left to do."
-        at.screen.output.end_with(RunDegraded(said, hint="The lines above, and the report, say what."))
-
-
-def _lines(at: RecoveryTools, report: RecoveryReport) -> Iterator[str]:
-    met = "in time" if report.in_time else f"later than the objective of {recovery.length(report.objective)}"
-    yield f"Recovery {report.recovery}: {recovery.outcome(at.record.recovery)}."
-    yield f"  It took {recovery.length(report.took)}, {met}."
-    yield from (f"  left to do: {line}" for line in report.left_to_do)
+    places = at.record.places
     file = at.here.state_dir / FOLDER / REPORTS / f"{report.recovery}.html"
-    on = ", ".join(at.record.places.targets) or "no target"
-    yield f"  The signed report is {file.with_suffix('.json')}, and its page {file}; also on {on}."
-    yield from (f"  not on {name}: {why}" for name, why in at.record.places.missed.items())
+    on = ", ".join(places.targets) or "no target"
+    where = [f"The signed report is {file.with_suffix('.json')}, and its page {file}; also on {on}."]
+    where += [f"It is not on {name}: {why}" for name, why in places.missed.items()]
+    sheet = account_of(report).status()
+    said = "The recovery is over, and something is left to do."
+    return Answer(
+        record={**asdict(report), "record_on": places.targets, "record_missed": places.missed},
+        sheet=replace(sheet, parts=(*sheet.parts, Lines(where, "Its report"))),
+        error=RunDegraded(said, hint="The lines above, and the report, say what.")
+        if report.outcome == recovery.LACKING
+        else None,
+    )
 
 
 # -- recover --status: how far recoveries are ---------------------------------------------------
 
 
-def show_status(arguments: Namespace, output: Output) -> None:
-    known = list(open_places(arguments, place.find()).recoveries().values())
-    lines = [line for case in known for line in _status(case)]
-    output.answer({"recoveries": to_builtins(known)}, lines or ["No recovery is on record here."])
-
-
-def _status(case: Recovery) -> Iterator[str]:
-    took = recovery.length(took_seconds(case, time.time()))
-    opened = f"opened {readable(case.opened_at)} by {case.by}"
-    yield f"{case.id}, {opened}: {recovery.outcome(case)} ({took})"
-    rows = [
-        (recovery.STEPS[record.step], recovery.step_state(record), record.by, record.reason)
-        for record in case.steps.values()
-    ]
-    yield from (f"  {line}" for line in table(("STEP", "STATE", "BY", "WHY"), rows))
-    yield from (f"  left to do: {line}" for line in case.left)
-    if not case.closed_at:
-        yield f"  This goes on: strongroom recover --resume {case.id}"
+def show_status(arguments: Namespace, output: Output) -> Answer:
+    now, (plan, _) = time.time(), read_plan(output)
+    known = open_places(arguments, place.find()).recoveries().values()
+    standing = [status_of(case, objective=plan.objective, now=now) for case in known]
+    parts = list(together(map(account_of, standing)))
+    return Answer(
+        record={"recoveries": standing},
+        sheet=Sheet(parts=parts or [Lines(["No recovery is on record here."])]),
+    )

@@ -14,7 +14,13 @@ from msgspec.structs import replace
 
 from strongroom.cli.commands.checks.validate import all_findings, look_at_production, look_at_source
 from strongroom.cli.commands.incident import incident as incidents
-from strongroom.cli.commands.incident.steps import close_approved, incident_steps, key_of, write_names
+from strongroom.cli.commands.incident.steps import (
+    close_approved,
+    incident_steps,
+    key_of,
+    not_everywhere,
+    write_names,
+)
 from strongroom.cli.commands.recovery.forked_step import ForkedStepEnd, Work
 from strongroom.cli.commands.recovery.restoring import left_out
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
@@ -373,11 +379,11 @@ def _begin(arguments: Namespace, output: Output, *, leaked: Sequence[str], reaso
     settings, services = load_settings(), _opened_services(arguments, output)
     suspicion = Suspicion(keys=tuple(sorted(key_of(word, settings) for word in leaked)))
     performing, failed = incidents.begin(services, suspicion, output, reason=reason)
-    try:
-        incidents.require_all_seen(performing.incident, None)
-        incidents.require_complete(performing, failed)
-    except StrongroomError as error:
-        output.end_with(error)
+    output.end_with(
+        incidents.not_all_seen(performing.incident, None)
+        or incidents.worst(failed)
+        or not_everywhere(performing.missed)
+    )
     return performing.incident
 
 

@@ -24,6 +24,7 @@ from strongroom.cli.commands.restore.account_lines import (
 )
 from strongroom.cli.commands.restore.attended_restore import AttendedRestore, keys_and_place, where_from
 from strongroom.cli.shared import access_log, options
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import in_line, plural, verb
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError, StrongroomError, name_of
@@ -38,6 +39,7 @@ from strongroom.operations.restore.journal import (
     Restored,
 )
 from strongroom.operations.restore.plan import WRITES, RestoreAction
+from strongroom.sheet import Lines, Sheet
 
 
 class Came(Struct, frozen=True, kw_only=True):
@@ -112,7 +114,8 @@ class RestoreAnswer:
     def answer(self) -> None:
         """Tell what came of it, put that on record, and raise what it comes to."""
         outcome = self.settle()
-        self._of.output.answer(self._document(), self._lines())
+        sheet = Sheet(parts=[Lines(list(self._lines()))])
+        self._of.output.give(Answer(record=self._document(), sheet=sheet))
         if isinstance(outcome, KeyboardInterrupt):
             outcome.add_note("what was restored by then stays, as the lines above say.")
         if outcome is not None:

@@ -15,7 +15,8 @@ from strongroom import __version__, times
 from strongroom.cli.shared import backup_selection, options, restore_source, sources
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import failures, place
-from strongroom.cli.terminal.output import Output, encode, fields, plural
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.screen import counting
 from strongroom.cli.terminal.stopping import Terminated
@@ -27,6 +28,7 @@ from strongroom.operations.drills.local import Count, Phase, Phases, RehearsedPa
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.scratch import FOLDER, OBJECTIVES, DrillScope, objective_missed
+from strongroom.sheet import Pairs, Sheet
 from strongroom.sources import Destination
 from strongroom.system.files import refuse_existing, write_whole
 from strongroom.times import measured, rfc3339
@@ -147,15 +149,15 @@ class RehearsalRecord:
         yield from self.phases.seconds.items()
         yield "total", took
 
-    def lines(self) -> Iterator[str]:
-        """Yield what came of one that reached its end, for people."""
+    def sheet(self) -> Sheet:
+        """Return what came of one that reached its end, for people."""
         assert self.origin is not None
         assert self.part is not None
         late = ", but not in time" if self._problems else ""
         late += ", and it is not all that is known" if self.less else ""
         after = "Nothing was written." if self.dry else "The scratch store is gone; nothing live was touched."
-        yield f"Rehearsed from {self.origin.name}: {self.came_back}{late}. {after}"
-        yield from (f"  {line}" for line in fields(self._pairs(self.part)))
+        verdict = f"Rehearsed from {self.origin.name}: {self.came_back}{late}. {after}"
+        return Sheet(verdict=verdict, parts=[Pairs(list(self._pairs(self.part)))])
 
     def _pairs(self, part: RehearsedPart) -> Iterator[tuple[str, object]]:
         assert self.origin is not None
@@ -261,16 +263,14 @@ def _where(arguments: Namespace) -> str:
 # Needs no state, broker or configuration when it is from a file, as a recovery does not.
 
 
-def rehearse_recovery(arguments: Namespace, output: Output) -> None:
+def rehearse_recovery(arguments: Namespace, output: Output) -> Answer:
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_ignored(arguments, selection)
     phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
     record = RehearsalRecord(arguments, _scope(arguments, selection), selection, phases)
     with reporting(record, arguments, output):
         late = _rehearsed(arguments, selection, record, output)
-    output.answer(record.document(), record.lines())
-    if late is not None:
-        raise late
+    return Answer(record=record.document(), sheet=record.sheet(), error=late)
 
 
 def _refuse_ignored(arguments: Namespace, selection: Selection) -> None:

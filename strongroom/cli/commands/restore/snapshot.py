@@ -14,12 +14,11 @@ from itertools import chain, islice
 from shlex import quote
 from shutil import rmtree
 
-from msgspec import to_builtins
-
 from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.output import Output, fields, size
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, size
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import load_settings
 from strongroom.container.errors import NotABackup, WrongKey
@@ -41,6 +40,7 @@ from strongroom.operations.restore.vault_snapshot import (
     look,
     restore_snapshot,
 )
+from strongroom.sheet import Lines, Pairs, Part, Sheet
 from strongroom.sources import Source
 from strongroom.sources.raft.snapshot import SnapshotHeader
 from strongroom.sources.raft.whole import WholeSnapshot
@@ -54,7 +54,7 @@ LOOK_BACK = 20
 """Backups that are opened to find a snapshot."""
 
 
-def replace_server(arguments: Namespace, output: Output) -> None:
+def replace_server(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     vault = None if arguments.check else _vault(arguments)
     openers = identities.identities_of(arguments, output, installation)
@@ -63,16 +63,13 @@ def replace_server(arguments: Namespace, output: Output) -> None:
             secrets = chain.from_iterable(backup.secrets() for backup in backups)
             with assembled(secrets, installation.state_dir / "tmp") as whole:
                 if vault is None:
-                    output.answer(_document(whole.about), _lines(whole.about))
-                else:
-                    way_back = (
-                        None
-                        if arguments.no_way_back
-                        else _WayBack(
-                            installation, undo_sealer(openers, backups[0].manifest, output, installation)
-                        )
-                    )
-                    _put_back(whole, vault, arguments, output, way_back)
+                    about = {"snapshot": whole.about, "restored": False}
+                    return Answer(record=about, sheet=Sheet(parts=[*_looked_at(whole.about)]))
+                way_back = None
+                if not arguments.no_way_back:
+                    sealer = undo_sealer(openers, backups[0].manifest, output, installation)
+                    way_back = _WayBack(installation, sealer)
+                return _put_back(whole, vault, arguments, output, way_back)
         except WrongKey as error:
             raise opening.explain_wrong_key(error) from None
 
@@ -153,7 +150,7 @@ def _chosen(
 
 def _put_back(
     whole: WholeSnapshot, vault: Vault, arguments: Namespace, output: Output, way_back: _WayBack | None
-) -> None:
+) -> Answer:
     server = look(vault)
     where = arguments.vault or arguments.address
     access_log.require_approved(
@@ -176,7 +173,7 @@ def _put_back(
             output.note(f"What the server held before is sealed in {way_back.folder}. This brings it back:")
             output.note(f"  {command}")
         raise
-    _answer(output, whole.about, outcome, way_back, arguments)
+    return _answer(whole.about, outcome, way_back, arguments)
 
 
 class _WayBack:
@@ -227,31 +224,32 @@ def _ask(wanted: str, about: SnapshotHeader) -> str:
             hint="Nothing was changed. Look at the cluster's name and the index. If they are meant, "
             f"repeat with:\n--confirm {wanted}",
         )
-    print(*_lines(about), sep="\n", file=sys.stderr)
+    print(Sheet(parts=[*_looked_at(about)]).text(), end="", file=sys.stderr)
     print(f"Everything in the server will be replaced. To go on, type {wanted}: ", end="", file=sys.stderr)
     sys.stderr.flush()
     return sys.stdin.readline().strip()
 
 
 def _answer(
-    output: Output,
-    about: SnapshotHeader,
-    outcome: SnapshotRestoreResult,
-    way_back: _WayBack | None,
-    arguments: Namespace,
-) -> None:
+    about: SnapshotHeader, outcome: SnapshotRestoreResult, way_back: _WayBack | None, arguments: Namespace
+) -> Answer:
     command = "" if way_back is None else way_back.command(arguments)
-    document = _document(about) | {
+    record = {
+        "snapshot": about,
         "restored": True,
         "sealed": outcome.sealed,
         "matches": outcome.matches,
         "way_back": str(way_back.folder) if way_back is not None else None,
         "undo_by": [command] if command else [],
     }
-    output.answer(document, [*_lines(about), *_after(about, outcome, command)])
+    heading = "What was there before is sealed to the recipients of this backup. This brings it back"
+    after = Lines(list(_after(about, outcome)))
+    parts = [*_looked_at(about), after, Lines([command] if command else [], heading, style="code")]
+    parts.append(Lines(["It needs a token of the server as it is now."] if command else []))
+    return Answer(record=record, sheet=Sheet(parts=parts))
 
 
-def _after(about: SnapshotHeader, outcome: SnapshotRestoreResult, command: str) -> Iterator[str]:
+def _after(about: SnapshotHeader, outcome: SnapshotRestoreResult) -> Iterator[str]:
     if outcome.sealed:
         yield f"The server has taken the snapshot and is SEALED. It needs {about.keys_in_words()}."
         yield "If it refuses them, restart its process: it may still expect the keys that it had before."
@@ -259,28 +257,18 @@ def _after(about: SnapshotHeader, outcome: SnapshotRestoreResult, command: str) 
     elif outcome.matches:
         yield f"The server has taken the snapshot and says that it is cluster '{about.cluster_name}'."
         yield f"The next time it is unsealed, it needs {about.keys_in_words()}."
-    if command:
-        yield "What was there before is sealed to the recipients of this backup. This brings it back, with a"
-        yield "token of the server as it is now:"
-        yield f"  {command}"
 
 
-def _document(about: SnapshotHeader) -> dict[str, object]:
-    return {"snapshot": to_builtins(about), "restored": False}
-
-
-def _lines(about: SnapshotHeader) -> list[str]:
-    return [
-        "The snapshot is whole: its sums, its seal record and its entries were checked.",
-        *fields(
-            [
-                ("cluster", f"{about.cluster_name} ({about.cluster_id})"),
-                ("taken", about.taken_at),
-                ("index", f"{about.index} (term {about.term})"),
-                ("entries", f"{about.entries:,}, {about.logical:,} of them in mounts"),
-                ("size", size(about.size)),
-                ("version", about.server_version),
-                ("will need", about.keys_in_words()),
-            ]
-        ),
-    ]
+def _looked_at(about: SnapshotHeader) -> Iterator[Part]:
+    yield Lines(["The snapshot is whole: its sums, its seal record and its entries were checked."])
+    yield Pairs(
+        [
+            ("cluster", f"{about.cluster_name} ({about.cluster_id})"),
+            ("taken", about.taken_at),
+            ("index", f"{about.index} (term {about.term})"),
+            ("entries", f"{about.entries:,}, {about.logical:,} of them in mounts"),
+            ("size", size(about.size)),
+            ("version", about.server_version),
+            ("will need", about.keys_in_words()),
+        ]
+    )

@@ -25,6 +25,7 @@ from strongroom.cli.shared import access_log, identities, opening, options, sour
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.screen import counting
@@ -44,16 +45,16 @@ from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import Undoing, about
+from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import Run, RunKind, Spec
 from strongroom.system.errors import Conflict
 
 
-def undo_restore(arguments: Namespace, output: Output) -> None:
+def undo_restore(arguments: Namespace, output: Output) -> Answer | None:
     here = place.find()
     undo = here.state_dir / "undo"
     if arguments.list:
-        _list(undo, output)
-        return
+        return _list(undo)
     if arguments.restored is None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
     what = undoable(undo, arguments.restored)
@@ -66,6 +67,7 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
         if undoing.is_over:
             access_log.end_approval(here, approved)
         undoing.answer()
+    return None
 
 
 def _require_approved(here: InstallationPlace, what: Undoable, selection: Selection) -> str:
@@ -269,7 +271,8 @@ class AttendedUndo:
         outcome = self._outcome()
         if not self._arguments.dry_run:
             self._put_on_record(outcome)
-        self._output.answer(self._document(), self._lines())
+        sheet = Sheet(parts=[Lines(list(self._lines()))])
+        self._output.give(Answer(record=self._document(), sheet=sheet))
         if isinstance(outcome, KeyboardInterrupt):
             outcome.add_note("what was undone by then stays undone, as the lines above say.")
         if outcome is not None:
@@ -371,11 +374,12 @@ class AttendedUndo:
             yield f"    {' '.join([f'strongroom restore undo {quote(self._what.run)}', *self._typed()])}"
 
 
-def _list(undo: Path, output: Output) -> None:
+def _list(undo: Path) -> Answer:
     """List the restores on record, newest first; those that another went on with are told by that one."""
     found = [(folder, journal) for folder, journal in journals(undo) if not journal.continued_by]
     rows = [_row(folder, journal) for folder, journal in reversed(found)]
-    output.answer({"restores": rows}, map(_told, rows) if rows else ["No restore is on record here."])
+    lines = list(map(_told, rows)) or ["No restore is on record here."]
+    return Answer(record={"restores": rows}, sheet=Sheet(parts=[Lines(lines)]))
 
 
 def _row(folder: Path, journal: Journal) -> dict[str, Any]:

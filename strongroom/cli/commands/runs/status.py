@@ -16,7 +16,7 @@ from strongroom.cli.shared import render_run
 from strongroom.cli.shared.runs import cluster_runs, finish, follow, lack_of_all, nobody_drives
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.terminal.answer import Answer
-from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
+from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.screen import Screen, can_draw
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.config import load_settings
@@ -42,7 +42,7 @@ from strongroom.operations.judge.fact_records import (
 from strongroom.operations.judge.facts import gather, on_record
 from strongroom.operations.judge.freshness import Freshness, judge
 from strongroom.operations.judge.judgement import alerts
-from strongroom.sheet import Lines, Sheet, Table
+from strongroom.sheet import Lines, Pairs, Sheet, Table
 from strongroom.state.errors import StateError
 from strongroom.state.records import Pool, Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
@@ -376,10 +376,11 @@ def _queues(facts: InstallationFacts) -> Iterator[tuple[str, ...]]:
 
 def _fitted(head: Sequence[str], rows: Rows, width: int) -> list[str]:
     """Return a table; one that is wider than the terminal has its cells below each other."""
-    lines = table(head, rows) if rows else []
+    lines = Sheet(parts=[Table(head, rows)]).text().splitlines()
     if all(len(line) <= width - 2 for line in lines):
         return lines
-    return [line for row in rows for line in fields(zip(head, row, strict=True))]
+    pairs = [pair for row in rows for pair in zip(head, row, strict=True)]
+    return Sheet(parts=[Pairs(pairs)]).text().splitlines()
 
 
 def said_of(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
-from typing import Any
 
-import msgspec
+from msgspec import structs
 
 from strongroom.cli.shared.options import selection_of
-from strongroom.cli.shared.render_run import confirm, plan_document, plan_lines
+from strongroom.cli.shared.render_run import confirm, plan_table
 from strongroom.cli.shared.runs import by_ticket, showing_progress
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
@@ -34,6 +33,7 @@ from strongroom.operations.rotation.secret_plan import (
     plan_rotation,
 )
 from strongroom.operations.rotation.secrets_job import rotate_secrets, rotated_by, without_run
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.process import who
@@ -52,37 +52,32 @@ _WORDS = {
 }
 
 
-def rotated_document(rotated: Rotated) -> dict[str, Any]:
-    """Return what a rotation did for machines."""
-    document: dict[str, Any] = msgspec.to_builtins(rotated)
-    kinds = ("done", "failed", "no_rotator", "missing")
-    return {**document, **{kind: getattr(rotated, kind) for kind in kinds}}
-
-
-def rotated_lines(rotated: Rotated) -> Iterator[str]:
-    """Yield what a rotation did for people."""
-    if not rotated.secrets:
-        yield "Nothing to rotate: no secret has a value any more that others may know."
-        return
+def answer_rotated(rotated: Rotated) -> Answer:
+    """Answer with what a rotation did, secret by secret."""
     of = plural(len(rotated.secrets), "secret")
-    began = f"rotation {rotated.run}" if rotated.run else "nothing to rotate"
-    yield f"{began}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
+    began = f"Rotation {rotated.run}" if rotated.run else "Nothing to rotate"
+    verdict = f"{began}: {len(rotated.done):,} of {of} of '{rotated.source}' done."
+    if not rotated.secrets:
+        verdict = "Nothing to rotate: no secret has a value any more that others may know."
     rows = [
         (secret.name, _WORDS[secret.result], secret.rotator or "-", secret.version or "-")
         for secret in rotated.secrets
     ]
-    yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
-    failed = [
-        secret
-        for secret in rotated.secrets
-        if secret.result in (SecretRotationResult.FAILED, SecretRotationResult.WAITS)
-    ]
-    yield from (
-        f"  {line}" for line in told_alike((in_line(secret.name), in_line(secret.why)) for secret in failed)
+    failed = [secret for secret in rotated.secrets if secret.name in rotated.failed]
+    why = told_alike((in_line(secret.name), in_line(secret.why)) for secret in failed)
+    kinds = ("done", "failed", "no_rotator", "missing")
+    return Answer(
+        record={**structs.asdict(rotated), **{kind: getattr(rotated, kind) for kind in kinds}},
+        sheet=Sheet(
+            verdict=verdict,
+            parts=[
+                Table(("Secret", "Result", "Rotator", "Version"), rows),
+                Lines(list(why)),
+                Lines(rotated.to_do, "What a person must still do", style="list"),
+            ],
+        ),
+        error=_ending(rotated),
     )
-    if rotated.to_do:
-        yield "What a person must still do:"
-        yield from (f"  - {in_line(line)}" for line in rotated.to_do)
 
 
 # -- rotate-secret: give secrets new values, by the rotators of the configuration ---------------
@@ -93,29 +88,24 @@ _LEFT = (
 )
 
 
-def rotate_secret(arguments: Namespace, output: Output) -> None:
+def rotate_secret(arguments: Namespace, output: Output) -> Answer:
     services = open_services(load_settings())
     if arguments.show:
-        _answer(rotated_by(services.store.find(arguments.show), services), output)
-        return
+        return answer_rotated(rotated_by(services.store.find(arguments.show), services))
     reason = "" if arguments.dry_run else _reason(arguments)
     source, names = _asked(arguments, services, output)
     if not names:
-        _answer(Rotated(source=source, run="", secrets=()), output)
-        return
+        return answer_rotated(Rotated(source=source, run="", secrets=()))
     plan = plan_rotation(services, names, source=source, incident=arguments.incident)
     if arguments.dry_run:
-        output.answer(plan_document(plan), plan_lines(plan))
-        return
+        return Answer(record=plan, sheet=Sheet(parts=[plan_table(plan)]))
     if not plan.to_rotate:
         _refuse_unknown(plan)
-        _answer(without_run(plan), output)
-        return
+        return answer_rotated(without_run(plan))
     confirm([plan], output, force=arguments.force)
     if arguments.cluster:
-        _submit(names, source, arguments, output, reason=reason)
-    else:
-        _answer(_rotate(names, source, arguments, services, output, reason=reason), output)
+        return _submit(names, source, arguments, reason=reason)
+    return answer_rotated(_rotate(names, source, arguments, services, output, reason=reason))
 
 
 def _asked(arguments: Namespace, services: Services, output: Output) -> tuple[str, list[str]]:
@@ -217,21 +207,23 @@ def _rotate(
         )
 
 
-def _submit(names: list[str], source: str, arguments: Namespace, output: Output, *, reason: str) -> None:
+def _submit(names: list[str], source: str, arguments: Namespace, *, reason: str) -> Answer:
     from tasks.rotate_secret import rotate_secret as task
 
     submitted = task.delay(secrets=names, source=source, reason=reason, incident=arguments.incident, by=who())
-    words = [
-        f"Submitted: run {submitted.run} is on record. The recover workers do it; they are normally stopped.",
-        f"Follow it: strongroom runs show {submitted.run} --follow",
-        f"Then see the result of each secret: strongroom secrets rotate --show {submitted.run}",
-    ]
-    output.answer({"id": submitted.id, "run": submitted.run}, words)
-
-
-def _answer(rotated: Rotated, output: Output) -> None:
-    output.answer(rotated_document(rotated), rotated_lines(rotated))
-    output.end_with(_ending(rotated))
+    said = f"Run {submitted.run} is on record. The recover workers do it; they are normally stopped."
+    follow = f"strongroom runs show {submitted.run} --follow"
+    show = f"strongroom secrets rotate --show {submitted.run}"
+    return Answer(
+        record={"id": submitted.id, "run": submitted.run},
+        sheet=Sheet(
+            verdict=said,
+            parts=[
+                Lines([follow], "Follow it", style="code"),
+                Lines([show], "Then see the result of each secret", style="code"),
+            ],
+        ),
+    )
 
 
 def _ending(rotated: Rotated) -> StrongroomError | None:
