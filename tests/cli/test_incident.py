@@ -72,7 +72,7 @@ def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) ->
     dry = house.run(*words, "--backup", new)
     assert dry.failed_with(LeakedValue)  # it opens, and holds what others know
     assert "3 secrets already as in the backup" in dry.out
-    assert "Next: strongroom incident rotate" in done.out
+    assert "Next\n  strongroom incident rotate" in done.out
     house.ok("incident", "release", old, "--reason", "deleted by hand")
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}
 
@@ -124,7 +124,7 @@ def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Mach
     words = ("--reason", "found the laptop", "--output", "final.json", "--identity", "new.key")
     house.ok("incident", "close", *words)
     [shown] = house.ok("incident", "list", "--json").document["incidents"]
-    assert (shown["closed_at"] is not None, shown["next"]) == (True, None)
+    assert (bool(shown["closed_at"]), shown["next"]) == (True, "")
     assert house.run("incident", "isolate", shown["incident"]).failed_with(IncidentClosed)
     document = house.ok("reports", "check", "final.json", "--json").document
     checked = document["report"]
@@ -278,8 +278,8 @@ def test_it_says_whom_to_call_while_it_is_open(house: Machine) -> None:
     configure(house, "new")
     config = house.path("strongroom.toml")
     config.write_text(config.read_text() + '[contacts]\nescalation = { who = "CTO", phone = "+49 30 1" }\n')
-    assert "Call (escalation): CTO, +49 30 1" in house.ok(*WORDS).out
-    assert "Call (escalation): CTO, +49 30 1" in house.ok("incident", "status").out
+    assert "Call\n  escalation  CTO, +49 30 1" in house.ok(*WORDS).out
+    assert "Call\n  escalation  CTO, +49 30 1" in house.ok("incident", "status").out
     [shown] = house.ok("incident", "list", "--json").document["incidents"]
     for step in ("rotate", "report"):
         house.ok("incident", "waive", shown["incident"], step, "--reason", "test data")

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli.table import COMMANDS, PROCEDURES
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
+from strongroom.sheet import Sheet
 from tests.cli.program import PASSPHRASE, ROOT, Machine, command
 
 ANSWERS = [
@@ -189,8 +191,10 @@ def test_what_ends_a_command_and_is_no_error_of_ours_stands_in_the_document_besi
         "import sys\n"
         "from strongroom.cli import main\n"
         "from strongroom.cli.commands.secrets import store\n"
-        "def broken(arguments, output):\n"
-        "    output.answer({'found': 1}, [])\n"
+        "from strongroom.cli.terminal.answer import Answer\n"
+        "from strongroom.sheet import Sheet\n"
+        "def broken(given, output):\n"
+        "    output.give(Answer(record={'found': 1}, sheet=Sheet()))\n"
         f"    raise {raised}('CANARY-INSIDE')\n"
         "store.list_in_store = broken\n"
         "sys.exit(main.main(['list', '--json']))"
@@ -213,7 +217,7 @@ def test_a_command_that_goes_on_running_gives_its_document_once_and_at_once(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     output = Output(json=True)
-    output.answer({"ready": True}, [])
+    output.give(Answer(record={"ready": True}, sheet=Sheet()))
     output.settle()
     assert json.loads(capfdbinary.readouterr().out) == {"ready": True, "error": None}
     output.settle({"code": "TargetUnavailable"})

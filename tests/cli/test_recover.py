@@ -211,7 +211,7 @@ def test_another_host_goes_on_from_what_lies_on_the_targets(
         other.path(region).symlink_to(machine.path(region))
     words = ("restore=yes", "quarantine=yes", "rotate=yes", "failed.rotate.reseal=skip old copies are locked")
     answers = [word for answer in words for word in ("--answer", answer)]
-    done = recover(other, "--resume", found["id"], *answers, "--json")
+    done = recover(other, "--resume", found["recovery"], *answers, "--json")
     assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5, done
     rotate = done.document["steps"][5]
     assert rotate["ended"] == ("not needed" if leaked == "none" else "done")

@@ -51,12 +51,11 @@ class ProcedureAccount(Struct, frozen=True, kw_only=True):
         sheet = self._sheet()
         return replace(sheet, kind=f"{self.kind} report", parts=(*sheet.parts, *self.details), foot=foot)
 
-    def status(self) -> Sheet:
-        """Return how it stands, and what comes next."""
+    def status(self, *parts: Part) -> Sheet:
+        """Return how it stands, what else there is to say, and last the command that goes on."""
         sheet = self._sheet()
-        return replace(
-            sheet, parts=(*sheet.parts, Lines([self.next] if self.next else [], "Next", style="code"))
-        )
+        goes_on = Lines([self.next] if self.next else [], "Next", style="code")
+        return replace(sheet, parts=(*sheet.parts, *parts, goes_on))
 
     def _sheet(self) -> Sheet:
         return Sheet(

@@ -91,10 +91,9 @@ def answer_status(
 ) -> Answer:
     """Answer with how an incident stands; that a target lacks its newest entry comes after another error."""
     status = status_of(incident, now=time.time())
-    sheet = account_of(status).status()
     return Answer(
         record={**structs.asdict(status), **also},
-        sheet=structs.replace(sheet, parts=(*sheet.parts, *parts)),
+        sheet=account_of(status).status(*parts),
         error=error or not_everywhere(missed),
     )
 

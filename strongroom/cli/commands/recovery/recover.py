@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, cast
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 from strongroom.cli.commands.recovery import assess, restoring, rotating, secure
 from strongroom.cli.commands.recovery.forked_step import Apart
@@ -237,11 +237,10 @@ def _close(at: RecoveryTools, settings: Settings | None) -> Answer:
     on = ", ".join(places.targets) or "no target"
     where = [f"The signed report is {file.with_suffix('.json')}, and its page {file}; also on {on}."]
     where += [f"It is not on {name}: {why}" for name, why in places.missed.items()]
-    sheet = account_of(report).status()
     said = "The recovery is over, and something is left to do."
     return Answer(
         record={**asdict(report), "record_on": places.targets, "record_missed": places.missed},
-        sheet=replace(sheet, parts=(*sheet.parts, Lines(where, "Its report"))),
+        sheet=account_of(report).status(Lines(where, "Its report")),
         error=RunDegraded(said, hint="The lines above, and the report, say what.")
         if report.outcome == recovery.LACKING
         else None,
