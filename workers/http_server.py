@@ -1,5 +1,5 @@
-"""HTTP for what only reads: each connection in a thread, a bounded number of them, and TLS if there is a
-certificate.
+"""HTTP for what only reads, by Tornado: a bounded number of connections, few seconds for a request, and TLS
+if there is a certificate.
 
 A connection that rests keeps nobody out: one that comes while all places are taken takes the place of the one
 that has rested the longest, of the address that has the most. So those who hold many connections open, also
@@ -8,19 +8,24 @@ from many addresses, or from behind the proxy that everybody comes through, only
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import logging
-import re
+import signal
 import socket
 import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from http import HTTPStatus
-from io import BytesIO, StringIO
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from weakref import WeakSet
+
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import PeriodicCallback
+from tornado.iostream import IOStream
+from tornado.web import Application, HTTPError, RequestHandler
 
 from strongroom.config.model import Served
 from strongroom.errors import ConfigError
@@ -30,38 +35,21 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 64
 """Connections that are held at once: who opens many must not take all memory."""
 PATIENCE: Final = 10.0
-"""Seconds in which a client has to send its whole request, and for which it may then rest."""
+"""Seconds in which a client has to send the head of its request, encryption included, and then its body."""
 ALTOGETHER: Final = 60.0
 """Seconds that a connection may last: a client that takes a byte now and then never rests."""
-LONGEST: Final = 4096
-"""Bytes of the largest body that is read."""
-METHODS: Final = ("GET", "HEAD", "POST")
+LONGEST_HEAD: Final = 16 * 1024
+LONGEST_BODY: Final = 4096
+MOST_READ: Final = 64 * 1024
+"""Bytes of a connection that lie unread in memory."""
 
-Answer = Iterable[bytes]
-App = Callable[[dict[str, Any], Callable[..., Any]], Answer]
+_Result = TypeVar("_Result")
 
 
 def address(settings: Served, path: str = "") -> str:
     """Return where something is served, as a person types it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http{'s' if settings.certificate_file else ''}://{host}:{settings.port}{path}"
-
-
-def server(settings: Served, app: App, *, section: str) -> WSGIServer:
-    """Return a server that listens as a section of the configuration says.
-
-    Raises:
-        ConfigError: the certificate cannot be read, or the address cannot be listened on.
-    """
-    check_certificate(settings)
-    try:
-        made = _Server((settings.host, settings.port), settings)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "no such address"
-        hint = f"Choose another {section}.host or {section}.port."
-        raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}", hint=hint) from None
-    made.set_app(_whole(made.at_work(app)))
-    return made
 
 
 def check_certificate(settings: Served) -> None:
@@ -74,8 +62,105 @@ def check_certificate(settings: Served) -> None:
         _context(settings)
 
 
+def serve(settings: Served, site: Site, *, section: str, on_ready: Callable[[], object]) -> None:
+    """Serve until the process is asked to end.
+
+    Raises:
+        ConfigError: the certificate cannot be read, or the address cannot be listened on.
+    """
+
+    async def until_the_end() -> None:
+        ends = asyncio.Event()
+        # Also as the first process of a container, which no signal ends that it does not handle.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ends.set)
+        server = listen(settings, site, section=section)
+        on_ready()
+        await ends.wait()
+        server.stop()
+
+    asyncio.run(until_the_end())
+
+
+def listen(settings: Served, site: Site, *, section: str) -> BoundedServer:
+    """Return a server that listens, in the loop that runs, as a section of the configuration says.
+
+    Raises:
+        ConfigError: the certificate cannot be read, or the address cannot be listened on.
+    """
+    server = BoundedServer(
+        site,
+        ssl_options=_renewed(settings) if settings.certificate_file else None,
+        no_keep_alive=True,
+        idle_connection_timeout=PATIENCE,
+        body_timeout=PATIENCE,
+        max_header_size=LONGEST_HEAD,
+        max_body_size=LONGEST_BODY,
+        max_buffer_size=MOST_READ,
+    )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=AT_ONCE)
+    except (OSError, UnicodeError) as error:
+        why = (getattr(error, "strerror", None) or "no such address").partition(" (")[0]
+        hint = f"Choose another {section}.host or {section}.port."
+        raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}", hint=hint) from None
+    listening.settimeout(0)
+    server.add_socket(listening)
+    PeriodicCallback(server.end_what_lasts, 1000).start()
+    return server
+
+
+class _Connection(NamedTuple):
+    address: str
+    began: float
+
+
+class Site(Application):
+    """What is served."""
+
+    def __init__(self, *rules: Any, **settings: Any) -> None:
+        super().__init__(*rules, **settings)
+        self.at_work: WeakSet[IOStream] = WeakSet()
+        """Connections whose request came whole and has no answer yet: it is not their client that takes the
+        time."""
+
+    def log_request(self, _: RequestHandler) -> None:
+        """A line for each request would drown the others."""
+
+
+class BoundedServer(HTTPServer):
+    """Tornado's server with the two limits that it has no setting for: of connections, and of the time that
+    one lasts."""
+
+    def initialize(self, site: Site, **options: Any) -> None:  # type: ignore[override]
+        """Tornado makes a server this way."""
+        super().initialize(site, **options)
+        self._site = site
+        self._held: dict[IOStream, _Connection] = {}
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        """Take a connection in, in the place of one that rests if there is no other."""
+        held = self._held = {other: at for other, at in self._held.items() if not other.closed()}
+        if len(held) >= AT_ONCE:
+            count = Counter(connection.address for connection in held.values())
+            resting = [other for other in held if other not in self._site.at_work]
+            if not resting:
+                stream.close()
+                return
+            # Of those with as many the first, which began first: this is a list in that order.
+            max(resting, key=lambda other: count[held[other].address]).close()
+        held[stream] = _Connection(str(address[0]), time.monotonic())
+        super().handle_stream(stream, address)
+
+    def end_what_lasts(self) -> None:
+        """End the connections that have lasted too long."""
+        now = time.monotonic()
+        for stream, connection in self._held.items():
+            if now - connection.began > ALTOGETHER:
+                stream.close()
+
+
 def _context(settings: Served) -> ssl.SSLContext:
-    """Return what TLS is served with. The files are read for each connection: certificates are renewed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -86,176 +171,85 @@ def _context(settings: Served) -> ssl.SSLContext:
     return context
 
 
-def _whole(app: App) -> App:
-    """Have a whole answer made before any of it is sent: for a HEAD its headers alone, and for a fault of
-    ours words instead of a traceback, which may quote what a row holds."""
+def _renewed(settings: Served) -> ssl.SSLContext:
+    """Return what TLS is served with. The files are read for each connection: certificates are renewed."""
 
-    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Answer:
-        method, said = environ.get("REQUEST_METHOD"), _Said()
+    def renew(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext) -> None:
         try:
-            if method not in METHODS:
-                content = said.words(HTTPStatus.NOT_IMPLEMENTED)
-            else:
-                asked = {**environ, "REQUEST_METHOD": "GET"} if method == "HEAD" else environ
-                content = b"".join(app(asked, said.start))
-        except Exception as error:  # noqa: BLE001  # whatever a client sends, the log gets no traceback
-            log.error("not-answered", extra={"why": type(error).__name__})
-            content = said.words(HTTPStatus.INTERNAL_SERVER_ERROR)
-        sent = [(name, value) for name, value in said.headers if name.lower() != "content-length"]
-        start(said.status, [*sent, ("Content-Length", str(len(content))), ("Server", "strongroom")])
-        return [] if method == "HEAD" else [content]
+            connection.context = _context(settings)
+        except ConfigError as error:  # half a renewal: the one that was read at the start serves on
+            log.warning("certificate-not-read", extra={"why": error.message})
 
-    return answer
+    context = _context(settings)
+    context.sni_callback = renew  # is called without a name, too
+    return context
 
 
-class _Said:
-    """Status and headers that an application has chosen."""
+async def in_thread(work: Callable[[], _Result]) -> _Result:
+    """Do what waits for a database in a thread, which ends with the process: none of a pool would."""
+    future: concurrent.futures.Future[_Result] = concurrent.futures.Future()
 
-    def __init__(self) -> None:
-        self.status = ""
-        self.headers: list[tuple[str, str]] = []
+    def perform() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001  # it is raised where the work was asked for
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
-    def start(self, status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
-        self.status, self.headers = status, headers
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=perform, daemon=True).start()
+    return await asyncio.wrap_future(future)
 
-    def words(self, code: HTTPStatus) -> bytes:
+
+class Handler(RequestHandler):
+    """Answers with no word on what the server is made of, and tells of a fault its class alone."""
+
+    WORDS: ClassVar[dict[int, str]] = {
+        HTTPStatus.METHOD_NOT_ALLOWED: "Nothing is changed here: this is read alone."
+    }
+
+    def set_default_headers(self) -> None:
+        """Also for a refusal."""
+        self.set_header("Server", "strongroom")
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+
+    def prepare(self) -> None:
+        """Have it known that the request came whole."""
+        self.application.at_work.add(self.request.connection.stream)  # type: ignore[attr-defined, union-attr]
+
+    def on_finish(self) -> None:
+        """From here on it is the client that takes the time."""
+        self.application.at_work.discard(self.request.connection.stream)  # type: ignore[attr-defined, union-attr]
+
+    def compute_etag(self) -> None:
+        """No answer is compared with one of before."""
+
+    def head(self, *names: str) -> Any:
+        """As what is asked for with its content, which Tornado leaves out."""
+        return self.get(*names)
+
+    def refuse(self, code: HTTPStatus, **headers: str) -> None:
+        """End with a code and its words."""
+        self.send_error(code, headers=headers)
+
+    def write_error(self, status_code: int, **given: Any) -> None:
         """Say what a code says, and no more."""
-        self.start(f"{code.value} {code.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
-        return f"{code.phrase}.\n".encode()
+        for name, value in given.get("headers", {}).items():
+            self.set_header(name.replace("_", "-"), value)
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", "GET, HEAD")
+        self.finish(f"{self.WORDS.get(status_code, f'{HTTPStatus(status_code).phrase}.')}\n")
+
+    def log_exception(self, kind: Any, error: Any, _: Any) -> None:
+        """Log what was no refusal: a traceback, and a request, may quote what a row or a form holds."""
+        if not isinstance(error, HTTPError):
+            log.error("not-answered", extra={"why": kind.__name__})
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE
-    server_version, sys_version = "strongroom", ""
+class Healthcheck(Handler):
+    """Answers everybody that something listens here."""
 
-    def parse_request(self) -> bool:
-        """Read the whole request, its body too: until then the client may be one that rests."""
-        if not super().parse_request():
-            return False
-        length = str(self.headers.get("Content-Length") or "")
-        # No number of many digits is read, nor one behind zeros: memory is taken for as much as it says.
-        wanted = int(length) if re.fullmatch("[1-9][0-9]{0,3}", length, re.ASCII) else 0
-        with self.rfile as unread:
-            self.rfile = BytesIO(unread.read(wanted) if wanted <= LONGEST else b"")
-        return True
-
-    def log_message(self, *_: object) -> None:
-        """A line for each request would drown the others."""
-
-    def get_stderr(self) -> StringIO:
-        """Return what wsgiref writes a traceback to: of a client that went away, since all else is caught."""
-        return StringIO()
-
-    def handle(self) -> None:
-        """Answer one request; what a client does to its own connection is no fault of ours."""
-        try:
-            super().handle()
-        except OSError:
-            self.close_connection = True
-
-
-class _Held:
-    """A connection: whose it is, since when, whether its request is being worked on, or was answered."""
-
-    def __init__(self, connection: socket.socket, address: str) -> None:
-        self.connection, self.address = connection, address
-        self.began = time.monotonic()
-        self.at_work = self.answered = False
-
-    def close(self) -> None:
-        """End it. Its thread then finds it closed."""
-        with suppress(OSError):  # it ended by itself
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def has_expired(self, now: float) -> bool:
-        """Tell whether its client has had its time."""
-        lasts = ALTOGETHER if self.at_work or self.answered else PATIENCE
-        return now - self.began > lasts
-
-
-class _Server(WSGIServer):
-    """Serves each connection in a thread, so that one that rests keeps nobody waiting."""
-
-    request_queue_size = AT_ONCE
-
-    def __init__(self, where: tuple[str, int], settings: Served) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._held: list[_Held] = []
-        self._mine = threading.local()
-        self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
-        super().__init__(where, _Handler)
-
-    def server_bind(self) -> None:
-        """Bind, without asking the name service what the host may be called."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self._settings.host, self.server_address[1]
-        self.setup_environ()
-
-    def at_work(self, app: App) -> App:
-        """Have it known while a request is being worked on: then it is not its client that takes the time."""
-
-        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Answer:
-            held: _Held = self._mine.held
-            held.at_work = True
-            try:
-                return [b"".join(app(environ, start))]
-            finally:
-                held.at_work, held.answered = False, True
-
-        return answer
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        held = _Held(request, str(client_address[0]))
-        if not self._let_in(held):
-            self.shutdown_request(request)
-            return
-        threading.Thread(target=self._serve, args=(held, client_address), daemon=True).start()
-
-    def service_actions(self) -> None:
-        """End the connections that have lasted too long."""
-        now = time.monotonic()
-        with self._lock:
-            old = [held for held in self._held if held.has_expired(now)]
-        for held in old:
-            held.close()
-
-    def _let_in(self, held: _Held) -> bool:
-        """Take a connection in, in the place of one that rests if there is no other."""
-        with self._lock:
-            if len(self._held) >= AT_ONCE:
-                count = Counter(connection.address for connection in self._held)
-                resting = [connection for connection in self._held if not connection.at_work]
-                if not resting:
-                    return False
-                # Of those with as many the first, which began first: this is a list in that order.
-                given_up = max(resting, key=lambda connection: count[connection.address])
-                self._held.remove(given_up)
-                given_up.close()
-            self._held.append(held)
-            return True
-
-    def _serve(self, held: _Held, client_address: Any) -> None:
-        self._mine.held = held
-        try:
-            held.connection.settimeout(PATIENCE)
-            if self._settings.certificate_file:
-                self._encrypt(held)
-            self.finish_request(held.connection, client_address)
-        except (OSError, ConfigError) as error:
-            log.info("connection-ended", extra={"why": type(error).__name__})
-        finally:
-            self.shutdown_request(held.connection)
-            with self._lock, suppress(ValueError):  # another may have its place
-                self._held.remove(held)
-
-    def _encrypt(self, held: _Held) -> None:
-        """Put what is encrypted in the place of a connection, which is none of its own any more."""
-        context = _context(self._settings)
-        with self._lock:  # who closes it in between would close what is no connection any more
-            held.connection = context.wrap_socket(
-                held.connection, server_side=True, do_handshake_on_connect=False
-            )
-        held.connection.do_handshake()  # here: a handshake may rest, too
+    def get(self) -> None:
+        """Say so."""
+        self.finish("OK\n")

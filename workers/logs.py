@@ -80,4 +80,5 @@ QUIETER: Final = {
     "boto3": logging.WARNING,
     "botocore": logging.WARNING,  # where each client's credentials come from
     "s3transfer": logging.WARNING,
+    "tornado.general": logging.ERROR,  # quotes a request that it cannot read
 }

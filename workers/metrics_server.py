@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Callable
-from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
 from strongroom.operations.judge.metrics import registry_of
 from workers import http_server
 from workers.exporter import Exporter
-from workers.http_server import Answer, App
+from workers.http_server import Handler, Healthcheck, Site, in_thread
 from workers.made_secret import given_or_made, secret_file
-
-log = logging.getLogger(__name__)
 
 GENERATED: Final = "metrics-token"
 
@@ -31,13 +29,13 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
         ConfigError: the token or the certificate cannot be read, or the address cannot be listened on.
     """
     settings, exporter = live.current, Exporter(live)
-    secret = token(settings)
-    app = make_wsgi_app(registry_of(exporter.observe))
-    answer = partial(_answer, app=app, token=secret.encode())
-    with http_server.server(settings.served(settings.metrics), answer, section="metrics") as server:
+
+    def begin() -> None:
         exporter.keep_looking(lambda settings: settings.metrics.check_targets)
         on_ready()
-        server.serve_forever()
+
+    shown = site(registry_of(exporter.observe), token(settings))
+    http_server.serve(settings.served(settings.metrics), shown, section="metrics", on_ready=begin)
 
 
 def token(settings: Settings) -> str:
@@ -56,25 +54,44 @@ def address(settings: Settings) -> str:
     return http_server.address(settings.served(settings.metrics), "/metrics")
 
 
-def _answer(environ: dict[str, Any], start: Callable[..., Any], *, app: App, token: bytes) -> Answer:
-    """Answer one request. Only whoever has the token learns anything but that something listens here."""
-    path = environ.get("PATH_INFO")
-    if path == "/healthcheck":
-        return _say(start, "200 OK", b"OK\n")
-    given = str(environ.get("HTTP_AUTHORIZATION", "")).encode(errors="replace")
-    if not hmac.compare_digest(given, b"Bearer " + token):
-        return _say(start, "401 Unauthorized", b"A token is needed.\n", ("WWW-Authenticate", "Bearer"))
-    if path != "/metrics":
-        return _say(start, "404 Not Found", b"Metrics are at /metrics.\n")
-    if environ.get("REQUEST_METHOD") != "GET":
-        return _say(start, "405 Method Not Allowed", b"Metrics are read alone.\n", ("Allow", "GET, HEAD"))
-    try:
-        return app(environ, start)
-    except Exception as error:  # noqa: BLE001  # a message may quote what a row holds
-        log.error("metrics-not-gathered", extra={"why": type(error).__name__})
-        return _say(start, "500 Internal Server Error", b"The metrics could not be gathered; see the log.\n")
+def site(registry: CollectorRegistry, token: str) -> Site:
+    """Return what is served."""
+    rules = [("/healthcheck", Healthcheck), ("/metrics", _Metrics, {"registry": registry})]
+    return Site(rules, default_handler_class=_WithToken, token=token.encode(), compress_response=True)
 
 
-def _say(start: Callable[..., Any], status: str, words: bytes, *headers: tuple[str, str]) -> Answer:
-    start(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
-    return [words]
+class _WithToken(Handler):
+    """Only whoever has the token learns anything but that something listens here."""
+
+    WORDS: ClassVar = {
+        **Handler.WORDS,
+        HTTPStatus.UNAUTHORIZED: "A token is needed.",
+        HTTPStatus.NOT_FOUND: "Metrics are at /metrics.",
+        HTTPStatus.INTERNAL_SERVER_ERROR: "The metrics could not be gathered; see the log.",
+    }
+
+    def prepare(self) -> None:
+        super().prepare()
+        given = self.request.headers.get("Authorization", "").encode(errors="replace")
+        if not hmac.compare_digest(given, b"Bearer " + self.settings["token"]):
+            self.refuse(HTTPStatus.UNAUTHORIZED, WWW_Authenticate="Bearer")
+
+    def get(self) -> None:
+        """There is nothing else."""
+        self.refuse(HTTPStatus.NOT_FOUND)
+
+
+class _Metrics(_WithToken):
+    def initialize(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def get(self) -> None:  # type: ignore[override]
+        """Show the metrics in the form, and of the names, that are asked for."""
+        names, (encode, kind) = (
+            self.get_arguments("name[]"),
+            choose_encoder(self.request.headers.get("Accept", "")),
+        )
+        registry = self._registry.restricted_registry(names) if names else self._registry
+        content = await in_thread(lambda: encode(registry))
+        self.set_header("Content-Type", kind)
+        self.finish(content)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from strongroom.config import Settings
 from strongroom.operations.archive.cases import Incident, incidents_on_record
 from strongroom.operations.archive.inventory import LOST, REPAIRED
@@ -13,7 +15,7 @@ from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_r
 from strongroom.operations.archive.removal import left_unlocked
 from strongroom.operations.engine.services import Services
 from strongroom.operations.evidence.access_log import FAILED, OPENED, RESTORED
-from strongroom.operations.judge import calendar as health_calendar
+from strongroom.operations.judge import calendar as entry_states
 from strongroom.operations.judge.fact_records import pace_of
 from strongroom.operations.retention.delete import PRUNED, UNDELETED
 from strongroom.operations.rotation.job import rotated_backups
@@ -33,52 +35,51 @@ ROTATIONS: Final = 100
 ABOUT_BACKUPS: Final = (
     LOST, REPAIRED, QUARANTINED, RELEASED, PRUNED, UNDELETED, OPENED, FAILED, RESTORED,
 )  # fmt: skip
-VIEWS: Final = {
-    "/": overview.overview,
-    "/alerts": overview.alerts,
-    "/coverage": overview.coverage,
-    "/drills": overview.drills,
-    "/keys": overview.keys,
-}
 
 
 class NotThere(Exception):
     """There is no such page, backup, run or incident."""
 
 
-class Routes:
-    """Makes the page of a path. Safe to use from threads at once."""
+class Asked(Struct, frozen=True, kw_only=True):
+    """What is asked of a page: the name in its path, and what its query says."""
+
+    name: str = ""
+    policy: str = ""
+    before: str | None = None
+
+
+Show = Callable[[Asked, PageFacts], bytes]
+
+
+class Views:
+    """Makes the page of each path. Safe to use from threads at once."""
 
     def __init__(self, exporter: Exporter) -> None:
         self._exporter = exporter
         self._lock = threading.Lock()
         self._services: tuple[Settings, Services] | None = None
-        self._lists: dict[str, Callable[[Mapping[str, str], PageFacts], bytes]] = {
-            "backups": self._backups,
-            "runs": self._runs,
-            "schedule": self._schedule,
-            "incidents": self._all_incidents,
-        }
-        self._singles: dict[str, Callable[[str, PageFacts], bytes]] = {
-            "backups": self._backup,
-            "runs": self._run,
-            "incidents": self._incident,
+        self.of_path: Mapping[str, Show] = {
+            "/": lambda _, facts: overview.overview(facts),
+            "/alerts": lambda _, facts: overview.alerts(facts),
+            "/coverage": lambda _, facts: overview.coverage(facts),
+            "/drills": lambda _, facts: overview.drills(facts),
+            "/keys": lambda _, facts: overview.keys(facts),
+            "/backups": self._backups,
+            "/backups/(.+)": self._backup,
+            "/runs": self._runs,
+            "/runs/(.+)": self._run,
+            "/schedule": self._schedule,
+            "/incidents": self._all_incidents,
+            "/incidents/(.+)": self._incident,
         }
 
-    def page(self, path: str, query: Mapping[str, str], shown: PageFacts) -> bytes:
-        """Return a page.
+    def missing(self, _asked: Asked, _facts: PageFacts) -> bytes:
+        """There is nothing else.
 
         Raises:
-            NotThere: there is none of that path.
-            StateError: the record cannot be read.
+            NotThere: always.
         """
-        _, room, *names = path.split("/", 2)
-        if (view := VIEWS.get(path)) is not None:
-            return view(shown)
-        if names and (single_page := self._singles.get(room)) is not None:
-            return single_page(names[0], shown)
-        if not names and (list_page := self._lists.get(room)) is not None:
-            return list_page(query, shown)
         raise NotThere("There is no such page.")
 
     def services(self) -> Services:
@@ -91,20 +92,20 @@ class Routes:
 
     # -- pages -------------------------------------------------------------------------
 
-    def _backups(self, query: Mapping[str, str], shown: PageFacts) -> bytes:
-        store, policy = self.services().store, query.get("policy", "")
-        found = store.backups(policy=policy or None, limit=PAGE + 1, before=query.get("before"))
-        replicas = store.replicas_of([entry.backup for entry in found])
-        return frame.backups(found, replicas, shown, policy=policy)
-
-    def _backup(self, name: str, shown: PageFacts) -> bytes:
+    def _backups(self, asked: Asked, facts: PageFacts) -> bytes:
         store = self.services().store
+        entries = store.backups(policy=asked.policy or None, limit=PAGE + 1, before=asked.before)
+        replicas = store.replicas_of([entry.backup for entry in entries])
+        return frame.backups(entries, replicas, facts, policy=asked.policy)
+
+    def _backup(self, asked: Asked, facts: PageFacts) -> bytes:
+        store, name = self.services().store, asked.name
         entry = store.backup(name)
         if entry is None:
             raise NotThere("The catalog has no backup of that name.")
         made = _made_by(store, entry)
         sealed = _rotated_by(store, entry) or made
-        found = OneBackup(
+        backup = OneBackup(
             entry=entry,
             replicas=store.replicas(name),
             readers=_readers(sealed) if sealed else (),
@@ -114,32 +115,31 @@ class Routes:
             unlocked=tuple(left_unlocked(store).get(name, {})),
             events=_events(store, entry),
         )
-        return single.backup(found, shown)
+        return single.backup(backup, facts)
 
-    def _run(self, name: str, shown: PageFacts) -> bytes:
+    def _run(self, asked: Asked, facts: PageFacts) -> bytes:
         store = self.services().store
         try:
-            run = store.load(name)
+            run = store.load(asked.name)
         except RunNotFound:
             raise NotThere("No run on record has that name.") from None
-        return single.run(run, store.rows(run.id), pace_of(run, store, now=shown.facts.now), shown)
+        return single.run(run, store.rows(run.id), pace_of(run, store, now=facts.facts.now), facts)
 
-    def _runs(self, query: Mapping[str, str], shown: PageFacts) -> bytes:
-        return frame.runs(self.services().store.runs(PAGE + 1, before=query.get("before")), shown)
+    def _runs(self, asked: Asked, facts: PageFacts) -> bytes:
+        return frame.runs(self.services().store.runs(PAGE + 1, before=asked.before), facts)
 
-    def _all_incidents(self, _query: Mapping[str, str], shown: PageFacts) -> bytes:
-        return frame.incidents(self._incidents().values(), shown)
+    def _all_incidents(self, _asked: Asked, facts: PageFacts) -> bytes:
+        return frame.incidents(self._incidents().values(), facts)
 
-    def _incident(self, name: str, shown: PageFacts) -> bytes:
-        found = self._incidents().get(name)
-        if found is None:
+    def _incident(self, asked: Asked, facts: PageFacts) -> bytes:
+        incident = self._incidents().get(asked.name)
+        if incident is None:
             raise NotThere("No incident on record has that name.")
-        return single.incident(found, shown)
+        return single.incident(incident, facts)
 
-    def _schedule(self, _query: Mapping[str, str], shown: PageFacts) -> bytes:
+    def _schedule(self, _asked: Asked, facts: PageFacts) -> bytes:
         entries = calendar(self._exporter.settings())
-        found = health_calendar.overview(self.services(), entries, now=shown.facts.now)
-        return frame.schedule(found, shown)
+        return frame.schedule(entry_states.overview(self.services(), entries, now=facts.facts.now), facts)
 
     def _incidents(self) -> dict[str, Incident]:
         services = self.services()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import parse_qs, quote
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+from tornado.web import authenticated
 
 from strongroom import __version__
 from strongroom.config import Settings
@@ -19,16 +26,23 @@ from strongroom.sheet import Lines, Mood, Sheet, markup
 from strongroom.state.errors import StateError
 from workers import http_server, names, status
 from workers.exporter import Exporter
-from workers.http_server import Answer
+from workers.http_server import Handler, Healthcheck, in_thread
 from workers.made_secret import given_or_made, secret_file
-from workers.page_login import LASTS, PER, Login
-from workers.page_routes import NotThere, Routes
+from workers.page_routes import Asked, NotThere, Show, Views
 
 log = logging.getLogger(__name__)
 
 GENERATED: Final = "page-password"
-ELSEWHERE: Final = ("cross-site", "same-site")
-"""What browsers call a form that stands on no page of ours."""
+LASTS: Final = 12 * 3600
+"""Seconds that a session lasts."""
+SESSIONS: Final = 100
+"""Sessions at once; the oldest ends when there are more."""
+GUESSES: Final = 5
+PER: Final = 60.0
+"""So many wrong logins from an address are answered in so many seconds; a right one is not tried either."""
+ADDRESSES: Final = 1000
+"""Addresses that are counted apart. Whoever comes from more is counted together with the others."""
+
 _HERE: Final = re.compile(r"/[A-Za-z0-9_.~%/-]*(\?[A-Za-z0-9_.~%=&-]*)?")
 """A path of ours, to go on to after the login: no other host, and nothing that a browser reads as one."""
 
@@ -37,16 +51,14 @@ POLICY: Final = (
     "frame-ancestors 'none'"
 )
 """No script at all: what a hostile name smuggled into a page would not run."""
-HEADERS: Final = (
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", POLICY),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Referrer-Policy", "same-origin"),
-    ("X-Content-Type-Options", "nosniff"),
-)
-
-Start = Callable[..., Any]
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> None:
@@ -55,12 +67,14 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
     Raises:
         ConfigError: the password or the certificate cannot be read, or the address cannot be listened on.
     """
-    settings = live.current
-    site = Site(settings, Exporter(live))
-    with http_server.server(settings.served(settings.page), site.answer, section="page") as server:
-        site.exporter.keep_looking(lambda settings: settings.page.check_targets)
+    settings, exporter = live.current, Exporter(live)
+
+    def begin() -> None:
+        exporter.keep_looking(lambda settings: settings.page.check_targets)
         on_ready()
-        server.serve_forever()
+
+    site = Site(settings, exporter)
+    http_server.serve(settings.served(settings.page), site, section="page", on_ready=begin)
 
 
 def password(settings: Settings) -> str:
@@ -79,180 +93,221 @@ def address(settings: Settings) -> str:
     return settings.page.url or http_server.address(settings.served(settings.page), "/")
 
 
-class Site:
-    """Answers requests: whoever has no session sees the login alone."""
+def flower_address(settings: Settings) -> str:
+    """Return where people reach Flower, as far as that is known."""
+    if settings.page.flower_url:
+        return settings.page.flower_url
+    cluster = status.read(settings.state_dir)
+    runs = cluster is not None and names.WATCH in cluster.processes
+    return http_server.address(settings.served(settings.flower), "/") if runs else ""
+
+
+# -- the login -------------------------------------------------------------------------
+
+
+class Login:
+    """Who may see the page: one user with a password, and few guesses.
+
+    A session is a cookie that Tornado signs and dates. It counts as long as it is on this list, of which only
+    digests are kept: so a logout ends it for whoever has it, and whoever starts the process again logs
+    everybody out.
+    """
+
+    def __init__(self, user: str, password: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._wanted = _digest(user), _digest(password)
+        self._clock = clock
+        self._sessions: dict[bytes, None] = {}
+        self._wrong: dict[str, deque[float]] = {}
+
+    def try_login(self, user: str, password: str, address: str) -> str | HTTPStatus:
+        """Return a new session for the right login; else how it is refused."""
+        since = self._clock() - PER
+        self._wrong = {who: times for who, times in self._wrong.items() if times[-1] > since}
+        counted = address if address in self._wrong or len(self._wrong) < ADDRESSES else ""
+        wrong = self._wrong.get(counted, deque(maxlen=GUESSES))
+        if sum(at > since for at in wrong) >= GUESSES:
+            return HTTPStatus.TOO_MANY_REQUESTS
+        # Both are compared, as digests: no time tells which one was wrong, or how long it is.
+        given = _digest(user), _digest(password)
+        right = [hmac.compare_digest(*pair) for pair in zip(given, self._wanted, strict=True)]
+        if not all(right):
+            wrong.append(self._clock())
+            self._wrong[counted] = wrong
+            return HTTPStatus.FORBIDDEN
+        while len(self._sessions) >= SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
+        session = secrets.token_urlsafe(32)
+        self._sessions[_digest(session)] = None
+        return session
+
+    def holds(self, session: str) -> bool:
+        """Tell whether a session was begun here and not ended."""
+        return _digest(session) in self._sessions
+
+    def end(self, session: str) -> None:
+        """End a session."""
+        self._sessions.pop(_digest(session), None)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+# -- what is served --------------------------------------------------------------------
+
+
+class Site(http_server.Site):
+    """The pages: whoever has no session sees the login alone."""
 
     def __init__(self, settings: Settings, exporter: Exporter) -> None:
         self.exporter = exporter
-        self._login = Login(settings.page.user, password(settings))
+        self.login = Login(settings.page.user, password(settings))
         # Browsers take a cookie of such a name only with Secure, for this host alone, and over TLS.
-        self._secure = settings.listen.certificate_file is not None
-        self._cookie = "__Host-strongroom" if self._secure else "strongroom"
-        self._routes = Routes(exporter)
-
-    def answer(self, environ: dict[str, Any], start: Start) -> Answer:
-        """Answer one request."""
-        if environ.get("REQUEST_METHOD") == "POST" and environ.get("HTTP_SEC_FETCH_SITE") in ELSEWHERE:
+        secure = settings.listen.certificate_file is not None
+        self.cookie = "__Host-strongroom" if secure else "strongroom"
+        self.cookie_options: dict[str, Any] = {"httponly": True, "samesite": "Strict", "secure": secure}
+        own = urlsplit(settings.page.url or "")
+        views = Views(exporter)
+        super().__init__(
+            [
+                ("/healthcheck", Healthcheck),
+                (r"/style\.css", _Style),
+                ("/login", _LogIn),
+                ("/logout", _LogOut),
+                *((path, _Page, {"show": show}) for path, show in views.of_path.items()),
+            ],
+            default_handler_class=_Page,
+            default_handler_args={"show": views.missing},
+            login_url="/login",
+            cookie_secret=secrets.token_hex(32),
             # A page of a stranger would use up the guesses of who looks at it, or log them out.
-            return _plain(start, HTTPStatus.FORBIDDEN, "A form of another place is not taken.")
-        if (found := self._open(environ, start)) is not None:
-            return found
-        if environ.get("REQUEST_METHOD") != "GET":
-            code = HTTPStatus.METHOD_NOT_ALLOWED
-            return _plain(start, code, "This page changes nothing.", ("Allow", "GET, HEAD"))
-        path = _path(environ)
-        if self._login.holds(self._session(environ)):
-            return self._show(path, _query(environ), start)
-        asked = path + (f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else "")
-        return _go(start, "/login" + (f"?next={quote(_quoted(asked), safe='')}" if asked != "/" else ""))
+            cross_origin_protection=True,
+            trusted_origins=[f"{own.scheme}://{own.netloc}"] if own.netloc else [],
+        )
 
-    def _open(self, environ: dict[str, Any], start: Start) -> Answer | None:
-        """Answer what needs no login."""
-        match environ.get("REQUEST_METHOD"), _path(environ):
-            case "GET", "/healthcheck":
-                return _say(start, HTTPStatus.OK, b"OK\n", "text/plain")
-            case "GET", "/style.css":
-                return _say(start, HTTPStatus.OK, frame.STYLE.encode(), "text/css")
-            case "GET", "/login":
-                return _form(start, HTTPStatus.OK, _next(_query(environ)))
-            case "POST", "/login":
-                return self._log_in(environ, start)
-            case "POST", "/logout":
-                self._login.end(self._session(environ))
-                return _go(start, "/login", ("Set-Cookie", self._set_cookie("", 0)))
-        return None
-
-    # -- pages -------------------------------------------------------------------------
-
-    def _show(self, path: str, query: Mapping[str, str], start: Start) -> Answer:
-        try:
-            shown = self._shown()
-        except Exception as error:  # noqa: BLE001  # a message may quote what a row holds
-            log.error("facts-not-gathered", extra={"why": type(error).__name__})
-            return _plain(
-                start, HTTPStatus.INTERNAL_SERVER_ERROR, "The facts could not be gathered; see the log."
-            )
-        try:
-            return _say(start, HTTPStatus.OK, self._routes.page(path, query, shown))
-        except NotThere as gone:
-            page = Sheet(title="Not found", parts=[Lines([str(gone)])])
-            return _say(start, HTTPStatus.NOT_FOUND, frame.document(page, shown))
-        except StateError as error:
-            verdict, about = "This cannot be shown", error.message
-            page = Sheet(title="No answer", verdict=verdict, mood=Mood.BAD, about=about)
-            return _say(start, HTTPStatus.SERVICE_UNAVAILABLE, frame.document(page, shown))
-        except Exception as error:  # noqa: BLE001  # as above
-            log.error("page-not-made", extra={"path": path.split("/")[1], "why": type(error).__name__})
-            page = Sheet(
-                title="A fault", parts=[Lines(["This page could not be made; see the log of the process."])]
-            )
-            return _say(start, HTTPStatus.INTERNAL_SERVER_ERROR, frame.document(page, shown))
-
-    def _shown(self) -> PageFacts:
-        settings, found = self.exporter.settings(), self.exporter.current()
+    def facts(self) -> PageFacts:
+        """Return what the pages show, as it is now."""
+        settings, current = self.exporter.settings(), self.exporter.current()
         return PageFacts(
-            facts=found.facts,
-            limits=found.limits,
-            alerts=found.alerts,
+            facts=current.facts,
+            limits=current.limits,
+            alerts=current.alerts,
             muted=self.exporter.muted(),
             version=__version__,
             looked_at=self.exporter.looked_at,
             flower=flower_address(settings),
         )
 
-    # -- the login ---------------------------------------------------------------------
 
-    def _log_in(self, environ: dict[str, Any], start: Start) -> Answer:
-        form = _posted(environ)
-        onward = _next(form)
-        asked = form.get("user", ""), form.get("password", "")
-        done = self._login.try_login(*asked, str(environ.get("REMOTE_ADDR", "")))
-        if done is HTTPStatus.TOO_MANY_REQUESTS:
-            words = f"Too many wrong logins. Wait {PER:.0f} seconds."
-            return _form(start, done, onward, words, ("Retry-After", f"{PER:.0f}"))
-        if isinstance(done, HTTPStatus):
-            log.warning("login-refused", extra={"address": str(environ.get("REMOTE_ADDR", ""))})
-            return _form(start, done, onward, "The user or the password is wrong.")
-        return _go(start, onward, ("Set-Cookie", self._set_cookie(done, int(LASTS))))
+class _Handler(Handler):
+    application: Site
+    WORDS: ClassVar = {
+        **Handler.WORDS,
+        HTTPStatus.FORBIDDEN: "A form of another place is not taken.",
+    }
 
-    def _session(self, environ: Mapping[str, Any]) -> str:
-        for part in str(environ.get("HTTP_COOKIE", "")).split(";"):
-            name, _, value = part.strip().partition("=")
-            if name == self._cookie:
-                return value
-        return ""
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
 
-    def _set_cookie(self, session: str, lasts: int) -> str:
-        secure = "; Secure" if self._secure else ""
-        return f"{self._cookie}={session}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Strict{secure}"
+    def session(self) -> str:
+        """Return the session that the cookie names, if it is of us and not too old."""
+        signed = self.get_signed_cookie(self.application.cookie, max_age_days=LASTS / 86400)
+        return (signed or b"").decode()
 
+    def get_current_user(self) -> bool:
+        """Tell whether somebody is logged in."""
+        return self.application.login.holds(self.session())
 
-def flower_address(settings: Settings) -> str:
-    """Return where people reach Flower, as far as that is known."""
-    if settings.page.flower_url:
-        return settings.page.flower_url
-    found = status.read(settings.state_dir)
-    runs = found is not None and names.WATCH in found.processes
-    return http_server.address(settings.served(settings.flower), "/") if runs else ""
+    def show(self, page: bytes, code: HTTPStatus = HTTPStatus.OK) -> None:
+        """End with a page."""
+        self.set_status(code)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish(page)
 
 
-# -- requests and answers --------------------------------------------------------------
+class _Style(_Handler):
+    def get(self) -> None:
+        self.set_header("Content-Type", "text/css; charset=utf-8")
+        self.finish(frame.STYLE)
 
 
-def _path(environ: Mapping[str, Any]) -> str:
-    """Return the path: what WSGI gives as Latin-1 are bytes of UTF-8."""
-    return str(environ.get("PATH_INFO") or "/").encode("latin-1", "replace").decode("utf-8", "replace")
+class _LogIn(_Handler):
+    def get(self) -> None:
+        self._form(HTTPStatus.OK)
+
+    def post(self) -> None:
+        given = (
+            self.get_body_argument("user", "", strip=False),
+            self.get_body_argument("password", "", strip=False),
+        )
+        address = str(self.request.remote_ip)
+        session = self.application.login.try_login(*given, address)
+        if session is HTTPStatus.TOO_MANY_REQUESTS:
+            self.set_header("Retry-After", f"{PER:.0f}")
+            self._form(session, f"Too many wrong logins. Wait {PER:.0f} seconds.")
+        elif isinstance(session, HTTPStatus):
+            log.warning("login-refused", extra={"address": address})
+            self._form(session, "The user or the password is wrong.")
+        else:
+            site = self.application
+            self.set_signed_cookie(
+                site.cookie, session, expires_days=None, max_age=LASTS, **site.cookie_options
+            )
+            self.redirect(self._next(), status=HTTPStatus.SEE_OTHER)
+
+    def _next(self) -> str:
+        """Return where to go on to: a page of ours, whatever was asked for."""
+        asked = self.get_argument("next", "/")
+        return asked if _HERE.fullmatch(asked) and not asked.startswith("//") else "/"
+
+    def _form(self, code: HTTPStatus, wrong: str = "") -> None:
+        told = f'<p role="alert" class="bad">{markup(wrong)}</p>\n' if wrong else ""
+        form = (
+            f'{told}<form method="post" action="/login">\n'
+            f'<input type="hidden" name="next" value="{markup(self._next())}">\n'
+            '<label for="user">User</label><input id="user" name="user" autocomplete="username" required>\n'
+            '<label for="password">Password</label><input id="password" name="password" type="password" '
+            'autocomplete="current-password" required>\n<button>Log in</button></form>\n'
+        )
+        self.show(frame.bare("Strongroom", form), code)
 
 
-def _query(environ: Mapping[str, Any]) -> dict[str, str]:
-    return _first(str(environ.get("QUERY_STRING", "")))
+class _LogOut(_Handler):
+    def post(self) -> None:
+        self.application.login.end(self.session())
+        self.clear_cookie(self.application.cookie, **self.application.cookie_options)
+        self.redirect("/login", status=HTTPStatus.SEE_OTHER)
 
 
-def _first(encoded: str) -> dict[str, str]:
-    try:
-        return {name: said[0] for name, said in parse_qs(encoded, max_num_fields=10).items()}
-    except ValueError:
-        return {}
+class _Page(_Handler):
+    def initialize(self, show: Show) -> None:
+        self._show = show
 
+    @authenticated
+    async def get(self, name: str = "") -> None:
+        asked = Asked(
+            name=name,
+            policy=self.get_query_argument("policy", ""),
+            before=self.get_query_argument("before", None),
+        )
+        code, page = await in_thread(lambda: self._made(asked))
+        self.show(page, code)
 
-def _posted(environ: Mapping[str, Any]) -> dict[str, str]:
-    return _first(environ["wsgi.input"].read().decode("utf-8", "replace"))
-
-
-def _quoted(path: str) -> str:
-    return quote(path, safe="/?=&%")
-
-
-def _next(form: Mapping[str, str]) -> str:
-    """Return where to go on to: a page of ours, whatever was asked for."""
-    asked = _quoted(form.get("next", ""))
-    return asked if _HERE.fullmatch(asked) and not asked.startswith("//") else "/"
-
-
-def _form(start: Start, code: HTTPStatus, onward: str, wrong: str = "", *more: tuple[str, str]) -> Answer:
-    said = f'<p role="alert" class="bad">{markup(wrong)}</p>\n' if wrong else ""
-    form = (
-        f'{said}<form method="post" action="/login">\n'
-        f'<input type="hidden" name="next" value="{markup(onward)}">\n'
-        '<label for="user">User</label><input id="user" name="user" autocomplete="username" required>\n'
-        '<label for="password">Password</label><input id="password" name="password" type="password" '
-        'autocomplete="current-password" required>\n<button>Log in</button></form>\n'
-    )
-    return _say(start, code, frame.bare("Strongroom", form), "text/html", *more)
-
-
-def _plain(start: Start, code: HTTPStatus, words: str, *more: tuple[str, str]) -> Answer:
-    return _say(start, code, f"{words}\n".encode(), "text/plain", *more)
-
-
-def _go(start: Start, path: str, *more: tuple[str, str]) -> Answer:
-    return _say(start, HTTPStatus.SEE_OTHER, b"", "text/plain", ("Location", path), *more)
-
-
-def _say(
-    start: Start, code: HTTPStatus, content: bytes, kind: str = "text/html", *more: tuple[str, str]
-) -> Answer:
-    kind = f"{kind}; charset=utf-8"
-    sent = ("Content-Type", kind), ("Content-Length", str(len(content)))
-    start(f"{code.value} {code.phrase}", [*sent, *HEADERS, *more])
-    return [content]
+    def _made(self, asked: Asked) -> tuple[HTTPStatus, bytes]:
+        facts = self.application.facts()
+        try:
+            return HTTPStatus.OK, self._show(asked, facts)
+        except NotThere as gone:
+            code, page = HTTPStatus.NOT_FOUND, Sheet(title="Not found", parts=[Lines([str(gone)])])
+        except StateError as error:
+            code = HTTPStatus.SERVICE_UNAVAILABLE
+            verdict, about = "This cannot be shown", error.message
+            page = Sheet(title="No answer", verdict=verdict, mood=Mood.BAD, about=about)
+        except Exception as error:  # noqa: BLE001  # a message may quote what a row holds
+            log.error("page-not-made", extra={"path": self._show.__name__, "why": type(error).__name__})
+            code = HTTPStatus.INTERNAL_SERVER_ERROR
+            words = "This page could not be made; see the log of the process."
+            page = Sheet(title="A fault", parts=[Lines([words])])
+        return code, frame.document(page, facts)

@@ -9,16 +9,20 @@ import ssl
 import stat
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from strongroom.config import load_settings
 from strongroom.config.model import Served
@@ -26,9 +30,9 @@ from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
 from tests.process import free_port
 from tests.workers.cluster import RunningCluster, until
-from workers import http_server, metrics_server, names, paths
-from workers.http_server import AT_ONCE
-from workers.metrics_server import _answer
+from tests.workers.serving import serving
+from workers import http_server, logs, metrics_server, names, paths
+from workers.http_server import AT_ONCE, Site
 
 TOKEN = "CANARY-token"
 
@@ -61,27 +65,28 @@ def here(certificate: Path | None = None, key: Path | None = None, *, port: int 
     )
 
 
-def serving(settings: Served) -> Iterator[str]:
-    """Serve one fixed answer in a thread."""
+class One(Collector):
+    """A registry's only metric."""
 
-    def app(_environ: object, start: object) -> list[bytes]:
-        start("200 OK", [])  # type: ignore[operator]
-        return [b"metrics"]
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("metrics", "CANARY", value=1)
 
-    answer = partial(_answer, app=app, token=TOKEN.encode())
-    with http_server.server(settings, answer, section="metrics") as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield http_server.address(settings)
-        finally:
-            server.shutdown()
-            thread.join()
+
+class Broken(Collector):
+    def collect(self) -> Iterator[Metric]:
+        raise ValueError("CANARY-VALUE")
+
+
+def shown(collector: Collector | None = None) -> Site:
+    registry = CollectorRegistry()
+    registry._collector_to_names[collector or One()] = []  # without trying it
+    return metrics_server.site(registry, TOKEN)
 
 
 @pytest.fixture
 def plain() -> Iterator[str]:
-    yield from serving(here())
+    with serving(here(), shown()) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -101,14 +106,24 @@ def test_metrics_are_given_to_whoever_has_the_token(plain: str, path: str, token
     assert fetch(plain + path, token=token)[0] == status
 
 
-@pytest.mark.parametrize(("method", "status"), [("POST", 405), ("PUT", 501), ("DELETE", 501), ("ODD", 501)])
-def test_nothing_but_a_question_is_answered(plain: str, method: str, status: int) -> None:
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "ODD"])
+def test_nothing_but_a_question_is_answered(plain: str, method: str) -> None:
     request = urllib.request.Request(plain + "/metrics", method=method)
     request.add_header("Authorization", f"Bearer {TOKEN}")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
     with refused.value as error:
-        assert error.code == status
+        assert error.code == HTTPStatus.METHOD_NOT_ALLOWED
+
+
+def test_they_come_compressed_in_the_form_and_of_the_names_that_are_asked_for(plain: str) -> None:
+    request = urllib.request.Request(plain + "/metrics")
+    request.add_header("Authorization", f"Bearer {TOKEN}")
+    request.add_header("Accept", "application/openmetrics-text; version=1.0.0")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        assert answer.read().endswith(b"# EOF\n")
+    assert fetch(plain + "/metrics?name[]=another", token=TOKEN) == (200, "")
 
 
 def where(plain: str) -> tuple[str, int]:
@@ -166,51 +181,101 @@ def test_connections_that_rest_keep_nobody_out(plain: str, addresses: list[str],
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
     encrypted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server._Handler, "timeout", 60.0)
     monkeypatch.setattr(http_server, "PATIENCE", 0.1)
     certificate, key = make_certificate(tmp_path)
-    settings = here()
-    if encrypted:
-        settings = here(certificate, key)
-    for url in serving(settings):
-        with socket.create_connection(where(url)) as slow:
-            slow.settimeout(5)  # well below the time that a client may rest
-            slow.sendall(b"\x16\x03\x01" if encrypted else b"GET /metr")
-            assert slow.recv(1) == b""
+    settings = here(certificate, key) if encrypted else here()
+    with serving(settings, shown()) as url, socket.create_connection(where(url)) as slow:
+        slow.settimeout(30)
+        slow.sendall(b"\x16\x03\x01" if encrypted else b"GET /metr")
+        assert slow.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET /metr", b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx"]
+)
+def test_a_client_that_takes_its_whole_time_is_cut_off(
+    plain: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "ALTOGETHER", 0.1)
+    with socket.create_connection(where(plain)) as slow:
+        slow.settimeout(9)  # below the time that it has for each part of its request
+        slow.sendall(sent)
+        assert slow.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"x" * http_server.LONGEST_HEAD,
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (http_server.LONGEST_BODY + 1),
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nCANARY-no-colon\r\n\r\n",
+        b"CANARY\r\n\r\n",
+    ],
+)
+def test_what_is_too_long_or_no_request_is_ended_without_a_word_of_it_in_the_log(
+    plain: str, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, level in logs.QUIETER.items():
+        caplog.set_level(level, name)
+    with socket.create_connection(where(plain)) as odd:
+        odd.settimeout(9)
+        odd.sendall(sent)
+        with suppress(ConnectionResetError):
+            assert odd.recv(100).startswith((b"HTTP/1.1 400", b""))
+    assert fetch(plain + "/healthcheck")[0] == HTTPStatus.OK
+    assert "CANARY" not in caplog.text
+
+
+def test_one_request_is_answered_on_a_connection(plain: str) -> None:
+    with socket.create_connection(where(plain)) as kept:
+        kept.settimeout(30)
+        kept.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        answer = b"".join(iter(partial(kept.recv, 1000), b""))
+    assert answer.count(b"200 OK") == 1
 
 
 def test_a_fault_is_told_in_words_and_by_its_class_alone(caplog: pytest.LogCaptureFixture) -> None:
-    said: list[str] = []
-
-    def app(_environ: object, _start: object) -> list[bytes]:
-        raise ValueError("CANARY-VALUE")
-
-    whole = http_server._whole(app)
-    content = whole({"REQUEST_METHOD": "GET"}, lambda status, _headers: said.append(status))
-    assert (said, b"".join(content)) == (["500 Internal Server Error"], b"Internal Server Error.\n")
+    with serving(here(), shown(Broken())) as url:
+        status, words = fetch(url + "/metrics?CANARY-VALUE", token=TOKEN)
+    assert (status, words) == (500, "The metrics could not be gathered; see the log.\n")
     assert "CANARY" not in caplog.text
+    assert [(line.getMessage(), vars(line)["why"]) for line in caplog.records] == [
+        ("not-answered", "ValueError")
+    ]
 
 
 def test_tls_is_served_and_a_renewed_certificate_is_taken_on(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    settings = here(certificate, key)
-    for url in serving(settings):
+    with serving(here(certificate, key), shown()) as url:
         for _ in range(2):
             context = ssl.create_default_context(cafile=str(certificate))
-            assert fetch(url + "/metrics", token=TOKEN, context=context) == (200, "metrics")
+            assert fetch(url + "/metrics", token=TOKEN, context=context)[0] == HTTPStatus.OK
             make_certificate(tmp_path)
+        old = ssl.create_default_context(cafile=str(certificate))
+        certificate.write_text("half a renewal")
+        with pytest.raises(urllib.error.URLError):  # that of the start is served on: this one knows another
+            fetch(url + "/metrics", token=TOKEN, context=old)
+
+
+def test_tls_is_1_2_or_more(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with serving(here(certificate, key), shown()) as url, pytest.raises(urllib.error.URLError, match="SSL"):
+        fetch(url + "/healthcheck", context=context)
 
 
 def test_an_address_in_use_and_a_certificate_without_key_are_refused_in_words(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
-            http_server.server(here(port=port), lambda *_: [], section="metrics")
+            serving(here(port=port), shown()).__enter__()
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate")
-    settings = here(broken)
     with pytest.raises(ConfigError, match=r"listen\.certificate_file .*broken\.pem"):
-        http_server.server(settings, lambda *_: [], section="metrics")
+        serving(here(broken), shown()).__enter__()
 
 
 def test_the_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
