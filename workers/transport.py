@@ -1,9 +1,13 @@
 """Kombu's Redis transport, made to survive whatever lies in Redis.
 
 As shipped, one entry of a queue that is not JSON, or not shaped like a message, ends the
-worker's main process, and leaves no trace of what it was. Here all bytes go through
-:func:`read_entry` first, which is strict, typed and bounded, and kombu sees only what it
-returns: no typed values, no compression, nothing deep, nothing huge.
+worker's main process, and leaves no trace of what it was. Here kombu has a client of Redis that
+passes all bytes through :func:`checked_entry`, which is strict, typed and bounded. Kombu sees only
+what that returns: no typed values, no compression, nothing deep, nothing huge. What is refused is
+to kombu an answer that brought nothing.
+
+Nothing here is a private name of kombu. That kombu asks its client so, and takes ``None`` so, was
+read in its source: ``tests/workers/test_kombu.py`` says in which version, and of which functions.
 """
 
 from __future__ import annotations
@@ -13,12 +17,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport.redis import Channel, QoS, Transport
+from kombu.utils.json import loads
+from redis import Redis
+from redis.client import Pipeline, PubSub
 from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
 from strongroom.model import prepare
@@ -39,6 +47,9 @@ UNBLOCKED: Final = "UNBLOCKED"
 """What it says to those who wait for a message while it becomes one."""
 MISTYPED: Final = "a key of the broker that is of another type"
 MISTYPED_PAUSE: Final = 0.5
+
+TYPED: Final = b'"__type__"'
+"""With this key kombu's JSON names a type, and makes one of a value as it reads it."""
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Plain = str | Whole | float | bool | None
@@ -91,34 +102,33 @@ _UNACKED: Final = msgspec.json.Decoder(tuple[Wire, str, str])
 _ODD_UNACKED: Final = msgspec.json.Decoder(tuple[OddWire, str, str])
 
 
-def read_entry(entry: bytes) -> dict[str, Any]:
-    """Return a queue's entry, or a broadcast, as kombu takes it. Raises anything if it is not one."""
-    entry = _bounded(entry)
+def checked_entry(entry: bytes) -> bytes:
+    """Return a queue's entry, or a broadcast, as kombu is to read it. Raises anything if it is not one."""
     try:
-        return _as_kombu(_WIRE.decode(entry))
+        wire = _WIRE.decode(_bounded(entry))
     except msgspec.ValidationError:
-        return _as_kombu(_if_own(_ODD_WIRE.decode(entry)))
+        wire = _if_own(_ODD_WIRE.decode(entry))
+    return _for_kombu(wire, wire)
 
 
-def read_unacked(entry: bytes) -> tuple[dict[str, Any], str, str]:
-    """Return a message that waits to be acknowledged, its exchange and its key; as :func:`read_entry`."""
-    entry = _bounded(entry)
+def checked_unacked(entry: bytes) -> bytes:
+    """Return a message that waits to be acknowledged, its exchange and its key; as :func:`checked_entry`."""
     try:
-        wire, exchange, key = _UNACKED.decode(entry)
+        wire, exchange, key = _UNACKED.decode(_bounded(entry))
     except msgspec.ValidationError:
         odd, exchange, key = _ODD_UNACKED.decode(entry)
         wire = _if_own(odd)
-    return _as_kombu(wire), exchange, key
+    return _for_kombu(wire, (wire, exchange, key))
 
 
-def _if_own(odd: OddWire) -> OddWire:
+def _if_own(wire: Wire) -> Wire:
     """Return a message whose headers are deeper than any known, if a process of ours signed them so.
 
     What a library puts there must not silence us: a refused look for alerts is one that tells nobody.
     """
-    check_own(base64.b64decode(odd.body, validate=True), odd.headers)
-    log.warning("message-of-odd-shape", extra={"task": str(odd.headers.get("task"))[:64]})
-    return odd
+    check_own(base64.b64decode(wire.body, validate=True), wire.headers)
+    log.warning("message-of-odd-shape", extra={"task": str(wire.headers.get("task"))[:64]})
+    return wire
 
 
 def _bounded(entry: bytes) -> bytes:
@@ -127,12 +137,85 @@ def _bounded(entry: bytes) -> bytes:
     return entry
 
 
-def _as_kombu(wire: Wire) -> dict[str, Any]:
+def _for_kombu(wire: Wire, whole: object) -> bytes:
     if "compression" in wire.headers:  # unpacked before anybody asks who signed it: a bomb
         raise MessageRefused("a compressed message")
     base64.b64decode(wire.body, validate=True)
-    message: dict[str, Any] = msgspec.to_builtins(wire)
-    return message
+    text = msgspec.json.encode(whole)
+    if TYPED in text:
+        _if_own(wire)
+    loads(text)  # type: ignore[no-untyped-call, unused-ignore] - that it can is found out here, and not there
+    return text
+
+
+def _refuse(why: str) -> None:
+    StrictTransport.refuse(MessageRefused(why))
+
+
+class StrictPipeline(Pipeline):
+    """Redis' transactions: what waits to be acknowledged is read in one, to be handed out again.
+
+    An attacker who writes to Redis chose what waits there.
+    """
+
+    def hget(self, name: str, key: str) -> Any:
+        """Return what is a message, and of anything else that nothing is there."""
+        entry: Any = super().hget(name, key)
+        return (
+            admit(lambda: checked_unacked(entry), StrictTransport.refuse)
+            if isinstance(entry, bytes)
+            else entry
+        )
+
+
+class StrictPubSub(PubSub):
+    """Redis' broadcasts: remote control comes this way."""
+
+    def parse_response(self, *args: Any, **options: Any) -> Any:
+        """Return what has a message's shape, and all that is no message."""
+        match super().parse_response(*args, **options):  # type: ignore[no-untyped-call, unused-ignore]
+            case [b"message" | b"pmessage", *topic, bytes() as entry] as answer:
+                checked = admit(lambda: checked_entry(entry), StrictTransport.refuse)
+                return None if checked is None else [answer[0], *topic, checked]
+            case answer:
+                return answer
+
+
+class StrictRedis(Redis):
+    """Kombu's way to Redis, for all that is read."""
+
+    def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
+        """Return a server's answer; where a message was waited for, one that has a message's shape."""
+        if command_name != "BRPOP":
+            return super().parse_response(connection, command_name, **options)
+        match self._brought(connection, **options):
+            case [bytes() as key, bytes() as entry]:
+                checked = admit(lambda: checked_entry(entry), StrictTransport.refuse)
+                return None if checked is None else (key, checked)
+            case None | []:
+                return None
+            case _:  # a server that is no Redis
+                return _refuse("an answer that no broker gives")
+
+    def _brought(self, connection: Any, **options: Any) -> Any:
+        try:
+            return super().parse_response(connection, "BRPOP", **options)
+        except FAILOVER:
+            raise
+        except ResponseError as error:
+            if str(error).startswith(UNBLOCKED):
+                raise ReadOnlyError(str(error)) from None
+            _refuse(MISTYPED)
+            time.sleep(MISTYPED_PAUSE)  # it would answer so at once, again and again
+            return None
+
+    def pubsub(self, **options: Any) -> StrictPubSub:
+        """Return what receives broadcasts."""
+        return StrictPubSub(self.connection_pool, **options)
+
+    def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> StrictPipeline:  # noqa: FBT002 - redis'
+        """Return what sends commands together."""
+        return StrictPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 @contextmanager
@@ -143,15 +226,14 @@ def _mistyped(instead: Callable[[], None] = lambda: None) -> Iterator[None]:
     except FAILOVER:
         raise
     except ResponseError:
-        StrictTransport.refuse(MessageRefused(MISTYPED))
+        _refuse(MISTYPED)
         instead()
 
 
 class StrictQoS(QoS):  # type: ignore[misc, unused-ignore]
-    """Hands out again only what is a message: an attacker who writes to Redis chose what waits there.
+    """Goes on without acknowledgements, if something of another type is where they are kept.
 
-    They may also have put something of another type where acknowledgements are kept. Redis refuses each
-    command then; work goes on without them, and the run record sends again what got lost.
+    Redis refuses each command then; the run record sends again what got lost.
     """
 
     def append(self, message: Any, delivery_tag: Any) -> None:
@@ -161,12 +243,12 @@ class StrictQoS(QoS):  # type: ignore[misc, unused-ignore]
 
     def ack(self, delivery_tag: Any) -> None:
         """Forget a message that was worked on."""
-        with _mistyped(instead=lambda: self._quick_ack(delivery_tag)):
+        with _mistyped(instead=partial(virtual.QoS.ack, self, delivery_tag)):
             super().ack(delivery_tag)  # type: ignore[no-untyped-call, unused-ignore]
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Give a message back, or forget it."""
-        with _mistyped(instead=lambda: self._quick_ack(delivery_tag)):
+        with _mistyped(instead=partial(virtual.QoS.ack, self, delivery_tag)):
             super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call, unused-ignore]
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
@@ -174,77 +256,30 @@ class StrictQoS(QoS):  # type: ignore[misc, unused-ignore]
         with _mistyped():
             super().restore_visible(*args, **options)  # type: ignore[no-untyped-call, unused-ignore]
 
-    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Put a message that was not acknowledged back on its queue."""
-
-        def restore(pipe: Any) -> None:
-            entry = pipe.hget(self.unacked_key, tag)
-            pipe.multi()
-            self._remove_from_indices(tag, pipe)  # type: ignore[no-untyped-call, unused-ignore]
-            if entry and (kept := admit(lambda: read_unacked(entry), StrictTransport.refuse)):
-                message, exchange, key = kept
-                self.channel._do_restore_message(message, exchange, key, pipe, leftmost)  # noqa: SLF001
-
-        with self.channel.conn_or_acquire(client) as connection:
-            connection.transaction(restore, self.unacked_key)
-
 
 class StrictChannel(Channel):  # type: ignore[misc, unused-ignore]
-    """Hands the transport bytes where kombu's own would decode them first."""
+    """Reads with :class:`StrictRedis`."""
 
     QoS = StrictQoS
 
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            match self._answer(**options):
-                case [bytes() as key, bytes() as entry]:
-                    queue = key.decode("utf-8", "replace").rsplit(self.sep, 1)[0]
-                    self._queue_cycle.rotate(queue)
-                    self.connection._deliver(entry, queue)  # noqa: SLF001
-                case None | []:
-                    raise Empty
-                case _:  # a server that is no Redis
-                    StrictTransport.refuse(MessageRefused("an answer that no broker gives"))
-            return True
-        finally:
-            self._in_poll = False
-            self._flush_brpop_reauth()  # type: ignore[no-untyped-call, unused-ignore]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call, unused-ignore]
+        # Whoever receives refuses by itself, and acknowledges. This is the net below. That Redis went away
+        # says nothing about a message.
+        passing = (Empty, *self.connection_errors)
+        self.handlers = {
+            kind: partial(admit, read, StrictTransport.refuse, passing=passing)
+            for kind, read in self.handlers.items()
+        }
 
-    def _answer(self, **options: Any) -> Any:
-        try:
-            return self.client.parse_response(self.client.connection, "BRPOP", **options)
-        except self.connection_errors:
-            self.client.connection.disconnect()  # the next look connects anew
-            raise
-        except ResponseError as error:
-            if str(error).startswith(UNBLOCKED):
-                self.client.connection.disconnect()
-                raise ReadOnlyError(str(error)) from None
-            StrictTransport.refuse(MessageRefused(MISTYPED))
-            time.sleep(MISTYPED_PAUSE)  # it would answer so at once, again and again
-            return None
+    @property
+    def Client(self) -> type[StrictRedis]:  # noqa: N802 - kombu's
+        """What kombu makes its clients with. It sets its own, as it begins, which is not kept."""
+        return StrictRedis
 
-    def _receive_one(self, c: Any) -> Any:
-        try:
-            response = c.parse_response()
-        except self.connection_errors:
-            self._in_listen = False
-            raise
-        match response:
-            case [b"message", bytes() as topic, bytes() as entry]:
-                return self._broadcast(topic.decode("utf-8", "replace"), entry)
-            case [b"pmessage", _, bytes() as topic, bytes() as entry]:
-                return self._broadcast(topic.decode("utf-8", "replace"), entry)
-            case [b"unsubscribe" | b"punsubscribe", *_]:
-                c.handle_message(response)  # so that redis-py does not subscribe to it again
-        return None
-
-    def _broadcast(self, topic: str, entry: bytes) -> bool:
-        exchange = topic.partition(".")[2] if topic.startswith("/") else topic
-        queue = self._fanout_to_queue.get(exchange.split("/", 1)[0])
-        if queue is not None:
-            self.connection._deliver(entry, queue)  # noqa: SLF001
-        return True
+    @Client.setter
+    def Client(self, _its_own: object) -> None:  # noqa: N802 - kombu's
+        pass
 
 
 class StrictTransport(Transport):  # type: ignore[misc, unused-ignore]
@@ -253,18 +288,6 @@ class StrictTransport(Transport):  # type: ignore[misc, unused-ignore]
     Channel = StrictChannel
     connection_errors = (*Transport.connection_errors, *FAILOVER)
     refuse: ClassVar[Refuse] = staticmethod(lambda _error: None)
-
-    def _deliver(self, entry: bytes, queue: Any) -> None:
-        message = admit(lambda: read_entry(entry), StrictTransport.refuse)
-        if message is not None:
-            deliver = super()._deliver
-            # Whoever receives refuses by itself, and acknowledges. This is the net below.
-            admit(lambda: deliver(message, queue), StrictTransport.refuse, passing=self._lost)  # type: ignore[no-untyped-call, unused-ignore]
-
-    @property
-    def _lost(self) -> tuple[type[Exception], ...]:
-        """What says that Redis went away, and nothing about a message."""
-        return tuple(self.connection_errors)
 
 
 def install(refuse: Refuse) -> None:

@@ -14,7 +14,8 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 from kombu import Connection, Consumer, Exchange, Queue
-from kombu.utils.json import dumps
+from kombu.transport.virtual import Transport
+from kombu.utils.json import dumps, loads
 
 from strongroom.keys.keyring import Keyring
 from workers import names
@@ -24,7 +25,7 @@ from workers.envelope import SERIALIZER, seal
 from workers.messages import header_digest, register_envelope
 from workers.refusals import Refusals, admit
 from workers.rights import may_send, queue_of
-from workers.transport import StrictTransport, read_unacked
+from workers.transport import StrictTransport, checked_entry, checked_unacked
 
 QUEUE, BROADCAST, UNACKED = "queue", "broadcast", "unacked"
 DOORS: Final = (QUEUE, BROADCAST, UNACKED)
@@ -47,15 +48,15 @@ class WayIn:
         self._connection = Connection("memory://")
         self._channel = self._connection.channel()
         self._consumers = [self._tasks(), self._commands()]
-        self._transport = StrictTransport.__new__(StrictTransport)
-        self._transport._callbacks = self._channel.connection._callbacks
+        self._transport: Transport = self._channel.connection
 
     def put(self, door: str, entry: bytes) -> None:
         """Hand over an entry. Raises nothing, whatever it is: that is what is tested."""
         if door == UNACKED:
-            admit(lambda: read_unacked(entry), StrictTransport.refuse)
-        else:
-            self._transport._deliver(entry, names.CONTROL if door == QUEUE else "pidbox")
+            admit(lambda: checked_unacked(entry), StrictTransport.refuse)
+        elif checked := admit(lambda: checked_entry(entry), StrictTransport.refuse):
+            message, queue = loads(checked), names.CONTROL if door == QUEUE else "pidbox"
+            admit(lambda: self._transport._deliver(message, queue), StrictTransport.refuse)
 
     @property
     def outcomes(self) -> int:
