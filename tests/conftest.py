@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.nothing_skipped",
     "tests.in_memory",
     "tests.once_a_run",
+    "tests.sampled",
     "tests.schedule",
     "tests.seed",
 ]

@@ -46,7 +46,7 @@ def once_a_run(name: str, server: ServerProcess, **facts: str) -> dict[str, Any]
             found: dict[str, Any] = json.loads(file.read_text())
             server.join(port=found["port"], folder=Path(found["folder"]))
             return found
-        server.start()
+        server.start(outlives=True)
         _STARTED[file] = server
         found = {"pid": server.pid, "port": server.port, "folder": str(server.folder)}
         file.write_text(json.dumps({**found, "signal": server.killing, **facts}))

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,17 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
+def ends_with_this() -> list[str]:
+    """Return what a command begins with whose process is killed once this one ends, however it ends.
+
+    A test that takes too long ends its process at once, and nothing that it started would be ended.
+    """
+    program = shutil.which("setpriv")
+    # The kernel waits for the end of the thread that started it.
+    lasts = threading.current_thread() is threading.main_thread()
+    return [program, "--pdeathsig", "KILL"] if program and lasts else []
+
+
 class ServerProcess:
     """One server: a command, started, killed and started again on the same port and folder.
 
@@ -97,9 +109,14 @@ class ServerProcess:
         self.port, self.folder, self.log = port, folder, folder / "server.log"
         self._joined = True
 
-    def start(self) -> Self:
-        """Start on the data that is there; return once it is ready."""
+    def start(self, *, outlives: bool = False) -> Self:
+        """Start on the data that is there; return once it is ready.
+
+        Args:
+            outlives: whether it goes on when this process ends.
+        """
         words = [str(word) for word in self._command(self.folder)]
+        words = words if outlives else [*ends_with_this(), *words]
         with self.log.open("ab") as log:
             self._began = log.tell()
             self.process = subprocess.Popen(

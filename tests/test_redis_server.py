@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import redis
 
-from tests.process import ServerUnavailable
+from tests.process import ROOT, ServerUnavailable
 from tests.redis_server import RedisServer
+from tests.workers.cluster import is_alive, until
 
 
 @pytest.fixture
@@ -56,3 +60,21 @@ def test_a_server_that_cannot_start_says_why(redis_server: RedisServer) -> None:
         RedisServer(no_such_option="1"),
     ):
         pass
+
+
+ENDING = """
+import os
+from tests.redis_server import RedisServer
+print(RedisServer().start().pid, flush=True)
+os._exit(1)
+"""
+
+
+@pytest.mark.platform
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no program that has a process end with another")
+def test_a_server_ends_with_the_process_that_started_it_however_that_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    pid = int(done.stdout)
+    until(lambda: not is_alive(pid), what="its end")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kombu.exceptions import OperationalError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from strongroom.keys.keyring import Keyring
@@ -86,4 +87,5 @@ def _key(request: str) -> str:
 def _redis(app: Strongroom) -> Iterator[Any]:
     """The broker as kombu has it: address, login and TLS are settled there."""
     with app.connection_for_write() as connection:
-        yield connection.default_channel.client
+        # Not with its client, which takes messages alone: see workers.transport.
+        yield Redis(connection_pool=connection.default_channel.pool)

@@ -144,7 +144,8 @@ def _for_kombu(wire: Wire, whole: object) -> bytes:
     text = msgspec.json.encode(whole)
     if TYPED in text:
         _if_own(wire)
-    loads(text)  # type: ignore[no-untyped-call, unused-ignore] - that it can is found out here, and not there
+    # That kombu can read it is found out here, and not there.
+    loads(text)  # type: ignore[no-untyped-call, unused-ignore]
     return text
 
 
@@ -158,7 +159,7 @@ class StrictPipeline(Pipeline):
     An attacker who writes to Redis chose what waits there.
     """
 
-    def hget(self, name: str, key: str) -> Any:
+    def hget(self, name: Any, key: Any) -> Any:
         """Return what is a message, and of anything else that nothing is there."""
         entry: Any = super().hget(name, key)
         return (
@@ -187,7 +188,7 @@ class StrictRedis(Redis):
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
         """Return a server's answer; where a message was waited for, one that has a message's shape."""
         if command_name != "BRPOP":
-            return super().parse_response(connection, command_name, **options)
+            return super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         match self._brought(connection, **options):
             case [bytes() as key, bytes() as entry]:
                 checked = admit(lambda: checked_entry(entry), StrictTransport.refuse)
@@ -199,7 +200,7 @@ class StrictRedis(Redis):
 
     def _brought(self, connection: Any, **options: Any) -> Any:
         try:
-            return super().parse_response(connection, "BRPOP", **options)
+            return super().parse_response(connection, "BRPOP", **options)  # type: ignore[no-untyped-call]
         except FAILOVER:
             raise
         except ResponseError as error:

@@ -20,10 +20,7 @@ from strongroom.keys.quorum import record
 from strongroom.keys.quorum.ceremony import open_together
 from strongroom.keys.quorum.errors import (
     ShareForeign,
-    ShareMistyped,
-    ShareRepeated,
     SharesTooFew,
-    SharesTooMany,
 )
 from strongroom.system import process
 from strongroom.system.errors import WouldOverwrite
@@ -252,24 +249,6 @@ def test_shares_are_tried_without_writing_anything(machine: Machine, papers: dic
     )
     assert done.document["opened_by"] == ["Ada", "Chi"]
     assert sorted(machine.home.rglob("*")) == before
-
-
-def test_shares_that_do_not_open_are_told_apart(machine: Machine, papers: dict[str, Path]) -> None:
-    def combine(*shares: Path) -> Done:
-        words: list[str | Path] = [word for share in shares for word in ("--share", share)]
-        return machine.run("keys", "quorum", "combine", "board.quorum", *words)
-
-    words = papers["Ada"].read_text().split()
-    mistyped = machine.path("mistyped")
-    mistyped.write_text(" ".join([*words[:7], "zero" if words[7] != "zero" else "acid", *words[8:]]))
-    mistyped.chmod(0o600)
-
-    assert combine(papers["Ada"]).failed_with(SharesTooFew)
-    assert combine(*papers.values()).failed_with(SharesTooMany)
-    assert combine(papers["Ada"], papers["Ada"]).failed_with(ShareRepeated)
-    done = combine(papers["Chi"], mistyped)
-    assert done.failed_with(ShareMistyped)
-    assert "word 8 of the share is wrong" in done.err.lower()
 
 
 def test_typed_shares_are_not_shown_and_a_slip_costs_only_a_repetition(

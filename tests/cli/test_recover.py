@@ -16,7 +16,7 @@ from strongroom.operations.errors import ConfirmationRequired, RunDegraded, Step
 from tests.cli.program import PASSPHRASE, Done, Machine
 from tests.cli.terminal import Terminal
 from tests.operations.alerts.mail_server import MailServer
-from tests.workers.up_command import up
+from tests.workers.cluster import up
 
 REGIONS = ("region-a", "region-b", "region-c")
 VALUES = {"DATABASE_PASSWORD": "CANARY-database", "JWT_KEY": "CANARY-jwt", "REDIS_PASSWORD": "CANARY-redis"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from strongroom.config import load_settings
-from strongroom.operations.errors import NothingOpens, RunDegraded
+from strongroom.operations.errors import NothingOpens
 from strongroom.wiring.calendar import calendar
-from tests.cli.program import REGIONS, Machine
+from tests.cli.program import Machine
 
 
 def deeper(machine: Machine) -> None:
@@ -18,18 +18,6 @@ def deeper(machine: Machine) -> None:
 
 def words(text: str) -> str:
     return " ".join(text.split())
-
-
-def test_a_backup_that_cannot_be_opened_here_is_made_degraded_and_its_replicas_are_good(
-    configured: Machine,
-) -> None:
-    deeper(configured)
-    done = configured.run("backup", "--policy", "full", "--force")
-    assert done.failed_with(RunDegraded)
-    assert "whole, but not verified on dublin, frankfurt, toronto: this host seals only" in words(done.err)
-    assert "keys.recovery.identity_file" in done.err
-    replicas = configured.ok("backups", "replicas", "--json").document["replicas"]
-    assert {one["target"]: one["good"] for one in replicas} == dict.fromkeys(REGIONS, True)
 
 
 def test_the_check_of_the_configuration_remarks_on_it_and_refuses_nothing(configured: Machine) -> None:

@@ -24,10 +24,9 @@ from tests.cli.program import ROOT, Machine
 from tests.operations.alerts.people import People, reachable
 from tests.operations.alerts.receiver import Receiver
 from tests.process import free_port
-from tests.workers.cluster import until
+from tests.workers.cluster import until, up
 from tests.workers.collector import Collector
 from tests.workers.sentry import Sink
-from tests.workers.up_command import up
 from tests.workers.visitor import Visitor
 from workers import flower, metrics_server, names, page_server, paths, status
 

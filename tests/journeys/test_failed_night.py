@@ -9,8 +9,7 @@ from typing import Any
 from strongroom.operations.errors import WarningsRaised
 from tests.cli.program import Machine
 from tests.journeys.house import section_of, to_two_targets, values, words_of
-from tests.workers.cluster import until
-from tests.workers.up_command import up
+from tests.workers.cluster import until, up
 
 SECRETS = {"PAYMENTS_API_KEY": "CANARY-payments", "DATABASE_PASSWORD": "CANARY-database"}
 

@@ -14,8 +14,7 @@ import pytest
 
 from tests.cli.program import Machine
 from tests.ssh_people import allow, person
-from tests.workers.cluster import descendants, until
-from tests.workers.up_command import up
+from tests.workers.cluster import descendants, until, up
 
 COUNT = 50
 CONFIG = """

@@ -71,6 +71,7 @@ class TestAzure(SharedConformance):
         made.close()
 
 
+@pytest.mark.sampled(every=4)
 class TestAzureInSmallBlocks(SharedConformance):
     """The same with objects cut into many blocks, under a prefix, by a connection string."""
 

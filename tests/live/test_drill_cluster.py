@@ -14,7 +14,7 @@ from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
 from tests.live.openbao import OpenBao
 from tests.live.regions import credentials_file
-from tests.workers.up_command import up
+from tests.workers.cluster import up
 
 CONFIG = """
 [vaults.prod]

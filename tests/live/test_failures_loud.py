@@ -15,9 +15,8 @@ import pytest
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
 from tests.process import free_port
-from tests.workers.cluster import until
+from tests.workers.cluster import until, up
 from tests.workers.sentry import Sink
-from tests.workers.up_command import up
 from workers import flower, paths
 
 CONFIG = """

@@ -129,6 +129,7 @@ def check_brought_up(fleet: Fleet, backup: str) -> None:
     assert sorted(secret.name for secret in opened.secrets()) == [s.name for s in made_up(SECRETS)]
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("case", STAYING.values(), ids=STAYING.keys())
 def test_one_region_s_fault_degrades_a_backup_and_repair_brings_it_up(
     tmp_path: Path, region: Region, others: dict[str, Region], case: Case

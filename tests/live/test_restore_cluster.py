@@ -13,8 +13,7 @@ import pytest
 from strongroom.errors import ConfigError, UsageError
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
-from tests.workers.cluster import descendants, until
-from tests.workers.up_command import up
+from tests.workers.cluster import descendants, until, up
 
 COUNT, KILLS = 2_000, 3
 CONFIG = """

@@ -39,6 +39,7 @@ class TestPlainBucket(SharedConformance):
         return target_on(ministack)
 
 
+@pytest.mark.sampled(every=4)
 class TestVersionedBucketUnderAPrefix(SharedConformance):
     @pytest.fixture
     def target(self, ministack: MiniStack) -> S3Target:

@@ -132,6 +132,7 @@ BEFORE = {"CHANGED": "CANARY-LATER"}
 AFTER = {"GONE": "CANARY-GONE", "CHANGED": "CANARY-CHANGED"}
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("lose", LOST)
 def test_a_lost_key_stops_neither_a_restore_that_overwrites_nor_its_undo_by_a_colleague(
     site: Site, lose: Callable[[Site], None]

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.sources import Destination
+from strongroom.sources.vault import records
 from strongroom.sources.vault.reading import _held
 from strongroom.sources.vault.records import Folder, KeyInfo, KeyVersion
 from tests.live.openbao import OpenBao, dev_server
@@ -36,10 +37,13 @@ def mount(policed: OpenBao) -> str:
 class TestVaultSource(DestinationConformance):
     """Under exactly the shipped policies."""
 
-    many = 2_000
+    many = 250
 
     @pytest.fixture
-    def destination(self, policed: OpenBao, mount: str, tmp_path: Path) -> Destination:
+    def destination(
+        self, policed: OpenBao, mount: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Destination:
+        monkeypatch.setattr(records, "PAGE", 100)
         return Within(source_of(policed, tmp_path, *RESTORE, mounts=(mount,), system=False), mount)
 
     def test_everything_known_of_a_secret_comes_back(self, destination: Destination) -> None:

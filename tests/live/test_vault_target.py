@@ -31,13 +31,20 @@ def target(bao: OpenBao, mount: str, tmp_path: Path) -> VaultTarget:
 class TestVault(SharedConformance):
     """As the policy that is shipped allows it, and not as root."""
 
+    page = 100  # the server lists any number at once
+    streamed = 32
+
     @pytest.fixture
     def target(self, target: VaultTarget) -> VaultTarget:
         return target
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.usefixtures("mount")
 class TestVaultUnderTransitWithAPrefix(SharedConformance):
+    page = 100
+    streamed = 32
+
     @pytest.fixture
     def target(self, bao: OpenBao, tmp_path: Path) -> VaultTarget:
         return make(

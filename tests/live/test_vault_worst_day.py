@@ -183,7 +183,9 @@ class writing:  # noqa: N801 - a context
         self._thread.join()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+)
 def test_a_restore_that_is_interrupted_is_told_and_gone_on_with(
     lost: tuple[Machine, dict[str, Any]], count: int, own_openbao: OpenBao, number: signal.Signals
 ) -> None:

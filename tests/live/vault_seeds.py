@@ -15,9 +15,9 @@ NAMESPACES = ("", "team/", "team/sub/")
 
 
 class Seeds:
-    """What was put where: 500 secrets in five mounts of three namespaces."""
+    """What was put where: 150 secrets in five mounts of three namespaces."""
 
-    def __init__(self, server: OpenBao, *, count: int = 500) -> None:
+    def __init__(self, server: OpenBao, *, count: int = 150) -> None:
         self.server = server
         self.deleted: set[str] = set()
         self._settings()

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from tests.process import free_port
+from tests.cli.program import Machine, command
+from tests.process import ends_with_this, free_port
 from workers import status
 
 PATIENCE = 60.0
+FORKED = str(Path(__file__).with_name("forked.py"))
 T = TypeVar("T")
 
 
@@ -51,33 +53,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-class RunningCluster:
-    """One supervisor process and its state directory.
+class Started:
+    """The supervisor of a cluster in a process of its own, what it started, and what it said."""
 
-    Args:
-        state_dir: its state.
-        arguments: pools to run (all, if none is named), ``--flower``, ``--metrics``,
-            ``--page``, ``--ephemeral``; and ``--started``, if its processes are to be started as a person's
-            are, and not forked: see :mod:`tests.workers.forked`.
-        environment: more variables.
-    """
+    out: Path
+    err: Path
 
-    def __init__(
-        self, state_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> None:
-        self.state_dir = state_dir
-        self.arguments = list(arguments)
-        self.port = free_port()
-        self.metrics_port = free_port()
-        self.page_port = free_port()
-        self.environment = {
-            **os.environ,
-            "STRONGROOM_STATE_DIR": str(state_dir),
-            "STRONGROOM_FLOWER__PORT": str(self.port),
-            "STRONGROOM_METRICS__PORT": str(self.metrics_port),
-            "STRONGROOM_PAGE__PORT": str(self.page_port),
-            **(environment or {}),
-        }
+    def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self._seen: set[int] = set()
 
@@ -87,35 +69,37 @@ class RunningCluster:
         assert self.process is not None
         return self.process.pid
 
-    @property
-    def log(self) -> str:
-        """All that its processes wrote."""
-        files = [self.state_dir.parent / "supervisor.log", *sorted((self.state_dir / "logs").glob("*.log"))]
-        return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
+    def answer(self) -> str:
+        """What it said on stdout."""
+        return self.out.read_text()
 
-    def start(self, *, wait: bool = True) -> RunningCluster:
-        """Start it; return when all its processes are ready."""
-        self._close_pipe()
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        with (self.state_dir.parent / "supervisor.log").open("ab") as log:
+    def errors(self) -> str:
+        """What it said on stderr."""
+        return self.err.read_text(errors="replace")
+
+    def run(self, command: list[str], *, env: Mapping[str, str], cwd: Path | None = None) -> None:
+        """Start it; it is killed, and what it started with it, when this process ends."""
+        with self.out.open("wb") as answers, self.err.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.workers.up", *self.arguments],
-                env=self.environment,
+                [*ends_with_this(), *command],
+                cwd=cwd,
+                env=env,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
+                stdout=answers,
+                stderr=errors,
                 process_group=0,
             )
-        if wait:
-            assert self.process.stdout is not None
-            assert self.process.stdout.readline() == b"ready\n", self.log
-            self.note()
-        return self
 
-    def pid(self, name: str) -> int | None:
-        """Return the main process of a pool, of ``broker`` or of ``beat``."""
-        read = status.read(self.state_dir)
-        return read.processes[name].pid if read and name in read.processes else None
+    def await_ready(self, words: str) -> None:
+        """Return once it said so."""
+
+        def ready() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.errors()
+            return words in self.answer()
+
+        until(ready, what=f"the cluster\n{self.errors()}")
+        self.note()
 
     def note(self) -> set[int]:
         """Remember every process there is now, and return the ids of all seen so far."""
@@ -133,10 +117,6 @@ class RunningCluster:
         self.process.send_signal(how)
         return self.process.wait(2 * PATIENCE)  # warm, then cold, then killed
 
-    def _close_pipe(self) -> None:
-        if self.process is not None and self.process.stdout is not None:
-            self.process.stdout.close()
-
     def close(self) -> None:
         """End it and whatever is left of it."""
         if self.process is None:
@@ -149,7 +129,87 @@ class RunningCluster:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self._close_pipe()
         for pid in self.left_over():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+class RunningCluster(Started):
+    """A cluster of a test's own settings, of all its pools or of some.
+
+    Args:
+        state_dir: its state.
+        arguments: pools to run (all, if none is named), ``--flower``, ``--metrics``,
+            ``--page``, ``--ephemeral``; and ``--started``, if its processes are to be started as a person's
+            are, and not forked: see :mod:`tests.workers.forked`.
+        environment: more variables.
+    """
+
+    def __init__(
+        self, state_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.state_dir = state_dir
+        self.out, self.err = state_dir.parent / "supervisor.out", state_dir.parent / "supervisor.log"
+        self.arguments = list(arguments)
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.page_port = free_port()
+        self.environment = {
+            **os.environ,
+            "STRONGROOM_STATE_DIR": str(state_dir),
+            "STRONGROOM_FLOWER__PORT": str(self.port),
+            "STRONGROOM_METRICS__PORT": str(self.metrics_port),
+            "STRONGROOM_PAGE__PORT": str(self.page_port),
+            **(environment or {}),
+        }
+
+    @property
+    def log(self) -> str:
+        """All that its processes wrote."""
+        files = [self.err, *sorted((self.state_dir / "logs").glob("*.log"))]
+        return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
+
+    def start(self, *, wait: bool = True) -> RunningCluster:
+        """Start it; return when all its processes are ready."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.run([sys.executable, "-m", "tests.workers.up", *self.arguments], env=self.environment)
+        if wait:
+            self.await_ready("ready\n")
+        return self
+
+    def pid(self, name: str) -> int | None:
+        """Return the main process of a pool, of ``broker`` or of ``beat``."""
+        read = status.read(self.state_dir)
+        return read.processes[name].pid if read and name in read.processes else None
+
+
+class CommandUp(Started):
+    """``strongroom up`` as a person types it, on a machine of its own."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self.out, self.err = machine.path("up.out"), machine.path("up.err")
+        self.err.unlink(missing_ok=True)
+
+
+@contextmanager
+def up(machine: Machine, *words: str, wait: bool = True, forked: bool = False) -> Iterator[CommandUp]:
+    """Run the cluster inside the block, from the moment when it says that it is up.
+
+    Args:
+        forked: where the test is about what the cluster does, and not about how it starts: it forks its
+            processes, see :mod:`tests.workers.forked`.
+    """
+    running = CommandUp(machine)
+    running.run(
+        [sys.executable, FORKED, "up", *words] if forked else command("up", *words),
+        cwd=machine.home,
+        env=machine.env,
+    )
+    try:
+        if wait:
+            running.await_ready("The cluster is up")
+        yield running
+    finally:
+        running.close()

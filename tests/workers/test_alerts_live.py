@@ -15,8 +15,7 @@ from redis import Redis
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.operations.alerts.people import People, reachable
-from tests.workers.cluster import descendants, until
-from tests.workers.up_command import up
+from tests.workers.cluster import descendants, until, up
 from workers import names, paths, status
 
 TARGETS = """
@@ -129,7 +128,7 @@ def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_o
         assert site.look() == (set(), {"beat.silent"}, {"message.refused:control"})
 
         site.configure("daily", "never")  # due as soon as beat could see it, which is dead
-        kill_host(running.process.pid)
+        kill_host(running.supervisor)
     site.edit(LONG_AGO)
     new, over, active = site.look()
     assert (new, over) == ({"backup.overdue:never", "beat.silent"}, set())

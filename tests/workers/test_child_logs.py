@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.program import Machine
-from tests.workers.cluster import until
-from tests.workers.up_command import up
+from tests.workers.cluster import until, up
 from workers.child_logs import LONGEST, ChildLog, LogFile
 from workers.wakeup import Wakeup
 

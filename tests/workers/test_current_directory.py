@@ -49,6 +49,7 @@ def answers(port: int) -> bool:
     return False
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize(
     "command", [[str(SCRIPT)], [sys.executable, str(ROOT / "scripts" / "secrets_cli.py")]]
 )

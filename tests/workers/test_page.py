@@ -495,6 +495,7 @@ AXE = """axe.run().then(found => found.violations.map(
     one => one.id + ': ' + one.nodes.map(node => node.html + node.failureSummary).join('; ')))"""
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_no_rule_for_people_with_a_screen_reader_or_a_keyboard_is_broken(

@@ -82,9 +82,7 @@ def test_a_cluster_on_a_full_disk_starts_as_soon_as_there_is_room(cluster: Runni
     cluster.start(wait=False)
     until(lambda: "is full; the cluster starts as soon as there is room" in cluster.log, what="the words")
     full.unlink()
-    assert cluster.process is not None
-    assert cluster.process.stdout is not None
-    assert cluster.process.stdout.readline() == b"ready\n"
+    cluster.await_ready("ready\n")
     assert cluster.stop() == 0
 
 
@@ -102,9 +100,7 @@ def test_a_broker_that_starts_later_than_the_cluster_is_waited_for(cluster: Runn
     cluster.start(wait=False)
     until(lambda: "does not answer; the cluster starts as soon as it does" in cluster.log, what="the words")
     with RedisServer(port=port):
-        assert cluster.process is not None
-        assert cluster.process.stdout is not None
-        assert cluster.process.stdout.readline() == b"ready\n"
+        cluster.await_ready("ready\n")
         assert cluster.stop() == 0
 
 
