@@ -137,8 +137,7 @@ def events_markdown() -> str:
         "`strongroom reports audit` exports it.\n"
         "No event holds the value of a secret.\n\n"
     )
-    rows = [f"| `{kind}` | {means} |\n" for kind, means in EVENTS.items()]
-    return head + words + "| Event | What it says |\n|---|---|\n" + "".join(rows)
+    return head + words + "".join(f"- `{kind}`: {means}\n" for kind, means in EVENTS.items())
 
 
 def approvals_markdown() -> str:
@@ -191,14 +190,13 @@ def metrics_markdown() -> str:
         "No label is the name of a secret.\n"
         "[Scrape metrics](../how-to/scrape-metrics.md) says how Prometheus gets them.\n\n"
     )
-    table = "| Metric | Kind | Labels | What it says |\n|---|---|---|---|\n"
-    return head + words + table + "".join(map(_measure, MEASURES))
+    return head + words + "".join(map(_measure, MEASURES))
 
 
 def _measure(measure: Measure) -> str:
     name = measure.name + ("_total" if measure.kind == "counter" else "")
-    labels = ", ".join(f"`{label}`" for label in measure.labels) or "-"
-    return f"| `{name}` | {measure.kind} | {labels} | {measure.says} |\n"
+    labels = f"{{{', '.join(measure.labels)}}}" if measure.labels else ""
+    return f"- `{name}{labels}` ({measure.kind}): {measure.says}\n"
 
 
 def kinds_in_code() -> set[str]:

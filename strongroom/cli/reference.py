@@ -140,13 +140,12 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 
 def _codes() -> Iterator[str]:
-    """Yield a row for each exit code, then a table of each family's errors."""
+    """Yield a row for each exit code, then a list of each family's errors."""
     families = {kind.exit_code: (f"`{kind.family}`", meaning_of(kind)) for kind in FAMILIES}
     for code, (name, meaning) in sorted((_OWN_CODES | families).items()):
         yield f"| {code} | {name} | {_cell(meaning)} |\n"
     for family in FAMILIES:
         yield f"\n## {family.family} ({family.exit_code})\n\n"
-        yield "| Error | Meaning |\n|---|---|\n"
         yield from (
             _error(kind) for kind in (family, *leaves()) if issubclass(kind, family) and kind.default_hint
         )
@@ -161,7 +160,7 @@ _OWN_CODES: Final = {
 
 
 def _error(kind: type[StrongroomError]) -> str:
-    return f"| `{kind.__name__}` | {_cell(meaning_of(kind))} |\n"
+    return f"- `{kind.__name__}`: {meaning_of(kind)}\n"
 
 
 def leaves() -> list[type[StrongroomError]]:
