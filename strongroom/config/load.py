@@ -298,14 +298,11 @@ def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
         written = raw if isinstance(raw, Mapping) else {}
         known = {_plain(key): key for key in (*fields, *written)}
         path.append(known.get(_plain(part), part.lower()))
-        raw, model = written.get(path[-1]), _below(fields.get(path[-1]))
+        # The section that a key holds; the tables of people's own names are none.
+        field = fields.get(path[-1])
+        models = models_of(field.kind) if field and not is_table(field.kind) else ()
+        raw, model = written.get(path[-1]), models[0] if models else None
     return tuple(path)
-
-
-def _below(field: Field | None) -> type[SettingsSection] | None:
-    """Return the section that a key holds; the tables of people's own names are none."""
-    models = models_of(field.kind) if field and not is_table(field.kind) else ()
-    return models[0] if models else None
 
 
 def _plain(key: str) -> str:

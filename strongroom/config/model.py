@@ -365,15 +365,6 @@ DEFAULT_TARGETS = ("region-a", "region-b", "region-c")
 """Directories in the state directory, which are there while no target is named but media for a safe."""
 
 
-def _three_regions(state_dir: Path) -> dict[str, TargetSettings]:
-    return {
-        name: DirectoryTargetSettings(
-            kind="directory", path=state_dir / "targets" / name, region=name, create=True
-        )
-        for name in DEFAULT_TARGETS
-    }
-
-
 class Settings(SettingsSection, frozen=True, kw_only=True):
     """Everything that can be set, as one frozen value."""
 
@@ -501,7 +492,12 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Fill in the targets that there are when none are named, or media alone that lie in a safe."""
-        usual = _three_regions(self.state_dir)
+        usual = {
+            name: DirectoryTargetSettings(
+                kind="directory", path=self.state_dir / "targets" / name, region=name, create=True
+            )
+            for name in DEFAULT_TARGETS
+        }
         if self.targets is _LEFT_OUT:
             force_setattr(self, "targets", usual)
         elif self.targets and self._media - self._used >= set(self.targets):

@@ -188,15 +188,6 @@ _REST = """
 """
 
 
-def _calendar() -> str:
-    """Return the built-in entries of the calendar, each with its reason."""
-    described = fields_of(CalendarSettings)
-    return _CALENDAR + "".join(
-        f"\n{_comment(described[name].description)}\n#{name} = {toml_value(entry.schedule)}\n"
-        for name, entry in CalendarSettings().entries().items()
-    )
-
-
 def _comment(reason: str) -> str:
     return fill(reason.replace("`", "'"), width=78, initial_indent="# ", subsequent_indent="# ")
 
@@ -226,7 +217,21 @@ def default_config_text(
     """
     sealed_to = key_tables(keys)
     text = _HEAD + (_WITH_KEY + "".join(f"\n{line}" for line in sealed_to.values()) if keys else _WITHOUT_KEY)
-    text += _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
+    # The built-in entries of the calendar, each with its reason.
+    described = fields_of(CalendarSettings)
+    text += (
+        _POLICIES
+        + _EMERGENCY
+        + (
+            _CALENDAR
+            + "".join(
+                f"\n{_comment(described[name].description)}\n#{name} = {toml_value(entry.schedule)}\n"
+                for name, entry in CalendarSettings().entries().items()
+            )
+        )
+        + _DRILL
+        + _REST
+    )
     text = text.replace("{default_targets}", _default_targets(state_dir))
     text = text.replace("{source_examples}", _examples(SOURCE_KINDS))
     text = text.replace("{target_examples}", _examples(TARGET_KINDS))

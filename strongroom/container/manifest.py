@@ -208,7 +208,9 @@ def check_manifest(manifest: Manifest) -> None:
     if columns.piece != tuple(range(len(columns.piece))):
         raise Malformed("The manifest's containers are not numbered without a gap.")
     _check_columns(columns, sealed=manifest.sealed)
-    _check_counts(manifest.counts, columns)
+    sums = (sum(columns.secrets), sum(columns.versions), sum(columns.size))
+    if (manifest.counts.secrets, manifest.counts.versions, manifest.counts.size) != sums:
+        raise Malformed("The manifest's counts are not those of its containers.")
     if manifest.sealed:
         _check_ranges(columns)
     _check_texts(manifest.not_contained)
@@ -255,12 +257,6 @@ def _check_columns(columns: _Columns, *, sealed: bool) -> None:
     full = (columns.secrets if sealed else (0,) * len(columns.secrets)) * 2
     check_hex(tuple(compress(hashes, full)), SIZE, "A name's hash")
     check_hex(tuple(compress(hashes, map(not_, full))), 0, "A name's hash")
-
-
-def _check_counts(counts: Counts, columns: _Columns) -> None:
-    sums = (sum(columns.secrets), sum(columns.versions), sum(columns.size))
-    if (counts.secrets, counts.versions, counts.size) != sums:
-        raise Malformed("The manifest's counts are not those of its containers.")
 
 
 def _check_ranges(columns: _Columns) -> None:

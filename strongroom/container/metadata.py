@@ -201,7 +201,18 @@ def read_document(reader: RangeReader, *, place: ManifestPlace | None = None) ->
     if place is not None:
         place.check(lines.about)
     for row in lines.rows():
-        yield _to_secret(row)
+        yield Secret(
+            name=row.name,
+            versions=tuple(
+                SecretVersion(number=v.number, state=v.state, created_at=v.created_at) for v in row.versions
+            ),
+            type=row.type,
+            tags=row.tags,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            expires_at=row.expires_at,
+            rotation=row.rotation,
+        )
 
 
 def _check_frame(reader: RangeReader) -> bytes:
@@ -244,7 +255,9 @@ class _Lines:
             if line == b"]":
                 break
             if pending is not None:
-                yield _decode_listed(pending)
+                if not pending.endswith(b","):
+                    raise Malformed("The metadata document's lines are not separated as they should be.")
+                yield _decode(pending[:-1])
             pending = line
         else:
             raise Malformed("The metadata document's list of secrets has no end.")
@@ -273,30 +286,9 @@ def _encode(row: MetadataRow) -> bytes:
         raise SourceError(f"The metadata of {row.name!r} cannot be written as JSON.") from None
 
 
-def _decode_listed(line: bytes) -> MetadataRow:
-    if not line.endswith(b","):
-        raise Malformed("The metadata document's lines are not separated as they should be.")
-    return _decode(line[:-1])
-
-
 def _decode(line: bytes) -> MetadataRow:
     row = canonical.decode(line, MetadataRow, "A line of the metadata document")
     numbers = [version.number for version in row.versions]
     if not numbers or numbers[0] < 0 or any(a >= b for a, b in pairwise(numbers)):
         raise Malformed("The versions of a secret do not ascend.")
     return row
-
-
-def _to_secret(row: MetadataRow) -> Secret:
-    return Secret(
-        name=row.name,
-        versions=tuple(
-            SecretVersion(number=v.number, state=v.state, created_at=v.created_at) for v in row.versions
-        ),
-        type=row.type,
-        tags=row.tags,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        expires_at=row.expires_at,
-        rotation=row.rotation,
-    )

@@ -97,19 +97,13 @@ def read_outer(
         tail = read_exactly(reader, trailer.start, reader.size - trailer.start)
     outer = _parse_tail(header, trailer, tail[trailer.start - reader.size :], trusted)
     if entry is not None:
-        _require_named(outer, entry)
+        # Refuse another container than the manifest's signer vouched for. The signer alone does not tell them
+        # apart: whoever steals that key later can seal another one. What is read of a container without
+        # hashing all of it is bound by its signature, which stands for every digest.
+        if outer.signer.hex() != entry.signer:
+            raise Tampered("The container was sealed by another key than its manifest says.")
+        require_signature(outer, entry.container_signature, by="manifest")
     return outer
-
-
-def _require_named(outer: Outer, entry: ContainerEntry) -> None:
-    """Refuse another container than the manifest's signer vouched for.
-
-    The signer alone does not tell them apart: whoever steals that key later can seal another one. What is
-    read of a container without hashing all of it is bound by its signature, which stands for every digest.
-    """
-    if outer.signer.hex() != entry.signer:
-        raise Tampered("The container was sealed by another key than its manifest says.")
-    require_signature(outer, entry.container_signature, by="manifest")
 
 
 def require_signature(outer: Outer, signature: str, *, by: str) -> None:

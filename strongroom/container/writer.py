@@ -210,7 +210,7 @@ class _EncodedBatch:
     def singles(self) -> Iterator[_EncodedBatch]:
         """Yield batches of one secret each."""
         for pair in self.pairs:
-            values = _revealed(pair[1])
+            values = [version.value.reveal() for version in pair[1].versions if version.value is not None]
             yield _EncodedBatch([pair], values, [len(values)])
 
 
@@ -237,10 +237,6 @@ def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_EncodedBatch]:
             yield batch
     if pairs:
         yield _EncodedBatch(pairs, kept, stored)
-
-
-def _revealed(secret: Secret) -> list[bytes]:
-    return [version.value.reveal() for version in secret.versions if version.value is not None]
 
 
 class _ContainerWriter:
@@ -319,7 +315,9 @@ class _ContainerWriter:
         packed = Packed.of(segment.columns, segment.secrets, segment.digests)
         rows = self._keys.seal(layout.ROWS, number, pack_rows(packed), self._random)
         self._out.write(rows)
-        self._directory += layout.ENTRY.pack(len(values), len(rows), _sha256_or_zero(values), _sha256(rows))
+        self._directory += layout.ENTRY.pack(
+            len(values), len(rows), _sha256(values) if values else bytes(32), _sha256(rows)
+        )
         self._infos.append(SegmentInfo(segment.bound, segment.secrets, segment.versions))
         fold_segment(self._fold.update, packed, plain)
 
@@ -417,10 +415,6 @@ def _refuse_order(names: list[str]) -> NoReturn:
 
 def _sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-def _sha256_or_zero(data: bytes) -> bytes:
-    return _sha256(data) if data else bytes(32)
 
 
 # -- Reading back: what was just sealed, and what any keyless host can check --------------------

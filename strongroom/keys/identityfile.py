@@ -27,19 +27,15 @@ def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
     Raises:
         UsageError, ConfigError: it is no key, or is damaged or open to others.
     """
-    _refuse_public_half(path)
+    # Say so before anything else does, for its mode would be complained about first.
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(5) == b"srpub":
+            raise UsageError(
+                f"{path} is the public half, which opens nothing.", hint="Give the private half."
+            )
     kind = files.kind_of(path).replace(files.SEALED, "strongroom-", 1)
     for beginning, load in _KINDS.items():
         if kind.startswith(beginning):
             opener: Opener = load(path, passphrases)
             return opener
     raise UsageError(f"'{path}' is neither a key file nor a private key.", hint="Check the path.")
-
-
-def _refuse_public_half(path: Path) -> None:
-    """Say so before anything else does, for its mode would be complained about first."""
-    with suppress(OSError), path.open("rb") as file:
-        if file.read(5) == b"srpub":
-            raise UsageError(
-                f"{path} is the public half, which opens nothing.", hint="Give the private half."
-            )

@@ -232,7 +232,21 @@ class _KmsProcess:
     """What belongs to one process."""
 
     def __init__(self, options: KmsOptions) -> None:
-        self.client = _client(options)
+        from botocore.config import Config
+        from botocore.session import Session
+
+        self.client = Session(profile=options.profile).create_client(
+            "kms",
+            region_name=options.region,
+            endpoint_url=options.endpoint_url,
+            verify=str(options.ca_bundle) if options.ca_bundle else None,
+            config=Config(
+                connect_timeout=options.connect_timeout,
+                read_timeout=options.read_timeout,
+                retries={"mode": "standard", "total_max_attempts": options.max_attempts},
+                user_agent_extra="strongroom",
+            ),
+        )
         self.looked_at = False
 
 
@@ -268,24 +282,6 @@ def _without_answer(error: Any, where: str) -> KeyServiceError | ConfigError:
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return KeyDenied(f"there are no credentials for {where}", hint="Give the host a role or a profile.")
     return ConfigError(f"{where} cannot be used as it is configured ({name})")
-
-
-def _client(options: KmsOptions) -> Any:
-    from botocore.config import Config
-    from botocore.session import Session
-
-    return Session(profile=options.profile).create_client(
-        "kms",
-        region_name=options.region,
-        endpoint_url=options.endpoint_url,
-        verify=str(options.ca_bundle) if options.ca_bundle else None,
-        config=Config(
-            connect_timeout=options.connect_timeout,
-            read_timeout=options.read_timeout,
-            retries={"mode": "standard", "total_max_attempts": options.max_attempts},
-            user_agent_extra="strongroom",
-        ),
-    )
 
 
 # -- A key of AWS KMS, of one region: *whoever may decrypt with it can open* --------------------

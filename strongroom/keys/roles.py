@@ -453,7 +453,9 @@ def _begin(folder: Path, role: str, made: RoleKey, *, ends: str) -> RoleKey:
     listed = rolelist.read(folder)
     begun = structs.replace(made, announced=False)
     before = tuple(_ended(key, ends) for key in listed.of(role) if key.raw != made.raw)
-    rolelist.write(folder, listed.with_keys(role, tuple(sorted((*before, begun), key=_version))))
+    rolelist.write(
+        folder, listed.with_keys(role, tuple(sorted((*before, begun), key=lambda key: key.version)))
+    )
     _finish(folder, role)
     return begun
 
@@ -463,10 +465,6 @@ def _ended(key: RoleKey, ends: str) -> RoleKey:
     if key.until or key.distrusted:
         return key
     return structs.replace(key, announced=False, until=ends)
-
-
-def _version(key: RoleKey) -> int:
-    return key.version
 
 
 def _finish(folder: Path, role: str) -> None:

@@ -125,10 +125,6 @@ def _verifier(blob: bytes) -> _Verify:
     return verify
 
 
-def _ed25519(kind: bytes, reader: _Reader) -> _Verify:
-    return partial(_check_ed25519, kind, Ed25519PublicKey.from_public_bytes(reader.string()))
-
-
 def _check_ed25519(kind: bytes, public: Ed25519PublicKey, message: bytes, signature: _Reader) -> None:
     signature.expect(kind)
     found = signature.string()
@@ -215,7 +211,9 @@ def _check_hardware(
 
 
 _KINDS: Final[Mapping[bytes, Callable[[bytes, _Reader], _Verify]]] = {
-    b"ssh-ed25519": _ed25519,
+    b"ssh-ed25519": lambda kind, reader: partial(
+        _check_ed25519, kind, Ed25519PublicKey.from_public_bytes(reader.string())
+    ),
     b"ecdsa-sha2-nistp256": _ecdsa,
     b"ecdsa-sha2-nistp384": _ecdsa,
     b"ecdsa-sha2-nistp521": _ecdsa,

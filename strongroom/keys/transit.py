@@ -126,7 +126,9 @@ class TransitKey:
         except answers.VaultRefused as error:
             raise KeyServiceError(f"{self.describe()}: {error.message}") from None
         if not answer.found:
-            raise self._missing()
+            raise KeyNotFound(
+                f"there is no {self.describe().removeprefix('the ')}, or no mount '{self.mount}'"
+            )
         try:
             return answer.data()
         except answers.NotVault:
@@ -165,9 +167,6 @@ class TransitKey:
             f"{self.describe()} gives an answer that Vault does not give",
             hint="No backup is damaged. Check who answers at that address; another recipient opens.",
         )
-
-    def _missing(self) -> KeyNotFound:
-        return KeyNotFound(f"there is no {self.describe().removeprefix('the ')}, or no mount '{self.mount}'")
 
     def _guarded(self, ask: Callable[[], ServerAnswer]) -> ServerAnswer:
         """Ask; where the answer is lost, ask again: done twice, each request is as good as once."""

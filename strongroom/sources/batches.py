@@ -168,14 +168,12 @@ def only(name: str, value: bytes) -> Secret:
 def check_expected(change: SecretChange, actual: int | None) -> None:
     """Refuse a change whose writer saw another version than there is now."""
     if change.expected != actual:
-        saw, have = (_words(number) for number in (change.expected, actual))
+        saw, have = (
+            "no version" if number is None else f"version {number}" for number in (change.expected, actual)
+        )
         raise Conflict(f"secret {change.secret.name!r} has {have}, but the writer expected {saw}")
 
 
 def on_top(versions: tuple[SecretVersion, ...], head: int) -> tuple[SecretVersion, ...]:
     """Renumber ``versions`` so that they follow version ``head``."""
     return tuple(replace(version, number=head + step) for step, version in enumerate(versions, 1))
-
-
-def _words(number: int | None) -> str:
-    return "no version" if number is None else f"version {number}"

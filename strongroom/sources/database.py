@@ -401,7 +401,10 @@ def open_secret(seals: Seals, row: StoredRow, older: Sequence[tuple[int, bytes]]
         return secret
     if len(older) != row.older:
         raise _cut(row)
-    versions = [_open_older(seals, row.name, number, sealed) for number, sealed in older]
+    versions = [
+        unpack_older(seals.open(sealed, bound_to(OLDER, row.name, number), row.name), number)
+        for number, sealed in older
+    ]
     return replace(secret, versions=(*versions, *secret.versions))
 
 
@@ -445,7 +448,8 @@ class _RowWriter:
         self._connection = connection
         self._seals = seals
         self._seal: Sealer = seals.batch()
-        self._next_id = _last_id(connection) + 1
+        found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'secrets'").fetchone()
+        self._next_id = (int(found[0]) if found else 0) + 1
         self._new: list[tuple[int, str, int, int, int, bytes]] = []
         self._changed: list[tuple[int, int, int, bytes, int]] = []
         self._older: list[tuple[int, int, bytes]] = []
@@ -531,15 +535,6 @@ def row_of(found: Sequence[object]) -> StoredRow:
         return msgspec.convert(found, StoredRow)
     except msgspec.ValidationError:
         raise _altered() from None
-
-
-def _last_id(connection: sqlite3.Connection) -> int:
-    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'secrets'").fetchone()
-    return int(found[0]) if found else 0
-
-
-def _open_older(seals: Seals, name: str, number: int, sealed: bytes) -> SecretVersion:
-    return unpack_older(seals.open(sealed, bound_to(OLDER, name, number), name), number)
 
 
 def _cut(row: StoredRow) -> Tampered:

@@ -100,14 +100,10 @@ def _problem(text: bytes, at: int) -> str:
 
 def _value(match: re.Match[bytes]) -> bytes:
     if match["double"] is not None:
-        return _ESCAPE.sub(_unescape, match["double"])
+        return _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[0]), match["double"])
     if match["single"] is not None:
         return match["single"]
     return _COMMENT.sub(b"", match["bare"]).strip()
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    return _ESCAPES.get(match[1], match[0])
 
 
 # -- Files that are parsed as a whole, each of bounded size: a listing and a read both walk over them
@@ -141,7 +137,13 @@ class ParsedFiles(Source):
         empty = True
         for secret in self._parse():
             empty = False
-            yield ListedSecret(secret.name, _size(secret), (), secret.tags if with_tags else None)
+            value = secret.current.value
+            yield ListedSecret(
+                secret.name,
+                len(secret.name) + (0 if value is None else len(value)),
+                (),
+                secret.tags if with_tags else None,
+            )
         if empty:
             raise EmptySource(self._nothing)
 
@@ -161,8 +163,3 @@ class ParsedFiles(Source):
                 raise DuplicateSecret(f"source '{self.name}' has two secrets of the name {secret.name!r}")
             found[secret.name] = secret
         yield from (found[entry.name] for entry in entries)
-
-
-def _size(secret: Secret) -> int:
-    value = secret.current.value
-    return len(secret.name) + (0 if value is None else len(value))

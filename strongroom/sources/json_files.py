@@ -463,7 +463,8 @@ class Jsonl:
 
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[ListedSecret]:
         """Yield a line's record each."""
-        offset = start = self._start or _begin(fd)
+        # Where the first line begins: after a byte order mark, if there is one.
+        offset = start = self._start or (len(MARK) if os.pread(fd, len(MARK), 0) == MARK else 0)
         for lines in _lines(fd, start, self._end):
             yield from _tagged(lines, offset) if with_tags else _listed(lines, offset)
             offset += sum(map(len, lines)) + len(lines)
@@ -523,11 +524,6 @@ def _refuse(line: bytes, offset: int) -> None:
     except BadRecordError as error:
         problem = str(error)
     raise BadSliceError(problem, offset=offset)
-
-
-def _begin(fd: int) -> int:
-    """Return where the first line begins: after a byte order mark, if there is one."""
-    return len(MARK) if os.pread(fd, len(MARK), 0) == MARK else 0
 
 
 def _line_start(fd: int, offset: int) -> int | None:

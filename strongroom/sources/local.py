@@ -171,7 +171,7 @@ class LocalStore(Destination):
     ) -> int:
         """Add a version and return its number; what is left out stays as it was."""
         check_name(name)
-        now = _now()
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         version = SecretVersion(
             number=1, value=value, media=media or media_of(value.reveal()), created_at=now
         )
@@ -308,7 +308,3 @@ def _check_import(
 
 def _tagged(seals: Seals, row: StoredRow) -> ListedSecret:
     return ListedSecret(row.name, row.size, (row.id,), database.open_head(seals, row).tags)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -34,7 +34,12 @@ class MemoryStore(Destination):
         """Yield an entry for every secret."""
         for secrets in list(self._held.values()):
             for secret in secrets:
-                yield ListedSecret(secret.name, _size(secret), (), dict(secret.tags) if with_tags else None)
+                yield ListedSecret(
+                    secret.name,
+                    len(secret.name) + sum(map(_value_size, secret.versions)),
+                    (),
+                    dict(secret.tags) if with_tags else None,
+                )
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret, or ``None`` for one that is gone."""
@@ -74,14 +79,13 @@ class MemoryStore(Destination):
             for change in batch:
                 with Refusing(change.secret.name, refuse):
                     check_writable(change.secret)
-                    merged[change.secret.name] = _merge(self._current(change.secret.name, merged), change)
+                    secrets = self._held.get(change.secret.name)
+                    merged[change.secret.name] = _merge(
+                        merged.get(change.secret.name) or (secrets[-1] if secrets else None), change
+                    )
                     written += 1
             self._held.update((name, (secret,)) for name, secret in merged.items())
         return written
-
-    def _current(self, name: str, merged: dict[str, Secret]) -> Secret | None:
-        secrets = self._held.get(name)
-        return merged.get(name) or (secrets[-1] if secrets else None)
 
 
 def _merge(old: Secret | None, change: SecretChange) -> Secret:
@@ -90,10 +94,6 @@ def _merge(old: Secret | None, change: SecretChange) -> Secret:
         return change.secret
     added = on_top(change.secret.versions, old.current.number)
     return replace(change.secret, versions=(*old.versions, *added))
-
-
-def _size(secret: Secret) -> int:
-    return len(secret.name) + sum(map(_value_size, secret.versions))
 
 
 def _value_size(version: SecretVersion) -> int:
@@ -137,8 +137,13 @@ class Below(Destination):
 
     def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret."""
-        below = (replace(change, secret=self._below(change.secret)) for change in changes)
-        return self._inner.write(below, refuse=refuse and self._refusing(refuse))
+        below = (
+            replace(change, secret=replace(change.secret, name=self._folder + change.secret.name))
+            for change in changes
+        )
+        return self._inner.write(
+            below, refuse=refuse and (lambda name, error: refuse(name.removeprefix(self._folder), error))
+        )
 
     def delete(self, names: Iterable[str]) -> int:
         """Remove secrets."""
@@ -151,9 +156,3 @@ class Below(Destination):
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret can be kept."""
         return self._inner.kept(secret)
-
-    def _below(self, secret: Secret) -> Secret:
-        return replace(secret, name=self._folder + secret.name)
-
-    def _refusing(self, refuse: Refuse) -> Refuse:
-        return lambda name, error: refuse(name.removeprefix(self._folder), error)

@@ -102,7 +102,25 @@ class _Shape:
         self.further = further
         self.value = value
         places = {f"further_{number}": field for number, field in enumerate(further)}
-        self._decode = msgspec.json.Decoder(_shaped(places, value), float_hook=freeform.number).decode
+        # A rotation with more than the model has goes to the metadata, which a shape cannot tell: it fails.
+        self._decode = msgspec.json.Decoder(
+            cast(
+                "type[_SecretRecord]",
+                defstruct(
+                    "Shaped",
+                    [
+                        ("value", value),
+                        ("rotation", RotationSchedule | None, None),
+                        *((place, Any, UNSET) for place in places),
+                    ],
+                    bases=(_SecretRecord,),
+                    rename=places,
+                    forbid_unknown_fields=True,
+                    gc=False,
+                ),
+            ),
+            float_hook=freeform.number,
+        ).decode
         self._places = tuple(places.items())
 
     def parse(self, data: bytes) -> Secret | None:
@@ -120,25 +138,6 @@ class _Shape:
         if not _TEXT.issuperset(map(type, metadata.values())) and freeform.may_lose_a_sign(data):
             return None
         return _secret(record, _version(record.value, record.version), rotation, metadata)
-
-
-def _shaped(places: dict[str, str], value: type[str | Raw]) -> type[_SecretRecord]:
-    # A rotation with more than the model has goes to the metadata, which a shape cannot tell: it fails.
-    return cast(
-        "type[_SecretRecord]",
-        defstruct(
-            "Shaped",
-            [
-                ("value", value),
-                ("rotation", RotationSchedule | None, None),
-                *((place, Any, UNSET) for place in places),
-            ],
-            bases=(_SecretRecord,),
-            rename=places,
-            forbid_unknown_fields=True,
-            gc=False,
-        ),
-    )
 
 
 class Records:
@@ -168,18 +167,18 @@ class Records:
         rotation = None if found is None else RotationSchedule(days=found.days, enabled=found.enabled)
         secret = _secret(record, _version(record.value, record.version), rotation, _metadata(fields))
         shape = self._shape
+        # Whether JSON writes a field's name as it is; msgspec can learn no other.
         further = shape.further + tuple(
-            field for field in fields if field not in KNOWN and field not in shape.further and _plain(field)
+            field
+            for field in fields
+            if field not in KNOWN
+            and field not in shape.further
+            and msgspec.json.encode(field) == b'"%b"' % field.encode()
         )
         value = shape.value if secret.current.media is Media.TEXT else Raw
         if (further, value) != (shape.further, shape.value) and len(further) <= LEARNED:
             self._shape = _Shape(further, value)
         return secret
-
-
-def _plain(field: str) -> bool:
-    """Tell whether JSON writes a field's name as it is; msgspec can learn no other."""
-    return msgspec.json.encode(field) == b'"%b"' % field.encode()
 
 
 def parse_value(name: str, value: Raw) -> Secret:

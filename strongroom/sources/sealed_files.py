@@ -376,10 +376,12 @@ def _parsed(path: str, kind: str, text: bytes) -> Iterator[Secret]:
             for key, node in document.members("the file").items():
                 yield _of_yaml(key, node)
     else:
-        pairs = _members(text)
+        # What is at the top; a key that is there twice hides a secret, at whatever depth.
+        pairs = attempt(_pairs, text)
+        json.loads(text, object_pairs_hook=_once)
         if kind == "ini" and pairs.get(_DEFAULT) == _EMPTY:
             del pairs[_DEFAULT]  # sops gives a section that the file has not
-        yield from (_of_json(key, value) for key, value in pairs.items())
+        yield from (parse_value(_named(key), value) for key, value in pairs.items())
 
 
 def _of_yaml(key: str, node: Node) -> Secret:
@@ -387,17 +389,6 @@ def _of_yaml(key: str, node: Node) -> Secret:
         return only(_named(key), node.written().encode())
     value = SecretBytes(msgspec.json.encode(node.plain()))
     return Secret(name=_named(key), versions=(SecretVersion(number=1, value=value, media=Media.JSON),))
-
-
-def _of_json(key: str, value: msgspec.Raw) -> Secret:
-    return parse_value(_named(key), value)
-
-
-def _members(text: bytes) -> dict[str, msgspec.Raw]:
-    """Return what is at the top; a key that is there twice hides a secret, at whatever depth."""
-    pairs = attempt(_pairs, text)
-    json.loads(text, object_pairs_hook=_once)
-    return pairs
 
 
 def _once(pairs: list[tuple[str, object]]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 from sqlalchemy import Row
 
-from strongroom.model import Depth, prepare
+from strongroom.model import prepare
 from strongroom.state import tables
 from strongroom.state.errors import StateError
 from strongroom.state.records import (
@@ -134,17 +134,13 @@ class _ReckonedFacts(msgspec.Struct):
 _facts = msgspec.json.Decoder(_ReckonedFacts)
 
 
-def _decoded_facts(text: str) -> dict[str, Any]:
-    _facts.decode(text)
-    return _object.decode(text)
-
-
 def run_of(row: AnyRow) -> Run:
     """Return a row of ``runs`` as a record."""
     return _readable(_run, row, f"run {row.id}")
 
 
 def _run(row: AnyRow) -> Run:
+    _facts.decode(row.facts)
     return Run(
         id=row.id,
         spec=_spec.decode(row.spec),
@@ -153,7 +149,7 @@ def _run(row: AnyRow) -> Run:
         created_at=moment(row.created_at),
         finished_at=_moment_if_any(row.finished_at),
         error=_text_if_any(row.error),
-        facts=_decoded_facts(row.facts),
+        facts=_object.decode(row.facts),
         closing=bool(row.closing),
     )
 
@@ -171,21 +167,21 @@ def _step(row: AnyRow) -> RunStep:
 
 def step_row_of(row: AnyRow) -> StepRow:
     """Return a row of ``steps`` as a record."""
-    return _readable(_step_row, row, f"step {row.kind}/{row.piece}/{row.target} of run {row.run}")
-
-
-def _step_row(row: AnyRow) -> StepRow:
-    return StepRow(
-        step=_step(row),
-        state=StepState(row.state),
-        attempts=count(row.attempts),
-        result=None if row.result is None else _object.decode(row.result),
-        error=_text_if_any(row.error),
-        started_at=_moment_if_any(row.started_at),
-        finished_at=_moment_if_any(row.finished_at),
-        owner=_text_if_any(row.owner),
-        not_before=row.not_before if row.state == StepState.READY.value and row.not_before else None,
-        waits_since=None if StepState(row.state).settled else row.waits_since,
+    return _readable(
+        lambda row: StepRow(
+            step=_step(row),
+            state=StepState(row.state),
+            attempts=count(row.attempts),
+            result=None if row.result is None else _object.decode(row.result),
+            error=_text_if_any(row.error),
+            started_at=_moment_if_any(row.started_at),
+            finished_at=_moment_if_any(row.finished_at),
+            owner=_text_if_any(row.owner),
+            not_before=row.not_before if row.state == StepState.READY.value and row.not_before else None,
+            waits_since=None if StepState(row.state).settled else row.waits_since,
+        ),
+        row,
+        f"step {row.kind}/{row.piece}/{row.target} of run {row.run}",
     )
 
 
@@ -200,11 +196,13 @@ def counts_of(rows: Sequence[AnyRow], run: str) -> dict[tuple[StepKind, str, Ste
 
 def event_of(row: AnyRow) -> Event:
     """Return a row of ``events`` as a record."""
-    return _readable(_event, row, f"event {row.id}")
-
-
-def _event(row: AnyRow) -> Event:
-    return Event(id=row.id, at=moment(row.at), kind=row.kind, run=row.run, detail=_object.decode(row.detail))
+    return _readable(
+        lambda row: Event(
+            id=row.id, at=moment(row.at), kind=row.kind, run=row.run, detail=_object.decode(row.detail)
+        ),
+        row,
+        f"event {row.id}",
+    )
 
 
 def entry_of(row: AnyRow) -> CatalogEntry:
@@ -289,13 +287,11 @@ def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:
 
 def replica_row(replica: Replica) -> Mapping[str, Any]:
     """Return a replica as a row."""
-    return msgspec.structs.asdict(replica) | {"verified": _plain(replica.verified)}
+    return msgspec.structs.asdict(replica) | {
+        "verified": None if replica.verified is None else replica.verified.value
+    }
 
 
 def check_row(check: ContainerCheck) -> Mapping[str, Any]:
     """Return a check as a row."""
     return msgspec.structs.asdict(check) | {"depth": check.depth.value}
-
-
-def _plain(depth: Depth | None) -> str | None:
-    return None if depth is None else depth.value

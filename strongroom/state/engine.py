@@ -74,16 +74,12 @@ def _from_sqlite(cause: sqlite3.Error) -> StateError:
         return StateUnavailable("the state database stayed locked by another process")
     if name in _FULL:
         return StateFull("the state database could not be written: the disk is full")
-    what, hint = _explained(name)
-    return StateError(f"the state database cannot be used: {what}", hint=hint)
-
-
-def _explained(name: str) -> tuple[str, str | None]:
-    """Say what a code of SQLite means. An extended one, such as SQLITE_READONLY_DIRECTORY, is of a kind."""
-    return next(
+    # Say what a code of SQLite means. An extended one, such as SQLITE_READONLY_DIRECTORY, is of a kind.
+    what, hint = next(
         (words for code, words in _SQLITE.items() if name == code or name.startswith(f"{code}_")),
         (name, None),
     )
+    return StateError(f"the state database cannot be used: {what}", hint=hint)
 
 
 DAMAGED: Final = (

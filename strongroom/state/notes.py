@@ -70,11 +70,9 @@ prepare(Pause)
 def pauses(conn: Connection) -> list[Pause]:
     """Return the pauses on record, those that have ended by themselves too."""
     query = select(tables.pauses).order_by(tables.pauses.c.entry)
-    return list(codec.readable(conn.execute(query), _pause))
-
-
-def _pause(row: codec.AnyRow) -> Pause:
-    return codec.record_of(row, Pause, f"pause of {row.entry}")
+    return list(
+        codec.readable(conn.execute(query), lambda row: codec.record_of(row, Pause, f"pause of {row.entry}"))
+    )
 
 
 def put(conn: Connection, pause: Pause) -> None:

@@ -246,15 +246,18 @@ def finalise(conn: Connection, run: Run, state: RunState, error: str | None) -> 
     moment: float = conn.execute(select(sql.now())).scalar_one()
     unsettled = (StepState.READY, StepState.SENT, StepState.RUNNING)
     _drop(conn, run, "the run had ended", *unsettled)
-    runs.change(conn, run.id, state=state.value, error=error, finished_at=moment, remains=_remains(run))
+    # Whether a backup's run leaves something: its report says so, or it never had one.
+    report = run.facts.get("report")
+    runs.change(
+        conn,
+        run.id,
+        state=state.value,
+        error=error,
+        finished_at=moment,
+        remains=run.spec.kind is RunKind.BACKUP and (report is None or bool(report.get("unswept"))),
+    )
     events.append(conn, "run.finished", run.id, {"state": state.value, "error": error})
     return structs.replace(run, state=state, error=error, finished_at=moment)
-
-
-def _remains(run: Run) -> bool:
-    """Tell whether a backup's run leaves something: its report says so, or it never had one."""
-    report = run.facts.get("report")
-    return run.spec.kind is RunKind.BACKUP and (report is None or bool(report.get("unswept")))
 
 
 def cancel(conn: Connection, run_id: str, error: str) -> Run:

@@ -156,7 +156,15 @@ def reconcile(
                 raise
             log.exception("reconcile-failed", extra={"run": run})
     with database.reading() as conn:
-        return _due_runs(conn)
+        query = (
+            select(_steps.run)
+            .join(tables.runs, _runs.id == _steps.run)
+            .where(tables.ACTIVE, tables.UNSETTLED)
+            .where(_steps.state == StepState.READY.value, runs.DUE)
+            .distinct()
+            .order_by(_steps.run)
+        )
+        return list(conn.execute(query).scalars())
 
 
 def _is_failing(database: StateDatabase, run_id: str) -> Run | None:
@@ -179,7 +187,27 @@ def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:
 def _stuck(conn: Connection, patience: LossPatience, queue_of: QueueOf) -> dict[str, list[UnsettledStep]]:
     """Return, by run, the steps to act on; a run without any step to wait for has none."""
     now: float = conn.execute(select(sql.now())).scalar_one()
-    watched = _watched(conn)
+    in_flight = (StepState.SENT.value, StepState.RUNNING.value)
+    query = (
+        select(tables.steps)
+        .join(tables.runs, _runs.id == _steps.run)
+        .where(tables.ACTIVE, tables.UNSETTLED, _steps.state.in_(in_flight))
+    )
+    watched = list(
+        codec.readable(
+            conn.execute(query),
+            lambda row: UnsettledStep(
+                run=row.run,
+                step=codec.step_of(row),
+                state=StepState(row.state),
+                dispatch=row.dispatch,
+                silent=_number(row.silent),
+                sends=_number(row.sends),
+                sent_at=_time(row.sent_at),
+                lease_expires=_time(row.lease_expires),
+            ),
+        )
+    )
     queues = _queues(conn, watched, now, patience, queue_of)
     stuck: dict[str, list[UnsettledStep]] = {run: [] for run in _stalled_runs(conn)}
     for step in watched:
@@ -192,29 +220,6 @@ def _is_stuck(watched: UnsettledStep, queue: Queue, now: float, patience: LossPa
     if watched.state is StepState.RUNNING:
         return not is_live(watched.lease_expires, now)
     return is_lost(watched, queue, now, patience)
-
-
-def _watched(conn: Connection) -> list[UnsettledStep]:
-    in_flight = (StepState.SENT.value, StepState.RUNNING.value)
-    query = (
-        select(tables.steps)
-        .join(tables.runs, _runs.id == _steps.run)
-        .where(tables.ACTIVE, tables.UNSETTLED, _steps.state.in_(in_flight))
-    )
-    return list(codec.readable(conn.execute(query), _watch))
-
-
-def _watch(row: codec.AnyRow) -> UnsettledStep:
-    return UnsettledStep(
-        run=row.run,
-        step=codec.step_of(row),
-        state=StepState(row.state),
-        dispatch=row.dispatch,
-        silent=_number(row.silent),
-        sends=_number(row.sends),
-        sent_at=_time(row.sent_at),
-        lease_expires=_time(row.lease_expires),
-    )
 
 
 def _number(value: Any) -> int:
@@ -269,18 +274,6 @@ def _stalled_runs(conn: Connection) -> list[str]:
     return list(conn.execute(select(_runs.id).where(tables.ACTIVE, _runs.id.not_in(pending))).scalars())
 
 
-def _due_runs(conn: Connection) -> list[str]:
-    query = (
-        select(_steps.run)
-        .join(tables.runs, _runs.id == _steps.run)
-        .where(tables.ACTIVE, tables.UNSETTLED)
-        .where(_steps.state == StepState.READY.value, runs.DUE)
-        .distinct()
-        .order_by(_steps.run)
-    )
-    return list(conn.execute(query).scalars())
-
-
 def _mend_slowly(
     database: StateDatabase,
     run_id: str,
@@ -320,7 +313,9 @@ def _mend(
     while over < len(stuck) and not run.state.final and time.monotonic() < until:
         watched = stuck[over]
         over += 1
-        if not _is_over(watched, run, patience):
+        # Whether a step whose lease ran out, or whose message got lost, is not to be tried again.
+        closing = run.closing and watched.step.kind is not StepKind.REPORT
+        if not (closing or (watched.state is StepState.RUNNING and watched.silent >= patience.starts)):
             ready += [watched] if _change(conn, watched, _MAKE_READY) else []
         elif _give_up(
             conn, watched, StepState.MISSED if run.closing else exhausted(run, watched.step), decide
@@ -328,12 +323,6 @@ def _mend(
             run = runs.load(conn, run_id)
     _tell(conn, run_id, ready)
     return len(stuck) if run.state.final else over
-
-
-def _is_over(watched: UnsettledStep, run: Run, patience: LossPatience) -> bool:
-    """Tell whether a step whose lease ran out, or whose message got lost, is not to be tried again."""
-    closing = run.closing and watched.step.kind is not StepKind.REPORT
-    return closing or (watched.state is StepState.RUNNING and watched.silent >= patience.starts)
 
 
 def _tell(conn: Connection, run: str, ready: Sequence[UnsettledStep]) -> None:

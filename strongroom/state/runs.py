@@ -264,11 +264,11 @@ def counts(conn: Connection, since: float) -> list[RunCount]:
     query = select(*groups, func.count().label("runs"), again.label("retries"))
     query = query.select_from(tables.runs.outerjoin(retried, retried.c.run == _runs.id))
     found = conn.execute(query.where(_runs.created_at >= since).group_by(*groups).order_by(*groups))
-    return list(codec.readable(found, _count))
-
-
-def _count(row: codec.AnyRow) -> RunCount:
-    return codec.record_of(row, RunCount, f"count of runs of policy '{row.policy}'")
+    return list(
+        codec.readable(
+            found, lambda row: codec.record_of(row, RunCount, f"count of runs of policy '{row.policy}'")
+        )
+    )
 
 
 def waiting(conn: Connection) -> list[Waiting]:
@@ -284,11 +284,11 @@ def waiting(conn: Connection) -> list[Waiting]:
     query = select(*groups, func.count().label("steps"), oldest.label("since"))
     query = query.select_from(tables.steps.join(tables.runs, _steps.run == _runs.id))
     found = conn.execute(query.where(tables.UNSETTLED).group_by(*groups).order_by(*groups))
-    return list(codec.readable(found, _waiting))
-
-
-def _waiting(row: codec.AnyRow) -> Waiting:
-    return codec.record_of(row, Waiting, f"count of steps of kind '{row.kind}'")
+    return list(
+        codec.readable(
+            found, lambda row: codec.record_of(row, Waiting, f"count of steps of kind '{row.kind}'")
+        )
+    )
 
 
 def unreadable(conn: Connection) -> list[str]:
@@ -374,15 +374,13 @@ def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
     run = lock(conn, run_id)
     if run.state.final:
         return []
-    due = _due(conn, run_id)
-    room = max(0, window - _open_pieces(conn, run_id))
+    due = [codec.step_of(row) for row in conn.execute(_DUE, {"at_run": run_id})]
+    # Count the pieces that lie on the stage, or are about to.
+    count: int = conn.execute(_OPEN_PIECES, {"at_run": run_id}).scalar_one()
+    room = max(0, window - count)
     captures = [step for step in due if step.kind is StepKind.CAPTURE][:room]
     going = [step for step in due if step.kind is not StepKind.CAPTURE] + captures
     return _send(conn, run_id, going)
-
-
-def _due(conn: Connection, run: str) -> list[RunStep]:
-    return [codec.step_of(row) for row in conn.execute(_DUE, {"at_run": run})]
 
 
 _DUE: Final = (
@@ -402,12 +400,6 @@ _DUE: Final = (
     )
     .limit(MOST)
 )
-
-
-def _open_pieces(conn: Connection, run: str) -> int:
-    """Count the pieces that lie on the stage, or are about to."""
-    count: int = conn.execute(_OPEN_PIECES, {"at_run": run}).scalar_one()
-    return count
 
 
 _OPEN_PIECES: Final = (

@@ -50,7 +50,10 @@ def atomic(
     Raises:
         FileExistsError: something is there, and ``replace`` was not given.
     """
-    _remove_abandoned(path)
+    # Remove provisional files whose writers are gone: nobody holds their locks.
+    for left in provisional_files(path):
+        with contextlib.suppress(OSError), locked(left, _LOOK, wait=False):
+            left.unlink()
     provisional, descriptor = make_provisional(path, mode)
     with os.fdopen(descriptor, "wb") as file:
         try:
@@ -110,13 +113,6 @@ def is_being_written(provisional: Path) -> bool:
         return is_locked(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove provisional files whose writers are gone: nobody holds their locks."""
-    for left in provisional_files(path):
-        with contextlib.suppress(OSError), locked(left, _LOOK, wait=False):
-            left.unlink()
 
 
 def link(provisional: Path, path: Path) -> None:

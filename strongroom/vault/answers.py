@@ -169,7 +169,12 @@ def addressable(path: str) -> bool:
     for ``a/../b`` the server would be asked for ``b``, which is another secret. The server refuses
     what cannot be printed.
     """
-    return bool(path) and _encodes(path) and path.isprintable() and not _resolved(path)
+    return (
+        bool(path)
+        and _encodes(path)
+        and path.isprintable()
+        and not any(part in ("", ".", "..") for part in path.split("/"))
+    )
 
 
 def _encodes(path: str) -> bool:
@@ -177,10 +182,6 @@ def _encodes(path: str) -> bool:
         return len(path.encode()) <= LONGEST
     except UnicodeEncodeError:
         return False
-
-
-def _resolved(path: str) -> bool:
-    return any(part in ("", ".", "..") for part in path.split("/"))
 
 
 def target(*parts: str, **parameters: object) -> str:

@@ -326,7 +326,8 @@ class _VaultProcess:
             if found is None:
                 self._patience.answered(writes=method != "GET")
                 return answer
-            if answer.status == 503 and self._is_sealed():
+            # Ask why there is no service. What is sealed stays so until a person comes.
+            if answer.status == 503 and self._status().sealed:
                 raise sealed()
             pause = trial.after_answer(answer, found, repeatable=again)
             if answer.status == 429:
@@ -374,10 +375,6 @@ class _VaultProcess:
 
     def cluster(self) -> str:
         return self._status().cluster_id
-
-    def _is_sealed(self) -> bool:
-        """Ask why there is no service. What is sealed stays so until a person comes."""
-        return self._status().sealed
 
     def _status(self) -> _HealthStatus:
         try:

@@ -544,7 +544,10 @@ class Token:
             return token.open()
         self._before_pin(token)
         pin = self._ask(token)
-        self._not_again(pin)
+        if library(self.module).refused.get((self.label, self.serial)) == pin:
+            raise PinRefused(
+                f"{self.describe()} has refused {self._pin.describe()} before; it is not tried again"
+            )
         return self._try(token, pin)
 
     def _ask(self, token: Any) -> SecretBytes:
@@ -559,12 +562,6 @@ class Token:
         if self._pin.unattended and has_wrong_try(token):
             raise PinRefused(f"{self._pin.describe()} is not tried{counter(token)}", hint=_BY_HAND)
 
-    def _not_again(self, pin: SecretBytes) -> None:
-        if library(self.module).refused.get((self.label, self.serial)) == pin:
-            raise PinRefused(
-                f"{self.describe()} has refused {self._pin.describe()} before; it is not tried again"
-            )
-
     def _try(self, token: Any, pin: SecretBytes) -> Any:
         from pkcs11 import exceptions
 
@@ -575,7 +572,7 @@ class Token:
             exceptions.PinLocked,
         )
         try:
-            session, self._accepted = token.open(user_pin=_text(pin)), pin
+            session, self._accepted = token.open(user_pin=pin.reveal().decode()), pin
             library(self.module).logged_in.add(token.serial)
             return session
         except exceptions.UserAlreadyLoggedIn:
@@ -605,7 +602,3 @@ def _pkcs11_error() -> type[Exception]:
     from pkcs11.exceptions import PKCS11Error
 
     return PKCS11Error
-
-
-def _text(pin: SecretBytes) -> str:
-    return pin.reveal().decode()

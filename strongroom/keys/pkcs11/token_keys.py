@@ -354,11 +354,10 @@ class Pkcs11EcIdentity(KeyHolder):
         )
 
     def _agree(self, point: bytes) -> bytes:
-        return self.token.do(lambda session: self._derive(session, point))
-
-    def _derive(self, session: Any, point: bytes) -> bytes:
-        return derive(
-            find(self.token, session, "PRIVATE_KEY", self.key, self.version), point, self.public.curve
+        return self.token.do(
+            lambda session: derive(
+                find(self.token, session, "PRIVATE_KEY", self.key, self.version), point, self.public.curve
+            )
         )
 
 

@@ -216,7 +216,19 @@ class Ceremony(Papers):
         check_names(name, custodians, threshold=threshold, error=UsageError)
         seed = random(SEED)
         super().__init__(custodians, split(seed, threshold=threshold, count=len(custodians)))
-        self.quorum = self._describe(seed, name, threshold, created_at, replaces)
+        public = public_of(Kem.XWING, seed)
+        given = zip(self.custodians, self._shares, strict=True)
+        self.quorum = Quorum(
+            name=name,
+            created_at=created_at,
+            threshold=threshold,
+            custodians=tuple(
+                Custodian(name=who, share=fingerprint(public, share.mnemonic)) for who, share in given
+            ),
+            set_id=self._shares[0].set_id,
+            public=public,
+            replaces=replaces,
+        )
 
     def __repr__(self) -> str:
         return f"Ceremony({self.quorum.name}, {len(self._typed)} of {len(self.custodians)} confirmed)"
@@ -238,20 +250,3 @@ class Ceremony(Papers):
         stanza = identity.recipient().wrap(bytes(32), context=_TRIAL)
         if identity.unwrap(stanza, context=_TRIAL) != bytes(32):
             raise CeremonyBroken("the shares that were typed do not open what is sealed to the quorum")
-
-    def _describe(
-        self, seed: bytes, name: str, threshold: int, created_at: str, replaces: str | None
-    ) -> Quorum:
-        public = public_of(Kem.XWING, seed)
-        given = zip(self.custodians, self._shares, strict=True)
-        return Quorum(
-            name=name,
-            created_at=created_at,
-            threshold=threshold,
-            custodians=tuple(
-                Custodian(name=who, share=fingerprint(public, share.mnemonic)) for who, share in given
-            ),
-            set_id=self._shares[0].set_id,
-            public=public,
-            replaces=replaces,
-        )

@@ -58,7 +58,15 @@ def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebu
         good = not absent_containers(target, manifest)
         found.append(backup)
         incomplete += [] if good else [backup]
-        _enter(store, target.name, manifest, content, good=good)
+        entry = entry_of(manifest, hashlib.sha256(content).hexdigest())
+        replica = (_known(store, entry, target.name) if good else None) or Replica(
+            backup=manifest.backup_id,
+            target=target.name,
+            good=good,
+            verified=Depth.PRESENT if good else None,
+            verified_at=time.time() if good else None,
+        )
+        store.put_backup(entry, [replica])
     return Rebuilt(backups=tuple(found), incomplete=tuple(incomplete), refused=tuple(refused))
 
 
@@ -93,18 +101,6 @@ def absent_containers(target: Target, manifest: Manifest) -> list[ContainerEntry
         for container_entry in manifest.containers
         if (f"{prefix}{container_entry.sha256}", container_entry.size) not in found
     ]
-
-
-def _enter(store: RunStore, target: str, manifest: Manifest, content: bytes, *, good: bool) -> None:
-    entry = entry_of(manifest, hashlib.sha256(content).hexdigest())
-    replica = (_known(store, entry, target) if good else None) or Replica(
-        backup=manifest.backup_id,
-        target=target,
-        good=good,
-        verified=Depth.PRESENT if good else None,
-        verified_at=time.time() if good else None,
-    )
-    store.put_backup(entry, [replica])
 
 
 def _known(store: RunStore, entry: CatalogEntry, target: str) -> Replica | None:

@@ -118,13 +118,11 @@ def covers(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
 def _included(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
     if not selection.include:
         return True
-    return bool(wanted.include) and all(_within(pattern, selection.include) for pattern in wanted.include)
-
-
-def _within(pattern: str, patterns: tuple[str, ...]) -> bool:
-    """Tell whether all that a pattern matches is matched by one of others, as far as that can be told."""
-    return pattern in patterns or (
-        _is_plain(pattern) and any(fnmatchcase(pattern, broader) for broader in patterns)
+    # Whether all that a pattern matches is matched by one of others, as far as that can be told.
+    return bool(wanted.include) and all(
+        pattern in selection.include
+        or (_is_plain(pattern) and any(fnmatchcase(pattern, broader) for broader in selection.include))
+        for pattern in wanted.include
     )
 
 

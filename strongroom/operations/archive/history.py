@@ -117,7 +117,11 @@ def periods(
             continue
         what = _changed(before, backup, open_period, facts, unread)
         if open_period is not None and not what:
-            open_period = _longer(open_period, backup, facts)
+            # A period with one more backup. One with a value is what the next is held against.
+            kept = facts if facts is not None and facts.digest else open_period.facts
+            open_period = replace(
+                open_period, until=backup.manifest.backup_id, backups=open_period.backups + 1, facts=kept
+            )
         else:
             if open_period is not None:
                 yield open_period
@@ -127,12 +131,6 @@ def periods(
             before = backup
     if open_period is not None:
         yield open_period
-
-
-def _longer(period: UnchangedSpan, backup: SearchableBackup, facts: SecretFacts | None) -> UnchangedSpan:
-    """Return a period with one more backup. One with a value is what the next is held against."""
-    kept = facts if facts is not None and facts.digest else period.facts
-    return replace(period, until=backup.manifest.backup_id, backups=period.backups + 1, facts=kept)
 
 
 def _changed(

@@ -135,10 +135,6 @@ def _set(services: Services, mark: HoldMark) -> dict[str, str]:
         services.store.event(HELD, **detail, until=mark.until)
     else:
         services.store.event(RELEASED, **detail)
-    return _write(services, mark)
-
-
-def _write(services: Services, mark: HoldMark) -> dict[str, str]:
     return write_mark(
         list(services.targets.values()),
         HOLD,

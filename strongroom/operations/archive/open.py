@@ -473,17 +473,17 @@ def _read_container(
     if not manifest.sealed:
         check_document(ObjectReader(objects, name), place=ManifestPlace(manifest, entry))
     elif depth is Depth.DIGEST:
-        scrub(ObjectReader(objects, name), trusted=_ever(keys), entry=entry)
+        scrub(
+            ObjectReader(objects, name),
+            trusted=None if keys.trusted is None else ever_trusted(keys.trusted),
+            entry=entry,
+        )
     else:
         container = backup.container(entry)
         seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
         if seen != entry.secrets:
             held = plural(seen, "secret")
             raise VerificationFailed(f"container {entry.piece} holds {held}, not {entry.secrets}")
-
-
-def _ever(keys: ReadBackKeys) -> frozenset[str] | None:
-    return None if keys.trusted is None else ever_trusted(keys.trusted)
 
 
 def open_all(container: Container, *, digest_key: bytes | None) -> int:

@@ -205,14 +205,11 @@ class Replicated:
                 damaged = self.manifest.backup_id if isinstance(error, DAMAGE) else ""
                 self.failed[name] = f"{error.code}: {error.message}"
                 self._told(name, self.failed[name], damaged)
-                self._set_back(name)
+                # Ask a place that failed last from now on.
+                self._places[name] = self._places.pop(name)
             else:
                 return
         raise most_telling(failures)
-
-    def _set_back(self, name: str) -> None:
-        """Ask a place that failed last from now on."""
-        self._places[name] = self._places.pop(name)
 
 
 class InOnePlace(Replicated):

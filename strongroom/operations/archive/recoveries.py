@@ -245,15 +245,11 @@ def _steps(ordered: Iterable[RecoveryEntry]) -> dict[RecoveryStep, StepRecord]:
     found = {step: StepRecord(step=step) for step in STEPS}
     for entry in ordered:
         if entry.about is RecoveryEntryKind.SCOPE:
-            found |= {step: _opened_again(found[step]) for step in STEPS[1:]}
+            # A step as it is once another scope is on record: what was shown was of the one before.
+            found |= {step: replace(found[step], ended=None, proofs=()) for step in STEPS[1:]}
         if entry.step is not None:
             found[entry.step] = _after(found[entry.step], entry)
     return found
-
-
-def _opened_again(record: StepRecord) -> StepRecord:
-    """Return a step as it is once another scope is on record: what was shown was of the one before."""
-    return replace(record, ended=None, proofs=())
 
 
 def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:

@@ -137,7 +137,7 @@ class Chooser:
             {name: listing.objects for name, listing in self._listings.items()},
             pins=self._pins,
             shows=lambda name, backup: backup in self._listings[name],
-            due=lambda backup: self._told_by_heads(self._pins(backup)).marks.get(backup, 0),
+            due=lambda backup: merged(self._heads_on(self._pins(backup)).values()).marks.get(backup, 0),
             recorded=dict(quarantined or {}),
             on_record=frozenset(known_backup.backup for known_backup in known),
             told=self._note_marks,
@@ -172,10 +172,6 @@ class Chooser:
         read = self._read(backup)
         stranger = read.stranger(self._trusted)
         return frozenset({stranger.fingerprint}) if stranger is not None else frozenset()
-
-    def _told_by_heads(self, pins: frozenset[str]) -> HeadKnowledge:
-        """Return what the signed heads on all places know."""
-        return merged(self._heads_on(pins).values())
 
     def _heads_on(self, pins: frozenset[str]) -> Mapping[str, HeadKnowledge]:
         if pins not in self._heads:
@@ -217,7 +213,8 @@ class Chooser:
 
         What is newer and does not cover it is noted on the way.
         """
-        self._require_answer()
+        if self.away and not self._listings:
+            raise all_away(self.away)
         if asked.backup:
             yield self._named(asked)
             return
@@ -548,10 +545,6 @@ class Chooser:
         self._odd_marks.setdefault(name, []).append(f"{folder}: {why}")
 
     # -- none of them ------------------------------------------------------------
-
-    def _require_answer(self) -> None:
-        if self.away and not self._listings:
-            raise all_away(self.away)
 
     def _none(self, asked: Asked) -> BackupChoice:
         if (lost := self.lost(asked, None)) is not None and lost.denied:

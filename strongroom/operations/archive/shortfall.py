@@ -519,7 +519,14 @@ class _Names:
             for listed in self._earlier.held_names(choice):
                 if self._is_held(listed.name) or seen.get(listed.name) is not None:
                     continue
-                row = _row_of(listed)
+                current = listed.versions[-1]
+                row = IndexRow(
+                    name=listed.name,
+                    version=current.number,
+                    state=current.state,
+                    written_at=current.created_at or listed.updated_at,
+                    tags=dict(listed.tags),
+                )
                 if self._is_meant(row):
                     seen.set(listed.name, 1)
                     yield quoted_name(encode_row(row)), choice.manifest.backup_id, row
@@ -582,14 +589,3 @@ def _lines(
 
 def _ignored(name: str, error: StrongroomError) -> None:
     """An index that does not count costs time, and tells nothing."""
-
-
-def _row_of(listed: Listed) -> IndexRow:
-    current = listed.versions[-1]
-    return IndexRow(
-        name=listed.name,
-        version=current.number,
-        state=current.state,
-        written_at=current.created_at or listed.updated_at,
-        tags=dict(listed.tags),
-    )

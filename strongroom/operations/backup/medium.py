@@ -97,14 +97,14 @@ def runbook(
         opens_for="\n".join(f"   - {words}" for words in opens_for),
         beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
         configured=f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml\n" if configured else "",
-        restore="\n".join(_indented(restore(_where(backup, part=part), (), signers))),
+        restore="\n".join(
+            _indented(
+                restore(f"--from-target . --backup {backup}" + (" --partial" if part else ""), (), signers)
+            )
+        ),
         recover=f"       {recover(f'{folder}/recover.py', f'. --backup {backup}', (), signers)}",
     )
     return text.encode()
-
-
-def _where(backup: str, *, part: bool) -> str:
-    return f"--from-target . --backup {backup}" + (" --partial" if part else "")
 
 
 def completed(text: bytes, backup: str, ways: Sequence[Way]) -> bytes:
@@ -119,16 +119,12 @@ def completed(text: bytes, backup: str, ways: Sequence[Way]) -> bytes:
         WITHOUT: "".join(f" {said}" for said in _without(ways)),
     }.items():
         found = found.replace(mark, put)
-    return _each(found, ways, backup, folder).encode()
-
-
-def _each(text: str, ways: Sequence[Way], backup: str, folder: str) -> str:
-    """Repeat the commands between marks, once a way."""
-    parts = text.split(f"{EACH}\n")
+    # Repeat the commands between marks, once a way.
+    parts = found.split(f"{EACH}\n")
     parts[1::2] = [
         "".join(_command(part, way, ways, backup, folder) for way in ways or ((),)) for part in parts[1::2]
     ]
-    return "".join(parts)
+    return "".join(parts).encode()
 
 
 def _command(command: str, way: Way, ways: Sequence[Way], backup: str, folder: str) -> str:

@@ -35,7 +35,19 @@ def write_metadata_file(
     """
     listed = _Listed(source, selection)
     with placed(path, replace=replace, check=lambda part: _read_back(part, listed.written)) as file:
-        listed.written = write_document(file.write, listed.secrets(), about=_about(source.name))
+        now = time.time()
+        listed.written = write_document(
+            file.write,
+            listed.secrets(),
+            about=DocumentAbout(
+                backup_id=unique(now),
+                piece=0,
+                pieces=1,
+                source=source.name,
+                policy=COMMAND,
+                created_at=rfc3339(now),
+            ),
+        )
         listed.refuse_nothing()
     assert listed.written is not None
     return listed.written
@@ -82,15 +94,3 @@ def _read_back(path: Path, written: CheckedMetadata | None) -> None:
     with LocalFileReader(path) as reader:
         if check_document(reader) != written:
             raise VerificationFailed("What was read back is not the document that was written.")
-
-
-def _about(source: str) -> DocumentAbout:
-    now = time.time()
-    return DocumentAbout(
-        backup_id=unique(now),
-        piece=0,
-        pieces=1,
-        source=source,
-        policy=COMMAND,
-        created_at=rfc3339(now),
-    )

@@ -151,7 +151,18 @@ class _Making:
     def make(self) -> Indexed:
         before = self._before()
         _remove(self._services.stage, self._prefix)  # what an earlier attempt left
-        rows = self._put(blocks(self._rows()))
+        # The rows of all pieces, ascending by name.
+        captures = self._services.store.rows(self._run.id, StepKind.CAPTURE)
+        pieces = (
+            read_lines(
+                self._run.id,
+                row.step.piece,
+                read_result(self._run, row.step, row.result, Captured).rows,
+                self._services,
+            )
+            for row in captures
+        )
+        rows = self._put(blocks(heapq.merge(*pieces)))
         written = self._written(before, rows)
         self._keep(written)
         self._forget_others()
@@ -171,20 +182,6 @@ class _Making:
             previous=_link(before[-1]) if before else None,
             made_at=rfc3339(self._run.created_at),
         )
-
-    def _rows(self) -> Iterator[bytes]:
-        """Yield the rows of all pieces, ascending by name."""
-        captures = self._services.store.rows(self._run.id, StepKind.CAPTURE)
-        pieces = (
-            read_lines(
-                self._run.id,
-                row.step.piece,
-                read_result(self._run, row.step, row.result, Captured).rows,
-                self._services,
-            )
-            for row in captures
-        )
-        return heapq.merge(*pieces)
 
     def _written(self, before: StagedIndex | None, rows: tuple[KeptBlock, ...]) -> StagedIndex:
         """Write what differs, if that is worth it, or else all rows."""
@@ -456,11 +453,6 @@ def _place_receipt(target: Target, name: str, content: bytes) -> None:
     place(target, name, lambda: [content], size=len(content), sha256=sha256)
 
 
-def _key_of(target: Target, name: str, services: Services) -> str:
-    outer = read_outer(ObjectReader(target, name), trusted=services.signer_fingerprints)
-    return outer.envelope.wrapping_key.id
-
-
 def _carry(file: IndexFile, chain: str, target: Target, run: Run, services: Services) -> None:
     """Copy an earlier index with its receipt from a target that has both."""
     name, receipt = _names(chain, file)
@@ -471,8 +463,9 @@ def _carry(file: IndexFile, chain: str, target: Target, run: Run, services: Serv
                 place(target, name, lambda: source.read(name), size=file.size, sha256=file.sha256)  # noqa: B023
                 _place_receipt(target, receipt, content)
                 # Without it the copy opens for whom it was sealed first.
+                outer = read_outer(ObjectReader(target, name), trusted=services.signer_fingerprints)
                 copy_newest(
-                    source, target, _key_of(target, name, services), trusted=services.signer_fingerprints
+                    source, target, outer.envelope.wrapping_key.id, trusted=services.signer_fingerprints
                 )
                 return
     # No target has it, so nobody could read what continues it: the next one begins anew.

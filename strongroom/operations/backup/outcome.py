@@ -94,7 +94,10 @@ def record_replicas(run: Run, read: ReadBack, services: Services) -> list[str]:
     for replica in read.changed:
         services.store.set_replica(replica, damaged=_damaged_pieces(run, replica.target, services))
         if replica.target in good and not replica.good:
-            why = _first_code(run, replica.target, services)
+            # The class of the first damage. No more: what an error says may name a secret.
+            rows = services.store.rows(run.id, StepKind.VERIFY)
+            codes = [run_log.code_of(row.error or "") for row in rows if row.step.target == replica.target]
+            why = next((code for code in codes if code in _DAMAGE), "MissingPiece")
             services.store.event(LOST, run.id, backup=replica.backup, target=replica.target, why=why)
     if services.store.backup(run.spec.backup or run.id) is not None:
         services.store.put_checks(list(_checks(run, read, services)))
@@ -109,13 +112,6 @@ def _damaged_pieces(run: Run, target: str, services: Services) -> set[int] | Non
         if row.step.target == target and run_log.code_of(row.error or "") in _DAMAGE:
             found.add(row.step.piece)
     return found or None
-
-
-def _first_code(run: Run, target: str, services: Services) -> str:
-    """Return the class of the first damage. No more: what an error says may name a secret."""
-    rows = services.store.rows(run.id, StepKind.VERIFY)
-    codes = [run_log.code_of(row.error or "") for row in rows if row.step.target == target]
-    return next((code for code in codes if code in _DAMAGE), "MissingPiece")
 
 
 def _checks(run: Run, read: ReadBack, services: Services) -> Iterator[ContainerCheck]:
@@ -164,7 +160,14 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
         if why is None or (enter_unread and name not in replicas):
             now = _judge_replica(run, name, own)
             if now.good and facts.is_read_in_part(name):
-                now = _vouched_for(now, _known_checks(run, name, services), pieces_of(run))
+                # When each container of a replica was last read: earlier, or by this run.
+                found = {
+                    check.piece: check
+                    for check in services.store.checks([run.spec.backup])
+                    if check.target == name
+                }
+                found |= {check.piece: check for check in _read_by(run, services) if check.target == name}
+                now = _vouched_for(now, list(found.values()), pieces_of(run))
             replicas[name] = _keep_depth(facts, replicas.get(name), now)
             changed.append(replicas[name])
         if name in replicas and replicas[name].good:
@@ -186,15 +189,6 @@ def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
         verified=depth if whole else None,
         verified_at=time.time() if whole else None,
     )
-
-
-def _known_checks(run: Run, target: str, services: Services) -> list[ContainerCheck]:
-    """Return when each container of a replica was last read: earlier, or by this run."""
-    found = {
-        check.piece: check for check in services.store.checks([run.spec.backup]) if check.target == target
-    }
-    found |= {check.piece: check for check in _read_by(run, services) if check.target == target}
-    return list(found.values())
 
 
 def _vouched_for(replica: Replica, checks: Sequence[ContainerCheck], pieces: int) -> Replica:
@@ -335,7 +329,9 @@ def _missing_replicas(run: Run, read: ReadBack, services: Services) -> Iterator[
     if bad := [pin.name for pin in run.spec.targets if pin.name not in read.good | read.kept]:
         yield f"no good replica on {', '.join(bad)}{_explain_missing(run, bad, services)}"
     if unlocked := replica_facts(run).unlocked:
-        yield _describe_unlocked(unlocked)
+        yield "whole, but not locked: " + "; ".join(
+            f"target '{name}': {why}" for name, why in unlocked.items()
+        )
 
 
 def _further_blemishes(run: Run, services: Services) -> Iterator[str]:
@@ -387,11 +383,6 @@ def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -
         "the "
         "policy's recipients and put another key in"
     )
-
-
-def _describe_unlocked(unlocked: Mapping[str, str]) -> str:
-    """Say where a whole backup could be removed before its time."""
-    return "whole, but not locked: " + "; ".join(f"target '{name}': {why}" for name, why in unlocked.items())
 
 
 def _describe_half_restored(run: Run) -> str | None:
@@ -493,7 +484,9 @@ def sweep_targets(run: Run, services: Services) -> dict[str, str]:
         return away
     if has_manifest(run) and not signed:
         return dict.fromkeys(looks, "the run made a backup, and no target shows its manifest")
-    keep = frozenset(_named_containers(run.id, signed.values()))
+    keep = frozenset(
+        container_name(run.id, entry.sha256) for manifest in signed.values() for entry in manifest.containers
+    )
     left = {name: _sweep_target(services.target(name), run.id, look, keep) for name, look in looks.items()}
     return {name: why for name, why in left.items() if why is not None}
 
@@ -552,10 +545,6 @@ def _find_manifest(place: str, run: Run, services: Services) -> ManifestCopies:
         return ManifestCopies(away=error.message)
 
 
-def _named_containers(backup: str, manifests: Iterable[Manifest]) -> Iterable[str]:
-    return (container_name(backup, entry.sha256) for manifest in manifests for entry in manifest.containers)
-
-
 def _sweep_target(target: Target, backup: str, look: ManifestCopies, keep: frozenset[str]) -> str | None:
     """Remove from one target what no manifest names; return why something stays, if it does."""
     if look.unclear is not None:
@@ -601,7 +590,9 @@ def end_abandoned(services: Services, *, policy: str) -> list[Run]:
         if run is None or run.state.final:
             process_lock.forget(services.state_dir, name)
         elif _is_backup_of(run, policy) and is_abandoned(run, services.store, services.state_dir):
-            ended.append(_end(run, services))
+            if not services.store.rows(run.id, StepKind.COMMIT):
+                services.store.cancel(run.id, error=f"{GONE}, and the next backup took its place")
+            ended.append(drive(run.id, take_up(run.id, services), services))
     return ended
 
 
@@ -614,9 +605,3 @@ def _known(name: str, services: Services) -> Run | None:
 
 def _is_backup_of(run: Run, policy: str) -> bool:
     return run.spec.kind is RunKind.BACKUP and run.spec.policy == policy
-
-
-def _end(run: Run, services: Services) -> Run:
-    if not services.store.rows(run.id, StepKind.COMMIT):
-        services.store.cancel(run.id, error=f"{GONE}, and the next backup took its place")
-    return drive(run.id, take_up(run.id, services), services)

@@ -56,10 +56,6 @@ from strongroom.targets.resilient import bare
 # the hash range in a manifest tells nothing.
 
 
-def _name(placed: Placed) -> str:
-    return placed[1].name
-
-
 class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
     """A spilled chunk on the stage, named by its digest."""
 
@@ -80,7 +76,9 @@ def spill(stage: Target, run: str, listing: SecretListing, *, work_key: bytes) -
     chunks: list[ChunkRef] = []
     count = size = 0
     for batch in listing.batches():
-        chunks.append(_put_chunk(stage, run, batch.packed, work_key))
+        place = partial(names_chunk, run)
+        sha256 = put_sealed(stage, batch.packed, place=place, work_key=work_key, context=_names_context(run))
+        chunks.append(ChunkRef(name=place(sha256), sha256=sha256))
         count += batch.secrets
         size += batch.size
     return Spilled(chunks=tuple(chunks), secrets=count, size=size)
@@ -95,14 +93,20 @@ def read_range(
     found: list[Placed] = []
     try:
         for chunk in chunks:
-            for section in sections(_get_chunk(stage, run, chunk, work_key), low[0], last):
+            for section in sections(
+                get_sealed(
+                    stage, chunk.name, sha256=chunk.sha256, work_key=work_key, context=_names_context(run)
+                ),
+                low[0],
+                last,
+            ):
                 found += section.placed()
     except msgspec.MsgspecError:
         raise RecordRefused(
             "another version of Strongroom planned this run: cancel it, and start again"
         ) from None
     here = [placed for placed in found if low <= placed[0] and (high is None or placed[0] < high)]
-    here.sort(key=_name)
+    here.sort(key=lambda placed: placed[1].name)
     return here
 
 
@@ -111,16 +115,6 @@ def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
         return (-(-number * 2**128 // pieces)).to_bytes(16, "big")
 
     return edge(piece), edge(piece + 1) if piece + 1 < pieces else None
-
-
-def _put_chunk(stage: Target, run: str, packed: bytes, work_key: bytes) -> ChunkRef:
-    place = partial(names_chunk, run)
-    sha256 = put_sealed(stage, packed, place=place, work_key=work_key, context=_names_context(run))
-    return ChunkRef(name=place(sha256), sha256=sha256)
-
-
-def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> bytes:
-    return get_sealed(stage, chunk.name, sha256=chunk.sha256, work_key=work_key, context=_names_context(run))
 
 
 def _names_context(run: str) -> bytes:
@@ -207,8 +201,10 @@ def plan(run: Run, step: RunStep, services: Services) -> BackupPlan:
     spilled, name_key = _spill_names(run, source, spec.selection, services)
     if not spilled.secrets:
         raise _why_empty(source, spec, services)
+    by_size = -(-spilled.size // spec.container_bytes)
+    by_count = -(-spilled.secrets // PIECE_SECRETS)
     plan = ListedPieces(
-        pieces=_count_pieces(spilled, spec.container_bytes),
+        pieces=min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES),
         secrets=spilled.secrets,
         size=spilled.size,
         chunks=spilled.chunks,
@@ -218,12 +214,6 @@ def plan(run: Run, step: RunStep, services: Services) -> BackupPlan:
     )
     trust = services.signers(Role.CONTROL).trust
     return BackupPlan(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
-
-
-def _count_pieces(spilled: Spilled, container_bytes: int) -> int:
-    by_size = -(-spilled.size // container_bytes)
-    by_count = -(-spilled.secrets // PIECE_SECRETS)
-    return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
 
 
 def plan_of(run: Run) -> BackupPlan:

@@ -204,7 +204,7 @@ def repair(run: Run, step: RunStep, services: Services) -> Repaired:
             raise MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
         return other, whole, entry
 
-    others = _other_targets(run, step.target, services)
+    others = (services.target(pin.name) for pin in run.spec.targets if pin.name != step.target)
     other, whole, entry = first_answer(others, find, of=f"container {step.piece} of {run.spec.backup}")
     name = container_name(run.spec.backup, entry.sha256)
     place(target, name, partial(other.read, whole), size=entry.size, sha256=entry.sha256)
@@ -352,10 +352,6 @@ def _is_whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
         return False
 
 
-def _other_targets(run: Run, name: str, services: Services) -> Iterator[Target]:
-    return (services.target(pin.name) for pin in run.spec.targets if pin.name != name)
-
-
 # -- The repair as a job: plan → repair × what lacks → commit → verify × N × targets → report ---
 
 
@@ -423,7 +419,9 @@ class RepairJob(Job):
     def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterator[Scheduled]:
         """Return an entry for each degraded backup. Whoever finds damage, its repair begins at once; what
         could not be repaired is tried again at the entry's times."""
-        busy, found = under_way(services), _found_lately(services)
+        # When a replica of each backup was last found to be bad.
+        events = services.store.happened(LOST, since=services.store.clock() - DAY)
+        busy, found = under_way(services), {str(event.detail.get("backup")): event.at for event in events}
         for backup in degraded(services):
             if backup not in busy:
                 scheduled_entry = entry.about(backup, options={"backup": backup})
@@ -442,12 +440,6 @@ class RepairJob(Job):
 
 
 JOB = RepairJob()
-
-
-def _found_lately(services: Services) -> dict[str, float]:
-    """Return when a replica of each backup was last found to be bad."""
-    events = services.store.happened(LOST, since=services.store.clock() - DAY)
-    return {str(event.detail.get("backup")): event.at for event in events}
 
 
 def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None:

@@ -159,7 +159,10 @@ def plan_slice(run: Run, step: RunStep, services: Services) -> Slice:
     # The record first: what is made meanwhile is not missed.
     items = items_on_record(services.store, without=shredded, offline=frozenset(scope.offline))
     looks, away = _look(run, frozenset(item.backup for item in items), services)
-    going = _going(looks)
+    # The backups that are marked for deletion, or deleted: they are left in peace.
+    found = (NewestStatement[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
+    marks = merge_newest(DELETION, found).newest
+    going = frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
     there = [item for item in items if item.target in looks and item.backup not in going]
     chosen = _choose(there, looks, scope, now=run.created_at)
     return Slice(
@@ -197,13 +200,6 @@ def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> 
         return TargetContents(frozenset(ManifestListing(target).backups), marks)
     except StrongroomError as error:
         return f"{error.code}: {run_log.error_text(error)}"
-
-
-def _going(looks: Mapping[str, TargetContents]) -> frozenset[str]:
-    """Return the backups that are marked for deletion, or deleted: they are left in peace."""
-    found = (NewestStatement[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
-    marks = merge_newest(DELETION, found).newest
-    return frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
 
 
 def _outside(looks: Mapping[str, TargetContents], services: Services) -> dict[str, int]:

@@ -79,6 +79,8 @@ def coverage(items: Sequence[DueContainer], terms: Terms, *, now: float) -> Cove
     read = [item for item in items if item.read_at(now) > since]
     depths = [item.depth for item in read if item.depth is not None]
     oldest = min(items, key=lambda item: item.read_at(now) or item.made_at, default=None)
+    # When the slowest target will have been read, if a slice of each is as large as it may be.
+    ends = [_end_of_target(mine, terms, now) for mine in by_target(items).values()]
     return Coverage(
         containers=len(items),
         read=len(read),
@@ -87,7 +89,7 @@ def coverage(items: Sequence[DueContainer], terms: Terms, *, now: float) -> Cove
         depths={depth: depths.count(depth) for depth in Depth if depth in depths},
         oldest=oldest,
         oldest_since=None if oldest is None else oldest.read_at(now) or oldest.made_at,
-        ends_at=_end(items, terms, now),
+        ends_at=max((end for end in ends if end is not None), default=None),
     )
 
 
@@ -97,12 +99,6 @@ def by_target(items: Iterable[DueContainer]) -> dict[str, list[DueContainer]]:
     for item in items:
         found.setdefault(item.target, []).append(item)
     return dict(sorted(found.items()))
-
-
-def _end(items: Sequence[DueContainer], terms: Terms, now: float) -> float | None:
-    """Return when the slowest target will have been read, if a slice of each is as large as it may be."""
-    ends = [_end_of_target(mine, terms, now) for mine in by_target(items).values()]
-    return max((end for end in ends if end is not None), default=None)
 
 
 def _end_of_target(items: Sequence[DueContainer], terms: Terms, now: float) -> float | None:
@@ -178,7 +174,11 @@ def items_on_record(
         without: backups that are to be destroyed, or deleted.
         offline: policies whose media lie in a safe: nobody can read them.
     """
-    entries = {entry.backup: entry for entry in store.backups() if _is_read(entry, without, offline)}
+    entries = {
+        entry.backup: entry
+        for entry in store.backups()
+        if entry.backup not in without and entry.policy not in offline and not in_a_file(entry)
+    }
     checks = {(check.backup, check.target, check.piece): check for check in store.checks()}
     return [
         item
@@ -186,10 +186,6 @@ def items_on_record(
         if replica.backup in entries
         for item in _items(entries[replica.backup], replica, checks)
     ]
-
-
-def _is_read(entry: CatalogEntry, without: frozenset[str], offline: frozenset[str]) -> bool:
-    return entry.backup not in without and entry.policy not in offline and not in_a_file(entry)
 
 
 def _items(

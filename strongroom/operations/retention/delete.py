@@ -355,7 +355,13 @@ class _Deletion:
             StrongroomError: a target does not answer; the step is done again.
         """
         try:
-            left = self._locked(doomed) or self._kept(doomed) or self._removed(doomed)
+            names = [info.name for info in objects_of(self._target, doomed.backup, doomed.keys)]
+            until = locks_end(self._target, names)
+            left = (
+                (UndeletedBackup(why="it is locked", until=until) if until else None)
+                or self._kept(doomed)
+                or self._removed(doomed)
+            )
         except StrongroomError as error:
             if error.transient:
                 raise
@@ -406,7 +412,7 @@ class _Deletion:
         places = [self._target.name] if self._target.name in named else sorted(named)
         reasons: list[str] = []
         for name in places:
-            if not (why := self._not_whole(backup.successor, name)):
+            if not (why := self._successors.why_not_whole(backup.successor, name)):
                 break
             reasons.append(why)
         if len(reasons) == len(places):
@@ -415,9 +421,6 @@ class _Deletion:
             return f"{backup.successor}, which replaces it, is shredded, or to be"
         return why_set_aside(self._services, backup.successor, quarantined=self._quarantined)
 
-    def _not_whole(self, successor: str, name: str) -> str:
-        return self._successors.why_not_whole(successor, name)
-
     def _made(self, doomed: Doomed) -> str:
         """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""
         names = sorted(judging_targets(self._target.name, self._services))
@@ -425,11 +428,6 @@ class _Deletion:
             name for name in names if copies(self._services.target(name), manifest_name(doomed.backup))
         ]
         return f"there is a manifest of it on {', '.join(showing)}" if showing else ""
-
-    def _locked(self, doomed: Doomed) -> UndeletedBackup | None:
-        names = [info.name for info in objects_of(self._target, doomed.backup, doomed.keys)]
-        until = locks_end(self._target, names)
-        return UndeletedBackup(why="it is locked", until=until) if until else None
 
     def _removed(self, doomed: Doomed) -> UndeletedBackup | None:
         removed = remove_backup(self._target, doomed.backup, self._keys(doomed), trusted=self._trusted)

@@ -235,6 +235,7 @@ class _Survey:
         verified = _verified(terms, rows.get(manifest.backup_id, ()), places) if terms else None
         known = checks.get(manifest.backup_id, ())
         why = self.chooser.why_quarantined(manifest.backup_id)
+        chosen = manifest.selection
         return _ReadableBackup(
             candidate=Candidate(
                 backup=manifest.backup_id,
@@ -242,7 +243,7 @@ class _Survey:
                 source=manifest.source,
                 created_at=made_at(manifest),
                 values=manifest.values,
-                selection=_selection(manifest),
+                selection=Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags),
                 secrets=manifest.counts.secrets,
                 size=manifest.counts.size,
                 whole=terms is not None and missing_from_quorum(terms, tuple(places)) is None,
@@ -278,11 +279,6 @@ def _describe_foreign(signed: SignedManifest, installation: str, *, believed: bo
     if signed.fingerprint == installation:
         return ""
     return f"installation {signed.fingerprint} made it" + ("" if believed else ", which is not trusted here")
-
-
-def _selection(manifest: Manifest) -> Selection:
-    chosen = manifest.selection
-    return Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
 
 
 def _terms(spec: Spec, manifest: Manifest) -> Spec:

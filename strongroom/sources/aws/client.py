@@ -113,7 +113,10 @@ _HINT_LIMIT = "A quota of the account is used up. Ask AWS to raise it, or remove
 def of_reply(response: Mapping[str, Any], what: str) -> SourceError:
     """Class an error that the service answered with. ``what`` says what could not be done."""
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    code = _printable(str(response.get("Error", {}).get("Code", "")))
+    # A code goes to terminals and logs, and comes from whoever answered.
+    code = "".join(
+        c for c in str(response.get("Error", {}).get("Code", "")) if c.isascii() and c.isprintable()
+    )[:CODE_LIMIT]
     said = f"{what}: {code or status}"
     if "Throttl" in code or code in _THROTTLED or status == 429:
         return AwsThrottled(said)
@@ -181,11 +184,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
             waiting += getattr(cause, "kwargs", {}).values()
             yield cause
-
-
-def _printable(code: str) -> str:
-    """A code goes to terminals and logs, and comes from whoever answered."""
-    return "".join(c for c in code if c.isascii() and c.isprintable())[:CODE_LIMIT]
 
 
 # -- What a configuration says of one region's Secrets Manager; checked when made, frozen afterwards
@@ -419,7 +417,10 @@ def make_client(options: AwsOptions, **credentials: str) -> Any:
     Raises:
         ConfigError: the credentials file is missing or open to others.
     """
-    _quieten()
+    # At level DEBUG the SDK logs requests and answers whole, values included: never.
+    logger = logging.getLogger("botocore")
+    if logger.level < logging.INFO:
+        logger.setLevel(logging.INFO)
     config = Config(
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,
@@ -497,13 +498,6 @@ def _lacking(answer: Mapping[str, Any]) -> Iterator[str]:
         for item in (items or ()) if name in _EACH else ():
             yield from (f"{name}.{member}" for member in _EACH[name] if item.get(member) is None)
             yield from _lacking(item)
-
-
-def _quieten() -> None:
-    """At level DEBUG the SDK logs requests and answers whole, values included: never."""
-    logger = logging.getLogger("botocore")
-    if logger.level < logging.INFO:
-        logger.setLevel(logging.INFO)
 
 
 # -- Counts what writes could not reproduce, so that a restore can say it -----------------------

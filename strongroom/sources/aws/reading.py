@@ -123,7 +123,11 @@ class AwsReader:
             if look is None:
                 return None
             try:
-                return self._secret(look, values)
+                found = look.found
+                read = {} if found.deleted else {v.id: self._version(found, v, values) for v in look.held}
+                return secret_of(
+                    found, look.held, {id_: version for id_, version in read.items() if version}, look.policy
+                )
             except SecretChanged:
                 look = self._look(name)
         raise _restless(name)
@@ -142,13 +146,6 @@ class AwsReader:
 
     def _is_replica(self, found: Described) -> bool:
         return found.primary_region not in (None, self._api.options.region)
-
-    def _secret(self, look: SecretShell, values: _Values) -> Secret:
-        found = look.found
-        read = {} if found.deleted else {v.id: self._version(found, v, values) for v in look.held}
-        return secret_of(
-            found, look.held, {id_: version for id_, version in read.items() if version}, look.policy
-        )
 
     def _version(self, found: Described, version: ListedVersion, values: _Values) -> SecretVersion | None:
         """Return a version with its value. One that is labelled may have none: it was only announced."""

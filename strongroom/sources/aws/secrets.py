@@ -331,6 +331,7 @@ def secret_of(
     meaning = understood(found.tags)
     turning = found.turning.meaning() if found.turning else None
     facts = _facts(found, dict(zip(numbers, ordered, strict=True)), policy)
+    said = {DESCRIPTION: found.description} if found.description else {}
     return Secret(
         name=found.name,
         versions=versions or (EMPTY,),
@@ -340,7 +341,7 @@ def secret_of(
         updated_at=found.changed,
         expires_at=meaning.expires_at,
         rotation=turning or meaning.rotation,
-        metadata=_metadata(found.description, facts),
+        metadata=said | {AWS: msgspec.to_builtins(facts)},
     )
 
 
@@ -424,11 +425,6 @@ def _facts(found: Described, held: Mapping[int, ListedVersion], policy: str | No
         kind=found.kind,
         restoring=found.tags.get(MARK),
     )
-
-
-def _metadata(description: str, facts: AwsFacts) -> dict[str, Any]:
-    said = {DESCRIPTION: description} if description else {}
-    return said | {AWS: msgspec.to_builtins(facts)}
 
 
 # -- What a secret has beside its versions: tags, description, policy, replicas, rotation, an end ---
@@ -541,7 +537,15 @@ class Attributes:
         The values are back and compared by now: what is wrong with a function must not end a
         restore of thousands half-way, so it is noted and the restore goes on.
         """
-        given: dict[str, Any] = {"RotateImmediately": False, "RotationRules": _rules(turning.rules)}
+        # A schedule and a number of days exclude each other, though the service reports both.
+        given: dict[str, Any] = {
+            "RotateImmediately": False,
+            "RotationRules": {
+                key: v
+                for key, v in turning.rules.items()
+                if key != "AutomaticallyAfterDays" or "ScheduleExpression" not in turning.rules
+            },
+        }
         if turning.lambda_arn:
             given["RotationLambdaARN"] = turning.lambda_arn
         try:
@@ -555,7 +559,16 @@ class Attributes:
         self._losses.add("secrets that were scheduled for deletion came back without values, and so", name)
         doing = f"schedule the deletion of secret '{name}'"
         try:
-            self._ask("delete_secret", doing, name, RecoveryWindowInDays=_window(day))
+            # The days until then, as far as the service takes them.
+            span = datetime.fromisoformat(day) - datetime.now(UTC)
+            self._ask(
+                "delete_secret",
+                doing,
+                name,
+                RecoveryWindowInDays=max(
+                    SHORTEST_WINDOW, min(LONGEST_WINDOW, math.ceil(span.total_seconds() / 86_400))
+                ),
+            )
         except AwsInvalid:  # it was done, and the reply was lost
             if not self._ask("describe_secret", doing, name).get("DeletedDate"):
                 raise
@@ -572,18 +585,3 @@ def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
 def _region(replica: SecretReplica) -> dict[str, str]:
     key = replica.kms_key_id
     return {"Region": replica.region} | ({"KmsKeyId": key} if key and key != DEFAULT_KEY else {})
-
-
-def _rules(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """A schedule and a number of days exclude each other, though the service reports both."""
-    return {
-        key: v
-        for key, v in rules.items()
-        if key != "AutomaticallyAfterDays" or "ScheduleExpression" not in rules
-    }
-
-
-def _window(day: str) -> int:
-    """Return the days until then, as far as the service takes them."""
-    span = datetime.fromisoformat(day) - datetime.now(UTC)
-    return max(SHORTEST_WINDOW, min(LONGEST_WINDOW, math.ceil(span.total_seconds() / 86_400)))

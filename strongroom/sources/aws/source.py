@@ -366,7 +366,11 @@ class AwsSource(Destination):
             fresh = [item for item in page if item["ARN"] not in before]
             before = {item["ARN"] for item in page}
             for item in fresh:
-                yield _entry(item, with_tags=with_tags)
+                tags = tags_of(item.get("Tags") or ())
+                versions = max(1, len(item.get("SecretVersionsToStages") or ()))
+                yield ListedSecret(
+                    item["Name"], versions * LARGEST, (), understood(tags).tags if with_tags else None
+                )
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret, many requests in flight; memory holds what is in flight."""
@@ -527,9 +531,3 @@ class AwsSource(Destination):
         except AwsMissing:
             return False
         return True
-
-
-def _entry(item: dict[str, Any], *, with_tags: bool) -> ListedSecret:
-    tags = tags_of(item.get("Tags") or ())
-    versions = max(1, len(item.get("SecretVersionsToStages") or ()))
-    return ListedSecret(item["Name"], versions * LARGEST, (), understood(tags).tags if with_tags else None)

@@ -279,7 +279,8 @@ class Writer:
     # -- writing -------------------------------------------------------------------
 
     def _apply(self, planned: PlannedWrite) -> int:
-        self._note(planned)
+        for loss in losses_of(planned.secret):
+            self._losses.add(loss, planned.secret.name)
         if planned.found is None or planned.ours:
             self._restore_exactly(planned)
         else:
@@ -432,10 +433,6 @@ class Writer:
 
     def _tags(self, secret: Secret, facts: AwsFacts | None) -> dict[str, str]:
         return spelled(secret, rotation=own_rotation(secret, facts))
-
-    def _note(self, planned: PlannedWrite) -> None:
-        for loss in losses_of(planned.secret):
-            self._losses.add(loss, planned.secret.name)
 
 
 def losses_of(secret: Secret) -> Iterator[str]:

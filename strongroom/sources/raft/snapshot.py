@@ -165,10 +165,6 @@ def scan(stream: BinaryIO) -> SnapshotState:
             found[key] = _field(message, _VALUE)
     if not found.get(KEYRING):
         raise Malformed("The snapshot holds no keyring: with no key could it be read.")
-    return _state(entries, logical, found)
-
-
-def _state(entries: int, logical: int, found: dict[bytes, bytes]) -> SnapshotState:
     wrapped = found.get(UNSEAL_KEYS, b"")
     config = _seal_config(found.get(SEAL_CONFIG, b"{}"))
     return SnapshotState(

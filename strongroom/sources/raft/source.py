@@ -89,7 +89,10 @@ class Spool:
 
     def forget(self, snapshot: str) -> None:
         """Remove all of a snapshot."""
-        self._remove(f"{self._folder}/{snapshot}/")
+        prefix = f"{self._folder}/{snapshot}/"
+        self._place.abort_incomplete(prefix)
+        for name in [info.name for info in self._place.list(prefix)]:
+            self._place.delete(name)
 
     def forget_older(self, seconds: float) -> None:
         """Remove the snapshots that were taken longer ago than this, whole or not."""
@@ -98,11 +101,6 @@ class Spool:
         for snapshot in sorted({name.removeprefix(f"{self._folder}/").partition("/")[0] for name in names}):
             if snapshot < before:
                 self.forget(snapshot)
-
-    def _remove(self, prefix: str) -> None:
-        self._place.abort_incomplete(prefix)
-        for name in [info.name for info in self._place.list(prefix)]:
-            self._place.delete(name)
 
     def _name(self, snapshot: str, part: int | None) -> str:
         return f"{self._folder}/{snapshot}/{ABOUT if part is None else f'{part:05}'}"
@@ -243,7 +241,12 @@ class RaftSource(Source):
         except TargetError as error:
             raise self._no_room(error) from None
         if found is not None and content is not None:
-            return _secret(entry.name, content, is_about=found[1] is None)
+            media = Media.JSON if (found[1] is None) else Media.BINARY
+            return Secret(
+                name=entry.name,
+                versions=(SecretVersion(number=1, value=SecretBytes(content), media=media),),
+                type=TYPE,
+            )
         if entry.locator:  # it was listed
             raise SourceError(
                 f"source '{self.name}': the snapshot {found[0] if found else '?'} is no longer on the stage",
@@ -319,13 +322,6 @@ class RaftSource(Source):
             f"source '{self.name}' could not keep its snapshot on the stage: {error.message}",
             hint="No backup was made. The stage needs room for the snapshots of one day. " + error.hint,
         )
-
-
-def _secret(name: str, content: bytes, *, is_about: bool) -> Secret:
-    media = Media.JSON if is_about else Media.BINARY
-    return Secret(
-        name=name, versions=(SecretVersion(number=1, value=SecretBytes(content), media=media),), type=TYPE
-    )
 
 
 _RIGHTS = "Compare the token's policies with ops/vault/raft-snapshot.hcl."

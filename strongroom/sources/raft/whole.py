@@ -8,7 +8,6 @@ from strongroom.container.errors import Malformed, MissingPiece, NotABackup, Tam
 from strongroom.model import Secret
 from strongroom.sources.raft.snapshot import (
     Chunked,
-    SnapshotFacts,
     SnapshotHeader,
     check_archive,
     parse_about,
@@ -68,17 +67,18 @@ def _check(snapshot: WholeSnapshot) -> None:
     hashing = Chunked(snapshot.chunks())
     facts = check_archive(hashing.stream())
     about = snapshot.about
-    if (hashing.size, hashing.sha256) != (about.size, about.sha256) or _said(facts) != (
+    if (hashing.size, hashing.sha256) != (about.size, about.sha256) or (
+        facts.index,
+        facts.term,
+        facts.state.entries,
+        facts.state.unseal_generation,
+    ) != (
         about.index,
         about.term,
         about.entries,
         about.unseal_generation,
     ):
         raise Tampered("The parts are not the snapshot that the backup says it holds.", hint=_OTHER)
-
-
-def _said(facts: SnapshotFacts) -> tuple[int, int, int, str]:
-    return facts.index, facts.term, facts.state.entries, facts.state.unseal_generation
 
 
 def _place(name: str) -> tuple[str, int | None]:

@@ -98,15 +98,16 @@ class KeyReader:
     def _whole(self, name: str, path: str, info: KeyInfo, moment: datetime) -> Secret:
         numbers = sorted(info.versions)
         live = [number for number in numbers if not _is_gone(info.versions[number], moment)]
-        data = {number: self._data(path, info, number) for number in live if number != info.current_version}
+        # A version's data; ``None`` if it is past its deletion time by the server's clock.
+        data = {
+            number: self._checked(self._ask(path, number), info, number)
+            for number in live
+            if number != info.current_version
+        }
         if live:
             data[info.current_version] = self._newest(path, info)
         versions = tuple(_version(number, info.versions[number], data.get(number)) for number in numbers)
         return secret_of(name, self._mount, self._config, info, versions, tag_metadata=self._tag_metadata)
-
-    def _data(self, path: str, info: KeyInfo, number: int) -> bytes | None:
-        """Return a version's data; ``None`` if it is past its deletion time by the server's clock."""
-        return self._checked(self._ask(path, number), info, number)
 
     def _newest(self, path: str, info: KeyInfo) -> bytes | None:
         answer = self._ask(path, None)

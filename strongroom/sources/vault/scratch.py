@@ -38,7 +38,9 @@ class ScratchMounts:
         body = {"type": "kv", "options": {"version": "2"}, "description": _note(run)}
         with explained(self._name, "make a mount for the drill", writing=True, whole=True):
             try:
-                self._vault.post("sys", "mounts", _path(run), body=body, happened=lambda: self._is_there(run))
+                self._vault.post(
+                    "sys", "mounts", _path(run), body=body, happened=lambda: self._noted(run) is not None
+                )
             except VaultRefused:
                 if self._noted(run) is None:
                     raise
@@ -74,9 +76,6 @@ class ScratchMounts:
         """Return what the mount of a run says that it is; ``None`` if there is none."""
         info = self._mounts().get(f"{_path(run)}/")
         return None if info is None else info.description
-
-    def _is_there(self, run: str) -> bool:
-        return self._noted(run) is not None
 
     def _mounts(self) -> Mapping[str, MountInfo]:
         with explained(self._name, "see which mounts there are", whole=True):

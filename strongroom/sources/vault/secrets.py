@@ -357,9 +357,12 @@ def kept(secret: Secret) -> Secret:
     free = free_of(custom)
     meaning = understood(custom)
     settings = _settings(secret) | ({"custom_metadata": meaning.rest} if meaning.rest else {})
+    # A destroyed version and one that is long gone are the same nothing.
+    is_role = secret.type == ROLE
+    older = [version for version in secret.versions[:-1] if version.state is not VersionState.DESTROYED]
     return Secret(
         name=secret.name,
-        versions=_versions(secret.versions, is_role=secret.type == ROLE),
+        versions=tuple(_canonical(version, is_role=is_role) for version in (*older, *secret.versions[-1:])),
         type=meaning.type,
         tags=meaning.tags,
         expires_at=meaning.expires_at,
@@ -389,12 +392,6 @@ def _settings(secret: Secret) -> dict[str, Any]:
         "delete_version_after": facts.delete_version_after,
     }
     return {name: value for name, value in named.items() if value and value != "0s"}
-
-
-def _versions(versions: tuple[SecretVersion, ...], *, is_role: bool) -> tuple[SecretVersion, ...]:
-    """A destroyed version and one that is long gone are the same nothing."""
-    older = [version for version in versions[:-1] if version.state is not VersionState.DESTROYED]
-    return tuple(_canonical(version, is_role=is_role) for version in (*older, *versions[-1:]))
 
 
 def _canonical(version: SecretVersion, *, is_role: bool) -> SecretVersion:
@@ -507,7 +504,15 @@ def plan(secret: Secret, found: Secret | None, config: MountConfig) -> HistoryPl
     moved = {version.number: new.number for version, new in zip(secret.versions, versions, strict=True)}
     first = min(version.number for version in found.versions) if head else 1
     needed = versions[-1].number - max(first, 1) + 1
-    return _plan(versions, versions, moved, facts, limit=_at_least(needed, facts, config), oldest=0)
+    # A limit under which nothing is pushed out: what was there has to stay for a way back.
+    return _plan(
+        versions,
+        versions,
+        moved,
+        facts,
+        limit=facts.max_versions if effective_limit(facts.max_versions, config) >= needed else needed,
+        oldest=0,
+    )
 
 
 def is_unfinished(wanted: Secret, found: Secret) -> bool:
@@ -578,11 +583,6 @@ def _exactly(last: int, oldest: int, facts: VaultFacts, config: MountConfig) -> 
     if _left(last, effective_limit(facts.max_versions, config)) == oldest:
         return facts.max_versions
     return last - oldest + 1
-
-
-def _at_least(needed: int, facts: VaultFacts, config: MountConfig) -> int:
-    """Return a limit under which nothing is pushed out: what was there has to stay for a way back."""
-    return facts.max_versions if effective_limit(facts.max_versions, config) >= needed else needed
 
 
 def effective_limit(limit: int, config: MountConfig) -> int:

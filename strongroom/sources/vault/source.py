@@ -151,10 +151,6 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def _weightless(_: object) -> int:
-    return 0
-
-
 class VaultSource(Destination):
     """A :class:`~strongroom.sources.Destination` on a Vault or OpenBao server.
 
@@ -404,7 +400,7 @@ class VaultSource(Destination):
         work: Callable[[A], B],
         items: Sequence[A],
         *,
-        weigh: Callable[[B], int] = _weightless,
+        weigh: Callable[[B], int] = lambda _: 0,
         together: int = SLICE,
     ) -> Iterator[B]:
         many = self._vault.connection.in_flight

@@ -162,19 +162,16 @@ class ServerSurvey:
         try:
             answer = self._vault.system(namespace=namespace).list_mounted_secrets_engines()
         except Denied:
-            return self._visible(namespace)
+            # Take the mounts that our token is shown; what it is not shown is left out in silence.
+            self.blind.add(namespace)
+            self.missing.append(
+                f"mounts in '{namespace or '/'}' that the token's policies do not name: "
+                "no right to read sys/mounts, so there may be more than was seen"
+            )
+            return dict(self._vault.get("sys/internal/ui/mounts", namespace=namespace).read(SEEN).data.secret)
         if not answer.found:
             raise SourceError(f"there is no namespace '{namespace}' on the server")
         return dict(answer.read(MOUNTS).data)
-
-    def _visible(self, namespace: str) -> dict[str, MountInfo]:
-        """Take the mounts that our token is shown; what it is not shown is left out in silence."""
-        self.blind.add(namespace)
-        self.missing.append(
-            f"mounts in '{namespace or '/'}' that the token's policies do not name: "
-            "no right to read sys/mounts, so there may be more than was seen"
-        )
-        return dict(self._vault.get("sys/internal/ui/mounts", namespace=namespace).read(SEEN).data.secret)
 
     def _refuse_missing(self) -> None:
         """A mount that was asked for by name and is not there is an error, not an empty backup."""

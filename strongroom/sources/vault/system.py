@@ -232,7 +232,8 @@ class SystemWriter:
                 f"the server does not take {change.secret.name!r} (status {refused.status})",
                 hint="It may need what no backup holds, as the password of an auth method. " + GO_ON,
             ) from None
-        self._report(kind, change.secret.name, fields)
+        for gap in gaps_of(kind, fields):
+            self._losses.add(f"{change.secret.name!r}: {gap}")
 
     def delete(self, name: str, namespace: str, path: str) -> bool:
         """Remove an entry that nothing rests on; say whether it was removed."""
@@ -295,10 +296,6 @@ class SystemWriter:
                 hint="Restore what it belongs to first (names 'sys/auth/…', 'sys/namespaces/…'), or make it "
                 "by hand. " + GO_ON,
             )
-
-    def _report(self, kind: str, name: str, fields: dict[str, Any]) -> None:
-        for gap in gaps_of(kind, fields):
-            self._losses.add(f"{name!r}: {gap}")
 
 
 def _made_by_another(name: str) -> Conflict:

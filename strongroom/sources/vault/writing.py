@@ -85,7 +85,10 @@ class KvKey:
         try:
             self._post("data", body, happened=happened)
         except Ambiguous as ambiguous:
-            raise self._no_room(number, ambiguous) from None
+            raise SourceError(
+                f"version {number} of secret {self.name!r} was not stored: {ambiguous.reason}",
+                hint=(_FULL if ambiguous.reason == NO_SPACE else _LARGE) + GO_ON,
+            ) from None
         except VaultRefused as refused:
             if refused.reason == MANY_STRINGS and self._is_next(number):
                 return self._put_bare(number, data)
@@ -168,12 +171,6 @@ class KvKey:
             f"version {number} of secret {self.name!r} was refused (status {refused.status}"
             + (f": {refused.reason})" if refused.reason else ")"),
             hint="OpenBao takes at most 1,000 strings in one secret, Vault 1 MiB in one string. " + GO_ON,
-        )
-
-    def _no_room(self, number: int, lost: Ambiguous) -> SourceError:
-        return SourceError(
-            f"version {number} of secret {self.name!r} was not stored: {lost.reason}",
-            hint=(_FULL if lost.reason == NO_SPACE else _LARGE) + GO_ON,
         )
 
     def _is_next(self, number: int) -> bool:
@@ -312,7 +309,9 @@ class KeyWriter:
         key.mark("delete", todo.delete)
         key.mark("destroy", todo.destroy)
         settings.become(max_versions=facts.max_versions, delete_version_after=facts.delete_version_after)
-        self._ensure(settings, todo)
+        # Make a key that has metadata and never had a version.
+        if not any(version.number for version in todo.write) and not settings.now.current_metadata_version:
+            settings.pad(1)
         settings.pad(facts.current_metadata_version if found is None else 0)
         if self._vault.reads_late:
             self._vault.wait_until(
@@ -340,11 +339,6 @@ class KeyWriter:
             data = PLACEHOLDER if version.value is None else data_of(version, wrap=wrap)
             if version.number:
                 key.put(version.number, data)
-
-    def _ensure(self, settings: KeyMetadata, todo: HistoryPlan) -> None:
-        """Make a key that has metadata and never had a version."""
-        if not any(version.number for version in todo.write) and not settings.now.current_metadata_version:
-            settings.pad(1)
 
     def _write_plain(self, change: SecretChange, path: str) -> None:
         secret = change.secret

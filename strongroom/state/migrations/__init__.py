@@ -57,13 +57,9 @@ def revision(engine: Engine) -> str | None:
         with engine.connect() as conn:
             return conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except (exc.OperationalError, exc.ProgrammingError) as error:
-        if _no_such_table(error):
+        if getattr(error.orig, "sqlstate", None) == "42P01" or "no such table" in str(error.orig):
             return None
         raise
-
-
-def _no_such_table(error: exc.DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) == "42P01" or "no such table" in str(error.orig)
 
 
 def _upgrade(conn: Connection) -> None:

@@ -86,9 +86,11 @@ class AzureAccount(Struct, frozen=True, kw_only=True):
         options: dict[str, Any] = {"connection_verify": str(self.ca_file)} if self.ca_file else {}
         if self.api_version:
             options["api_version"] = self.api_version
+        if not _CONTAINER.fullmatch(self.container):
+            raise ConfigError(f"{self.container!r} cannot be the name of an Azure container")
         return ContainerClient(
             self.endpoint(),
-            self._checked_container(),
+            self.container,
             credential=self.credential(),
             retry_policy=ExponentialRetry(
                 initial_backoff=1, increment_base=2, random_jitter_range=1, retry_total=self.retries
@@ -99,11 +101,6 @@ class AzureAccount(Struct, frozen=True, kw_only=True):
             max_chunk_get_size=READ_BYTES,
             **options,
         )
-
-    def _checked_container(self) -> str:
-        if not _CONTAINER.fullmatch(self.container):
-            raise ConfigError(f"{self.container!r} cannot be the name of an Azure container")
-        return self.container
 
     def credential(self) -> Any:
         """Read the credential: name and key of the account, a SAS token, or an identity."""
@@ -168,7 +165,10 @@ def account_name(endpoint: str) -> str:
 def _from_connection_string(text: str, endpoint: str, place: str) -> Any:
     fields = dict(field.strip().split("=", 1) for field in text.split(";") if "=" in field)
     named = fields.get("AccountName") or account_name(endpoint)
-    stated = fields.get("BlobEndpoint") or _usual_endpoint(fields, named)
+    stated = (
+        fields.get("BlobEndpoint")
+        or f"https://{named}.blob.{fields.get('EndpointSuffix', 'core.windows.net')}"
+    )
     if canonical_endpoint(stated) != endpoint:
         raise ConfigError(f"the connection string in '{place}' is for another account than {endpoint}")
     if key := fields.get("AccountKey"):
@@ -176,10 +176,6 @@ def _from_connection_string(text: str, endpoint: str, place: str) -> Any:
     if token := fields.get("SharedAccessSignature"):
         return token.lstrip("?")
     raise ConfigError(f"the connection string in '{place}' holds no key and no SAS token")
-
-
-def _usual_endpoint(fields: dict[str, str], account: str) -> str:
-    return f"https://{account}.blob.{fields.get('EndpointSuffix', 'core.windows.net')}"
 
 
 def _default_chain() -> Any:

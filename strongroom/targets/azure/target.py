@@ -88,7 +88,10 @@ def put_blocks(blob: BlobClient, blocks: Iterable[bytes], options: dict[str, Any
             staged, match_condition=MatchConditions.IfMissing, validate_content=True, **options
         )
     except ResourceExistsError as error:
-        return _taken(error)
+        # ``False``, the answer of a put that came second, unless it is another conflict.
+        if code_of(error) != "BlobAlreadyExists":
+            raise error
+        return False
     return True
 
 
@@ -116,13 +119,6 @@ def drop_staged(blob: BlobClient) -> bool:
             return False
         raise
     return True
-
-
-def _taken(error: ResourceExistsError) -> bool:
-    """Return ``False``, the answer of a put that came second, unless it is another conflict."""
-    if code_of(error) != "BlobAlreadyExists":
-        raise error
-    return False
 
 
 # -- Old versions of blobs: earlier ones, and those that soft deletion still holds --------------
@@ -373,7 +369,9 @@ class AzureTarget(Identified):
         block = block_size(size, at_least=self._block_bytes)
         blocks = checked(name, chunks, size=size, sha256=sha256, block=block)
         try:
-            return self._ask(f"write {name}", lambda: self._put(name, blocks, options), writing=True)
+            return self._ask(
+                f"write {name}", lambda: put_blocks(self._blob(name), blocks, options), writing=True
+            )
         except TargetUnavailable:
             # Whoever commits first drops every other writer's blocks of that name; and of a
             # reply that was lost, the request may have been served.
@@ -391,7 +389,10 @@ class AzureTarget(Identified):
         """Return what is there, or ``None``; staged blocks are nothing yet."""
         check_name(name)
         try:
-            return self._ask(f"look at {name}", lambda: self._info(name))
+            return self._ask(
+                f"look at {name}",
+                lambda: ObjectInfo(name=name, size=index(self._blob(name).get_blob_properties().size)),
+            )
         except MissingPiece:
             return None
 
@@ -470,9 +471,6 @@ class AzureTarget(Identified):
 
     # -- writing -------------------------------------------------------------
 
-    def _put(self, name: str, blocks: Iterator[bytes], options: dict[str, Any]) -> bool:
-        return put_blocks(self._blob(name), blocks, options)
-
     def _delete(self, name: str) -> None:
         blob = self._blob(name)
         until = end_of(blob) if self._lock is not None else None
@@ -521,12 +519,12 @@ class AzureTarget(Identified):
             offset=offset, length=length, max_concurrency=1, validate_content="md5"
         ).chunks()
 
-    def _info(self, name: str) -> ObjectInfo:
-        return ObjectInfo(name=name, size=index(self._blob(name).get_blob_properties().size))
-
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         last = ""
-        for blob in self._each(f"list {prefix or 'everything'}", lambda: self._listed(prefix)):
+        for blob in self._each(
+            f"list {prefix or 'everything'}",
+            lambda: self._client.get().list_blobs(name_starts_with=self._prefix + prefix),
+        ):
             name = blob.name.removeprefix(self._prefix)
             if not is_name(name):
                 continue
@@ -534,9 +532,6 @@ class AzureTarget(Identified):
                 raise TargetError(f"{self.place} does not list in order", hint=_ORDER)
             last = name
             yield ObjectInfo(name=name, size=blob.size)
-
-    def _listed(self, prefix: str) -> Iterable[BlobProperties]:
-        return self._client.get().list_blobs(name_starts_with=self._prefix + prefix)
 
     def _date(self) -> str | None:
         """Return the date of a reply, to the one request that every credential here may make."""

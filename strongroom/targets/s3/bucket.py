@@ -243,7 +243,7 @@ class Prober:
         found = self._found(name)
         yield must_be_refused(
             "write over an object",
-            lambda: self._overwrite(name),
+            lambda: self._call("put_object", name, Body=b"", IfNoneMatch="*", **self._lock_headers()),
             ObjectExists,
             Contended,
             otherwise=_OVERWRITTEN,
@@ -290,9 +290,6 @@ class Prober:
         yield replace(locks, outcome=ProbeResult.ADVICE, detail=UNUSED_LOCK) if unused else locks
 
     # -- what is tried ---------------------------------------------------------
-
-    def _overwrite(self, name: str) -> object:
-        return self._call("put_object", name, Body=b"", IfNoneMatch="*", **self._lock_headers())
 
     def _shorten(self, name: str, found: ObjectHead, **how: Any) -> object:
         until = self._clock() + timedelta(minutes=1)

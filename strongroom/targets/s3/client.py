@@ -196,7 +196,7 @@ def of_reply(
     found = found or _lasting(code, status, said, headers)
     if found is not None:
         return found
-    if _passes(code, status):
+    if status >= 500 or status in {408, 429} or code in _PASSING or "Throttl" in code:
         return Unavailable(said, retry_after=_retry_after(headers))
     if status == FORBIDDEN:
         return _forbidden(code, f"{said}; it needs {right_for(operation)}", headers, writing=writing)
@@ -254,10 +254,6 @@ def _forbidden(code: str, said: str, headers: Mapping[str, str], *, writing: boo
         hint = f"{_HINT_CLOCK} If that is not it: {_HINT_RIGHTS}"
         return Unexplained(f"{said}; {_skew(headers)}", hint=hint)
     return (TargetReadOnly if writing else Unexplained)(said, hint=_HINT_RIGHTS)
-
-
-def _passes(code: str, status: int) -> bool:
-    return status >= 500 or status in {408, 429} or code in _PASSING or "Throttl" in code
 
 
 def of_transport(error: Exception, what: str) -> StrongroomError:

@@ -67,12 +67,11 @@ def started(bucket: Bucket, prefix: str) -> Iterator[Started]:
     doing = f"list uploads under {prefix}"
     for page in bucket.pages("list_multipart_uploads", doing, Prefix=prefix):
         with translated(bucket.title, doing):
-            found = [_started(entry) for entry in page.get("Uploads", ())]
+            found = [
+                Started(key=entry["Key"], id=entry["UploadId"], at=entry["Initiated"])
+                for entry in page.get("Uploads", ())
+            ]
         yield from (upload for upload in found if upload.key.startswith(prefix))
-
-
-def _started(entry: dict[str, Any]) -> Started:
-    return Started(key=entry["Key"], id=entry["UploadId"], at=entry["Initiated"])
 
 
 def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
@@ -194,7 +193,20 @@ class Putter:
         try:
             cut = checked(name, chunks, size=size, sha256=sha256, block=part_bytes)
             sent = [self._send(name, upload, number, data) for number, data in enumerate(cut, 1)]
-            return self._complete(name, upload, sent)
+            return self._bucket.call(
+                "complete_multipart_upload",
+                f"complete {name}",
+                writing=True,
+                Key=self._bucket.key(name),
+                UploadId=upload.id,
+                IfNoneMatch="*",
+                MultipartUpload={
+                    "Parts": [
+                        {"PartNumber": part.number, "ETag": part.etag, "ChecksumSHA256": part.checksum}
+                        for part in sent
+                    ]
+                },
+            )
         except Exception as error:
             if not isinstance(error, TargetUnavailable) or isinstance(error, Contended | UploadGone):
                 self._abort(name, upload)
@@ -229,22 +241,6 @@ class Putter:
         )
         with translated(self._bucket.title, f"write part {number} of {name}"):
             return UploadedPart(number=number, etag=reply["ETag"], size=len(data), checksum=sha256)
-
-    def _complete(self, name: str, upload: Upload, sent: list[UploadedPart]) -> dict[str, Any]:
-        return self._bucket.call(
-            "complete_multipart_upload",
-            f"complete {name}",
-            writing=True,
-            Key=self._bucket.key(name),
-            UploadId=upload.id,
-            IfNoneMatch="*",
-            MultipartUpload={
-                "Parts": [
-                    {"PartNumber": part.number, "ETag": part.etag, "ChecksumSHA256": part.checksum}
-                    for part in sent
-                ]
-            },
-        )
 
     def _abort(self, name: str, upload: Upload) -> None:
         """Best effort: what is left here, a sweep or the bucket's lifecycle removes."""
@@ -335,7 +331,9 @@ class BucketReader:
         by the digest that it trusts; the metadata are no such digest.
         """
         if length == 0:
-            self._check_there(name)
+            if self._bucket.head(name) is None:
+                self._bucket.check_there()
+                raise MissingPiece(f"{self._bucket.title} does not hold {name}")
             return
         whole = offset == 0 and length is None
         reply = self._get(name, offset, length)
@@ -349,11 +347,6 @@ class BucketReader:
             yield chunk
         if expected and digest.hexdigest() != expected and self._lies_whole(name):
             raise TargetGarbled(f"{self._bucket.title} gave {name}, which lies whole, with other bytes")
-
-    def _check_there(self, name: str) -> None:
-        if self._bucket.head(name) is None:
-            self._bucket.check_there()
-            raise MissingPiece(f"{self._bucket.title} does not hold {name}")
 
     def _get(self, name: str, offset: int, length: int | None) -> dict[str, Any] | None:
         """Ask for a range; ``None`` if it begins at or after the object's end."""

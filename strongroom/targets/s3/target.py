@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
@@ -159,12 +158,8 @@ class S3Target(Identified):
         for page in self.bucket.pages("list_objects_v2", doing, Prefix=self.bucket.key(prefix)):
             with translated(self.bucket.title, doing):
                 found = [(entry["Key"], entry["Size"]) for entry in page.get("Contents", ())]
-                _check_page(page)
+                # Raise ValueError for what is no listing of S3's: a web page has no entries either, and a
+                # page that says there are more, and not where, would end the listing without a word.
+                if "Name" not in page or (page.get("IsTruncated") and not page.get("NextContinuationToken")):
+                    raise ValueError("this is no page of a listing")
             yield from found
-
-
-def _check_page(page: Mapping[str, Any]) -> None:
-    """Raise ValueError for what is no listing of S3's: a web page has no entries either, and a page
-    that says there are more, and not where, would end the listing without a word."""
-    if "Name" not in page or (page.get("IsTruncated") and not page.get("NextContinuationToken")):
-        raise ValueError("this is no page of a listing")

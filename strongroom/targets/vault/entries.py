@@ -51,13 +51,9 @@ def typed(error: VaultError, *, titled: str, doing: str, writing: bool) -> Targe
         return TargetError(start, hint=error.hint)
     if error.transient or isinstance(error, Unconfirmed):
         hint = _SEALED if isinstance(error, VaultSealed) else error.hint
-        return TargetUnavailable(start, hint=hint, retry_after=_retry_after(error))
+        said = error.headers.get("retry-after", "")
+        return TargetUnavailable(start, hint=hint, retry_after=float(said) if said.isdecimal() else None)
     return TargetError(start, hint=error.hint)
-
-
-def _retry_after(error: VaultError) -> float | None:
-    said = error.headers.get("retry-after", "")
-    return float(said) if said.isdecimal() else None
 
 
 _CHUNK = (

@@ -163,7 +163,9 @@ class VaultTarget(Identified):
         transit: str | None = None,
     ) -> None:
         self._vault = vault
-        address = _address(vault, mount, prefix)
+        connection = vault.connection
+        place = answers.folder(connection.namespace) + answers.folder(mount) + answers.folder(prefix)
+        address = f"vault:{connection.address.rstrip('/')}/{place.rstrip('/')}"
         super().__init__(TargetIdentity(name=name, region=region, provider=provider, address=address))
         self._chunk_bytes = chunk_bytes
         self._entries = Entries(vault, mount=mount, folder=prefix, titled=str(self.place))
@@ -176,7 +178,11 @@ class VaultTarget(Identified):
         One whose chunks are gone is no object: it is removed and put anew.
         """
         check_name(name)
-        self._check_count(size)
+        if chunk_count(size, self._chunk_bytes) > MOST_CHUNKS:
+            raise TargetError(
+                f"{self.place}: {size:,} bytes are over {MOST_CHUNKS:,} chunks of {self._chunk_bytes:,}",
+                hint="Nothing was written. Raise 'chunk_bytes' of this target.",
+            )
         if (head := self._head(name)) is not None:
             if self._chunks.are_there(name, head):
                 return False
@@ -186,7 +192,17 @@ class VaultTarget(Identified):
             digests = self._chunks.write(
                 name, attempt, checked(name, chunks, size=size, sha256=sha256, block=self._chunk_bytes)
             )
-        return self._publish(name, self._new_head(attempt, digests, size=size, sha256=sha256))
+        return self._publish(
+            name,
+            ChunkedHead(
+                size=str(size),
+                sha256=sha256.hex(),
+                chunk_bytes=str(self._chunk_bytes),
+                attempt=attempt,
+                digests=in_base64(digests),
+                transit=self._transit.key if self._transit else "",
+            ),
+        )
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a range, reading only the chunks that it touches; each one's SHA-256 is compared."""
@@ -202,7 +218,14 @@ class VaultTarget(Identified):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; entries of other names are passed over."""
         check_prefix(prefix)
-        return self._list(prefix)
+        names = self._entries.walk(OBJECTS, prefix, doing=f"list {prefix or 'everything'}")
+        objects = in_order(
+            self._entries.vault.threads,
+            self.stat,
+            (name for name in names if is_name(name)),
+            ahead=SMALL_AHEAD,
+        )
+        return (info for info in objects if info is not None)
 
     def delete(self, name: str) -> None:
         """Destroy an object, its head first; a missing one is fine."""
@@ -239,23 +262,6 @@ class VaultTarget(Identified):
         return settings(self._entries)
 
     # -- writing -------------------------------------------------------------
-
-    def _check_count(self, size: int) -> None:
-        if chunk_count(size, self._chunk_bytes) > MOST_CHUNKS:
-            raise TargetError(
-                f"{self.place}: {size:,} bytes are over {MOST_CHUNKS:,} chunks of {self._chunk_bytes:,}",
-                hint="Nothing was written. Raise 'chunk_bytes' of this target.",
-            )
-
-    def _new_head(self, attempt: str, digests: bytes, *, size: int, sha256: bytes) -> ChunkedHead:
-        return ChunkedHead(
-            size=str(size),
-            sha256=sha256.hex(),
-            chunk_bytes=str(self._chunk_bytes),
-            attempt=attempt,
-            digests=in_base64(digests),
-            transit=self._transit.key if self._transit else "",
-        )
 
     def _publish(self, name: str, head: ChunkedHead) -> bool:
         """Make an object visible, unless another attempt did.
@@ -329,19 +335,3 @@ class VaultTarget(Identified):
             stop = end - number * int(head.chunk_bytes) if number == last else None
             if found := piece[start:stop]:
                 yield found
-
-    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
-        names = self._entries.walk(OBJECTS, prefix, doing=f"list {prefix or 'everything'}")
-        objects = in_order(
-            self._entries.vault.threads,
-            self.stat,
-            (name for name in names if is_name(name)),
-            ahead=SMALL_AHEAD,
-        )
-        return (info for info in objects if info is not None)
-
-
-def _address(vault: Vault, mount: str, prefix: str) -> str:
-    connection = vault.connection
-    place = answers.folder(connection.namespace) + answers.folder(mount) + answers.folder(prefix)
-    return f"vault:{connection.address.rstrip('/')}/{place.rstrip('/')}"

@@ -15,14 +15,6 @@ _UNSETTLED = sa.text("state IN ('ready', 'sent', 'running')")
 
 
 def upgrade() -> None:
-    _create_runs()
-    _create_steps()
-    _create_slots()
-    _create_events()
-    _create_catalog()
-
-
-def _create_runs() -> None:
     op.create_table(
         "runs",
         sa.Column("id", sa.String(64), nullable=False),
@@ -41,6 +33,16 @@ def _create_runs() -> None:
     )
     op.create_index("ix_runs_created_at", "runs", ["created_at"])
     op.create_index("ix_runs_active", "runs", ["id"], sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
+    _create_steps()
+    op.create_table(
+        "slots",
+        sa.Column("policy", sa.String(255), nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("run", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("policy", "due_at", name="pk_slots"),
+    )
+    _create_events()
+    _create_catalog()
 
 
 def _create_steps() -> None:
@@ -79,16 +81,6 @@ def _create_steps() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_counters"),
     )
     op.bulk_insert(counters, [{"name": "dispatch", "value": 0}])
-
-
-def _create_slots() -> None:
-    op.create_table(
-        "slots",
-        sa.Column("policy", sa.String(255), nullable=False),
-        sa.Column("due_at", sa.Double, nullable=False),
-        sa.Column("run", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("policy", "due_at", name="pk_slots"),
-    )
 
 
 def _create_events() -> None:
