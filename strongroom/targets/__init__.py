@@ -1,4 +1,4 @@
-"""Where backups lie: one small Protocol, one conformance suite for all.
+"""Where backups lie: one base class, one conformance suite for all.
 
 Objects are immutable: they are put once, only if absent, and never changed. Names are
 ``/``-separated, of ``[A-Za-z0-9._-]`` segments that do not start with a dot.
@@ -6,19 +6,66 @@ Objects are immutable: they are put once, only if absent, and never changed. Nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol, TypeGuard, runtime_checkable
+from enum import StrEnum
+
+from msgspec import Struct
 
 from strongroom.model import ObjectInfo
+from strongroom.targets.names import TargetIdentity
 
-__all__ = ["Locking", "ObjectInfo", "Target", "locks"]
+__all__ = ["HiddenVersion", "ObjectInfo", "ProbeCheck", "ProbeResult", "Target", "TargetIdentity"]
 
 
-class Target(Protocol):
+class HiddenVersion(Struct, frozen=True, kw_only=True):
+    """A version of an object that :meth:`Target.read` does not give any more.
+
+    ``locked_until`` is when its own lock ends, ``expires`` when a rule of the store removes it, its
+    lock counted in (UTC); ``None`` if there is no lock, no rule. What this credential may not look
+    at is not ``lock_known``, not ``rule_known``.
+    """
+
+    name: str
+    size: int
+    locked_until: datetime | None = None
+    expires: datetime | None = None
+    lock_known: bool = True
+    rule_known: bool = True
+
+
+class ProbeResult(StrEnum):
+    """The result of one check."""
+
+    FINE = "fine"
+    MISSING = "missing"
+    """What has to work does not."""
+    EXCESS = "too many"
+    """What has to be refused was not."""
+    ADVICE = "advice"
+    """Nothing is wrong, and it could be better."""
+    NOT_SHOWN = "not shown"
+    """It could not be found out here."""
+
+
+class ProbeCheck(Struct, frozen=True, kw_only=True):
+    """One thing that was tried or looked up, and its result. ``error`` is the class of what it failed of."""
+
+    what: str
+    outcome: ProbeResult = ProbeResult.FINE
+    detail: str = ""
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in {ProbeResult.MISSING, ProbeResult.EXCESS}
+
+
+class Target:
     """A place that keeps objects.
 
-    Contract, held by ``tests/targets/conformance.py``:
+    A kind of target answers what its store can do; what it leaves out is answered by "nothing". Contract,
+    held by ``tests/targets/conformance.py``:
 
     * clients are made on use, so an instance survives a fork;
     * errors are :class:`~strongroom.errors.TargetError`; ``transient`` says whether
@@ -27,20 +74,26 @@ class Target(Protocol):
     * a process that dies during :meth:`put` leaves nothing visible under ``name``.
     """
 
-    @property
-    def name(self) -> str: ...
+    def __init__(self, place: TargetIdentity) -> None:
+        self.place = place
 
     @property
-    def region(self) -> str: ...
+    def name(self) -> str:
+        return self.place.name
 
     @property
-    def provider(self) -> str: ...
+    def region(self) -> str:
+        return self.place.region
+
+    @property
+    def provider(self) -> str:
+        return self.place.provider
 
     @property
     def address(self) -> str:
         """The canonical place (path, bucket…): a run freezes it, so that an edited row
         or configuration cannot redirect it unnoticed."""
-        ...
+        return self.place.address
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Store an object if, and only if, there is none of that name.
@@ -50,52 +103,58 @@ class Target(Protocol):
         ``True`` if it created the object, ``False`` if one was there already: the caller
         reads back either way, for an earlier attempt's reply may have been lost.
         """
-        ...
+        raise NotImplementedError
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a range of an object. Ends early only at the object's end."""
-        ...
+        raise NotImplementedError
 
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``."""
-        ...
+        raise NotImplementedError
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield complete objects whose name starts with ``prefix``, ascending by name."""
-        ...
+        raise NotImplementedError
 
     def delete(self, name: str) -> None:
         """Remove an object; a missing one is fine."""
-        ...
+        raise NotImplementedError
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove what interrupted puts under ``prefix`` left behind; return how many."""
-        ...
-
-
-@runtime_checkable
-class Roomy(Protocol):
-    """What a place can do besides, if it knows how much room it has."""
+        raise NotImplementedError
 
     def require_room(self, size: int) -> None:
         """Raise :class:`~strongroom.system.errors.TargetFull` if so many bytes do not fit now."""
-        ...
 
+    def home(self) -> str:
+        """Return its server's own name for itself, by whatever address; empty if it does not say."""
+        return ""
 
-@runtime_checkable
-class Locking(Protocol):
-    """What a target can do besides, if its store holds objects under a retention lock.
+    def time(self) -> float | None:
+        """Return the time by its server's own clock, in seconds since the epoch; ``None`` if it has none.
 
-    A put locks for a short while, a commit extends. Until its lock ends an object can be
-    neither removed nor replaced: :meth:`Target.delete` raises
-    :class:`~strongroom.targets.errors.TargetLocked`, and a damaged one is repaired under another
-    name (:mod:`strongroom.targets.repaired`).
-    """
+        This host's clock may be wrong. Raises TargetError if the server does not say.
+        """
+        return None
+
+    def reader_log(self) -> str | None:
+        """Return where its server writes down who reads there: that alone knows of strangers with the files.
+
+        Empty if the server keeps no log; ``None`` if it does not tell. Raises TargetError if this credential
+        may not ask.
+        """
+        return None
+
+    # -- retention locks: a put locks for a short while, a commit extends. Until its lock ends an object can
+    # be neither removed nor replaced: `delete` raises TargetLocked, and a damaged one is repaired under
+    # another name (`repaired`).
 
     @property
     def locks(self) -> bool:
         """Whether this target is set up to lock what is put on it."""
-        ...
+        return False
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
         """Lock an object until at least ``until``, and return when its lock now ends.
@@ -104,13 +163,42 @@ class Locking(Protocol):
         is; it is later where the object was locked for longer already. Raises
         :class:`~strongroom.container.errors.MissingPiece`; TargetError if it is not locked then.
         """
-        ...
+        raise NotImplementedError
 
     def locked_until(self, name: str) -> datetime | None:
         """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
-        ...
+        return None
 
+    # -- what deleting leaves behind, where the store keeps versions
 
-def locks(target: object) -> TypeGuard[Locking]:
-    """Tell whether a target locks what is put on it; a look first, since asking a protocol takes long."""
-    return hasattr(target, "locks") and isinstance(target, Locking) and target.locks
+    def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
+        """Return the old versions under a prefix, by name; markers of deletions are none.
+
+        Raises :class:`~strongroom.errors.TargetError` if this credential may not list them.
+        """
+        return ()
+
+    def telling(self) -> Iterator[ProbeCheck]:
+        """Try what :meth:`hidden` asks for, be there any or not."""
+        return iter(())
+
+    def purge(self, prefix: str) -> int | None:
+        """Remove for good all that was or is under ``prefix``; return how many objects stay,
+        ``None`` if that cannot be told. Where deletes hide nothing, nothing stays."""
+        return 0
+
+    # -- what a probe asks. A refusal is shown only by asking the server for what it has to refuse. That is
+    # done to nothing but an object which the probe itself has just put, `name`, so that a server which does
+    # not refuse loses nothing of anybody's; afterwards it may be gone.
+
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
+        """Ask for what no client may be given: writing over an object, removing a locked one."""
+        return iter(())
+
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
+        """Try what this target's credential has no need of."""
+        return iter(())
+
+    def settings(self) -> Iterator[ProbeCheck]:
+        """Look at how the store is set up, as far as the credential may."""
+        return iter(())

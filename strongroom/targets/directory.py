@@ -25,17 +25,16 @@ from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly
-from strongroom.targets import ObjectInfo
+from strongroom.targets import ObjectInfo, ProbeCheck, Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.names import (
-    Identified,
     TargetIdentity,
     check_name,
     check_prefix,
     check_range,
     is_segment,
 )
-from strongroom.targets.probing import ProbeCheck, of_mode
+from strongroom.targets.probing import of_mode
 from strongroom.words import plural, spelled_out
 
 # -- Walking a target's directories by file descriptor ------------------------------------------
@@ -253,7 +252,7 @@ _LINKS_TOLD = 3
 _OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class DirectoryTarget(Identified):
+class DirectoryTarget(Target):
     """A :class:`~strongroom.targets.Target` in a directory of a POSIX file system.
 
     The directory must carry a marker, which :meth:`prepare` writes once. Without it every

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.system.errors import TargetFull
-from strongroom.targets import ObjectInfo
-from strongroom.targets.names import Identified, TargetIdentity, check_name, check_prefix, check_range
+from strongroom.targets import ObjectInfo, Target
+from strongroom.targets.names import TargetIdentity, check_name, check_prefix, check_range
 from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024
 
 
-class MemoryTarget(Identified):
+class MemoryTarget(Target):
     """A :class:`~strongroom.targets.Target` that is gone when the process ends.
 
     Args:

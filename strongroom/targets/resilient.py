@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,9 +17,9 @@ from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system.attempts import backoff
-from strongroom.targets import Locking, Target
+from strongroom.targets import HiddenVersion, ProbeCheck, Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
-from strongroom.targets.names import Identified, TargetIdentity, check_name, check_prefix, check_range
+from strongroom.targets.names import check_name, check_prefix, check_range
 
 # -- A circuit breaker: a dead target costs its first callers seconds, and all others nothing ---
 
@@ -213,10 +213,10 @@ class RetryWaits:
         return drawn + (retry_after or 0.0)
 
 
-class Resilient(Identified):
+class Resilient(Target):
     """A :class:`~strongroom.targets.Target` round another one.
 
-    One whose target locks is a :class:`ResilientLocking`; :func:`resilient` chooses.
+    What a probe asks is asked once: it shows the first failure as it is.
 
     Args:
         attempts: of one call, the first included.
@@ -238,11 +238,7 @@ class Resilient(Identified):
     ) -> None:
         if attempts < 1:
             raise ValueError("at least one attempt is needed")
-        super().__init__(
-            TargetIdentity(
-                name=target.name, region=target.region, provider=target.provider, address=target.address
-            )
-        )
+        super().__init__(target.place)
         self.target = target
         self._attempts = attempts
         self._deadline = deadline
@@ -303,6 +299,63 @@ class Resilient(Identified):
         """Remove what interrupted puts left; the count is that of the last attempt."""
         return self.tried(lambda: self.target.abort_incomplete(prefix))
 
+    def require_room(self, size: int) -> None:
+        """Refuse what does not fit."""
+        self.target.require_room(size)
+
+    def home(self) -> str:
+        """Return its server's own name for itself."""
+        return self.target.home()
+
+    def time(self) -> float | None:
+        """Return the time by its server's own clock, or ``None``."""
+        return self.tried(self.target.time) if self._answers("time") else None
+
+    def reader_log(self) -> str | None:
+        """Return where its server writes down who reads there, if it tells."""
+        return self.target.reader_log()
+
+    @property
+    def locks(self) -> bool:
+        """Whether what is put here is locked."""
+        return self.target.locks
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        """Lock an object for longer; repeating it is harmless, for a lock is never shortened."""
+        return self.tried(lambda: self.target.extend_lock(name, until))
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Return when an object's lock ends (UTC), or ``None``."""
+        return self.tried(lambda: self.target.locked_until(name)) if self._answers("locked_until") else None
+
+    def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
+        """Return the old versions under a prefix."""
+        return self.tried(lambda: self.target.hidden(prefix)) if self._answers("hidden") else ()
+
+    def telling(self) -> Iterator[ProbeCheck]:
+        """Try what that asks for."""
+        return self.target.telling()
+
+    def purge(self, prefix: str) -> int | None:
+        """Remove for good all under a prefix, once: an interrupted purge is the next one's."""
+        return self.target.purge(prefix)
+
+    def refusals(self, name: str) -> Iterator[ProbeCheck]:
+        """Ask for what no client may be given."""
+        return self.target.refusals(name)
+
+    def excess(self, name: str) -> Iterator[ProbeCheck]:
+        """Try what the credential has no need of."""
+        return self.target.excess(name)
+
+    def settings(self) -> Iterator[ProbeCheck]:
+        """Look at how the store is set up."""
+        return self.target.settings()
+
+    def _answers(self, method: str) -> bool:
+        """Tell whether the target asks its server this: what it leaves out shows no breaker that it lives."""
+        return getattr(type(self.target), method) is not getattr(Target, method)
+
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         series = self._series()
         given = 0
@@ -358,41 +411,6 @@ class Resilient(Identified):
     def _attempt(self, taken: _Taken | None = None) -> _BreakerAttempt:
         """Enter the breaker. Called outside of the blocks that try again: a refusal is final."""
         return _BreakerAttempt(self._breaker, f"target '{self.name}'", taken)
-
-
-class ResilientLocking(Resilient):
-    """The same round a target that locks (:class:`~strongroom.targets.Locking`)."""
-
-    @property
-    def locks(self) -> bool:
-        """Whether what is put here is locked."""
-        return self._locking().locks
-
-    def extend_lock(self, name: str, until: datetime) -> datetime:
-        """Lock an object for longer; repeating it is harmless, for a lock is never shortened."""
-        return self.tried(lambda: self._locking().extend_lock(name, until))
-
-    def locked_until(self, name: str) -> datetime | None:
-        """Return when an object's lock ends (UTC), or ``None``."""
-        return self.tried(lambda: self._locking().locked_until(name))
-
-    def _locking(self) -> Locking:
-        assert isinstance(self.target, Locking)
-        return self.target
-
-
-def resilient(
-    target: Target,
-    *,
-    attempts: int = 3,
-    deadline: float = 60.0,
-    progress: int = 64 * 1024,
-    breaker: Breaker | None = None,
-    waits: RetryWaits | None = None,
-) -> Resilient:
-    """Return a resilient target that locks if, and only if, ``target`` does."""
-    kind = ResilientLocking if isinstance(target, Locking) else Resilient
-    return kind(target, attempts=attempts, deadline=deadline, progress=progress, breaker=breaker, waits=waits)
 
 
 def bare(target: Target) -> Target:

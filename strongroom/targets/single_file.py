@@ -23,24 +23,19 @@ from strongroom.system import files
 from strongroom.system.attempts import on_failure
 from strongroom.system.errors import Conflict, TargetFull, TargetReadOnly, WouldOverwrite
 from strongroom.system.files import LocalFileReader, translated
+from strongroom.targets import Target, TargetIdentity
 
 _BLOCK = 1024 * 1024
 
 
-class _BackupFile:
+class _BackupFile(Target):
     """What the two sides have in common: how a file presents itself as a target."""
-
-    provider = "file"
-    region = "file"
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.name = self.path.name
+        address = str(self.path.absolute())
+        super().__init__(TargetIdentity(name=self.path.name, region="file", provider="file", address=address))
         self._objects: dict[str, Object] = {}
-
-    @property
-    def address(self) -> str:
-        return str(self.path.absolute())
 
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``."""
@@ -53,7 +48,7 @@ class _BackupFile:
             if name.startswith(prefix):
                 yield ObjectInfo(name=name, size=self._objects[name].size)
 
-    def abort_incomplete(self, prefix: str) -> int:  # noqa: ARG002  # the Protocol's name
+    def abort_incomplete(self, prefix: str) -> int:  # noqa: ARG002  # the base class names it
         """Do nothing: an interrupted put is rolled back where it happens."""
         return 0
 

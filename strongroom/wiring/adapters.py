@@ -24,7 +24,7 @@ from strongroom.sources.local import LocalStore
 from strongroom.system.lazy import resolve
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from strongroom.words import nearest
 
 
@@ -115,7 +115,7 @@ def log_store(name: str, store: TargetSettings, settings: Settings) -> Target:
 
 def _made(name: str, found: TargetSettings, settings: Settings) -> Target:
     made: Target = resolve(found.MADE_BY)(name, found, settings)
-    return resilient(made) if found.REMOTE else made
+    return Resilient(made) if found.REMOTE else made
 
 
 def directory_target(name: str, found: DirectoryTargetSettings, settings: Settings) -> Target:

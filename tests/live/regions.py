@@ -18,7 +18,7 @@ from azure.storage.blob import ContainerClient
 
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget
-from strongroom.targets.resilient import Breaker, Resilient, RetryWaits, resilient
+from strongroom.targets.resilient import Breaker, Resilient, RetryWaits
 from strongroom.targets.s3 import S3Options, S3Target
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.live.ministack import CREDENTIALS, MiniStack
@@ -63,7 +63,7 @@ class Region:
         """
         inner = self.make(url or self.url, **options)
         waits = RetryWaits(first=0.0)
-        return resilient(inner, breaker=Breaker(failures=3, pause=pause), waits=waits)
+        return Resilient(inner, breaker=Breaker(failures=3, pause=pause), waits=waits)
 
 
 def s3_region(server: MiniStack, folder: Path, *, name: str, locking: bool = False, **fixed: Any) -> Region:

@@ -16,7 +16,6 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, TargetError
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets import Locking
 from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
 from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import ACCOUNT, Azurite
@@ -364,7 +363,6 @@ def test_a_prefix_that_no_name_can_have_is_refused(prefix: str) -> None:
 def test_where_the_account_cannot_lock_a_target_with_a_lock_refuses_to_put(account: AzureAccount) -> None:
     target = make(account, lock=BlobLock(days=1))
 
-    assert isinstance(target, Locking)
     assert target.can_lock() is False
     with pytest.raises(TargetError, match="cannot lock"):
         put(target, "a", b"content")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from strongroom.targets.hidden import HiddenVersion, hidden_versions
+from strongroom.targets import HiddenVersion
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from strongroom.targets.s3 import LockMode, ObjectLock, S3Options, S3Target
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
@@ -154,11 +154,11 @@ def test_a_lock_of_its_own_is_told_and_outlasts_the_rule(ministack: MiniStack, t
 def test_a_target_that_keeps_nothing_has_none_and_a_wrapped_one_answers_as_the_bare_one(
     ministack: MiniStack, tmp_path: Path
 ) -> None:
-    assert list(hidden_versions(MemoryTarget(name="m", region="m"), "containers/a/")) == []
+    assert list(MemoryTarget(name="m", region="m").hidden("containers/a/")) == []
     bucket = Bucket(ministack, tmp_path)
     put(bucket.target, "containers/a/1", b"four")
     bucket.target.delete("containers/a/1")
-    assert _names(hidden_versions(resilient(bucket.target), "containers/")) == ["containers/a/1"]
+    assert _names(Resilient(bucket.target).hidden("containers/")) == ["containers/a/1"]
 
 
 def _names(found: Sequence[HiddenVersion]) -> list[str]:

@@ -14,7 +14,7 @@ from strongroom.operations.engine.integrity import pin_target
 from strongroom.sources.vault import VaultSource
 from strongroom.state.records import Run, RunState
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
 from strongroom.vault.transport import VaultConnection
@@ -34,7 +34,7 @@ def target(vault: Vault, name: str, mount: str) -> VaultTarget:
 def run_to(world: World, targets: dict[str, Any], source: Any, *, counts: bool = True) -> Run:
     """Back the source up to a memory and these targets."""
     places = {"memory": MemoryTarget(name="memory", region="memory")} | {
-        name: resilient(one) for name, one in targets.items()
+        name: Resilient(one) for name, one in targets.items()
     }
     pins = [pin_target(name, place, counts=counts or name == "memory") for name, place in places.items()]
     there = replace(world, targets=places).with_spec(targets=tuple(pins), quorum=1, regions=1)
@@ -84,6 +84,6 @@ def test_a_server_that_is_down_stops_no_plan(
     connection: VaultConnection, own_openbao: OpenBao, tmp_path: Path
 ) -> None:
     world = make_world(tmp_path)
-    there = world.with_targets(world.targets | {"down": resilient(target(Vault(connection), "down", "one"))})
+    there = world.with_targets(world.targets | {"down": Resilient(target(Vault(connection), "down", "one"))})
     own_openbao.kill()
     check_homes(there.spec, there.source, there.services())

@@ -8,7 +8,7 @@ from pathlib import Path
 from strongroom.errors import UsageError
 from strongroom.operations.checks.benchmark import measure
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
 from tests.live.test_hidden import Bucket, make  # noqa: F401 - a fixture
@@ -24,7 +24,7 @@ def versions(bucket: Bucket) -> list[str]:
 
 def test_a_bucket_that_keeps_versions_keeps_none(make: Callable[..., Bucket]) -> None:  # noqa: F811
     bucket = make()
-    [carried] = measure(made_up(40), [resilient(bucket.target)], container_bytes=700).targets
+    [carried] = measure(made_up(40), [Resilient(bucket.target)], container_bytes=700).targets
     assert (carried.error, carried.hidden) == (None, 0)
     assert carried.pace.secrets == 40
     assert versions(bucket) == []
@@ -34,7 +34,7 @@ def test_a_bucket_in_which_what_is_put_is_locked_gets_something_small_alone(
     ministack: MiniStack, tmp_path: Path
 ) -> None:
     bucket = Bucket(ministack, tmp_path, locking=True)
-    [carried] = measure(made_up(40), [resilient(bucket.target)], container_bytes=700).targets
+    [carried] = measure(made_up(40), [Resilient(bucket.target)], container_bytes=700).targets
     assert isinstance(carried.error, TargetLocked)
     assert carried.pace.size == 0
     assert len(set(versions(bucket))) == 1

@@ -26,11 +26,9 @@ from strongroom.operations.checks.probe import probe_rights
 from strongroom.operations.engine.drive import drive
 from strongroom.state.records import RunState
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets import Target
+from strongroom.targets import ProbeResult, Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.hidden import hidden_versions
-from strongroom.targets.probing import ProbeResult
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from strongroom.targets.s3 import LockMode, ObjectLock, S3Options, S3Target
 from tests.live import shipped
 from tests.live.ministack import MiniStack
@@ -175,7 +173,7 @@ def rotates(target: Target) -> None:
 
 
 def _tells_what_is_hidden(target: Target, name: str) -> None:
-    [found] = [one for one in hidden_versions(target, "containers/r/") if one.name == name]
+    [found] = [one for one in target.hidden("containers/r/") if one.name == name]
     assert (found.lock_known, found.rule_known) == (True, True)
 
 
@@ -350,7 +348,7 @@ def test_a_backup_is_made_verified_and_repaired_under_the_policies(moto: Moto, t
     accounts = {name: Account(moto, tmp_path) for name in ("eu", "us", "ap")}
 
     def targets(policy: str) -> dict[str, Target]:
-        return {name: resilient(found.target(policy, name=name)) for name, found in accounts.items()}
+        return {name: Resilient(found.target(policy, name=name)) for name, found in accounts.items()}
 
     world = make_world(tmp_path, secrets=made_up(6), pieces=1).with_targets(targets("s3-control.json"))
     run = world.back_up(world.services(targets=targets("s3-transfer.json")))

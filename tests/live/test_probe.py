@@ -14,9 +14,9 @@ import pytest
 from azure.storage.blob import ContainerClient, generate_container_sas
 
 from strongroom.operations.checks.probe import Probe, probe_rights, probe_storage
-from strongroom.targets import Target
+from strongroom.targets import ProbeResult, Target
 from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
-from strongroom.targets.probing import UNUSED_LOCK, ProbeResult
+from strongroom.targets.probing import UNUSED_LOCK
 from strongroom.targets.s3 import LockMode, S3Target
 from strongroom.targets.s3 import ObjectLock as S3Lock
 from tests.live.azurite import ACCOUNT, Azurite

@@ -19,7 +19,6 @@ from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.probing import time_of
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
 from tests.live.test_hidden import Bucket
@@ -188,7 +187,7 @@ def end_lock(bucket: Bucket, name: str, version: str) -> None:
 
 def test_servers_tell_what_time_it_is_there(ministack: MiniStack, azurite: Azurite, tmp_path: Path) -> None:
     for place in (in_bucket(ministack, tmp_path)[1], in_container(azurite, tmp_path)):
-        told = time_of(place.target)
+        told = place.target.time()
         assert told is not None
         assert abs(told - datetime.now(UTC).timestamp()) < 60
-    assert time_of(in_directory(tmp_path).target) is None
+    assert in_directory(tmp_path).target.time() is None

@@ -9,8 +9,7 @@ import pytest
 from strongroom.operations.archive.cases import Suspicion
 from strongroom.operations.procedures.incident_opening import find_readers, open_case
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.probing import reader_log
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from tests.live.moto import Moto
 from tests.live.test_hidden import Bucket
 from tests.operations.world import made_up, make_world
@@ -34,17 +33,17 @@ def log_into(bucket: Bucket, name: str) -> None:
 
 
 def test_a_bucket_says_where_its_readers_are_logged_and_that_they_are_not(bucket: Bucket) -> None:
-    target = resilient(bucket.target)
-    assert reader_log(target) == ""
+    target = Resilient(bucket.target)
+    assert target.reader_log() == ""
     log_into(bucket, f"{bucket.name}-log")
-    assert reader_log(target) == f"s3://{bucket.name}-log/readers/"
-    assert reader_log(MemoryTarget(name="memory", region="memory")) is None
+    assert target.reader_log() == f"s3://{bucket.name}-log/readers/"
+    assert MemoryTarget(name="memory", region="memory").reader_log() is None
 
 
 def test_an_incident_names_that_log(bucket: Bucket, tmp_path: Path) -> None:
     world = make_world(tmp_path, secrets=made_up(1), pieces=1)
     backup = world.back_up().id
-    services = world.services(targets={**world.targets, "bucket": resilient(bucket.target)})
+    services = world.services(targets={**world.targets, "bucket": Resilient(bucket.target)})
     suspicion = Suspicion(backups=(backup,))
     incident = open_case(services, suspicion, by="ops@here", reason="copied").incident
     log_into(bucket, f"{bucket.name}-log")

@@ -20,10 +20,10 @@ from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run, RunState
-from strongroom.targets import Locking, Target
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.repaired import whole_copy
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from strongroom.targets.s3 import LockMode, ObjectLock, S3Target
 from tests.live.ministack import MiniStack
 from tests.live.proxy import FaultyProxy, LoseReply, method
@@ -221,8 +221,8 @@ def test_a_sweep_removes_the_parts_that_a_killed_writer_left(ministack: MiniStac
 @pytest.fixture
 def world(ministack: MiniStack, other_ministack: MiniStack, tmp_path: Path) -> World:
     targets: dict[str, Target] = {
-        "eu": resilient(locked_target(ministack, tmp_path)),
-        "us": resilient(locked_target(other_ministack, tmp_path, name="us", mode=LockMode.COMPLIANCE)),
+        "eu": Resilient(locked_target(ministack, tmp_path)),
+        "us": Resilient(locked_target(other_ministack, tmp_path, name="us", mode=LockMode.COMPLIANCE)),
         "ap": s3_region(other_ministack, tmp_path, name="ap").target(),
     }
     return (
@@ -256,7 +256,6 @@ def test_a_commit_locks_all_of_a_backup_for_as_long_as_the_policy_keeps_it(world
 
     for name in ("eu", "us"):
         target = world.targets[name]
-        assert isinstance(target, Locking)
         ends = [target.locked_until(one) for one in names_on(target)]
         assert len(ends) >= 3
         assert all(end is not None and end > now() + 29 * DAY for end in ends)
@@ -267,8 +266,8 @@ def test_a_backup_by_hosts_whose_clocks_are_ten_minutes_off_is_whole_and_locked(
 ) -> None:
     off = timedelta(minutes=10)
     targets: dict[str, Target] = {
-        "eu": resilient(locked_target(ministack, tmp_path, clock=lambda: now() - off)),
-        "us": resilient(locked_target(other_ministack, tmp_path, name="us", clock=lambda: now() + off)),
+        "eu": Resilient(locked_target(ministack, tmp_path, clock=lambda: now() - off)),
+        "us": Resilient(locked_target(other_ministack, tmp_path, name="us", clock=lambda: now() + off)),
     }
     built = make_world(tmp_path, secrets=made_up(6), pieces=1)
     world = built.with_targets(targets).with_spec(minimum_retention_days=30)
@@ -277,7 +276,6 @@ def test_a_backup_by_hosts_whose_clocks_are_ten_minutes_off_is_whole_and_locked(
 
     assert run.state is RunState.DONE, run.error
     for target in targets.values():
-        assert isinstance(target, Locking)
         ends = [target.locked_until(one) for one in names_on(target)]
         assert all(end is not None and end > now() + 29 * DAY for end in ends)
 
@@ -298,7 +296,6 @@ def test_a_damaged_locked_object_is_repaired_beside_it_and_read_from_there(
 
     assert repaired.state is RunState.DONE, repaired.error
     assert whole_copy(us, name, sha256=digest) == f"{name}.r1"
-    assert isinstance(us, Locking)
     end = us.locked_until(f"{name}.r1")
     assert end is not None
     assert end > now() + 29 * DAY

@@ -21,7 +21,7 @@ from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.state.records import RunKind, RunState
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from strongroom.targets.s3 import LockMode, ObjectLock
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
@@ -71,7 +71,7 @@ def at(ministack: MiniStack, azurite: Azurite, tmp_path: Path) -> Rotated:
     targets: dict[str, Target] = {
         "eu": s3_region(ministack, tmp_path, name="eu", locking=True, lock=lock).target(),
         "us": azure_region(azurite, tmp_path, name="us").target(),
-        "ap": resilient(directory),
+        "ap": Resilient(directory),
     }
     made = Rotated(tmp_path, secrets=made_up(4), pieces=2)
     made.world = made.world.with_targets(targets).with_spec(minimum_retention_days=30)

@@ -12,7 +12,7 @@ import pytest
 from strongroom.errors import TargetError
 from strongroom.operations.checks.probe import probe_rights, probe_storage
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets.probing import ProbeResult
+from strongroom.targets import ProbeResult
 from strongroom.targets.vault import VaultTarget
 from tests.live.openbao import Answered, OpenBao
 from tests.live.vault_parts import shipped, without

@@ -63,7 +63,6 @@ def simulated_prune(year: Year) -> Iterator[None]:
             (removal, "_read", lambda _, target, manifest, ref: _read(year, target.name, manifest, ref)),
             (delete, "marks_on", lambda target, trusted, backup: Marks(year.installation.marks[target.name])),
             (delete, "needed_backups", lambda services, now: year.needed()),
-            (delete, "time_of", lambda target: year.now),
             (delete, "time", clock),
             (delete, "size_of", lambda target: 0),
             (delete, "_write", lambda target, mark, services: _write(year, target.name, mark)),
@@ -82,7 +81,7 @@ def places(year: Year) -> dict[str, Any]:
 
 def _target(year: Year, name: str) -> Any:
     year.need_target(name)
-    return SimpleNamespace(name=name)
+    return SimpleNamespace(name=name, time=lambda: year.now)
 
 
 def _plan(year: Year, now: float) -> RetentionPlan:

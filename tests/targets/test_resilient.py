@@ -15,10 +15,10 @@ from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system.errors import TargetFull
-from strongroom.targets import Locking, Target
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.resilient import Afresh, Resilient, ResilientLocking, RetryWaits, resilient
+from strongroom.targets.resilient import Afresh, Resilient, RetryWaits
 from tests.targets.conformance import TargetConformance, exit_code, get, in_child, names, put
 from tests.targets.flaky import START, Clock, FlakyTarget, LockingTarget, gone
 
@@ -29,7 +29,7 @@ SHA256 = hashlib.sha256(CONTENT).digest()
 class TestRoundMemory(TargetConformance):
     @pytest.fixture
     def target(self) -> Target:
-        return resilient(MemoryTarget())
+        return Resilient(MemoryTarget())
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def around(
     progress: int = 1,
     failures: int = 9,
 ) -> Resilient:
-    return resilient(
+    return Resilient(
         target,
         attempts=attempts,
         deadline=deadline,
@@ -508,14 +508,13 @@ def test_a_forked_child_knows_what_its_parent_found_dead_and_waits_for_no_lock_o
 
 
 def test_it_locks_if_and_only_if_its_target_does() -> None:
-    assert not isinstance(resilient(MemoryTarget()), Locking)
-    assert isinstance(resilient(LockingTarget()), Locking)
+    assert not Resilient(MemoryTarget()).locks
+    assert Resilient(LockingTarget()).locks
 
 
 def test_locks_are_looked_at_and_extended_in_spite_of_failures_that_pass(clock: Clock) -> None:
     locking = LockingTarget(gone())
     target = around(locking, clock)
-    assert isinstance(target, ResilientLocking)
     end = START + timedelta(days=30)
 
     assert target.extend_lock("a", end) == end

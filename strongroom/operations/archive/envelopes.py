@@ -40,9 +40,8 @@ from strongroom.errors import StrongroomError, TargetError, Untrusted
 from strongroom.keys import BY_LABEL, allof
 from strongroom.model import ObjectInfo
 from strongroom.operations.engine.layout import container_name, containers_prefix
-from strongroom.targets import Target, locks
+from strongroom.targets import HiddenVersion, Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.hidden import HiddenVersion, hidden_versions
 from strongroom.targets.repaired import put_beside
 
 # -- Detached envelopes: where they lie, and how the newest one of a place is found -------------
@@ -317,7 +316,7 @@ def place_envelope(
 
 def lock_envelope(target: Target, record: WrappingKeyRecord, until: datetime | None) -> None:
     """Lock an envelope for as long as the backup that it opens, on a target that locks."""
-    if until is not None and locks(target):
+    if until is not None and target.locks:
         target.extend_lock(envelope_name(record.id, record.generation), until)
 
 
@@ -504,7 +503,7 @@ UNTOLD = OldVersions(count=-1, locked_until=UNKNOWN, until=UNKNOWN)
 
 def locked_until(manifest: Manifest, target: Target) -> str:
     """Return when the lock on a backup's first container ends on a target; see :class:`StillOpens`."""
-    if not (locks(target) and manifest.containers):
+    if not (target.locks and manifest.containers):
         return ""
     try:
         found = target.locked_until(container_name(manifest.backup_id, manifest.containers[0].sha256))
@@ -521,7 +520,7 @@ def hidden_of(target: Target, backup: str, keys: Iterable[str]) -> OldVersions:
 def old_versions(target: Target, *prefixes: str) -> OldVersions:
     """Return what a target hides under prefixes. One that does not answer, or may not be asked, is said."""
     try:
-        found = [hidden_version for prefix in prefixes for hidden_version in hidden_versions(target, prefix)]
+        found = [hidden_version for prefix in prefixes for hidden_version in target.hidden(prefix)]
     except StrongroomError:
         return UNTOLD
     if not found:

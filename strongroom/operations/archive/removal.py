@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -34,9 +33,8 @@ from strongroom.operations.engine.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import ContainerCheck, Run
 from strongroom.state.store import RunStore
-from strongroom.targets import Locking, Target
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.hidden import purge
 from strongroom.targets.repaired import ManifestListing, copies, original_name
 from strongroom.times import rfc3339
 from strongroom.words import plural
@@ -129,7 +127,7 @@ def keys_by_containers(target: Target, backup: str, *, trusted: frozenset[str]) 
 
 def locks_end(target: Target, names: Iterable[str]) -> str:
     """Return when the last lock on these objects ends; empty if nothing locks them."""
-    ends = [_lock_of(target, name) for name in names] if isinstance(target, Locking) else []
+    ends = [_lock_of(target, name) for name in names]
     return max((rfc3339(end) for end in ends if end is not None), default="")
 
 
@@ -183,7 +181,7 @@ def _deleted(target: Target, name: str) -> bool:
 
 def _purged(target: Target, prefix: str) -> int | None:
     try:
-        return purge(target, prefix)
+        return target.purge(prefix)
     except TargetError as error:
         if error.transient:
             raise
@@ -210,14 +208,12 @@ def _day(until: str) -> str:
 
 def _all_end(target: Target, names: Sequence[str]) -> str:
     """Return when the last lock ends; empty if one of the objects is not locked, or does not say."""
-    if not isinstance(target, Locking):
-        return ""
     ends = [_lock_of(target, name) for name in names]
     known = [end for end in ends if end is not None]
     return rfc3339(max(known)) if known and len(known) == len(ends) else ""
 
 
-def _lock_of(target: Locking, name: str) -> datetime | None:
+def _lock_of(target: Target, name: str) -> datetime | None:
     try:
         return target.locked_until(name)
     except MissingPiece:
@@ -306,10 +302,6 @@ RECENT = 1000
 """Runs that are looked through."""
 
 
-class LockingTarget(Target, Locking, Protocol):
-    """A target that locks."""
-
-
 def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: Services) -> dict[str, str]:
     """Lock a backup on each of these targets that locks; say on which it is not, and why."""
     until = lock_until(manifest, run.spec.minimum_retention_days)
@@ -356,7 +348,7 @@ def lock_backup(target: Target, manifest: Manifest, until: datetime) -> str | No
     The manifest comes last, so that one which is locked for long says that all of them are.
     A target's own maximum counts as done: the cap is its administrator's word.
     """
-    if not (isinstance(target, Locking) and target.locks):
+    if not target.locks:
         return None
     names = [container_name(manifest.backup_id, entry.sha256) for entry in manifest.containers]
     names.append(manifest_name(manifest.backup_id))
@@ -364,7 +356,7 @@ def lock_backup(target: Target, manifest: Manifest, until: datetime) -> str | No
     return _said(failed, len(names))
 
 
-def _locked(target: LockingTarget, name: str, until: datetime) -> str | None:
+def _locked(target: Target, name: str, until: datetime) -> str | None:
     try:
         for copy in copies(target, name) or [name]:
             target.extend_lock(copy, until)

@@ -37,7 +37,6 @@ from strongroom.sources.errors import SourceChanged
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep
 from strongroom.system.process import uncollected
-from strongroom.targets import Roomy, Target
 from strongroom.times import rfc3339
 
 # -- What an index of names says of the secrets of one piece, spilled to the stage by whoever read them
@@ -135,7 +134,8 @@ def capture(run: Run, step: RunStep, services: Services) -> Captured:
     pinned = integrity.check_policy(run, services)
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     plan = plan_of(run).plan
-    _require_room(services.stage, plan)
+    # What there is no room for is refused before the source is read: that costs work and audit lines.
+    services.stage.require_room(plan.size // plan.pieces)
     listed = name_list.read_range(
         services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
     )
@@ -163,12 +163,6 @@ def capture(run: Run, step: RunStep, services: Services) -> Captured:
         vanished=reading.vanished,
         rows=index.spill(step.piece) if index else (),
     )
-
-
-def _require_room(stage: Target, plan: ListedPieces) -> None:
-    """Refuse what the stage has no room for before the source is read: that costs work and audit lines."""
-    if isinstance(stage, Roomy):
-        stage.require_room(plan.size // plan.pieces)
 
 
 def discard(run: Run, step: RunStep, captured: Captured, services: Services) -> None:

@@ -13,7 +13,7 @@ from queue import Queue
 from selectors import EVENT_READ, DefaultSelector
 from struct import Struct as Packed
 from threading import Thread
-from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -45,7 +45,6 @@ from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep, Spec
 from strongroom.system.process import cores, die_with_parent, may_fork, uncollected, uninterrupted
 from strongroom.targets import Target
-from strongroom.targets.resilient import bare
 
 # -- The list of names that a plan makes, spilled to the stage and cut into ranges --------------
 #
@@ -127,23 +126,14 @@ def _names_context(run: str) -> bytes:
 # of a node. So a plan asks the servers themselves which ones they are.
 
 
-@runtime_checkable
-class Housed(Protocol):
-    """A source or target in a server that can say which one it is."""
-
-    def home(self) -> str:
-        """Return the server's own name for itself, by whatever address; '' if it does not say."""
-        ...
-
-
 def check_homes(spec: Spec, source: Source, services: Services) -> None:
     """Refuse targets that count as several places, or as apart from the source, and are one server.
 
     A server that does not answer is not compared. Raises ConfigError.
     """
-    servers = {_home(source): f"source '{spec.source}'"}
+    servers = {source.home(): f"source '{spec.source}'"}
     for pin in spec.targets:
-        home = _home(bare(services.target(pin.name))) if pin.counts else ""
+        home = services.target(pin.name).home() if pin.counts else ""
         if home and home in servers:
             raise ConfigError(
                 f"target '{pin.name}' and {servers[home]} are one Vault server under two addresses:"
@@ -151,10 +141,6 @@ def check_homes(spec: Spec, source: Source, services: Services) -> None:
                 hint="Give both the same entry under [vaults], or the target another server.",
             )
         servers[home] = f"target '{pin.name}'"
-
-
-def _home(place: object) -> str:
-    return place.home() if isinstance(place, Housed) else ""
 
 
 # -- plan: list the source, spill the names, cut them into ranges -------------------------------

@@ -24,9 +24,8 @@ from strongroom.operations.backup.commit import place
 from strongroom.operations.backup.plan import PIECE_SECRETS
 from strongroom.operations.checks.probe import own_name, sweep
 from strongroom.system.process import uncollected
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.hidden import purge
 from strongroom.times import rfc3339
 
 # -- carry: put what is measured on one target, read it back, and see to it that nothing of it stays
@@ -81,7 +80,7 @@ def require_removable(targets: Iterable[Target]) -> None:
     Raises:
         UsageError: names them, and those that would do.
     """
-    locking = {target.name: locks(target) for target in targets}
+    locking = {target.name: target.locks for target in targets}
     kept = ", ".join(f"'{name}'" for name, does in locking.items() if does)
     if not kept:
         return
@@ -174,7 +173,7 @@ class Carrier:
     def _add_hidden(self, name: str) -> None:
         """Remove for good what a deletion only hides, where that is allowed."""
         try:
-            hidden = purge(self._target, name)
+            hidden = self._target.purge(name)
         except TargetError:
             hidden = None
         self._hidden = None if hidden is None or self._hidden is None else self._hidden + hidden

@@ -17,10 +17,9 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ListedSecret, Role
 from strongroom.sources import Source
-from strongroom.targets import Locking, Target
+from strongroom.targets import ProbeCheck, ProbeResult, Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.hidden import KeepsVersions
-from strongroom.targets.probing import DESTROYS, ProbeCheck, Probed, ProbeResult, of_mode
+from strongroom.targets.probing import DESTROYS, of_mode
 from strongroom.targets.resilient import bare
 from strongroom.words import plural
 
@@ -104,9 +103,8 @@ def _storage(target: Target, now: datetime) -> Iterator[ProbeCheck]:
     yield works("read a range of it", own.read_range)
     yield works("list it", own.list)
     yield own.overwrite()
-    if isinstance(target, Probed):
-        yield from _guarded(target.refusals, own.name)
-        yield from target.settings()
+    yield from _guarded(target.refusals, own.name)
+    yield from target.settings()
     yield from own.remove()
     yield works("remove what earlier probes left", lambda: sweep(target, now))
 
@@ -194,7 +192,7 @@ class _Own:
 
     @property
     def _locks(self) -> bool:
-        return isinstance(self._target, Locking) and self._target.locks
+        return self._target.locks
 
     def _gone(self) -> None:
         if self._target.stat(self.name) is not None:
@@ -247,7 +245,7 @@ def probe_rights(target: Target, *, role: Role, now: datetime | None = None) -> 
 def _rights(target: Target, needs: frozenset[TargetAction], now: datetime) -> Iterator[ProbeCheck]:
     own = _Own(target, now)
     yield works("list", lambda: list(target.list(PREFIX)))
-    if TargetAction.VERSIONS in needs and isinstance(target, KeepsVersions):
+    if TargetAction.VERSIONS in needs:
         yield from target.telling()
     put = _expected("put", own.put, needed=TargetAction.PUT in needs)
     yield put
@@ -258,9 +256,8 @@ def _rights(target: Target, needs: frozenset[TargetAction], now: datetime) -> It
         )
         return
     yield works("read", own.read)
-    if isinstance(target, Probed):
-        checks = _guarded(target.excess, own.name)
-        yield from map(_destroying, checks) if TargetAction.DESTROY in needs else checks
+    checks = _guarded(target.excess, own.name)
+    yield from map(_destroying, checks) if TargetAction.DESTROY in needs else checks
     yield from _deletes(own, needs)
 
 

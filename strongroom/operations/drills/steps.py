@@ -184,12 +184,11 @@ def _none(what: str) -> T:  # type: ignore[type-var]
 # -- Targets that are cut off for one drill: a region is gone for it, and for nobody else -------
 
 
-class CutOff:
+class CutOff(Target):
     """A target that refuses everything. It is not asked, so a drill finds out nothing through it."""
 
     def __init__(self, target: Target) -> None:
-        self.name, self.region = target.name, target.region
-        self.provider, self.address = target.provider, target.address
+        super().__init__(target.place)
 
     def _refuse(self, *_: object, **__: object) -> Never:
         raise TargetError(f"target '{self.name}' is cut off for this drill")

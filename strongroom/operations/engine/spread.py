@@ -21,7 +21,7 @@ from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.statements import KEPT
 from strongroom.operations.engine.trust_lists import adopt, lists_on, require_stated, unasked
 from strongroom.system.attempts import run_all
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.repaired import ManifestListing, original_name, put_beside, whole_copy
 
@@ -52,7 +52,7 @@ def _put(target: Target, name: str, content: bytes) -> None:
     there = whole_copy(target, name, sha256=digest, most=TRUST_LIST.most)
     if there is None:
         there = put_beside(target, name, lambda: [content], size=size, sha256=digest)
-    if locks(target):
+    if target.locks:
         target.extend_lock(there, datetime.now(UTC) + KEPT)
 
 

@@ -33,7 +33,7 @@ from strongroom.container.statement import MAX_NUMBER, S, Signed, StatementKind
 from strongroom.errors import StrongroomError
 from strongroom.model import ObjectInfo
 from strongroom.operations.errors import TargetUnsound
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 from strongroom.targets.repaired import Objects
 from strongroom.times import rfc3339
 from strongroom.words import plural, verb
@@ -294,7 +294,7 @@ def put_checked(target: Target, name: str, content: bytes, *, until: datetime | 
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
     if b"".join(target.read(name, length=len(content) + 1)) != content:
         raise VerificationFailed(f"target '{target.name}' holds something else under the name '{name}'")
-    if until is not None and locks(target):
+    if until is not None and target.locks:
         target.extend_lock(name, until)
 
 

@@ -35,7 +35,7 @@ from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain, is_
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.state.records import RunStep, StepKind
 from strongroom.state.store import RunStore
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 from strongroom.times import rfc3339
 
 # -- Signed heads of the ledger on the targets: what was cut off or made anew shows without any paper
@@ -228,7 +228,7 @@ def put(target: Target, head: LedgerHead, content: bytes, trusted: frozenset[str
 
 
 def _lock(target: Target, name: str) -> None:
-    if locks(target):
+    if target.locks:
         target.extend_lock(name, datetime.now(UTC) + KEPT)
 
 

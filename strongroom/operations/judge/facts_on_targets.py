@@ -34,7 +34,7 @@ from strongroom.operations.keys.health import DAY
 from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.system.lazy import batched
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 from strongroom.targets.repaired import ManifestListing
 
 # -- What really lies on the targets: which manifests, and what the signed ones say -------------
@@ -282,7 +282,8 @@ class Backups:
     def _locked_until(self, newest: VerifiedBackup, target: str, policy: ConfiguredPolicy) -> float | None:
         """Return until when a policy has its backups locked, where nothing says that this one is not."""
         unlocked = self._record.unlocked.get(newest.backup, {}) if self._record else {}
-        if target in unlocked or not locks(self._watched.targets.get(target)):
+        watched = self._watched.targets.get(target)
+        if target in unlocked or watched is None or not watched.locks:
             return None
         return newest.made_at + policy.spec.minimum_retention_days * DAY
 

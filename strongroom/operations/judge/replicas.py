@@ -18,7 +18,7 @@ from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import Elsewhere, Newest, readers_now, wrapping_keys
 from strongroom.operations.archive.inventory import LostReplica, put_on_record
 from strongroom.operations.archive.open import ORDER, ReadBackKeys, backup_ids, read_back, readable_container
-from strongroom.operations.archive.removal import LockingTarget, lock_until
+from strongroom.operations.archive.removal import lock_until
 from strongroom.operations.engine.findings import Finding, finding_of_error, good, remark, unknown, wrong
 from strongroom.operations.engine.layout import manifest_name
 from strongroom.operations.engine.services import Services
@@ -26,7 +26,7 @@ from strongroom.operations.errors import NothingOpens, RunDegraded
 from strongroom.operations.judge.fact_records import AlertLimits, Dated
 from strongroom.operations.keys.usage import Opens, opens
 from strongroom.state.records import CatalogEntry
-from strongroom.targets import Locking, Target
+from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
 from strongroom.words import plural, verb
 
@@ -151,7 +151,7 @@ def locked(
     demanded = lock_until(manifest, expected.minimum_retention_days)
     if (cap := means.caps.get(target.name)) is not None:
         demanded = min(demanded, datetime.fromisoformat(manifest.created_at) + timedelta(days=cap))
-    if not (isinstance(target, Locking) and target.locks) or demanded < datetime.now(UTC):
+    if not target.locks or demanded < datetime.now(UTC):
         return
     try:
         ends = list(_ends(target, manifest))
@@ -162,7 +162,7 @@ def locked(
         yield wrong(ACCESS, _unlocked(manifest.backup_id, early, len(ends), demanded))
 
 
-def _ends(target: LockingTarget, manifest: Manifest) -> Iterator[datetime | None]:
+def _ends(target: Target, manifest: Manifest) -> Iterator[datetime | None]:
     for entry in manifest.containers:
         yield target.locked_until(readable_container(target, manifest.backup_id, entry))
     yield target.locked_until(manifest_name(manifest.backup_id))

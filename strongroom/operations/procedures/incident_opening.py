@@ -46,7 +46,6 @@ from strongroom.operations.keys.usage import Opens, keys_of, look_all, opens_wit
 from strongroom.sources import Source
 from strongroom.state.records import CatalogEntry, Event, RunKind, StepKind
 from strongroom.targets import Target
-from strongroom.targets.probing import reader_log
 from strongroom.times import rfc3339, unique
 from strongroom.words import plural
 
@@ -628,7 +627,7 @@ def _elsewhere(services: Services, asked: _ReaderQuestion) -> Iterator[str]:
 def _log_of(target: Target) -> str:
     """Say where a target's readers are written down: by its server if that tells, else by its kind."""
     with suppress(StrongroomError):  # a credential that may not ask
-        if where := reader_log(target):
+        if where := target.reader_log():
             return f"its server wrote down in {where} who read {target.address}"
         if where is not None:
             return f"no access log of {target.address} is kept; other logs of its provider may know"

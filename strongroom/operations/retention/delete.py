@@ -56,7 +56,6 @@ from strongroom.operations.retention.plan import (
 from strongroom.operations.retention.rules import RetentionRule, needed_backups
 from strongroom.state.records import Run, RunStep
 from strongroom.targets import Target
-from strongroom.targets.probing import time_of
 from strongroom.targets.repaired import ManifestListing, copies
 from strongroom.times import rfc3339
 
@@ -279,7 +278,7 @@ def mark(run: Run, step: RunStep, services: Services) -> Marked:
     """Mark on one target what no rule keeps, and let be what a rule keeps again."""
     target = integrity.check_target(run, step.target, services)
     facts = read_facts(run, ToPrune)
-    now = max(time.time(), time_of(target) or 0.0)
+    now = max(time.time(), target.time() or 0.0)
     marks = [_marked(backup, run, services, now) for backup in facts.mark if target.name in backup.targets]
     spared = [
         make_mark(doomed.backup, "undeleted", reason=doomed.why, run=run.id)
@@ -377,7 +376,7 @@ class _Deletion:
 
     def _now(self) -> float:
         """Return the earlier time of two clocks: one that runs ahead must end no grace and no hold."""
-        return min(time.time(), time_of(self._target) or time.time())
+        return min(time.time(), self._target.time() or time.time())
 
     def _not_due(self, doomed: Doomed) -> str:
         """Say why it is not to be deleted yet, by the mark that counts, and by the one on this target."""

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.targets import ObjectInfo
+from strongroom.targets import HiddenVersion, ObjectInfo, ProbeCheck, ProbeResult, Target
 from strongroom.targets.azure.account import (
     BLOCK_BYTES,
     NOT_AZURE,
@@ -34,16 +34,14 @@ from strongroom.targets.azure.account import (
     typed,
 )
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
-from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import (
-    Identified,
     TargetIdentity,
     check_name,
     check_prefix,
     check_range,
     is_name,
 )
-from strongroom.targets.probing import ProbeCheck, ProbeResult, stamped
+from strongroom.targets.probing import may, stamped
 from strongroom.targets.reading import checked
 from strongroom.words import plural
 
@@ -320,7 +318,7 @@ _IDENTITY = "what a role grants to an identity is not stated here; compare it wi
 T = TypeVar("T")
 
 
-class AzureTarget(Identified):
+class AzureTarget(Target):
     """A :class:`~strongroom.targets.Target` in a container of Azure Blob Storage.
 
     It is :class:`~strongroom.targets.Locking` too, for accounts that have version-level
@@ -412,7 +410,7 @@ class AzureTarget(Identified):
         account's settings, which a credential for one container does not see."""
 
     def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
-        """Return the old versions under a prefix; see :class:`strongroom.targets.hidden.KeepsVersions`."""
+        """Return the old versions under a prefix."""
         check_prefix(prefix)
         return self._ask(f"list old versions of {prefix or 'everything'}", lambda: self._hidden(prefix))
 
@@ -421,7 +419,7 @@ class AzureTarget(Identified):
         yield may("list old versions", lambda: self.hidden("probes/"))
 
     def time(self) -> float:
-        """Return the time by the service's clock; see :class:`strongroom.targets.probing.Clocked`."""
+        """Return the time by the service's clock."""
         return stamped(self._ask("tell what time it is there", self._date), str(self.place))
 
     def abort_incomplete(self, prefix: str) -> int:
@@ -443,7 +441,7 @@ class AzureTarget(Identified):
         return self._lock is not None
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
-        """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
+        """Lock an object for longer; see :meth:`strongroom.targets.Target.extend_lock`."""
         check_name(name)
         lock = self._lock or BlobLock()
         return self._ask(f"lock {name}", lambda: extend(self._blob(name), lock, until), writing=True)
@@ -454,7 +452,7 @@ class AzureTarget(Identified):
         return self._ask(f"look at {name}", lambda: end_of(self._blob(name)))
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
+        """Ask for what has to be refused."""
         blob = self._blob(check_name(name))
         yield overwriting(blob)
         if self._lock is not None:

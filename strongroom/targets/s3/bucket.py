@@ -14,15 +14,9 @@ from msgspec.structs import replace
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
+from strongroom.targets import ProbeCheck, ProbeResult
 from strongroom.targets.errors import TargetAbsent, TargetLocked
-from strongroom.targets.probing import (
-    DESTROYS,
-    OBJECT_LOCK,
-    UNUSED_LOCK,
-    ProbeCheck,
-    ProbeResult,
-    must_be_refused,
-)
+from strongroom.targets.probing import DESTROYS, OBJECT_LOCK, UNUSED_LOCK, must_be_refused
 from strongroom.targets.s3.client import (
     Clients,
     Contended,

@@ -7,23 +7,22 @@ from datetime import UTC, datetime
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
-from strongroom.targets.hidden import HiddenVersion
+from strongroom.targets import HiddenVersion, ProbeCheck, Target
 from strongroom.targets.names import (
-    Identified,
     TargetIdentity,
     check_name,
     check_prefix,
     check_range,
     is_name,
 )
-from strongroom.targets.probing import ProbeCheck, stamped
+from strongroom.targets.probing import stamped
 from strongroom.targets.s3.bucket import Bucket, Locks, Prober
 from strongroom.targets.s3.client import S3Options, translated
 from strongroom.targets.s3.putting import BucketReader, Putter, abort_all
 from strongroom.targets.s3.versions import hidden, purge, telling
 
 
-class S3Target(Identified):
+class S3Target(Target):
     """A :class:`~strongroom.targets.Target` in an S3 bucket.
 
     In a versioned bucket the current version is the object, and a delete marker is not an object:
@@ -88,11 +87,11 @@ class S3Target(Identified):
         self.bucket.call("delete_object", f"delete {name}", writing=True, Key=self.bucket.key(name))
 
     def purge(self, prefix: str) -> int:
-        """Remove every version under a prefix for good; see :class:`strongroom.targets.hidden.Hiding`."""
+        """Remove every version under a prefix for good."""
         return purge(self.bucket, check_prefix(prefix))
 
     def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
-        """Return the old versions under a prefix; see :class:`strongroom.targets.hidden.KeepsVersions`."""
+        """Return the old versions under a prefix."""
         return hidden(self.bucket, check_prefix(prefix), clock=self._clock)
 
     def telling(self) -> Iterator[ProbeCheck]:
@@ -100,7 +99,7 @@ class S3Target(Identified):
         return telling(self.bucket)
 
     def time(self) -> float:
-        """Return the time by the server's clock; see :class:`strongroom.targets.probing.Clocked`."""
+        """Return the time by the server's clock."""
         reply = self.bucket.call("head_bucket", "ask for the time there")
         return stamped(reply["ResponseMetadata"]["HTTPHeaders"].get("date"), self.bucket.title)
 
@@ -118,7 +117,7 @@ class S3Target(Identified):
         return self.bucket.options.lock is not None
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
-        """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
+        """Lock an object for longer; see :meth:`strongroom.targets.Target.extend_lock`."""
         return self._locks.extend(check_name(name), until)
 
     def locked_until(self, name: str) -> datetime | None:
@@ -126,16 +125,16 @@ class S3Target(Identified):
         return self._locks.until(check_name(name))
 
     def reader_log(self) -> str:
-        """Return where the bucket's server access log is; see :mod:`strongroom.targets.probing`."""
+        """Return where the bucket's server access log is."""
         enabled = self.bucket.call("get_bucket_logging", "look at its access log").get("LoggingEnabled")
         return f"s3://{enabled['TargetBucket']}/{enabled.get('TargetPrefix', '')}" if enabled else ""
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
+        """Ask for what has to be refused."""
         return self._prober.refusals(check_name(name))
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
-        """Try what the credential has no need of; see :class:`strongroom.targets.probing.Probed`."""
+        """Try what the credential has no need of."""
         return self._prober.excess(check_name(name))
 
     def settings(self) -> Iterator[ProbeCheck]:

@@ -12,17 +12,16 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
 from strongroom.model import prepare
 from strongroom.system.attempts import on_failure
-from strongroom.targets import ObjectInfo
+from strongroom.targets import ObjectInfo, ProbeCheck, ProbeResult, Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.names import (
-    Identified,
     TargetIdentity,
     check_name,
     check_prefix,
     check_range,
     is_name,
 )
-from strongroom.targets.probing import ProbeCheck, ProbeResult, must_be_refused
+from strongroom.targets.probing import must_be_refused
 from strongroom.targets.reading import checked
 from strongroom.targets.vault.chunks import (
     CHUNKS,
@@ -134,7 +133,7 @@ _CAS = "with cas_required=true no other client can write over anything by mistak
 CHUNK_BYTES = 256 * 1024
 
 
-class VaultTarget(Identified):
+class VaultTarget(Target):
     """A :class:`~strongroom.targets.Target` in a KV version 2 mount.
 
     Args:
@@ -249,7 +248,7 @@ class VaultTarget(Identified):
         return self._vault.cluster()
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
+        """Ask for what has to be refused."""
         yield overwriting(self._entries, OBJECTS + check_name(name))
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:

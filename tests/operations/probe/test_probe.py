@@ -23,10 +23,10 @@ from strongroom.operations.checks.probe import (
 )
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.errors import TargetReadOnly
+from strongroom.targets import ProbeCheck, ProbeResult
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.probing import ProbeCheck, ProbeResult
-from strongroom.targets.resilient import resilient
+from strongroom.targets.resilient import Resilient
 from tests.operations.world import made_up, names_on
 from tests.targets.conformance import put
 from tests.targets.flaky import FlakyTarget, LockingTarget, gone
@@ -156,7 +156,7 @@ def test_only_objects_of_old_probes_are_swept() -> None:
 def test_a_resilient_target_is_probed_without_its_patience() -> None:
     flaky = FlakyTarget(gone(), gone())
 
-    assert failed(probe_storage(resilient(flaky), now=NOW)) == ["write an object"]
+    assert failed(probe_storage(Resilient(flaky), now=NOW)) == ["write an object"]
     assert flaky.calls == 1
 
 

@@ -281,10 +281,10 @@ def test_the_drill_takes_the_newest_backup_that_is_kept(at: Vault) -> None:
 class Hiding(MemoryTarget):
     """Keeps what is deleted where this credential cannot reach it."""
 
-    hidden: int | None = 3
+    left: int | None = 3
 
     def purge(self, prefix: str) -> int | None:
-        return self.hidden if prefix.startswith("keys/") else 0
+        return self.left if prefix.startswith("keys/") else 0
 
 
 @pytest.mark.parametrize("hidden", [3, None], ids=["hides some", "does not say"])
@@ -292,7 +292,7 @@ def test_what_a_delete_only_hides_is_not_gone_and_opens_for_nobody_all_the_same(
     at: Vault, tmp_path: Path, hidden: int | None
 ) -> None:
     hiding = Hiding(name="ap", region="ap")
-    hiding.hidden = hidden
+    hiding.left = hidden
     at.with_target("ap", hiding)
     backup = at.back_up()
     at.current = "k2"
@@ -318,7 +318,7 @@ def test_an_envelope_that_was_removed_may_be_hidden_and_open_for_another_key(at:
     found = at.shred(backup)[backup]
     assert not found.done
     assert any("an older envelope was removed there" in reason for reason in found.judged.reasons)
-    hiding.hidden = 0
+    hiding.left = 0
     assert at.go_on()[backup].done
 
 
@@ -333,7 +333,7 @@ def test_an_envelope_that_a_delete_only_hid_still_opens_for_its_key(at: Vault) -
     assert not at.shred(backup)[backup].done
     found = at.go_on()[backup]
     assert (found.done, found.targets["ap"].opens) == (False, ("k2",))
-    hiding.hidden = 0
+    hiding.left = 0
     assert at.go_on()[backup].done
 
 

@@ -34,10 +34,9 @@ from strongroom.operations.judge.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.system.files import write_whole
-from strongroom.targets import Target
+from strongroom.targets import ProbeCheck, ProbeResult
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK, ProbeCheck, Probed, ProbeResult
-from strongroom.targets.resilient import bare
+from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK
 from strongroom.times import if_any
 from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
@@ -281,13 +280,9 @@ def _object_locks(settings: Settings) -> dict[str, ProbeCheck]:
         name: check
         for name, target in settings.targets.items()
         if target.could_lock
-        for check in _settings_of(bare(adapters.target(name, settings, prepare=False)))
+        for check in adapters.target(name, settings, prepare=False).settings()
         if check.what == OBJECT_LOCK
     }
-
-
-def _settings_of(target: Target) -> Iterator[ProbeCheck]:
-    return target.settings() if isinstance(target, Probed) else iter(())
 
 
 def _lock(name: str, check: ProbeCheck) -> Iterator[str]:

@@ -28,9 +28,8 @@ from strongroom.operations.checks.probe import Probe, probe_all, probe_rights, p
 from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.sources.local import LocalStore
-from strongroom.targets import Target
+from strongroom.targets import ProbeResult, Target
 from strongroom.targets.errors import TargetAbsent
-from strongroom.targets.probing import ProbeResult
 from strongroom.wiring import adapters
 from strongroom.words import nearest
 
