@@ -331,25 +331,6 @@ def value_of(text: str) -> Any:
     return text
 
 
-def suspects(env: Mapping[str, str]) -> list[ConfigProblem]:
-    """Return variables that look like an override with an underscore forgotten."""
-    meant = {
-        f"{PREFIX}{section}_{_plain(key)}".upper(): f"{PREFIX}{section}__{_plain(key)}".upper()
-        for section, field in fields_of(Settings).items()
-        for model in models_of(field.kind)
-        for key in fields_of(model)
-    }
-    return [
-        ConfigProblem(
-            where=f"environment {variable}",
-            key=dotted(tuple(meant[variable].removeprefix(PREFIX).lower().split("__"))),
-            what="not read, for a section and its key are joined by two underscores",
-            right=f"Call it {meant[variable]}.",
-        )
-        for variable in sorted(env.keys() & meant.keys() - {STATE_DIR})
-    ]
-
-
 # -- From file and environment to settings, with every problem found at once --------------------
 
 
@@ -440,7 +421,22 @@ class _Loading:
         self._file = file
         self._base = file.parent if file else Path.cwd()
         self._env = env
-        self._problems = suspects(env)
+        # Variables that look like an override with an underscore forgotten.
+        meant = {
+            f"{PREFIX}{section}_{_plain(key)}".upper(): f"{PREFIX}{section}__{_plain(key)}".upper()
+            for section, field in fields_of(Settings).items()
+            for model in models_of(field.kind)
+            for key in fields_of(model)
+        }
+        self._problems = [
+            ConfigProblem(
+                where=f"environment {variable}",
+                key=dotted(tuple(meant[variable].removeprefix(PREFIX).lower().split("__"))),
+                what="not read, for a section and its key are joined by two underscores",
+                right=f"Call it {meant[variable]}.",
+            )
+            for variable in sorted(env.keys() & meant.keys() - {STATE_DIR})
+        ]
         self._bad: set[KeyPath] = set()
         self._overrides = overrides(env, raw)
         if not file and not any(each.path[0] in ("sources", "targets") for each in self._overrides):

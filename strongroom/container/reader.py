@@ -160,13 +160,6 @@ def read_segment(reader: RangeReader, entry: SegmentEntry) -> tuple[bytes, bytes
     return values, rows
 
 
-def read_rows(reader: RangeReader, entry: SegmentEntry) -> bytes:
-    """Read a segment's message of rows alone; raise Tampered."""
-    data = read_exactly(reader, entry.offset + entry.values, entry.rows)
-    _check_sha256(data, entry.rows_sha256)
-    return data
-
-
 def _check_sha256(data: bytes, expected: bytes) -> None:
     actual = hashlib.sha256(data).digest() if data else bytes(32)
     if actual != expected:
@@ -367,7 +360,11 @@ class Container:
         return _ReadSegment(rows, plain, self._check_rows(number, rows))
 
     def _rows(self, number: int) -> SegmentRows:
-        message = read_rows(self._reader, self._outer.entries[number])
+        # Read a segment's message of rows alone; raise Tampered.
+        entry = self._outer.entries[number]
+        data = read_exactly(self._reader, entry.offset + entry.values, entry.rows)
+        _check_sha256(data, entry.rows_sha256)
+        message = data
         return unpack_rows(self._keys.open(layout.ROWS, number, message))
 
     def _segment(self, number: int) -> tuple[SegmentRows, bytes]:

@@ -44,11 +44,8 @@ def generate_key_file(path: Path, algorithm: str = ALGORITHM, *, passphrase: str
     """
     if algorithm != ALGORITHM:
         raise UsageError(f"unknown algorithm '{algorithm}'", hint=f"The one there is: {ALGORITHM}.")
-    write_key_file(path, os.urandom(KEY_SIZE), passphrase=passphrase)
-
-
-def write_key_file(path: Path, key: bytes, *, passphrase: str | None = None) -> None:
-    """Write a key file, as :func:`generate_key_file` does."""
+    # Write a key file, as :func:`generate_key_file` does.
+    key = os.urandom(KEY_SIZE)
     if passphrase is None:
         files.write_line(path, kind=KIND, variety=ALGORITHM, content=key)
     else:

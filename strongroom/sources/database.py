@@ -423,7 +423,9 @@ def write_batch(
     rows = by_name(connection, [change.secret.name for change in changes])
     writer = _RowWriter(connection, seals)
     written = 0
-    for change in sorted(changes, key=_name):  # kinder to the index than a random order
+    for change in sorted(
+        changes, key=lambda change: change.secret.name
+    ):  # kinder to the index than a random order
         with Refusing(change.secret.name, refuse):
             check_writable(change.secret)
             row = rows.get(change.secret.name)
@@ -493,10 +495,6 @@ class _RowWriter:
         sealed = self._seal(pack_older(version), bound_to(OLDER, name, version.number))
         self._older.append((id_, version.number, sealed))
         return len(sealed)
-
-
-def _name(change: SecretChange) -> str:
-    return change.secret.name
 
 
 # One parameter for any number of keys; SQLite unpacks it in memory.

@@ -246,11 +246,6 @@ FINAL_TRY = 0x00020000
 LOCKED = 0x00040000
 
 
-def needs_login(token: Any) -> bool:
-    """Whether private keys are seen after a login only."""
-    return bool(token.flags & LOGIN_REQUIRED)
-
-
 def is_locked(token: Any) -> bool:
     """Whether no PIN is taken any more."""
     return bool(token.flags & LOCKED)
@@ -540,7 +535,8 @@ class Token:
             PinLocked: the token takes no PIN any more.
         """
         token = self._find(handle)
-        if not needs_login(token) or token.serial in library(self.module).logged_in:
+        # Whether private keys are seen after a login only.
+        if not bool(token.flags & LOGIN_REQUIRED) or token.serial in library(self.module).logged_in:
             return token.open()
         self._before_pin(token)
         pin = self._ask(token)

@@ -138,7 +138,15 @@ def decode(data: bytes, *, what: str = "the quorum file") -> Quorum:
         raise QuorumFileWrong(f"{what} holds no usable public key: {error.message}") from None
     if file.format != FORMAT:
         raise QuorumFileWrong(f"{what} is of a version that is not known here")
-    quorum = _quorum(file, public)
+    quorum = Quorum(
+        name=file.name,
+        created_at=file.created_at,
+        threshold=file.threshold,
+        custodians=file.custodians,
+        set_id=file.set_id,
+        public=public,
+        replaces=file.replaces,
+    )
     if _check_words(quorum) != file.check:
         raise QuorumFileWrong(f"{what} was changed or mistyped: its check value is wrong")
     return quorum
@@ -172,18 +180,6 @@ def _file(quorum: Quorum, check: str) -> _QuorumFile:
         public_key=str(quorum.public),
         replaces=quorum.replaces,
         check=check,
-    )
-
-
-def _quorum(file: _QuorumFile, public: PublicKey) -> Quorum:
-    return Quorum(
-        name=file.name,
-        created_at=file.created_at,
-        threshold=file.threshold,
-        custodians=file.custodians,
-        set_id=file.set_id,
-        public=public,
-        replaces=file.replaces,
     )
 
 
@@ -231,7 +227,7 @@ def parse(text: str) -> QuorumShare:
         ShareMistyped: with the number of the word to look at, where one can be told.
     """
     words = text.lower().split()
-    known = _known()
+    known = dict(_slip39().wordlist.WORD_INDEX_MAP)
     wrong = [position for position, word in enumerate(words, 1) if word not in known]
     if wrong:
         raise ShareMistyped(f"word {_list(wrong)} of the share is not a word that shares are made of")
@@ -305,10 +301,6 @@ def _syndrome(indices: list[int]) -> int:
     for should, found in zip(right, indices[-_CHECKSUM:], strict=True):
         difference = difference << _BITS | should ^ found
     return difference
-
-
-def _known() -> dict[str, int]:
-    return dict(_slip39().wordlist.WORD_INDEX_MAP)
 
 
 def _list(numbers: list[int]) -> str:

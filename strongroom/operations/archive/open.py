@@ -518,7 +518,27 @@ class LoneContainer(Backup):
     certificate who sealed it."""
 
     def __init__(self, container: Container, size: int) -> None:
-        self.manifest = _manifest(container, size)
+        # What a manifest would say of this container alone.
+        about = container.about
+        self.manifest = Manifest(
+            backup_id=about.backup_id,
+            policy=about.policy,
+            source=about.source,
+            created_at=about.created_at,
+            values=about.values,
+            sealed=True,
+            selection=ManifestSelection(),
+            counts=Counts(secrets=container.secrets_count, versions=container.versions_count, size=size),
+            recipients=(),
+            targets=(),
+            quorum=0,
+            regions=0,
+            providers=0,
+            not_contained=(),
+            containers=(_entry(container, size),),
+            previous=None,
+            trust=0,
+        )
         self._container = container
         self._name_key = container.about.name_key
 
@@ -556,30 +576,6 @@ class LoneContainer(Backup):
     def container(self, entry: ContainerEntry) -> Container:  # noqa: ARG002 - there is no other
         """It is the only one."""
         return self._container
-
-
-def _manifest(container: Container, size: int) -> Manifest:
-    """Return what a manifest would say of this container alone."""
-    about = container.about
-    return Manifest(
-        backup_id=about.backup_id,
-        policy=about.policy,
-        source=about.source,
-        created_at=about.created_at,
-        values=about.values,
-        sealed=True,
-        selection=ManifestSelection(),
-        counts=Counts(secrets=container.secrets_count, versions=container.versions_count, size=size),
-        recipients=(),
-        targets=(),
-        quorum=0,
-        regions=0,
-        providers=0,
-        not_contained=(),
-        containers=(_entry(container, size),),
-        previous=None,
-        trust=0,
-    )
 
 
 def _entry(container: Container, size: int) -> ContainerEntry:

@@ -264,7 +264,12 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
                 host=entry.host,
             )
         case RecoveryEntryKind.PROVED:
-            kept = tuple(proof for proof in record.proofs if not _same(proof, entry.proofs))
+            # Whether a check was made once more: the newest result counts.
+            kept = tuple(
+                proof
+                for proof in record.proofs
+                if not any((proof.check, proof.of) == (other.check, other.of) for other in entry.proofs)
+            )
             return replace(record, proofs=(*kept, *entry.proofs))
         case RecoveryEntryKind.DONE | RecoveryEntryKind.WAIVED | RecoveryEntryKind.UNNEEDED:
             return replace(
@@ -277,8 +282,3 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
             )
         case _:
             return record
-
-
-def _same(proof: RecoveryProof, others: Iterable[RecoveryProof]) -> bool:
-    """Tell whether a check was made once more: the newest result counts."""
-    return any((proof.check, proof.of) == (other.check, other.of) for other in others)

@@ -224,6 +224,8 @@ def commit(run: Run, step: RunStep, services: Services) -> Committed:
         raise QuorumNotMet(f"the manifest could not be placed: {lacking}{first}")
     digest = hashlib.sha256(content).hexdigest()
     _enter_backup(manifest, digest, written, services)
+    # The keys that the run names and the manifest does not: their keys were lost or away.
+    sealed_for = {recipient.name for recipient in manifest.recipients}
     return Committed(
         manifest=digest,
         targets=written,
@@ -231,14 +233,8 @@ def commit(run: Run, step: RunStep, services: Services) -> Committed:
         unplaced=unplaced,
         counts=manifest.counts,
         unlocked=lock_replicas(run, manifest, written, services),
-        left_out=_omitted_recipients(run, manifest),
+        left_out=tuple(pin.name for pin in run.spec.recipients if pin.name not in sealed_for),
     )
-
-
-def _omitted_recipients(run: Run, manifest: Manifest) -> tuple[str, ...]:
-    """Return the keys that the run names and the manifest does not: their keys were lost or away."""
-    sealed_for = {recipient.name for recipient in manifest.recipients}
-    return tuple(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
 
 
 def build_manifest(run: Run, services: Services) -> Manifest:

@@ -316,7 +316,9 @@ class Ahead:
         for child in self._children:
             child.kill()
         for child in self._children:
-            child.bury()
+            # Wait until it has ended, unless nobody may: where SIGCHLD is ignored the kernel does.
+            with suppress(ChildProcessError):
+                os.waitpid(child.process, 0)
         self._children.clear()
 
 
@@ -338,11 +340,6 @@ class _Child(NamedTuple):
         self.pipe.close()
         with suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
-
-    def bury(self) -> None:
-        """Wait until it has ended, unless nobody may: where SIGCHLD is ignored the kernel does."""
-        with suppress(ChildProcessError):
-            os.waitpid(self.process, 0)
 
 
 @contextmanager

@@ -58,7 +58,16 @@ def backup_to_file(
     _refuse_unrecordable(path)
     sweep_abandoned(services)
     with BundleWriter(path, replace=replace_existing) as bundle:
-        spec = _make_spec(bundle, source, recipients, selection, values=values)
+        spec = Spec(
+            kind=RunKind.BACKUP,
+            policy=COMMAND,
+            source=source.name,
+            values=values,
+            selection=selection,
+            targets=(pin_target(TARGET, bundle),),
+            recipients=tuple(pin_recipient(recipient.label, recipient) for recipient in recipients),
+            depth=Depth.DIGEST,
+        )
         pinned = Pinned(spec=spec, recipients=tuple(recipients))
         own = replace(
             services,
@@ -145,23 +154,3 @@ def require_done(run: Run) -> Run:
             raise RunCancelled(f"run {run.id} was cancelled: {run.error}")
         case _:
             raise run_log.failure_of(run)
-
-
-def _make_spec(
-    bundle: BundleWriter,
-    source: Source,
-    recipients: Sequence[Recipient],
-    selection: Selection,
-    *,
-    values: bool,
-) -> Spec:
-    return Spec(
-        kind=RunKind.BACKUP,
-        policy=COMMAND,
-        source=source.name,
-        values=values,
-        selection=selection,
-        targets=(pin_target(TARGET, bundle),),
-        recipients=tuple(pin_recipient(recipient.label, recipient) for recipient in recipients),
-        depth=Depth.DIGEST,
-    )

@@ -130,7 +130,11 @@ def standing(
     Args:
         gone: backups that are destroyed, or to be.
     """
-    seen = _seen(store)
+    # What the newest slice that was planned saw.
+    runs = store.runs_of(EVERY_POLICY, RunKind.SCRUB, limit=RECENT)
+    seen = msgspec.convert(
+        next((run.facts for run in runs if "outside" in run.facts), {}), _UncoveredContainers
+    )
     items = items_on_record(store, without=gone.union(seen.going))
     away = {entry.backup for entry in store.backups() if entry.policy in scope.offline}
     here = [item for item in items if item.backup not in away]
@@ -152,14 +156,6 @@ class _UncoveredContainers(Struct, frozen=True, kw_only=True):
 
 
 prepare(_UncoveredContainers)
-
-
-def _seen(store: RunStore) -> _UncoveredContainers:
-    """Return what the newest slice that was planned saw."""
-    runs = store.runs_of(EVERY_POLICY, RunKind.SCRUB, limit=RECENT)
-    return msgspec.convert(
-        next((run.facts for run in runs if "outside" in run.facts), {}), _UncoveredContainers
-    )
 
 
 # -- what there is to read -----------------------------------------------------

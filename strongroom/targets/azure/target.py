@@ -56,11 +56,6 @@ MOST_BLOCKS = 50_000
 """Of one blob, as the service allows."""
 
 
-def block_size(size: int, *, at_least: int) -> int:
-    """Return how large blocks must be for ``size`` bytes to fit into one blob."""
-    return max(at_least, -(-size // MOST_BLOCKS))
-
-
 # -- How blobs come to be, if there is none of the name, and how staged blocks go again ---------
 
 
@@ -178,12 +173,6 @@ class BlobLock(Struct, frozen=True, kw_only=True):
 def can_lock(container: ContainerClient) -> bool:
     """Ask whether single blobs of a container can be locked."""
     return bool(container.get_container_properties().immutable_storage_with_versioning_enabled)
-
-
-def at_put(lock: BlobLock) -> dict[str, Any]:
-    """Return the options that lock a blob in the request that creates it."""
-    until = lock.capped(datetime.now(UTC) + timedelta(days=lock.days))
-    return {"immutability_policy": ImmutabilityPolicy(expiry_time=until, policy_mode=lock.mode)}
 
 
 def end_of(blob: BlobClient) -> datetime | None:
@@ -364,7 +353,8 @@ class AzureTarget(Target):
         if self.stat(name) is not None:
             return False
         options = self._lock_options()
-        block = block_size(size, at_least=self._block_bytes)
+        # How large blocks must be for ``size`` bytes to fit into one blob.
+        block = max(self._block_bytes, -(-size // MOST_BLOCKS))
         blocks = checked(name, chunks, size=size, sha256=sha256, block=block)
         try:
             return self._ask(
@@ -488,7 +478,9 @@ class AzureTarget(Target):
         self._can_lock = self._can_lock or self.can_lock()
         if not self._can_lock:
             raise TargetError(f"{self.place} cannot lock objects, and its settings demand it", hint=_LOCK)
-        return at_put(self._lock)
+        # The options that lock a blob in the request that creates it.
+        until = self._lock.capped(datetime.now(UTC) + timedelta(days=self._lock.days))
+        return {"immutability_policy": ImmutabilityPolicy(expiry_time=until, policy_mode=self._lock.mode)}
 
     def _sweep(self, prefix: str) -> int:
         staged = staged_names(self._client.get(), self._prefix + prefix)

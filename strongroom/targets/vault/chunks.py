@@ -71,11 +71,6 @@ class ChunkedHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Return the number of the chunk that holds this byte."""
         return offset // int(self.chunk_bytes)
 
-    def all_digests(self) -> Sequence[bytes]:
-        """Return the SHA-256 of each chunk."""
-        whole = base64.b64decode(self.digests)
-        return [whole[start : start + DIGEST] for start in range(0, len(whole), DIGEST)]
-
 
 prepare(ChunkedHead)
 
@@ -243,7 +238,9 @@ class Chunks:
 
     def read(self, name: str, head: ChunkedHead, numbers: Iterable[int]) -> Iterator[bytes]:
         """Yield these chunks, in order; each one's SHA-256 is compared."""
-        digests = head.all_digests()
+        # The SHA-256 of each chunk.
+        whole = base64.b64decode(head.digests)
+        digests = [whole[start : start + DIGEST] for start in range(0, len(whole), DIGEST)]
         return in_order(
             self._entries.vault.threads,
             lambda number: self._read(name, head, number, digests),
