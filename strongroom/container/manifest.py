@@ -212,7 +212,11 @@ def check_manifest(manifest: Manifest) -> None:
     if (manifest.counts.secrets, manifest.counts.versions, manifest.counts.size) != sums:
         raise Malformed("The manifest's counts are not those of its containers.")
     if manifest.sealed:
-        _check_ranges(columns)
+        before = ""
+        for first, last in compress(zip(columns.first, columns.last, strict=True), columns.secrets):
+            if not before < first <= last:
+                raise Malformed("The containers' ranges of names overlap.")
+            before = last
     _check_texts(manifest.not_contained)
     if manifest.previous is not None:
         unhex(manifest.previous, 32, "The previous manifest's digest")
@@ -257,11 +261,3 @@ def _check_columns(columns: _Columns, *, sealed: bool) -> None:
     full = (columns.secrets if sealed else (0,) * len(columns.secrets)) * 2
     check_hex(tuple(compress(hashes, full)), SIZE, "A name's hash")
     check_hex(tuple(compress(hashes, map(not_, full))), 0, "A name's hash")
-
-
-def _check_ranges(columns: _Columns) -> None:
-    before = ""
-    for first, last in compress(zip(columns.first, columns.last, strict=True), columns.secrets):
-        if not before < first <= last:
-            raise Malformed("The containers' ranges of names overlap.")
-        before = last

@@ -238,16 +238,13 @@ class _Lines:
 
     def __init__(self, reader: RangeReader) -> None:
         self._lines = _split(reader, len(METADATA.opening), reader.size - _TAIL)
-        self.about = self._read_about()
-
-    def _read_about(self) -> DocumentAbout:
         line = next(self._lines, b"")
         if not (line.startswith(_ABOUT) and line.endswith(b",")) or next(self._lines, b"") != _OPEN[2:]:
             raise Malformed("The metadata document's beginning is not what the format asks for.")
         about = canonical.decode(line[len(_ABOUT) : -1], DocumentAbout, "The metadata document")
         if not 0 <= about.piece < about.pieces:
             raise Malformed("A document's number is out of bounds.")
-        return about
+        self.about = about
 
     def rows(self) -> Iterator[MetadataRow]:
         pending: bytes | None = None

@@ -239,9 +239,18 @@ def to_secrets(rows: list[SecretRow], values: bytes) -> Iterator[Secret]:
 
 def to_secret(row: SecretRow, values: bytes) -> Secret:
     """Return the secret of a row and its own values, one after another."""
+    versions, start = [], 0
+    for v in row.versions:
+        value = None
+        if v.length is not None:
+            value = SecretBytes(values[start : start + v.length])
+            start += v.length
+        versions.append(
+            SecretVersion(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
+        )
     return Secret(
         name=row.name,
-        versions=tuple(_versions(row.versions, values)),
+        versions=tuple(versions),
         type=row.type,
         tags=row.tags,
         created_at=row.created_at,
@@ -250,19 +259,6 @@ def to_secret(row: SecretRow, values: bytes) -> Secret:
         rotation=row.rotation,
         metadata=row.metadata,
     )
-
-
-def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[SecretVersion]:
-    versions, start = [], 0
-    for v in rows:
-        value = None
-        if v.length is not None:
-            value = SecretBytes(values[start : start + v.length])
-            start += v.length
-        versions.append(
-            SecretVersion(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
-        )
-    return versions
 
 
 def encode_columns(secrets: Sequence[Secret], values: Sequence[bytes]) -> list[bytes]:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import ge
-from typing import NoReturn
 
 from msgspec import Struct
 
@@ -279,7 +278,11 @@ class _ContainerWriter:
                 self._add(batch)
                 continue
             for single in batch.singles():
-                _check_limits(single)
+                name = single.pairs[0][1].name
+                if single.length > MAX_VALUES:
+                    raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")
+                if single.size > MAX_ROW:
+                    raise SecretTooLarge(f"The metadata of {name!r} comes to more than {MAX_ROW >> 20} MiB.")
                 self._add(single)
 
     def _add(self, batch: _EncodedBatch) -> None:
@@ -298,7 +301,12 @@ class _ContainerWriter:
         if self._last is not None:
             names.insert(0, self._last)
         if any(map(ge, names, names[1:])):
-            _refuse_order(names)
+            for before, name in pairwise(names):
+                if name == before:
+                    raise DuplicateSecret(f"There are two secrets named {name!r}.")
+                if name < before:
+                    break
+            raise ValueError("secrets must be sorted by their names")
         self._last = names[-1]
         hashes = [*self._span, *[name_hash for name_hash, _ in pairs]]
         self._span = (min(hashes), max(hashes))
@@ -394,23 +402,6 @@ def _unencodable(secrets: list[Secret]) -> str:
         except (TypeError, ValueError, OverflowError, RecursionError):
             return secret.name
     return "a secret"
-
-
-def _check_limits(batch: _EncodedBatch) -> None:
-    name = batch.pairs[0][1].name
-    if batch.length > MAX_VALUES:
-        raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")
-    if batch.size > MAX_ROW:
-        raise SecretTooLarge(f"The metadata of {name!r} comes to more than {MAX_ROW >> 20} MiB.")
-
-
-def _refuse_order(names: list[str]) -> NoReturn:
-    for before, name in pairwise(names):
-        if name == before:
-            raise DuplicateSecret(f"There are two secrets named {name!r}.")
-        if name < before:
-            break
-    raise ValueError("secrets must be sorted by their names")
 
 
 def _sha256(data: bytes) -> bytes:

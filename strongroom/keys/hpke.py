@@ -122,7 +122,14 @@ class PublicKey(Struct, frozen=True):
             raise ConfigError("that is not a public key", hint=f"It begins with '{PUBLIC}:'.")
         if kem not in list(Kem):
             raise ConfigError("the public key is of a kind that is not known here", hint=_AGAIN)
-        key = cls(Kem(kem), _checked(encoded))
+        try:
+            data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            data = b""
+        raw, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
+        if hashlib.sha256(raw).digest()[:CHECKSUM] != checksum:
+            raise ConfigError("the public key is cut or damaged: its checksum is wrong", hint=_AGAIN)
+        key = cls(Kem(kem), raw)
         if str(key) != text.strip():
             raise ConfigError("the public key is damaged: it is not spelt as it was written", hint=_AGAIN)
         return key
@@ -132,7 +139,12 @@ class PublicKey(Struct, frozen=True):
         if len(self.raw) != self.kem.public_size:
             raise ConfigError(f"the public key is not the {self.kem.public_size} bytes of its kind")
         try:
-            return _public_handle(self.kem, self.raw)
+            curve = X25519PublicKey.from_public_bytes(self.raw[-_CURVE:])
+            # With a point of small order the shared secret would be one that everybody knows.
+            X25519PrivateKey.generate().exchange(curve)
+            if self.kem is Kem.X25519:
+                return curve
+            return MLKEM768X25519PublicKey(MLKEM768PublicKey.from_public_bytes(self.raw[:_LATTICE]), curve)
         except ValueError:
             raise ConfigError("the public key cannot be used", hint=_AGAIN) from None
 
@@ -159,26 +171,6 @@ def _halves(kem: Kem, seed: bytes) -> tuple[MLKEM768PrivateKey | None, X25519Pri
     stretched = hashlib.shake_256(seed).digest(_LATTICE_SEED + _CURVE)
     lattice = MLKEM768PrivateKey.from_seed_bytes(stretched[:_LATTICE_SEED])
     return lattice, X25519PrivateKey.from_private_bytes(stretched[_LATTICE_SEED:])
-
-
-def _public_handle(kem: Kem, raw: bytes) -> PublicHandle:
-    curve = X25519PublicKey.from_public_bytes(raw[-_CURVE:])
-    # With a point of small order the shared secret would be one that everybody knows.
-    X25519PrivateKey.generate().exchange(curve)
-    if kem is Kem.X25519:
-        return curve
-    return MLKEM768X25519PublicKey(MLKEM768PublicKey.from_public_bytes(raw[:_LATTICE]), curve)
-
-
-def _checked(encoded: str) -> bytes:
-    try:
-        data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        data = b""
-    raw, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
-    if hashlib.sha256(raw).digest()[:CHECKSUM] != checksum:
-        raise ConfigError("the public key is cut or damaged: its checksum is wrong", hint=_AGAIN)
-    return raw
 
 
 # -- HPKE (RFC 9180, base mode): the backup host seals with a public key and can never open -----

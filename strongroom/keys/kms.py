@@ -216,16 +216,13 @@ class Kms:
         if code in _FOREIGN or _OTHERS in words:
             raise _Foreign(f"that was not made by {self.describe()}")
         if code in _STATES:
-            raise self._state_error(code)
+            # Say which state it is: one code stands for several.
+            try:
+                problem = self._trouble(self.state())
+            except KeyServiceError:
+                problem = None
+            raise problem or KeyDisabled(f"{self.describe()} cannot be used in its state ({code})")
         raise _problem(code, self.describe())
-
-    def _state_error(self, code: str) -> KeyServiceError:
-        """Say which state it is: one code stands for several."""
-        try:
-            problem = self._trouble(self.state())
-        except KeyServiceError:
-            problem = None
-        return problem or KeyDisabled(f"{self.describe()} cannot be used in its state ({code})")
 
 
 class _KmsProcess:

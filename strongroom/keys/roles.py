@@ -63,7 +63,15 @@ def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier 
     with files.locked_folder(folder):
         _finish(folder, role)
         if not _path(folder, role).exists():
-            _create(folder, role, installation_key)
+            if rolelist.read(folder).of(role):
+                raise ConfigError(
+                    f"the private key of role '{role}' is gone",
+                    hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
+                    f"strongroom keys signers create {role} --lost",
+                )
+            _ready(folder, installation_key)
+            _installation(folder, role, installation_key)  # before a key is made that nobody could certify
+            _install(_path(folder, role), Signer.generate())
         _trust(folder, role, _load(_path(folder, role), role), installation_key)
         return load_role(folder, role)
 
@@ -502,22 +510,8 @@ def _ready(folder: Path, installation_key: Certifier) -> RoleKeyList:
     listed = rolelist.read(folder)
     if listed.installation:
         return listed
-    _require_new(folder, installation_key)
-    path = installation_key or folder / INSTALLATION
-    if isinstance(path, Path) and not path.exists():
-        _install_as(path, Signer.generate(), INSTALLATION_KIND)
-    begun = structs.replace(listed, installation=_loaded(path).public.hex())
-    rolelist.write(folder, begun)
-    return begun
-
-
-def _loaded(key: Path | Signer) -> Signer:
-    return key if isinstance(key, Signer) else _load_as(key, INSTALLATION_KIND, "the installation key")
-
-
-def _require_new(folder: Path, installation_key: Certifier) -> None:
-    """Refuse to begin a list where there was one. Without it an installation would quietly become another
-    one, which nobody believes, or believe again a key that it distrusted."""
+    # Refuse to begin a list where there was one. Without it an installation would quietly become another one,
+    # which nobody believes, or believe again a key that it distrusted.
     if not can_certify(folder, installation_key) and any(folder.glob("*.key")):
         raise ConfigError(
             f"there are role keys in '{folder}', but neither {TRUSTED} nor {INSTALLATION}",
@@ -531,6 +525,16 @@ def _require_new(folder: Path, installation_key: Certifier) -> None:
             f"keys elsewhere and leave {INSTALLATION}: it certifies new ones, and people go on pinning the "
             "same fingerprint.",
         )
+    path = installation_key or folder / INSTALLATION
+    if isinstance(path, Path) and not path.exists():
+        _install_as(path, Signer.generate(), INSTALLATION_KIND)
+    begun = structs.replace(listed, installation=_loaded(path).public.hex())
+    rolelist.write(folder, begun)
+    return begun
+
+
+def _loaded(key: Path | Signer) -> Signer:
+    return key if isinstance(key, Signer) else _load_as(key, INSTALLATION_KIND, "the installation key")
 
 
 def _installation(folder: Path, role: str, installation_key: Certifier) -> Signer:
@@ -584,18 +588,6 @@ def _load_as(path: Path, kind: str, what: str) -> Signer:
     if variety != _VARIETY or len(private) != 32:
         raise ConfigError(f"{what} is of an unknown kind")
     return Signer.from_private(private)
-
-
-def _create(folder: Path, role: str, installation_key: Certifier) -> None:
-    if rolelist.read(folder).of(role):
-        raise ConfigError(
-            f"the private key of role '{role}' is gone",
-            hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
-            f"strongroom keys signers create {role} --lost",
-        )
-    _ready(folder, installation_key)
-    _installation(folder, role, installation_key)  # before a key is made that nobody could certify
-    _install(_path(folder, role), Signer.generate())
 
 
 def _install(path: Path, signer: Signer) -> None:

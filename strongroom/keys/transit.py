@@ -91,7 +91,10 @@ class TransitKey:
             raise self._odd() from None
         try:
             data = answer.data()
-            version, wrapped = _parsed(str(data["ciphertext"]))
+            match = _CIPHERTEXT.fullmatch(str(data["ciphertext"]))
+            if match is None or int(match[1]) >= _MOST:
+                raise ValueError
+            version, wrapped = int(match[1]), base64.b64decode(match[2], validate=True)
             plain = base64.b64decode(str(data["plaintext"]), validate=True)
         except (KeyError, ValueError, answers.NotVault):
             raise self._odd() from None
@@ -254,10 +257,3 @@ class TransitIdentity(KeyHolder):
         if plain is None:
             return None
         return keywrap.unwrap(plain, stanza.args, label=LABEL, context=context)
-
-
-def _parsed(ciphertext: str) -> tuple[int, bytes]:
-    match = _CIPHERTEXT.fullmatch(ciphertext)
-    if match is None or int(match[1]) >= _MOST:
-        raise ValueError
-    return int(match[1]), base64.b64decode(match[2], validate=True)

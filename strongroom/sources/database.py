@@ -213,19 +213,16 @@ class StoreDatabase:
             connection = self._raw()
             try:
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    self._set_up(connection)
+                    check = self._key_check()
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("BEGIN IMMEDIATE")
+                    for table in _TABLES:
+                        connection.execute(table)
+                    connection.execute("INSERT INTO about VALUES (?)", (check,))
+                    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                    connection.execute("COMMIT")
             finally:
                 connection.close()
-
-    def _set_up(self, connection: sqlite3.Connection) -> None:
-        check = self._key_check()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        for table in _TABLES:
-            connection.execute(table)
-        connection.execute("INSERT INTO about VALUES (?)", (check,))
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        connection.execute("COMMIT")
 
 
 def _is_full(error: sqlite3.Error | OSError) -> bool:
@@ -458,7 +455,13 @@ class _RowWriter:
 
     def add(self, secret: Secret, row: StoredRow | None) -> None:
         if row is None:
-            self._insert(secret)
+            id_, self._next_id = self._next_id, self._next_id + 1
+            *past, current = secret.versions
+            sealed = self._head(secret, current, len(past))
+            size = len(sealed)
+            for version in past:
+                size += self._keep(id_, secret.name, version)
+            self._new.append((id_, secret.name, current.number, len(past), size, sealed))
         else:
             self._put_on_top(secret, row)
 
@@ -468,15 +471,6 @@ class _RowWriter:
             "UPDATE secrets SET head = ?, older = ?, size = ?, sealed = ? WHERE id = ?", self._changed
         )
         self._connection.executemany("INSERT INTO history VALUES (?, ?, ?)", self._older)
-
-    def _insert(self, secret: Secret) -> None:
-        id_, self._next_id = self._next_id, self._next_id + 1
-        *past, current = secret.versions
-        sealed = self._head(secret, current, len(past))
-        size = len(sealed)
-        for version in past:
-            size += self._keep(id_, secret.name, version)
-        self._new.append((id_, secret.name, current.number, len(past), size, sealed))
 
     def _put_on_top(self, secret: Secret, row: StoredRow) -> None:
         replaced = open_head(self._seals, row).current

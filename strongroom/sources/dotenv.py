@@ -50,10 +50,15 @@ class Dotenv:
             raise BadSliceError(f"the file is larger than {LARGEST >> 20} MiB", offset=0)
         at = _skip(text, len(_BOM) if text.startswith(_BOM) else 0)
         while at < len(text):
-            match = _statement(text, at)
+            match = _STATEMENT.match(text, at)
+            if match is None:
+                raise BadSliceError(_problem(text, at), offset=at)
             length = match.end() - at
             yield ListedSecret(match["name"].decode(), length, (at, length), {} if with_tags else None)
-            at = _skip(text, _end(text, match))
+            tail = _TAIL.match(text, match.end())
+            if tail is None:
+                raise BadSliceError("something follows the closing quote", offset=match.end())
+            at = _skip(text, tail.end())
 
     def starts(self, text: bytes) -> bool:
         """Say whether a file that starts so looks like this layout."""
@@ -70,20 +75,6 @@ class Dotenv:
         """Return the name that a statement sets."""
         match = _STATEMENT.fullmatch(piece)
         return match["name"].decode() if match else None
-
-
-def _statement(text: bytes, at: int) -> re.Match[bytes]:
-    match = _STATEMENT.match(text, at)
-    if match is None:
-        raise BadSliceError(_problem(text, at), offset=at)
-    return match
-
-
-def _end(text: bytes, match: re.Match[bytes]) -> int:
-    tail = _TAIL.match(text, match.end())
-    if tail is None:
-        raise BadSliceError("something follows the closing quote", offset=match.end())
-    return tail.end()
 
 
 def _skip(text: bytes, at: int) -> int:

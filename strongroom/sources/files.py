@@ -94,7 +94,13 @@ def detect(path: str) -> str:
             return "pass" if Path(path, _STORE_MARK).is_file() else "tree"
     base = Path(path).name
     if base.endswith((".yaml", ".yml")):
-        return _sniff_yaml(path)
+        # A file that sops sealed ends with what it needs to open it; a manifest says its kind, sealed too.
+        start, end = _ends(path)
+        if _MANIFEST.search(start):
+            return "kubernetes"
+        if _is_sealed(end) or _names_sops(Path(path).name):
+            return "sops"
+        raise SourceError(f"'{path}' is neither a Secret manifest nor sealed by sops", hint=_HINT)
     found = _by_name(base)
     if found in ("json", "env") and _is_sealed(_ends(path)[1]):
         return "sops"  # what is written in it would pass for values
@@ -113,16 +119,6 @@ def _by_name(base: str) -> str | None:
 
 def _names_sops(base: str) -> bool:
     return ".sops." in base[1:]  # and not .sops.yaml, which is sops' own configuration
-
-
-def _sniff_yaml(path: str) -> str:
-    """A file that sops sealed ends with what it needs to open it; a manifest says its kind, sealed too."""
-    start, end = _ends(path)
-    if _MANIFEST.search(start):
-        return "kubernetes"
-    if _is_sealed(end) or _names_sops(Path(path).name):
-        return "sops"
-    raise SourceError(f"'{path}' is neither a Secret manifest nor sealed by sops", hint=_HINT)
 
 
 def _ends(path: str) -> tuple[bytes, bytes]:

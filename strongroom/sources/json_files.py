@@ -356,21 +356,19 @@ class _JsonMembers:
         closing = "}" if opening == "{" else "]"
         self._at += 1
         while self._peek() != closing:
-            yield self._member(keyed=opening == "{")
+            keyed = opening == "{"
+            self._start = self._at
+            if keyed:
+                self._key()
+            self._value()
+            piece = self._text[self._start : self._at].encode("latin-1")
+            if not keyed and piece[:1] != b"{":
+                raise BadSliceError(_NO_RECORD, offset=self._base + self._start)
+            yield self._base + self._start, piece
             self._separator(closing)
         self._at += 1
         if self._peek():
             raise self._bad("something follows the end of the document")
-
-    def _member(self, *, keyed: bool) -> tuple[int, bytes]:
-        self._start = self._at
-        if keyed:
-            self._key()
-        self._value()
-        piece = self._text[self._start : self._at].encode("latin-1")
-        if not keyed and piece[:1] != b"{":
-            raise BadSliceError(_NO_RECORD, offset=self._base + self._start)
-        return self._base + self._start, piece
 
     def _key(self) -> None:
         if self._peek() != '"':

@@ -37,7 +37,11 @@ def load_or_create(path: Path) -> bytes:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        _create(path)
+        try:
+            with suppress(FileExistsError), files.atomic(path, replace=False) as file:
+                file.write(secrets.token_bytes(SIZE))
+        except OSError as error:
+            raise SourceError(f"the master key '{path}' could not be made: {error.strerror}") from None
     return load(path)
 
 
@@ -68,14 +72,6 @@ ESCROW = (
     "escrow, move "
     "the store's database away, and restore the secrets into a new one from a backup."
 )
-
-
-def _create(path: Path) -> None:
-    try:
-        with suppress(FileExistsError), files.atomic(path, replace=False) as file:
-            file.write(secrets.token_bytes(SIZE))
-    except OSError as error:
-        raise SourceError(f"the master key '{path}' could not be made: {error.strerror}") from None
 
 
 # -- The local store: secrets in SQLite under the state directory, sealed under its own key -----
@@ -280,14 +276,11 @@ class LocalStore(Destination):
         if self._unlocked is None:
             with self._database.reading() as connection:  # first: a new database makes its key
                 check = database.key_check(connection)
-            self._unlocked = self._unlock(check)
+            seals = Seals(load(self._key_path))
+            if seals.check() != check:
+                raise WrongKey(f"'{self._key_path}' is not the master key of '{self._path}'", hint=ESCROW)
+            self._unlocked = seals
         return self._unlocked
-
-    def _unlock(self, key_check: bytes) -> Seals:
-        seals = Seals(load(self._key_path))
-        if seals.check() != key_check:
-            raise WrongKey(f"'{self._key_path}' is not the master key of '{self._path}'", hint=ESCROW)
-        return seals
 
     def _new_key_check(self) -> bytes:
         return Seals(load_or_create(self._key_path)).check()

@@ -211,14 +211,7 @@ class Node:
             return {name: value.plain() for name, value in self.members("a mapping").items()}
         if self._node.id == "sequence":
             return [item.plain() for item in self.items("a list")]
-        return self._scalar()
-
-    def bad(self, problem: str) -> BadYamlError:
-        """Make the error for what is wrong here."""
-        return BadYamlError(problem, line=self.line)
-
-    def _scalar(self) -> Any:
-        """A number stays as it is spelled: read and written anew, a long one would be another."""
+        # A number stays as it is spelled: read and written anew, a long one would be another.
         written = self.written()
         if self.is_nothing:
             return None
@@ -226,6 +219,10 @@ class Node:
             return _BOOLS[written]
         number = not self._node.style and _NUMBER.fullmatch(written)
         return Raw(written.encode()) if number else written
+
+    def bad(self, problem: str) -> BadYamlError:
+        """Make the error for what is wrong here."""
+        return BadYamlError(problem, line=self.line)
 
 
 _JSON_ALONE = re.compile(rb"""\t|\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)""", re.IGNORECASE)
@@ -351,21 +348,18 @@ def decrypted(path: str, descriptor: int) -> bytes:
     output = {"yaml": "yaml", "binary": "binary"}.get(kind, "json")
     command = ("sops", "--decrypt", "--input-type", kind, "--output-type", output, "/dev/stdin")
     os.lseek(descriptor, 0, os.SEEK_SET)
-    return _checked(path, run(command, about=f"'{path}'", stdin=descriptor, limit=LARGEST_SLICE))
-
-
-def kind_of(path: str) -> str:
-    """Return how sops is to read a file, by its name as sops itself tells."""
-    return next((kind for ending, kind in _KINDS if path.endswith(ending)), "binary")
-
-
-def _checked(path: str, ended: ProgramEnd) -> bytes:
+    ended = run(command, about=f"'{path}'", stdin=descriptor, limit=LARGEST_SLICE)
     if ended.status == 0:
         return ended.output
     problem, hint = _PROBLEMS.get(ended.status, (f"sops could not open it (status {ended.status})", None))
     if b"sops metadata not found" in ended.errors:
         problem, hint = "it was not sealed by sops", _HINT_SEALED
     raise SourceError(f"'{path}': {problem}", hint=hint)
+
+
+def kind_of(path: str) -> str:
+    """Return how sops is to read a file, by its name as sops itself tells."""
+    return next((kind for ending, kind in _KINDS if path.endswith(ending)), "binary")
 
 
 def _parsed(path: str, kind: str, text: bytes) -> Iterator[Secret]:

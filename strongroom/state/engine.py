@@ -62,7 +62,12 @@ def _translate(error: exc.DBAPIError) -> StateError:
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return _from_sqlite(cause)
-    return _from_postgresql(error)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None and isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return StateUnavailable("the state database did not answer")
+    if error.connection_invalidated or (state or "").startswith(_PASSING):
+        return StateUnavailable(f"the state database broke off (SQLSTATE {state or 'unknown'})")
+    return StateError(f"the state database refused (SQLSTATE {state or 'unknown'})")
 
 
 def _from_sqlite(cause: sqlite3.Error) -> StateError:
@@ -103,15 +108,6 @@ _SQLITE: Final = {
     "SQLITE_CORRUPT": ("the file is damaged", DAMAGED),
     "SQLITE_IOERR": ("the disk failed to read or write it", _FAILING),
 }
-
-
-def _from_postgresql(error: exc.DBAPIError) -> StateError:
-    state = getattr(error.orig, "sqlstate", None)
-    if state is None and isinstance(error, exc.OperationalError | exc.InterfaceError):
-        return StateUnavailable("the state database did not answer")
-    if error.connection_invalidated or (state or "").startswith(_PASSING):
-        return StateUnavailable(f"the state database broke off (SQLSTATE {state or 'unknown'})")
-    return StateError(f"the state database refused (SQLSTATE {state or 'unknown'})")
 
 
 # -- Connections to the state database: one engine a process, made after any fork ---------------

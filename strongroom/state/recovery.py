@@ -321,17 +321,13 @@ def _mend(
             conn, watched, StepState.MISSED if run.closing else exhausted(run, watched.step), decide
         ):
             run = runs.load(conn, run_id)
-    _tell(conn, run_id, ready)
-    return len(stuck) if run.state.final else over
-
-
-def _tell(conn: Connection, run: str, ready: Sequence[UnsettledStep]) -> None:
-    """Append one event for all steps of a slice whose messages got lost, and one for lost leases."""
+    # Append one event for all steps of a slice whose messages got lost, and one for lost leases.
     expired = [str(step.step) for step in ready if step.state is StepState.RUNNING]
     lost = [str(step.step) for step in ready if step.state is StepState.SENT]
     for kind, steps in (("reconcile.expired", expired), ("reconcile.lost", lost)):
         if steps:
-            events.append(conn, kind, run, {"step": steps[0], "steps": len(steps)})
+            events.append(conn, kind, run_id, {"step": steps[0], "steps": len(steps)})
+    return len(stuck) if run.state.final else over
 
 
 def _give_up(conn: Connection, watched: UnsettledStep, state: StepState, decide: Decide) -> bool:

@@ -419,24 +419,18 @@ _OPEN_PIECES: Final = (
 def _send(conn: Connection, run: str, going: list[RunStep]) -> list[Ticket]:
     if not going:
         return []
-    first = _next_dispatches(conn, len(going))
+    # Reserve ``count`` numbers; return the first. A counter row, not a sequence: it is given out in the order
+    # of commits, so a number is never seen before a smaller one is in its row.
+    count = len(going)
+    last = conn.execute(_COUNT_ON, {"more": count}).scalar()
+    if not isinstance(last, int):
+        raise StateError("the state database holds an unreadable counter of what was sent", hint=codec.ODD)
+    first = last - count + 1
     tickets = [Ticket(run, step, first + offset) for offset, step in enumerate(going)]
     rows = [at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
     if conn.execute(_SEND, rows).rowcount != len(rows):
         raise unkept(run, going[0])
     return tickets
-
-
-def _next_dispatches(conn: Connection, count: int) -> int:
-    """Reserve ``count`` numbers; return the first.
-
-    A counter row, not a sequence: it is given out in the order of commits, so a number is
-    never seen before a smaller one is in its row.
-    """
-    last = conn.execute(_COUNT_ON, {"more": count}).scalar()
-    if not isinstance(last, int):
-        raise StateError("the state database holds an unreadable counter of what was sent", hint=codec.ODD)
-    return last - count + 1
 
 
 _COUNT_ON: Final = (

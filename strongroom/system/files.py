@@ -416,7 +416,12 @@ def read_private(path: Path) -> str:
             f"others may use the key in '{path}'",
             hint=f"Run: chmod 600 '{path}'. If somebody may have read it, make a new key.",
         )
-    return _text(path, data, regular=stat.S_ISREG(mode))
+    regular = stat.S_ISREG(mode)
+    # Replaced, not raised: a decoding error carries the bytes it failed on.
+    text = data.decode("utf-8", "replace")
+    if not regular or len(data) > LIMIT or "\ufffd" in text:
+        raise KeyFileUnreadable(f"'{path}' is not a small text file", hint="Check the path.")
+    return text
 
 
 def kind_of(path: Path) -> str:
@@ -459,14 +464,6 @@ def locked_folder(folder: Path, *, what: str = "folder of keys") -> Iterator[Non
         yield
     finally:
         os.close(descriptor)
-
-
-def _text(path: Path, data: bytes, *, regular: bool) -> str:
-    # Replaced, not raised: a decoding error carries the bytes it failed on.
-    text = data.decode("utf-8", "replace")
-    if not regular or len(data) > LIMIT or "\ufffd" in text:
-        raise KeyFileUnreadable(f"'{path}' is not a small text file", hint="Check the path.")
-    return text
 
 
 def _checksum(body: str) -> str:

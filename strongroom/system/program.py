@@ -81,21 +81,17 @@ def _standard_input(given: bytes | None) -> Iterator[int]:
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)
-        _write_whole(writing, given)
+        try:
+            whole = not given or os.write(writing, given) == len(given)
+        except BlockingIOError:
+            whole = False
+        finally:
+            os.close(writing)
+        if not whole:
+            raise NotStarted("what it is to read is too large")
         yield reading
     finally:
         os.close(reading)
-
-
-def _write_whole(writing: int, given: bytes) -> None:
-    try:
-        whole = not given or os.write(writing, given) == len(given)
-    except BlockingIOError:
-        whole = False
-    finally:
-        os.close(writing)
-    if not whole:
-        raise NotStarted("what it is to read is too large")
 
 
 def _start(command: Sequence[str], told: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
@@ -139,7 +135,13 @@ def post(
     Raises:
         NotTaken: it was not answered in time, or not with success. The message begins with a verb.
     """
-    parts = _parts(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is read only now
+    except ValueError:  # it may quote the address
+        raise NotTaken("has a malformed address", lasting=True) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NotTaken("has no http or https address", lasting=True)
     if parts.scheme == "http" and not is_loopback(str(parts.hostname)):
         raise NotTaken("has an address without TLS, which is for this host alone", lasting=True)
     named = {"Content-Type": content_type, "User-Agent": "strongroom", **(headers or {})}
@@ -153,17 +155,6 @@ def post(
         words = ", a redirect, which is not followed" if answer in REDIRECTS else ""
         lasting = answer < 500 and answer not in LATER
         raise NotTaken(f"was answered with status {answer}{words}", lasting=lasting)
-
-
-def _parts(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # is read only now
-    except ValueError:  # it may quote the address
-        raise NotTaken("has a malformed address", lasting=True) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NotTaken("has no http or https address", lasting=True)
-    return parts
 
 
 def _send(

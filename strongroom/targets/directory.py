@@ -446,7 +446,10 @@ class DirectoryTarget(Target):
         with self._errors(f"read {name}"), self._root() as branch:
             fd = self._open_object(branch, name)
             try:
-                size = self._size(fd, name)
+                status = os.fstat(fd)  # of what is open: the name may mean something else by now
+                if not stat.S_ISREG(status.st_mode):
+                    raise self._missing(name)
+                size = status.st_size
                 end = size if length is None else min(size, offset + length)
                 while offset < end and (chunk := os.pread(fd, min(READ_BYTES, end - offset), offset)):
                     offset += len(chunk)
@@ -463,12 +466,6 @@ class DirectoryTarget(Target):
             if error.errno in _NO_OBJECT:
                 raise self._missing(name) from None
             raise
-
-    def _size(self, fd: int, name: str) -> int:
-        status = os.fstat(fd)  # of what is open: the name may mean something else by now
-        if not stat.S_ISREG(status.st_mode):
-            raise self._missing(name)
-        return status.st_size
 
     def _missing(self, name: str) -> MissingPiece:
         link = self._link_to(name)

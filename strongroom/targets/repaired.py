@@ -109,16 +109,12 @@ def sound_copy(
             if (content := _taken(objects, copy)) is not None:
                 return parse(content)
         except FormatError as error:
-            refusals.append(_named(error, copy))
+            # Say of which object it is: who has several replicas has to know which bytes to distrust.
+            if isinstance(error, Tampered) and copy not in error.message:
+                error.args = (f"'{copy}': {error.message}", *error.args[1:])
+                error.message = error.args[0]
+            refusals.append(error)
     raise refusals[0] if refusals else MissingPiece(f"'{name}' is not there")
-
-
-def _named(error: FormatError, name: str) -> FormatError:
-    """Say of which object it is: who has several replicas has to know which bytes to distrust."""
-    if isinstance(error, Tampered) and name not in error.message:
-        error.args = (f"'{name}': {error.message}", *error.args[1:])
-        error.message = error.args[0]
-    return error
 
 
 def _by_and_by(objects: Objects, name: str) -> Iterator[str]:

@@ -100,18 +100,16 @@ class BundleWriter(_BackupFile):
         with self._lock:
             if name in self._objects:
                 return False
-            self._put(Object(name=name, offset=self._end, size=size, sha256=sha256.hex()), chunks)
+            new = Object(name=name, offset=self._end, size=size, sha256=sha256.hex())
+            digest = hashlib.sha256()
+            with on_failure(lambda: self._cut_to(new.offset)):
+                for chunk in chunks:
+                    digest.update(chunk)
+                    self._append(chunk)
+                if (self._end - new.offset, digest.hexdigest()) != (new.size, new.sha256):
+                    raise VerificationFailed(f"What came for {new.name!r} is not what was announced.")
+            self._objects[new.name] = new
             return True
-
-    def _put(self, new: Object, chunks: Iterable[bytes | memoryview]) -> None:
-        digest = hashlib.sha256()
-        with on_failure(lambda: self._cut_to(new.offset)):
-            for chunk in chunks:
-                digest.update(chunk)
-                self._append(chunk)
-            if (self._end - new.offset, digest.hexdigest()) != (new.size, new.sha256):
-                raise VerificationFailed(f"What came for {new.name!r} is not what was announced.")
-        self._objects[new.name] = new
 
     def _cut_to(self, end: int) -> None:
         os.ftruncate(self._fd, end)
@@ -130,18 +128,15 @@ class BundleWriter(_BackupFile):
             return
         try:
             if commit:
-                self._finish()
+                ending = bundle.ending(self._objects.values(), self._end)
+                if len(ending) > bundle.MAX_INDEX + bundle.TRAILER.size:
+                    raise TargetFull("A backup file cannot hold this many objects.")
+                self._append(ending)
                 self._publish()
         finally:
             self._open = False
             os.close(self._fd)
             self._provisional.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        ending = bundle.ending(self._objects.values(), self._end)
-        if len(ending) > bundle.MAX_INDEX + bundle.TRAILER.size:
-            raise TargetFull("A backup file cannot hold this many objects.")
-        self._append(ending)
 
     def _publish(self) -> None:
         with translated(self.path):
@@ -150,7 +145,11 @@ class BundleWriter(_BackupFile):
                 self.require_unchanged()
                 self._provisional.replace(self.path)
             else:
-                self._link()
+                try:
+                    files.link(self._provisional, self.path)
+                except FileExistsError:
+                    self._refuse_existing()
+                    raise
             files.sync(self.path.parent)
 
     def require_unchanged(self) -> None:
@@ -164,13 +163,6 @@ class BundleWriter(_BackupFile):
             f"'{self.path}' changed while it was being rewritten.",
             hint="Somebody else wrote or removed it; that was left as it is. Look at it, then repeat.",
         )
-
-    def _link(self) -> None:
-        try:
-            files.link(self._provisional, self.path)
-        except FileExistsError:
-            self._refuse_existing()
-            raise
 
     def _append(self, data: bytes | memoryview) -> None:
         with translated(self.path):

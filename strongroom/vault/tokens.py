@@ -254,17 +254,14 @@ class Tokens:
         except Unavailable:
             return self._later(held)
         if lease is None or lease.seconds < SHRUNK * lease.granted:
-            return self._replace(held, lease)
+            # Log in anew; if that fails, make do with what is left of the old token.
+            try:
+                return self._log_in()
+            except (LoginRefused, Unavailable):
+                if lease is not None:
+                    return self._hold(lease)
+                return self._later(held)
         return self._hold(lease)
-
-    def _replace(self, held: _HeldToken, renewed_to: Lease | None) -> _HeldToken:
-        """Log in anew; if that fails, make do with what is left of the old token."""
-        try:
-            return self._log_in()
-        except (LoginRefused, Unavailable):
-            if renewed_to is not None:
-                return self._hold(renewed_to)
-            return self._later(held)
 
     def _later(self, held: _HeldToken) -> _HeldToken:
         if time.monotonic() >= held.ends_at:

@@ -129,11 +129,16 @@ class KmsDestroyer:
         except KeyNotFound as error:
             return KeyVersionState(fate=Fate.GONE, where=where, absent=True, answer={"said": error.code})
         state = str(found.get("KeyState", ""))
+        doubts = []
+        if found.get("MultiRegion"):
+            doubts.append("the key has replicas in other regions, or can have: each opens by itself")
+        if found.get("Origin") not in (None, "AWS_KMS"):
+            doubts.append("the key's material came from outside of KMS")
         return KeyVersionState(
             fate=Fate.PENDING if state in _WAITS else Fate.THERE,
             where=where,
             until=_date(found.get("DeletionDate")) if state in _WAITS else "",
-            doubts=tuple(_doubts_of_kms(found)),
+            doubts=tuple(doubts),
             answer={"arn": str(found.get("Arn", "")), "state": state, "origin": str(found.get("Origin", ""))},
         )
 
@@ -147,15 +152,6 @@ class KmsDestroyer:
 
     def identity(self, version: int) -> Identity:  # noqa: ARG002 - as above
         return KmsIdentity(self._kms)
-
-
-def _doubts_of_kms(found: dict[str, Any]) -> list[str]:
-    doubts = []
-    if found.get("MultiRegion"):
-        doubts.append("the key has replicas in other regions, or can have: each opens by itself")
-    if found.get("Origin") not in (None, "AWS_KMS"):
-        doubts.append("the key's material came from outside of KMS")
-    return doubts
 
 
 def _date(value: object) -> str:

@@ -538,7 +538,10 @@ class Token:
         # Whether private keys are seen after a login only.
         if not bool(token.flags & LOGIN_REQUIRED) or token.serial in library(self.module).logged_in:
             return token.open()
-        self._before_pin(token)
+        if is_locked(token):
+            raise PinLocked(f"{self.describe()} has locked its PIN")
+        if self._pin.unattended and has_wrong_try(token):
+            raise PinRefused(f"{self._pin.describe()} is not tried{counter(token)}", hint=_BY_HAND)
         pin = self._ask(token)
         if library(self.module).refused.get((self.label, self.serial)) == pin:
             raise PinRefused(
@@ -551,12 +554,6 @@ class Token:
         if self._accepted is not None and not self._pin.unattended and not has_wrong_try(token):
             return self._accepted
         return self._pin.ask(f"PIN of {self.describe()}{counter(token)}")
-
-    def _before_pin(self, token: Any) -> None:
-        if is_locked(token):
-            raise PinLocked(f"{self.describe()} has locked its PIN")
-        if self._pin.unattended and has_wrong_try(token):
-            raise PinRefused(f"{self._pin.describe()} is not tried{counter(token)}", hint=_BY_HAND)
 
     def _try(self, token: Any, pin: SecretBytes) -> Any:
         from pkcs11 import exceptions

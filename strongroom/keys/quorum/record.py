@@ -234,7 +234,17 @@ def parse(text: str) -> QuorumShare:
     if len(words) != WORDS:
         raise ShareMistyped(f"the share has {plural(len(words), 'word')}, and should have {WORDS}")
     _check_checksum([known[word] for word in words])
-    return _share(" ".join(words))
+    mnemonic = " ".join(words)
+    library, found = _slip39(), None
+    try:
+        found = library.share.Share.from_mnemonic(mnemonic)
+    except library.MnemonicError:  # its message quotes words
+        found = None
+    if found is None or found.group_count != 1 or not found.extendable or len(found.value) != 32:
+        raise ShareMistyped("the words are a share of something else", hint="Strongroom did not make it.")
+    return QuorumShare(
+        mnemonic=mnemonic, set_id=found.identifier, index=found.index, threshold=found.member_threshold
+    )
 
 
 def combine(shares: list[QuorumShare]) -> bytes:
@@ -249,19 +259,6 @@ def combine(shares: list[QuorumShare]) -> bytes:
     except library.MnemonicError:  # its message quotes words
         problem = SharesWrong("the shares are whole, and do not belong together")
     raise problem
-
-
-def _share(mnemonic: str) -> QuorumShare:
-    library, found = _slip39(), None
-    try:
-        found = library.share.Share.from_mnemonic(mnemonic)
-    except library.MnemonicError:  # its message quotes words
-        found = None
-    if found is None or found.group_count != 1 or not found.extendable or len(found.value) != 32:
-        raise ShareMistyped("the words are a share of something else", hint="Strongroom did not make it.")
-    return QuorumShare(
-        mnemonic=mnemonic, set_id=found.identifier, index=found.index, threshold=found.member_threshold
-    )
 
 
 def _check_checksum(indices: list[int]) -> None:

@@ -254,20 +254,17 @@ class Follower:
     def _whole(self, info: ObjectInfo, head: str) -> LogBatch:
         mark = AccessMark(log=self._log, head=head, name=info.name, size=info.size, offset=info.size, tail="")
         try:
-            reads = self._parse(self._content(info))
+            content = bytearray()
+            for chunk in _unpacked(self._place.read(info.name)):
+                content += chunk
+                if len(content) > self._form.longest:
+                    raise OddLine("too long")
+            reads = self._parse(bytes(content))
         except OddLine:
             return LogBatch(marks=(mark,), lines=1, odd=1)
         if any(map(self._is_young, reads)):
             return LogBatch()
         return LogBatch(reads=reads, marks=(mark,), lines=1)
-
-    def _content(self, info: ObjectInfo) -> bytes:
-        content = bytearray()
-        for chunk in _unpacked(self._place.read(info.name)):
-            content += chunk
-            if len(content) > self._form.longest:
-                raise OddLine("too long")
-        return bytes(content)
 
     def _from(self, name: str, offset: int, *, packed: bool, length: int | None = None) -> Iterator[bytes]:
         if not packed:

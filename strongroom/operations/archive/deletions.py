@@ -83,16 +83,12 @@ def forget_deleted(store: RunStore, targets: Iterable[Target], *, trusted: froze
     """Forget the replicas that are gone on purpose, whichever host deleted them."""
     for target in targets:
         with suppress(StrongroomError):  # one that is away comes back
-            _forget_deleted(store, target, trusted)
-
-
-def _forget_deleted(store: RunStore, target: Target, trusted: frozenset[str]) -> None:
-    marks = marks_on(target, trusted=trusted)
-    recorded = store.digests(sorted(set(marks.folders) - set(ManifestListing(target).backups)))
-    for backup, replicas in store.replicas_of(list(recorded)).items():
-        here = any(replica.target == target.name for replica in replicas)
-        if here and may_be_gone(marks.newest(backup), now=time.time()):
-            store.drop_replica(backup, target.name)
+            marks = marks_on(target, trusted=trusted)
+            recorded = store.digests(sorted(set(marks.folders) - set(ManifestListing(target).backups)))
+            for backup, replicas in store.replicas_of(list(recorded)).items():
+                here = any(replica.target == target.name for replica in replicas)
+                if here and may_be_gone(marks.newest(backup), now=time.time()):
+                    store.drop_replica(backup, target.name)
 
 
 def deleted_from(target: Target, backup: str, *, trusted: frozenset[str], now: float) -> bool:

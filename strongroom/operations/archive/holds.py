@@ -24,7 +24,6 @@ from strongroom.times import rfc3339
 
 if TYPE_CHECKING:  # a restore looks at holds on targets, and loads no database
     from strongroom.operations.engine.services import Services
-    from strongroom.state.records import Event
     from strongroom.state.store import RunStore
 
 HELD, RELEASED = "hold.added", "hold.released"
@@ -201,13 +200,15 @@ def recorded_holds(store: RunStore) -> dict[str, HoldMark]:
     last: dict[str, HoldMark] = {}
     for event in store.each_event(HELD, RELEASED):
         with suppress(msgspec.ValidationError):  # an odd row says nothing, and must not hide the others
-            mark = _of_event(event)
+            detail = dict(event.detail)
+            state = "held" if event.kind == HELD else "released"
+            fields = {
+                "kind": detail.pop("of", ""),
+                "number": 1,
+                "state": state,
+                "at": rfc3339(event.at),
+                "until": "",
+            }
+            mark = msgspec.convert(fields | detail, HoldMark)
             last[mark.folder] = mark
     return last
-
-
-def _of_event(event: Event) -> HoldMark:
-    detail = dict(event.detail)
-    state = "held" if event.kind == HELD else "released"
-    fields = {"kind": detail.pop("of", ""), "number": 1, "state": state, "at": rfc3339(event.at), "until": ""}
-    return msgspec.convert(fields | detail, HoldMark)

@@ -143,15 +143,12 @@ class Backup:
             require_digest(self._objects, self._name(entry), entry)
             raise
         container.check_entry(self.manifest, entry)
-        self._check_name_key(container)
-        return container
-
-    def _check_name_key(self, container: Container) -> None:
-        """All containers of a backup hash names under one key, or a name could be in two of them."""
+        # All containers of a backup hash names under one key, or a name could be in two of them.
         name_key = container.about.name_key
         if self._name_key is not None and not hmac.compare_digest(self._name_key, name_key):
             raise Tampered(f"Container {container.about.piece} has another name key than the others.")
         self._name_key = name_key
+        return container
 
     @property
     def objects(self) -> Objects:

@@ -292,20 +292,16 @@ def maker_of(certificate: Certificate, known: Signers, *, made_at: str = "", sta
     """
     fingerprint = certificate.fingerprint
     if fingerprint not in known:
-        return _stranger(certificate, known.of_stranger(fingerprint), made_at=made_at, stated=stated)
+        refusal = _refusal(certificate, known.of_stranger(fingerprint), made_at=made_at, stated=stated)
+        if isinstance(refusal, UntrustedSigner):
+            return Maker(fingerprint=certificate.fingerprint, refusal=refusal)
+        unknown = unknown_installation(certificate.fingerprint)
+        if refusal is not None:
+            unknown = UntrustedSigner(f"{unknown.message} {refusal.message}", hint=refusal.hint)
+        return Maker(fingerprint=certificate.fingerprint, refusal=unknown, is_stranger=True)
     return Maker(
         fingerprint=fingerprint, refusal=_refusal(certificate, known, made_at=made_at, stated=stated)
     )
-
-
-def _stranger(certificate: Certificate, own: Signers, *, made_at: str, stated: int) -> Maker:
-    refusal = _refusal(certificate, own, made_at=made_at, stated=stated)
-    if isinstance(refusal, UntrustedSigner):
-        return Maker(fingerprint=certificate.fingerprint, refusal=refusal)
-    unknown = unknown_installation(certificate.fingerprint)
-    if refusal is not None:
-        unknown = UntrustedSigner(f"{unknown.message} {refusal.message}", hint=refusal.hint)
-    return Maker(fingerprint=certificate.fingerprint, refusal=unknown, is_stranger=True)
 
 
 def _refusal(

@@ -396,14 +396,7 @@ def vouch(run: Run, step: RunStep, services: Services) -> Vouched:
     """
     integrity.check_time(run)
     integrity.check_policy(run, services)
-    receipt = _sealed_receipt(run, _indexed(run, services), services)
-    said = (receipt.backup_id, receipt.containers, receipt.made_at)
-    if said != (run.id, containers_of(run, services), rfc3339(run.created_at)):
-        raise RecordRefused(f"the index of names of run {run.id} belongs elsewhere")
-    return Vouched(document=INDEX.sign(receipt, services.signers(Role.CONTROL)).decode())
-
-
-def _sealed_receipt(run: Run, indexed: Indexed, services: Services) -> IndexReceipt:
+    indexed = _indexed(run, services)
     try:
         signature = canonical.unhex(indexed.signature, 64, "A signature")
         verify_any(services.trusted(Role.SEAL), _SEALED, canonical.encode(indexed.receipt), signature)
@@ -411,7 +404,11 @@ def _sealed_receipt(run: Run, indexed: Indexed, services: Services) -> IndexRece
         indexed = Indexed()
     if indexed.receipt is None:
         raise RecordRefused(f"the index of names of run {run.id} is not the one that the seal role made")
-    return indexed.receipt
+    receipt = indexed.receipt
+    said = (receipt.backup_id, receipt.containers, receipt.made_at)
+    if said != (run.id, containers_of(run, services), rfc3339(run.created_at)):
+        raise RecordRefused(f"the index of names of run {run.id} belongs elsewhere")
+    return Vouched(document=INDEX.sign(receipt, services.signers(Role.CONTROL)).decode())
 
 
 def _indexed(run: Run, services: Services) -> Indexed:

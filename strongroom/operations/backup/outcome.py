@@ -218,21 +218,17 @@ def _keep_depth(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Re
 def _explain_unread(facts: ReplicaFacts, target: str, rows: Sequence[StepRow]) -> str | None:
     """Say why nothing became known of a replica; ``None`` if something did."""
     if not rows:
-        return _explain_not_asked(facts, target)
+        # Say why a replica was not even begun to be read; ``None`` if it was missing or could not be placed.
+        if target in facts.away:
+            return f"TargetUnavailable: target '{target}' does not answer"
+        if (why := facts.unread.get(target)) is not None:
+            return why
+        lacks = any(name == target for name, _ in facts.lacking)
+        return _ENDED if facts.ending is not None and not lacks else None
     missed = [row.error or _ENDED for row in rows if row.state is not StepState.DONE]
     if any(run_log.code_of(error) in _DAMAGE for error in missed):
         return None
     return missed[0] if missed else None
-
-
-def _explain_not_asked(facts: ReplicaFacts, target: str) -> str | None:
-    """Say why a replica was not even begun to be read; ``None`` if it was missing or could not be placed."""
-    if target in facts.away:
-        return f"TargetUnavailable: target '{target}' does not answer"
-    if (why := facts.unread.get(target)) is not None:
-        return why
-    lacks = any(name == target for name, _ in facts.lacking)
-    return _ENDED if facts.ending is not None and not lacks else None
 
 
 def unanswered(store: RunStore, replicas: Sequence[Replica]) -> dict[str, tuple[str, ...]]:

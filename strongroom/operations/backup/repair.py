@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -406,7 +406,22 @@ class RepairJob(Job):
         bad = {replica.target for replica in services.store.replicas(run.spec.backup) if not replica.good}
         read = outcome.read_back(run, services, enter_unread=True)
         # Told first: who dies in between tells it again, and not never.
-        _tell_repaired(run, bad & read.good, services)
+        # Leave an event of each replica that was bad and is good again: what was wrong, repaired from where.
+        targets = bad & read.good
+        rows = [row for row in services.store.rows(run.id, StepKind.REPAIR) if row.result]
+        held = replica_facts(run).held
+        for target in sorted(targets):
+            mine = [row for row in rows if row.step.target == target]
+            sources = {read_result(run, row.step, row.result, Repaired).source for row in mine}
+            services.store.event(
+                REPAIRED,
+                run.id,
+                backup=run.spec.backup,
+                target=target,
+                why=why_lost(services.store, run.spec.backup, target),
+                containers=len(mine),
+                sources=sorted(sources or held),  # a manifest alone is the same on all that hold it
+            )
         return outcome.record_replicas(run, read, services)
 
     def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
@@ -440,24 +455,6 @@ class RepairJob(Job):
 
 
 JOB = RepairJob()
-
-
-def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None:
-    """Leave an event of each replica that was bad and is good again: what was wrong, repaired from where."""
-    rows = [row for row in services.store.rows(run.id, StepKind.REPAIR) if row.result]
-    held = replica_facts(run).held
-    for target in sorted(targets):
-        mine = [row for row in rows if row.step.target == target]
-        sources = {read_result(run, row.step, row.result, Repaired).source for row in mine}
-        services.store.event(
-            REPAIRED,
-            run.id,
-            backup=run.spec.backup,
-            target=target,
-            why=why_lost(services.store, run.spec.backup, target),
-            containers=len(mine),
-            sources=sorted(sources or held),  # a manifest alone is the same on all that hold it
-        )
 
 
 def submit_repair(services: Services, *, backup: str, request_id: str | None = None) -> Submitted:

@@ -316,7 +316,10 @@ class ScrubJob(Job):
     def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
         """Go on with the next container of the same target: one at a time, whoever the workers are."""
         if isinstance(result, Slice):
-            return StepConsequence(follow=_first_of_each(result.places) or (REPORT,))
+            first: dict[str, RunStep] = {}
+            for number, place in enumerate(result.places):
+                first.setdefault(place.target, RunStep(StepKind.VERIFY, number, place.target))
+            return StepConsequence(follow=tuple(first.values()) or (REPORT,))
         if (following := _next_of(read_facts(run, Slice).places, step)) is not None:
             return StepConsequence(follow=(following,))
         return StepConsequence() if tally.unsettled(StepKind.VERIFY) else StepConsequence(follow=(REPORT,))
@@ -349,9 +352,14 @@ class ScrubJob(Job):
     def outcome(self, run: Run, services: Services) -> Ending:
         looked = _looked(run, services)
         aside = describe_aside((container.place.target, container.checked.aside) for container in looked)
+        # Say what was not read back and why, by the first reason.
+        away = read_facts(run, Slice).away
+        rows = services.store.rows(run.id, StepKind.VERIFY)
+        missed = {row.step.target: row.error or "" for row in rows if row.state is StepState.MISSED}
+        unread = {**missed, **away}
         blemishes = (
             _describe_damage(looked),
-            _describe_unread(run, services),
+            describe_with_code(ReadBack(unread=unread)) if unread else "",
             f"whole, but {aside}" if aside else "",
         )
         blemish = next(filter(None, blemishes), None)
@@ -376,13 +384,6 @@ def make_spec(services: Services, scope: VerificationScope) -> Spec:
         targets=tuple(pin_target(name, services.target(name)) for name in names),
         options=msgspec.to_builtins(scope),
     )
-
-
-def _first_of_each(places: Sequence[ContainerPlace]) -> tuple[RunStep, ...]:
-    first: dict[str, RunStep] = {}
-    for number, place in enumerate(places):
-        first.setdefault(place.target, RunStep(StepKind.VERIFY, number, place.target))
-    return tuple(first.values())
 
 
 def _next_of(places: Sequence[ContainerPlace], step: RunStep) -> RunStep | None:
@@ -470,12 +471,3 @@ def _describe_damage(looked: Sequence[_ReadContainer]) -> str:
     more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     said = f"{plural(len(found), 'replica')} damaged ({'; '.join(found[:SHOWN])}{more})"
     return f"{VerificationFailed.__name__}: {said}; the repair of what can be repaired was ordered"
-
-
-def _describe_unread(run: Run, services: Services) -> str:
-    """Say what was not read back and why, by the first reason."""
-    away = read_facts(run, Slice).away
-    rows = services.store.rows(run.id, StepKind.VERIFY)
-    missed = {row.step.target: row.error or "" for row in rows if row.state is StepState.MISSED}
-    unread = {**missed, **away}
-    return describe_with_code(ReadBack(unread=unread)) if unread else ""

@@ -29,7 +29,6 @@ from strongroom.operations.archive.deletions import (
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.removal import (
-    BackupRemoval,
     Successors,
     keys_by_containers,
     locks_end,
@@ -434,24 +433,7 @@ class _Deletion:
         self.freed += removed.freed
         if removed.left or removed.hidden > 0:
             return UndeletedBackup(why=removed.why, until=removed.until)
-        return self._bury(doomed, removed)
-
-    def _keys(self, doomed: Doomed) -> Iterable[str]:
-        """Return the wrapping keys of which nothing else needs the envelopes."""
-        if doomed.successor:
-            return doomed.keys
-        found = keys_by_containers(self._target, doomed.backup, trusted=self._trusted)
-        found = frozenset(key for key in found if next(self._target.list(envelopes_prefix(key)), None))
-        return found - self._used if found else ()
-
-    @cached_property
-    def _used(self) -> frozenset[str]:
-        listing = ManifestListing(self._target)
-        manifests = (listing.read(backup, trusted=None).manifest for backup in listing.backups)
-        return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
-
-    def _bury(self, doomed: Doomed, removed: BackupRemoval) -> UndeletedBackup | None:
-        """Set the tombstone. The report forgets every replica that has one, whoever set it."""
+        # Set the tombstone. The report forgets every replica that has one, whoever set it.
         tombstone = make_mark(doomed.backup, "deleted", reason=doomed.why, run=self._run)
         if why := _write(self._target, tombstone, self._services):
             return UndeletedBackup(why=f"its tombstone could not be written: {why}")
@@ -466,6 +448,20 @@ class _Deletion:
             )
         self.gone.append(doomed.backup)
         return None
+
+    def _keys(self, doomed: Doomed) -> Iterable[str]:
+        """Return the wrapping keys of which nothing else needs the envelopes."""
+        if doomed.successor:
+            return doomed.keys
+        found = keys_by_containers(self._target, doomed.backup, trusted=self._trusted)
+        found = frozenset(key for key in found if next(self._target.list(envelopes_prefix(key)), None))
+        return found - self._used if found else ()
+
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        listing = ManifestListing(self._target)
+        manifests = (listing.read(backup, trusted=None).manifest for backup in listing.backups)
+        return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
 
     def _manifest(self, backup: str) -> Manifest | None:
         """Return its manifest; of one that is gone, or not believed, nobody knows what it was made of."""

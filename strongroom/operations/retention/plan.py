@@ -191,14 +191,10 @@ class _Survey:
                 backups = [signed.manifest.backup_id for signed, _ in window]
                 rows = self.services.store.replicas_of(backups)
                 digests = self.services.store.digests(backups)
-                checks = self._checks(backups)
+                checks: dict[str, list[ContainerCheck]] = {}
+                for check in self.services.store.checks(backups):
+                    checks.setdefault(check.backup, []).append(check)
                 yield from threads.map(self._see, window, repeat(rows), repeat(digests), repeat(checks))
-
-    def _checks(self, backups: Sequence[str]) -> dict[str, list[ContainerCheck]]:
-        found: dict[str, list[ContainerCheck]] = {}
-        for check in self.services.store.checks(backups):
-            found.setdefault(check.backup, []).append(check)
-        return found
 
     def _describe_stale(
         self, terms: Spec, manifest: Manifest, checks: Sequence[ContainerCheck], whole: Sequence[str]

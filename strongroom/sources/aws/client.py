@@ -123,7 +123,13 @@ def of_reply(response: Mapping[str, Any], what: str) -> SourceError:
     if code in _PASSING or status >= 500 or status == 408:
         return SourceUnavailable(said)
     if code in _CLOCK:
-        return _of_signature(said, response)
+        # A signature does not fit if the key is wrong, or if it is of another time than the server's.
+        ahead = _ahead(response)
+        if abs(ahead) < SKEW_SECONDS:
+            return AwsExpired(said, hint=_HINT_CREDENTIALS)
+        side = "ahead of" if ahead > 0 else "behind"
+        clock = f"this host's clock is {abs(ahead):,.0f} s {side} the server's"
+        return SourceError(f"{said}; {clock}", hint=_HINT_CLOCK)
     return _lasting(code, status, said)
 
 
@@ -138,16 +144,6 @@ def _lasting(code: str, status: int, said: str) -> SourceError:
     if code in _DENIED or status == 403:
         return AwsDenied(said, hint=_HINT_RIGHTS)
     return SourceError(said, hint=_HINT_LIMIT if code == "LimitExceededException" else None)
-
-
-def _of_signature(said: str, response: Mapping[str, Any]) -> SourceError:
-    """A signature does not fit if the key is wrong, or if it is of another time than the server's."""
-    ahead = _ahead(response)
-    if abs(ahead) < SKEW_SECONDS:
-        return AwsExpired(said, hint=_HINT_CREDENTIALS)
-    side = "ahead of" if ahead > 0 else "behind"
-    clock = f"this host's clock is {abs(ahead):,.0f} s {side} the server's"
-    return SourceError(f"{said}; {clock}", hint=_HINT_CLOCK)
 
 
 def _ahead(response: Mapping[str, Any]) -> float:
@@ -386,7 +382,12 @@ class _AwsProcess:
     ) -> dict[str, Any] | SourceError:
         """Return the answer, or the error: raised here, it would carry the SDK's, which quotes values."""
         try:
-            return _whole(operation, what, getattr(client, operation)(**parameters))
+            answer: dict[str, Any] = getattr(client, operation)(**parameters)
+            lacking = [name for name in _ALWAYS.get(operation, ()) if answer.get(name) is None]
+            lacking += _lacking(answer)
+            if lacking:
+                return SourceUnavailable(f"{what}: its answer lacks {', '.join(lacking)}")
+            return answer
         except _Garbled:
             return SourceUnavailable(f"{what}: its answer was cut or is not JSON")
         except ClientError as error:
@@ -482,14 +483,6 @@ def _check_body(response_dict: Mapping[str, Any], **_: object) -> None:
     else:
         return
     raise problem
-
-
-def _whole(operation: str, what: str, answer: dict[str, Any]) -> dict[str, Any] | SourceError:
-    lacking = [name for name in _ALWAYS.get(operation, ()) if answer.get(name) is None]
-    lacking += _lacking(answer)
-    if lacking:
-        return SourceUnavailable(f"{what}: its answer lacks {', '.join(lacking)}")
-    return answer
 
 
 def _lacking(answer: Mapping[str, Any]) -> Iterator[str]:

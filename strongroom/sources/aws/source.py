@@ -211,10 +211,6 @@ def rotate(api: Api, reader: AwsReader, name: str, *, token: str, timeout: float
             # A reply that was lost: the second request meets the rotation that the first one began.
             if not _is_known(found := _described(reader, name), token):
                 raise _refused(found) from None
-    _wait(reader, name, token=token, timeout=timeout)
-
-
-def _wait(reader: AwsReader, name: str, *, token: str, timeout: float) -> None:
     ends, tried = time.monotonic() + timeout, 0
     while not _is_over(_described(reader, name), token):
         tried += 1

@@ -222,7 +222,14 @@ class Writer:
 
         def apply(planned: PlannedWrite) -> int:
             with Refusing(planned.secret.name, refuse):
-                return self._apply(planned)
+                for loss in losses_of(planned.secret):
+                    self._losses.add(loss, planned.secret.name)
+                if planned.found is None or planned.ours:
+                    self._restore_exactly(planned)
+                else:
+                    self._put_on_top(planned, planned.found)
+                self._seen.pop(planned.secret.name, None)
+                return 1
             return 0
 
         return sum(self._api.each(apply, filter(None, self._api.each(plan, changes))))
@@ -277,16 +284,6 @@ class Writer:
         return all(values.get(ids[v.number], v.value) == v.value for v in live(secret))
 
     # -- writing -------------------------------------------------------------------
-
-    def _apply(self, planned: PlannedWrite) -> int:
-        for loss in losses_of(planned.secret):
-            self._losses.add(loss, planned.secret.name)
-        if planned.found is None or planned.ours:
-            self._restore_exactly(planned)
-        else:
-            self._put_on_top(planned, planned.found)
-        self._seen.pop(planned.secret.name, None)
-        return 1
 
     def _restore_exactly(self, planned: PlannedWrite) -> None:
         secret, versions = planned.secret, live(planned.secret)

@@ -47,8 +47,14 @@ def gather(secrets: Iterable[Secret], spool: Spool) -> WholeSnapshot:
     """
     about: SnapshotHeader | None = None
     for secret in secrets:
-        snapshot, part = _place(secret.name)
-        content = _content(secret)
+        found = split_name(secret.name)
+        if found is None:
+            raise NotABackup("The backup holds secrets, and no snapshot of a server.", hint=_SECRETS)
+        snapshot, part = found
+        value = secret.current.value
+        if value is None:
+            raise NotABackup("The backup holds the snapshot's names without its content.", hint=_SNAPSHOT)
+        content = value.reveal()
         if about is not None and about.snapshot != snapshot:
             raise _mixed()
         if part is None:
@@ -79,20 +85,6 @@ def _check(snapshot: WholeSnapshot) -> None:
         about.unseal_generation,
     ):
         raise Tampered("The parts are not the snapshot that the backup says it holds.", hint=_OTHER)
-
-
-def _place(name: str) -> tuple[str, int | None]:
-    found = split_name(name)
-    if found is None:
-        raise NotABackup("The backup holds secrets, and no snapshot of a server.", hint=_SECRETS)
-    return found
-
-
-def _content(secret: Secret) -> bytes:
-    value = secret.current.value
-    if value is None:
-        raise NotABackup("The backup holds the snapshot's names without its content.", hint=_SNAPSHOT)
-    return value.reveal()
 
 
 def _mixed() -> Malformed:

@@ -69,7 +69,14 @@ class KeyReader:
             SourceChanged: it was written again and again while we were reading.
         """
         if self._mount.version == 1:
-            return self._plain(name, path)
+            # Read from KV v1: one value, and nothing else known of it.
+            answer = self._vault.get(self._mount.path, path, namespace=self._mount.namespace)
+            if not answer.found:
+                return None
+            value = SecretBytes(bytes(answer.read(PLAIN).data))
+            return secret_of(
+                name, self._mount, None, KeyInfo(), (SecretVersion(number=1, value=value, media=Media.JSON),)
+            )
         for _ in range(TRIES):
             found = known or self.info(path)
             known = None
@@ -105,16 +112,13 @@ class KeyReader:
             if number != info.current_version
         }
         if live:
-            data[info.current_version] = self._newest(path, info)
+            answer = self._ask(path, None)
+            said = answer.metadata.custom_metadata if answer else None
+            if (said or {}) != (info.custom_metadata or {}):
+                raise KeyChanged
+            data[info.current_version] = self._checked(answer, info, info.current_version)
         versions = tuple(_version(number, info.versions[number], data.get(number)) for number in numbers)
         return secret_of(name, self._mount, self._config, info, versions, tag_metadata=self._tag_metadata)
-
-    def _newest(self, path: str, info: KeyInfo) -> bytes | None:
-        answer = self._ask(path, None)
-        said = answer.metadata.custom_metadata if answer else None
-        if (said or {}) != (info.custom_metadata or {}):
-            raise KeyChanged
-        return self._checked(answer, info, info.current_version)
 
     def _ask(self, path: str, number: int | None) -> VersionData | None:
         """Ask for a version. A deleted one is a 404 too, but one that has metadata."""
@@ -134,16 +138,6 @@ class KeyReader:
         ):
             raise KeyChanged
         return answer.text
-
-    def _plain(self, name: str, path: str) -> Secret | None:
-        """Read from KV v1: one value, and nothing else known of it."""
-        answer = self._vault.get(self._mount.path, path, namespace=self._mount.namespace)
-        if not answer.found:
-            return None
-        value = SecretBytes(bytes(answer.read(PLAIN).data))
-        return secret_of(
-            name, self._mount, None, KeyInfo(), (SecretVersion(number=1, value=value, media=Media.JSON),)
-        )
 
 
 def _is_gone(version: KeyVersion, moment: datetime) -> bool:

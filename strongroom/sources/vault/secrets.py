@@ -329,16 +329,6 @@ def to_send(fields: Mapping[str, Any]) -> dict[str, Any]:
     return sent
 
 
-def effective(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a role means: each thing under its newer name."""
-    meant = dict(fields)
-    for older, newer in NEWER.items():
-        if older in meant:
-            value = meant.pop(older)
-            meant.setdefault(newer, value)
-    return meant
-
-
 # -- What of a secret a KV v2 key can keep: the form in which written and read back are compared ---
 
 
@@ -412,7 +402,13 @@ def canonical(raw: bytes, *, is_role: bool = False) -> bytes:
     try:
         found = _rounded(msgspec.json.decode(raw))
         if is_role and isinstance(found, dict):
-            found = effective(found)
+            # What a role means: each thing under its newer name.
+            meant = dict(found)
+            for older, newer in NEWER.items():
+                if older in meant:
+                    value = meant.pop(older)
+                    meant.setdefault(newer, value)
+            found = meant
         return msgspec.json.encode(found, order="sorted")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return raw

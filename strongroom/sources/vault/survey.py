@@ -83,7 +83,16 @@ class ServerSurvey:
         self.tables = {namespace: self._mounts(namespace) for namespace in self.namespaces}
         mounts = (mount for namespace in self.namespaces for mount in self._kv(namespace))
         self.mounts = {mount.name: mount for mount in mounts if self._concerns(mount.name)}
-        self._refuse_missing()
+        # A mount that was asked for by name and is not there is an error, not an empty backup.
+        wanted = set(map(answers.folder, self._choice.mounts)) - set(
+            map(answers.folder, self._choice.exclude_mounts)
+        )
+        gone = sorted(name for name in wanted - self.mounts.keys() if self._concerns(name))
+        if gone:
+            raise SourceError(
+                f"there is no KV mount {', '.join(map(repr, gone))} on the server",
+                hint="Check 'mounts' in the source's settings; a name begins with its namespace.",
+            )
 
     def find(self, name: str) -> tuple[Mount, str] | None:
         """Return the mount that a secret's name lies in, and the path there: mounts contain slashes,
@@ -172,18 +181,6 @@ class ServerSurvey:
         if not answer.found:
             raise SourceError(f"there is no namespace '{namespace}' on the server")
         return dict(answer.read(MOUNTS).data)
-
-    def _refuse_missing(self) -> None:
-        """A mount that was asked for by name and is not there is an error, not an empty backup."""
-        wanted = set(map(answers.folder, self._choice.mounts)) - set(
-            map(answers.folder, self._choice.exclude_mounts)
-        )
-        gone = sorted(name for name in wanted - self.mounts.keys() if self._concerns(name))
-        if gone:
-            raise SourceError(
-                f"there is no KV mount {', '.join(map(repr, gone))} on the server",
-                hint="Check 'mounts' in the source's settings; a name begins with its namespace.",
-            )
 
 
 def _folders(names: Iterable[str]) -> Iterator[str]:

@@ -248,7 +248,12 @@ class SystemWriter:
             enabling = {name: fields[name] for name in _ON_ENABLING if name in fields}
             self._make(change.secret.name, namespace, path, enabling)
         else:
-            self._post(namespace, f"{path}/tune", _tuning(fields))
+            given = {"description": fields.get("description", "")} | dict(fields.get("config") or {})
+            if fields.get("type") in ("token", "ns_token"):
+                given.pop("token_type", None)  # the method 'token' has its own, and refuses to hear of it
+            if fields.get("options"):
+                given["options"] = fields["options"]
+            self._post(namespace, f"{path}/tune", given)
         if path.startswith(MOUNTS) and fields.get("kv") is not None:
             self._post(namespace, f"{path.removeprefix(MOUNTS)}/config", fields["kv"])
 
@@ -321,12 +326,3 @@ def fields_of(secret: Secret) -> dict[str, Any]:
         return msgspec.json.decode(value.reveal() if value else b"", type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise SourceError(f"{secret.name!r} does not hold settings of a Vault server") from None
-
-
-def _tuning(fields: dict[str, Any]) -> dict[str, Any]:
-    given = {"description": fields.get("description", "")} | dict(fields.get("config") or {})
-    if fields.get("type") in ("token", "ns_token"):
-        given.pop("token_type", None)  # the method 'token' has its own, and refuses to hear of it
-    if fields.get("options"):
-        given["options"] = fields["options"]
-    return given

@@ -69,15 +69,11 @@ def _upgrade(conn: Connection) -> None:
     if inspect(conn).has_table(_VERSION.name):
         migrate(conn)
     else:
-        _make(conn)
-
-
-def _make(conn: Connection) -> None:
-    """Make what all revisions together make; a test compares the two."""
-    tables.metadata.create_all(conn)
-    conn.execute(tables.counters.insert().values(name="dispatch", value=0))
-    _VERSION.create(conn)
-    conn.execute(_VERSION.insert().values(version_num=HEAD))
+        # Make what all revisions together make; a test compares the two.
+        tables.metadata.create_all(conn)
+        conn.execute(tables.counters.insert().values(name="dispatch", value=0))
+        _VERSION.create(conn)
+        conn.execute(_VERSION.insert().values(version_num=HEAD))
 
 
 def migrate(conn: Connection) -> None:

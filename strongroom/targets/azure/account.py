@@ -105,7 +105,14 @@ class AzureAccount(Struct, frozen=True, kw_only=True):
     def credential(self) -> Any:
         """Read the credential: name and key of the account, a SAS token, or an identity."""
         if self.credential_file is None:
-            return _default_chain()
+            try:
+                identity = importlib.import_module("azure.identity")
+            except ImportError:
+                raise ConfigError(
+                    "no credential for Azure Storage: no file is named, and azure-identity is not installed",
+                    hint="Name a credential file, or install azure-identity to use a managed identity.",
+                ) from None
+            return identity.DefaultAzureCredential()
         return parse_credential(
             read_private(self.credential_file).strip(), self.endpoint(), place=str(self.credential_file)
         )
@@ -176,17 +183,6 @@ def _from_connection_string(text: str, endpoint: str, place: str) -> Any:
     if token := fields.get("SharedAccessSignature"):
         return token.lstrip("?")
     raise ConfigError(f"the connection string in '{place}' holds no key and no SAS token")
-
-
-def _default_chain() -> Any:
-    try:
-        identity = importlib.import_module("azure.identity")
-    except ImportError:
-        raise ConfigError(
-            "no credential for Azure Storage: no file is named, and azure-identity is not installed",
-            hint="Name a credential file, or install azure-identity to use a managed identity.",
-        ) from None
-    return identity.DefaultAzureCredential()
 
 
 class AzureClient:
