@@ -67,16 +67,13 @@ class FilesSource(Source):
         self.name = name
 
     def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
-        """Yield an entry for every secret."""
         return self._source().list(with_tags=with_tags)
 
     def parts(self, most: int) -> Sequence[Listable]:
-        """Return its parts, if what it is has any; see :meth:`~strongroom.sources.Source.parts`."""
         source = self._source()
         return source.parts(most)
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
-        """Yield each secret."""
         return self._source().read(entries)
 
     def _source(self) -> Source:

@@ -90,7 +90,6 @@ class SlicedFile(Source):
             raise EmptySource(f"'{self._path}' holds no secret")
 
     def parts(self, most: int) -> Sequence[Listable]:
-        """Return what lists the file in parts; see :meth:`~strongroom.sources.Source.parts`."""
         if not isinstance(self._layout, DivisibleLayout):
             return (self,)
         with opened(self._path) as fd:

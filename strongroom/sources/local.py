@@ -202,7 +202,6 @@ class LocalStore(Destination):
         return written
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the current version number of each name that exists."""
         if not self.made:
             return {}
         self._seals()
@@ -235,10 +234,6 @@ class LocalStore(Destination):
             database.delete(connection, same)
         self._database.empty_journal()
         return same
-
-    def losses(self) -> tuple[str, ...]:
-        """Return nothing: all of a secret is kept."""
-        return ()
 
     def close(self) -> None:
         """Close this thread's connection; the next use opens another."""

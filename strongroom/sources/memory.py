@@ -31,7 +31,6 @@ class MemoryStore(Destination):
             self._held[secret.name] = (*self._held.get(secret.name, ()), secret)
 
     def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
-        """Yield an entry for every secret."""
         for secrets in list(self._held.values()):
             for secret in secrets:
                 yield ListedSecret(
@@ -42,13 +41,11 @@ class MemoryStore(Destination):
                 )
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
-        """Yield each secret, or ``None`` for one that is gone."""
         for entry in entries:
             secrets = self._held.get(entry.name)
             yield secrets[-1] if secrets else None
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the current version number of each name that exists."""
         with self._lock:
             return {name: self._held[name][-1].current.number for name in names if name in self._held}
 
@@ -64,13 +61,8 @@ class MemoryStore(Destination):
         return written + self._commit(batch, refuse)
 
     def delete(self, names: Iterable[str]) -> int:
-        """Remove the secrets of these names; return how many there were."""
         with self._lock:
             return sum(self._held.pop(name, None) is not None for name in names)
-
-    def losses(self) -> tuple[str, ...]:
-        """Return nothing: all of a secret is kept."""
-        return ()
 
     def _commit(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> int:
         written = 0
@@ -119,24 +111,20 @@ class Below(Destination):
         self._folder = folder
 
     def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
-        """Yield what lies in the folder."""
         for entry in self._inner.list(with_tags=with_tags):
             if entry.name.startswith(self._folder):
                 yield replace(entry, name=entry.name.removeprefix(self._folder))
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
-        """Yield each secret."""
         below = [replace(entry, name=self._folder + entry.name) for entry in entries]
         for entry, secret in zip(entries, self._inner.read(below), strict=True):
             yield secret and replace(secret, name=entry.name)
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the current version number of each name that exists."""
         found = self._inner.heads([self._folder + name for name in names])
         return {name.removeprefix(self._folder): number for name, number in found.items()}
 
     def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
-        """Write each secret."""
         below = (
             replace(change, secret=replace(change.secret, name=self._folder + change.secret.name))
             for change in changes
@@ -146,13 +134,10 @@ class Below(Destination):
         )
 
     def delete(self, names: Iterable[str]) -> int:
-        """Remove secrets."""
         return self._inner.delete(self._folder + name for name in names)
 
     def losses(self) -> tuple[str, ...]:
-        """Return what writes could not reproduce."""
         return self._inner.losses()
 
     def kept(self, secret: Secret) -> Secret:
-        """Return what of a secret can be kept."""
         return self._inner.kept(secret)

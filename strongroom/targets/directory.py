@@ -299,7 +299,6 @@ class DirectoryTarget(Target):
                 os.close(fd)
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
-        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
         *above, leaf = check_name(name).split("/")
         branch, provisional = self._begin(name, above, leaf, size)
         with branch:
@@ -354,21 +353,12 @@ class DirectoryTarget(Target):
             branch.prune()
 
     def require_room(self, size: int) -> None:
-        """Raise TargetFull if an object of so many bytes does not fit now."""
         with self._errors("look for room"), self._root() as branch:
             self._check_room(branch.leaf, size)
-
-    def refusals(self, name: str) -> Iterator[ProbeCheck]:  # noqa: ARG002
-        """Return nothing: :meth:`put` itself asks the file system not to replace a file."""
-        return iter(())
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:  # noqa: ARG002
         """Look who else may use the directory."""
         return iter((of_mode(self.address),))
-
-    def settings(self) -> Iterator[ProbeCheck]:
-        """Return nothing: a directory has no settings of its own."""
-        return iter(())
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove provisional files whose writers are gone; return how many there were."""

@@ -39,7 +39,6 @@ class MemoryTarget(Target):
         self._lock = threading.Lock()
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
-        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
         check_name(name)
         if name in self._objects:
             return False
@@ -62,7 +61,6 @@ class MemoryTarget(Target):
         return self._read(name, offset, length)
 
     def stat(self, name: str) -> ObjectInfo | None:
-        """Return what is there, or ``None``."""
         content = self._objects.get(check_name(name))
         return None if content is None else ObjectInfo(name=name, size=len(content))
 
@@ -75,7 +73,6 @@ class MemoryTarget(Target):
         return (ObjectInfo(name=name, size=size) for name, size in matching)
 
     def delete(self, name: str) -> None:
-        """Remove an object; a missing one is fine."""
         with self._lock:
             self._held -= len(self._objects.pop(check_name(name), b""))
 

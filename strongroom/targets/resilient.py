@@ -283,7 +283,6 @@ class Resilient(Target):
         return self._read(name, offset, length)
 
     def stat(self, name: str) -> ObjectInfo | None:
-        """Return what is there, or ``None``."""
         return self.tried(lambda: self.target.stat(name))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -292,7 +291,6 @@ class Resilient(Target):
         return self._list(prefix)
 
     def delete(self, name: str) -> None:
-        """Remove an object; a missing one is fine."""
         self.tried(lambda: self.target.delete(name))
 
     def abort_incomplete(self, prefix: str) -> int:
@@ -300,24 +298,19 @@ class Resilient(Target):
         return self.tried(lambda: self.target.abort_incomplete(prefix))
 
     def require_room(self, size: int) -> None:
-        """Refuse what does not fit."""
         self.target.require_room(size)
 
     def home(self) -> str:
-        """Return its server's own name for itself."""
         return self.target.home()
 
     def time(self) -> float | None:
-        """Return the time by its server's own clock, or ``None``."""
         return self.tried(self.target.time) if self._answers("time") else None
 
     def reader_log(self) -> str | None:
-        """Return where its server writes down who reads there, if it tells."""
         return self.target.reader_log()
 
     @property
     def locks(self) -> bool:
-        """Whether what is put here is locked."""
         return self.target.locks
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
@@ -325,15 +318,12 @@ class Resilient(Target):
         return self.tried(lambda: self.target.extend_lock(name, until))
 
     def locked_until(self, name: str) -> datetime | None:
-        """Return when an object's lock ends (UTC), or ``None``."""
         return self.tried(lambda: self.target.locked_until(name)) if self._answers("locked_until") else None
 
     def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
-        """Return the old versions under a prefix."""
         return self.tried(lambda: self.target.hidden(prefix)) if self._answers("hidden") else ()
 
     def telling(self) -> Iterator[ProbeCheck]:
-        """Try what that asks for."""
         return self.target.telling()
 
     def purge(self, prefix: str) -> int | None:
@@ -341,15 +331,12 @@ class Resilient(Target):
         return self.target.purge(prefix)
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what no client may be given."""
         return self.target.refusals(name)
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
-        """Try what the credential has no need of."""
         return self.target.excess(name)
 
     def settings(self) -> Iterator[ProbeCheck]:
-        """Look at how the store is set up."""
         return self.target.settings()
 
     def _answers(self, method: str) -> bool:

@@ -38,12 +38,10 @@ class _BackupFile(Target):
         self._objects: dict[str, Object] = {}
 
     def stat(self, name: str) -> ObjectInfo | None:
-        """Return what is there, or ``None``."""
         entry = self._objects.get(name)
         return None if entry is None else ObjectInfo(name=entry.name, size=entry.size)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield the objects whose name starts with ``prefix``, ascending by name."""
         for name in sorted(self._objects):
             if name.startswith(prefix):
                 yield ObjectInfo(name=name, size=self._objects[name].size)

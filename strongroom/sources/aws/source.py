@@ -386,7 +386,6 @@ class AwsSource(Destination):
                 future.cancel()
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the current version number of each name that exists."""
         return self._writer.heads(names)
 
     def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
@@ -398,7 +397,6 @@ class AwsSource(Destination):
         return sum(self._writer.write(batch, refuse) for batch in batches)
 
     def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:  # noqa: ARG002 - its mark tells
-        """Return whether a restore of just this secret was interrupted: it leaves a mark until it is done."""
         return is_ours(wanted, found)
 
     def delete(self, names: Iterable[str]) -> int:
@@ -418,11 +416,9 @@ class AwsSource(Destination):
             self._writer.rearm(secrets)
 
     def rotate(self, name: str, *, token: str, timeout: float) -> None:
-        """Have the secret's own function give it a new value; see :mod:`strongroom.sources.aws.source`."""
         rotate(self._api, self._reader, name, token=token, timeout=timeout)
 
     def staged(self, secret: Secret) -> SecretVersion | None:
-        """Return the version that a rotation has put beside the current one."""
         return staged(secret)
 
     def stage(self, secret: Secret, version: SecretVersion) -> bool:
@@ -435,7 +431,6 @@ class AwsSource(Destination):
         promote(self._api, secret)
 
     def unstage(self, secret: Secret) -> None:
-        """Give up what lies beside the current version."""
         unstage(self._api, secret)
 
     def least_seconds(self, *, secrets: int, versions: int) -> float:
@@ -444,11 +439,9 @@ class AwsSource(Destination):
         return restore_seconds(secrets, versions, requests_per_second=limit)
 
     def losses(self) -> tuple[str, ...]:
-        """Return what the writes of this instance could not reproduce."""
         return self._losses.lines()
 
     def not_contained(self) -> tuple[str, ...]:
-        """Return what no backup of this source contains."""
         region = self._api.options.region
         return (
             f"Secrets Manager of other regions than {region}, and of other accounts",

@@ -219,7 +219,6 @@ class RaftSource(Source):
         )
 
     def home(self) -> str:
-        """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
     def rights(self) -> tuple[PathRights, ...]:

@@ -272,7 +272,6 @@ class VaultSource(Destination):
         )
 
     def losses(self) -> tuple[str, ...]:
-        """Return what writes could not reproduce."""
         return self._losses.lines
 
     def kept(self, secret: Secret) -> Secret:
@@ -299,7 +298,6 @@ class VaultSource(Destination):
         return self._vault.requests
 
     def home(self) -> str:
-        """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
     def rights(self) -> tuple[PathRights, ...]:

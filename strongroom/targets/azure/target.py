@@ -349,7 +349,6 @@ class AzureTarget(Target):
         self._client.close()
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
-        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
         if self.stat(name) is not None:
             return False
         options = self._lock_options()
@@ -390,7 +389,6 @@ class AzureTarget(Target):
         return self._list(prefix)
 
     def delete(self, name: str) -> None:
-        """Remove an object; a missing one is fine."""
         check_name(name)
         with contextlib.suppress(MissingPiece):
             self._ask(f"delete {name}", lambda: self._delete(name), writing=True)
@@ -400,16 +398,13 @@ class AzureTarget(Target):
         account's settings, which a credential for one container does not see."""
 
     def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
-        """Return the old versions under a prefix."""
         check_prefix(prefix)
         return self._ask(f"list old versions of {prefix or 'everything'}", lambda: self._hidden(prefix))
 
     def telling(self) -> Iterator[ProbeCheck]:
-        """Try what that needs."""
         yield may("list old versions", lambda: self.hidden("probes/"))
 
     def time(self) -> float:
-        """Return the time by the service's clock."""
         return stamped(self._ask("tell what time it is there", self._date), str(self.place))
 
     def abort_incomplete(self, prefix: str) -> int:
@@ -427,34 +422,28 @@ class AzureTarget(Target):
 
     @property
     def locks(self) -> bool:
-        """Whether what is put here is locked."""
         return self._lock is not None
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
-        """Lock an object for longer; see :meth:`strongroom.targets.Target.extend_lock`."""
         check_name(name)
         lock = self._lock or BlobLock()
         return self._ask(f"lock {name}", lambda: extend(self._blob(name), lock, until), writing=True)
 
     def locked_until(self, name: str) -> datetime | None:
-        """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
         check_name(name)
         return self._ask(f"look at {name}", lambda: end_of(self._blob(name)))
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what has to be refused."""
         blob = self._blob(check_name(name))
         yield overwriting(blob)
         if self._lock is not None:
             yield from ending_a_lock(blob)
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
-        """Look at what the credential has no need of."""
         check_name(name)
         yield from of_credential(self._account.credential())
 
     def settings(self) -> Iterator[ProbeCheck]:
-        """Look at how the container is set up."""
         yield locking(self._client.get(), wanted=self._lock is not None)
 
     # -- writing -------------------------------------------------------------

@@ -55,7 +55,6 @@ class S3Target(Target):
         self._clock = clock
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
-        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
         return self._putter.put(check_name(name), chunks, size=size, sha256=sha256)
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -91,15 +90,12 @@ class S3Target(Target):
         return purge(self.bucket, check_prefix(prefix))
 
     def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
-        """Return the old versions under a prefix."""
         return hidden(self.bucket, check_prefix(prefix), clock=self._clock)
 
     def telling(self) -> Iterator[ProbeCheck]:
-        """Try what that needs."""
         return telling(self.bucket)
 
     def time(self) -> float:
-        """Return the time by the server's clock."""
         reply = self.bucket.call("head_bucket", "ask for the time there")
         return stamped(reply["ResponseMetadata"]["HTTPHeaders"].get("date"), self.bucket.title)
 
@@ -113,32 +109,25 @@ class S3Target(Target):
 
     @property
     def locks(self) -> bool:
-        """Whether what is put here is locked."""
         return self.bucket.options.lock is not None
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
-        """Lock an object for longer; see :meth:`strongroom.targets.Target.extend_lock`."""
         return self._locks.extend(check_name(name), until)
 
     def locked_until(self, name: str) -> datetime | None:
-        """Return when an object's lock ends (UTC), or ``None``."""
         return self._locks.until(check_name(name))
 
     def reader_log(self) -> str:
-        """Return where the bucket's server access log is."""
         enabled = self.bucket.call("get_bucket_logging", "look at its access log").get("LoggingEnabled")
         return f"s3://{enabled['TargetBucket']}/{enabled.get('TargetPrefix', '')}" if enabled else ""
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what has to be refused."""
         return self._prober.refusals(check_name(name))
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
-        """Try what the credential has no need of."""
         return self._prober.excess(check_name(name))
 
     def settings(self) -> Iterator[ProbeCheck]:
-        """Look at how the bucket is set up."""
         return self._prober.settings()
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:

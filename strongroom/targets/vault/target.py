@@ -244,20 +244,16 @@ class VaultTarget(Target):
         return sum(self._abandon(name, attempt) for name, attempt in self._attempts(prefix))
 
     def home(self) -> str:
-        """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
-        """Ask for what has to be refused."""
         yield overwriting(self._entries, OBJECTS + check_name(name))
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
-        """Look at what the token has no need of."""
         check_name(name)
         return excess(self._entries, transit=self._transit.key if self._transit else None)
 
     def settings(self) -> Iterator[ProbeCheck]:
-        """Look at how the mount is set up."""
         return settings(self._entries)
 
     # -- writing -------------------------------------------------------------
