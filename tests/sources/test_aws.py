@@ -21,11 +21,11 @@ from strongroom.sources.aws.secrets import (
     CURRENT,
     ListedVersion,
     in_order,
+    meaning_of,
     media_of,
     numbered,
     own_id,
-    spelled,
-    understood,
+    tags_for,
 )
 from strongroom.sources.aws.writing import check
 from strongroom.wiring import adapters
@@ -84,19 +84,19 @@ TAG_KEYS = st.sampled_from(
 
 @given(st.dictionaries(TAG_KEYS, TAG_WORDS))
 def test_every_tag_comes_back_letter_for_letter(tags: dict[str, str]) -> None:
-    meaning = understood(tags)
+    meaning = meaning_of(tags)
     held = replace(
         secret("A"),
-        tags=meaning.tags,
+        tags=meaning.rest,
         type=meaning.type,
         expires_at=meaning.expires_at,
         rotation=meaning.rotation,
     )
-    assert spelled(held, rotation=held.rotation) == tags
+    assert tags_for(held, rotation=held.rotation) == tags
 
 
 def test_tags_mean_type_expiry_and_rotation() -> None:
-    meaning = understood(
+    meaning = meaning_of(
         {
             "strongroom:type": "api_key",
             "strongroom:expires_at": "2027-01-01",
@@ -105,7 +105,7 @@ def test_tags_mean_type_expiry_and_rotation() -> None:
             "team": "blue",
         }
     )
-    assert (meaning.type, meaning.expires_at, meaning.tags) == ("api_key", "2027-01-01", {"team": "blue"})
+    assert (meaning.type, meaning.expires_at, meaning.rest) == ("api_key", "2027-01-01", {"team": "blue"})
     assert meaning.rotation == RotationSchedule(days=30, enabled=False)
 
 

@@ -8,17 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion, VersionState
+from strongroom.sources.convention import understood
 from strongroom.sources.vault import secrets
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig, MountInfo, seconds_of, time_of
 from strongroom.sources.vault.secrets import (
+    custom_metadata_of,
     custom_of,
     data_of,
     fitting,
     kept,
     plan,
     secret_of,
-    spelled,
-    understood,
+    tags_in,
 )
 from strongroom.sources.vault.writing import MOST, VaultLosses, spans
 
@@ -85,14 +86,15 @@ def test_the_convention_means_what_it_says() -> None:
         "tag.team": "payments",
         "owner": "someone",
     }
-    meaning = understood(custom, tag_metadata=["owner"])
+    meaning = understood(custom)
+    tags = tags_in(meaning.rest, tag_metadata=["owner"])
     assert (meaning.type, meaning.expires_at) == ("api_key", "2027-01-01T00:00:00Z")
     assert meaning.rotation == RotationSchedule(days=90, enabled=False)
-    assert meaning.tags == {"team": "payments", "owner": "someone"}
+    assert tags == {"team": "payments", "owner": "someone"}
     assert meaning.rest == {"owner": "someone"}
     assert understood({"rotation_days": "090"}).rest == {"rotation_days": "090"}
     secret = Secret(name="a", versions=(ONE,), tags={"k": "v"}, rotation=RotationSchedule(days=7))
-    assert spelled(secret, {}) == {"rotation_days": "7", "tag.k": "v"}
+    assert custom_metadata_of(secret, {}) == {"rotation_days": "7", "tag.k": "v"}
 
 
 VERSIONS = st.builds(

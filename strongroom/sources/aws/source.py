@@ -31,9 +31,9 @@ from strongroom.sources.aws.secrets import (
     PENDING,
     Described,
     facts_of,
+    meaning_of,
     own_id,
     tags_of,
-    understood,
 )
 from strongroom.sources.aws.writing import LARGEST, Writer, check, given, is_ours, losses_of
 from strongroom.sources.batches import batched_secrets
@@ -365,7 +365,7 @@ class AwsSource(Destination):
                 tags = tags_of(item.get("Tags") or ())
                 versions = max(1, len(item.get("SecretVersionsToStages") or ()))
                 yield ListedSecret(
-                    item["Name"], versions * LARGEST, (), understood(tags).tags if with_tags else None
+                    item["Name"], versions * LARGEST, (), meaning_of(tags).rest if with_tags else None
                 )
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:

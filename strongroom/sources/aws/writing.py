@@ -32,7 +32,7 @@ from strongroom.sources.aws.secrets import (
     own_id,
     own_rotation,
     region_of,
-    spelled,
+    tags_for,
 )
 from strongroom.sources.batches import Refusing, check_expected, check_writable, on_top
 from strongroom.system.errors import Conflict
@@ -429,7 +429,7 @@ class Writer:
             # It was done, and the reply was lost.
 
     def _tags(self, secret: Secret, facts: AwsFacts | None) -> dict[str, str]:
-        return spelled(secret, rotation=own_rotation(secret, facts))
+        return tags_for(secret, rotation=own_rotation(secret, facts))
 
 
 def losses_of(secret: Secret) -> Iterator[str]:

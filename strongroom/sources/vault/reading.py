@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState
+from strongroom.sources.convention import understood
 from strongroom.sources.errors import SourceChanged
 from strongroom.sources.vault.records import (
     DATA,
@@ -28,7 +29,7 @@ from strongroom.sources.vault.records import (
     VersionData,
     time_of,
 )
-from strongroom.sources.vault.secrets import secret_of, understood
+from strongroom.sources.vault.secrets import secret_of, tags_in
 from strongroom.vault.client import Vault
 
 # -- Reads one secret whole: all versions, all metadata, as of one moment -----------------------
@@ -100,7 +101,8 @@ class KeyReader:
         if info is None:
             found = self.info(path)
             info = found[0] if found else KeyInfo()
-        return understood(info.custom_metadata or {}, tag_metadata=self._tag_metadata).tags
+        rest = understood(info.custom_metadata or {}).rest
+        return tags_in(rest, tag_metadata=self._tag_metadata)
 
     def _whole(self, name: str, path: str, info: KeyInfo, moment: datetime) -> Secret:
         numbers = sorted(info.versions)

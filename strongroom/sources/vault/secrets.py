@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from strongroom import freeform
 from strongroom.model import (
     Media,
-    RotationSchedule,
     Secret,
     SecretBytes,
     SecretVersion,
@@ -24,84 +23,38 @@ from strongroom.model import (
     prepare,
 )
 from strongroom.sources.batches import on_top
+from strongroom.sources.convention import spelled, understood
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig
 
-# -- How custom metadata of a KV v2 key means type, tags, expiry and rotation, and back ---------
+# -- Custom metadata of a KV v2 key: the convention's words (:mod:`strongroom.sources.convention`), and tags
 #
 # ========================  ==============================================
-# custom metadata           means
-# ========================  ==============================================
-# ``type``                  the secret's type
-# ``expires_at``            its expiry, an RFC 3339 date or time
-# ``rotation_days``         rotate every so many days
-# ``rotation_enabled``      ``true`` or ``false``, beside ``rotation_days``
 # ``tag.<key>``             the tag ``<key>``
 # any key named by the      a tag of that name; it also stays as it is
 # setting ``tag_metadata``
 # ========================  ==============================================
 #
-# Everything else stays in ``metadata["vault"]["custom_metadata"]``. What would not come back spelled
-# as it was (``rotation_days = 090``) is left there too, so that restoring gives the same custom
-# metadata, letter for letter.
+# Everything else stays in ``metadata["vault"]["custom_metadata"]``.
 
 
-GENERIC = "generic"
 TAG = "tag."
 EVERY = "*"
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)?)?")
-_DAYS = re.compile(r"[1-9]\d{0,5}")
-_YES_NO = {"true": True, "false": False}
 
 
-class MetadataMeaning(Struct, frozen=True):
-    """What custom metadata says, and the rest that it says to somebody else."""
-
-    type: str = GENERIC
-    tags: dict[str, str] = {}
-    expires_at: str | None = None
-    rotation: RotationSchedule | None = None
-    rest: dict[str, str] = {}
-
-
-def understood(custom: Mapping[str, str], *, tag_metadata: Collection[str] = ()) -> MetadataMeaning:
-    """Take custom metadata apart."""
-    if not custom:
-        return MetadataMeaning()
-    rest = dict(custom)
-    kind = rest.pop("type", GENERIC) if custom.get("type") != GENERIC else GENERIC
-    expires = rest.pop("expires_at") if _DATE.fullmatch(custom.get("expires_at", "")) else None
-    rotation = _rotation(rest)
-    tags = {key.removeprefix(TAG): rest.pop(key) for key in custom if key.startswith(TAG) and key != TAG}
+def tags_in(rest: dict[str, str], *, tag_metadata: Collection[str] = ()) -> dict[str, str]:
+    """Take the tags out of what the convention leaves over."""
+    tags = {key.removeprefix(TAG): rest.pop(key) for key in [*rest] if key.startswith(TAG) and key != TAG}
     plain = {key: value for key, value in rest.items() if key in tag_metadata or EVERY in tag_metadata}
     # A tag spelled both ways stays in both places, and its own spelling wins.
     for key in plain.keys() & tags.keys():
         rest[TAG + key] = tags[key]
-    return MetadataMeaning(kind, plain | tags, expires, rotation, rest)
+    return plain | tags
 
 
-def spelled(secret: Secret, rest: Mapping[str, str]) -> dict[str, str]:
-    """Put custom metadata together: the inverse of :func:`understood`."""
-    custom = {} if secret.type == GENERIC else {"type": secret.type}
-    if secret.expires_at is not None:
-        custom["expires_at"] = secret.expires_at
-    if secret.rotation is not None:
-        custom["rotation_days"] = str(secret.rotation.days)
-        if not secret.rotation.enabled:
-            custom["rotation_enabled"] = "false"
-    custom |= {TAG + key: value for key, value in secret.tags.items() if rest.get(key) != value}
-    return custom | dict(rest)
-
-
-def _rotation(rest: dict[str, str]) -> RotationSchedule | None:
-    """Take the rotation out. An ``enabled`` that need not be said stays, as it would not come back."""
-    days = rest.get("rotation_days", "")
-    enabled = _YES_NO.get(rest.get("rotation_enabled", "true"))
-    if not _DAYS.fullmatch(days) or enabled is None:
-        return None
-    del rest["rotation_days"]
-    if not enabled:
-        del rest["rotation_enabled"]
-    return RotationSchedule(days=int(days), enabled=enabled)
+def custom_metadata_of(secret: Secret, rest: Mapping[str, str]) -> dict[str, str]:
+    """Put custom metadata together again."""
+    tags = {TAG + key: value for key, value in secret.tags.items() if rest.get(key) != value}
+    return spelled(secret, rotation=secret.rotation) | tags | dict(rest)
 
 
 # -- Values that are no JSON object, in a store that holds nothing else -------------------------
@@ -217,14 +170,15 @@ def secret_of(
             del custom[MARK]
         versions = inner
     free = free_of(custom)
-    meaning = understood(custom, tag_metadata=tag_metadata)
+    meaning = understood(custom)
+    tags = tags_in(meaning.rest, tag_metadata=tag_metadata)
     rest = None if info.custom_metadata is None else meaning.rest
     facts = _facts(mount, config or MountConfig(), info, rest)
     return Secret(
         name=name,
         versions=versions or (EMPTY,),
         type=meaning.type,
-        tags=meaning.tags,
+        tags=tags,
         created_at=info.created_time or None,
         updated_at=info.updated_time or None,
         expires_at=meaning.expires_at,
@@ -246,7 +200,7 @@ def custom_of(secret: Secret) -> dict[str, str] | None:
     """Return the custom metadata that says all that it can of a secret; ``None`` for none at all."""
     facts = facts_of(secret)
     rest = (facts.custom_metadata if facts else None) or {}
-    custom = spelled(secret, rest)
+    custom = custom_metadata_of(secret, rest)
     free = {key: value for key, value in secret.metadata.items() if key != VAULT}
     if free:
         custom[FREE] = msgspec.json.encode(free, order="sorted").decode()
@@ -346,6 +300,7 @@ def kept(secret: Secret) -> Secret:
     custom.pop(MARK, None)
     free = free_of(custom)
     meaning = understood(custom)
+    tags = tags_in(meaning.rest)
     settings = _settings(secret) | ({"custom_metadata": meaning.rest} if meaning.rest else {})
     # A destroyed version and one that is long gone are the same nothing.
     is_role = secret.type == ROLE
@@ -354,7 +309,7 @@ def kept(secret: Secret) -> Secret:
         name=secret.name,
         versions=tuple(_canonical(version, is_role=is_role) for version in (*older, *secret.versions[-1:])),
         type=meaning.type,
-        tags=meaning.tags,
+        tags=tags,
         expires_at=meaning.expires_at,
         rotation=meaning.rotation,
         metadata=free | ({VAULT: settings} if settings else {}),
