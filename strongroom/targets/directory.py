@@ -23,17 +23,19 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
+from strongroom.model import ObjectInfo
 from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly
-from strongroom.targets import ObjectInfo, ProbeCheck, Target
-from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.names import (
+from strongroom.targets import (
+    ProbeCheck,
+    Target,
     TargetIdentity,
     check_name,
     check_prefix,
     check_range,
     is_segment,
 )
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.probing import of_mode
 from strongroom.words import plural, spelled_out
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.model import ObjectInfo
 from strongroom.system.errors import TargetFull
-from strongroom.targets import ObjectInfo, Target
-from strongroom.targets.names import TargetIdentity, check_name, check_prefix, check_range
+from strongroom.targets import Target, TargetIdentity, check_name, check_prefix, check_range
 from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024

@@ -17,9 +17,8 @@ from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system.attempts import backoff
-from strongroom.targets import HiddenVersion, ProbeCheck, Target
+from strongroom.targets import HiddenVersion, ProbeCheck, Target, check_name, check_prefix, check_range
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
-from strongroom.targets.names import check_name, check_prefix, check_range
 
 # -- A circuit breaker: a dead target costs its first callers seconds, and all others nothing ---
 

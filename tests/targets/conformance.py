@@ -23,7 +23,8 @@ import pytest
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.targets import ObjectInfo, Target
+from strongroom.model import ObjectInfo
+from strongroom.targets import Target
 
 MIB = 1024 * 1024
 RACERS = 16

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from strongroom.errors import StrongroomError
-from strongroom.targets import ObjectInfo
+from strongroom.model import ObjectInfo
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Breaker, RetryWaits

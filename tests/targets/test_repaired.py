@@ -10,9 +10,9 @@ import pytest
 from strongroom.container.errors import Malformed, MissingPiece, Tampered, VerificationFailed
 from strongroom.container.signing import verify
 from strongroom.model import ObjectInfo
+from strongroom.targets import is_name
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.names import is_name
 from strongroom.targets.repaired import (
     LIMIT,
     MOST_BYTES,

@@ -29,6 +29,7 @@ from strongroom.operations.archive.deletions import (
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.removal import (
+    BackupRemoval,
     Successors,
     keys_by_containers,
     locks_end,
@@ -353,13 +354,7 @@ class _Deletion:
             StrongroomError: a target does not answer; the step is done again.
         """
         try:
-            names = [info.name for info in objects_of(self._target, doomed.backup, doomed.keys)]
-            until = locks_end(self._target, names)
-            left = (
-                (UndeletedBackup(why="it is locked", until=until) if until else None)
-                or self._kept(doomed)
-                or self._removed(doomed)
-            )
+            left = self._locked(doomed) or self._kept(doomed) or self._removed(doomed)
         except StrongroomError as error:
             if error.transient:
                 raise
@@ -410,7 +405,7 @@ class _Deletion:
         places = [self._target.name] if self._target.name in named else sorted(named)
         reasons: list[str] = []
         for name in places:
-            if not (why := self._successors.why_not_whole(backup.successor, name)):
+            if not (why := self._not_whole(backup.successor, name)):
                 break
             reasons.append(why)
         if len(reasons) == len(places):
@@ -418,6 +413,9 @@ class _Deletion:
         if backup.successor in self._shredded:
             return f"{backup.successor}, which replaces it, is shredded, or to be"
         return why_set_aside(self._services, backup.successor, quarantined=self._quarantined)
+
+    def _not_whole(self, successor: str, name: str) -> str:
+        return self._successors.why_not_whole(successor, name)
 
     def _made(self, doomed: Doomed) -> str:
         """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""
@@ -427,27 +425,18 @@ class _Deletion:
         ]
         return f"there is a manifest of it on {', '.join(showing)}" if showing else ""
 
+    def _locked(self, doomed: Doomed) -> UndeletedBackup | None:
+        names = [info.name for info in objects_of(self._target, doomed.backup, doomed.keys)]
+        until = locks_end(self._target, names)
+        return UndeletedBackup(why="it is locked", until=until) if until else None
+
     def _removed(self, doomed: Doomed) -> UndeletedBackup | None:
         removed = remove_backup(self._target, doomed.backup, self._keys(doomed), trusted=self._trusted)
         self.objects += removed.deleted
         self.freed += removed.freed
         if removed.left or removed.hidden > 0:
             return UndeletedBackup(why=removed.why, until=removed.until)
-        # Set the tombstone. The report forgets every replica that has one, whoever set it.
-        tombstone = make_mark(doomed.backup, "deleted", reason=doomed.why, run=self._run)
-        if why := _write(self._target, tombstone, self._services):
-            return UndeletedBackup(why=f"its tombstone could not be written: {why}")
-        if removed.deleted:
-            self._services.store.event(
-                PRUNED,
-                self._run,
-                backup=doomed.backup,
-                target=self._target.name,
-                freed=removed.freed,
-                why=doomed.why,
-            )
-        self.gone.append(doomed.backup)
-        return None
+        return self._bury(doomed, removed)
 
     def _keys(self, doomed: Doomed) -> Iterable[str]:
         """Return the wrapping keys of which nothing else needs the envelopes."""
@@ -462,6 +451,23 @@ class _Deletion:
         listing = ManifestListing(self._target)
         manifests = (listing.read(backup, trusted=None).manifest for backup in listing.backups)
         return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
+
+    def _bury(self, doomed: Doomed, removed: BackupRemoval) -> UndeletedBackup | None:
+        """Set the tombstone. The report forgets every replica that has one, whoever set it."""
+        tombstone = make_mark(doomed.backup, "deleted", reason=doomed.why, run=self._run)
+        if why := _write(self._target, tombstone, self._services):
+            return UndeletedBackup(why=f"its tombstone could not be written: {why}")
+        if removed.deleted:
+            self._services.store.event(
+                PRUNED,
+                self._run,
+                backup=doomed.backup,
+                target=self._target.name,
+                freed=removed.freed,
+                why=doomed.why,
+            )
+        self.gone.append(doomed.backup)
+        return None
 
     def _manifest(self, backup: str) -> Manifest | None:
         """Return its manifest; of one that is gone, or not believed, nobody knows what it was made of."""

@@ -24,8 +24,8 @@ from strongroom.errors import ConfigError, StrongroomError, TargetError
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.system.files import read_private
 from strongroom.system.process import is_loopback
+from strongroom.targets import is_name
 from strongroom.targets.errors import TargetAbsent, TargetGarbled, TargetLocked, TargetUnavailable
-from strongroom.targets.names import is_name
 
 # -- Which account and container, how to sign requests, and the client of this process ----------
 

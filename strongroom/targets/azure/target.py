@@ -21,7 +21,18 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.targets import HiddenVersion, ObjectInfo, ProbeCheck, ProbeResult, Target
+from strongroom.model import ObjectInfo
+from strongroom.targets import (
+    HiddenVersion,
+    ProbeCheck,
+    ProbeResult,
+    Target,
+    TargetIdentity,
+    check_name,
+    check_prefix,
+    check_range,
+    is_name,
+)
 from strongroom.targets.azure.account import (
     BLOCK_BYTES,
     NOT_AZURE,
@@ -34,13 +45,6 @@ from strongroom.targets.azure.account import (
     typed,
 )
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
-from strongroom.targets.names import (
-    TargetIdentity,
-    check_name,
-    check_prefix,
-    check_range,
-    is_name,
-)
 from strongroom.targets.probing import may, stamped
 from strongroom.targets.reading import checked
 from strongroom.words import plural

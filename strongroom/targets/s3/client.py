@@ -32,9 +32,9 @@ from strongroom.errors import ConfigError, StrongroomError, TargetError
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.system.files import read_private
 from strongroom.system.process import is_loopback
+from strongroom.targets import is_name
 from strongroom.targets.errors import TargetAbsent, TargetGarbled
 from strongroom.targets.errors import TargetUnavailable as Unavailable
-from strongroom.targets.names import is_name
 
 # -- The SDK's errors as ours: what passes, what stays, what a person has to do -----------------
 #

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
-from strongroom.targets import HiddenVersion, ProbeCheck, Target
-from strongroom.targets.names import (
+from strongroom.targets import (
+    HiddenVersion,
+    ProbeCheck,
+    Target,
     TargetIdentity,
     check_name,
     check_prefix,

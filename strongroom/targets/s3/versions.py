@@ -11,8 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from strongroom.errors import TargetError
-from strongroom.targets import HiddenVersion, ProbeCheck
-from strongroom.targets.names import is_name
+from strongroom.targets import HiddenVersion, ProbeCheck, is_name
 from strongroom.targets.probing import may
 from strongroom.targets.s3.bucket import FOREVER, Bucket
 from strongroom.targets.s3.client import NotConfigured, translated

@@ -15,8 +15,8 @@ from msgspec import Struct
 from strongroom.errors import TargetError
 from strongroom.model import prepare
 from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets import NAME_LIMIT
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.names import NAME_LIMIT
 from strongroom.vault import answers
 from strongroom.vault.answers import (
     NO_SPACE,

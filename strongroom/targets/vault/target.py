@@ -10,17 +10,19 @@ from msgspec import Struct, structs
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
-from strongroom.model import prepare
+from strongroom.model import ObjectInfo, prepare
 from strongroom.system.attempts import on_failure
-from strongroom.targets import ObjectInfo, ProbeCheck, ProbeResult, Target
-from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.names import (
+from strongroom.targets import (
+    ProbeCheck,
+    ProbeResult,
+    Target,
     TargetIdentity,
     check_name,
     check_prefix,
     check_range,
     is_name,
 )
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.probing import must_be_refused
 from strongroom.targets.reading import checked
 from strongroom.targets.vault.chunks import (

@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
+from strongroom.model import ObjectInfo
 from strongroom.operations.archive.cases import (
     INCIDENT,
     IncidentEntry,
@@ -28,7 +29,7 @@ from strongroom.operations.archive.cases import (
     steps_of,
 )
 from strongroom.operations.engine.services import Services
-from strongroom.targets import ObjectInfo, Target
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified

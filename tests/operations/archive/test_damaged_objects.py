@@ -12,7 +12,7 @@ import pytest
 from strongroom.cli.shared.opening import signed_manifest
 from strongroom.container.errors import Tampered
 from strongroom.container.signing import Signers
-from strongroom.model import Depth
+from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.open import Objects, ReadBackKeys, backup_ids, open_backup, read_back
 from strongroom.operations.backup.commit import place
@@ -24,7 +24,6 @@ from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets import ObjectInfo
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, made_up, make_world, names_on

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.model import ObjectInfo
 from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.coverage import Asked, BackupPlace
 from strongroom.operations.archive.open import read_manifest
@@ -15,7 +16,6 @@ from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.engine.drive import drive
 from strongroom.state.records import RunState
-from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.repaired import ManifestListing

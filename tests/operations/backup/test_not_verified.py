@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
-from strongroom.model import Depth, ListedSecret, Secret
+from strongroom.model import Depth, ListedSecret, ObjectInfo, Secret
 from strongroom.operations.backup.repair import degraded, submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.engine import run_log
@@ -21,7 +21,6 @@ from strongroom.operations.errors import NothingOpens
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Replica, Run, RunState, StepKind
-from strongroom.targets import ObjectInfo
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import REGIONS, World, make_world, names_on

@@ -16,7 +16,7 @@ from strongroom.api.client import Submission
 from strongroom.cli.shared.runs import require_whole
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import SourceError, UsageError
-from strongroom.model import Secret, Selection
+from strongroom.model import ObjectInfo, Secret, Selection
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.services import Services
@@ -34,7 +34,6 @@ from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepRow, Ticket
-from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
