@@ -52,6 +52,7 @@ from strongroom.config.targets import (
     AzureTargetSettings,
     DirectoryTargetSettings,
     S3TargetSettings,
+    SftpTargetSettings,
     TargetSettings,
     VaultTargetSettings,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "S3TargetSettings",
     "SentrySettings",
     "Settings",
+    "SftpTargetSettings",
     "SourceSettings",
     "StageSettings",
     "StateSettings",

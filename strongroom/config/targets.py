@@ -2,6 +2,7 @@
 
 # Annotations are no text here: see strongroom.config.schema.
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from shlex import quote
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -63,6 +64,85 @@ class DirectoryTargetSettings(TargetKind, frozen=True, kw_only=True):
     @classmethod
     def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
         return {"kind": "directory", "path": place} if place.startswith("/") else None
+
+
+class SftpTargetSettings(TargetKind, frozen=True, kw_only=True):
+    """A directory on an SFTP server, such as OpenSSH's."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.sftp_adapters:sftp_target"
+    LIBRARY: ClassVar[str | None] = "asyncssh"
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("key_file",)
+    SPELT: ClassVar[str] = "REGION=sftp://USER@HOST/DIR?key_file=FILE&known_hosts_file=FILE"
+    MORE: ClassVar[Mapping[str, str]] = {
+        "key_file": '"/etc/strongroom/sftp.key"  # of this login alone, without a passphrase',
+        "known_hosts_file": '"/etc/strongroom/sftp_known_hosts"  # ssh-keyscan writes it; compare it',
+    }
+    EXAMPLE: ClassVar[str] = """\
+#[targets.sftp]
+#kind = "sftp"
+#host = "backup.example.org"
+#user = "strongroom"
+#path = "/srv/strongroom"
+#key_file = "/etc/strongroom/sftp.key"
+#known_hosts_file = "/etc/strongroom/sftp_known_hosts"
+#region = "office"
+"""
+
+    kind: Annotated[Literal["sftp"], TARGET_KIND]
+    host: Annotated[Text, Meta(description="The server.", examples=["backup.example.org"])]
+    port: Annotated[int, Meta(ge=1, le=65535, description="Its port.", examples=[2222])] = 22
+    user: Annotated[Text, Meta(description="Who logs in.", examples=["strongroom"])]
+    path: Annotated[
+        AbsolutePath,
+        Meta(
+            description="The directory on the server, its own and nobody else's.",
+            examples=["/srv/strongroom"],
+        ),
+    ]
+    key_file: Annotated[
+        AbsolutePath,
+        Meta(
+            description="The private key of the login, of mode 0600 and without a passphrase.",
+            examples=["/etc/strongroom/sftp.key"],
+        ),
+    ]
+    known_hosts_file: Annotated[
+        AbsolutePath,
+        Meta(
+            description="The server's public keys, as `ssh-keyscan` writes them. No other is spoken to.",
+            examples=["/etc/strongroom/sftp_known_hosts"],
+        ),
+    ]
+    region: Annotated[Region, Meta(examples=["office"])]
+    provider: Annotated[Provider, Meta(examples=["hosting-company"])] = "sftp"
+    create: Annotated[
+        bool,
+        Meta(
+            description="Whether to make and mark the directory if it is missing. Leave it false where the "
+            "server's disk may be absent: else backups go to the empty mount point.",
+            examples=[True],
+        ),
+    ] = False
+
+    @property
+    def folder(self) -> Path | None:
+        """None: its path is one of another machine."""
+        return None
+
+    @classmethod
+    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
+        if url.scheme != "sftp" or url.port or not (url.hostname and url.username and url.path):
+            return None
+        said = {"kind": "sftp", "host": url.hostname, "user": url.username, "path": url.path}
+        return said | said_besides(url, cls.MORE)
+
+    def store(self, vaults: Vaults) -> tuple[str, ...] | None:
+        """Return the server: all that is on it is lost with it."""
+        return "server", self.host.lower()
+
+    def copied_by(self, copy: str) -> tuple[str, ...]:
+        key, port = quote(str(self.key_file)), f"-P {self.port} " * (self.port != 22)
+        return (f"scp -r {port}-i {key} {quote(f'{self.user}@{self.host}:{self.path}')} {copy}",)
 
 
 class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
@@ -294,4 +374,10 @@ class VaultTargetSettings(TargetKind, frozen=True, kw_only=True):
         return in_log(f"{self.mount.strip('/')}/data", self.prefix) if log == "vault" else ""
 
 
-TargetSettings = DirectoryTargetSettings | S3TargetSettings | AzureTargetSettings | VaultTargetSettings
+TargetSettings = (
+    DirectoryTargetSettings
+    | SftpTargetSettings
+    | S3TargetSettings
+    | AzureTargetSettings
+    | VaultTargetSettings
+)

@@ -21,18 +21,24 @@ UNUSED_LOCK = "write 'lock' into the target's section: without it who may delete
 
 def of_mode(path: str | Path) -> ProbeCheck:
     """Look whether others than the owner and its group may use a file or directory, or its group write."""
-    what = "others may not use it"
     try:
-        mode = stat.S_IMODE(Path(path).stat().st_mode)
+        return mode_check(Path(path).stat().st_mode)
     except OSError as error:
-        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=os.strerror(error.errno or 0))
+        why = os.strerror(error.errno or 0)
+        return ProbeCheck(what=_OTHERS, outcome=ProbeResult.NOT_SHOWN, detail=why)
+
+
+def mode_check(mode: int) -> ProbeCheck:
+    """Judge the mode of a file or directory."""
+    mode = stat.S_IMODE(mode)
     open_to = [word for bit, word in _BITS.items() if mode & bit]
     if not open_to:
-        return ProbeCheck(what=what)
+        return ProbeCheck(what=_OTHERS)
     detail = f"mode {mode:04o}: {', '.join(open_to)}; run chmod o=,g-w"
-    return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=detail)
+    return ProbeCheck(what=_OTHERS, outcome=ProbeResult.EXCESS, detail=detail)
 
 
+_OTHERS = "others may not use it"
 _BITS = {0o020: "its group may write", 0o004: "everybody may read", 0o002: "everybody may write"}
 
 
