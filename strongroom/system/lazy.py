@@ -14,6 +14,7 @@ from strongroom.system.errors import PackageMissing
 
 EXTRAS: Final = {
     "apprise": "apprise",
+    "asyncssh": "sftp",
     "azure": "azure",
     "boto3": "aws",
     "botocore": "aws",
