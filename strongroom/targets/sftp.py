@@ -26,12 +26,21 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import ConfigError, TargetError
+from strongroom.model import ObjectInfo
 from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.system.process import PerProcess
-from strongroom.targets import ObjectInfo, ProbeCheck, ProbeResult, Target
+from strongroom.targets import (
+    ProbeCheck,
+    ProbeResult,
+    Target,
+    TargetIdentity,
+    check_name,
+    check_prefix,
+    check_range,
+    is_segment,
+)
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.names import TargetIdentity, check_name, check_prefix, check_range, is_segment
 from strongroom.targets.probing import mode_check
 from strongroom.words import plural
 

@@ -254,7 +254,7 @@ BY_ITSELF = {
         '[targets.a]\nkind = "s4"\npath = "a"\nregion = "r"\n',
         "targets.a.kind",
         "unknown kind",
-        "One of: directory, s3, azure, vault.",
+        "One of: directory, sftp, s3, azure, vault.",
     ),
     "unknown word": (
         policy(META + 'verify = "deep"'),
