@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec import to_builtins
 
-from strongroom import times
+from strongroom.cli.commands.alerts.arguments import AcknowledgeAlert, ListAlerts, SendAlerts, SilenceAlerts
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural
@@ -179,19 +178,24 @@ def _of_policy(freshness: Freshness) -> dict[str, object]:
 # -- alerts and alerts send: what is wrong with the backups, without beat, broker or worker -----
 
 
-LEAST, MOST = 60, 366 * 86_400
-"""Seconds: below, every backup that is being made is late; above, nothing ever is."""
+def list_alerts(given: ListAlerts, output: Output) -> Answer:
+    return _report(given, dry_run=True)
 
 
-def report_alerts(arguments: Namespace, output: Output) -> Answer:
-    threshold_age = _check(arguments)
+def send_alerts(given: SendAlerts, output: Output) -> Answer:
+    return _report(given, dry_run=given.dry_run)
+
+
+def _report(given: ListAlerts, *, dry_run: bool) -> Answer:
+    if not all(re.fullmatch(MAIL_ADDRESS, address) for address in given.email):
+        raise UsageError("--email takes a plain address, such as alerts@example.org.")
     settings = load_settings()
     watched = wiring_alerts.watched(settings)
-    limits = wiring_alerts.limits(settings, threshold_age=threshold_age)
+    limits = wiring_alerts.limits(settings, threshold_age=given.threshold_age)
     found = gather_and_judge(watched, limits)
-    if not arguments.dry_run:
+    if not dry_run:
         put_lost_on_record(watched, found)
-    told = _tell(arguments, settings, watched, found)
+    told = _tell(given, settings, watched, found, dry_run=dry_run)
     return Answer(
         record=document(found, limits, told),
         sheet=sheet(found, limits, told, muted_now(watched, found)),
@@ -199,32 +203,22 @@ def report_alerts(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _check(arguments: Namespace) -> int | None:
-    """Refuse what is no address or no length of time; return the latter in seconds."""
-    if not all(re.fullmatch(MAIL_ADDRESS, address) for address in arguments.email):
-        raise UsageError("--email takes a plain address, such as alerts@example.org.")
-    if arguments.threshold_age is None:
-        return None
-    try:
-        seconds = int(times.parse(arguments.threshold_age))
-    except ValueError:
-        seconds = 0
-    if not LEAST <= seconds <= MOST:
-        raise UsageError("--threshold-age takes a length of time from 1m to 366d, such as 48h.")
-    return seconds
-
-
 def _tell(
-    arguments: Namespace, settings: Settings, watched: WatchedInstallation, found: JudgedFacts
+    given: ListAlerts,
+    settings: Settings,
+    watched: WatchedInstallation,
+    found: JudgedFacts,
+    *,
+    dry_run: bool,
 ) -> RouteResults:
     """Tell people. What goes wrong with that is raised only after the answer was printed."""
     try:
-        how = sending(settings, email=arguments.email, everything=arguments.all)
+        how = sending(settings, email=given.email, everything=given.all)
     except StrongroomError as error:
         return RouteResults(trouble=error)
     if how is None:
         return RouteResults()
-    if arguments.dry_run:
+    if dry_run:
         return RouteResults(to_tell(watched, found, how), dry_run=True)
     deliveries = tell_people(watched, found, how)
     troubles = (delivery.error for delivery in deliveries)
@@ -248,26 +242,24 @@ LONGEST_SUBJECT = 255
 """How long the key of an alert is at most."""
 
 
-def acknowledge_alert(arguments: Namespace, _output: Output) -> Answer:
+def acknowledge_alert(given: AcknowledgeAlert, output: Output) -> Answer:
     settings, store = load_settings(), run_store()
-    severity, weight = _badness(arguments.key, store)
+    severity, weight = _badness(given.key, store)
     if not severity:
         watched, limits = wiring_alerts.watched(settings), wiring_alerts.limits(settings)
         found = gather_and_judge(watched, limits, look=False).alerts
         severity, weight = next(
-            ((finding.severity.value, finding.weight) for finding in found if finding.key == arguments.key),
+            ((finding.severity.value, finding.weight) for finding in found if finding.key == given.key),
             ("", 0),
         )
     if not severity:
         raise UsageError(
-            f"Nobody was notified of an alert '{arguments.key}', and the record shows none.",
+            f"Nobody was notified of an alert '{given.key}', and the record shows none.",
             hint="Nothing was changed. 'strongroom alerts' lists the alerts by their names.",
         )
-    muted.acknowledge(
-        store, arguments.key, severity=severity, weight=weight, by=who(), reason=arguments.reason
-    )
-    said = f"'{arguments.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."
-    return Answer(record={"acknowledged": arguments.key}, sheet=Sheet(verdict=said))
+    muted.acknowledge(store, given.key, severity=severity, weight=weight, by=who(), reason=given.reason)
+    said = f"'{given.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."
+    return Answer(record={"acknowledged": given.key}, sheet=Sheet(verdict=said))
 
 
 def _badness(key: str, store: RunStore) -> tuple[str, int]:
@@ -277,18 +269,13 @@ def _badness(key: str, store: RunStore) -> tuple[str, int]:
     return (worst.severity, worst.weight) if worst else ("", 0)
 
 
-def silence_alerts(arguments: Namespace, _output: Output) -> Answer:
+def silence_alerts(given: SilenceAlerts, output: Output) -> Answer:
     """Silence alerts, end a silence, or list those that last."""
-    given = arguments.until is not None, arguments.reason is not None
-    if arguments.pattern is None and any(given):
-        raise UsageError("--until and --reason go with ALERTS: which are to be silenced?")
-    if arguments.end is not None:
-        return _end_silence(arguments.end)
-    if arguments.pattern is None:
+    if given.subject.end is not None:
+        return _end_silence(given.subject.end)
+    if given.subject.pattern is None or given.until is None or given.reason is None:
         return _list_silences()
-    if not all(given):
-        raise UsageError("A silence needs --until TIME and --reason TEXT.", hint="Nothing was silenced.")
-    return _add_silence(arguments.pattern, arguments.until, arguments.reason)
+    return _add_silence(given.subject.pattern, given.until, given.reason)
 
 
 def _add_silence(pattern: str, until: float, reason: str) -> Answer:

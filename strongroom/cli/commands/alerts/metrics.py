@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from pathlib import Path
 
+from strongroom.cli.commands.alerts.arguments import HandOutMetrics
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
@@ -22,9 +22,9 @@ SUFFIX = ".prom"
 READABLE = 0o644
 
 
-def hand_out(arguments: Namespace, output: Output) -> Answer | None:
-    file = arguments.textfile
-    if arguments.serve:
+def hand_out(given: HandOutMetrics, output: Output) -> Answer | None:
+    file = given.taker.textfile
+    if given.taker.serve:
         live = LiveSettings.load()
         metrics_server.serve(live, on_ready=lambda: _ready(live, output))
         return None

@@ -7,15 +7,21 @@ import binascii
 import subprocess
 import tempfile
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.cli.commands.approval.arguments import (
+    AGENT,
+    AddSignature,
+    ApproveRequest,
+    RejectRequest,
+    ShowRequest,
+)
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.answer import Answer
@@ -135,7 +141,6 @@ def standing_lines(standing: ApprovalState) -> Iterator[str]:
 # -- Signing with a person's own SSH key: OpenSSH does it, so that agents and hardware keys work ---
 
 
-AGENT: Final = "agent"
 _MISSING = (
     "Install OpenSSH's client. Or sign elsewhere: 'strongroom approvals show ID --output FILE', there "
     "'ssh-keygen -Y sign -n strongroom-approval -f KEY FILE', and here 'strongroom approvals add FILE.sig'."
@@ -225,72 +230,61 @@ class SignedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: str = ""
 
 
-def approve_request(arguments: Namespace, output: Output) -> Answer:
-    if bool(arguments.request) != bool(arguments.output):
-        raise UsageError("--request and --output go together.")
-    if arguments.break_glass != bool(arguments.reason):
-        raise UsageError("--break-glass and --reason go together.")
-    if not canonical.printable(arguments.reason, MAX_TEXT):
+def approve_request(given: ApproveRequest, output: Output) -> Answer:
+    if not canonical.printable(given.reason, MAX_TEXT):
         raise UsageError("--reason is too long, or cannot be printed.")
-    return _sign_elsewhere(arguments, output) if arguments.request else _approve_here(arguments, output)
-
-
-def _approve_here(arguments: Namespace, output: Output) -> Answer:
+    if given.subject.request is not None and given.output is not None:
+        return _sign_elsewhere(given.subject.request, given.output, given, output)
     rules, store = approval_rules(load_settings()), run_store()
-    case = find_case(store, arguments.id)
+    case = find_case(store, given.subject.id or "")
     require_open(case, now=time.time())
-    _show(case.document, arguments, output)
-    signature = _signature(case.document, arguments, allowed=_keys(case, rules, arguments))
+    _show(case.document, given, output)
+    signature = _signature(case.document, given, allowed=_keys(case, rules, given))
     standing = add_signature(store, rules, case, signature)
-    did = "signed to break the glass for" if arguments.break_glass else "approved"
+    did = "signed to break the glass for" if given.break_glass else "approved"
     said = f"You {did} '{case.document.request.subject}'."
     return answer_standing(said, case, standing, now=time.time())
 
 
-def _keys(case: ApprovalCase, rules: ApprovalRules, arguments: Namespace) -> list[bytes]:
+def _keys(case: ApprovalCase, rules: ApprovalRules, given: ApproveRequest) -> list[bytes]:
     """Return the keys of those who may approve this, by the configuration of this host."""
     asking = [*rules_for(rules, case.document.request)]
-    if arguments.break_glass and rules.break_glass:
+    if given.break_glass and rules.break_glass:
         asking = [rules.break_glass]
     people = {person for rule in asking for person in rule.people}
     return [signer.key for signer in rules.signers() if people & set(signer.names)]
 
 
-def _sign_elsewhere(arguments: Namespace, output: Output) -> Answer:
+def _sign_elsewhere(request: Path, file: Path, given: ApproveRequest, output: Output) -> Answer:
     """Sign a request that came in a file. This host may know nothing of the installation."""
-    refuse_existing(arguments.output, replace=arguments.force)
-    document = parse_document(read_small(arguments.request))
-    _show(document, arguments, output)
-    signature = _signature(document, arguments, allowed=[])
+    refuse_existing(file, replace=given.force)
+    document = parse_document(read_small(request))
+    _show(document, given, output)
+    signature = _signature(document, given, allowed=[])
     made = SignedFile(
         request=document.content.decode(),
         signature=signature.armored,
         break_glass=signature.break_glass,
         reason=signature.reason,
     )
-    write_whole(arguments.output, msgspec.json.encode(made) + b"\n", replace=arguments.force)
-    file: Path = arguments.output
+    write_whole(file, msgspec.json.encode(made) + b"\n", replace=given.force)
     said = f"The signature is in {file}. It counts once it is brought to where this was asked for:"
     add = Lines([f"strongroom approvals add {file.name}"], style="code")
     return Answer(record={"file": file, "id": document.id}, sheet=Sheet(verdict=said, parts=[add]))
 
 
-def _show(document: ApprovalDocument, arguments: Namespace, output: Output) -> None:
+def _show(document: ApprovalDocument, given: ApproveRequest, output: Output) -> None:
     output.note(document_sheet(document).text().rstrip())
-    what = (
-        "You do without the approvals of this, which is an alarm"
-        if arguments.break_glass
-        else "You sign this"
-    )
-    prompts.confirm(what, force=arguments.force)
+    what = "You do without the approvals of this, which is an alarm" if given.break_glass else "You sign this"
+    prompts.confirm(what, force=given.force)
 
 
-def _signature(document: ApprovalDocument, arguments: Namespace, *, allowed: list[bytes]) -> Signature:
+def _signature(document: ApprovalDocument, given: ApproveRequest, *, allowed: list[bytes]) -> Signature:
     message, namespace = document.content, NAMESPACE
-    if arguments.break_glass:
-        message, namespace = break_glass_message(document, arguments.reason), BREAK_GLASS
-    armored = sign(message, namespace=namespace, key=arguments.key, allowed=allowed)
-    return Signature(armored=armored, break_glass=arguments.break_glass, reason=arguments.reason)
+    if given.break_glass:
+        message, namespace = break_glass_message(document, given.reason), BREAK_GLASS
+    armored = sign(message, namespace=namespace, key=given.key, allowed=allowed)
+    return Signature(armored=armored, break_glass=given.break_glass, reason=given.reason)
 
 
 def read_small(path: Path) -> bytes:
@@ -308,7 +302,7 @@ def read_small(path: Path) -> bytes:
 # -- approvals: the requests on record, and what people did about them --------------------------
 
 
-def list_requests(arguments: Namespace, output: Output) -> Answer:
+def list_requests(given: Nothing, output: Output) -> Answer:
     rules, now = approval_rules(load_settings()), time.time()
     cases = sorted(read_cases(run_store()).cases, key=lambda case: case.at, reverse=True)
     states = tuple(approval_state(case, _standing(case, rules, now=now), now=now) for case in cases)
@@ -337,9 +331,9 @@ def _standing(case: ApprovalCase, rules: ApprovalRules, *, now: float) -> Approv
 _ELSEWHERE = "what another host's configuration asks for; no rule of this one does"
 
 
-def show_request(arguments: Namespace, output: Output) -> Answer:
+def show_request(given: ShowRequest, output: Output) -> Answer:
     rules, now = approval_rules(load_settings()), time.time()
-    case = grant.find_case(run_store(), arguments.id)
+    case = grant.find_case(run_store(), given.id)
     standing = _standing(case, rules, now=now)
     state = approval_state(case, standing, now=now)
     sheet = document_sheet(case.document, more=[("state", state.state)])
@@ -350,18 +344,18 @@ def show_request(arguments: Namespace, output: Output) -> Answer:
         if signature.break_glass
     ]
     parts: list[Part] = [Lines(list(filter(None, lines)))]
-    if arguments.output:
-        write_whole(arguments.output, case.document.content)
-        name = arguments.output.name
+    if given.output:
+        write_whole(given.output, case.document.content)
+        name = given.output.name
         sign = f"strongroom approvals approve --request {name} --output {name}.sig"
-        written = f"The request is in {arguments.output}. Where the key of somebody who may approve it is:"
+        written = f"The request is in {given.output}. Where the key of somebody who may approve it is:"
         parts += [Lines([written]), Lines([sign], style="code")]
     return Answer(record=state, sheet=replace(sheet, parts=(*sheet.parts, *parts)))
 
 
-def add_from_file(arguments: Namespace, output: Output) -> Answer:
+def add_from_file(given: AddSignature, output: Output) -> Answer:
     rules, store = approval_rules(load_settings()), run_store()
-    case, signature = _from_file(arguments.file, store)
+    case, signature = _from_file(given.file, store)
     standing = grant.add_signature(store, rules, case, signature)
     said = f"The signature counts for '{case.document.request.subject}'."
     return answer_standing(said, case, standing, now=time.time())
@@ -392,10 +386,10 @@ def _signed_request(armored: str, store: RunStore) -> tuple[ApprovalCase, Signat
     raise SignatureRefused("The signature fits no request that is on record here.")
 
 
-def reject_request(arguments: Namespace, output: Output) -> Answer:
+def reject_request(given: RejectRequest, output: Output) -> Answer:
     store = run_store()
-    case = grant.find_case(store, arguments.id)
-    grant.reject(store, case, by=who(), reason=arguments.reason)
+    case = grant.find_case(store, given.id)
+    grant.reject(store, case, by=who(), reason=given.reason)
     subject = case.document.request.subject
     sheet = Sheet(verdict=f"'{subject}' is rejected: it is not done.")
     return Answer(record={"rejected": subject, "id": case.document.id}, sheet=sheet)

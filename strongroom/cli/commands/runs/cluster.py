@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections import deque
 from collections.abc import Mapping, Sequence
 from shlex import quote
@@ -11,7 +10,15 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared import options, render_run
+from strongroom.cli.commands.runs.arguments import (
+    PauseEntry,
+    RepairBackups,
+    ResumeEntry,
+    RunEntry,
+    StartCluster,
+)
+from strongroom.cli.parameters import Nothing
+from strongroom.cli.shared import render_run
 from strongroom.cli.shared.runs import (
     answer_submission,
     by_ticket,
@@ -63,46 +70,42 @@ NOTHING_AT_ALL = (
 SHOWN = 20
 
 
-def repair_backups(arguments: Namespace, output: Output) -> Answer:
-    if arguments.backup and (arguments.target or arguments.all):
-        raise UsageError("BACKUP names one backup, --target and --all mean all there is: give one of them.")
+def repair_backups(given: RepairBackups, output: Output) -> Answer:
     services = open_services()
-    wanted = [arguments.backup] if arguments.backup else _wanting(arguments, services, output)
+    wanted = [given.backup] if given.backup else _wanting(given, services, output)
     runs = [_one(backup, services, output) for backup in wanted]
     if not runs:
-        nothing = NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING
+        nothing = NOTHING_AT_ALL if given.target or given.all else NOTHING
         return Answer(record={"runs": []}, sheet=Sheet(verdict=nothing))
     return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
 
 
-def repair_there(arguments: Namespace, output: Output) -> Answer:
+def repair_there(given: RepairBackups, output: Output) -> Answer:
     """Have the cluster restore a backup's bad replicas."""
-    options.refuse_beside(arguments, ("target", "all"), "--cluster")
-    if arguments.backup is None:
-        raise UsageError("Which backup?", hint="See 'strongroom backups replicas'.")
-    backup = known_backup(arguments.backup, load_settings())
+    assert given.backup is not None  # as the parameters ask for
+    backup = known_backup(given.backup, load_settings())
     from tasks.repair import repair_backup
 
-    return answer_submission(repair_backup.delay(backup=backup), output, wait=arguments.follow)
+    return answer_submission(repair_backup.delay(backup=backup), output, wait=given.where.follow)
 
 
-def _wanting(arguments: Namespace, services: Services, output: Output) -> list[str]:
+def _wanting(given: RepairBackups, services: Services, output: Output) -> list[str]:
     """Look at targets, put on record what they lack, and return the backups that lack something.
 
     Raises:
         TargetError: a target that was named does not answer.
     """
-    names = arguments.target or list(services.targets)
-    deep = bool(arguments.target or arguments.all)
+    names = given.target or list(services.targets)
+    deep = bool(given.target or given.all)
     for name in names:
         try:
             _look_over(name, services, output, deep=deep)
         except StrongroomError as error:
-            if arguments.target:
+            if given.target:
                 raise
             output.note(f"not looked at: '{name}': {error.message}")
     wanted = degraded(services)
-    if not arguments.target:
+    if not given.target:
         return wanted
     bad = services.store.replicas_of(wanted)
     return [backup for backup in wanted if any(not r.good and r.target in names for r in bad.get(backup, ()))]
@@ -132,7 +135,7 @@ def _one(backup: str, services: Services, output: Output) -> Run:
 # -- schedule: the calendar, each entry with its last and next time, and what is overdue and why ---
 
 
-def show_calendar(arguments: Namespace, output: Output) -> Answer:
+def show_calendar(given: Nothing, output: Output) -> Answer:
     settings, now = load_settings(), time.time()
     entries = calendar(settings)
     if existing_run_store(settings) is None:
@@ -199,13 +202,13 @@ def _as_document(found: EntryStatus) -> dict[str, Any]:
     }
 
 
-def run_entry(arguments: Namespace, output: Output) -> Answer:
+def run_entry(given: RunEntry, output: Output) -> Answer:
     """Run an entry now: by the cluster, if there is one, else in this process."""
     settings = load_settings()
-    entries = entries_named(arguments.entry, settings)
+    entries = entries_named(given.entry, settings)
     try:
-        if not arguments.here and cluster_runs(settings):
-            return _submit(arguments.entry, output, wait=arguments.follow)
+        if not given.here and cluster_runs(settings):
+            return _submit(given.entry, output, wait=given.follow)
         return _run_here(entries, output)
     except NothingToDo as nothing:  # a script that has everything repaired is to go on where all is whole
         sheet = Sheet(verdict=nothing.message, about=nothing.hint or "")
@@ -227,24 +230,24 @@ def _run_here(entries: Sequence[Scheduled], output: Output) -> Answer:
     return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
 
 
-def pause_entry(arguments: Namespace, output: Output) -> Answer:
+def pause_entry(given: PauseEntry, output: Output) -> Answer:
     settings, now = load_settings(), time.time()
-    entry = entries_named(arguments.entry, settings)[0]
-    until = arguments.until
+    entry = entries_named(given.entry, settings)[0]
+    until = given.until
     if until is not None and until <= now:
         raise UsageError("--until is over already.", hint="Name a time to come, or a length such as '3d'.")
     store = run_store()
-    store.pause(Pause(entry=arguments.entry, reason=arguments.reason, by=who(), since=now, until=until))
+    store.pause(Pause(entry=given.entry, reason=given.reason, by=who(), since=now, until=until))
     ends = f"until {_moment(until, entry.time_zone)}" if until else "until 'strongroom schedule resume'"
-    said = f"'{arguments.entry}' is paused {ends}. What came due meanwhile is made up for then, once."
-    record = {"entry": arguments.entry, "until": if_any(until)}
+    said = f"'{given.entry}' is paused {ends}. What came due meanwhile is made up for then, once."
+    record = {"entry": given.entry, "until": if_any(until)}
     return Answer(record=record, sheet=Sheet(verdict=said))
 
 
-def resume_entry(arguments: Namespace, output: Output) -> Answer:
-    name = arguments.entry
+def resume_entry(given: ResumeEntry, output: Output) -> Answer:
+    name = given.entry
     entries_named(name, load_settings())
-    if not run_store().resume(name, reason=arguments.reason, by=who()):
+    if not run_store().resume(name, reason=given.reason, by=who()):
         raise UsageError(f"'{name}' is not paused.", hint="'strongroom schedule' shows what is.")
     return Answer(record={"entry": name}, sheet=Sheet(verdict=f"'{name}' runs again at its times."))
 
@@ -258,7 +261,7 @@ REMEMBERED: Final = 1000
 """Things that were said, so that they are not said again."""
 
 
-def start_cluster(arguments: Namespace, output: Output) -> None:
+def start_cluster(given: StartCluster, output: Output) -> None:
     settings = load_settings()
     for package, wanted in {"flower": arguments.flower, "sentry_sdk": settings.sentry.dsn}.items():
         if wanted:
@@ -268,29 +271,29 @@ def start_cluster(arguments: Namespace, output: Output) -> None:
     output.note(f"Starting the cluster; its logs: {logs}")
     run_cluster(
         settings,
-        flower=arguments.flower,
-        metrics=arguments.metrics,
-        page=arguments.page,
-        ephemeral=arguments.ephemeral,
-        pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
-        on_ready=lambda cluster: _ready(cluster, settings, arguments, output),
+        flower=given.flower,
+        metrics=given.metrics,
+        page=given.page,
+        ephemeral=given.ephemeral,
+        pools=[pool.role for pool in POOLS.values() if pool.always or given.with_recover],
+        on_ready=lambda cluster: _ready(cluster, settings, given, output),
         log_folder=logs,
         on_line=RunReporter(output),
     )
     output.note("The cluster has stopped. Nothing is left running.")
 
 
-def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: Output) -> None:
+def _ready(cluster: Cluster, settings: Settings, given: StartCluster, output: Output) -> None:
     processes = {child.name: child.pid for child in cluster.children}
     broker = settings.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
-    if arguments.flower:
+    if given.flower:
         where, file = http_server.address(settings.served(settings.flower)), flower.password_file(settings)
         lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
-    if arguments.metrics:
+    if given.metrics:
         where, file = metrics_server.address(settings), metrics_server.token_file(settings)
         lines.append(f"Metrics: {where}; the token: cat {quote(str(file))}")
-    if arguments.page:
+    if given.page:
         where, file = page_server.address(settings), page_server.password_file(settings)
         lines.append(f"Page: {where}; user '{settings.page.user}', its password: cat {quote(str(file))}")
     lines.append(_next(settings))

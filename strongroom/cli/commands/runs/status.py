@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
+from strongroom.cli.commands.runs.arguments import CancelRun, ListRuns, RetryRun, ShowRun
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.runs import cluster_runs, finish, follow, lack_of_all, nobody_drives
@@ -132,13 +132,13 @@ def _document(policy: Policy, found: Freshness) -> dict[str, Any]:
 # -- runs, runs show, cancel and retry: looking at runs, and ending or taking them up again -----
 
 
-def show_run(arguments: Namespace, output: Output) -> Answer:
-    if (alone := lone_record(load_settings().state_dir / "undo" / Path(arguments.id).name)) is not None:
+def show_run(given: ShowRun, output: Output) -> Answer:
+    if (alone := lone_record(load_settings().state_dir / "undo" / Path(given.id).name)) is not None:
         return _show_lone(alone)
     store = run_store()
-    run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
+    run = follow(output, given.id) if given.follow else store.find(given.id)
     to_do = _to_do(run, store)
-    lack = _lack_of_end(run) if arguments.follow else None
+    lack = _lack_of_end(run) if given.follow else None
     return replace(render_run.answer_run(run, render_run.rows_of(store, run), abandoned=to_do), error=lack)
 
 
@@ -160,10 +160,10 @@ def _lack_of_end(run: Run) -> StrongroomError | None:
     return lack_of_all([run])
 
 
-def list_runs(arguments: Namespace, output: Output) -> Answer:
+def list_runs(given: ListRuns, output: Output) -> Answer:
     settings, now = load_settings(), time.time()
     store = run_store()
-    runs = store.runs(arguments.limit)
+    runs = store.runs(given.limit)
     gone = {run.id for run in runs if nobody_drives(run, store)}
     head = ("Run", "Kind", "Policy", "State", "Began", "Seconds")
     rows = [
@@ -226,9 +226,9 @@ def _to_do(run: Run, store: RunStore) -> str:
     return f"'strongroom runs retry {run.id}' goes on with it; {cancel}."
 
 
-def cancel_run(arguments: Namespace, output: Output) -> Answer:
+def cancel_run(given: CancelRun, output: Output) -> Answer:
     services = open_services()
-    found = services.store.find(arguments.id)
+    found = services.store.find(given.id)
     run = services.store.cancel(found.id)
     if not run.state.final:
         # The sweep is a step like any other; done here it needs no cluster.
@@ -243,15 +243,15 @@ def cancel_run(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def retry_run(arguments: Namespace, output: Output) -> Answer:
+def retry_run(given: RetryRun, output: Output) -> Answer:
     settings = load_settings()
     services = open_services(settings)
-    run = services.store.find(arguments.id)
+    run = services.store.find(given.id)
     if not nobody_drives(run, services.store):
         run = submit.retry(services, run.id)
     elif run.spec.policy == COMMAND:
         raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
-    if arguments.here or not cluster_runs(settings):
+    if given.here or not cluster_runs(settings):
         return finish(run.id, take_up(run.id, services), services, output)
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
     said = f"Run {run.id} is taken up again by the cluster."
@@ -404,7 +404,7 @@ class WatchedState(NamedTuple):
     muted: Muted
 
 
-def watch_installation(arguments: Namespace, output: Output) -> None:
+def watch_installation(given: ListRuns, output: Output) -> None:
     """Show the installation until somebody types ``q`` or Ctrl-C: both are how a person ends this."""
     if output.json:
         raise UsageError(

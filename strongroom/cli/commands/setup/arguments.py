@@ -2,93 +2,20 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from strongroom.cli import parameters
-from strongroom.cli.parameters import Command
-from strongroom.cli.shared import options
+from msgspec import Struct
+
+from strongroom.cli.parameters import Command, Nothing, UnreadableWord, argument, limit, option
 from strongroom.cli.table import PROGRAM
-from strongroom.config.own_places import SOURCES, TARGETS, parse_source, parse_target
-from strongroom.errors import UsageError
+from strongroom.config.kinds import OwnSource
+from strongroom.config.own_places import SOURCES, TARGETS, OwnTarget, parse_source, parse_target
 from strongroom.model import Role
 from strongroom.state.records import Pool
 
 T = TypeVar("T")
-
-
-def _no_arguments(_: ArgumentParser) -> None:
-    """Take nothing."""
-
-
-def _init_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        help="only write the configuration, into this file, for another place or host",
-    )
-    parser.add_argument("--force", action="store_true", help="with --output: replace the file if it exists")
-    _add_places(parser)
-    parser.add_argument(
-        "--installation-key-to",
-        metavar="FILE",
-        type=Path,
-        help="make the signing keys, and keep the installation's private key in this file alone, on a medium",
-    )
-    parser.add_argument(
-        "--spare-key-to",
-        metavar="FILE",
-        type=Path,
-        help="make a spare installation key too, keep it in this file alone, and pin it in the configuration",
-    )
-
-
-def _init_work(arguments: Namespace) -> str:
-    """Choose: only to write a file needs nothing that runs."""
-    if arguments.output is None:
-        if arguments.force:
-            raise UsageError("--force goes with --output: a configuration that is in use stays as it is.")
-        return "init:set_up"
-    apart = ("installation_key_to", "spare_key_to")
-    options.refuse_beside(arguments, apart, "--output", why=": keys are made where they are used")
-    return "init:write_config"
-
-
-def _add_places(parser: ArgumentParser) -> None:
-    """Add what the configuration file is to say instead of its examples."""
-    parser.add_argument(
-        "--public-key",
-        metavar="KEY",
-        action="append",
-        default=[],
-        help="seal to this public key (text or file, see 'keys new'); repeatable: any one of them opens",
-    )
-    parser.add_argument(
-        "--single-recipient-reason",
-        metavar="TEXT",
-        help="where the spare of a single key is, so that one loss does not close the backups",
-    )
-    parser.add_argument(
-        "--mail",
-        metavar="ADDRESS",
-        action="append",
-        default=[],
-        help="who gets mail when something is wrong; repeatable, and needs --mail-host",
-    )
-    parser.add_argument("--mail-host", metavar="HOST", help="the server that takes that mail")
-    parser.add_argument(
-        "--source", type=_read_by(parse_source), help=f"where the secrets are: {SOURCES} (default: local)"
-    )
-    parser.add_argument(
-        "--target",
-        type=_read_by(parse_target),
-        action="append",
-        default=[],
-        help=f"where backups go: {TARGETS}; repeatable, in two regions at least (default: examples)",
-    )
 
 
 def _read_by(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -96,105 +23,175 @@ def _read_by(parse: Callable[[str], T]) -> Callable[[str], T]:
         try:
             return parse(word)
         except ValueError as error:
-            raise ArgumentTypeError(str(error)) from None
+            raise UnreadableWord(str(error)) from None
 
     return read
 
 
-ROLES = (Role.OPERATOR, *(Role(pool) for pool in Pool if pool is not Pool.SEAL))
+class NewInstallation(Struct, frozen=True, kw_only=True):
+    """What a new configuration says in place of its examples, and where keys are made and kept."""
+
+    output: Annotated[
+        Path | None,
+        option("only write the configuration, into this file, for another place or host", metavar="FILE"),
+    ] = None
+    force: Annotated[bool, option("with --output: replace the file if it exists")] = False
+    public_key: Annotated[
+        tuple[str, ...],
+        option(
+            "seal to this public key (text or file, see 'keys new'); repeatable: any one of them opens",
+            metavar="KEY",
+        ),
+    ] = ()
+    single_recipient_reason: Annotated[
+        str | None,
+        option(
+            "where the spare of a single key is, so that one loss does not close the backups", metavar="TEXT"
+        ),
+    ] = None
+    mail: Annotated[
+        tuple[str, ...],
+        option("who gets mail when something is wrong; repeatable, and needs --mail-host", metavar="ADDRESS"),
+    ] = ()
+    mail_host: Annotated[str | None, option("the server that takes that mail", metavar="HOST")] = None
+    source: Annotated[
+        OwnSource | None,
+        option(f"where the secrets are: {SOURCES} (default: local)", read=_read_by(parse_source)),
+    ] = None
+    target: Annotated[
+        tuple[OwnTarget, ...],
+        option(
+            f"where backups go: {TARGETS}; repeatable, in two regions at least (default: examples)",
+            read=_read_by(parse_target),
+        ),
+    ] = ()
+    installation_key_to: Annotated[
+        Path | None,
+        option(
+            "make the signing keys, and keep the installation's private key in this file alone, on a medium",
+            metavar="FILE",
+        ),
+    ] = None
+    spare_key_to: Annotated[
+        Path | None,
+        option(
+            "make a spare installation key too, keep it in this file alone, and pin it in the configuration",
+            metavar="FILE",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.output is None and self.force:
+            raise UnreadableWord("--force goes with --output: a configuration that is in use stays as it is")
+        if self.output is not None and (self.installation_key_to or self.spare_key_to):
+            raise UnreadableWord(
+                "--installation-key-to and --spare-key-to contradict --output: keys are made where they are "
+                "used"
+            )
+        if bool(self.mail) != bool(self.mail_host):
+            raise UnreadableWord(
+                "--mail says who gets mail, and --mail-host which server takes it: give both"
+            )
 
 
-def _storage_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", nargs="*", help="configured targets (default: all)")
+def _init_work(given: NewInstallation) -> str:
+    """Choose: only to write a file needs nothing that runs."""
+    return "init:set_up" if given.output is None else "init:write_config"
 
 
-def _rights_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "name", metavar="NAME", nargs="*", help="configured targets and sources (default: all)"
-    )
-    parser.add_argument(
-        "--role",
-        choices=ROLES,
-        default=Role.OPERATOR,
-        help="the role whose needs the targets' credentials are compared with (default: all roles)",
-    )
+class CheckStorage(Struct, frozen=True, kw_only=True):
+    """Which targets are tried."""
+
+    target: Annotated[tuple[str, ...], argument("configured targets (default: all)", metavar="TARGET")] = ()
 
 
-COUNT = 1000
+_ON_TARGETS = (Role.OPERATOR, *(Role(pool) for pool in Pool if pool is not Pool.SEAL))
+"""The roles that have to do with targets."""
 
 
-def _bench_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--secret-count",
-        metavar="N",
-        type=parameters.limit,
-        default=COUNT,
-        help=f"how many secrets to make up (default: {COUNT})",
-    )
-    parser.add_argument(
-        "--measure-encryption-time", action="store_true", help="measure sealing; alone, it needs no target"
-    )
-    parser.add_argument(
-        "--measure-upload-time", action="store_true", help="measure the targets (default: both of the two)"
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a configured target to measure; repeatable (default: all)",
-    )
+class CheckRights(Struct, frozen=True, kw_only=True):
+    """Whose rights are compared with what they need."""
+
+    name: Annotated[
+        tuple[str, ...], argument("configured targets and sources (default: all)", metavar="NAME")
+    ] = ()
+    role: Annotated[
+        Role,
+        option(
+            "the role whose needs the targets' credentials are compared with (default: all roles)",
+            choices=_ON_TARGETS,
+        ),
+    ] = Role.OPERATOR
 
 
-def _demo_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--keep", metavar="DIR", type=Path, help="work in this directory, and leave it there")
-    parser.add_argument("--secrets", metavar="N", type=int, default=1000, help="how many (default: 1000)")
+class MeasureSpeed(Struct, frozen=True, kw_only=True):
+    """What is measured, and on how many secrets."""
+
+    secret_count: Annotated[
+        int, option("how many secrets to make up (default: 1000)", metavar="N", read=limit)
+    ] = 1000
+    measure_encryption_time: Annotated[bool, option("measure sealing; alone, it needs no target")] = False
+    measure_upload_time: Annotated[bool, option("measure the targets (default: both of the two)")] = False
+    target: Annotated[
+        tuple[str, ...],
+        option("a configured target to measure; repeatable (default: all)", metavar="NAME"),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.target and self.measure_encryption_time and not self.measure_upload_time:
+            raise UnreadableWord("--target is for --measure-upload-time, which was not asked for")
 
 
-SHELLS = ("bash", "zsh")
+class ShowDemo(Struct, frozen=True, kw_only=True):
+    """Where the demo works, and with how many secrets."""
+
+    keep: Annotated[Path | None, option("work in this directory, and leave it there", metavar="DIR")] = None
+    secrets: Annotated[int, option("how many (default: 1000)", metavar="N")] = 1000
 
 
-def _completion_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
+class PrintCompletion(Struct, frozen=True, kw_only=True):
+    """For which shell commands are completed."""
+
+    shell: Annotated[str, argument("bash or zsh", metavar="SHELL", choices=("bash", "zsh"))]
 
 
 COMMANDS = {
     "init": Command(
-        _init_arguments,
+        NewInstallation,
         _init_work,
         "Writes the usual policies into strongroom.toml in the state directory (or where STRONGROOM_CONFIG\n"
         "says), and shows what the calendar does with it, what is off and why, and the next commands. A\n"
         "configuration that is there stays as it is.",
     ),
-    "check config": Command(_no_arguments, "init:check_config"),
-    "config reference": Command(_no_arguments, "init:print_reference"),
+    "check config": Command(Nothing, "init:check_config"),
+    "config reference": Command(Nothing, "init:print_reference"),
     "check storage": Command(
-        _storage_arguments,
+        CheckStorage,
         "probe:test_storage",
         "Puts a test object under 'probes/' on each target, reads it back, and tries what the server has\n"
         "to refuse. A locked test object stays until its lock ends.",
     ),
     "check rights": Command(
-        _rights_arguments,
+        CheckRights,
         "probe:check_permissions",
         "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
         "credential with what it needs: to read, or for a source with 'destination = true' to write too.\n"
         "If a server cannot show a right, the answer says so.",
     ),
     "bench": Command(
-        _bench_arguments,
+        MeasureSpeed,
         "probe:run_benchmark",
         "Seals made-up secrets as a backup does, to a key that nobody keeps. Each container is put on each\n"
         "target under 'probes/', read back and deleted. A target that locks its objects is refused.\n"
         "Without a --measure option both are measured.",
     ),
     "demo": Command(
-        _demo_arguments,
+        ShowDemo,
         "demo:run_demo",
         "It succeeds only if every step did, and every value came back.",
     ),
     "completion": Command(
-        _completion_arguments,
+        PrintCompletion,
         "init:print_completion",
         f"  bash:  {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}\n"
         f"  zsh:   {PROGRAM} completion zsh > a directory of $fpath, as _{PROGRAM}",

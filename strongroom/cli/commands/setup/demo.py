@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.status import Status
 
+from strongroom.cli.commands.setup.arguments import ShowDemo
 from strongroom.cli.shared.runs import follow, log_to
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.answer import Answer
@@ -428,13 +428,13 @@ def _good(run: Run) -> Run:
 # back on another one with the recovery key alone.
 
 
-def run_demo(arguments: Namespace, output: Output) -> Answer:
+def run_demo(given: ShowDemo, output: Output) -> Answer:
     began = time.monotonic()
     output.say(
         "Strongroom, there and back. All secrets are made up; everything happens in a scratch directory.\n"
     )
-    with scratch(arguments.keep) as place:
-        report = _there_and_back(place, Stages(output), arguments.secrets, output)
+    with scratch(given.keep) as place:
+        report = _there_and_back(place, Stages(output), given.secrets, output)
     return _answer(report | {"seconds": round(time.monotonic() - began, 1)})
 
 

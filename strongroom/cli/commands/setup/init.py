@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 import shtab
 
 import strongroom
+from strongroom.cli.commands.setup.arguments import NewInstallation, PrintCompletion
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.parser import whole_parser
 from strongroom.cli.shared.installation_key import keep, paper, spare_lines
 from strongroom.cli.terminal import place, prompts
@@ -47,7 +49,7 @@ from strongroom.wiring.services import absent_programs
 # -- config: check it, begin with one, or explain every key -------------------------------------
 
 
-def check_config(arguments: Namespace, output: Output) -> Answer:
+def check_config(given: Nothing, output: Output) -> Answer:
     try:
         settings = load_settings()
     except ConfigProblems as error:
@@ -92,35 +94,36 @@ def _summary(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "broker", settings.broker.url or "embedded"
 
 
-def write_config(arguments: Namespace, output: Output) -> Answer:
-    path = arguments.output.absolute()
-    text = text_of(arguments)
-    write_whole(path, text.encode(), replace=arguments.force)
+def write_config(given: NewInstallation, output: Output) -> Answer:
+    assert given.output is not None  # as the parameters choose
+    path = given.output.absolute()
+    text = text_of(given)
+    write_whole(path, text.encode(), replace=given.force)
     path.chmod(0o644)
     look = "Look through the file, then run: strongroom check config"
-    lines = [f"{path} is written.", *custody(arguments), look]
+    lines = [f"{path} is written.", *custody(given), look]
     return Answer(record={"file": path}, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def text_of(arguments: Namespace, *, locked: Container[str] = ()) -> str:
+def text_of(given: NewInstallation, *, locked: Container[str] = ()) -> str:
     """Return the file that the options ask for. ``locked``: the targets whose buckets have Object Lock."""
     text = default_config_text(
-        keys=[_public_key(word) for word in arguments.public_key],
-        source=arguments.source,
-        targets=with_locks(arguments.target, locked),
-        mail=_mail(arguments),
-        alone=arguments.single_recipient_reason,
+        keys=[_public_key(word) for word in given.public_key],
+        source=given.source,
+        targets=with_locks(given.target, locked),
+        mail=OwnMail(list(given.mail), given.mail_host) if given.mail and given.mail_host else None,
+        alone=given.single_recipient_reason,
         state_dir=place.find().state_dir,
     )
     _check(text)
     return text
 
 
-def custody(arguments: Namespace) -> Iterator[str]:
+def custody(given: NewInstallation) -> Iterator[str]:
     """Say what a single key means, of which nobody has said where its spare is."""
-    if arguments.single_recipient_reason or len(arguments.public_key) > 1:
+    if given.single_recipient_reason or len(given.public_key) > 1:
         return
-    what = "One key" if arguments.public_key else "One passphrase"
+    what = "One key" if given.public_key else "One passphrase"
     yield f"{what} opens all these backups. Lost, it closes them for good, and nobody has said where"
     yield (
         "  its spare is: write that into single_recipient_reason, or name a second key ('strongroom keys new'"
@@ -140,15 +143,6 @@ def _check(text: str) -> None:
             raise UsageError(f"{first.key}: {first.what}. Nothing was written.", hint=first.right) from None
 
 
-def _mail(arguments: Namespace) -> OwnMail | None:
-    if bool(arguments.mail) != bool(arguments.mail_host):
-        raise UsageError(
-            "--mail says who gets mail, and --mail-host which server takes it: neither works alone",
-            hint="Give both, or leave both out. Without them the file has an example.",
-        )
-    return OwnMail(arguments.mail, arguments.mail_host) if arguments.mail else None
-
-
 def _public_key(word: str) -> OwnKey:
     """Return the key as text, or its file; either is read now, so that a wrong one is refused."""
     if word.startswith("srpub"):
@@ -158,7 +152,7 @@ def _public_key(word: str) -> OwnKey:
     return {"public_key_file": str(file)}
 
 
-def print_reference(arguments: Namespace, output: Output) -> Answer | None:
+def print_reference(given: Nothing, output: Output) -> Answer | None:
     text = reference_markdown()
     if not output.json:
         output.raw(text.encode())
@@ -169,21 +163,21 @@ def print_reference(arguments: Namespace, output: Output) -> Answer | None:
 # -- init: set a machine up: the configuration at its place, what the calendar does, and what to type next
 
 
-def set_up(arguments: Namespace, output: Output) -> Answer:
+def set_up(given: NewInstallation, output: Output) -> Answer:
     rolelist.require_certificates(place.find().state_dir)
     found = place.find().file
     written = found is None or not found.exists()
-    file = _write(found, arguments) if found is None or written else found
+    file = _write(found, given) if found is None or written else found
     settings = load_settings(path=file)
     checks = _object_locks(settings) if written else {}
     locked = [name for name, check in checks.items() if check.detail == UNUSED_LOCK]
     if locked:
-        write_whole(file, text_of(arguments, locked=locked).encode(), replace=True)
+        write_whole(file, text_of(given, locked=locked).encode(), replace=True)
         file.chmod(0o644)
         settings = load_settings(path=file)
     made = list(_mark_directories(settings)) if written else []
-    marks = made if arguments.target else []  # nobody named the default ones
-    apart = list(_keys_apart(file, arguments, output, written=written))
+    marks = made if given.target else []  # nobody named the default ones
+    apart = list(_keys_apart(file, given, output, written=written))
     entries = planned(calendar(settings), now=time.time())
     said = (
         "is written. It says what each setting is for."
@@ -193,7 +187,7 @@ def set_up(arguments: Namespace, output: Output) -> Answer:
     lines = [
         *marks,
         *(line for name, check in checks.items() for line in _lock(name, check)),
-        *(custody(arguments) if written else ()),
+        *(custody(given) if written else ()),
         *apart,
     ]
     return Answer(
@@ -204,11 +198,11 @@ def set_up(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _write(named: Path | None, arguments: Namespace) -> Path:
+def _write(named: Path | None, given: NewInstallation) -> Path:
     """Write the configuration where every command finds it: where the environment says, or in the state
     directory."""
     file = named or place.find().state_dir / place.FILE_NAME
-    text = text_of(arguments)
+    text = text_of(given)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(file, text.encode())
     file.chmod(0o644)
@@ -228,20 +222,20 @@ def _mark_directories(settings: Settings) -> Iterator[str]:
                 yield f"{in_line(error.message)}: target '{name}' takes no backup until that is mended."
 
 
-def _keys_apart(file: Path, arguments: Namespace, output: Output, *, written: bool) -> Iterator[str]:
+def _keys_apart(file: Path, given: NewInstallation, output: Output, *, written: bool) -> Iterator[str]:
     """Take the installation key off this machine, and pin a spare, as far as somebody wants that."""
     folder = place.find().role_keys
-    if arguments.installation_key_to or (
+    if given.installation_key_to or (
         written and _wanted("The private installation key goes onto paper now, and off this machine")
     ):
-        where = keep(roles.make_all(folder), paper(arguments.installation_key_to), output)
+        where = keep(roles.make_all(folder), paper(given.installation_key_to), output)
         roles.remove_installation_key(folder)
         yield f"The private installation key is kept {where}, and not on this machine."
-    if arguments.spare_key_to or (
+    if given.spare_key_to or (
         written and _wanted("A spare installation key goes onto another paper, for the day the first is lost")
     ):
         key = Signer.generate()
-        yield from spare_lines(key, keep(key, paper(arguments.spare_key_to), output))
+        yield from spare_lines(key, keep(key, paper(given.spare_key_to), output))
         if written:
             text = f'{file.read_text()}\n[trust]\nsigners = ["{key.fingerprint}"]  # the spare\n'
             write_whole(file, text.encode(), replace=True)
@@ -355,14 +349,14 @@ def _as_document(found: EntryStatus) -> dict[str, Any]:
 # -- completion: the script that completes commands, options and files in a shell ---------------
 
 
-def print_completion(arguments: Namespace, output: Output) -> Answer | None:
+def print_completion(given: PrintCompletion, output: Output) -> Answer | None:
     parser = whole_parser()
     _complete_files(parser, shtab.FILE)
-    script: str = shtab.complete(parser, shell=arguments.shell)
+    script: str = shtab.complete(parser, shell=given.shell)
     if not output.json:
         output.raw(script.encode())
         return None
-    return Answer(record={"shell": arguments.shell, "script": script}, sheet=Sheet())
+    return Answer(record={"shell": given.shell, "script": script}, sheet=Sheet())
 
 
 def _complete_files(parser: ArgumentParser, files: object) -> None:

@@ -3,12 +3,12 @@ requests."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from strongroom.cli.commands.setup import demo
+from strongroom.cli.commands.setup.arguments import CheckRights, CheckStorage, MeasureSpeed
 from strongroom.cli.shared import options
 from strongroom.cli.shared.options import choose_named
 from strongroom.cli.terminal import failures
@@ -39,22 +39,22 @@ from strongroom.words import nearest
 Work = Callable[[], "Probe"]
 
 
-def test_storage(arguments: Namespace, output: Output) -> Answer:
+def test_storage(given: CheckStorage, output: Output) -> Answer:
     settings = load_settings()
     if not settings.targets:
         raise ConfigError(
             "no target is configured, so nothing was tested",
             hint="Name one under 'targets': 'strongroom config reference' shows how.",
         )
-    names = choose_named(arguments.target, settings.targets)
+    names = choose_named(given.target, settings.targets)
     return _answer([partial(_on_target, probe_storage, name, settings) for name in names])
 
 
-def check_permissions(arguments: Namespace, output: Output) -> Answer:
+def check_permissions(given: CheckRights, output: Output) -> Answer:
     settings = load_settings()
     sources = tuple(settings.sources) or (options.LOCAL,)
-    names = choose_named(arguments.name, [*sources, *settings.targets])
-    probed = partial(probe_rights, role=arguments.role)
+    names = choose_named(given.name, [*sources, *settings.targets])
+    probed = partial(probe_rights, role=given.role)
     work = [partial(_on_source, name, settings) for name in sources if name in names]
     work += [partial(_on_target, probed, name, settings) for name in settings.targets if name in names]
     return _answer(work)
@@ -121,13 +121,13 @@ _PUT_RIGHT = "Put right what each line above says; where a right is missing, ops
 # -- bench: how fast this installation seals and uploads, on made-up secrets that nobody can open ---
 
 
-def run_benchmark(arguments: Namespace, output: Output) -> Answer:
-    sealing, uploading = _wanted(arguments)
+def run_benchmark(given: MeasureSpeed, output: Output) -> Answer:
+    sealing, uploading = _wanted(given)
     settings = load_settings()
-    targets = _targets(arguments.target, settings) if uploading else []
-    with counting(output, "measuring", arguments.secret_count) as advance:
+    targets = _targets(given.target, settings) if uploading else []
+    with counting(output, "measuring", given.secret_count) as advance:
         measured = measure(
-            demo.secrets(arguments.secret_count),
+            demo.secrets(given.secret_count),
             targets,
             container_bytes=settings.limits.container_bytes,
             progress=advance,
@@ -141,11 +141,9 @@ def run_benchmark(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _wanted(arguments: Namespace) -> tuple[bool, bool]:
+def _wanted(given: MeasureSpeed) -> tuple[bool, bool]:
     """Return whether to tell of sealing, and whether to upload."""
-    sealing, uploading = arguments.measure_encryption_time, arguments.measure_upload_time
-    if arguments.target and sealing and not uploading:
-        raise UsageError("--target is for --measure-upload-time, which was not asked for.")
+    sealing, uploading = given.measure_encryption_time, given.measure_upload_time
     return (sealing, uploading) if sealing or uploading else (True, True)
 
 
