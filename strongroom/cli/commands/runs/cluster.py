@@ -263,7 +263,7 @@ REMEMBERED: Final = 1000
 
 def start_cluster(given: StartCluster, output: Output) -> None:
     settings = load_settings()
-    for package, wanted in {"flower": arguments.flower, "sentry_sdk": settings.sentry.dsn}.items():
+    for package, wanted in {"flower": given.flower, "sentry_sdk": settings.sentry.dsn}.items():
         if wanted:
             require_package(package)
     logs = settings.state_dir / "logs"
