@@ -13,6 +13,8 @@ from strongroom.config.values import AbsolutePath, Duration, Host, MailAddress, 
 # Annotations are no text here: see strongroom.config.schema.
 
 
+FIXED = "It is fixed now: take the line out."
+_FIXED_TIME = {"timeout": FIXED}
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
@@ -20,9 +22,7 @@ class AlertSettings(SettingsSection, frozen=True, kw_only=True):
     """What is an alarm, and who is notified. `strongroom alerts send` checks, and beat does if somebody is
     notified or pinged."""
 
-    REPLACED = dict.fromkeys(
-        ("compared", "size_factor", "duration_factor"), "It is fixed now: take the line out."
-    )
+    REPLACED = dict.fromkeys(("compared", "size_factor", "duration_factor", "takeover"), FIXED)
 
     email: Annotated[
         tuple[MailAddress, ...],
@@ -40,17 +40,6 @@ class AlertSettings(SettingsSection, frozen=True, kw_only=True):
             examples=["watchdog"],
         ),
     ] = None
-    takeover: Annotated[
-        Duration,
-        Meta(
-            ge=60,
-            le=7 * 86_400,
-            description="Of several hosts that check on one state database, one notifies. After so long "
-            "without a check of it, another does.",
-            examples=["2h"],
-            extra={"default": '`"40m"`'},
-        ),
-    ] = 2400
     threshold_age: Annotated[
         Duration,
         Meta(
@@ -102,6 +91,8 @@ class AlertSettings(SettingsSection, frozen=True, kw_only=True):
 class MailSettings(SettingsSection, frozen=True, kw_only=True):
     """The server that takes mail for `[alerts]` and channels. Its certificate is always checked."""
 
+    REPLACED = _FIXED_TIME
+
     host: Annotated[
         Host | None,
         Meta(description="Name or address of the server.", examples=["smtp.example.org"]),
@@ -136,16 +127,6 @@ class MailSettings(SettingsSection, frozen=True, kw_only=True):
             extra={"default": "`strongroom@` and the name of this host"},
         ),
     ] = None
-    timeout: Annotated[
-        Duration,
-        Meta(
-            ge=1,
-            le=600,
-            description="How long the server may take for one mail.",
-            examples=["60s"],
-            extra={"default": '`"30s"`'},
-        ),
-    ] = 30
 
 
 # -- How people are notified of alerts: channels, and which alerts go through which -------------
@@ -169,16 +150,6 @@ _AddressFile = Annotated[
         examples=["/etc/strongroom/channel-address"],
     ),
 ]
-_Timeout = Annotated[
-    Duration,
-    Meta(
-        ge=1,
-        le=300,
-        description="How long it may take for one message.",
-        examples=["30s"],
-        extra={"default": '`"10s"`'},
-    ),
-]
 _CaFile = Annotated[
     CaFile, Meta(examples=["/etc/strongroom/ops-ca.pem"], extra={"default": "those of the system"})
 ]
@@ -197,6 +168,8 @@ class MailChannel(SettingsSection, frozen=True, kw_only=True):
 class WebhookChannel(SettingsSection, frozen=True, kw_only=True):
     """A POST of JSON, signed with HMAC-SHA256 as Standard Webhooks says."""
 
+    REPLACED = _FIXED_TIME
+
     SECRET_FILES: ClassVar[tuple[str, ...]] = (
         "url_file",
         "secret_file",
@@ -214,12 +187,13 @@ class WebhookChannel(SettingsSection, frozen=True, kw_only=True):
         ),
     ]
     ca_file: _CaFile = None
-    timeout: _Timeout = 10
 
 
 class AppriseChannel(SettingsSection, frozen=True, kw_only=True):
     """Any service that Apprise knows, such as Slack, Teams, PagerDuty or ntfy. It needs
     `strongroom[apprise]`."""
+
+    REPLACED = _FIXED_TIME
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("url_file",)
 
@@ -231,12 +205,13 @@ class AppriseChannel(SettingsSection, frozen=True, kw_only=True):
             examples=["/etc/strongroom/slack-url"],
         ),
     ]
-    timeout: _Timeout = 10
 
 
 class PingChannel(SettingsSection, frozen=True, kw_only=True):
     """A dead man's switch that takes pings as Healthchecks does: at its address, `/start` and `/fail`.
     `alerts.ping` or the `ping` of policies name it; a route cannot."""
+
+    REPLACED = _FIXED_TIME
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("url_file",)
 
@@ -251,7 +226,6 @@ class PingChannel(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = "critical"
     ca_file: _CaFile = None
-    timeout: _Timeout = 10
 
 
 ChannelSettings = MailChannel | WebhookChannel | AppriseChannel | PingChannel

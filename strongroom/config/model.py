@@ -6,12 +6,12 @@ these and checks how they fit together; nothing here reads a file.
 
 # Annotations are no text here: see strongroom.config.schema.
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
 
-from strongroom.config.alerts import AlertSettings, ChannelSettings, MailSettings, RouteSettings
+from strongroom.config.alerts import FIXED, AlertSettings, ChannelSettings, MailSettings, RouteSettings
 from strongroom.config.approvals import AccessLogSettings, ApprovalSettings
 from strongroom.config.calendar import (
     CalendarSettings,
@@ -150,8 +150,15 @@ class WorkerSettings(SettingsSection, frozen=True, kw_only=True):
     ] = 2
 
 
+OPEN_CONTAINERS = 8
+"""How many containers of a run may be on their way at once: as many as the transfers of a pool, so that none
+waits for a container. What they take of the stage is set by ``container_bytes``."""
+
+
 class LimitSettings(SettingsSection, frozen=True, kw_only=True):
     """Bounds on a run."""
+
+    REPLACED: ClassVar = {"open_containers": FIXED}
 
     lease_seconds: Annotated[
         int,
@@ -176,10 +183,6 @@ class LimitSettings(SettingsSection, frozen=True, kw_only=True):
             examples=[14_400],
         ),
     ] = 3600
-    open_containers: Annotated[
-        int,
-        Meta(ge=1, le=10_000, description="How many containers may be on their way at once.", examples=[16]),
-    ] = 8
     container_bytes: Annotated[
         Size,
         Meta(

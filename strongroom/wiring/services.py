@@ -13,6 +13,7 @@ from msgspec.structs import replace as replace_fields
 
 from strongroom.config import Settings
 from strongroom.config.calendar import HookSettings, HooksSettings
+from strongroom.config.model import OPEN_CONTAINERS
 from strongroom.keys import keywrap, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.model import Role
@@ -145,7 +146,7 @@ def _limits(settings: Settings, role: Role) -> RunLimits:
     return RunLimits(
         lease=limits.lease_seconds,
         attempts=limits.max_attempts,
-        window=min(limits.open_containers, fitting),
+        window=min(OPEN_CONTAINERS, fitting),
         # Whoever types a command is told at once, and can make room.
         patience=0.0 if role == Role.OPERATOR else limits.patience_seconds,
     )

@@ -78,8 +78,7 @@ def sending(
     ping = ping_of(settings, settings.alerts.ping) if settings.alerts.ping and not email else None
     if not routes and ping is None:
         return None
-    takeover = settings.alerts.takeover
-    return Sending(routes=tuple(routes), ping=ping, takeover=takeover, everything=everything, by=by)
+    return Sending(routes=tuple(routes), ping=ping, everything=everything, by=by)
 
 
 def _routes(settings: Settings) -> list[Route]:
@@ -119,10 +118,9 @@ def _channel(name: str, found: ChannelSettings, settings: Settings) -> Channel:
                 url=_address(found),
                 secret=partial(_read, found.secret_file),
                 ca_file=found.ca_file,
-                timeout=found.timeout,
             )
         case AppriseChannel():
-            return Apprise(name=name, url=partial(_read, found.url_file), timeout=found.timeout)
+            return Apprise(name=name, url=partial(_read, found.url_file))
         case PingChannel():  # the settings were checked
             raise ConfigError(f"channels.{name} is a dead man's switch: a message cannot go there.")
         case _:
@@ -137,7 +135,6 @@ def ping_of(settings: Settings, name: str) -> Ping:
     return Ping(
         name=name,
         url=_address(found),
-        timeout=found.timeout,
         ca_file=found.ca_file,
         warnings=found.fails_on == "warning",
     )
@@ -163,7 +160,6 @@ def mail_server(settings: Settings) -> MailServer:
         username=mail.username,
         password=partial(_read, mail.password_file) if mail.password_file else None,
         ca_file=mail.ca_file,
-        timeout=mail.timeout,
     )
 
 

@@ -111,7 +111,6 @@ seal = 4
 [limits]
 lease_seconds = 30
 max_attempts = 3
-open_containers = 4
 container_bytes = "16MiB"
 stage_bytes = "1 GB"
 

@@ -24,7 +24,7 @@ from strongroom.config.keys import (
     Pkcs11Key,
     QuorumKey,
 )
-from strongroom.config.model import Settings
+from strongroom.config.model import OPEN_CONTAINERS, Settings
 from strongroom.config.policies import YEAR_DAYS, PolicySettings
 from strongroom.config.schema import KeyPath
 from strongroom.config.sources import SourceSettings
@@ -424,10 +424,10 @@ def _inside(context: Context, name: str, policy: PolicySettings) -> Iterator[Mis
 def check_limits(context: Context) -> Iterator[Misfit]:
     """Yield a stage that is too small for what may be on its way."""
     limits = context.settings.limits
-    needed = limits.open_containers * limits.container_bytes
+    needed = OPEN_CONTAINERS * limits.container_bytes
     if limits.stage_bytes < needed and not context.is_bad("limits"):
         yield Misfit(
             ("limits", "stage_bytes"),
-            f"too small for {limits.open_containers} open containers",
-            f"At least {needed:,}, or fewer or smaller containers.",
+            f"too small for {OPEN_CONTAINERS} open containers",
+            f"At least {needed:,}, or smaller containers.",
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -60,6 +61,10 @@ class JudgedFacts(Struct, frozen=True, kw_only=True):
         return alerts_of(self.findings)
 
 
+TAKEOVER: Final = 2400.0
+"""Seconds: the cluster looks each quarter of an hour, so that two looks in a row were missed."""
+
+
 class Sending(Struct, frozen=True, kw_only=True):
     """Who is notified by which routes, and what is pinged. ``everything``: whatever was sent before.
 
@@ -70,7 +75,7 @@ class Sending(Struct, frozen=True, kw_only=True):
 
     routes: tuple[Route, ...]
     ping: Ping | None = None
-    takeover: float = 2400.0
+    takeover: float = TAKEOVER
     everything: bool = False
     by: str = ""
 
