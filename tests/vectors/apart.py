@@ -20,7 +20,7 @@ from tests.vectors.primitives import hkdf
 from tests.vectors.vector import parse, stored
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "format.md"
-SHOWN = 12
+SHOWN = 6
 """Bytes of each part that are shown."""
 Part = tuple[str, bytes]
 COLUMNS = (
