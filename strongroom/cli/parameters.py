@@ -165,10 +165,12 @@ def declare(parser: _ActionsContainer, kind: type[Struct]) -> None:
 
 
 def _container(parser: _ActionsContainer, how: Group | None) -> _ActionsContainer:
+    """Return what the options of a nested record are added to; records with one title are one group."""
     if how is None:
         return parser
     if how.title:
-        parser = parser.add_argument_group(how.title)
+        groups = (group for group in parser._action_groups if group.title == how.title)  # noqa: SLF001
+        parser = next(groups, None) or parser.add_argument_group(how.title)
     return parser.add_mutually_exclusive_group(required=how.required) if how.exclusive else parser
 
 
@@ -187,6 +189,17 @@ def _value(field: FieldInfo, parsed: Namespace) -> Any:
     return tuple(value) if shape.several else value
 
 
+def by_name(given: Struct | Namespace) -> dict[str, Any]:
+    """Return what was typed by the names of all fields, those of nested records too."""
+    if isinstance(given, Namespace):
+        return vars(given)
+    values: dict[str, Any] = {}
+    for name in given.__struct_fields__:
+        value = getattr(given, name)
+        values |= by_name(value) if isinstance(value, Struct) else {name: value}
+    return values
+
+
 class _Shape(NamedTuple):
     """What a field holds: one or several values of a kind, or another record."""
 
@@ -202,7 +215,10 @@ def _shape(field: FieldInfo) -> _Shape:
     several = get_origin(kind) is tuple
     if several:
         kind = get_args(kind)[0]
-    how = next((note for note in notes if isinstance(note, Typed | Group)), getattr(kind, "__group__", None))
+    own = getattr(kind, "__group__", None)
+    how = next((note for note in notes if isinstance(note, Typed | Group)), own)
+    if isinstance(how, Group) and own is not None:
+        how = own._replace(title=how.title or own.title)
     return _Shape(kind, how, several)
 
 

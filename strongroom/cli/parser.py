@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from strongroom import __version__
-from strongroom.cli.parameters import Command, Run, UnreadableWord, Work, declare, record_of
+from strongroom.cli.parameters import Command, Run, UnreadableWord, Work, by_name, declare, record_of
 from strongroom.cli.table import (
     COMMANDS,
     INTRODUCTION,
@@ -23,6 +23,9 @@ from strongroom.cli.table import (
 from strongroom.cli.terminal.output import Output, columns
 from strongroom.errors import Untrusted, UsageError
 from strongroom.system.lazy import resolve
+
+if TYPE_CHECKING:
+    from msgspec import Struct
 
 _ROOMS = "strongroom.cli.commands"
 
@@ -76,14 +79,14 @@ def run_command(name: str, words: list[str], output: Output) -> None:
         parsed = parse(name, words)
     except SystemExit:  # --help has printed
         return
-    output.json, output.quiet = parsed.json, parsed.quiet
+    output.command, output.json, output.quiet = name, parsed.json, parsed.quiet
     try:
         if (answer := load_work(parsed)(parsed.given, output)) is not None:
             output.give(answer)
         if output.ending is not None:
             raise output.ending
     except Untrusted as error:
-        raise resolve("strongroom.cli.shared.admission:explained")(error, parsed.given) from None
+        raise resolve("strongroom.cli.shared.admission:explained")(error, by_name(parsed.given)) from None
 
 
 def load(name: str) -> Command:
@@ -171,11 +174,10 @@ def parse(name: str, words: list[str]) -> Parsed:
     if not isinstance(command.parameters, type):
         if getattr(typed, "follow", False) and not getattr(typed, "cluster", True):
             parser.error("--follow goes with --cluster: what this process does is followed to its end anyway")
-        typed.command_name = name
         return Parsed(name, typed.run, typed, typed.json, typed.quiet)
     word = command.words.get(getattr(typed, "action", None) or "")
     try:
-        given = record_of(word.parameters if word else command.parameters, typed)
+        given: Struct = record_of(word.parameters if word else command.parameters, typed)
     except UnreadableWord as error:
         parser.error(str(error))
     return Parsed(name, word.run if word else command.run, given, typed.json, typed.quiet)

@@ -12,7 +12,7 @@ from strongroom.cli.commands.recovery.forked_step import run_with
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import WrongKey
 
-GIVEN = Namespace(command_name="restore", passphrase_file=None)
+GIVEN = Namespace(passphrase_file=None)
 
 
 class Answer(Struct, frozen=True):
@@ -42,7 +42,7 @@ def test_a_process_that_was_killed_is_told_as_that() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return Answer("never")
 
-    error = run_with(GIVEN, work, Answer, Output(quiet=True)).failure("Type it again.")
+    error = run_with(GIVEN, work, Answer, Output(quiet=True, command="restore")).failure("Type it again.")
     assert (error.code, error.hint.endswith("Type it again.")) == ("CommandCutShort", True)
     said = "'strongroom restore' said nothing of how far it came: signal 9 killed it."
     assert error.message == said

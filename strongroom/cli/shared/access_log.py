@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,51 +24,31 @@ if TYPE_CHECKING:
 
 
 def record_opening(
-    arguments: Namespace,
-    output: Output,
-    installation: InstallationPlace,
-    backup: str,
-    *,
-    quarantine: str = "",
+    output: Output, installation: InstallationPlace, backup: str, *, where: object, quarantine: str = ""
 ) -> None:
     """Note that a backup is about to be opened; ``quarantine`` says why it should not be."""
-    given = vars(arguments)
-    where = given.get("backup_file") or given.get("from_target") or given.get("file")
-    words = ", ".join(map(str, where)) if isinstance(where, list) else str(where or "the configured targets")
     more = {"quarantined": in_line(quarantine)} if quarantine else {}
-    record_attempt(arguments, output, installation, backup=backup, where=in_line(words), **more)
+    record_attempt(output, installation, backup=backup, where=in_line(str(where)), **more)
 
 
 def record_attempt(
-    arguments: Namespace,
-    output: Output,
-    installation: InstallationPlace,
-    *,
-    backup: str,
-    where: str,
-    **more: str,
+    output: Output, installation: InstallationPlace, *, backup: str, where: str, **more: str
 ) -> None:
     """Note an attempt before it is made: a process that is killed leaves that much.
 
     What came of it is noted by :func:`record_outcomes`, once that is known.
     """
     detail = {"backup": backup, "where": where, **more}
-    record_access(access_log.ATTEMPTED, arguments, output, installation, **detail)
-    _PENDING.append(
-        lambda kind, **error: record_access(kind, arguments, output, installation, **detail, **error)
-    )
+    record_access(access_log.ATTEMPTED, output, installation, **detail)
+    _PENDING.append(lambda kind, **error: record_access(kind, output, installation, **detail, **error))
 
 
-def record_reading(
-    arguments: Namespace, output: Output, installation: InstallationPlace, *, backup: str, where: str
-) -> None:
+def record_reading(output: Output, installation: InstallationPlace, *, backup: str, where: str) -> None:
     """Note that a replica is about to be read and not opened, and, with the outcomes, that it was."""
     detail = {"backup": backup, "where": where}
-    record_access(access_log.READING, arguments, output, installation, **detail)
+    record_access(access_log.READING, output, installation, **detail)
     _PENDING.append(
-        lambda _kind, **error: record_access(
-            access_log.READ, arguments, output, installation, **detail, **error
-        )
+        lambda _kind, **error: record_access(access_log.READ, output, installation, **detail, **error)
     )
 
 
@@ -95,7 +74,6 @@ _UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
 
 def record_access(
     kind: str,
-    arguments: Namespace,
     output: Output,
     installation: InstallationPlace,
     **detail: str | int | None,
@@ -105,7 +83,7 @@ def record_access(
         record_outcomes(None)
     if not installation.state_dir.is_dir():
         return
-    who = {"command": arguments.command_name, "by": _user_name(), "host": os.uname().nodename}
+    who = {"command": output.command, "by": _user_name(), "host": os.uname().nodename}
     try:
         access_log.record_access(installation.state_dir, kind, **who, **detail)
     except OSError as error:
@@ -219,7 +197,6 @@ def reveal_value(
     *,
     of: tuple[str, int],
     held_by: ValueHolder,
-    arguments: Namespace,
     output: Output,
     installation: InstallationPlace,
 ) -> bytes:
@@ -240,5 +217,5 @@ def reveal_value(
         size=1,
         lines=(f"show version {version} of one secret of {held_by.words}, on {os.uname().nodename}",),
     )
-    record_access(access_log.SHOWN, arguments, output, installation)
+    record_access(access_log.SHOWN, output, installation)
     return value.reveal()

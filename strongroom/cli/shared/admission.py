@@ -7,8 +7,7 @@ who only shows what a file claims says what speaks against it, and ends with the
 from __future__ import annotations
 
 import re
-from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from strongroom.cli.shared.options import BackupOptions, BackupSource, ReaderTrustOptions, TrustOptions
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace, trusted_in_file
 from strongroom.container.errors import UntrustedSigner
@@ -53,37 +53,29 @@ def trusted_signers(place: InstallationPlace, typed: Sequence[str] = ()) -> Sign
     return roles.believed(place.role_keys, trusted_in_file(place)).with_named(typed)
 
 
-def signers_on(objects: Objects, arguments: Namespace, place: InstallationPlace) -> Signers:
+def signers_on(objects: Objects, trust: TrustOptions, place: InstallationPlace) -> Signers:
     """Return whose signatures count on a place, by the trust lists there.
 
     Raises:
         TrustListMissing: one is missing there.
     """
-    asked: list[tuple[Objects, Signers]] = vars(arguments).setdefault("signers_on", [])
-    for other, known in asked:
-        if other is objects:
-            return known
-    found = believed_on(
-        trusted_signers(place, getattr(arguments, "signer", ())),
+    return believed_on(
+        trusted_signers(place, trust.signer),
         [ManifestListing(objects)],
         folder=place.role_keys,
-        strict=not anybody(arguments),
+        strict=not trust.any_signer,
         # Who has no such option shows a stranger's all the same.
-        strangers=getattr(arguments, "any_signer", True),
+        strangers=trust.any_signer or not isinstance(trust, ReaderTrustOptions),
     )
-    asked.append((objects, found))
-    return found
 
 
-def anybody(arguments: Namespace) -> bool:
-    """Tell whether a stranger's backup will do: a command that has no such option never takes one."""
-    return getattr(arguments, "any_signer", False)
-
-
-def explained(error: Untrusted, arguments: Namespace, *, what: str = "backup") -> Untrusted:
+def explained(error: Untrusted, taken: Collection[str], *, what: str = "backup") -> Untrusted:
     """Return the error with the very words that go on from here, if it is the installation that is unknown.
 
     To name the installation does not help where one of its keys is retired or distrusted.
+
+    Args:
+        taken: the names of the options that the command takes.
     """
     found = _UNKNOWN.search(error.message)
     if found is None:
@@ -92,16 +84,16 @@ def explained(error: Untrusted, arguments: Namespace, *, what: str = "backup") -
         f"This {what} is of the installation\n{found[1]}\nwhich is not trusted here.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
         "'strongroom keys signers list' says on the machine that made it. If it is the same, "
-        + "\n".join(_ways_on(found[1], vars(arguments))),
+        + "\n".join(_ways_on(found[1], taken)),
     )
 
 
-def _ways_on(fingerprint: str, options: Mapping[str, object]) -> Iterator[str]:
-    if "signer" in options:
+def _ways_on(fingerprint: str, taken: Collection[str]) -> Iterator[str]:
+    if "signer" in taken:
         yield f"repeat with:\n--signer {fingerprint}"
     else:
         yield f'name it in the configuration, under [trust]:\nsigners = ["{fingerprint}"]'
-    if "any_signer" in options:
+    if "any_signer" in taken:
         yield "To read it with its maker unknown: --any-signer"
 
 
@@ -187,66 +179,79 @@ class Admitted(Struct, frozen=True, kw_only=True):
 
 
 def admit(
-    signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: InstallationPlace
+    signed: SignedManifest,
+    objects: Objects,
+    given: BackupSource,
+    output: Output,
+    place: InstallationPlace,
+    *,
+    known: Signers,
 ) -> Admitted:
     """Let a command read a backup.
+
+    Args:
+        known: whose signatures count there, as :func:`signers_on` says.
 
     Raises:
         UntrustedSigner: nobody who is trusted here signed it: its fingerprint, and how to go on.
         BackupQuarantined: it is in quarantine, and the command was not told to use it nonetheless.
     """
-    known = signers_on(objects, arguments, place)
-    maker = admit_maker(maker_of_backup(signed, known), arguments, output)
+    maker = admit_maker(maker_of_backup(signed, known), given.trust, output)
     backup = signed.manifest.backup_id
     looked = look_at(objects, backup, maker.pins(known), place)
     quarantine = looked.why_quarantined(backup)
-    if quarantine and not getattr(arguments, "use_quarantined", False):
+    if quarantine and not given.choice.use_quarantined:
         raise looked.refusal(backup)
-    _tell_unsound(looked, signed, arguments, output)
+    _tell_unsound(looked, signed, given.choice, output)
     if quarantine:
         output.warn(f"this backup is in quarantine {quarantine}. It is used nonetheless.")
     return Admitted(maker=maker, quarantine=quarantine)
 
 
 def admit_container(
-    certificate: Certificate, arguments: Namespace, output: Output, place: InstallationPlace
+    certificate: Certificate, trust: TrustOptions, output: Output, place: InstallationPlace
 ) -> Admitted:
     """Let a command read one container alone, which is of no backup that could be in quarantine.
 
     Raises:
         UntrustedSigner: nobody who is trusted here signed it.
     """
-    maker = maker_of(certificate, _known(arguments, place))
-    return Admitted(maker=admit_maker(maker, arguments, output))
+    maker = maker_of(certificate, trusted_signers(place, trust.signer))
+    return Admitted(maker=admit_maker(maker, trust, output))
 
 
-def admit_maker(maker: Maker, arguments: Namespace, output: Output) -> Maker:
+def admit_maker(maker: Maker, trust: TrustOptions, output: Output) -> Maker:
     """Refuse a maker who is not trusted here; say so if a person takes anybody's."""
-    maker.require(anybody=anybody(arguments))
+    maker.require(anybody=trust.any_signer)
     if not maker.known:
         output.warn_once(f"nobody knows who made this: {maker.doubt}")
     return maker
 
 
 def show(
-    signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: InstallationPlace
+    signed: SignedManifest,
+    objects: Objects,
+    given: BackupSource,
+    output: Output,
+    place: InstallationPlace,
+    *,
+    known: Signers,
 ) -> Admitted:
     """Let a command show what a backup claims, and end with what speaks against believing it."""
-    known = signers_on(objects, arguments, place)
     maker = show_maker(maker_of_backup(signed, known), output)
     backup = signed.manifest.backup_id
     looked = look_at(objects, backup, maker.pins(known), place)
     quarantine = looked.why_quarantined(backup)
-    _tell_unsound(looked, signed, arguments, output)
+    _tell_unsound(looked, signed, given.choice, output)
     output.end_with(set_aside({backup: quarantine} if quarantine else {}))
     return Admitted(maker=maker, quarantine=quarantine)
 
 
 def show_container(
-    certificate: Certificate, arguments: Namespace, output: Output, place: InstallationPlace
+    certificate: Certificate, trust: TrustOptions, output: Output, place: InstallationPlace
 ) -> Admitted:
     """Let a command show what one container alone claims."""
-    return Admitted(maker=show_maker(maker_of(certificate, _known(arguments, place)), output))
+    return Admitted(maker=show_maker(maker_of(certificate, trusted_signers(place, trust.signer)), output))
 
 
 def show_maker(maker: Maker, output: Output) -> Maker:
@@ -275,15 +280,10 @@ def look_at(objects: Objects, backup: str, pins: Signers, place: InstallationPla
     return read_record(place).of_one_place(objects, trusted=pins)
 
 
-def _tell_unsound(looked: Chooser, signed: SignedManifest, arguments: Namespace, output: Output) -> None:
+def _tell_unsound(looked: Chooser, signed: SignedManifest, choice: BackupOptions, output: Output) -> None:
     """Have a command end with what is wrong beside a backup, or with a newer one that is known and gone."""
-    given = vars(arguments)
-    if not given.get("backup"):
-        lost = looked.lost(Asked(values=False, policy=given.get("policy") or ""), signed.manifest)
+    if not choice.backup:
+        lost = looked.lost(Asked(values=False, policy=choice.policy or ""), signed.manifest)
         output.end_with(None if lost is None else lost.error(signed.manifest))
     odd = "; ".join(f"{folder}: {why}" for folder, why in looked.marks_aside.items())
     output.end_with(TargetUnsound(f"Not all that is next to the backup counts: {odd}.") if odd else None)
-
-
-def _known(arguments: Namespace, place: InstallationPlace) -> Signers:
-    return trusted_signers(place, getattr(arguments, "signer", ()))

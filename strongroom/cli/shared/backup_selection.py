@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 
 from strongroom.cli.shared import access_log, admission, opening
 from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.shared.options import BackupOptions, BackupSource
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.manifest import Manifest, SignedManifest
@@ -56,7 +56,7 @@ LOOKED = 50
 
 
 def requested(
-    arguments: Namespace,
+    choice: BackupOptions,
     *,
     values: bool,
     selection: Selection = Selection(),
@@ -64,46 +64,59 @@ def requested(
     source: str = "",
 ) -> Asked:
     """Return what a command line asks for."""
-    given = vars(arguments)
     return Asked(
         values=values,
         selection=selection,
         name=name,
-        policy=given.get("policy") or "",
-        backup=given.get("backup") or "",
-        until=given.get("at"),
+        policy=choice.policy or "",
+        backup=choice.backup or "",
+        until=choice.at,
         source=source,
-        partial=given.get("partial", False),
-        use_quarantined=given.get("use_quarantined", False),
+        partial=choice.partial,
+        use_quarantined=choice.use_quarantined,
     )
 
 
-def make_chooser(arguments: Namespace, installation: InstallationPlace, known: frozenset[str]) -> Chooser:
-    """Look at the targets that are named, or at all that are configured."""
+def make_chooser(
+    from_target: Sequence[str],
+    installation: InstallationPlace,
+    known: frozenset[str],
+    *,
+    strangers: bool = False,
+) -> Chooser:
+    """Look at the targets that are named, or at all that are configured.
+
+    Args:
+        strangers: whether a stranger's backup will do.
+    """
     record = admission.read_record(installation)
     holders = list(
-        _named_holders(arguments.from_target, installation)
-        if arguments.from_target
-        else configured_holders(installation)
+        _named_holders(from_target, installation) if from_target else configured_holders(installation)
     )
-    others = record.known or _shown_elsewhere(
-        {holder.name for holder in holders}, arguments, installation, known
-    )
+    others = record.known
+    if not others and from_target:
+        others = _shown_elsewhere({holder.name for holder in holders}, installation, known)
     return record.chooser(
         holders,
         trusted=known,
         folder=installation.role_keys,
-        strangers=admission.anybody(arguments),
+        strangers=strangers,
         known=others,
     )
 
 
+def chooser_of(given: BackupSource, installation: InstallationPlace) -> Chooser:
+    """Look at the targets that a command reads from, with the signers that it believes."""
+    known = admission.trusted_signers(installation, given.trust.signer)
+    return make_chooser(given.where.from_target, installation, known, strangers=given.trust.any_signer)
+
+
 def _shown_elsewhere(
-    asked: Collection[str], arguments: Namespace, installation: InstallationPlace, trusted: frozenset[str]
+    asked: Collection[str], installation: InstallationPlace, trusted: frozenset[str]
 ) -> list[KnownBackup]:
     """Return what the configured targets show that are not asked, if they answer soon: one that is asked may
     have been put back, and without a record nothing else tells."""
-    if not arguments.from_target or not asked & installation.section("targets").keys():
+    if not asked & installation.section("targets").keys():
         return []
     others = [holder for holder in configured_holders(installation) if holder.name not in asked]
     shown = run_all(
@@ -415,10 +428,10 @@ Opened = tuple[Salvaged, Callable[[], None]]
 
 @contextmanager
 def backup_on_targets(
-    arguments: Namespace, asked: Asked, output: Output, installation: InstallationPlace
+    given: BackupSource, asked: Asked, output: Output, installation: InstallationPlace
 ) -> Iterator[Salvaged]:
     """Open the backup on targets that a command is to look into."""
-    with backups_on_targets(arguments, asked, output, installation) as backups:
+    with backups_on_targets(given, asked, output, installation) as backups:
         backup, tell = next(backups)
         tell()
         yield backup
@@ -426,13 +439,12 @@ def backup_on_targets(
 
 @contextmanager
 def backups_on_targets(
-    arguments: Namespace, asked: Asked, output: Output, installation: InstallationPlace
+    given: BackupSource, asked: Asked, output: Output, installation: InstallationPlace
 ) -> Iterator[Iterator[Opened]]:
     """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
-    known = admission.trusted_signers(installation, arguments.signer)
-    chooser = make_chooser(arguments, installation, known)
+    chooser = chooser_of(given, installation)
     known = chooser.trusted
-    identities = identities_of(arguments, output, installation)
+    identities = identities_of(given.opening, output, installation)
     read: list[Salvaged] = []
 
     def opened() -> Iterator[Opened]:
@@ -440,9 +452,13 @@ def backups_on_targets(
             if number == MOST:
                 output.warn(f"only the newest {MOST} that may hold it were opened; older: --at DATE")
                 return
-            admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
+            admission.admit_maker(maker_of_backup(choice.signed, known), given.trust, output)
             access_log.record_opening(
-                arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
+                output,
+                installation,
+                choice.manifest.backup_id,
+                where=given.where,
+                quarantine=choice.quarantine,
             )
             pins = report_unlisted(choice, known, output, installation)
             before = _before(choice, chooser, asked, identities, pins)

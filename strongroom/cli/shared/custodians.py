@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from strongroom.cli.shared.options import OpeningOptions
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
@@ -20,13 +20,13 @@ from strongroom.system.files import read_private
 
 
 def custodians_of(
-    arguments: Namespace, output: Output, place: InstallationPlace, *, ask: bool
+    given: OpeningOptions, output: Output, place: InstallationPlace, *, ask: bool
 ) -> Iterator[Opener]:
     """Yield an identity for each quorum that is known, if anybody can give its shares."""
     tables = place.section("keys").values()
     named = [place.path(table.get("file")) for table in tables if table.get("kind") == "quorum"]
-    files = dict.fromkeys([*arguments.quorum, *(path for path in named if path is not None)])
-    shares = [_share(path) for path in arguments.share]
+    files = dict.fromkeys([*given.quorum, *(path for path in named if path is not None)])
+    shares = [_share(path) for path in given.share]
     if not files or not (shares or (ask and prompts.somebody_there())):
         return
     quorums = [record.load(file) for file in files]

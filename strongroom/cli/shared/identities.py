@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from strongroom.cli.shared import passphrases
+from strongroom.cli.shared.options import BackupSource, OpeningOptions
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
@@ -22,49 +22,45 @@ from strongroom.model import Secret
 
 
 def identities_of(
-    arguments: Namespace, output: Output, place: InstallationPlace, *, ask: bool = True
+    given: OpeningOptions, output: Output, place: InstallationPlace, *, ask: bool = True
 ) -> list[Opener]:
     """Return everything at hand that may open, the typed first, a prompt last.
 
     Args:
         ask: whether a person may be asked for a passphrase, once something needs it.
     """
-    found = [load_key(path) for path in arguments.identity]
-    passphrase = passphrases.read_given(arguments, output)
+    found = [load_key(path) for path in given.identity]
+    passphrase = passphrases.read_given(given.passphrase_file, output)
     if passphrase is not None:
         found.append(_passphrase_identity(passphrase))
     found += _configured_identities(place, output)
-    found += _custodians_of(arguments, output, place, ask=ask)
+    found += _custodians_of(given, output, place, ask=ask)
     if ask and passphrase is None and prompts.somebody_there():
         found.append(PromptingIdentity())
     return _with_composition(found)
 
 
-def typed_only(arguments: Namespace, output: Output, place: InstallationPlace) -> list[Opener]:
+def typed_only(given: OpeningOptions, output: Output, place: InstallationPlace) -> list[Opener]:
     """Return what was given on the command line, and nothing else; nothing if nothing was."""
-    found = [load_key(path) for path in arguments.identity]
-    if arguments.passphrase_file is not None:
-        found += filter(None, [_given_passphrase(arguments, output)])
-    if getattr(arguments, "quorum", None):
-        found += _custodians_of(arguments, output, place, ask=True)
+    found = [load_key(path) for path in given.identity]
+    if given.passphrase_file is not None:
+        passphrase = passphrases.read_given(given.passphrase_file, output)
+        found += [] if passphrase is None else [_passphrase_identity(passphrase)]
+    if given.quorum:
+        found += _custodians_of(given, output, place, ask=True)
     return _with_composition(found)
 
 
-def _given_passphrase(arguments: Namespace, output: Output) -> Opener | None:
-    passphrase = passphrases.read_given(arguments, output)
-    return None if passphrase is None else _passphrase_identity(passphrase)
-
-
 def _custodians_of(
-    arguments: Namespace, output: Output, place: InstallationPlace, *, ask: bool
+    given: OpeningOptions, output: Output, place: InstallationPlace, *, ask: bool
 ) -> list[Opener]:
     """Return an identity for each quorum that is known. Most installations have none, and load none of it."""
     configured = any(table.get("kind") == "quorum" for table in place.section("keys").values())
-    if not (configured or arguments.quorum or arguments.share):
+    if not (configured or given.quorum or given.share):
         return []
     from strongroom.cli.shared.custodians import custodians_of
 
-    return list(custodians_of(arguments, output, place, ask=ask))
+    return list(custodians_of(given, output, place, ask=ask))
 
 
 class CountingIdentity:
@@ -182,15 +178,15 @@ class PromptingIdentity:
 _LEAVE_OUT = "Leave --legacy out. Nothing was read or written."
 
 
-def refuse_legacy_option(arguments: Namespace, kind: FileKind | None) -> None:
+def refuse_legacy_option(given: BackupSource, kind: FileKind | None) -> None:
     """Refuse to be told that an old file is meant where another thing is named (``None``: a target)."""
-    if getattr(arguments, "legacy", False) and kind not in (FileKind.LEGACY, FileKind.UNKNOWN):
+    if given.legacy and kind not in (FileKind.LEGACY, FileKind.UNKNOWN):
         raise UsageError(
             f"--legacy is for an old Fernet file, and this is a {kind or 'target'}.", hint=_LEAVE_OUT
         )
 
 
-def open_plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
+def open_plaintext(path: Path, given: BackupSource, output: Output) -> bytes:
     """Open an old file.
 
     Raises:
@@ -199,9 +195,9 @@ def open_plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
     """
     from strongroom.container.legacy import open_legacy
 
-    if not getattr(arguments, "legacy", False):
+    if not given.legacy:
         raise LegacyFormat(f"'{path}' is an old file: a salt and a Fernet token.")
-    passphrase = passphrases.read_given(arguments, output)
+    passphrase = passphrases.read_given(given.opening.passphrase_file, output)
     if passphrase is None:
         if not prompts.somebody_there():
             raise UsageError(
@@ -212,8 +208,8 @@ def open_plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
     return open_legacy(path.read_bytes(), passphrase)
 
 
-def secrets_of(path: Path, arguments: Namespace, output: Output) -> list[Secret]:
+def secrets_of(path: Path, given: BackupSource, output: Output) -> list[Secret]:
     """Return the secrets of an old file: the JSON that it holds."""
     from strongroom.operations.restore.legacy import secrets_in
 
-    return secrets_in(open_plaintext(path, arguments, output))
+    return secrets_in(open_plaintext(path, given, output))

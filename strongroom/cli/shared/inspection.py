@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ from strongroom.cli.shared import access_log, admission, identities, opening
 from strongroom.cli.shared.admission import Admitted
 from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.opening import kind_of
+from strongroom.cli.shared.options import BackupSource, TrustOptions
 from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.terminal.screen import counting
 from strongroom.container.cobblestone import value_digester
@@ -61,71 +61,78 @@ class Inspection(Struct, frozen=True, kw_only=True):
     live: Drift | None = None
 
 
-def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
-    """Look at what the arguments name.
+def inspect_backup(
+    path: Path, given: BackupSource, means: InspectOptions, *, words: Sequence[str] = ()
+) -> Inspection:
+    """Look at a file, a directory that is a target, or a configured target.
+
+    Args:
+        words: what else was typed behind the command, to be typed again.
 
     Raises:
         FormatError, MissingPiece, VerificationFailed: what is wrong with it.
     """
-    path: Path = arguments.file
     if (target := opening.configured_target(path, means.place)) is not None:
-        identities.refuse_legacy_option(arguments, None)
-        return _inspect_objects(target, arguments, means, target=target)
-    asked = [f"--{option}" for option in ("opens", "structure") if getattr(arguments, option, False)]
-    opening.refuse_folder_of_files(path, " ".join(["strongroom", arguments.command_name, *asked]))
+        identities.refuse_legacy_option(given, None)
+        return _inspect_objects(target, path, given, means, target=target)
+    opening.refuse_folder_of_files(path, " ".join(["strongroom", means.output.command, *words]))
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
-    identities.refuse_legacy_option(arguments, None if path.is_dir() else kind)
+    identities.refuse_legacy_option(given, None if path.is_dir() else kind)
     match kind:
         case FileKind.CONTAINER | FileKind.METADATA | FileKind.LEGACY if means.depth is Depth.LIVE:
             raise UsageError(f"'{path}' alone cannot be compared with a source.", hint="Give a whole backup.")
         case FileKind.METADATA:
-            return _inspect_document(path, arguments)
+            return _inspect_document(path, given.trust)
         case FileKind.CONTAINER:
-            return _inspect_container(path, arguments, means)
+            return _inspect_container(path, given.trust, means)
         case FileKind.LEGACY:
-            return _inspect_legacy(arguments, means)
+            return _inspect_legacy(path, given, means)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
             raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
     with opening.open_objects(path) as objects:
-        return _inspect_objects(objects, arguments, means)
+        return _inspect_objects(objects, path, given, means)
 
 
 def _inspect_objects(
-    objects: Objects, arguments: Namespace, means: InspectOptions, *, target: Target | None = None
+    objects: Objects,
+    path: Path,
+    given: BackupSource,
+    means: InspectOptions,
+    *,
+    target: Target | None = None,
 ) -> Inspection:
-    known = admission.signers_on(objects, arguments, means.place)
-    held = nullcontext() if target is None else _compared_with_targets(target, arguments, means, known)
-    with held:
-        return _inspect_manifest(objects, arguments, means, known, target)
-
-
-def _compared_with_targets(
-    target: Target, arguments: Namespace, means: InspectOptions, known: Signers
-) -> AbstractContextManager[None]:
+    known = admission.signers_on(objects, given.trust, means.place)
+    if target is None:
+        return _inspect_manifest(objects, given, means, known, path=path, target=target)
     from strongroom.cli.shared.target_comparison import compared_with_record
 
-    return compared_with_record(target, arguments, means, known)
+    with compared_with_record(target, means, known, newest=not given.choice.backup):
+        return _inspect_manifest(objects, given, means, known, path=path, target=target)
 
 
 def _inspect_manifest(
-    objects: Objects, arguments: Namespace, means: InspectOptions, known: Signers, target: Target | None
+    objects: Objects,
+    given: BackupSource,
+    means: InspectOptions,
+    known: Signers,
+    *,
+    path: Path,
+    target: Target | None,
 ) -> Inspection:
-    anybody = means.shows or admission.anybody(arguments)
+    choice, anybody = given.choice, means.shows or given.trust.any_signer
     signed = opening.signed_manifest(
-        objects, arguments.backup, known=known, policy=arguments.policy, anybody=anybody
+        objects, choice.backup, known=known, policy=choice.policy, anybody=anybody
     )
     let = admission.show if means.shows else admission.admit
-    admitted = let(signed, objects, arguments, means.output, means.place)
+    admitted = let(signed, objects, given, means.output, means.place, known=known)
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE):
         access_log.record_opening(
-            arguments, means.output, means.place, manifest.backup_id, quarantine=admitted.quarantine
+            means.output, means.place, manifest.backup_id, where=path, quarantine=admitted.quarantine
         )
     elif target is not None:
-        access_log.record_reading(
-            arguments, means.output, means.place, backup=manifest.backup_id, where=target.name
-        )
-    pins = opening.report_unlisted(objects, signed, known, means.output, newest=not arguments.backup)
+        access_log.record_reading(means.output, means.place, backup=manifest.backup_id, where=target.name)
+    pins = opening.report_unlisted(objects, signed, known, means.output, newest=not choice.backup)
     tools = ReadBackKeys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
     seen = nullcontext() if target is None or not means.entering else _recorded(target, manifest, means)
     try:
@@ -222,9 +229,9 @@ def _inspection_of(signed: SignedManifest, admitted: Admitted, means: InspectOpt
     )
 
 
-def _inspect_document(path: Path, arguments: Namespace) -> Inspection:
+def _inspect_document(path: Path, trust: TrustOptions) -> Inspection:
     """Look at a document that nobody signed: its digest guards against accidents alone."""
-    if getattr(arguments, "signer", ()):
+    if trust.signer:
         raise UntrustedSigner(f"Nobody signed '{path}': it is a metadata document, alone.", hint=_UNSIGNED)
     with opening.open_file(path) as reader:
         written = check_document(reader)
@@ -244,11 +251,10 @@ def _inspect_document(path: Path, arguments: Namespace) -> Inspection:
     )
 
 
-def _inspect_legacy(arguments: Namespace, means: InspectOptions) -> Inspection:
+def _inspect_legacy(path: Path, given: BackupSource, means: InspectOptions) -> Inspection:
     """Look at an old file; without its passphrase nothing can be told of it."""
-    path: Path = arguments.file
     shape = means.depth is Depth.PRESENT
-    secrets = None if shape else len(identities.secrets_of(path, arguments, means.output))
+    secrets = None if shape else len(identities.secrets_of(path, given, means.output))
     return Inspection(
         kind="old Fernet file",
         depth=means.depth if shape else Depth.OPENED,
@@ -268,11 +274,11 @@ def _inspect_legacy(arguments: Namespace, means: InspectOptions) -> Inspection:
 _UNSIGNED = "Leave --signer out to read it with its maker unknown, or name the target that has its manifest."
 
 
-def _inspect_container(path: Path, arguments: Namespace, means: InspectOptions) -> Inspection:
+def _inspect_container(path: Path, trust: TrustOptions, means: InspectOptions) -> Inspection:
     with opening.open_file(path) as reader:
         scrubbed = scrub(reader)
         let = admission.show_container if means.shows else admission.admit_container
-        maker = let(scrubbed.certificate, arguments, means.output, means.place).maker
+        maker = let(scrubbed.certificate, trust, means.output, means.place).maker
         found = Inspection(
             kind="container",
             depth=Depth.DIGEST,

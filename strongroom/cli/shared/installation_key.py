@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.cli.errors import KeyNotOnPaper
+from strongroom.cli.shared.options import InstallationKeyOptions, PaperOptions
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.container.signing import Signer
@@ -29,13 +29,13 @@ from strongroom.system.files import read_private
 # -- The installation's private key: beside the role keys, in a file, or as words on paper ------
 
 
-def given_key(arguments: Namespace, folder: Path, output: Output) -> Certifier:
+def given_key(given: InstallationKeyOptions, folder: Path, output: Output) -> Certifier:
     """Return the installation key as the command line gives it; a person is asked for its words if it is
     nowhere else. ``None``: it lies beside the role keys, or nobody has it here."""
-    if arguments.installation_share:
-        return key_of_files(arguments.installation_share)
-    if arguments.installation_key is not None or roles.can_certify(folder):
-        return Path(arguments.installation_key) if arguments.installation_key else None
+    if given.installation_share:
+        return key_of_files(given.installation_share)
+    if given.installation_key is not None or roles.can_certify(folder):
+        return given.installation_key
     if not prompts.somebody_there() or not roles.installation_fingerprint(folder):
         return None
     return key_of_words(f"The installation key is not here. {_WORDS}", output)
@@ -196,25 +196,20 @@ PAPER = "the custodian of the installation key"
 _NEEDS = "Give --to FILE, on a medium for a safe. On a terminal the key is shown as words for paper."
 
 
-def paper(file: Path | None) -> Namespace:
-    """Return the options of one paper, or of a file."""
-    return Namespace(to=file, custodian=[], threshold=None)
-
-
-def keep(key: Signer, arguments: Namespace, output: Output) -> str:
+def keep(key: Signer, given: PaperOptions, output: Output) -> str:
     """Put a private installation key into a file, or onto paper, and read it back; return where it is.
 
     Raises:
         UsageError: there is no terminal to show words on, and no file was named.
         KeyNotOnPaper: somebody left, or what was typed back is not the key.
     """
-    if arguments.to is not None:
-        roles.write_installation_key(arguments.to, key)
-        return f"in {arguments.to}"
+    if given.to is not None:
+        roles.write_installation_key(given.to, key)
+        return f"in {given.to}"
     if not prompts.somebody_there():
         raise UsageError("There is no terminal to show the installation key on.", hint=_NEEDS)
-    custodians = arguments.custodian or [PAPER]
-    threshold = arguments.threshold or len(custodians)
+    custodians = given.custodian or (PAPER,)
+    threshold = given.threshold or len(custodians)
     _on_paper(key, custodians, threshold, output)
     if len(custodians) == 1:
         return "on paper"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import access_log, admission
 from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.shared.options import BackupSource
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.errors import MissingPiece, Stale, WrongKey
@@ -35,7 +35,6 @@ from strongroom.targets.single_file import BundleReader
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
-    from strongroom.operations.archive.open import LoneContainer
     from strongroom.targets.directory import DirectoryTarget
 
 
@@ -249,20 +248,33 @@ def objects_in_file(file: Path) -> Iterator[Objects]:
 
 
 def open_trusted(
-    objects: Objects, arguments: Namespace, output: Output, openers: Openers, place: InstallationPlace
+    objects: Objects,
+    given: BackupSource,
+    output: Output,
+    openers: Openers,
+    place: InstallationPlace,
+    *,
+    file: Path | None = None,
 ) -> Backup:
     """Open a backup: only one whose signer counts here, and that nobody set aside. It goes on record.
+
+    Args:
+        file: where it lies, if that is not what ``--backup-file`` names.
 
     Raises:
         UntrustedSigner: says which fingerprint it is.
         BackupQuarantined: it is in quarantine.
     """
-    known = admission.signers_on(objects, arguments, place)
-    backup = getattr(arguments, "backup", None)
-    signed = signed_manifest(objects, backup, known=known, anybody=admission.anybody(arguments))
-    admitted = admission.admit(signed, objects, arguments, output, place)
+    known = admission.signers_on(objects, given.trust, place)
+    backup = given.choice.backup
+    signed = signed_manifest(objects, backup, known=known, anybody=given.trust.any_signer)
+    admitted = admission.admit(signed, objects, given, output, place, known=known)
     access_log.record_opening(
-        arguments, output, place, signed.manifest.backup_id, quarantine=admitted.quarantine
+        output,
+        place,
+        signed.manifest.backup_id,
+        where=file or given.where,
+        quarantine=admitted.quarantine,
     )
     pins = report_unlisted(objects, signed, known, output, newest=not backup)
     return Backup(objects, signed.manifest, openers(), trusted=pins)
@@ -270,50 +282,45 @@ def open_trusted(
 
 @contextmanager
 def backup_trusted(
-    arguments: Namespace, output: Output, openers: Openers, place: InstallationPlace
+    given: BackupSource, output: Output, openers: Openers, place: InstallationPlace
 ) -> Iterator[Backup]:
     """Open what ``--backup-file`` names: see :func:`open_trusted`. A lone container counts by its own
     certificate."""
-    if not is_container(arguments):
-        with objects_in_file(arguments.backup_file) as objects:
-            yield open_trusted(objects, arguments, output, openers, place)
+    file = given.where.backup_file
+    assert file is not None
+    if not is_container(file):
+        with objects_in_file(file) as objects:
+            yield open_trusted(objects, given, output, openers, place)
         return
     from strongroom.operations.archive.open import LoneContainer
 
-    with open_file(arguments.backup_file) as reader:
+    with open_file(file) as reader:
         certificate = read_outer(reader, trusted=None).envelope.certificate
-        maker = admission.admit_container(certificate, arguments, output, place).maker
-        pins = maker.pins(admission.trusted_signers(place, arguments.signer))
+        maker = admission.admit_container(certificate, given.trust, output, place).maker
+        pins = maker.pins(admission.trusted_signers(place, given.trust.signer))
         lone = LoneContainer.open(reader, openers(), trusted=pins)
-        yield _report_container(lone, arguments, output, place)
+        output.note(f"note: this is {lone.described}; it holds no secret of the others")
+        access_log.record_opening(output, place, lone.manifest.backup_id, where=file)
+        yield lone
 
 
 @contextmanager
-def backup_for_inspection(arguments: Namespace, output: Output, place: InstallationPlace) -> Iterator[Backup]:
+def backup_for_inspection(given: BackupSource, output: Output, place: InstallationPlace) -> Iterator[Backup]:
     """Open what ``--backup-file`` names with what the command line gives: see :func:`backup_trusted`."""
-    openers = partial(identities_of, arguments, output, place)
-    with backup_trusted(arguments, output, openers, place) as backup:
+    openers = partial(identities_of, given.opening, output, place)
+    with backup_trusted(given, output, openers, place) as backup:
         yield backup
 
 
-def is_container(arguments: Namespace) -> bool:
+def is_container(file: Path | None) -> bool:
     """Tell whether ``--backup-file`` names one container alone."""
-    file = arguments.backup_file
     return file is not None and not file.is_dir() and kind_of(file) is FileKind.CONTAINER
 
 
-def _report_container(
-    lone: LoneContainer, arguments: Namespace, output: Output, place: InstallationPlace
-) -> LoneContainer:
-    output.note(f"note: this is {lone.described}; it holds no secret of the others")
-    access_log.record_opening(arguments, output, place, lone.manifest.backup_id)
-    return lone
-
-
-def before_in_file(backup: Backup, arguments: Namespace, place: InstallationPlace) -> Iterator[Replicated]:
+def before_in_file(backup: Backup, given: BackupSource, place: InstallationPlace) -> Iterator[Replicated]:
     """Open the earlier backups in a file, as they are asked for: it may hold two."""
-    if not is_container(arguments):
-        known = admission.signers_on(backup.objects, arguments, place)
+    if not is_container(given.where.backup_file):
+        known = admission.signers_on(backup.objects, given.trust, place)
         yield from before_in(backup, trusted=known)
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from strongroom.cli.parameters import (
     UnreadableWord,
+    by_name,
     group,
     moment,
     one_of,
@@ -33,6 +34,10 @@ RELOCATE = (
 _TARGET = "a target: its directory, or its configured name; repeatable"
 _ALL_CONFIGURED = f"{_TARGET} (default: all configured)"
 
+FilterTag = Annotated[
+    tuple[str, ...],
+    option("only secrets with this tag; repeatable, all have to match", metavar="KEY=VALUE"),
+]
 Reason = Annotated[str, option("why; it goes on record", metavar="TEXT", read=reason)]
 SourceName = Annotated[
     str,
@@ -71,10 +76,7 @@ Cluster = Annotated[bool, option("hand it to the cluster, by a signed message")]
 class SelectionOptions(Struct, frozen=True, kw_only=True):
     """Which secrets a command means."""
 
-    filter_tag: Annotated[
-        tuple[str, ...],
-        option("only secrets with this tag; repeatable, all have to match", metavar="KEY=VALUE"),
-    ] = ()
+    filter_tag: FilterTag = ()
     include: Annotated[
         tuple[str, ...], option("only names like 'prod/*'; repeatable", metavar="PATTERN")
     ] = ()
@@ -165,6 +167,32 @@ class RecipientOptions(Struct, frozen=True, kw_only=True):
     passphrase_file: PassphraseFile = None
 
 
+class InstallationKeyOptions(Struct, frozen=True, kw_only=True):
+    """Where the installation's private key is that certifies."""
+
+    installation_key: Annotated[
+        Path | None,
+        option("where the installation's private key lies, if it is kept offline", metavar="FILE"),
+    ] = None
+    installation_share: Annotated[
+        tuple[Path, ...],
+        option(
+            "a file with its words, or those of one of its shares, instead of typing them; repeatable",
+            metavar="FILE",
+        ),
+    ] = ()
+
+
+class PaperOptions(Struct, frozen=True, kw_only=True):
+    """Where a private installation key goes: into a file, or on a terminal onto paper."""
+
+    to: Annotated[Path | None, option("a file on a medium, instead of paper", metavar="FILE")] = None
+    custodian: Annotated[
+        tuple[str, ...], option("split the words among these people; repeatable", metavar="NAME")
+    ] = ()
+    threshold: Annotated[int | None, option("how many of them are needed (default: all)", metavar="K")] = None
+
+
 class ClusterOptions(Struct, frozen=True, kw_only=True):
     """Whether the cluster does it, and whether that is waited for."""
 
@@ -179,28 +207,33 @@ class ClusterOptions(Struct, frozen=True, kw_only=True):
 
 
 @one_of()
-class BackupPlace(Struct, frozen=True, kw_only=True):
-    """Where a backup lies that is restored from: in a file, or on targets, all if none is named."""
+class FileOrTargets(Struct, frozen=True, kw_only=True):
+    """Where a backup lies: in a file, or on targets; on all that are configured if none is named."""
 
     backup_file: BackupFile = None
     from_target: FromTargets = ()
 
-
-@group("what to restore from")
-class BackupToRestore(Struct, frozen=True, kw_only=True):
-    """Which backup is restored from, and where it lies."""
-
-    place: BackupPlace = BackupPlace()
-    choice: CoveringBackupOptions = CoveringBackupOptions()
+    def __str__(self) -> str:
+        named = [self.backup_file] if self.backup_file else self.from_target
+        return ", ".join(map(str, named)) or "the configured targets"
 
 
-class RestoreFrom(Struct, frozen=True, kw_only=True):
-    """What a command restores from, or rehearses with: a backup, whose it may be, and what opens it."""
+class BackupSource(Struct, frozen=True, kw_only=True):
+    """A backup that a command reads: where it lies and which it is, whose it may be, and what opens it."""
 
-    origin: BackupToRestore = BackupToRestore()
+    where: FileOrTargets = FileOrTargets()
+    choice: BackupOptions = BackupOptions()
     opening: OpeningOptions = OpeningOptions()
-    trust: ReaderTrustOptions = ReaderTrustOptions()
+    trust: TrustOptions = TrustOptions()
     legacy: Legacy = False
+
+
+class RestoreFrom(BackupSource, frozen=True, kw_only=True):
+    """What a command restores from, or rehearses with."""
+
+    where: Annotated[FileOrTargets, group("what to restore from")] = FileOrTargets()
+    choice: Annotated[CoveringBackupOptions, group("what to restore from")] = CoveringBackupOptions()
+    trust: ReaderTrustOptions = ReaderTrustOptions()
 
 
 def add_source_argument(parser: Arguments) -> None:
@@ -407,12 +440,13 @@ def add_cluster_arguments(parser: Arguments) -> None:
     )
 
 
-def refuse_beside(arguments: Namespace, names: Iterable[str], option: str, *, why: str = "") -> None:
-    """Refuse options that contradict another. Raises UsageError."""
-    given = [_as_typed(name) for name in names if getattr(arguments, name, None)]
-    if given:
+def refuse_beside(given: Struct | Namespace, names: Iterable[str], option: str, *, why: str = "") -> None:
+    """Refuse options that contradict another, by the names of their fields. Raises UsageError."""
+    values = by_name(given)
+    beside = [_as_typed(name) for name in names if values.get(name)]
+    if beside:
         raise UsageError(
-            f"{', '.join(given)} and {option} contradict each other{why}.", hint="Give one of them."
+            f"{', '.join(beside)} and {option} contradict each other{why}.", hint="Give one of them."
         )
 
 

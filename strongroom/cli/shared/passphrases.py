@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import stat
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -27,12 +26,9 @@ _given: list[str] = []
 """What was given to this process by its option or environment: tried on the sealed files of keys, too."""
 
 
-def read_given(arguments: Namespace, output: Output) -> str | None:
-    """Return the passphrase that the option or the environment gives, or ``None``."""
-    if arguments.passphrase_file is not None:
-        passphrase: str | None = read_file(arguments.passphrase_file, output)
-    else:
-        passphrase = from_environment(output)
+def read_given(file: Path | None, output: Output) -> str | None:
+    """Return the passphrase that ``--passphrase-file`` or the environment gives, or ``None``."""
+    passphrase = from_environment(output) if file is None else read_file(file, output)
     if passphrase is not None:
         _given[:] = [passphrase]
     return passphrase
@@ -89,11 +85,11 @@ def warn_if_weak(passphrase: str, output: Output) -> str:
     return passphrase
 
 
-def for_new_key(arguments: Namespace, output: Output) -> str | None:
+def for_new_key(file: Path | None, output: Output, *, ask: bool) -> str | None:
     """Return the passphrase that shall seal a new key's file, ``None`` if none shall."""
-    if arguments.passphrase_file is not None:
-        return warn_if_weak(read_file(arguments.passphrase_file, output), output)
-    if not arguments.passphrase:
+    if file is not None:
+        return warn_if_weak(read_file(file, output), output)
+    if not ask:
         return None
     if not prompts.somebody_there():
         raise UsageError(

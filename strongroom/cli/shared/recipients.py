@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.shared import passphrases
+from strongroom.cli.shared.options import RecipientOptions
 from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config.failure_domains import UnlockPath, single_points_of_failure
@@ -52,13 +52,12 @@ def warn_of_keys_beside(file: Path, output: Output) -> None:
         )
 
 
-def refuse_circular_keys(arguments: Namespace, names: list[str], place: InstallationPlace) -> None:
+def refuse_circular_keys(source: str, names: Sequence[str], place: InstallationPlace) -> None:
     """Refuse a backup of a Vault that only that Vault's own keys would open. Raises UnsafeSetup.
 
     Args:
         names: the configured keys that it is sealed for, if it is for nobody else.
     """
-    source = getattr(arguments, "source", "")
     if not names or place.section("sources").get(source, {}).get("kind") not in _VAULTS:
         return
     from strongroom.config import load_settings
@@ -71,8 +70,10 @@ def refuse_circular_keys(arguments: Namespace, names: list[str], place: Installa
 # -- Who shall be able to open: configured keys, public keys, key files, passphrases ------------
 
 
-def recipients_of(arguments: Namespace, output: Output, place: InstallationPlace) -> list[Recipient]:
-    """Return for whom to seal.
+def recipients_of(
+    given: RecipientOptions, output: Output, place: InstallationPlace, *, source: str = ""
+) -> list[Recipient]:
+    """Return for whom to seal what a source holds.
 
     What is typed counts alone. Otherwise the passphrase of the environment, otherwise the
     configured keys, otherwise a person is asked.
@@ -81,19 +82,19 @@ def recipients_of(arguments: Namespace, output: Output, place: InstallationPlace
         UsageError: nobody could open the backup.
         UnsafeSetup: only what is backed up itself could.
     """
-    refuse_circular_keys(arguments, _only_configured(arguments, output, place), place)
-    typed = [recipient_of(word, output, place) for word in arguments.recipient]
-    if arguments.passphrase_file is not None:
-        typed.append(_passphrase_recipient(passphrases.read_file(arguments.passphrase_file, output), output))
+    refuse_circular_keys(source, _only_configured(given, output, place), place)
+    typed = [recipient_of(word, output, place) for word in given.recipient]
+    if given.passphrase_file is not None:
+        typed.append(_passphrase_recipient(passphrases.read_file(given.passphrase_file, output), output))
     return typed or _default_recipients(output, place)
 
 
-def _only_configured(arguments: Namespace, output: Output, place: InstallationPlace) -> list[str]:
+def _only_configured(given: RecipientOptions, output: Output, place: InstallationPlace) -> Sequence[str]:
     """Return the names of the keys that are sealed for, if all are configured ones."""
     keys = place.section("keys")
-    if arguments.recipient or arguments.passphrase_file is not None:
-        typed: list[str] = arguments.recipient
-        return typed if arguments.passphrase_file is None and all(word in keys for word in typed) else []
+    if given.recipient or given.passphrase_file is not None:
+        configured = given.passphrase_file is None and all(word in keys for word in given.recipient)
+        return given.recipient if configured else ()
     return [] if passphrases.from_environment(output) else list(keys)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -14,6 +13,7 @@ from msgspec import Struct
 from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening, options
 from strongroom.cli.shared.backup_selection import near_name
 from strongroom.cli.shared.opening import kind_of
+from strongroom.cli.shared.options import BackupSource
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.container.kinds import FileKind
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from strongroom.operations.procedures.incident_exposure import Leaked
 
 
-WRITERS = ("restore",)
 LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
@@ -150,7 +149,7 @@ class _TargetOptions(NamedTuple):
 
     found: Chooser
     asked: Asked
-    arguments: Namespace
+    given: BackupSource
     output: Output
     here: InstallationPlace
     openers: list[Opener]
@@ -159,9 +158,9 @@ class _TargetOptions(NamedTuple):
         """Open a backup, which goes on record."""
         backup = choice.manifest.backup_id
         known = self.found.trusted
-        admission.admit_maker(maker_of_backup(choice.signed, known), self.arguments, self.output)
+        admission.admit_maker(maker_of_backup(choice.signed, known), self.given.trust, self.output)
         access_log.record_opening(
-            self.arguments, self.output, self.here, backup, quarantine=choice.quarantine
+            self.output, self.here, backup, where=self.given.where, quarantine=choice.quarantine
         )
         pins = backup_selection.report_unlisted(choice, known, self.output, self.here)
         return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
@@ -210,9 +209,30 @@ class _OlderBackups:
             yield choice, self._means.open(choice)
 
 
+class SourceQuery(Struct, frozen=True, kw_only=True):
+    """What is restored, or compared, and how.
+
+    Args:
+        name: the one secret that is meant; empty: all that is selected.
+        source: where to; its own backups go before others.
+        whole: everything is brought back.
+        writes: values are written, so an older backup than the newest is taken only if somebody names it.
+        dry: nothing is put on record.
+        planned: a plan says which backups are read.
+    """
+
+    selection: Selection = Selection()
+    name: str = ""
+    source: str = ""
+    whole: bool = False
+    writes: bool = False
+    dry: bool = False
+    planned: bool = False
+
+
 @contextmanager
 def open_restore_source(
-    arguments: Namespace, output: Output, installation: InstallationPlace
+    given: BackupSource, query: SourceQuery, output: Output, installation: InstallationPlace
 ) -> Iterator[RestoreSource]:
     """Open what is restored from; what is wrong with it is said here, before anything is written.
 
@@ -223,35 +243,33 @@ def open_restore_source(
     """
     if installation.problem:
         output.note(f"note: {installation.problem}")
-    if arguments.backup_file is not None:
-        yield from _from_file(arguments, output, installation)
+    if given.where.backup_file is not None:
+        yield from _from_file(given.where.backup_file, given, query, output, installation)
     else:
-        yield from _from_targets(arguments, output, installation)
+        yield from _from_targets(given, query, output, installation)
 
 
 def _from_file(
-    arguments: Namespace, output: Output, installation: InstallationPlace
+    file: Path, given: BackupSource, query: SourceQuery, output: Output, installation: InstallationPlace
 ) -> Iterator[RestoreSource]:
-    file = arguments.backup_file
     kind = None if file.is_dir() else kind_of(file)
-    identities.refuse_legacy_option(arguments, kind)
+    identities.refuse_legacy_option(given, kind)
     if kind is FileKind.METADATA:
         raise _without_values()
     if kind is FileKind.LEGACY:
-        secrets = identities.secrets_of(file, arguments, output)
-        yield RestoreSource(
-            str(file), identities.identities_of(arguments, output, installation), None, secrets
-        )
+        secrets = identities.secrets_of(file, given, output)
+        openers = identities.identities_of(given.opening, output, installation)
+        yield RestoreSource(str(file), openers, None, secrets)
         return
-    openers = identities.identities_of(arguments, output, installation)
+    openers = identities.identities_of(given.opening, output, installation)
     with (
-        opening.backup_trusted(arguments, output, lambda: openers, installation) as backup,
+        opening.backup_trusted(given, output, lambda: openers, installation) as backup,
         opening.explaining_keys(),
     ):
         _refuse_without_values(backup)
-        if getattr(arguments, "full_restore", False) and (limits := limits_of(backup.manifest)):
+        if query.whole and (limits := limits_of(backup.manifest)):
             output.warn(f"this backup holds only secrets {limits}: it brings back no others.")
-        before = opening.before_in_file(backup, arguments, installation)
+        before = opening.before_in_file(backup, given, installation)
         origin = RestoreSource(
             f"backup {backup.manifest.backup_id}", openers, Salvaged(InOnePlace(backup), before), []
         )
@@ -260,31 +278,35 @@ def _from_file(
 
 
 def _from_targets(
-    arguments: Namespace, output: Output, installation: InstallationPlace
+    given: BackupSource, query: SourceQuery, output: Output, installation: InstallationPlace
 ) -> Iterator[RestoreSource]:
-    identities.refuse_legacy_option(arguments, None)
-    if arguments.backup:
-        admission.refuse_shredded(installation, arguments.backup)
-    known = admission.trusted_signers(installation, arguments.signer)
-    chooser = backup_selection.make_chooser(arguments, installation, known)
+    identities.refuse_legacy_option(given, None)
+    if given.choice.backup:
+        admission.refuse_shredded(installation, given.choice.backup)
+    chooser = backup_selection.chooser_of(given, installation)
     known = chooser.trusted
-    asked = _requested(arguments)
+    asked = backup_selection.requested(
+        given.choice, values=True, selection=query.selection, name=query.name, source=query.source
+    )
     choices = chooser.choices(asked)
     choice = next(choices, None) or chooser.choose(asked)
-    if (lost := backup_selection.unseen(chooser, asked, choice.manifest)) and refuses_older(arguments, lost):
+    lost = backup_selection.unseen(chooser, asked, choice.manifest)
+    if lost is not None and query.writes and isinstance(lost, NewestUnseen):
         raise lost
     backup_selection.report_choice(choice, chooser, asked, output)
-    if getattr(arguments, "full_restore", False):
+    if query.whole:
         backup_selection.report_newer_parts(chooser, output)
-    openers = identities.identities_of(arguments, output, installation)
-    means = _TargetOptions(chooser, asked, arguments, output, installation, openers)
+    openers = identities.identities_of(given.opening, output, installation)
+    means = _TargetOptions(chooser, asked, given, output, installation, openers)
     older = _OlderBackups(choices, means) if asked.name else None
-    dry = getattr(arguments, "dry_run", False)
-    with backup_selection.reporting_damage(chooser, output, installation, dry=dry), opening.explaining_keys():
+    with (
+        backup_selection.reporting_damage(chooser, output, installation, dry=query.dry),
+        opening.explaining_keys(),
+    ):
         origin = RestoreSource(
             f"backup {choice.manifest.backup_id}",
             openers,
-            Salvaged(means.open(choice), () if getattr(arguments, "plan", None) else means.before(choice)),
+            Salvaged(means.open(choice), () if query.planned else means.before(choice)),
             [],
             older=older,
             earlier=partial(means.earlier, choice, installation),
@@ -313,27 +335,6 @@ def _incidents(
         )
         found = resolve("strongroom.operations.archive.cases:incidents_on")(asked)
     return found
-
-
-def refuses_older(arguments: Namespace, lost: StrongroomError) -> bool:
-    """Tell whether a command writes values: an older one is then taken only if somebody names it."""
-    return isinstance(lost, NewestUnseen) and arguments.command_name in WRITERS
-
-
-def _requested(arguments: Namespace) -> Asked:
-    """Return what a command means to read: one secret, what its filter means, or everything."""
-    given = vars(arguments)
-    filters = (given.get(word, []) for word in ("filter_tag", "include", "exclude"))
-    selection = options.selection_of(*filters)
-    if names := given.get("secrets"):
-        selection = Selection(include=tuple(names))
-    return backup_selection.requested(
-        arguments,
-        values=True,
-        selection=selection,
-        name=given.get("secret_name") or "",
-        source=given.get("to") or given.get("source") or "",
-    )
 
 
 def _refuse_without_values(backup: Backup) -> None:

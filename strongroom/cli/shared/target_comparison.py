@@ -5,7 +5,6 @@ A target that was rolled back, or emptied, looks as sound as any: only who knows
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -30,9 +29,12 @@ SOME = 3
 
 @contextmanager
 def compared_with_record(
-    target: Target, arguments: Namespace, means: InspectOptions, known: frozenset[str]
+    target: Target, means: InspectOptions, known: frozenset[str], *, newest: bool
 ) -> Iterator[None]:
     """Look at a target as a whole, beside the one backup that is read back.
+
+    Args:
+        newest: that one was taken as the newest, not named.
 
     What it no longer shows is put on record where that is asked for, and told at the end.
 
@@ -49,7 +51,7 @@ def compared_with_record(
         raise MissingPiece(f"{error.message}. {_missing_words(target, lost)}.", hint=_hint(target)) from None
     if lost:
         raise Stale(f"{_missing_words(target, lost)}.", hint=_hint(target))
-    if not arguments.backup and (newer := _newer_elsewhere(target, means, known)):
+    if newest and (newer := _newer_elsewhere(target, means, known)):
         raise Stale(newer, hint=_hint(target))
 
 

@@ -26,7 +26,8 @@ plural, size, verb = words.plural, words.size, words.verb
 class Output:
     """The two streams of one command."""
 
-    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, json: bool = False, quiet: bool = False, command: str = "") -> None:
+        self.command = command
         self.json = json
         self.quiet = quiet
         self.ending: StrongroomError | None = None

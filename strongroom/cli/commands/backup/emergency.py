@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from strongroom.cli.commands.backup.kit import configuration, quorum_files, render_kit
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, identities, recipients, render_run
 from strongroom.cli.shared.installation_key import installation_fingerprints, list_role_keys
 from strongroom.cli.shared.opening import explain_wrong_key, open_objects, open_trusted, read_signer
+from strongroom.cli.shared.options import BackupSource, RecipientOptions
 from strongroom.cli.shared.runs import by_ticket, end_abandoned, require_good, require_whole, showing_progress
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -226,7 +228,7 @@ def _seal(arguments: Namespace, output: Output) -> Answer:
     refuse_existing(arguments.file, replace=arguments.force)
     allowed = load_settings().approvals.allowed_signers
     source = gather(installation.state_dir, installation.file, allowed_signers=allowed)
-    found = recipients.recipients_of(arguments, output, installation)
+    found = recipients.recipients_of(record_of(RecipientOptions, arguments), output, installation)
     access_log.require_approved(
         installation,
         ApprovalAction.EXPORT,
@@ -262,8 +264,9 @@ def _open(arguments: Namespace, output: Output) -> Answer:
         raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
     installation = place.find()
     with open_objects(arguments.file) as objects:
-        openers = identities.identities_of(arguments, output, installation)
-        backup = open_trusted(objects, arguments, output, lambda: openers, installation)
+        given = record_of(BackupSource, arguments)
+        openers = identities.identities_of(given.opening, output, installation)
+        backup = open_trusted(objects, given, output, lambda: openers, installation, file=arguments.file)
         try:
             written = put_back(backup.secrets(), installation.state_dir)
         except WrongKey as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strongroom.cli.commands.backup.arguments import named_file
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, options, recipients, sources
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.runs import answer_submission, end_abandoned, finish, known_policy
@@ -72,7 +73,9 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
             f"This puts every value that is selected from '{source.name}', sealed, into {path}",
             force=arguments.force,
         )
-    sealed_for = recipients.recipients_of(arguments, output, installation)
+    sealed_for = recipients.recipients_of(
+        record_of(options.RecipientOptions, arguments), output, installation, source=arguments.source
+    )
     recipients.warn_of_no_spare(sealed_for, output)
     if values:
         _require_approved(path, source.name, selection, sealed_for, installation)

@@ -2,155 +2,226 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Struct
 
-from strongroom.cli import parameters
-from strongroom.cli.parameters import Command, Nothing, Word, argument, ending, limit, one_of, option
+from strongroom.cli.parameters import (
+    Command,
+    Nothing,
+    Word,
+    argument,
+    ending,
+    group,
+    limit,
+    moment,
+    one_of,
+    option,
+    version_number,
+)
 from strongroom.cli.shared import options
 from strongroom.model import Depth
 
-# -- arguments
+# -- which backups there are
 
 
-DEPTHS = tuple(Depth)
+class ListBackups(Struct, frozen=True, kw_only=True):
+    """Which backups are listed, of the catalog or of targets."""
+
+    policy: Annotated[str | None, option("only of this policy", metavar="NAME")] = None
+    from_target: Annotated[
+        tuple[str, ...],
+        option(
+            "a target: its directory, or its configured name; repeatable "
+            "(default: the catalog of this installation)",
+            metavar="TARGET",
+        ),
+    ] = ()
+    trust: options.TrustOptions = options.TrustOptions()
+    limit: Annotated[int, option("how many (default: 50)", metavar="N", read=limit)] = 50
 
 
-def _file(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        type=Path,
-        help="a backup file, a directory that is a target, or the name of a configured target",
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
-    which.add_argument("--policy", metavar="NAME", help="the newest backup of this policy")
-
-
-def _verify_arguments(parser: ArgumentParser) -> None:
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--depth",
-        type=Depth,
-        choices=DEPTHS,
-        metavar="DEPTH",
-        help="present (there, right size), digest (checksums and signatures; no key), opened "
-        "(decrypted), compared (each value with its digest at capture), live (with the source, too); "
-        "default: opened if a key is available, else digest",
-    )
-    how.add_argument(
-        "--opens", action="store_true", help="say which key opens all of it; nothing goes on record"
-    )
-    how.add_argument("--structure", action="store_true", help="check its structure alone, without any key")
-    options.add_cluster_arguments(parser)
-    _file(parser)
-    options.add_opening_arguments(parser)
-    options.add_trust_arguments(parser)
-    options.add_quarantine_argument(parser)
-    options.add_legacy_argument(parser)
-
-
-def _verify_work(arguments: Namespace) -> str:
-    """Choose: the cluster reads a backup by its id, from every target."""
-    if arguments.cluster:
-        return "on_cluster:verify_there"
-    if arguments.structure:
-        return "verify:check_format"
-    return "verify:test_decrypt" if arguments.opens else "verify:verify_backup"
-
-
-LISTED = 50
-
-
-def _list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="NAME", help="only of this policy")
-    options.add_target_argument(parser, default=" (default: the catalog of this installation)")
-    options.add_signer_argument(parser)
-    parser.add_argument("--limit", metavar="N", type=limit, default=LISTED, help="how many (default: 50)")
-
-
-def _rebuild_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name"
-    )
-    options.add_signer_argument(parser)
-
-
-def _list_work(arguments: Namespace) -> str:
+def _list_work(given: ListBackups) -> str:
     """Choose: a target is read directly, and needs no catalog."""
-    return "catalog:list_there" if arguments.from_target else "catalog:list_backups"
+    return "catalog:list_there" if given.from_target else "catalog:list_backups"
 
 
-def _replicas_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("backup", metavar="BACKUP", nargs="?", help="only of this backup")
+class RebuildCatalog(Struct, frozen=True, kw_only=True):
+    """Which target the catalog is rebuilt from."""
+
+    target: Annotated[str, option("its directory or configured name", name="--from", metavar="TARGET")]
+    trust: options.TrustOptions = options.TrustOptions()
 
 
-# -- arguments
+class ShowReplicas(Struct, frozen=True, kw_only=True):
+    """Of which backups the replicas are shown."""
+
+    backup: Annotated[str | None, argument("only of this backup", metavar="BACKUP")] = None
 
 
-def _find_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "pattern", metavar="NAME", nargs="?", default="*", help="a secret's name, or a pattern like 'prod/*'"
+# -- a look at one backup
+
+
+File = Annotated[
+    Path,
+    argument(
+        "a backup file, a directory that is a target, or the name of a configured target", metavar="FILE"
+    ),
+]
+
+
+@one_of()
+class WhichBackup(Struct, frozen=True, kw_only=True):
+    """Which backup of a target is looked at."""
+
+    backup: Annotated[str | None, option("which backup of a target (default: the newest)", metavar="ID")] = (
+        None
     )
-    parser.add_argument(
-        "--filter-tag",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="only secrets with this tag; repeatable, all have to match",
-    )
-    options.add_version_argument(parser, help="only where this version of it is")
-    _add_backups_arguments(parser)
+    policy: Annotated[str | None, option("the newest backup of this policy", metavar="NAME")] = None
 
 
-def _history_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the secret")
-    _add_backups_arguments(parser)
+class ShowBackup(Struct, frozen=True, kw_only=True):
+    """What is shown of a backup."""
+
+    file: File
+    which: WhichBackup = WhichBackup()
+
+    @property
+    def source(self) -> options.BackupSource:
+        """The backup, which nobody has to believe, and nothing opens."""
+        choice = options.BackupOptions(backup=self.which.backup, policy=self.which.policy)
+        return options.BackupSource(choice=choice)
 
 
-def _add_backups_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("in which backups")
-    group.add_argument("--policy", metavar="NAME", help="only those of this policy")
-    group.add_argument(
-        "--at", metavar="DATE", type=parameters.moment, help="only those made by then, such as 2026-07-20"
-    )
-    group.add_argument(
-        "--no-index", action="store_true", help="believe no index of names: read every backup itself"
-    )
-    _add_reading_arguments(parser)
+@one_of()
+class VerifyHow(Struct, frozen=True, kw_only=True):
+    """How deep a backup is verified, and whether that goes on record."""
+
+    depth: Annotated[
+        Depth | None,
+        option(
+            "present (there, right size), digest (checksums and signatures; no key), opened "
+            "(decrypted), compared (each value with its digest at capture), live (with the source, too); "
+            "default: opened if a key is available, else digest",
+            metavar="DEPTH",
+        ),
+    ] = None
+    opens: Annotated[bool, option("say which key opens all of it; nothing goes on record")] = False
+    structure: Annotated[bool, option("check its structure alone, without any key")] = False
 
 
-def _diff_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "backups",
-        metavar="BACKUP",
-        nargs="*",
-        help="the earlier backup, and a later one or 'live', its source now (default: the newest, and live)",
-    )
-    parser.add_argument(
-        "--policy", metavar="NAME", help="where no backup is named: the newest of this policy"
-    )
-    parser.add_argument(
-        "--at",
-        metavar="DATE",
-        type=parameters.moment,
-        help="where no backup is named: the newest made by then, such as 2026-07-20",
-    )
-    parser.add_argument(
-        "--source", metavar="SPEC", help="what 'live' means (default: the backup's own source)"
-    )
-    options.add_quarantine_argument(parser)
-    _add_reading_arguments(parser)
+class VerifyBackup(Struct, frozen=True, kw_only=True):
+    """Which backup is read back, how deep, and with what it is opened."""
+
+    how: VerifyHow = VerifyHow()
+    by: options.ClusterOptions = options.ClusterOptions()
+    file: File
+    which: WhichBackup = WhichBackup()
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.ReaderTrustOptions = options.ReaderTrustOptions()
+    use_quarantined: options.Quarantined = False
+    legacy: options.Legacy = False
+
+    @property
+    def source(self) -> options.BackupSource:
+        """The backup, and with what it is read."""
+        return options.BackupSource(
+            choice=options.BackupOptions(
+                backup=self.which.backup,
+                policy=self.which.policy,
+                use_quarantined=self.use_quarantined,
+            ),
+            opening=self.opening,
+            trust=self.trust,
+            legacy=self.legacy,
+        )
 
 
-def _add_reading_arguments(parser: ArgumentParser) -> None:
-    options.add_target_argument(parser, default=" (default: all configured)")
-    options.add_opening_arguments(parser)
-    options.add_trust_arguments(parser)
+def _verify_work(given: VerifyBackup) -> str:
+    """Choose: the cluster reads a backup by its id, from every target."""
+    if given.by.cluster:
+        return "on_cluster:verify_there"
+    if given.how.structure:
+        return "verify:check_format"
+    return "verify:test_decrypt" if given.how.opens else "verify:verify_backup"
+
+
+# -- looking into backups
+
+
+class ReadFromTargets(Struct, frozen=True, kw_only=True):
+    """The targets that backups are read from, and with what."""
+
+    from_target: options.FromTargets = ()
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.ReaderTrustOptions = options.ReaderTrustOptions()
+
+    @property
+    def source(self) -> options.BackupSource:
+        """The same, as what a backup is read from."""
+        return options.BackupSource(
+            where=options.FileOrTargets(from_target=self.from_target), opening=self.opening, trust=self.trust
+        )
+
+
+@group("in which backups")
+class WhichBackups(Struct, frozen=True, kw_only=True):
+    """In which backups a secret is looked for."""
+
+    policy: Annotated[str | None, option("only those of this policy", metavar="NAME")] = None
+    at: Annotated[
+        float | None, option("only those made by then, such as 2026-07-20", metavar="DATE", read=moment)
+    ] = None
+    no_index: Annotated[bool, option("believe no index of names: read every backup itself")] = False
+
+
+class FindSecrets(Struct, frozen=True, kw_only=True):
+    """Which secrets are looked for, and in which backups."""
+
+    pattern: Annotated[str, argument("a secret's name, or a pattern like 'prod/*'", metavar="NAME")] = "*"
+    filter_tag: options.FilterTag = ()
+    version: Annotated[
+        int | None, option("only where this version of it is", metavar="N", read=version_number)
+    ] = None
+    within: WhichBackups = WhichBackups()
+    read: ReadFromTargets = ReadFromTargets()
+
+
+class ShowHistory(Struct, frozen=True, kw_only=True):
+    """Of which secret the history is shown, and by which backups."""
+
+    name: Annotated[str, argument("the secret", metavar="NAME")]
+    within: WhichBackups = WhichBackups()
+    read: ReadFromTargets = ReadFromTargets()
+
+
+class ShowDifferences(Struct, frozen=True, kw_only=True):
+    """Which two sides are compared."""
+
+    backups: Annotated[
+        tuple[str, ...],
+        argument(
+            "the earlier backup, and a later one or 'live', its source now (default: the newest, and live)",
+            metavar="BACKUP",
+        ),
+    ] = ()
+    policy: Annotated[
+        str | None, option("where no backup is named: the newest of this policy", metavar="NAME")
+    ] = None
+    at: Annotated[
+        float | None,
+        option(
+            "where no backup is named: the newest made by then, such as 2026-07-20",
+            metavar="DATE",
+            read=moment,
+        ),
+    ] = None
+    source: Annotated[
+        str | None, option("what 'live' means (default: the backup's own source)", metavar="SPEC")
+    ] = None
+    use_quarantined: options.Quarantined = False
+    read: ReadFromTargets = ReadFromTargets()
 
 
 # -- what goes, and what stays
@@ -206,46 +277,46 @@ class ReleaseHold(Struct, frozen=True, kw_only=True):
 
 COMMANDS = {
     "backups list": Command(
-        _list_arguments,
+        ListBackups,
         _list_work,
     ),
     "backups replicas": Command(
-        _replicas_arguments,
+        ShowReplicas,
         "catalog:show_replicas",
         "A cell says how deep a replica was last read back, and when. BAD: missing or damaged. no answer:\n"
         "its target did not answer, so nothing is known of it. NOT LOCKED: whole, but could be removed too\n"
         "early. 'strongroom backups repair' corrects all three.",
     ),
     "backups show": Command(
-        _file,
+        ShowBackup,
         "verify:show_info",
     ),
     "backups verify": Command(
-        _verify_arguments,
+        VerifyBackup,
         _verify_work,
         "The answer names the depth, and promises nothing beyond it. For a configured target the catalog\n"
         "records the result, as after a verification on the cluster ('strongroom backups replicas').\n"
         "With --cluster, FILE is the id of a backup, which is read back from every target.",
     ),
     "backups rebuild": Command(
-        _rebuild_arguments,
+        RebuildCatalog,
         "catalog:rebuild_catalog",
         "The targets are the truth. The catalog can be rebuilt from any of them.",
     ),
     "backups find": Command(
-        _find_arguments,
+        FindSecrets,
         "find:find_secrets",
         "Names lie sealed, so looking takes a key that opens the index of names beside the backups, or else\n"
         "the backups; no value is decrypted. Without an index, one name costs a few reads in each backup,\n"
         "and a pattern or a tag all the names of each.",
     ),
     "backups history": Command(
-        _history_arguments,
+        ShowHistory,
         "history:show_history",
         "Names lie sealed, so looking takes a key that opens the backups. No value is shown.",
     ),
     "backups diff": Command(
-        _diff_arguments,
+        ShowDifferences,
         "history:show_differences",
         "Two backups are compared by the keyed digests in them, and no value is decrypted. With 'live', and\n"
         "where the digests are of two keys, values are compared within this process. None is ever shown.",

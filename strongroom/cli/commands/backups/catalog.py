@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from msgspec.structs import asdict
 
+from strongroom.cli.commands.backups.arguments import ListBackups, RebuildCatalog, ShowReplicas
 from strongroom.cli.shared import admission, backup_selection
 from strongroom.cli.shared.opening import target_of
 from strongroom.cli.shared.services import run_store
@@ -39,9 +39,9 @@ SHOWN = 5
 Unlocked = Mapping[str, Mapping[str, str]]
 
 
-def list_backups(arguments: Namespace, output: Output) -> Answer:
+def list_backups(given: ListBackups, output: Output) -> Answer:
     store = run_store()
-    found = store.backups(policy=arguments.policy, limit=arguments.limit)
+    found = store.backups(policy=given.policy, limit=given.limit)
     replicas = {entry.backup: store.replicas(entry.backup) for entry in found}
     aside = _quarantined(store, replicas)
     listed = [
@@ -54,7 +54,7 @@ def list_backups(arguments: Namespace, output: Output) -> Answer:
     ]
     rows = [_row(entry, replicas[entry.backup], aside) for entry in found]
     head = ("Backup", "Policy", "Secrets", "Size", "Values", "Replicas")
-    table = Table(head, rows, nothing=_nothing(arguments.policy))
+    table = Table(head, rows, nothing=_nothing(given.policy))
     return Answer(record={"backups": listed}, sheet=Sheet(parts=[table]))
 
 
@@ -84,16 +84,16 @@ def _replica(replica: Replica) -> dict[str, Any]:
     return {**asdict(replica), "verified_at": if_any(replica.verified_at)}
 
 
-def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
+def rebuild_catalog(given: RebuildCatalog, output: Output) -> Answer:
     installation = place.find()
-    target = target_of(arguments.target, installation)
+    target = target_of(given.target, installation)
     store = run_store()
     store.examine()  # what is entered into a damaged file is lost with it
-    known = admission.trusted_signers(installation, arguments.signer)
+    known = admission.trusted_signers(installation, given.trust.signer)
     done = rebuild(store, target, trusted=known)
     if not done.backups:
-        raise _nothing_entered(done, arguments)
-    refused = f"{plural(len(done.refused), 'manifest')} on '{arguments.target}' did not count"
+        raise _nothing_entered(done, given.target)
+    refused = f"{plural(len(done.refused), 'manifest')} on '{given.target}' did not count"
     unread = LeftAside(f"{refused}: {', '.join(manifest.backup for manifest in done.refused[:SHOWN])}")
     aside = _quarantined(store, done.backups)
     aside |= {
@@ -116,23 +116,23 @@ def _marked(target: Target, known: frozenset[str]) -> dict[str, QuarantineMark]:
     return {backup: mark for backup, mark in marks.items() if mark.state == "quarantined"}
 
 
-def _nothing_entered(done: Rebuilt, arguments: Namespace) -> StrongroomError:
+def _nothing_entered(done: Rebuilt, target: str) -> StrongroomError:
     for refused in done.refused:
         if refused.code == "UntrustedSigner":
             return UntrustedSigner(refused.reason)
     why = f" ({done.refused[0].reason})" if done.refused else ""
     return MissingPiece(
-        f"There is no backup on '{arguments.target}' that could be entered{why}.", hint="Check the target."
+        f"There is no backup on '{target}' that could be entered{why}.", hint="Check the target."
     )
 
 
-def show_replicas(arguments: Namespace, output: Output) -> Answer:
+def show_replicas(given: ShowReplicas, output: Output) -> Answer:
     store = run_store()
-    backups = [arguments.backup] if arguments.backup else [entry.backup for entry in store.backups(limit=50)]
+    backups = [given.backup] if given.backup else [entry.backup for entry in store.backups(limit=50)]
     found = [replica for backup in backups for replica in store.replicas(backup)]
-    if arguments.backup and not found:
+    if given.backup and not found:
         raise MissingPiece(
-            f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom backups list'."
+            f"The catalog has no backup '{given.backup}'.", hint="See 'strongroom backups list'."
         )
     unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
     silent = unanswered(store, found)
@@ -182,7 +182,7 @@ def _cell(replica: Replica, unlocked: Mapping[str, str], silent: Sequence[str]) 
 _Listed = Sequence[tuple[SignedManifest, Maker]]
 
 
-def list_there(arguments: Namespace, output: Output) -> Answer:
+def list_there(given: ListBackups, output: Output) -> Answer:
     """List what the targets show, newest first.
 
     Raises:
@@ -191,21 +191,21 @@ def list_there(arguments: Namespace, output: Output) -> Answer:
         FormatError: none shows one that can be read.
     """
     installation = place.find()
-    known = admission.trusted_signers(installation, arguments.signer)
-    chooser = backup_selection.make_chooser(arguments, installation, known)
+    known = admission.trusted_signers(installation, given.trust.signer)
+    chooser = backup_selection.make_chooser(given.from_target, installation, known)
     known = chooser.trusted | strangers_on(list(chooser.listings.values()), chooser.trusted)
     if chooser.away and not chooser.listings:
         raise all_away(chooser.away)
-    asked = Asked(values=False, policy=arguments.policy or "")
-    found = [signed for signed, _ in islice(chooser.listed(asked), arguments.limit)]
+    asked = Asked(values=False, policy=given.policy or "")
+    found = [signed for signed, _ in islice(chooser.listed(asked), given.limit)]
     listed = [(signed, admission.show_maker(maker_of_backup(signed, known), output)) for signed in found]
-    if not listed and not arguments.policy:
+    if not listed and not given.policy:
         raise chooser.why_none()
     ids = (signed.manifest.backup_id for signed in found)
     aside = {backup_id: why for backup_id in ids if (why := chooser.why_quarantined(backup_id))}
     return Answer(
         record={"backups": [_on_target_document(signed, chooser, maker) for signed, maker in listed]},
-        sheet=_sheet(listed, chooser, arguments.policy),
+        sheet=_sheet(listed, chooser, given.policy),
         error=admission.set_aside(aside),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from strongroom.cli.commands.backups.arguments import FindSecrets, ReadFromTargets
 from strongroom.cli.commands.backups.reading import BackupReader, reading
 from strongroom.cli.shared import admission, options, sources
 from strongroom.cli.terminal.answer import Answer
@@ -78,10 +78,13 @@ Verified = Mapping[str, Mapping[str, Replica]]
 """What the record here says of each backup on each target."""
 
 
-def find_secrets(arguments: Namespace, output: Output) -> Answer:
-    wanted = SecretQuery(pattern=arguments.pattern, tags=options.pairs(arguments.filter_tag, "--filter-tag"))
+def find_secrets(given: FindSecrets, output: Output) -> Answer:
+    wanted = SecretQuery(pattern=given.pattern, tags=options.pairs(given.filter_tag, "--filter-tag"))
     findings = Findings()
-    with reading(arguments, output) as reader, counting(output, "looking into", None) as advance:
+    with (
+        reading(given.read.source, output, indexed=not given.within.no_index) as reader,
+        counting(output, "looking into", None) as advance,
+    ):
 
         def look(backup: Replicated) -> list[SecretFacts]:
             return list(wanted.within(backup))
@@ -91,14 +94,14 @@ def find_secrets(arguments: Namespace, output: Output) -> Answer:
                 findings.add(facts, choice.manifest.backup_id, source=choice.manifest.source)
             advance(1)
 
-        asked = wanted.asked(policy=arguments.policy or "", until=arguments.at)
+        asked = wanted.asked(policy=given.within.policy or "", until=given.within.at)
         for source, period in reader.each(asked, look, take, wanted=wanted):
             findings.add(period.facts, *period.backups, source=source)
         every = list(findings.found())
         gone = list(gone_by_a_finding(every, reader, asked))
-        found = _narrowed(every, arguments.version, wanted, reader)
+        found = _narrowed(every, given.version, wanted, reader)
     verified = _verified(reader.installation, found)
-    way = _Way(_given(arguments), arguments.version)
+    way = _Way(_given(given.read), given.version)
     return Answer(
         record=_document(found, gone, reader, verified), sheet=_sheet(found, gone, reader, verified, way)
     )
@@ -123,12 +126,12 @@ def _narrowed(
     return narrow
 
 
-def _given(arguments: Namespace) -> str:
+def _given(read: ReadFromTargets) -> str:
     """Return the words that say where and with what this command read, for another one."""
     options_given = {
-        "--from-target": arguments.from_target or [],
-        "--identity": arguments.identity,
-        "--signer": arguments.signer,
+        "--from-target": read.from_target,
+        "--identity": read.opening.identity,
+        "--signer": read.trust.signer,
     }
     pairs = ((option, word) for option, words in options_given.items() for word in words)
     return "".join(f" {option} {quote(str(word))}" for option, word in pairs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import asdict, replace
 
+from strongroom.cli.commands.backups.arguments import ShowDifferences, ShowHistory
 from strongroom.cli.commands.backups.reading import BackupReader, reading
 from strongroom.cli.shared import backup_selection, sources
 from strongroom.cli.terminal.answer import Answer
@@ -50,20 +50,21 @@ MOST_ASKED = 8
 """Backups that are opened for the times of versions alone: a person may have to touch a key for each."""
 
 
-def show_history(arguments: Namespace, output: Output) -> Answer:
+def show_history(given: ShowHistory, output: Output) -> Answer:
     held: dict[str, SecretFacts] = {}
 
     def look(backup: Replicated) -> DigestedRow | None:
-        return backup.digested_row(arguments.name)
+        return backup.digested_row(given.name)
 
     def take(choice: BackupChoice, found: DigestedRow | None) -> None:
         if found is not None:
             held[choice.manifest.backup_id] = facts_of(*found)
 
-    with reading(arguments, output) as reader:
-        asked = Asked(values=False, name=arguments.name, policy=arguments.policy or "", until=arguments.at)
-        for _, period in reader.each(asked, look, take, wanted=SecretQuery(pattern=arguments.name)):
-            if period.facts.name == arguments.name:  # and not only like it
+    within = given.within
+    with reading(given.read.source, output, indexed=not within.no_index) as reader:
+        asked = Asked(values=False, name=given.name, policy=within.policy or "", until=within.at)
+        for _, period in reader.each(asked, look, take, wanted=SecretQuery(pattern=given.name)):
+            if period.facts.name == given.name:  # and not only like it
                 held |= dict.fromkeys(period.backups, period.facts)
         by_source: dict[str, list[tuple[Replicated, SecretFacts | None]]] = {}
         for choice in reversed(reader.read):
@@ -76,14 +77,14 @@ def show_history(arguments: Namespace, output: Output) -> Answer:
         }
         if not histories:
             raise reader.missing(
-                f"None of the {plural(len(reader.read), 'backup')} read holds a secret '{arguments.name}'",
-                f"{reader.near(arguments.name)}Names are case-sensitive, and complete. "
+                f"None of the {plural(len(reader.read), 'backup')} read holds a secret '{given.name}'",
+                f"{reader.near(given.name)}Names are case-sensitive, and complete. "
                 "Look for a part: strongroom backups find '*part*'",
             )
-        versions = {source: _versions(found, arguments.name) for source, found in by_source.items()}
+        versions = {source: _versions(found, given.name) for source, found in by_source.items()}
     made = {choice.manifest.backup_id: choice.manifest.created_at for choice in reader.read}
     record = {
-        "name": arguments.name,
+        "name": given.name,
         "sources": [
             {
                 "source": source,
@@ -193,14 +194,14 @@ class _Compared(NamedTuple):
     unread: dict[str, str]
 
 
-def show_differences(arguments: Namespace, output: Output) -> Answer:
-    earlier, later = _named(arguments)
-    with reading(arguments, output) as reader:
-        first = _open(reader, arguments, output, earlier)
+def show_differences(given: ShowDifferences, output: Output) -> Answer:
+    earlier, later = _named(given)
+    with reading(given.read.source, output) as reader:
+        first = _open(reader, given, output, earlier)
         if later == LIVE:
-            compared = _with_live(first, arguments, reader)
+            compared = _with_live(first, given, reader)
         else:
-            compared = _with_backup(first, _open(reader, arguments, output, later), output)
+            compared = _with_backup(first, _open(reader, given, output, later), output)
     count = plural(len(compared.unread), "secret")
     unread = NotAllRead(f"The source did not give {count}, of which nothing is said.")
     without = "One side holds no values: names, versions, tags and dates were compared."
@@ -212,13 +213,13 @@ def show_differences(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _named(arguments: Namespace) -> tuple[str, str]:
+def _named(given: ShowDifferences) -> tuple[str, str]:
     """Return which backup is the earlier side, empty for the newest, and what the later.
 
     Raises:
         UsageError: the words name no two sides.
     """
-    match arguments.backups:
+    match given.backups:
         case [] | ["live"]:
             return "", LIVE
         case [str(earlier)] | [str(earlier), "live"] if earlier != LIVE:
@@ -230,21 +231,21 @@ def _named(arguments: Namespace) -> tuple[str, str]:
                 "'diff' compares two sides: an earlier backup, and a later one or 'live'.",
                 hint="For example: strongroom backups diff BACKUP live. See 'strongroom backups list'.",
             )
-    if arguments.policy or arguments.at:
+    if given.policy or given.at:
         raise UsageError("--policy and --at choose a backup where none is named, and one is.")
-    if arguments.source and named[1] != LIVE:
+    if given.source and named[1] != LIVE:
         raise UsageError("--source says what 'live' means, and two backups are compared.")
     return named
 
 
-def _open(reader: BackupReader, arguments: Namespace, output: Output, backup: str) -> Replicated:
+def _open(reader: BackupReader, given: ShowDifferences, output: Output, backup: str) -> Replicated:
     asked = Asked(
         values=not backup,
         backup=backup,
-        policy=arguments.policy or "",
-        until=arguments.at,
+        policy=given.policy or "",
+        until=given.at,
         partial=True,
-        use_quarantined=arguments.use_quarantined,
+        use_quarantined=given.use_quarantined,
     )
     return reader.open(backup_selection.choose_backup(reader.chooser, asked, output))
 
@@ -252,9 +253,9 @@ def _open(reader: BackupReader, arguments: Namespace, output: Output, backup: st
 # -- the two sides -------------------------------------------------------------------
 
 
-def _with_live(backup: Replicated, arguments: Namespace, reader: BackupReader) -> _Compared:
+def _with_live(backup: Replicated, given: ShowDifferences, reader: BackupReader) -> _Compared:
     manifest = backup.manifest
-    name = arguments.source or manifest.source
+    name = given.source or manifest.source
     sources.refuse_whole_server(name, reader.installation)
     source = sources.source_of(name, reader.installation)
     digest, chosen = digest_for_now(), manifest.selection

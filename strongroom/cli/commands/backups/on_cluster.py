@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
+from strongroom.cli.commands.backups.arguments import VerifyBackup
 from strongroom.cli.shared.options import refuse_beside
 from strongroom.cli.shared.runs import answer_submission, known_backup
 from strongroom.cli.terminal.answer import Answer
@@ -17,12 +16,12 @@ _OF_THIS_HOST = (
 )
 
 
-def verify_there(arguments: Namespace, output: Output) -> Answer:
-    refuse_beside(arguments, _OF_THIS_HOST, "--cluster")
-    backup = known_backup(str(arguments.file), load_settings())
-    depth = arguments.depth or Depth.DIGEST
+def verify_there(given: VerifyBackup, output: Output) -> Answer:
+    refuse_beside(given, _OF_THIS_HOST, "--cluster")
+    backup = known_backup(str(given.file), load_settings())
+    depth = given.how.depth or Depth.DIGEST
     from tasks.verify import verify_backup
 
     return answer_submission(
-        verify_backup.delay(backup=backup, depth=depth.value), output, wait=arguments.follow
+        verify_backup.delay(backup=backup, depth=depth.value), output, wait=given.by.follow
     )

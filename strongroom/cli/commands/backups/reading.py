@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TypeVar
 from strongroom.cli.shared import access_log, admission, backup_selection, opening
 from strongroom.cli.shared.backup_selection import near_name
 from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.shared.options import BackupSource
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
@@ -48,16 +48,17 @@ class BackupReader:
     ``read`` are those that were read, newest first; ``places`` has the names of those that have all of one.
     """
 
-    def __init__(self, arguments: Namespace, output: Output, installation: InstallationPlace) -> None:
+    def __init__(
+        self, given: BackupSource, output: Output, installation: InstallationPlace, *, indexed: bool
+    ) -> None:
         self.installation = installation
-        known = admission.trusted_signers(installation, arguments.signer)
-        self.chooser = backup_selection.make_chooser(arguments, installation, known)
+        self.chooser = backup_selection.chooser_of(given, installation)
         self._known = self.chooser.trusted
         self.read: list[BackupChoice] = []
         self.places: dict[str, list[str]] = {}
-        self._arguments = arguments
+        self._given, self._is_indexed = given, indexed
         self._output = output
-        self._openers: Sequence[Opener] = identities_of(arguments, output, installation)
+        self._openers: Sequence[Opener] = identities_of(given.opening, output, installation)
         self._failures: list[StrongroomError] = []
         self._passed_over: list[StrongroomError] = []
 
@@ -88,12 +89,12 @@ class BackupReader:
 
     def _about_to_open(self, choice: BackupChoice) -> None:
         """Say if nobody here knows who made it, and put the attempt on record."""
-        admission.admit_maker(maker_of_backup(choice.signed, self._known), self._arguments, self._output)
+        admission.admit_maker(maker_of_backup(choice.signed, self._known), self._given.trust, self._output)
         access_log.record_opening(
-            self._arguments,
             self._output,
             self.installation,
             choice.manifest.backup_id,
+            where=self._given.where,
             quarantine=choice.quarantine,
         )
 
@@ -196,13 +197,13 @@ class BackupReader:
 
     def _refusal(self, signed: SignedManifest) -> StrongroomError | None:
         maker = maker_of_backup(signed, self._known)
-        return None if maker.may_be_taken and admission.anybody(self._arguments) else maker.refusal
+        return None if maker.may_be_taken and self._given.trust.any_signer else maker.refusal
 
     def _indexed(
         self, wanted: SecretQuery, choices: Sequence[BackupChoice]
     ) -> tuple[list[_Told], frozenset[str]]:
         """Return what the indexes of names say of these backups, and of which of them they tell."""
-        if vars(self._arguments).get("no_index"):
+        if not self._is_indexed:
             return [], frozenset()
         places = {name: listing.objects for name, listing in self.chooser.listings.items()}
         indexes = NameIndexes(places, self._openers, told=self._index_passed_over)
@@ -309,9 +310,13 @@ def _within(told: _Told, covered: frozenset[str]) -> _Told | None:
 
 
 @contextmanager
-def reading(arguments: Namespace, output: Output) -> Iterator[BackupReader]:
-    """Give a command the backups that it names, or all; damage is said at the end, and what opens them."""
-    reader = BackupReader(arguments, output, place.find())
+def reading(given: BackupSource, output: Output, *, indexed: bool = True) -> Iterator[BackupReader]:
+    """Give a command the backups that it names, or all; damage is said at the end, and what opens them.
+
+    Args:
+        indexed: whether indexes of names are believed, so that not every backup is read.
+    """
+    reader = BackupReader(given, output, place.find(), indexed=indexed)
     with (
         backup_selection.reporting_damage(reader.chooser, output, reader.installation),
         opening.explaining_keys(),

@@ -6,13 +6,13 @@ None of them needs state, configuration or a broker.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from strongroom.cli.commands.backups.arguments import ShowBackup, VerifyBackup
 from strongroom.cli.shared import identities, inspection, recipient_names
 from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.inspection import Inspection
@@ -105,51 +105,44 @@ def _signer(inspection: Inspection) -> str:
 # None of them needs state, configuration or a broker.
 
 
-def verify_backup(arguments: Namespace, output: Output) -> Answer:
+def verify_backup(given: VerifyBackup, output: Output) -> Answer:
+    installation, asks = place.find(), given.how.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
+    keys = identities.identities_of(given.opening, output, installation, ask=asks)
+    depth = given.how.depth or (Depth.OPENED if keys else Depth.DIGEST)
+    found = inspection.inspect_backup(
+        given.file, given.source, InspectOptions(depth, output, installation, keys, entering=True)
+    )
+    if found.signer_known:
+        return answer_inspection(found, f"Verified: {given.file}")
+    # only what somebody trusted here signed is verified
+    doubt = UNKNOWN if found.signer else "Intact. Nobody signed it."
+    return answer_inspection(found, f"{doubt} {given.file}")
+
+
+def show_info(given: ShowBackup, output: Output) -> Answer:
+    means = InspectOptions(Depth.PRESENT, output, place.find(), shows=True)
+    return answer_inspection(inspection.inspect_backup(given.file, given.source, means), f"{given.file}")
+
+
+def check_format(given: VerifyBackup, output: Output) -> Answer:
+    means = InspectOptions(Depth.DIGEST, output, place.find(), shows=True)
+    found = inspection.inspect_backup(given.file, given.source, means, words=("--structure",))
+    return answer_inspection(found, f"The format is valid: {given.file}")
+
+
+def test_decrypt(given: VerifyBackup, output: Output) -> Answer:
     installation = place.find()
-    keys = identities.identities_of(
-        arguments, output, installation, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
-    )
-    depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
-    found = inspection.inspect_backup(
-        arguments, InspectOptions(depth, output, installation, keys, entering=True)
-    )
-    return answer_inspection(found, _verified(found, arguments))
-
-
-def show_info(arguments: Namespace, output: Output) -> Answer:
-    found = inspection.inspect_backup(
-        arguments, InspectOptions(Depth.PRESENT, output, place.find(), shows=True)
-    )
-    return answer_inspection(found, f"{arguments.file}")
-
-
-def check_format(arguments: Namespace, output: Output) -> Answer:
-    found = inspection.inspect_backup(
-        arguments, InspectOptions(Depth.DIGEST, output, place.find(), shows=True)
-    )
-    return answer_inspection(found, f"The format is valid: {arguments.file}")
-
-
-def test_decrypt(arguments: Namespace, output: Output) -> Answer:
-    installation = place.find()
-    given = identities.typed_only(arguments, output, installation)
+    typed = identities.typed_only(given.opening, output, installation)
     keys = [
         identities.CountingIdentity(opener)
-        for opener in given or identities.identities_of(arguments, output, installation)
+        for opener in typed or identities.identities_of(given.opening, output, installation)
     ]
-    if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
-        raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
-    found = inspection.inspect_backup(arguments, InspectOptions(Depth.OPENED, output, installation, keys))
+    if given.file.is_file() and kind_of(given.file) is FileKind.LEGACY and not given.legacy:
+        raise LegacyFormat(f"'{given.file}' is an old Fernet file.")
+    means = InspectOptions(Depth.OPENED, output, installation, keys)
+    found = inspection.inspect_backup(given.file, given.source, means, words=("--opens",))
     opened = [identity.describe() for identity in keys if identity.opened]
     by = f" with {', '.join(opened)}" if opened else ""
     whose = f"{UNKNOWN} " if found.signer_known is False else ""
-    said = f"{whose}It opens{by}: {arguments.file}. Nothing was written."
+    said = f"{whose}It opens{by}: {given.file}. Nothing was written."
     return answer_inspection(found, said, opened_with=opened)
-
-
-def _verified(found: Inspection, arguments: Namespace) -> str:
-    """Say what verifying came to: only what somebody trusted here signed is verified."""
-    if found.signer_known:
-        return f"Verified: {arguments.file}"
-    return f"{UNKNOWN if found.signer else 'Intact. Nobody signed it.'} {arguments.file}"

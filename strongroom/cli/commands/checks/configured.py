@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from strongroom.cli.commands.checks import single_file
 from strongroom.cli.commands.checks.single_file import run_guarded
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import admission, custodians, identity_options, sources
-from strongroom.cli.shared.options import LOCAL, choose_named
+from strongroom.cli.shared.options import LOCAL, OpeningOptions, TrustOptions, choose_named
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.try_key import try_key
 from strongroom.cli.terminal import place
@@ -289,7 +290,7 @@ def _recovery(
     settings: Settings,
     record: RecordedBackups,
 ) -> Iterator[Finding]:
-    trusted, unread = single_file.believed(installation, arguments)
+    trusted, unread = single_file.believed(installation, record_of(TrustOptions, arguments))
     known = {name: entry.backup for name, entry in record.newest.items()}
     into = _into(arguments.to, settings)
     asked = run_all(PATIENCE, dict(_works(settings, installation, into)), late=_late)
@@ -305,8 +306,9 @@ def _recovery(
     yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
-    openers = [*identity_options.typed_identities(arguments, output), *at_hand(tries)]
-    openers += custodians.custodians_of(arguments, output, installation, ask=False)
+    opening = record_of(OpeningOptions, arguments)
+    openers = [*identity_options.typed_identities(opening, output), *at_hand(tries)]
+    openers += custodians.custodians_of(opening, output, installation, ask=False)
     valued = {key: manifest for key, manifest in newest.items() if manifest.values}
     opened = list(
         opening_findings(valued, looked, OpeningMeans(settings, wired.together(tuple(openers)), trusted))

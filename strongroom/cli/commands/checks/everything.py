@@ -53,6 +53,7 @@ def _look(words: list[str], output: Output) -> Answer:
     """Return what one look says; what keeps it from looking is its answer too."""
     name, options = command_of(["check", *words])
     parsed = parser.parse(name, options)
+    output.command = name
     try:
         answer = parser.load_work(parsed)(parsed.given, output)
     except StrongroomError as error:

@@ -12,11 +12,12 @@ from typing import Any
 from msgspec import Struct, structs
 
 from strongroom.cli.commands.checks.arguments import CHECKS
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, identity_options
 from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.inspect_options import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
-from strongroom.cli.shared.options import choose_named
+from strongroom.cli.shared.options import FurtherOpeningOptions, choose_named
 from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place
@@ -52,7 +53,9 @@ from strongroom.wiring.watching import facts_on_record, limits
 def check_backups(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     _refuse_unknown(arguments, settings)
-    services = identity_options.with_identities(looking_services(settings, ask=asking()), arguments, output)
+    services = identity_options.with_identities(
+        looking_services(settings, ask=asking()), record_of(FurtherOpeningOptions, arguments), output
+    )
     policies = policies_now(settings, services)
     facts = facts_on_record(settings, services, now=time.time())
     every = retained_backups(services)
@@ -201,7 +204,7 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
         opens = manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED)
         note = access_log.record_attempt if opens else access_log.record_reading
-        note(arguments, output, installation, backup=manifest.backup_id, where=target.name)
+        note(output, installation, backup=manifest.backup_id, where=target.name)
         return recorded(target, manifest, depth, installation, output)
 
     return entering

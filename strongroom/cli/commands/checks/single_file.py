@@ -6,9 +6,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import admission, opening, sources
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.shared.opening import kind_of
+from strongroom.cli.shared.options import OpeningOptions, TrustOptions
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
@@ -159,13 +161,13 @@ def _file(
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
     with opening.open_objects(file) as objects:
-        known, said = believed(installation, arguments, objects)
+        known, said = believed(installation, record_of(TrustOptions, arguments), objects)
         signed = opening.signed_manifest(objects, known=known, anybody=True)
         maker = maker_of_backup(signed, known)
         yield from _manifest(objects, signed, installation)
-        yield from said or run_guarded(SIGNERS, lambda: _signer(maker, arguments))
+        yield from said or run_guarded(SIGNERS, lambda: _signer(maker))
         yield from run_guarded(BACKUP, lambda: _aside(signed, objects, maker.pins(known), installation))
-        openers = identities_of(arguments, output, installation, ask=False)
+        openers = identities_of(record_of(OpeningOptions, arguments), output, installation, ask=False)
         trusted = maker.pins(known)
         with unasked():
             yield from run_guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
@@ -187,9 +189,9 @@ def _manifest(objects: Objects, signed: SignedManifest, installation: Installati
     yield from machine.clock({manifest.backup_id: manifest.created_at})
 
 
-def _signer(maker: Maker, arguments: Namespace) -> Iterator[Finding]:
+def _signer(maker: Maker) -> Iterator[Finding]:
     if maker.refusal is not None:
-        raise admission.explained(maker.refusal, arguments)
+        raise admission.explained(maker.refusal, ("signer",))
     yield good(SIGNERS, f"signed by {maker.fingerprint}, which is believed here")
 
 
@@ -204,13 +206,13 @@ def _aside(
 
 
 def believed(
-    installation: InstallationPlace, arguments: Namespace, objects: Objects | None = None
+    installation: InstallationPlace, trust: TrustOptions, objects: Objects | None = None
 ) -> tuple[Signers, list[Finding]]:
     """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
     try:
         if objects is not None:
-            return admission.signers_on(objects, arguments, installation), []
-        return admission.trusted_signers(installation, arguments.signer), []
+            return admission.signers_on(objects, trust, installation), []
+        return admission.trusted_signers(installation, trust.signer), []
     except StrongroomError as error:
         return Signers(()), [wrong(SIGNERS, error)]
 

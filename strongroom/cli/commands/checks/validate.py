@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import admission, identities, options, sources
 from strongroom.cli.shared import restore_source as origins
-from strongroom.cli.shared.restore_source import RestoreSource
+from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural
@@ -197,7 +198,11 @@ def look_at_source(arguments: Namespace, output: Output) -> Validated:
     if not _names_backup(arguments):
         _require_some(validated, selection)
         return validated
-    with origins.open_restore_source(arguments, output, installation) as origin:
+    query = SourceQuery(
+        selection=Selection(include=tuple(names)) if names else selection, source=arguments.source
+    )
+    given = record_of(options.RestoreFrom, arguments)
+    with origins.open_restore_source(given, query, output, installation) as origin:
         counts, more = _against(source, names, selection, origin)
     return replace(validated, findings=(*validated.findings, *more), compared=counts)
 
@@ -248,7 +253,7 @@ def look_at_production(
         installation,
         output,
         _EXISTING_RUN_STORE(settings),
-        identities.identities_of(arguments, output, installation),
+        identities.identities_of(record_of(options.OpeningOptions, arguments), output, installation),
         trusted,
         _chooser(settings, installation, trusted),
     )

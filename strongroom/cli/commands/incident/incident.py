@@ -16,7 +16,9 @@ from strongroom.cli.commands.incident.steps import (
     write_files,
     write_names,
 )
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -48,7 +50,9 @@ def respond_to_leak(arguments: Namespace, output: Output) -> Answer:
         refuse_existing(arguments.secrets, replace=arguments.force)
     settings, secrets = load_settings(), _secrets(arguments)
     suspicion = _suspicion(arguments, settings, secrets)
-    services = identity_options.with_identities(open_services(settings), arguments, output)
+    services = identity_options.with_identities(
+        open_services(settings), record_of(FurtherOpeningOptions, arguments), output
+    )
     prompts.confirm(_warning(suspicion, arguments), force=arguments.force)
     performing, failed = begin(
         services,

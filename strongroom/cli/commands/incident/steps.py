@@ -12,7 +12,9 @@ from typing import Any
 
 from msgspec import structs
 
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.render_run import confirm, plan_table
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.runs import by_ticket, drive_here, showing_progress
@@ -207,7 +209,9 @@ def find_readers(arguments: Namespace, output: Output) -> Answer:
 
 
 def reseal_backups(arguments: Namespace, output: Output) -> Answer:
-    services = identity_options.with_identities(open_services(), arguments, output)
+    services = identity_options.with_identities(
+        open_services(), record_of(FurtherOpeningOptions, arguments), output
+    )
     return _take(IncidentStep.RESEAL, services, arguments, output)
 
 
@@ -215,7 +219,9 @@ def rotate_secrets(arguments: Namespace, output: Output) -> Answer:
     """Show what gets a new value and ask, as 'secrets rotate' does; then do it."""
     if arguments.secrets is not None:
         refuse_existing(arguments.secrets, replace=arguments.force)
-    services = identity_options.with_identities(open_services(), arguments, output)
+    services = identity_options.with_identities(
+        open_services(), record_of(FurtherOpeningOptions, arguments), output
+    )
     incident = find_incident(services, arguments.incident)
     require_open(incident)
     exposed = find_unchanged(services, incident)
@@ -335,7 +341,9 @@ def make_report(arguments: Namespace, output: Output) -> Answer:
 
 def close_incident(arguments: Namespace, output: Output) -> Answer:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
-    services = identity_options.with_identities(open_services(), arguments, output)
+    services = identity_options.with_identities(
+        open_services(), record_of(FurtherOpeningOptions, arguments), output
+    )
     incident = find_incident(services, arguments.incident)
     recorded = close_approved(services, incident, reason=arguments.reason)
     return _answer_report(services, recorded, arguments.output, replace=False)

@@ -26,7 +26,7 @@ def generate_file(arguments: Namespace, output: Output) -> Answer:
     if arguments.again is not None:
         raise UsageError("--from writes a private key again, and AES256 has none.")
     recipients.refuse_on_target(arguments.output, place.find())
-    passphrase = passphrases.for_new_key(arguments, output)
+    passphrase = passphrases.for_new_key(arguments.passphrase_file, output, ask=arguments.passphrase)
     generate_key_file(arguments.output, algorithm=arguments.algorithm, passphrase=passphrase)
     fingerprint = KeyFileRecipient.load(arguments.output).fingerprint
     who = "Anyone who has it" if passphrase is None else "Anyone who has it and knows its passphrase"
@@ -49,7 +49,7 @@ def generate_pair(arguments: Namespace, output: Output) -> Answer:
     refuse_existing(public, replace=False)
     refuse_existing(private, replace=False)
     identity = _identity(arguments)
-    passphrase = passphrases.for_new_key(arguments, output)
+    passphrase = passphrases.for_new_key(arguments.passphrase_file, output, ask=arguments.passphrase)
     identity.save(private, passphrase=passphrase)
     write_whole(public, f"{identity.public}\n".encode())
     public.chmod(0o644)

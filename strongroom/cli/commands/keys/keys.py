@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from strongroom.cli.commands.keys.signers import signer_document, signer_parts
 from strongroom.cli.errors import UnsafeSetup
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import identities, identity_options, recipients
 from strongroom.cli.shared.configured_keys import Configured, configured_keys
 from strongroom.cli.shared.installation_key import list_role_keys
-from strongroom.cli.shared.options import refuse_beside
+from strongroom.cli.shared.options import FurtherOpeningOptions, OpeningOptions, refuse_beside
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.shared.try_key import try_key
@@ -271,7 +272,7 @@ _PROVE = (
 
 def prove_keys(arguments: Namespace, output: Output) -> Answer:
     """Open a backup of each class with every key that is to be had here."""
-    given = tuple(identity_options.typed_identities(arguments, output))
+    given = tuple(identity_options.typed_identities(record_of(FurtherOpeningOptions, arguments), output))
     services = identity_options.opening_with(open_services(), given)
     with counting(output, "backups", len(services.store.backups())) as advance:
         health = check(services, progress=advance)
@@ -350,7 +351,7 @@ def challenge_key(arguments: Namespace, output: Output) -> Answer:
 
 
 def show_answer(arguments: Namespace, output: Output) -> Answer:
-    openers = identities.identities_of(arguments, output, place.find())
+    openers = identities.identities_of(record_of(OpeningOptions, arguments), output, place.find())
     challenge, code = answer_challenge(arguments.file.read_bytes(), openers)
     spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
     said = f"'{challenge.name}' opens. The code: {spaced}"

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from msgspec import to_builtins
 
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, admission, passphrases, recipients
 from strongroom.cli.shared.identities import load_key
 from strongroom.cli.shared.identity_options import with_identities
+from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.recipients import describe_remaining
 from strongroom.cli.shared.runs import by_ticket, lack_of_all, showing_progress
 from strongroom.cli.shared.services import open_services
@@ -217,7 +219,7 @@ def _swap(arguments: Namespace, output: Output, installation: InstallationPlace)
     for name in installation.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
             others.append(recipients.recipient_of(name, output, installation))
-    passphrase = passphrases.read_given(arguments, output)
+    passphrase = passphrases.read_given(arguments.passphrase_file, output)
     if passphrase is not None:
         others.append(PassphraseRecipient(passphrase))
     current = load_key(arguments.current_key)
@@ -316,7 +318,7 @@ def rotate_policies(arguments: Namespace, output: Output) -> Answer:
         if arguments.identity or arguments.passphrase_file:
             raise UsageError("--cluster opens with the keys of the workers' configuration.", hint=_KEYS)
         return _submit(policies, arguments)
-    services = with_identities(open_services(settings), arguments, output)
+    services = with_identities(open_services(settings), record_of(FurtherOpeningOptions, arguments), output)
     runs = [_run_of_policy(policy, arguments, services, output) for policy in policies]
     done = [result for run in runs for result in results(services.store, run.id)]
     if arguments.remove_replaced:

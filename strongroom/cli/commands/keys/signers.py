@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from strongroom.cli.errors import SignersUnsettled
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log
 from strongroom.cli.shared.installation_key import (
     RoleKeyStatus,
@@ -24,7 +25,7 @@ from strongroom.cli.shared.installation_key import (
     list_role_keys,
     spare_lines,
 )
-from strongroom.cli.shared.options import refuse_beside
+from strongroom.cli.shared.options import InstallationKeyOptions, PaperOptions, refuse_beside
 from strongroom.cli.shared.services import configured_targets, open_services, run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -124,7 +125,9 @@ def create_key(arguments: Namespace, output: Output) -> Answer:
         return _request_key(arguments, folder)
     if arguments.lost:
         return _replace_key(arguments, folder, output)
-    signer = roles.load_or_create_role(folder, role, installation_key=given_key(arguments, folder, output))
+    signer = roles.load_or_create_role(
+        folder, role, installation_key=given_key(record_of(InstallationKeyOptions, arguments), folder, output)
+    )
     lines = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
     return _made(role, signer.certificate, *lines)
 
@@ -155,7 +158,7 @@ def certify_key(arguments: Namespace, output: Output) -> Answer:
         [arguments.role, arguments.key],
         f"certify the key {arguments.key} of role {arguments.role}",
     )
-    certifier = given_key(arguments, folder, output)
+    certifier = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
     key = roles.certify_key(folder, arguments.role, bytes.fromhex(arguments.key), installation_key=certifier)
     _record("signer.certified", arguments.role, key)
     lines = [
@@ -167,7 +170,11 @@ def certify_key(arguments: Namespace, output: Output) -> Answer:
 
 def _replace_key(arguments: Namespace, folder: Path, output: Output) -> Answer:
     approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
-    key = roles.replace(folder, arguments.role, installation_key=given_key(arguments, folder, output))
+    key = roles.replace(
+        folder,
+        arguments.role,
+        installation_key=given_key(record_of(InstallationKeyOptions, arguments), folder, output),
+    )
     _record("signer.replaced", arguments.role, key)
     lines = [
         f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
@@ -204,7 +211,7 @@ def rotate_keys(arguments: Namespace, output: Output) -> Answer:
     step = "announce" if arguments.announce else "rotate"
     approve_signers(step, sorted(chosen), f"{step} the keys of {', '.join(sorted(chosen))}")
     store, made = run_store(), []
-    certifier = given_key(arguments, folder, output)
+    certifier = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
     for role in chosen:
         key = (
             roles.announce(folder, role, installation_key=certifier)
@@ -264,7 +271,7 @@ def distrust_key(arguments: Namespace, output: Output) -> Answer:
         folder,
         arguments.fingerprint,
         reason=arguments.reason,
-        installation_key=given_key(arguments, folder, output),
+        installation_key=given_key(record_of(InstallationKeyOptions, arguments), folder, output),
     )
     now = {name: public for name, public in roles.trusted(folder).items() if name == role}
     missed = spread(targets, roles.known_lists(folder)[1]) if number else {}
@@ -414,13 +421,13 @@ def take_offline(arguments: Namespace, output: Output) -> Answer:
     if arguments.spare:
         refuse_beside(arguments, ("installation_key", "installation_share"), "--spare")
         key = Signer.generate()
-        where = keep(key, arguments, output)
+        where = keep(key, record_of(PaperOptions, arguments), output)
         sheet = Sheet(parts=[Lines(list(spare_lines(key, where)))])
         return Answer(record={"spare": key.fingerprint, "kept": where}, sheet=sheet)
     folder = place.find().role_keys
-    given = given_key(arguments, folder, output)
+    given = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
     key = roles.make_all(folder) if given is None else roles.installation_signer(folder, given)
-    where = keep(key, arguments, output)
+    where = keep(key, record_of(PaperOptions, arguments), output)
     removed = roles.remove_installation_key(folder)
     run_store().event("installation.offline", fingerprint=key.fingerprint)
     said = f"The private installation key is kept {where}, and was read back from there."
@@ -442,7 +449,7 @@ def hand_over(arguments: Namespace, output: Output) -> Answer:
     prompts.confirm(
         f"{successor.fingerprint} certifies this installation's keys from now on", force=arguments.force
     )
-    certifier = given_key(arguments, folder, output)
+    certifier = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
     number = roles.hand_over(folder, successor, installation_key=certifier, now=datetime.now(UTC))
     _settle_key(folder, successor, offline=bool(arguments.successor or arguments.successor_share))
     missed = spread(targets, roles.known_lists(folder)[1])

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from strongroom.cli.commands.incident.steps import key_of
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import admission, backup_selection, sources
 from strongroom.cli.shared.configured_keys import configured_keys
-from strongroom.cli.shared.options import LOCAL
+from strongroom.cli.shared.options import LOCAL, BackupSource
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
@@ -73,8 +74,7 @@ def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
         TargetError: no target answers.
         NotABackup, UntrustedSigner, NotCovered: there is nothing to restore from.
     """
-    known = admission.trusted_signers(installation, arguments.signer)
-    chooser = backup_selection.make_chooser(arguments, installation, known)
+    chooser = backup_selection.chooser_of(record_of(BackupSource, arguments), installation)
     known = chooser.trusted
     chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
     names = _names(chooser, installation, arguments)

@@ -92,25 +92,38 @@ class Apart:
     def command(self, words: Sequence[str], work: Work[A], answers: type[A]) -> ForkedStepEnd[A]:
         """Do the work of a command, whose options it gets; show what could be typed for it."""
         self._show(words)
-        arguments = parser.parse(*command_of(words)).given
-        return run_with(arguments, work, answers, self._output, passphrase=self._passphrase)
+        parsed = parser.parse(*command_of(words))
+        return run_with(
+            parsed.given, work, answers, self._output, passphrase=self._passphrase, command=parsed.name
+        )
 
     def _show(self, words: Sequence[str]) -> None:
         self._output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
 
 
 def run_with(
-    arguments: Namespace, work: Work[A], answers: type[A], output: Output, *, passphrase: str = ""
+    arguments: Namespace,
+    work: Work[A],
+    answers: type[A],
+    output: Output,
+    *,
+    passphrase: str = "",
+    command: str = "",
 ) -> ForkedStepEnd[A]:
-    """Do some work to its end, with these options. Ctrl-C is for it too, and is raised here once it ended."""
+    """Do some work to its end, with these options. Ctrl-C is for it too, and is raised here once it ended.
+
+    Args:
+        command: whose work it is, if not this command's own.
+    """
+    command = command or output.command
     sys.stdout.flush()
     with _handed_over() as file:
         if not (process := os.fork()):
-            _in_child(arguments, work, output, file, passphrase)
+            ours = _Unheard(quiet=output.quiet, command=command)
+            _in_child(arguments, work, ours, file, passphrase)
         status = _wait(process)
         file.seek(0)
-        name = f"strongroom {arguments.command_name}"
-        return _ended(name, file.read(), answers, os.waitstatus_to_exitcode(status))
+        return _ended(f"strongroom {command}", file.read(), answers, os.waitstatus_to_exitcode(status))
 
 
 @contextmanager
@@ -167,8 +180,7 @@ def _in_child(
 ) -> NoReturn:
     code = failures.UNEXPECTED
     try:
-        ours = _Unheard(quiet=output.quiet)
-        file.write(msgspec.json.encode(_done(arguments, work, ours, passphrase)))
+        file.write(msgspec.json.encode(_done(arguments, work, output, passphrase)))
         file.flush()
         code = 0
     except KeyboardInterrupt:

@@ -20,7 +20,9 @@ from strongroom.cli.commands.recovery.tools import (
     notify_others,
     read_plan,
 )
-from strongroom.cli.shared import admission, backup_selection
+from strongroom.cli.parameters import record_of
+from strongroom.cli.shared import backup_selection
+from strongroom.cli.shared.options import BackupSource
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -67,8 +69,7 @@ def open_places(arguments: Namespace, here: InstallationPlace) -> RecordPlaces:
         UsageError: no target is configured, and none is named.
     """
     signer = load_or_create_role(here.role_keys, Role.RECOVER)
-    trusted = admission.trusted_signers(here, arguments.signer)
-    chooser = backup_selection.make_chooser(arguments, here, trusted)
+    chooser = backup_selection.chooser_of(record_of(BackupSource, arguments), here)
     targets = {name: cast("Target", listing.objects) for name, listing in chooser.listings.items()}
     return RecordPlaces(here.state_dir, targets, trusted=chooser.trusted, signer=signer)
 

@@ -24,8 +24,10 @@ from strongroom.cli.commands.incident.steps import (
 from strongroom.cli.commands.recovery.forked_step import ForkedStepEnd, Work
 from strongroom.cli.commands.recovery.restoring import left_out
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.cluster_check import check_areas
+from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
@@ -366,7 +368,9 @@ def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
 
 
 def _opened_services(arguments: Namespace, output: Output) -> Services:
-    return identity_options.with_identities(open_services(), arguments, output)
+    return identity_options.with_identities(
+        open_services(), record_of(FurtherOpeningOptions, arguments), output
+    )
 
 
 def _exposed(arguments: Namespace, output: Output, *, case: str) -> ExposedSecrets:

@@ -18,7 +18,9 @@ from msgspec import Struct
 from strongroom.cli.commands.checks.single_file import believed, machine_alone, room, run_guarded
 from strongroom.cli.commands.recovery.assess import choices_of
 from strongroom.cli.commands.recovery.tools import RecoveryTools
-from strongroom.cli.shared import admission, backup_selection, identities, sources
+from strongroom.cli.parameters import record_of
+from strongroom.cli.shared import backup_selection, identities, sources
+from strongroom.cli.shared.options import BackupSource
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.container.errors import DAMAGE, MissingPiece
@@ -81,8 +83,7 @@ def note_lost(at: RecoveryTools, lost: LostParts, *, source: str) -> None:
 
 def _not_read(at: RecoveryTools, backup: str) -> list[str]:
     """Return the targets that were to have a backup and that nobody could look at: one may have it whole."""
-    trusted = admission.trusted_signers(at.here, at.given.arguments.signer)
-    chooser = backup_selection.make_chooser(at.given.arguments, at.here, trusted)
+    chooser = backup_selection.chooser_of(record_of(BackupSource, at.given.arguments), at.here)
     asked = Asked(backup=backup, partial=True, use_quarantined=True)
     read = {PurePath(name).name for name in chooser.listings}
     return [target.name for target in chooser.choose(asked).manifest.targets if target.name not in read]
@@ -112,11 +113,12 @@ def _look(arguments: Namespace, output: Output, *, scope: RecoveryScope) -> Mach
     findings = list(machine_alone(CORE))
     if here.problem:
         findings.append(remark(CONFIGURATION, here.problem))
-    trusted, said = believed(here, arguments)
-    chooser = backup_selection.make_chooser(arguments, here, trusted)
+    given = record_of(BackupSource, arguments)
+    trusted, said = believed(here, given.trust)
+    chooser = backup_selection.make_chooser(given.where.from_target, here, trusted)
     findings += said
     findings += (remark(TARGET, error.message, error.hint).on(target=n) for n, error in chooser.away.items())
-    openers = identities.identities_of(arguments, output, here, ask=False)
+    openers = identities.identities_of(given.opening, output, here, ask=False)
     chosen: list[BackupChoice] = []
     for source in scope.lost:
         found = _Opening(chooser, openers, trusted, arguments.at)

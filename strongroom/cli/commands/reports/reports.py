@@ -276,7 +276,7 @@ def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Signed
     try:
         return kind.open(content, trusted=admission.trusted_signers(place.find(), arguments.signer))
     except UntrustedSigner as error:
-        raise admission.explained(error, arguments, what="report") from None
+        raise admission.explained(error, ("signer",), what="report") from None
     except FormatError as error:
         raise type(error)(
             error.message, hint="Do not trust this copy. Ask for the one that was written."

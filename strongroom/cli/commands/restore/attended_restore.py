@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 import msgspec
 
 from strongroom.cli.commands.restore.account_lines import ONE, WOULD, PlanLines, typed_keys
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import (
     access_log,
     admission,
@@ -30,7 +31,7 @@ from strongroom.cli.shared import (
 )
 from strongroom.cli.shared.backup_selection import report_shortfall
 from strongroom.cli.shared.opening import open_file
-from strongroom.cli.shared.restore_source import RestoreSource
+from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery, open_restore_source
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
@@ -109,6 +110,22 @@ class RestoreRequest(NamedTuple):
         if self.names:
             return (origin.find(name, self.version) for name in self.names)
         return origin.select(self.selection)
+
+
+def open_source(
+    arguments: Namespace, output: Output, installation: InstallationPlace, request: RestoreRequest
+) -> AbstractContextManager[RestoreSource]:
+    """Open what this restore is from."""
+    query = SourceQuery(
+        selection=options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude),
+        name=arguments.secret_name or "",
+        source=arguments.to,
+        whole=arguments.full_restore,
+        writes=output.command == "restore",
+        dry=arguments.dry_run,
+        planned=arguments.plan is not None,
+    )
+    return open_restore_source(record_of(options.RestoreFrom, arguments), query, output, installation)
 
 
 def by_options(arguments: Namespace) -> RestoreRequest:
@@ -242,7 +259,7 @@ def _plan_file(arguments: Namespace, output: Output, installation: InstallationP
             shutil.copyfileobj(file, held)
             yield cast("BinaryIO", held)
         return
-    openers = identities.identities_of(arguments, output, installation)
+    openers = identities.identities_of(record_of(options.OpeningOptions, arguments), output, installation)
     trusted = admission.trusted_signers(installation, arguments.signer)
     yield open_sealed(path, identities=openers, trusted=trusted)
 
@@ -601,7 +618,7 @@ def _taken_by(plan: PlanFile) -> Iterator[tuple[str, str]]:
 
 def command_that_goes_on(given: Namespace, backup: str, *, to: str) -> str:
     """Return the command that restores what this one does not: the same, from just this backup."""
-    words = ["strongroom", given.command_name]
+    words = ["strongroom", "restore"]
     if given.plan is not None:
         words.append(f"--plan {quote(str(given.plan.absolute()))}")
     words += where_from(given)

@@ -165,7 +165,6 @@ class RestoreAnswer:
         """Note what was brought back, and into what."""
         access_log.record_access(
             evidence_access_log.RESTORED,
-            self._of.arguments,
             self._of.output,
             self._of.here,
             backup=in_line(self._of.backup.name),

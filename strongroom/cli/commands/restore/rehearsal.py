@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from strongroom import __version__, times
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import backup_selection, options, restore_source, sources
-from strongroom.cli.shared.restore_source import RestoreSource
+from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery
 from strongroom.cli.terminal import failures, place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, encode, plural
@@ -296,7 +297,19 @@ def _rehearsed(
     destination = sources.destination_of(arguments.to, installation)
     with ExitStack() as around:
         with record.phases.phase(Phase.OPEN):
-            origin = around.enter_context(restore_source.open_restore_source(arguments, output, installation))
+            origin = around.enter_context(
+                restore_source.open_restore_source(
+                    record_of(options.RestoreFrom, arguments),
+                    SourceQuery(
+                        selection=selection,
+                        name=arguments.secret_name or "",
+                        source=arguments.to,
+                        dry=arguments.dry_run,
+                    ),
+                    output,
+                    installation,
+                )
+            )
             record.origin = origin
             origin.unlock()
         if origin.earlier is not None:

@@ -15,10 +15,10 @@ from strongroom.cli.commands.restore.attended_restore import (
     RestoreRequest,
     by_options,
     by_plan,
+    open_source,
 )
 from strongroom.cli.commands.restore.perform import RestoreAnswer
 from strongroom.cli.shared import options
-from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
@@ -57,7 +57,7 @@ def _perform(
     *,
     tell: Callable[[RestoreAnswer], T],
 ) -> T:
-    with origins.open_restore_source(arguments, output, installation) as origin:
+    with open_source(arguments, output, installation, request) as origin:
         restored = AttendedRestore(arguments, output, installation, origin, request)
         restored.do()
         answer = RestoreAnswer(restored)
@@ -97,7 +97,7 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
             f"'{arguments.secret_name}' does not begin with '{request.relocation.source}', which --relocate "
             "renames."
         )
-    with origins.open_restore_source(arguments, output, installation) as origin:
+    with open_source(arguments, output, installation, request) as origin:
         restored = AttendedRestore(arguments, output, installation, origin, request)
         origin.find(arguments.secret_name, request.version)  # what no backup has has begun nothing
         if not (request.overwrite or restored.dry) and restored.differs():

@@ -14,7 +14,8 @@ from itertools import chain, islice
 from shlex import quote
 from shutil import rmtree
 
-from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening
+from strongroom.cli.parameters import record_of
+from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening, options
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -57,7 +58,7 @@ LOOK_BACK = 20
 def replace_server(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     vault = None if arguments.check else _vault(arguments)
-    openers = identities.identities_of(arguments, output, installation)
+    openers = identities.identities_of(record_of(options.OpeningOptions, arguments), output, installation)
     with _backups(arguments, output, openers, installation) as backups:
         try:
             secrets = chain.from_iterable(backup.secrets() for backup in backups)
@@ -100,16 +101,29 @@ def _backups(
     """Open everything that is named; each has to be of a trusted signer."""
     with ExitStack() as stack:
         if arguments.from_target is not None:
+            trust = record_of(options.ReaderTrustOptions, arguments)
             chooser = backup_selection.make_chooser(
-                arguments, installation, admission.trusted_signers(installation, arguments.signer)
+                arguments.from_target,
+                installation,
+                admission.trusted_signers(installation, trust.signer),
+                strangers=trust.any_signer,
             )
             with backup_selection.reporting_damage(chooser, output, installation):
                 yield [_chosen(chooser, arguments, output, openers, installation)]
             return
-        files = [stack.enter_context(opening.open_objects(file)) for file in arguments.backup_file]
         yield [
-            opening.open_trusted(objects, arguments, output, lambda: openers, installation)
-            for objects in files
+            opening.open_trusted(
+                stack.enter_context(opening.open_objects(file)),
+                options.BackupSource(
+                    where=options.FileOrTargets(backup_file=file),
+                    choice=record_of(options.BackupOptions, arguments),
+                    trust=record_of(options.ReaderTrustOptions, arguments),
+                ),
+                output,
+                lambda: openers,
+                installation,
+            )
+            for file in arguments.backup_file
         ]
 
 
@@ -129,12 +143,19 @@ def _chosen(
     def opened(choice: BackupChoice) -> Replicated:
         backup = choice.manifest.backup_id
         known = chooser.trusted
-        admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
-        access_log.record_opening(arguments, output, installation, backup, quarantine=choice.quarantine)
+        trust = record_of(options.ReaderTrustOptions, arguments)
+        admission.admit_maker(maker_of_backup(choice.signed, known), trust, output)
+        access_log.record_opening(
+            output,
+            installation,
+            backup,
+            where=", ".join(arguments.from_target),
+            quarantine=choice.quarantine,
+        )
         pins = backup_selection.report_unlisted(choice, known, output, installation)
         return Replicated(choice, openers, trusted=pins, told=chooser.note)
 
-    asked = backup_selection.requested(arguments, values=True)
+    asked = backup_selection.requested(record_of(options.BackupOptions, arguments), values=True)
     choices = chooser.choices(asked)
     first = next(choices, None) or chooser.choose(asked)
     for choice in islice(chain([first], choices), LOOK_BACK):

@@ -10,9 +10,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from strongroom.cli.commands.restore.attended_restore import RestoreRequest
+from strongroom.cli.commands.restore.attended_restore import RestoreRequest, open_source
 from strongroom.cli.shared import access_log, recipients
-from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.runs import seal_file
 from strongroom.cli.terminal import prompts
@@ -86,7 +85,7 @@ def seal_chosen(
     """
     sealed_for = _sealed_for(arguments, output, installation)
     with (
-        origins.open_restore_source(arguments, output, installation) as origin,
+        open_source(arguments, output, installation, request) as origin,
         scratch(installation.state_dir / FOLDER) as folder,
     ):
         _require_approved(origin, request, arguments.to_file.absolute(), sealed_for, installation)
@@ -100,7 +99,6 @@ def seal_chosen(
             raise origin.loss() or request.nothing()
         access_log.record_access(
             evidence_access_log.RESTORED,
-            arguments,
             output,
             installation,
             backup=in_line(origin.name),

@@ -21,6 +21,7 @@ from strongroom.cli.commands.restore.account_lines import (
     they,
     typed_keys,
 )
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, identities, opening, options, sources
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.undo_seal import undo_sealer
@@ -117,7 +118,7 @@ class AttendedUndo:
         self._arguments, self._output, self._here, self._what = arguments, output, here, what
         self._opened, self._selection = opened, selection
         self._files: dict[Path, Backup] = {}
-        self._openers = identities.identities_of(arguments, output, here)
+        self._openers = identities.identities_of(record_of(options.OpeningOptions, arguments), output, here)
         self._every = output.json or arguments.all_names
         self._planned = PlanLines(_WOULD, every=self._every)
         self._entries: list[PlanEntry] = []
@@ -187,7 +188,10 @@ class AttendedUndo:
         if file not in self._files:
             with opening.explaining_keys():
                 objects = self._opened.enter_context(opening.objects_in_file(file))
-                given = Namespace(**{**vars(self._arguments), "backup_file": file, "backup": None})
+                given = options.BackupSource(
+                    where=options.FileOrTargets(backup_file=file),
+                    trust=record_of(options.TrustOptions, self._arguments),
+                )
                 backup = opening.open_trusted(objects, given, self._output, lambda: self._openers, self._here)
                 backup.unlock()
             self._files[file] = backup
@@ -296,7 +300,6 @@ class AttendedUndo:
     def _put_on_record(self, outcome: BaseException | None) -> None:
         access_log.record_access(
             evidence_access_log.RESTORED,
-            self._arguments,
             self._output,
             self._here,
             backup=about(self._what),

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from strongroom.cli.commands.secrets.store import answer_names, answer_secret, missing, named
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import backup_selection, identities, opening
 from strongroom.cli.shared.access_log import ValueHolder
 from strongroom.cli.shared.backup_selection import near_name
 from strongroom.cli.shared.opening import kind_of, open_file
+from strongroom.cli.shared.options import RestoreFrom
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -45,8 +47,9 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
 @contextmanager
 def _salvaged(arguments: Namespace, output: Output) -> Iterator[Salvaged]:
     """Open the file as far as it is sound; what is lost is said at the end."""
-    with opening.backup_for_inspection(arguments, output, place.find()) as opened, opening.explaining_keys():
-        backup = Salvaged(InOnePlace(opened), opening.before_in_file(opened, arguments, place.find()))
+    given = record_of(RestoreFrom, arguments)
+    with opening.backup_for_inspection(given, output, place.find()) as opened, opening.explaining_keys():
+        backup = Salvaged(InOnePlace(opened), opening.before_in_file(opened, given, place.find()))
         with backup_selection.telling_losses([backup], output):
             yield backup
 
@@ -74,4 +77,8 @@ def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:
     if kind is FileKind.METADATA:
         with open_file(file) as reader:
             return list(read_document(reader))
-    return identities.secrets_of(file, arguments, output) if kind is FileKind.LEGACY else None
+    return (
+        identities.secrets_of(file, record_of(RestoreFrom, arguments), output)
+        if kind is FileKind.LEGACY
+        else None
+    )

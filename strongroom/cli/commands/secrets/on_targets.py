@@ -9,6 +9,7 @@ from itertools import chain
 
 from strongroom.cli.commands.secrets.in_file import NOTHING
 from strongroom.cli.commands.secrets.store import answer_names, answer_secret, missing
+from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import backup_selection, opening, options
 from strongroom.cli.shared.access_log import ValueHolder
 from strongroom.cli.shared.backup_selection import Opened, near_name
@@ -27,9 +28,10 @@ def list_on_targets(arguments: Namespace, output: Output) -> Answer:
 
 
 def get_from_targets(arguments: Namespace, output: Output) -> Answer | None:
-    asked = backup_selection.requested(arguments, values=arguments.show_value, name=arguments.name)
+    given = record_of(options.RestoreFrom, arguments)
+    asked = backup_selection.requested(given.choice, values=arguments.show_value, name=arguments.name)
     with (
-        backup_selection.backups_on_targets(arguments, asked, output, place.find()) as backups,
+        backup_selection.backups_on_targets(given, asked, output, place.find()) as backups,
         opening.explaining_keys(),
     ):
         first, tell = next(backups)
@@ -71,7 +73,9 @@ def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[int, Manife
 def _entries_on_targets(arguments: Namespace, output: Output) -> Iterator[ListedSecret]:
     """Yield what is listed: no value is read."""
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    asked = backup_selection.requested(arguments, values=False, selection=selection)
+    asked = backup_selection.requested(
+        record_of(options.BackupOptions, arguments), values=False, selection=selection
+    )
     with _backup(asked, arguments, output) as backup:
         yield from (ListedSecret(row.name, 0, tags=row.tags) for row in backup.rows())
 
@@ -79,7 +83,9 @@ def _entries_on_targets(arguments: Namespace, output: Output) -> Iterator[Listed
 @contextmanager
 def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Salvaged]:
     with (
-        backup_selection.backup_on_targets(arguments, asked, output, place.find()) as backup,
+        backup_selection.backup_on_targets(
+            record_of(options.RestoreFrom, arguments), asked, output, place.find()
+        ) as backup,
         opening.explaining_keys(),
     ):
         yield backup

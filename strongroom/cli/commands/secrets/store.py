@@ -73,7 +73,6 @@ def answer_secret(
             version.value,
             of=(secret.name, version.number),
             held_by=where,
-            arguments=arguments,
             output=output,
             installation=installation,
         )

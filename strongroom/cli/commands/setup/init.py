@@ -17,7 +17,8 @@ import strongroom
 from strongroom.cli.commands.setup.arguments import NewInstallation, PrintCompletion
 from strongroom.cli.parameters import Nothing
 from strongroom.cli.parser import whole_parser
-from strongroom.cli.shared.installation_key import keep, paper, spare_lines
+from strongroom.cli.shared.installation_key import keep, spare_lines
+from strongroom.cli.shared.options import PaperOptions
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line
@@ -228,14 +229,14 @@ def _keys_apart(file: Path, given: NewInstallation, output: Output, *, written: 
     if given.installation_key_to or (
         written and _wanted("The private installation key goes onto paper now, and off this machine")
     ):
-        where = keep(roles.make_all(folder), paper(given.installation_key_to), output)
+        where = keep(roles.make_all(folder), PaperOptions(to=given.installation_key_to), output)
         roles.remove_installation_key(folder)
         yield f"The private installation key is kept {where}, and not on this machine."
     if given.spare_key_to or (
         written and _wanted("A spare installation key goes onto another paper, for the day the first is lost")
     ):
         key = Signer.generate()
-        yield from spare_lines(key, keep(key, paper(given.spare_key_to), output))
+        yield from spare_lines(key, keep(key, PaperOptions(to=given.spare_key_to), output))
         if written:
             text = f'{file.read_text()}\n[trust]\nsigners = ["{key.fingerprint}"]  # the spare\n'
             write_whole(file, text.encode(), replace=True)
