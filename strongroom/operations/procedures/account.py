@@ -68,8 +68,10 @@ class ProcedureAccount(Struct, frozen=True, kw_only=True):
 
     def _parts(self) -> Iterator[Part]:
         yield Pairs(self.happened, "What happened")
-        rows = [(marked(step.name, bad=not step.settled), step.state, _came_of(step)) for step in self.steps]
-        yield Table(("Step", "State", "What came of it"), rows, "What was done")
+        rows = [
+            (marked(step.name, bad=not step.settled), step.state, _outcome_of(step)) for step in self.steps
+        ]
+        yield Table(("Step", "State", "Outcome"), rows, "What was done")
         missing = [
             (marked(step.name, bad=True), what, why)
             for step in self.steps
@@ -89,6 +91,6 @@ def together(accounts: Iterable[ProcedureAccount]) -> Iterator[Part]:
         yield from (replace(part, sub=True) for part in sheet.parts)
 
 
-def _came_of(step: StepAccount) -> str:
+def _outcome_of(step: StepAccount) -> str:
     who = ", ".join(filter(None, (step.by, readable(step.at))))
     return "; ".join((*step.found, *([who] if who else [])))

@@ -20,6 +20,7 @@ from strongroom.operations.archive.cases import (
     Incident,
     IncidentEntry,
     IncidentStep,
+    Opening,
     StepOutcome,
     StepStanding,
     add_entry,
@@ -128,7 +129,8 @@ def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]
     missing: dict[str, str] = {}
     heirs = {
         subject: opened_incident
-        for opened_incident in _others(services, incident)
+        for opened_incident in read_incidents(services).incidents.values()
+        if opened_incident.id != incident.id and opened_incident.closed is None
         for subject in subjects(opened_incident)
     }
     for subject in subjects(incident):
@@ -141,15 +143,6 @@ def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]
             reason = f"incident {incident.id} is closed"
             missing |= holds.release(services, *subject, reason=reason, by=by)
     return missing
-
-
-def _others(services: Services, incident: Incident) -> Iterator[Incident]:
-    known = read_incidents(services).incidents.values()
-    return (
-        opened_incident
-        for opened_incident in known
-        if opened_incident.id != incident.id and opened_incident.closed is None
-    )
 
 
 # -- quarantine --------------------------------------------------------------------
@@ -289,7 +282,7 @@ def record_outcome(
     fresh = last is not None and last.number > incident.looked_at
     if last is not None and fresh and (last.state, last.outcome, last.said) == (state, outcome, fit(said)):
         return RecordedIncident(incident=incident, missed=spread_case(services, INCIDENT, incident.id))
-    return _enter(services, incident, step, state, said=said, by=by, outcome=outcome)
+    return enter(services, incident.id, step, state, said=said, by=by, outcome=outcome)
 
 
 def waive(
@@ -306,7 +299,7 @@ def waive(
         raise UsageError("Give a reason: it goes on record with your name.")
     before = incident.last(step)
     outcome = before.outcome if before is not None else None
-    return _enter(services, incident, step, "waived", said=reason, by=by, outcome=outcome)
+    return enter(services, incident.id, step, "waived", said=reason, by=by, outcome=outcome)
 
 
 def close(services: Services, incident: Incident, *, reason: str, by: str) -> RecordedIncident:
@@ -319,7 +312,7 @@ def close(services: Services, incident: Incident, *, reason: str, by: str) -> Re
     """
     if incident.closed is None:
         require_settled(incident)
-        closed = _enter(services, incident, IncidentStep.CLOSE, "done", said=reason, by=by)
+        closed = enter(services, incident.id, IncidentStep.CLOSE, "done", said=reason, by=by)
     else:
         closed = RecordedIncident(incident=incident, missed={})
     unheld = {
@@ -350,30 +343,31 @@ def require_open(incident: Incident) -> None:
         raise IncidentClosed(f"Incident {incident.id} was closed at {closing.at} by {closing.by}.")
 
 
-def _enter(
+def enter(
     services: Services,
-    incident: Incident,
+    case: str,
     step: IncidentStep,
     state: State,
     *,
     said: str,
     by: str,
+    opening: Opening | None = None,
     outcome: StepOutcome | None = None,
 ) -> RecordedIncident:
+    """Put an entry on record here and on the targets, after those that are known."""
     entry = IncidentEntry(
-        case=incident.id,
+        case=case,
         number=1,
         at=rfc3339(time.time()),
         by=by,
         step=step,
         state=state,
         said=fit(said),
+        opening=opening,
         outcome=outcome,
     )
-    added = add_entry(services, INCIDENT, entry)
-    return RecordedIncident(
-        incident=read_incidents(services, incident.id).incidents[incident.id], missed=added.missed
-    )
+    missed = add_entry(services, INCIDENT, entry).missed
+    return RecordedIncident(incident=read_incidents(services, case).incidents[case], missed=missed)
 
 
 # -- reseal: what somebody else's key opens is sealed again under new keys, the most exposed first ---
@@ -409,10 +403,13 @@ def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = 
         left[f"Old copies of {_key(policy)}"] = _to_delete(policy, still)
         missing |= {_key(policy): short} if short else {}
     left |= dict(_files(incident))
+    if incident.files:
+        missing[plural(len(incident.files), "file")] = _BY_COMMAND
+    missing |= {f"backup {backup}": _UNREAD for backup in incident.opening.unread}
     return StepOutcome(
         counts={**counts, "sealed again": len(done)},
         done=done,
-        missing={**missing, **dict(_not_sealed(incident))},
+        missing=missing,
         left=tuple(left.values()),
     )
 
@@ -441,13 +438,6 @@ def _policy(
         raise RunFailed(run_log.apart(run.error)[0] or f"run {run.id} is {run.state.value}")
     short = run_log.apart(run.error)[0] if run.state is RunState.DEGRADED else ""
     return results(services.store, run.id), short
-
-
-def _not_sealed(incident: Incident) -> Iterator[tuple[str, str]]:
-    if incident.files:
-        yield plural(len(incident.files), "file"), _BY_COMMAND
-    for backup in incident.opening.unread:
-        yield f"backup {backup}", _UNREAD
 
 
 def _files(incident: Incident) -> Iterator[tuple[str, str]]:

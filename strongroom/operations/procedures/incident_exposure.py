@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
@@ -24,11 +25,10 @@ from strongroom.operations.engine.layout import base_of
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import StepsOpen
 from strongroom.operations.procedures.incident import record_outcome, sealed_anew
-from strongroom.operations.procedures.incident_opening import unseal, unsealed
+from strongroom.operations.procedures.incident_opening import Named, unseal, unsealed
 from strongroom.operations.rotation.secret_plan import (
     MOST,
     Rotated,
-    RotatedSecret,
     SecretRotationPlan,
     SecretRotationResult,
     plan_rotation,
@@ -84,9 +84,7 @@ def compromised_names(services: Services, incident: Incident) -> Compromised:
     unlisted: dict[str, str] = {}
     for affected_backup in _held(services, incident):
         try:
-            listed = _opened(
-                services, incident, affected_backup, lambda backup: list(_with_values(services, backup))
-            )
+            listed = _opened(services, incident, affected_backup, partial(_changeable, services))
         except StrongroomError as error:
             unlisted[affected_backup.backup] = _why(incident, affected_backup, error)
             continue
@@ -96,11 +94,10 @@ def compromised_names(services: Services, incident: Incident) -> Compromised:
     return Compromised(names=dict(sorted(found.items())), unlisted=unlisted)
 
 
-def _with_values(services: Services, backup: Backup) -> Iterator[str]:
-    """Yield the names of what has a value that can be changed."""
-    source = backup.manifest.source
-    place = services.destinations.get(source)
-    return (row.name for row in backup.rows() if place is None or not is_setting(row.type, place))
+def _changeable(services: Services, backup: Backup) -> list[str]:
+    """Return the names of what has a value that can be changed."""
+    place = services.destinations.get(backup.manifest.source)
+    return [row.name for row in backup.rows() if place is None or not is_setting(row.type, place)]
 
 
 def _why(incident: Incident, affected_backup: Affected, error: StrongroomError) -> str:
@@ -331,39 +328,35 @@ def _of(
     identities: Sequence[Identity],
     asked: Callable[[str], bool],
 ) -> Iterator[Leaked]:
-    about = Leaked(incident=incident.id, opened_at=incident.opened_at)
+    about = partial(Leaked, incident=incident.id, opened_at=incident.opened_at)
     affected = {base_of(affected_backup.backup) for affected_backup in incident.affected}
     if incident.suspicion.is_about_backups:
         for manifest in manifests:
             if base_of(manifest.backup_id) in affected:
-                yield Leaked(incident=about.incident, opened_at=about.opened_at, backup=manifest.backup_id)
+                yield about(backup=manifest.backup_id)
         return
     if not incident.suspicion.names:
         return
     try:
         named = unsealed(incident.suspicion, identities)
     except StrongroomError:
-        yield Leaked(incident=about.incident, opened_at=about.opened_at, sealed=incident.suspicion.secrets)
+        yield about(sealed=incident.suspicion.secrets)
         return
     opened = datetime.fromisoformat(incident.opened_at).timestamp()
-    known = tuple(
-        name
-        for name, (secret, manifest) in _found(filter(asked, named.names), find)
-        if made_at(manifest) <= opened or _was(named.was, manifest.source, secret)
-    )
+    known = [name for name in filter(asked, named.names) if _is_known(find(name), named, opened)]
     if known:
-        yield Leaked(incident=about.incident, opened_at=about.opened_at, names=known)
+        yield about(names=tuple(known))
 
 
-def _found(names: Iterable[str], find: Find) -> Iterator[tuple[str, tuple[Secret, Manifest]]]:
-    for name in names:
-        if (found := find(name)) is not None:
-            yield name, found
-
-
-def _was(was: Callable[[str, str, bytes], bool], source: str, secret: Secret) -> bool:
+def _is_known(restored: tuple[Secret, Manifest] | None, named: Named, opened: float) -> bool:
+    """Tell whether others know what would be restored of a secret: it was made before the incident was
+    opened, or has the value that it had then."""
+    if restored is None:
+        return False
+    secret, manifest = restored
     value = secret.current.value
-    return value is not None and was(source, secret.name, value.reveal())
+    was = value is not None and named.was(manifest.source, secret.name, value.reveal())
+    return made_at(manifest) <= opened or was
 
 
 # -- rotate: every secret that others may know gets another value, and its source is asked whether it has
@@ -416,7 +409,18 @@ def rotate(
     rotated: list[Rotated] = []
     for source, names in before.names.items():
         try:
-            rotated += _source(services, incident, source, names, by=by, progress=progress)
+            rotated.extend(
+                rotate_secrets(
+                    services,
+                    some,
+                    source=source,
+                    reason=f"incident {incident.id}: {incident.reason}",
+                    incident=incident.id,
+                    by=by,
+                    progress=progress,
+                )
+                for some in batched(names, MOST)
+            )
         except StrongroomError as error:  # the other sources go on
             failed[f"source {source}"] = f"{error.code}: {error.message} {error.hint}".rstrip()
     left = find_unchanged(services, incident) if rotated else before
@@ -463,14 +467,20 @@ _UNASKED = (
 def _outcome(
     incident: Incident, left: Unchanged, rotated: Sequence[Rotated], failed: Mapping[str, str]
 ) -> StepOutcome:
+    entry = incident.last(IncidentStep.ROTATE)
+    before = entry.outcome.counts.get("rotated", 0) if entry is not None and entry.outcome is not None else 0
+    done = sum(secret.result is SecretRotationResult.DONE for each in rotated for secret in each.secrets)
     counts = {
         "secrets looked at": left.looked_at,
-        "rotated": _rotated_before(incident)
-        + sum(secret.result is SecretRotationResult.DONE for secret in _each(rotated)),
+        "rotated": before + done,
         "not changed yet": left.count,
         "gone from the source": left.gone,
     }
-    missing = {**failed, **left.unknown, **dict(_not_changed(left))}
+    missing = {**failed, **left.unknown}
+    if left.count:
+        missing[plural(left.count, "secret")] = (
+            "their source still has the value: change each there, or give it a rotator, then repeat"
+        )
     return StepOutcome(counts=counts, missing=missing, left=tuple(_left(left)))
 
 
@@ -481,31 +491,6 @@ def _left(unchanged: Unchanged) -> Iterator[str]:
     if unchanged.settings:
         what = plural(unchanged.settings, "setting")
         yield f"{what} of a server (mounts, policies, roles) hold no value, and were left as they are."
-
-
-def _rotated_before(incident: Incident) -> int:
-    entry = incident.last(IncidentStep.ROTATE)
-    return entry.outcome.counts.get("rotated", 0) if entry is not None and entry.outcome is not None else 0
-
-
-def _each(rotated: Sequence[Rotated]) -> Iterator[RotatedSecret]:
-    return (secret for rotated_backup in rotated for secret in rotated_backup.secrets)
-
-
-def _source(
-    services: Services,
-    incident: Incident,
-    source: str,
-    names: Sequence[str],
-    *,
-    by: str,
-    progress: Watch | None,
-) -> Iterator[Rotated]:
-    reason = f"incident {incident.id}: {incident.reason}"
-    for some in batched(names, MOST):
-        yield rotate_secrets(
-            services, some, source=source, reason=reason, incident=incident.id, by=by, progress=progress
-        )
 
 
 def _to_do(rotated: Rotated) -> Iterator[str]:
@@ -530,9 +515,3 @@ def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
         if waits := sum(secret.result is SecretRotationResult.WAITS for secret in this_rotated.secrets):
             said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom runs show {this_rotated.run}'"
             yield f"run {this_rotated.run}", said
-
-
-def _not_changed(left: Unchanged) -> Iterator[tuple[str, str]]:
-    if left.count:
-        said = "their source still has the value: change each there, or give it a rotator, then repeat"
-        yield plural(left.count, "secret"), said

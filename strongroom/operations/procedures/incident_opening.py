@@ -18,7 +18,7 @@ from strongroom.container.cobblestone import KEY_SIZE, value_digester
 from strongroom.container.errors import Malformed
 from strongroom.container.wrapping import FileKeyWrap, WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.keys import Identity, Recipient
+from strongroom.keys import Identity
 from strongroom.keys.allof import recipient_key
 from strongroom.model import COMMAND, ListedSecret, Secret
 from strongroom.operations.access.look import STRANGE, noted
@@ -27,12 +27,10 @@ from strongroom.operations.archive.cases import (
     Affected,
     BackupOpener,
     Incident,
-    IncidentEntry,
     IncidentStep,
     Opening,
     StepOutcome,
     Suspicion,
-    add_entry,
     read_incidents,
     spread_case,
 )
@@ -43,7 +41,7 @@ from strongroom.operations.engine.statements import fit
 from strongroom.operations.errors import KeyStillSeals, NothingOpens, NothingSelected
 from strongroom.operations.evidence import access_log
 from strongroom.operations.keys.usage import Opens, keys_of, look_all, opens_with, own_records, pinned_key
-from strongroom.sources import Source
+from strongroom.operations.procedures.incident import RecordedIncident, enter
 from strongroom.state.records import CatalogEntry, Event, RunKind, StepKind
 from strongroom.targets import Target
 from strongroom.times import rfc3339, unique
@@ -90,16 +88,15 @@ def _named(services: Services, names: Sequence[str]) -> Named:
     key, values, unread = os.urandom(KEY_SIZE), dict[str, dict[str, str]](), list[str]()
     for source in services.sources:
         try:
-            values[source] = dict(_values(services.source(source), names, key))
+            place = services.source(source)
+            values[source] = {
+                secret.name: _digest(key, place.name, secret.name, secret.current.value.reveal())
+                for secret in read_each(place, [ListedSecret(name, 0) for name in names])
+                if isinstance(secret, Secret) and secret.current.value is not None
+            }
         except StrongroomError:
             unread.append(source)
     return Named(names=tuple(names), key=key.hex(), values=values, unread=tuple(unread))
-
-
-def _values(source: Source, names: Sequence[str], key: bytes) -> Iterator[tuple[str, str]]:
-    for secret in read_each(source, [ListedSecret(name, 0) for name in names]):
-        if isinstance(secret, Secret) and (value := secret.current.value) is not None:
-            yield secret.name, _digest(key, source.name, secret.name, value.reveal())
 
 
 def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = ()) -> str:
@@ -108,7 +105,11 @@ def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = (
     Raises:
         ConfigError: no policy has another recipient.
     """
-    recipients = {recipient_key(recipient): recipient for recipient in _recipients(services)}
+    recipients = {
+        recipient_key(recipient): recipient
+        for policy in services.retention()
+        for recipient in services.pinned(policy).recipients
+    }
     left = [recipient for key, recipient in recipients.items() if key not in without]
     if not left:
         raise ConfigError(
@@ -126,11 +127,6 @@ def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = (
         ).hex(),
     )
     return msgspec.json.encode(sealed).decode()
-
-
-def _recipients(services: Services) -> Iterator[Recipient]:
-    for policy in services.retention():
-        yield from services.pinned(policy).recipients
 
 
 def unseal(services: Services, suspicion: Suspicion) -> Named:
@@ -188,13 +184,6 @@ class AffectedBackups(Struct, frozen=True, kw_only=True):
         return min((backup.created_at for backup in self.affected), default=rfc3339(time.time()))
 
 
-class OpenedIncident(Struct, frozen=True, kw_only=True):
-    """An incident as it was opened. ``missed`` says which targets have not got it, and why."""
-
-    incident: Incident
-    missed: Mapping[str, str]
-
-
 def affected_by(services: Services, suspicion: Suspicion, *, since: str = "") -> AffectedBackups:
     """Return the backups that somebody else may be able to read, the most exposed first. What could not be
     looked at is part of it, last.
@@ -228,15 +217,13 @@ def _is_asked(services: Services, suspicion: Suspicion, entry: CatalogEntry) -> 
 
 def _made_on(services: Services, host: str, entries: Iterable[CatalogEntry], since: str) -> frozenset[str]:
     """Return the backups whose values a host had in its memory, as the runs' rows say."""
-    if not host:
-        return frozenset()
-    recent = [entry.backup for entry in entries if entry.created_at >= since]
-    return frozenset(backup for backup in recent if _captured_on(services, backup, host))
-
-
-def _captured_on(services: Services, backup: str, host: str) -> bool:
-    rows = services.store.rows(backup, StepKind.CAPTURE)
-    return any((row.owner or "").partition(":")[0] == host for row in rows)
+    return frozenset(
+        entry.backup
+        for entry in entries
+        if host and entry.created_at >= since
+        for row in services.store.rows(entry.backup, StepKind.CAPTURE)
+        if (row.owner or "").partition(":")[0] == host
+    )
 
 
 def _is_open_to(services: Services, opening: Opens, suspicion: Suspicion) -> bool:
@@ -297,7 +284,7 @@ def open_case(
     secrets: Sequence[str] = (),
     since: str = "",
     due: float = DUE,
-) -> OpenedIncident:
+) -> RecordedIncident:
     """Put an incident on record here and on the targets. Nothing is isolated yet.
 
     If one about the same is open, it goes on: what is affected is looked for again. So whoever died may
@@ -318,12 +305,13 @@ def open_case(
     _refuse_sealing(services, suspicion, exposed.affected)
     before, now = _same(services, suspicion, secrets), time.time()
     if before is not None and _scope(before.opening) == _scope(exposed):
-        return OpenedIncident(incident=before, missed=spread_case(services, INCIDENT, before.id))
+        return RecordedIncident(incident=before, missed=spread_case(services, INCIDENT, before.id))
     if before is not None:
         whole, due_at = before.suspicion, before.opening.due_at
     else:
         sealed = seal(services, secrets, without=suspicion.keys) if secrets else ""
         whole, due_at = replace(suspicion, secrets=len(secrets), names=sealed), rfc3339(now + due)
+    case = before.id if before else unique(now)
     opening = Opening(
         suspicion=whole,
         since=since or exposed.oldest,
@@ -332,7 +320,10 @@ def open_case(
         unread=exposed.unread,
         gone=exposed.gone,
     )
-    return _enter(services, opening, before.id if before else unique(now), by=by, reason=fit(reason))
+    for key in whole.keys or ("",):
+        detail: dict[str, Any] = {"key": key, "version": whole.version, "backups": len(opening.affected)}
+        services.store.event("incident.opened", incident=case, by=by, reason=fit(reason), **detail)
+    return enter(services, case, IncidentStep.OPEN, "done", said=reason, by=by, opening=opening)
 
 
 def _scope(found: Opening | AffectedBackups) -> set[tuple[str, str, bool]]:
@@ -340,25 +331,6 @@ def _scope(found: Opening | AffectedBackups) -> set[tuple[str, str, bool]]:
         (affected_backup.backup, affected_backup.file, affected_backup.looked_at)
         for affected_backup in found.affected
     }
-
-
-def _enter(services: Services, opening: Opening, case: str, *, by: str, reason: str) -> OpenedIncident:
-    suspicion = opening.suspicion
-    for key in suspicion.keys or ("",):
-        detail: dict[str, Any] = {"key": key, "version": suspicion.version, "backups": len(opening.affected)}
-        services.store.event("incident.opened", incident=case, by=by, reason=reason, **detail)
-    entry = IncidentEntry(
-        case=case,
-        number=1,
-        at=rfc3339(time.time()),
-        by=by,
-        step=IncidentStep.OPEN,
-        state="done",
-        said=reason,
-        opening=opening,
-    )
-    added = add_entry(services, INCIDENT, entry)
-    return OpenedIncident(incident=read_incidents(services, case).incidents[case], missed=added.missed)
 
 
 def _same(services: Services, suspicion: Suspicion, secrets: Sequence[str]) -> Incident | None:
@@ -380,38 +352,32 @@ def _same_names(services: Services, known: Suspicion, secrets: Sequence[str]) ->
 
 def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable[Affected]) -> None:
     for policy in dict.fromkeys(backup.policy for backup in affected if backup.policy != COMMAND):
-        for key in suspicion.keys:
-            with suppress(ConfigError):  # a policy that is gone seals nothing more
-                _refuse_sealing_for(services.pinned(policy), policy, key, suspicion.version)
+        with suppress(ConfigError):  # a policy that is gone seals nothing more
+            pinned = services.pinned(policy)
+            for key in suspicion.keys:
+                _refuse_sealing_for(pinned, policy, key, suspicion.version)
 
 
 _CHECK = (
     "See 'strongroom keys list' for the keys, and 'strongroom backups list' for the backups. A key that "
-    "stands "
-    "under [index] alone opens names and no backup: put another one there, and delete 'index/' on every "
-    "target."
+    "stands under [index] alone opens names and no backup: put another one there, and delete 'index/' on "
+    "every target."
 )
 
 
 def require_affected(exposed: AffectedBackups, suspicion: Suspicion) -> None:
     """Return if a backup is affected; raise NothingSelected if none is."""
-    if not exposed.affected:
-        raise NothingSelected(_nothing(exposed.gone), hint=_why_nothing(suspicion))
-
-
-def _nothing(gone: Sequence[str]) -> str:
-    if not gone:
-        return "No backup is affected."
-    return f"No backup is affected that is here; said to be gone, and not looked at: {', '.join(gone)}."
-
-
-def _why_nothing(suspicion: Suspicion) -> str:
+    if exposed.affected:
+        return
+    hint = _CHECK
     if suspicion.host and not suspicion.keys:
-        return (
+        hint = (
             f"No run on record here captured anything on host '{suspicion.host}'. Name each key that was on "
             "it with --key, and the secrets that it held with --secret."
         )
-    return _CHECK
+    gone = ", ".join(exposed.gone)
+    here = f" that is here; said to be gone, and not looked at: {gone}" if gone else ""
+    raise NothingSelected(f"No backup is affected{here}.", hint=hint)
 
 
 def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
@@ -475,6 +441,14 @@ class _ReaderQuestion(Struct, frozen=True, kw_only=True):
     affected: tuple[Affected, ...]
     since: str
     again: str
+
+    @property
+    def began(self) -> float:
+        return datetime.fromisoformat(self.since).timestamp()
+
+    @property
+    def backups(self) -> frozenset[str]:
+        return frozenset(affected_backup.backup for affected_backup in self.affected)
 
 
 def find_readers(services: Services, incident: Incident) -> StepOutcome:
@@ -550,29 +524,28 @@ def _look_at_logs(services: Services) -> Iterator[str]:
 
 def _strangers(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield who came to what is affected by the access logs of servers, and by no record of ours."""
-    meant = {affected_backup.backup for affected_backup in asked.affected}
-    for event in services.store.happened(*STRANGE, since=_since(asked)):
+    for event in services.store.happened(*STRANGE, since=asked.began):
         said = event.detail
         who = f"{said.get('who')} from {said.get('origin') or 'nowhere known'}, by log '{said.get('log')}'"
         named = set(map(str, said.get("backups") or ()))
         at = noted(event) if not isinstance(said.get("last"), int | float) else float(said["last"])
-        for backup in sorted(named & meant) if named and meant else [""]:
+        for backup in sorted(named & asked.backups) if named and asked.backups else [""]:
             yield who, f"{said.get('how')}: {said.get('why')}", at, backup
 
 
 def _accesses(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
     attempted: dict[tuple[str, str], list[Event]] = {}
-    meant = {affected_backup.backup for affected_backup in asked.affected} | {
-        affected_backup.file for affected_backup in asked.affected
-    } - {""}
-    for event in services.store.happened(*_ACCESSES, since=_since(asked)):
+    meant = asked.backups | {affected_backup.file for affected_backup in asked.affected} - {""}
+    for event in services.store.happened(*_ACCESSES, since=asked.began):
         said = str(event.detail.get("backup", ""))
         if not said or not asked.affected:  # of secrets nobody noted in which backup they were read
             backup = said
         elif not (backup := next((word for word in said.split() if word in meant), "")):
             continue
-        who = _who(event.detail)
+        detail = event.detail
+        who = f"{detail.get('by', 'somebody')}@{detail.get('host', 'an unknown host')}"
+        who += f", {command}" if (command := str(detail.get("command", ""))) else ""
         if event.kind == access_log.ATTEMPTED:
             attempted.setdefault((who, backup), []).append(event)
             continue
@@ -583,34 +556,19 @@ def _accesses(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str,
         yield from ((who, "began to open", noted(event), backup) for event in events)
 
 
-def _who(detail: Any) -> str:
-    by, host = str(detail.get("by", "somebody")), str(detail.get("host", "an unknown host"))
-    command = str(detail.get("command", ""))
-    return f"{by}@{host}" + (f", {command}" if command else "")
-
-
 def _runs(services: Services, asked: _ReaderQuestion) -> Iterator[tuple[str, str, float, str]]:
     """Yield the runs that opened what is affected, each with the hosts of its workers."""
-    meant = {affected_backup.backup for affected_backup in asked.affected}
     policies = dict.fromkeys(affected_backup.policy for affected_backup in asked.affected)
     for policy in policies:
         for kind in (kind for kind in RunKind if job_of(kind).opens):
             for run in services.store.runs_of(policy, kind, limit=MOST):
-                if run.created_at < _since(asked):
+                if run.created_at < asked.began:
                     break
                 named = run.facts.get("backups") or [run.spec.backup]
                 hosts = {(row.owner or "").partition(":")[0] for row in services.store.rows(run.id)} - {""}
-                for backup in meant.intersection(named):
-                    yield (
-                        f"workers on {', '.join(sorted(hosts))}",
-                        f"{kind.value} run",
-                        run.created_at,
-                        backup,
-                    )
-
-
-def _since(asked: _ReaderQuestion) -> float:
-    return datetime.fromisoformat(asked.since).timestamp()
+                workers = f"workers on {', '.join(sorted(hosts))}"
+                for backup in asked.backups.intersection(named):
+                    yield workers, f"{kind.value} run", run.created_at, backup
 
 
 def _elsewhere(services: Services, asked: _ReaderQuestion) -> Iterator[str]:

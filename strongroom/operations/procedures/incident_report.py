@@ -264,7 +264,7 @@ class WrittenReport(Struct, frozen=True, kw_only=True):
 
 def report_of(incident: Incident) -> IncidentReport:
     """Return what is on record of an incident, without the digest of its page."""
-    suspicion, closing = incident.suspicion, incident.closed
+    suspicion, closing, sealed = incident.suspicion, incident.closed, sealed_anew(incident)
     return IncidentReport(
         strongroom=__version__,
         incident=incident.id,
@@ -282,10 +282,33 @@ def report_of(incident: Incident) -> IncidentReport:
         host=suspicion.host,
         target=suspicion.target,
         secrets=suspicion.secrets,
-        affected=tuple(_affected(incident)),
+        affected=tuple(
+            AffectedBackup(
+                backup=affected.backup,
+                policy=affected.policy,
+                made=affected.created_at,
+                opened_now=affected.opens_now,
+                looked_at=affected.looked_at,
+                file=affected.file,
+                now=sealed.get(affected.backup, ""),
+            )
+            for affected in incident.affected
+        ),
         unread=dict(incident.opening.unread),
         gone=incident.opening.gone,
-        steps=tuple(_steps(incident)),
+        steps=tuple(
+            ReportedStep(
+                step=standing.step.value,
+                state=standing.state,
+                said=standing.said,
+                by=standing.by,
+                at=standing.at,
+                counts=dict(standing.outcome.counts),
+                missing=dict(standing.outcome.missing),
+                left=standing.outcome.left,
+            )
+            for standing in steps_of(incident)
+        ),
         readers=incident.readers,
         words=tuple(
             Word(at=entry.at, by=entry.by, step=entry.step.value, state=entry.state, said=entry.said)
@@ -303,34 +326,6 @@ def status_of(incident: Incident, *, now: float) -> IncidentStatus:
 
 def _time(at: str) -> datetime:
     return datetime.fromisoformat(at)
-
-
-def _affected(incident: Incident) -> Iterator[AffectedBackup]:
-    sealed = sealed_anew(incident)
-    for affected_backup in incident.affected:
-        yield AffectedBackup(
-            backup=affected_backup.backup,
-            policy=affected_backup.policy,
-            made=affected_backup.created_at,
-            opened_now=affected_backup.opens_now,
-            looked_at=affected_backup.looked_at,
-            file=affected_backup.file,
-            now=sealed.get(affected_backup.backup, ""),
-        )
-
-
-def _steps(incident: Incident) -> Iterator[ReportedStep]:
-    for standing in steps_of(incident):
-        yield ReportedStep(
-            step=standing.step.value,
-            state=standing.state,
-            said=standing.said,
-            by=standing.by,
-            at=standing.at,
-            counts=dict(standing.outcome.counts),
-            missing=dict(standing.outcome.missing),
-            left=standing.outcome.left,
-        )
 
 
 # -- the document ----------------------------------------------------------------

@@ -31,7 +31,14 @@ from strongroom.operations.procedures.recovery import (
     took_seconds,
     why_unneeded,
 )
-from strongroom.operations.procedures.recovery_report import REPORT, RecordPlaces, report_of
+from strongroom.operations.procedures.recovery_report import (
+    REPORT,
+    RecordPlaces,
+    account_of,
+    report_of,
+    status_of,
+)
+from strongroom.sheet import Lines
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
@@ -271,3 +278,19 @@ def test_what_people_typed_changes_nothing_of_a_page() -> None:
         recovery(*through(RecoveryStep.ASSESS), hostile, entry(2, RecoveryEntryKind.CLOSED)), objective=60
     )
     assert (report.outcome, b"<script>" in REPORT.files(report)[".html"]) == ("degraded", False)
+
+
+def test_a_status_says_what_the_report_begins_with_and_last_the_command_that_goes_on() -> None:
+    case = recovery(*through(RecoveryStep.RESTORE), entry(2, RecoveryEntryKind.LEFT, lines=("look there",)))
+    status = status_of(case, objective=PLAN.objective, now=OPENED + 600)
+    sheet = account_of(status).status()
+    *parts, goes_on = sheet.parts
+    assert goes_on == Lines([f"strongroom recover --resume {CASE}"], "Next", style="code")
+    report = REPORT.sheet(report_of(case, objective=PLAN.objective, now=OPENED + 600))
+    assert list(report.parts[: len(parts)]) == parts
+    assert (
+        (sheet.title, sheet.verdict) == (report.title, report.verdict) == (f"Recovery {CASE}", "Not over yet")
+    )
+    words = sheet.text()
+    for expected in ("- look there", "It has taken 10 min: within its objective of 4 h.", "not begun"):
+        assert expected in words
