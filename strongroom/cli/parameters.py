@@ -14,9 +14,11 @@ from __future__ import annotations
 import math
 import time
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from pathlib import Path
+from shlex import join
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -248,6 +250,49 @@ def _add(parser: _ActionsContainer, field: FieldInfo, shape: _Shape) -> None:
 
 def _default(field: FieldInfo) -> Any:
     return None if field.default is NODEFAULT else field.default
+
+
+# -- From a record back to what is typed ---------------------------------------------------------
+
+
+def command_line(command: str, given: Struct) -> str:
+    """Return the command line that gives a command these parameters, on this machine from any folder."""
+    return join(("strongroom", *command.split(), *words_of(given)))
+
+
+def words_of(given: Struct) -> Iterator[str]:
+    """Yield the words that are typed for a record: what is as by default is left out, and so is a pipe, which
+    nobody can read again."""
+    for field in fields(type(given)):
+        value, shape = getattr(given, field.name), _shape(field)
+        if not isinstance(shape.how, Typed):
+            yield from words_of(value)
+        elif field.required or value != field.default:
+            values = [_written(each, shape.how) for each in (value if shape.several else (value,))]
+            yield from _typed(field, shape, [word for word in values if not word.startswith("/dev/fd/")])
+
+
+def _typed(field: FieldInfo, shape: _Shape, words: Sequence[str]) -> Iterator[str]:
+    kind, how, _ = shape
+    assert isinstance(how, Typed)
+    name = how.names[0] if how.names else f"--{field.name.replace('_', '-')}"
+    if kind is bool:
+        yield name
+    elif how.positional:
+        yield from words
+    elif how.many:
+        yield from (name, *words)
+    else:
+        for word in words:
+            yield from (f"{name}={word}",) if word.startswith("-") else (name, word)
+
+
+def _written(value: Any, how: Typed) -> str:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if how.read in (beginning, moment, ending):
+        return times.rfc3339(value)
+    return f"{value:g}s" if how.read is duration else str(value)
 
 
 # -- What makes a value of a word: what makes no sense is refused, before anything is begun --------

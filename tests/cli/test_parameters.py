@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import split
 from typing import Annotated
 
 import pytest
@@ -11,12 +12,14 @@ from msgspec import Struct
 
 from strongroom.cli.parameters import (
     argument,
+    command_line,
     declare,
     group,
     limit,
     one_of,
     option,
     record_of,
+    words_of,
 )
 from strongroom.cli.parser import Parser, load, parse
 from strongroom.cli.table import COMMANDS
@@ -116,3 +119,38 @@ def test_no_two_fields_of_a_command_have_one_name(name: str) -> None:
 def test_an_option_beside_another_that_it_goes_with_is_refused_in_words_of_its_own() -> None:
     with pytest.raises(UsageError, match="--follow goes with --cluster"):
         parse("restore", ["--follow", "--full-restore"])
+
+
+SAID_AGAIN = [
+    ("restore", "--full-restore --from-target a --from-target b --at 2026-07-20 --signer sr1:x --to other"),
+    ("restore", "--secret-name -odd --version 3 --backup-file full.sr --identity my.key --confirm-overwrite"),
+    ("restore", "--plan 'a plan' --passphrase-file words --force"),
+    ("restore undo", "20260720-1 --include 'S*' --include=-x --cluster --follow"),
+    ("restore snapshot", "--backup-file 1.strongroom 2.strongroom --vault main"),
+    ("drill", "category --tag a=b --objective 90s --random-within 7"),
+    ("incident", "open --key laptop --reason 'it is lost' --since 2026-07-20 --due 24h"),
+    ("incident", "waive 1 reseal --reason 'test data'"),
+    ("recover", "--resume 1 --from-target copy --at 2026-07-20T18:00 --ask-passphrase"),
+    ("check secrets", "--secrets A B --source local"),
+    ("secrets rotate", "A B --incident 1 --dry-run"),
+]
+
+
+@pytest.mark.parametrize(("command", "typed"), SAID_AGAIN)
+def test_a_record_says_the_words_that_give_it_again_from_any_folder(
+    command: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = typed.replace("--secret-name -odd", "--secret-name=-odd")
+    given = parse(command, split(typed)).given
+    word = [split(typed)[0]] if load(command).words else []
+    line = split(command_line(command, given))
+    assert line[: 1 + len(command.split())] == ["strongroom", *command.split()]
+    again = [*word, *line[1 + len(command.split()) :]]
+    first = list(words_of(parse(command, again).given))
+    monkeypatch.chdir(tmp_path)
+    assert list(words_of(parse(command, again).given)) == first == again[len(word) :]
+
+
+def test_what_is_read_from_a_pipe_is_not_to_be_typed_again() -> None:
+    given = parse("recover", ["--passphrase-file", "/dev/fd/9", "--identity", "/my.key"]).given
+    assert command_line("recover", given) == "strongroom recover --identity /my.key"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 
 import pytest
 
 from strongroom.cli.commands.restore.attended_restore import by_plan
+from strongroom.cli.parser import parse
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Tampered, Truncated, UntrustedSigner
@@ -135,8 +135,8 @@ def test_a_plan_that_is_altered_after_it_was_checked_is_done_as_it_was(machine: 
     machine.ok("secrets", "import", many)
     machine.seal()
     write_plan(machine)
-    given = Namespace(plan=file, to="local", signer=[], backup_file=machine.path("full.sr"))
-    with by_plan(given, Output(), place.find(machine.env)) as request:
+    given = parse("restore", ["--plan", str(file), "--backup-file", str(machine.path("full.sr"))]).given
+    with by_plan(given, Output(), place.find(machine.env)) as (_, request):
         assert request.plan is not None
         with file.open("r+b") as shared:  # the same file, which somebody has open
             shared.write(b"x" * 100)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Annotated
 
-from strongroom.cli.parameters import Command, limit
+from msgspec import Struct
+
+from strongroom.cli.parameters import Command, group, limit, option
 from strongroom.cli.shared import options
 from strongroom.errors import UsageError
 from strongroom.model import Depth
@@ -87,42 +90,52 @@ def _readiness_work(arguments: Namespace) -> str:
 # -- arguments
 
 
-def _validate_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--secrets",
-        metavar="NAME",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="these secrets, each of which has to exist",
-    )
-    parser.add_argument(
-        "--production",
-        action="store_true",
-        help="check every source that a policy names, and compare with the backup that a restore would use",
-    )
-    options.add_selection_arguments(parser)
-    options.add_source_argument(parser)
-    options.add_restore_source_arguments(parser, title="a backup to compare values with", required=False)
+_COMPARED = "a backup to compare values with"
 
 
-def _validate_work(arguments: Namespace) -> str:
+class ComparedPlace(options.FileOrTargets, frozen=True, kw_only=True):
+    """Where the backup lies that secrets are compared with; without one, they are looked at alone."""
+
+    from_target: options.FromTarget = ()
+
+
+class ComparedWith(options.RestoreFrom, frozen=True, kw_only=True):
+    """The backup that secrets are compared with, and what opens it."""
+
+    where: Annotated[ComparedPlace, group(_COMPARED)] = ComparedPlace()
+    choice: Annotated[options.CoveringBackupOptions, group(_COMPARED)] = options.CoveringBackupOptions()
+
+
+class CheckSecrets(Struct, frozen=True, kw_only=True):
+    """Check the live secrets, and compare them with a backup."""
+
+    secrets: Annotated[
+        tuple[str, ...], option("these secrets, each of which has to exist", metavar="NAME", many=True)
+    ] = ()
+    production: Annotated[
+        bool,
+        option(
+            "check every source that a policy names, and compare with the backup that a restore would use"
+        ),
+    ] = False
+    selected: options.SelectionOptions = options.SelectionOptions()
+    source: options.SourceName = options.LOCAL
+    origin: ComparedWith = ComparedWith()
+
+
+def _secrets_work(given: CheckSecrets) -> str:
     """Choose, once the words go together: --production needs the configuration and the catalog."""
-    filtered = bool(arguments.include or arguments.exclude or arguments.filter_tag)
-    if arguments.secrets and filtered:
+    filtered = given.selected != options.SelectionOptions()
+    if given.secrets and filtered:
         raise UsageError("--secrets and a filter contradict each other.", hint="Give one of the two.")
-    elsewhere = (
-        arguments.backup_file is not None
-        or arguments.from_target is not None
-        or arguments.source != options.LOCAL
-    )
-    if arguments.production and (arguments.secrets or filtered or elsewhere):
+    elsewhere = given.origin.where != ComparedPlace() or given.source != options.LOCAL
+    if given.production and (given.secrets or filtered or elsewhere):
         raise UsageError(
             "--production checks all sources that policies name, so it takes no secrets, filter, source or "
             "backup.",
             hint="Leave it out to check some of them.",
         )
-    return "validate:validate_production" if arguments.production else "validate:validate_source"
+    return "validate:validate_production" if given.production else "validate:validate_source"
 
 
 COMMANDS = {
@@ -159,8 +172,8 @@ COMMANDS = {
         "asked for.",
     ),
     "check secrets": Command(
-        _validate_arguments,
-        _validate_work,
+        CheckSecrets,
+        _secrets_work,
         "Reads the live secrets and writes nothing. Checks that each exists, can be read, is not empty,\n"
         "not expired and no placeholder, and has the form of its type (PEM, JSON, URL). No value is ever\n"
         "shown. Without names or a filter it checks the whole local store. Exit code 12: only missing\n"

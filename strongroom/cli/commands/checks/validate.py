@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.checks.arguments import CheckSecrets, ComparedPlace
 from strongroom.cli.shared import admission, identities, options, sources
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery
@@ -172,38 +171,38 @@ def _error(wrong: Sequence[SecretFinding]) -> StrongroomError:
 # -- validate: whether secrets that live now are there, hold, and are what a backup holds -------
 
 
-def validate_source(arguments: Namespace, output: Output) -> Answer:
-    return answer([look_at_source(arguments, output)], [])
-
-
-def _names_backup(arguments: Namespace) -> bool:
-    return arguments.backup_file is not None or arguments.from_target is not None
+def validate_source(given: CheckSecrets, output: Output) -> Answer:
+    origin = given.origin if given.origin.where != ComparedPlace() else None
+    selection, names = given.selected.selection(), list(dict.fromkeys(given.secrets))
+    return answer([look_at_source(given.source, output, selection=selection, names=names, origin=origin)], [])
 
 
 # -- one source --------------------------------------------------------------------
 
 
-def look_at_source(arguments: Namespace, output: Output) -> Validated:
-    """Look at the secrets of one source, and hold them against the backup that was named."""
+def look_at_source(
+    name: str,
+    output: Output,
+    *,
+    selection: Selection = Selection(),
+    names: Sequence[str] = (),
+    origin: options.BackupSource | None = None,
+) -> Validated:
+    """Look at the secrets of one source, and hold them against a backup."""
     installation = place.find()
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    sources.refuse_whole_server(arguments.source, installation)
-    source = sources.source_of(arguments.source, installation)
-    names = list(dict.fromkeys(arguments.secrets))
-    entries = [ListedSecret(name, 0) for name in names] or selected(source, selection)
+    sources.refuse_whole_server(name, installation)
+    source = sources.source_of(name, installation)
+    entries = [ListedSecret(secret, 0) for secret in names] or selected(source, selection)
     with counting(output, "looking at", len(names) or None) as advance:
         validated = live.values(
             source, entries, now=datetime.now(UTC), demanded=bool(names), progress=advance
         )
-    if not _names_backup(arguments):
+    if origin is None:
         _require_some(validated, selection)
         return validated
-    query = SourceQuery(
-        selection=Selection(include=tuple(names)) if names else selection, source=arguments.source
-    )
-    given = record_of(options.RestoreFrom, arguments)
-    with origins.open_restore_source(given, query, output, installation) as origin:
-        counts, more = _against(source, names, selection, origin)
+    query = SourceQuery(selection=Selection(include=tuple(names)) if names else selection, source=name)
+    with origins.open_restore_source(origin, query, output, installation) as opened:
+        counts, more = _against(source, names, selection, opened)
     return replace(validated, findings=(*validated.findings, *more), compared=counts)
 
 
@@ -229,12 +228,12 @@ def _require_some(validated: Validated, selection: Selection) -> None:
 # -- validate --production: all sources that policies name, against their newest backups; nothing is made
 
 
-def validate_production(arguments: Namespace, output: Output) -> Answer:
-    return answer(*look_at_production(arguments, output))
+def validate_production(given: CheckSecrets, output: Output) -> Answer:
+    return answer(*look_at_production(given.origin.opening, given.origin.trust.signer, output))
 
 
 def look_at_production(
-    arguments: Namespace, output: Output
+    opening: options.OpeningOptions, signers: Sequence[str], output: Output
 ) -> tuple[Sequence[Validated], Sequence[PolicyComparison]]:
     """Look at each source once, and at the backup of each policy that a restore would take.
 
@@ -247,13 +246,13 @@ def look_at_production(
             "No policy is configured, so nobody knows which sources production has.",
             hint="Name one under 'policies', or validate a source: 'strongroom check secrets --source NAME'.",
         )
-    trusted = admission.trusted_signers(installation, arguments.signer)
+    trusted = admission.trusted_signers(installation, signers)
     means = _Means(
         settings,
         installation,
         output,
         _EXISTING_RUN_STORE(settings),
-        identities.identities_of(record_of(options.OpeningOptions, arguments), output, installation),
+        identities.identities_of(opening, output, installation),
         trusted,
         _chooser(settings, installation, trusted),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Iterable, Sequence
 
+from strongroom.cli.commands.incident.arguments import OpenIncident, ReleaseBackups, SuspectedOptions
 from strongroom.cli.commands.incident.steps import (
     Unattended,
     answer_status,
@@ -16,9 +16,8 @@ from strongroom.cli.commands.incident.steps import (
     write_files,
     write_names,
 )
-from strongroom.cli.parameters import record_of
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.shared import access_log, identity_options
-from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -44,28 +43,29 @@ from strongroom.targets.repaired import ManifestListing
 from strongroom.times import rfc3339
 
 
-def respond_to_leak(arguments: Namespace, output: Output) -> Answer:
-    refuse_files(arguments.output, endings=(PAGE,), replace=False)
-    if arguments.secrets is not None:
-        refuse_existing(arguments.secrets, replace=arguments.force)
-    settings, secrets = load_settings(), _secrets(arguments)
-    suspicion = _suspicion(arguments, settings, secrets)
-    services = identity_options.with_identities(
-        open_services(settings), record_of(FurtherOpeningOptions, arguments), output
-    )
-    prompts.confirm(_warning(suspicion, arguments), force=arguments.force)
+def respond_to_leak(given: OpenIncident, output: Output) -> Answer:
+    refuse_files(given.output, endings=(PAGE,), replace=False)
+    if given.secrets is not None:
+        refuse_existing(given.secrets, replace=given.force)
+    settings, secrets = load_settings(), _secrets(given.suspected)
+    suspicion = _suspicion(given.suspected, settings, secrets)
+    services = identity_options.with_identities(open_services(settings), given.opening, output)
+    warning = "This puts an incident on record"
+    if suspicion.is_about_backups:
+        warning = f"This quarantines backups{'' if given.quarantine_only else ' and re-encrypts them'}"
+    prompts.confirm(warning, force=given.force)
     performing, failed = begin(
         services,
         suspicion,
         output,
-        reason=arguments.reason,
+        reason=given.reason,
         secrets=secrets,
-        since="" if arguments.since is None else rfc3339(arguments.since),
-        due=arguments.due,
-        steps=OPENING[:-1] if arguments.quarantine_only else OPENING,
+        since="" if given.since is None else rfc3339(given.since),
+        due=given.due,
+        steps=OPENING[:-1] if given.quarantine_only else OPENING,
     )
-    names = write_names(services, performing.incident, arguments.secrets, replace=arguments.force)
-    written = write_files(services, performing.incident, arguments.output)
+    names = write_names(services, performing.incident, given.secrets, replace=given.force)
+    written = write_files(services, performing.incident, given.output)
     unlisted = names.unlisted if names is not None else {}
     more = [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
     return answer_status(
@@ -108,42 +108,35 @@ def worst(failed: Sequence[StrongroomError]) -> StrongroomError | None:
     return min(failed, key=lambda failure: isinstance(failure, StepIncomplete), default=None)
 
 
-def _secrets(arguments: Namespace) -> list[str]:
-    names = list(arguments.secret)
-    if arguments.secret_list is not None:
-        names += arguments.secret_list.read_text(encoding="utf-8").splitlines()
+def _secrets(suspected: SuspectedOptions) -> list[str]:
+    names = list(suspected.secret)
+    if suspected.secret_list is not None:
+        names += suspected.secret_list.read_text(encoding="utf-8").splitlines()
     return sorted({name.strip() for name in names} - {""})
 
 
-def _suspicion(arguments: Namespace, settings: Settings, secrets: Sequence[str]) -> Suspicion:
+def _suspicion(suspected: SuspectedOptions, settings: Settings, secrets: Sequence[str]) -> Suspicion:
     """Return what is suspected.
 
     Raises:
         UsageError: nothing is, or what is cannot be looked for together.
     """
-    others = arguments.key or secrets or arguments.host or arguments.target
-    if not (others or arguments.backup):
+    others = suspected.key or secrets or suspected.host or suspected.target
+    if not (others or suspected.backup):
         raise UsageError("Say what is suspected: --key, --backup, --secret, --host or --target.")
-    if arguments.backup and others:
+    if suspected.backup and others:
         raise UsageError("--backup goes alone: open another incident for what else is suspected.")
-    if arguments.key_version is not None and len(arguments.key) != 1:
+    if suspected.key_version is not None and len(suspected.key) != 1:
         raise UsageError("--key-version goes with one --key.")
-    if arguments.target and arguments.target not in settings.targets:
-        raise UsageError(f"There is no target '{arguments.target}'.", hint="See 'strongroom check config'.")
+    if suspected.target and suspected.target not in settings.targets:
+        raise UsageError(f"There is no target '{suspected.target}'.", hint="See 'strongroom check config'.")
     return Suspicion(
-        keys=tuple(sorted(key_of(word, settings) for word in arguments.key)),
-        version=arguments.key_version,
-        backups=tuple(sorted(arguments.backup)),
-        host=arguments.host or "",
-        target=arguments.target or "",
+        keys=tuple(sorted(key_of(word, settings) for word in suspected.key)),
+        version=suspected.key_version,
+        backups=tuple(sorted(suspected.backup)),
+        host=suspected.host or "",
+        target=suspected.target or "",
     )
-
-
-def _warning(suspicion: Suspicion, arguments: Namespace) -> str:
-    if not suspicion.is_about_backups:
-        return "This puts an incident on record"
-    resealing = "" if arguments.quarantine_only else " and re-encrypts them"
-    return f"This quarantines backups{resealing}"
 
 
 def not_all_seen(incident: Incident, names: Compromised | None) -> StrongroomError | None:
@@ -167,7 +160,7 @@ def not_all_seen(incident: Incident, names: Compromised | None) -> StrongroomErr
     return None
 
 
-def list_quarantined(arguments: Namespace, output: Output) -> Answer:
+def list_quarantined(given: Nothing, output: Output) -> Answer:
     services = open_services()
     backups = all_quarantined(services)
     deleted = _deleted(backups, services)
@@ -213,21 +206,21 @@ def _deleted(backups: Iterable[str], services: Services) -> list[str]:
     )
 
 
-def release_backups(arguments: Namespace, output: Output) -> Answer:
+def release_backups(given: ReleaseBackups, output: Output) -> Answer:
     services = open_services()
     backups = all_quarantined(services)
-    if unknown := [backup for backup in arguments.backup if backup not in backups]:
+    if unknown := [backup for backup in given.backup if backup not in backups]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
     access_log.require_approved(
         place.find(),
         ApprovalAction.RELEASE,
-        {"backups": sorted(arguments.backup)},
-        lines=tuple(f"release {backup} from quarantine ({backups[backup]})" for backup in arguments.backup),
+        {"backups": sorted(given.backup)},
+        lines=tuple(f"release {backup} from quarantine ({backups[backup]})" for backup in given.backup),
     )
-    unmarked = release(services, arguments.backup, reason=arguments.reason, by=who())
+    unmarked = release(services, given.backup, reason=given.reason, by=who())
     return Answer(
-        record={"released": arguments.backup, "not_marked": unmarked},
-        sheet=Sheet(parts=[Lines([f"{backup} is released." for backup in arguments.backup])]),
+        record={"released": given.backup, "not_marked": unmarked},
+        sheet=Sheet(parts=[Lines([f"{backup} is released." for backup in given.backup])]),
         error=_not_marked(unmarked),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,16 @@ from typing import Any
 
 from msgspec import structs
 
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.incident.arguments import (
+    CloseIncident,
+    FindReaders,
+    ReportIncident,
+    ResealBackups,
+    RotateExposed,
+    WaiveStep,
+    WhichIncident,
+)
 from strongroom.cli.shared import access_log, identity_options
-from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.render_run import confirm, plan_table
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.runs import by_ticket, drive_here, showing_progress
@@ -196,37 +202,33 @@ def parts_of(performing: IncidentSteps) -> Iterator[Part]:
         yield Lines([*names[:_SHOWN], *more], f"Still as before in '{source}'")
 
 
-def isolate_backups(arguments: Namespace, output: Output) -> Answer:
-    return _take(IncidentStep.ISOLATE, open_services(), arguments, output)
+def isolate_backups(given: WhichIncident, output: Output) -> Answer:
+    return _take(IncidentStep.ISOLATE, open_services(), given.incident, output)
 
 
-def find_readers(arguments: Namespace, output: Output) -> Answer:
-    if arguments.key and arguments.incident:
+def find_readers(given: FindReaders, output: Output) -> Answer:
+    if given.key and given.incident:
         raise UsageError("An incident knows its keys: --key asks without one.")
-    if arguments.key:
-        return _readers_of_keys(arguments.key)
-    return _take(IncidentStep.READERS, open_services(), arguments, output)
+    if given.key:
+        return _readers_of_keys(given.key)
+    return _take(IncidentStep.READERS, open_services(), given.incident, output)
 
 
-def reseal_backups(arguments: Namespace, output: Output) -> Answer:
-    services = identity_options.with_identities(
-        open_services(), record_of(FurtherOpeningOptions, arguments), output
-    )
-    return _take(IncidentStep.RESEAL, services, arguments, output)
+def reseal_backups(given: ResealBackups, output: Output) -> Answer:
+    services = identity_options.with_identities(open_services(), given.opening, output)
+    return _take(IncidentStep.RESEAL, services, given.incident, output)
 
 
-def rotate_secrets(arguments: Namespace, output: Output) -> Answer:
+def rotate_secrets(given: RotateExposed, output: Output) -> Answer:
     """Show what gets a new value and ask, as 'secrets rotate' does; then do it."""
-    if arguments.secrets is not None:
-        refuse_existing(arguments.secrets, replace=arguments.force)
-    services = identity_options.with_identities(
-        open_services(), record_of(FurtherOpeningOptions, arguments), output
-    )
-    incident = find_incident(services, arguments.incident)
+    if given.secrets is not None:
+        refuse_existing(given.secrets, replace=given.force)
+    services = identity_options.with_identities(open_services(), given.opening, output)
+    incident = find_incident(services, given.incident)
     require_open(incident)
     exposed = find_unchanged(services, incident)
     plans, failed = incident_exposure.plan(services, incident, exposed)
-    if arguments.dry_run:
+    if given.dry_run:
         none = "No secret has a value any more that others may know: there is nothing to rotate."
         unread = [f"{what} could not be read: {why}" for what, why in failed.items()]
         return Answer(
@@ -234,22 +236,22 @@ def rotate_secrets(arguments: Namespace, output: Output) -> Answer:
             sheet=Sheet(parts=[*map(plan_table, plans), Lines(unread or ([] if plans else [none]))]),
         )
     if any(plan.to_rotate for plan in plans):
-        confirm(plans, output, force=arguments.force)
+        confirm(plans, output, force=given.force)
     return _take(
         IncidentStep.ROTATE,
         services,
-        arguments,
+        given.incident,
         output,
         exposed=exposed,
-        names=arguments.secrets,
-        replace=arguments.force,
+        names=given.secrets,
+        replace=given.force,
     )
 
 
 def _take(
     step: IncidentStep,
     services: Services,
-    arguments: Namespace,
+    name: str,
     output: Output,
     *,
     exposed: Unchanged | None = None,
@@ -257,7 +259,7 @@ def _take(
     replace: bool = False,
 ) -> Answer:
     """Do a step; write to a file which secrets still have a value that others may know."""
-    incident = find_incident(services, arguments.incident)
+    incident = find_incident(services, name)
     require_open(incident)
     performing = incident_steps(services, incident, output, exposed=exposed)
     error = performing.perform(step)
@@ -292,21 +294,21 @@ def write_names(
     return structs.replace(found, names=names)
 
 
-def waive_step(arguments: Namespace, output: Output) -> Answer:
+def waive_step(given: WaiveStep, output: Output) -> Answer:
     services = open_services()
-    incident = find_incident(services, arguments.incident)
-    recorded = waive(services, incident, IncidentStep(arguments.step), reason=arguments.reason, by=who())
+    incident = find_incident(services, given.incident)
+    recorded = waive(services, incident, IncidentStep(given.step), reason=given.reason, by=who())
     return answer_status(recorded.incident, missed=recorded.missed)
 
 
-def show_status(arguments: Namespace, output: Output) -> Answer:
+def show_status(given: WhichIncident, output: Output) -> Answer:
     """Show one incident, or all that are open; what a target that was away has missed, it is given now."""
     settings = load_settings()
     services = open_services(settings)
     known = read_incidents(services)
     shown = [incident for incident in known.incidents.values() if incident.closed is None]
-    if arguments.incident:
-        shown = [find_incident(services, arguments.incident)]
+    if given.incident:
+        shown = [find_incident(services, given.incident)]
     for incident in shown:
         spread_case(services, INCIDENT, incident.id)
     standing = [status_of(incident, now=time.time()) for incident in shown]
@@ -328,25 +330,23 @@ def show_status(arguments: Namespace, output: Output) -> Answer:
 # -- The report of an incident: written, and the last word of one that is closed ----------------
 
 
-def make_report(arguments: Namespace, output: Output) -> Answer:
-    refuse_files(arguments.output, endings=(PAGE,), replace=arguments.replace)
+def make_report(given: ReportIncident, output: Output) -> Answer:
+    refuse_files(given.output, endings=(PAGE,), replace=given.replace)
     services = open_services()
-    incident = find_incident(services, arguments.incident)
+    incident = find_incident(services, given.incident)
     recorded = RecordedIncident(incident=incident, missed={})
     if incident.closed is None:
-        said = "" if arguments.output is None else f"written to {arguments.output.name}"
+        said = "" if given.output is None else f"written to {given.output.name}"
         recorded = record_outcome(services, incident, IncidentStep.REPORT, StepOutcome(), by=who(), said=said)
-    return _answer_report(services, recorded, arguments.output, replace=arguments.replace)
+    return _answer_report(services, recorded, given.output, replace=given.replace)
 
 
-def close_incident(arguments: Namespace, output: Output) -> Answer:
-    refuse_files(arguments.output, endings=(PAGE,), replace=False)
-    services = identity_options.with_identities(
-        open_services(), record_of(FurtherOpeningOptions, arguments), output
-    )
-    incident = find_incident(services, arguments.incident)
-    recorded = close_approved(services, incident, reason=arguments.reason)
-    return _answer_report(services, recorded, arguments.output, replace=False)
+def close_incident(given: CloseIncident, output: Output) -> Answer:
+    refuse_files(given.output, endings=(PAGE,), replace=False)
+    services = identity_options.with_identities(open_services(), given.opening, output)
+    incident = find_incident(services, given.incident)
+    recorded = close_approved(services, incident, reason=given.reason)
+    return _answer_report(services, recorded, given.output, replace=False)
 
 
 def close_approved(services: Services, incident: Incident, *, reason: str) -> RecordedIncident:

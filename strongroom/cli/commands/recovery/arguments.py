@@ -2,62 +2,71 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Annotated
 
-from strongroom.cli import parameters
-from strongroom.cli.parameters import Command
+from msgspec import Struct
+
+from strongroom.cli.parameters import Command, group, moment, one_of, option
 from strongroom.cli.shared import options
 
 
-def _recover_arguments(parser: ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--resume", metavar="ID", help="go on with this recovery, also on another host")
-    what.add_argument("--new", action="store_true", help="begin another one, even if one is open")
-    what.add_argument("--status", action="store_true", help="show the recoveries and how far each step is")
-    parser.add_argument(
-        "--assess",
-        action="store_true",
-        help="answer the first questions again: what is lost or leaked, where to restore into",
+@one_of()
+class WhichRecovery(Struct, frozen=True, kw_only=True):
+    """Which recovery is gone on with, or begun; or that all are only shown."""
+
+    resume: Annotated[str | None, option("go on with this recovery, also on another host", metavar="ID")] = (
+        None
     )
-    parser.add_argument("--reason", metavar="TEXT", help="what is known so far; it goes on record")
-    parser.add_argument(
-        "--answer",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="answer a question beforehand, such as leaked=none or restore=yes; repeatable",
-    )
-    parser.add_argument(
-        "--answers", metavar="FILE", type=Path, help='a TOML file with answers, each as NAME = "VALUE"'
-    )
-    parser.add_argument("--no-mail", action="store_true", help="print the messages, and mail none of them")
-    parser.add_argument(
-        "--cluster",
-        action="store_true",
-        help="have the cluster's recover workers restore; they go on without this terminal",
-    )
-    parser.add_argument(
-        "--ask-passphrase",
-        action="store_true",
-        help="ask for the passphrase once, instead of in each step",
-    )
-    group = parser.add_argument_group("what to restore from")
-    options.add_target_argument(group, default=" (default: all configured)")
-    group.add_argument(
-        "--at", metavar="DATE", type=parameters.moment, help="backups made by then, such as 2026-07-20"
-    )
-    options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    new: Annotated[bool, option("begin another one, even if one is open")] = False
+    status: Annotated[bool, option("show the recoveries and how far each step is")] = False
 
 
-def _recover_work(arguments: Namespace) -> str:
-    return "recover:show_status" if arguments.status else "recover:recover"
+@group("what to restore from")
+class RecoverFrom(Struct, frozen=True, kw_only=True):
+    """Which backups a recovery chooses from."""
+
+    from_target: options.FromTargets = ()
+    at: Annotated[
+        float | None, option("backups made by then, such as 2026-07-20", metavar="DATE", read=moment)
+    ] = None
+
+
+class Recover(Struct, frozen=True, kw_only=True):
+    """Lead through a recovery, or show how recoveries stand."""
+
+    which: WhichRecovery = WhichRecovery()
+    assess: Annotated[
+        bool, option("answer the first questions again: what is lost or leaked, where to restore into")
+    ] = False
+    reason: Annotated[str | None, option("what is known so far; it goes on record", metavar="TEXT")] = None
+    answer: Annotated[
+        tuple[str, ...],
+        option(
+            "answer a question beforehand, such as leaked=none or restore=yes; repeatable",
+            metavar="NAME=VALUE",
+        ),
+    ] = ()
+    answers: Annotated[
+        Path | None, option('a TOML file with answers, each as NAME = "VALUE"', metavar="FILE")
+    ] = None
+    no_mail: Annotated[bool, option("print the messages, and mail none of them")] = False
+    cluster: Annotated[
+        bool, option("have the cluster's recover workers restore; they go on without this terminal")
+    ] = False
+    ask_passphrase: Annotated[bool, option("ask for the passphrase once, instead of in each step")] = False
+    origin: RecoverFrom = RecoverFrom()
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.TrustOptions = options.TrustOptions()
+
+
+def _recover_work(given: Recover) -> str:
+    return "recover:show_status" if given.which.status else "recover:recover"
 
 
 COMMANDS = {
     "recover": Command(
-        _recover_arguments,
+        Recover,
         _recover_work,
         "The steps are: assess, secure, locate, restore, validate, rotate. Each prints what could be typed\n"
         "for it, and is done once its checks end well. Nothing is overwritten, rotated or quarantined\n"

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.cli.commands.incident.arguments import FindReaders
 from strongroom.cli.commands.incident.steps import key_of
+from strongroom.cli.commands.recovery.arguments import Recover
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
-from strongroom.cli.parameters import record_of
+from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import admission, backup_selection, sources
 from strongroom.cli.shared.configured_keys import configured_keys
-from strongroom.cli.shared.options import LOCAL, BackupSource
+from strongroom.cli.shared.options import LOCAL, OpeningOptions
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece
-from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HoldMark
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
@@ -66,7 +66,7 @@ class LossSurvey(Struct, frozen=True, kw_only=True):
     passed: tuple[str, ...]
 
 
-def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
+def survey(given: Recover, installation: InstallationPlace) -> LossSurvey:
     """Look at all sources and targets.
 
     Raises:
@@ -74,14 +74,15 @@ def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
         TargetError: no target answers.
         NotABackup, UntrustedSigner, NotCovered: there is nothing to restore from.
     """
-    chooser = backup_selection.chooser_of(record_of(BackupSource, arguments), installation)
-    known = chooser.trusted
-    chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
-    names = _names(chooser, installation, arguments)
-    choices = {name: choices_of(chooser, name, arguments.at) for name in names}
+    until = given.origin.at
+    known = admission.trusted_signers(installation, given.trust.signer)
+    chooser = backup_selection.make_chooser(given.origin.from_target, installation, known)
+    chooser.choose(Asked(partial=True, until=until))  # nothing at all to restore from is told here
+    names = _names(chooser, installation, until)
+    choices = {name: choices_of(chooser, name, until) for name in names}
     held = admission.read_record(installation).held
     lacking = {
-        name: _shortfall(chooser, found[0], known, held)
+        name: _shortfall(chooser, found[0], chooser.trusted, held)
         for name, found in choices.items()
         if found and not limits_of(found[0].manifest)
     }
@@ -103,13 +104,13 @@ def survey(arguments: Namespace, installation: InstallationPlace) -> LossSurvey:
     )
 
 
-def _names(chooser: Chooser, installation: InstallationPlace, arguments: Namespace) -> list[str]:
+def _names(chooser: Chooser, installation: InstallationPlace, until: float | None) -> list[str]:
     """Return the sources that full policies back up; where none is configured, those of the backups."""
     policies = installation.section("policies").values()
     configured = [str(policy.get("source") or LOCAL) for policy in policies if policy.get("kind") == "full"]
     if configured:
         return list(dict.fromkeys(configured))
-    listed = chooser.listed(Asked(values=True, until=arguments.at))
+    listed = chooser.listed(Asked(values=True, until=until))
     return list(
         dict.fromkeys(signed.manifest.source for signed, ours in listed if ours and signed.manifest.values)
     )
@@ -131,7 +132,11 @@ def choices_of(chooser: Chooser, source: str, until: float | None) -> list[Backu
     policies = dict.fromkeys(
         signed.manifest.policy
         for signed, ours in chooser.listed(Asked(partial=True, until=until))
-        if ours and _is_newer_part(signed.manifest, source, since)
+        if ours
+        and signed.manifest.source == source
+        and signed.manifest.values
+        and limits_of(signed.manifest)
+        and signed.manifest.created_at > since
     )
     for policy in policies:
         asked = Asked(source=source, policy=policy, partial=True, until=until)
@@ -143,15 +148,6 @@ def choices_of(chooser: Chooser, source: str, until: float | None) -> list[Backu
 
 def _newest(chooser: Chooser, source: str, asked: Asked) -> BackupChoice | None:
     return next((choice for choice in chooser.choices(asked) if choice.manifest.source == source), None)
-
-
-def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:
-    return (
-        manifest.source == source
-        and manifest.values
-        and bool(limits_of(manifest))
-        and manifest.created_at > since
-    )
 
 
 def _part(choice: BackupChoice, source: str) -> RecoveryPart:
@@ -255,14 +251,16 @@ def _where(table: Mapping[str, Any], installation: InstallationPlace) -> tuple[o
 def assess(at: RecoveryTools) -> StrongroomError | None:
     """Find out what is lost, ask what is compromised, and put both on record."""
     try:
-        found = survey(at.given.arguments, at.here)
+        found = survey(at.given, at.here)
     except StrongroomError as error:
         at.record.prove(RecoveryStep.ASSESS, "sources and targets", code=error.code)
         return error
     at.screen.say(*(f"  {line}" for line in _sources(found)), *(f"  {line}" for line in _away(found)))
     at.screen.say(*(f"  {line}" for line in _doubts(found)))
     names = [source.name for source in found.sources]
-    lacking = [source.name for source in found.sources if source.lacks or _is_doubted(found, source.name)]
+    lacking = [
+        source.name for source in found.sources if source.lacks or _doubted(found, source.name, _AFTER)
+    ]
     lost = at.ask.choose("lost", "Which sources are lost?", names, lacking)
     leaked = _leaked(at)
     if leaked:
@@ -282,7 +280,12 @@ def assess(at: RecoveryTools) -> StrongroomError | None:
 
 def _sources(found: LossSurvey) -> list[str]:
     rows = [
-        (source.name, "no answer" if source.there is None else source.there, source.held, _in_short(source))
+        (
+            source.name,
+            "no answer" if source.there is None else source.there,
+            source.held,
+            in_line(source.why)[:100] or "nothing is missing",
+        )
         for source in found.sources
     ]
     head = ("Source", "Secrets there", "In its backup", "Remark")
@@ -297,25 +300,17 @@ def _doubts(found: LossSurvey) -> Iterator[str]:
             yield from (f"  {line}" for line in lines[1:])
 
 
-def _unseen(found: LossSurvey, name: str) -> Iterator[BackupDoubt]:
-    """Yield what speaks for a newer backup that cannot be read, or not be trusted to be newer."""
-    if name in found.lacking:
-        yield from (doubt for doubt in found.lacking[name].findings if doubt.why in _NEWER)
-
-
 _NEWER: Final = (Why.LOST, Why.DAMAGED, Why.AHEAD)
-
-
-def _is_doubted(found: LossSurvey, name: str) -> bool:
-    """Tell whether the newest backup was made after the damage, so that a source that is like it is lost."""
-    return name in found.lacking and any(doubt.why in _AFTER for doubt in found.lacking[name].findings)
-
-
+"""What speaks for a newer backup that cannot be read, or not be trusted to be newer."""
 _AFTER: Final = (Why.SHRUNK, Why.MASS_CHANGE)
+"""What says that a backup was made after the damage, so that a source that is like it is lost."""
 
 
-def _in_short(source: SourceSeen) -> str:
-    return in_line(source.why)[:100] or "nothing is missing"
+def _doubted(found: LossSurvey, name: str, why: Collection[Why]) -> list[BackupDoubt]:
+    """Return what speaks against the newest backup of a source, of some kinds."""
+    return (
+        [doubt for doubt in found.lacking[name].findings if doubt.why in why] if name in found.lacking else []
+    )
 
 
 def _away(found: LossSurvey) -> list[str]:
@@ -335,7 +330,7 @@ def _leaked(at: RecoveryTools) -> tuple[str, ...]:
 def _show_exposed(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
     """Say which backups the leaked keys open, as far as this machine knows its backups."""
     know_backups(at, RecoveryStep.ASSESS)
-    looked = at.apart.run(_uses, dict[str, KeyUse], typed=("keys", "list"))
+    looked = at.apart.run(_uses, dict[str, KeyUse], typed="strongroom keys list")
     for name, use in (looked.answer or {}).items():
         if name in leaked:
             many = plural(len(use.backups), "backup")
@@ -346,7 +341,7 @@ def _show_exposed(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
     at.screen.say("  Step 6 seals them again, and gives their secrets new values.")
 
 
-def _uses(arguments: Namespace, output: Output) -> dict[str, KeyUse]:
+def _uses(opening: OpeningOptions, output: Output) -> dict[str, KeyUse]:
     """Return what each configured key opens of the backups on record here."""
     settings = load_settings()
     services = open_services(settings)
@@ -364,10 +359,8 @@ def _show_readers(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
 
     No incident is opened yet: it would put into quarantine what is to be restored first.
     """
-    keys = [word for key in leaked for word in ("--key", key)]
-    again = " ".join(("strongroom incident readers", *keys))
-    work = partial(_readers, leaked=leaked, again=again)
-    looked = at.apart.run(work, StepOutcome, typed=("incident", "readers", *keys))
+    typed = command_line("incident readers", FindReaders(key=leaked))
+    looked = at.apart.run(partial(_readers, leaked=leaked, again=typed), StepOutcome, typed=typed)
     found = looked.answer or StepOutcome()
     lines = [
         f"{opener.who} {opener.did}: {plural(opener.times, 'time')}, last at {opener.last}"
@@ -383,7 +376,7 @@ def _show_readers(at: RecoveryTools, leaked: tuple[str, ...]) -> None:
     at.screen.say(*(f"    {in_line(line)}" for line in found.left))
 
 
-def _readers(arguments: Namespace, output: Output, *, leaked: Sequence[str], again: str) -> StepOutcome:
+def _readers(opening: OpeningOptions, output: Output, *, leaked: Sequence[str], again: str) -> StepOutcome:
     settings = load_settings()
     keys = tuple(sorted(key_of(word, settings) for word in leaked))
     return readers_of(open_services(settings), Suspicion(keys=keys), again=again)
@@ -410,7 +403,7 @@ def _into(at: RecoveryTools, found: LossSurvey, lost: tuple[str, ...]) -> dict[s
 def locate(at: RecoveryTools) -> StrongroomError | None:
     """Choose the backups: for each lost source the newest that is trusted and in no quarantine."""
     try:
-        found = survey(at.given.arguments, at.here)
+        found = survey(at.given, at.here)
     except StrongroomError as error:
         at.record.prove(RecoveryStep.LOCATE, "choice of backups", code=error.code)
         return error
@@ -419,7 +412,9 @@ def locate(at: RecoveryTools) -> StrongroomError | None:
     for line in found.passed:
         at.screen.say(f"  skipped: {line}")
     at.screen.say(*(f"  {line}" for line in _doubts(found)))
-    at.record.left(*(f"'{name}': {doubt.said}." for name in scope.lost for doubt in _unseen(found, name)))
+    at.record.left(
+        *(f"'{name}': {doubt.said}." for name in scope.lost for doubt in _doubted(found, name, _NEWER))
+    )
     parts = [replace(part, into=scope.into[name]) for name in scope.lost for part in _chosen(at, found, name)]
     for part in parts:
         limits = f", of secrets {part.limits}" if part.limits else ""

@@ -9,21 +9,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import join
 from tempfile import TemporaryFile
-from typing import IO, Any, Final, Generic, NoReturn, TypeVar
+from typing import IO, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from strongroom.cli import parser
 from strongroom.cli.errors import CommandCutShort
 from strongroom.cli.shared import access_log
-from strongroom.cli.table import command_of
+from strongroom.cli.shared.options import OpeningOptions
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, clean, encode, paint
@@ -32,7 +30,8 @@ from strongroom.cli.terminal.stopping import Terminated
 from strongroom.errors import StrongroomError, by_name
 
 A = TypeVar("A")
-Work = Callable[[Namespace, Output], A]
+Work = Callable[[OpeningOptions, Output], A]
+"""Work is given what opens."""
 
 
 class ForkedStepEnd(Struct, Generic[A], frozen=True, kw_only=True):
@@ -71,59 +70,73 @@ class Apart:
     """Does work in processes of its own.
 
     Args:
-        arguments: the options of this recovery, which such work opens with.
+        opening: what opens, as it was given for this recovery.
         passphrase: goes through a pipe to work that takes one: no file and no other process has it.
     """
 
-    def __init__(self, arguments: Namespace, output: Output, *, passphrase: str) -> None:
-        self._arguments, self._output, self._passphrase = arguments, output, passphrase
+    def __init__(self, opening: OpeningOptions, output: Output, *, passphrase: str = "") -> None:
+        self._opening, self._output, self._passphrase = opening, output, passphrase
 
-    def run(self, work: Work[A], answers: type[A], *, typed: Sequence[str] = ()) -> ForkedStepEnd[A]:
-        """Do some work to its end.
+    def run(self, work: Work[A], answers: type[A], *, typed: str = "", command: str = "") -> ForkedStepEnd[A]:
+        """Do some work to its end. Ctrl-C is for it too, and is raised here once it ended.
 
         Args:
             answers: what the work returns.
-            typed: the command that does the same, which is shown.
+            typed: the command line that does the same, which is shown.
+            command: whose work it is, if not this command's own.
         """
         if typed:
-            self._show(typed)
-        return run_with(self._arguments, work, answers, self._output, passphrase=self._passphrase)
+            self._output.say(paint(clean(f"  $ {typed}"), "2"))
+        command = command or self._output.command
+        sys.stdout.flush()
+        with _handed_over() as file:
+            if not (process := os.fork()):
+                self._in_child(work, file, command)
+            status = _wait(process)
+            file.seek(0)
+            return _ended(f"strongroom {command}", file.read(), answers, os.waitstatus_to_exitcode(status))
 
-    def command(self, words: Sequence[str], work: Work[A], answers: type[A]) -> ForkedStepEnd[A]:
-        """Do the work of a command, whose options it gets; show what could be typed for it."""
-        self._show(words)
-        parsed = parser.parse(*command_of(words))
-        return run_with(
-            parsed.given, work, answers, self._output, passphrase=self._passphrase, command=parsed.name
-        )
+    def _in_child(self, work: Work[Any], file: IO[bytes], command: str) -> NoReturn:
+        code = failures.UNEXPECTED
+        try:
+            output = _Unheard(quiet=self._output.quiet, command=command)
+            file.write(msgspec.json.encode(self._done(work, output)))
+            file.flush()
+            code = 0
+        except KeyboardInterrupt:
+            code = failures.INTERRUPTED
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
+            failures.debug(error)
+            code = failures.unexpected(error, self._output)
+        finally:
+            with suppress(Exception):
+                sys.stderr.flush()
+            os._exit(code)  # no exception, exit handler or buffer of the parent's may run here
 
-    def _show(self, words: Sequence[str]) -> None:
-        self._output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
+    def _done(self, work: Work[Any], output: Output) -> ForkedStepAnswer:
+        """Do the work; an error of ours is handed back, and told where it matters."""
+        answer, error = None, None
+        try:
+            with _passphrase_file(self._passphrase) as file:
+                opening = replace(self._opening, passphrase_file=file) if file else self._opening
+                answer = work(opening, output)
+            error = output.ending
+        except StrongroomError as failed:
+            error = failed
+        except OSError as failed:
+            error = failures.from_os(failed)
+        access_log.record_outcomes(error)
+        told = None
+        if error is not None:
+            told = ErrorInTransit(code=error.code, message=error.message, hint=error.hint)
+        return ForkedStepAnswer(answer=Raw(encode(answer)), error=told)
 
 
-def run_with(
-    arguments: Namespace,
-    work: Work[A],
-    answers: type[A],
-    output: Output,
-    *,
-    passphrase: str = "",
-    command: str = "",
-) -> ForkedStepEnd[A]:
-    """Do some work to its end, with these options. Ctrl-C is for it too, and is raised here once it ended.
+class _Unheard(Output):
+    """Says all in passing, and prints no answer: that is handed back."""
 
-    Args:
-        command: whose work it is, if not this command's own.
-    """
-    command = command or output.command
-    sys.stdout.flush()
-    with _handed_over() as file:
-        if not (process := os.fork()):
-            ours = _Unheard(quiet=output.quiet, command=command)
-            _in_child(arguments, work, ours, file, passphrase)
-        status = _wait(process)
-        file.seek(0)
-        return _ended(f"strongroom {command}", file.read(), answers, os.waitstatus_to_exitcode(status))
+    def give(self, answer: Answer) -> None:
+        pass
 
 
 @contextmanager
@@ -155,70 +168,14 @@ def _ended(name: str, content: bytes, answers: type[A], code: int) -> ForkedStep
         answer = (
             None if bytes(message.answer) == b"null" else msgspec.json.decode(message.answer, type=answers)
         )
-    except msgspec.DecodeError:
-        return ForkedStepEnd(error=_cut_short(name, code))
-    return ForkedStepEnd(answer=answer, error=_error(message.error))
-
-
-def _cut_short(name: str, code: int) -> StrongroomError:
-    """Say how work ended that could not say it itself: somebody killed it, or it has a fault."""
-    how = f"signal {-code} killed it" if code < 0 else f"it ended with exit code {code}"
-    return CommandCutShort(f"'{name}' said nothing of how far it came: {how}.")
-
-
-def _error(told: ErrorInTransit | None) -> StrongroomError | None:
-    if told is None:
-        return None
-    return (by_name(told.code) or CommandCutShort)(told.message, hint=told.hint)
-
-
-# -- in the process that does it ----------------------------------------------------------
-
-
-def _in_child(
-    arguments: Namespace, work: Work[Any], output: Output, file: IO[bytes], passphrase: str
-) -> NoReturn:
-    code = failures.UNEXPECTED
-    try:
-        file.write(msgspec.json.encode(_done(arguments, work, output, passphrase)))
-        file.flush()
-        code = 0
-    except KeyboardInterrupt:
-        code = failures.INTERRUPTED
-    except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
-        failures.debug(error)
-        code = failures.unexpected(error, output)
-    finally:
-        with suppress(Exception):
-            sys.stderr.flush()
-        os._exit(code)  # no exception, exit handler or buffer of the parent's may run here
-
-
-class _Unheard(Output):
-    """Says all in passing, and prints no answer: that is handed back."""
-
-    def give(self, answer: Answer) -> None:
-        pass
-
-
-def _done(arguments: Namespace, work: Work[Any], output: Output, passphrase: str) -> ForkedStepAnswer:
-    """Do the work; an error of ours is handed back, and told where it matters."""
-    answer, error = None, None
-    try:
-        with _passphrase_file(passphrase) as file:
-            if file is not None and hasattr(arguments, "passphrase_file"):
-                arguments.passphrase_file = file
-            answer = work(arguments, output)
-        error = output.ending
-    except StrongroomError as failed:
-        error = failed
-    except OSError as failed:
-        error = failures.from_os(failed)
-    access_log.record_outcomes(error)
-    told = None
-    if error is not None:
-        told = ErrorInTransit(code=error.code, message=error.message, hint=error.hint)
-    return ForkedStepAnswer(answer=Raw(encode(answer)), error=told)
+    except msgspec.DecodeError:  # somebody killed it, or it has a fault
+        how = f"signal {-code} killed it" if code < 0 else f"it ended with exit code {code}"
+        said = f"'{name}' said nothing of how far it came: {how}."
+        return ForkedStepEnd(error=CommandCutShort(said))
+    error = None
+    if (told := message.error) is not None:
+        error = (by_name(told.code) or CommandCutShort)(told.message, hint=told.hint)
+    return ForkedStepEnd(answer=answer, error=error)
 
 
 @contextmanager
@@ -234,7 +191,3 @@ def _passphrase_file(secret: str) -> Iterator[Path | None]:
         yield Path(f"/dev/fd/{reading}")
     finally:
         os.close(reading)
-
-
-PIPED: Final = r" --passphrase-file /dev/fd/[0-9]+"
-"""The passphrase that was asked for once, in a command to type: nobody else can read it there."""

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Final, cast
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from strongroom.cli.commands.recovery import assess, restoring, rotating, secure
+from strongroom.cli.commands.recovery.arguments import Recover
 from strongroom.cli.commands.recovery.forked_step import Apart
 from strongroom.cli.commands.recovery.tools import (
     Dialogue,
-    Given,
     RecoveryScreen,
     RecoveryTools,
     answers_of,
     notify_others,
     read_plan,
 )
-from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import backup_selection
-from strongroom.cli.shared.options import BackupSource
+from strongroom.cli.shared import admission, backup_selection
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -42,7 +40,7 @@ from strongroom.operations.archive.recoveries import (
     RecoveryStep,
 )
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.procedures import recovery
+from strongroom.operations.procedures import recovery as words
 from strongroom.operations.procedures.account import together
 from strongroom.operations.procedures.perform import AfterFailure, Guide, Procedure, lead
 from strongroom.operations.procedures.recovery import next_step, took_seconds, why_unneeded
@@ -62,34 +60,35 @@ from strongroom.times import measured, readable, rfc3339, unique
 # -- Which recovery is gone on with, and where its record lies ----------------------------------
 
 
-def open_places(arguments: Namespace, here: InstallationPlace) -> RecordPlaces:
+def open_places(given: Recover, here: InstallationPlace) -> RecordPlaces:
     """Return the places of the record: this machine, and every target that answers.
 
     Raises:
         UsageError: no target is configured, and none is named.
     """
     signer = load_or_create_role(here.role_keys, Role.RECOVER)
-    chooser = backup_selection.chooser_of(record_of(BackupSource, arguments), here)
+    trusted = admission.trusted_signers(here, given.trust.signer)
+    chooser = backup_selection.make_chooser(given.origin.from_target, here, trusted)
     targets = {name: cast("Target", listing.objects) for name, listing in chooser.listings.items()}
     return RecordPlaces(here.state_dir, targets, trusted=chooser.trusted, signer=signer)
 
 
-def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recovery:
+def opened(given: Recover, places: RecordPlaces, output: Output) -> Recovery:
     """Return the recovery to go on with: the named one, else one that is open, else a new one.
 
     Raises:
         MissingPiece: no place has the one that is named.
     """
     known = places.recoveries()
-    if arguments.resume is not None:
-        return _named(arguments.resume, known)
+    if given.which.resume is not None:
+        return _named(given.which.resume, known)
     still_open = [recovery for recovery in known.values() if not recovery.closed_at]
-    if still_open and not arguments.new:
-        found = still_open[-1]
+    if still_open and not given.which.new:
+        newest = still_open[-1]
         output.note(
-            f"A recovery is open since {readable(found.opened_at)}: going on with it. (Another: --new)"
+            f"A recovery is open since {readable(newest.opened_at)}: going on with it. (Another: --new)"
         )
-        return found
+        return newest
     now = time.time()
     return places.add(
         RecoveryEntry(
@@ -98,7 +97,7 @@ def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recove
             at=rfc3339(now),
             by=who(),
             about=RecoveryEntryKind.OPENED,
-            reason=(arguments.reason or "").strip()[:1000],
+            reason=(given.reason or "").strip()[:1000],
         )
     )
 
@@ -126,41 +125,45 @@ PERFORM: Final[Mapping[RecoveryStep, Callable[[RecoveryTools], StrongroomError |
 }
 
 
-def recover(arguments: Namespace, output: Output) -> Answer:
+def recover(given: Recover, output: Output) -> Answer:
     here = place.find()
-    dialogue = Dialogue(answers_of(arguments), output)
+    given = _from_anywhere(given, here)
+    dialogue = Dialogue(answers_of(given), output)
     plan, settings = read_plan(output)
-    places = open_places(arguments, here)
+    places = open_places(given, here)
+    recovery = opened(given, places, output)
+    passphrase = prompts.hidden("Passphrase: ") if given.ask_passphrase else ""
     at = RecoveryTools(
         here=here,
         plan=plan,
-        given=Given(arguments, here),
+        given=given,
         screen=RecoveryScreen(output, plan.contacts),
         ask=dialogue,
-        record=RecoveryJournal(places, opened(arguments, places, output)),
-        apart=Apart(arguments, output, passphrase=_passphrase(arguments)),
+        record=RecoveryJournal(places, recovery),
+        apart=Apart(given.opening, output, passphrase=passphrase),
     )
     dialogue.goes_on = at.goes_on
     with leaving(f"what was done stays. This goes on: {at.goes_on}"):
-        _greet(at)
-        if arguments.assess and at.record.recovery.scope is not None:
+        at.screen.say(
+            f"Recovery {recovery.id}, opened {readable(recovery.opened_at)} by {recovery.by}.",
+            "Take your time: nothing is overwritten without a yes, and Enter always takes the safe answer.",
+            f"Ctrl-C stops. This goes on, here or on another host: {at.goes_on}",
+        )
+        at.screen.call("primary", "secondary")
+        if given.assess and recovery.scope is not None:
             at.record.note(RecoveryEntryKind.BEGAN, RecoveryStep.ASSESS)
         lead(_Recovery(at), _LeadingRecovery(at, settings))
         return _close(at, settings)
 
 
-def _passphrase(arguments: Namespace) -> str:
-    return prompts.hidden("Passphrase: ") if arguments.ask_passphrase else ""
-
-
-def _greet(at: RecoveryTools) -> None:
-    recovery = at.record.recovery
-    at.screen.say(
-        f"Recovery {recovery.id}, opened {readable(recovery.opened_at)} by {recovery.by}.",
-        "Take your time: nothing is overwritten without a yes, and Enter always takes the safe answer.",
-        f"Ctrl-C stops. This goes on, here or on another host: {at.goes_on}",
+def _from_anywhere(given: Recover, here: InstallationPlace) -> Recover:
+    """Return what was given as it can be typed again in any folder: a folder that is a target by its path."""
+    configured = here.section("targets")
+    places = (
+        str(Path(word).absolute()) if word not in configured and Path(word).is_dir() else word
+        for word in given.origin.from_target
     )
-    at.screen.call("primary", "secondary")
+    return replace(given, origin=replace(given.origin, from_target=tuple(places)))
 
 
 class _Recovery(Procedure[RecoveryStep]):
@@ -189,7 +192,7 @@ class _Recovery(Procedure[RecoveryStep]):
 
     def waive(self, step: RecoveryStep, reason: str) -> None:
         self._record.note(RecoveryEntryKind.WAIVED, step, reason=reason)
-        self._record.left(f"{recovery.STEPS[step]}: skipped ({reason}).")
+        self._record.left(f"{words.STEPS[step]}: skipped ({reason}).")
 
 
 class _LeadingRecovery(Guide[RecoveryStep]):
@@ -202,9 +205,7 @@ class _LeadingRecovery(Guide[RecoveryStep]):
         took = measured(took_seconds(self._tools.record.recovery, time.time()))
         objective = measured(self._tools.plan.objective)
         number = STEPS.index(step) + 1
-        self._screen.headline(
-            f"Step {number} of {len(STEPS)}: {recovery.STEPS[step]}   ({took} of {objective})"
-        )
+        self._screen.headline(f"Step {number} of {len(STEPS)}: {words.STEPS[step]}   ({took} of {objective})")
 
     def needless(self, step: RecoveryStep, why: str) -> None:
         self._screen.say(f"  Not needed: {why}")
@@ -243,7 +244,7 @@ def _close(at: RecoveryTools, settings: Settings | None) -> Answer:
         record={**asdict(report), "record_on": places.targets, "record_missed": places.missed},
         sheet=account_of(report).status(Lines(where, "Its report")),
         error=RunDegraded(said, hint="The lines above, and the report, say what.")
-        if report.outcome == recovery.LACKING
+        if report.outcome == words.LACKING
         else None,
     )
 
@@ -251,9 +252,9 @@ def _close(at: RecoveryTools, settings: Settings | None) -> Answer:
 # -- recover --status: how far recoveries are ---------------------------------------------------
 
 
-def show_status(arguments: Namespace, output: Output) -> Answer:
+def show_status(given: Recover, output: Output) -> Answer:
     now, (plan, _) = time.time(), read_plan(output)
-    known = open_places(arguments, place.find()).recoveries().values()
+    known = open_places(given, place.find()).recoveries().values()
     standing = [status_of(case, objective=plan.objective, now=now) for case in known]
     parts = list(together(map(account_of, standing)))
     return Answer(

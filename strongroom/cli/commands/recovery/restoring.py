@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Final, NamedTuple
 
-from strongroom.cli.commands.recovery.forked_step import PIPED, ForkedStepEnd
+from msgspec.structs import replace
+
+from strongroom.cli.commands.recovery.forked_step import ForkedStepEnd
 from strongroom.cli.commands.recovery.secure import note_lost
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
-from strongroom.cli.commands.restore.perform import Came, RestoreAnswer
+from strongroom.cli.commands.restore.arguments import PlanOptions, Restore, RestoreInto
+from strongroom.cli.commands.restore.on_cluster import task_of
+from strongroom.cli.commands.restore.perform import RestoreAnswer, RestoreOutcome
 from strongroom.cli.commands.restore.restore import restore_for
 from strongroom.cli.commands.runs.status import require_end
-from strongroom.cli.shared import admission
+from strongroom.cli.parameters import command_line
+from strongroom.cli.shared import admission, options
 from strongroom.cli.shared.options import LOCAL
-from strongroom.cli.shared.runs import follow, known_backup
+from strongroom.cli.shared.runs import follow
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import DAMAGE
@@ -27,10 +29,9 @@ from strongroom.errors import Degraded, StrongroomError, UsageError, by_name
 from strongroom.operations.archive.recoveries import RecoveryEntryKind, RecoveryPart, RecoveryStep
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
 from strongroom.operations.procedures.recovery_job import RecoveryFacts, recovery_facts_of
-from strongroom.operations.restore.journal import NotDone
+from strongroom.operations.restore.journal import STOPPED, NotDone
 from strongroom.operations.restore.plan import RestoreAction
 from strongroom.operations.restore.plan_file import STANDS_IN, PlanFile
-from strongroom.system.process import who
 
 STANDS: Final = ("", "TargetUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
@@ -65,8 +66,8 @@ def restore(at: RecoveryTools) -> StrongroomError | None:
             return agreed_now
         short = agreed_now
     for part in _to_restore(at):
-        on_cluster = at.given.arguments.cluster
-        if (error := _on_cluster(at, part, short) if on_cluster else _restore(at, part)) is not None:
+        done = _on_cluster(at, part, short) if at.given.cluster else _restore(at, part)
+        if (error := done) is not None:
             return error
     return None
 
@@ -91,7 +92,7 @@ class _PlannedPart(NamedTuple):
     """What restoring a part would come to, and what of it is from earlier backups."""
 
     part: RecoveryPart
-    came: Came
+    came: RestoreOutcome
     taken: Sequence[Taken]
 
 
@@ -117,8 +118,8 @@ def _agree(at: RecoveryTools) -> StrongroomError | frozenset[str]:
     for part in parts if overwrite else [part for part in parts if not _is_first(at, part)]:
         _plan_file(at, part).unlink(missing_ok=True)
     backups = tuple(part.backup for part in at.record.recovery.parts)
-    differ = sum(taken_part.came.counts.left for taken_part in planned)
-    reason = _differing(differ) + ("" if fill else _ALONE)
+    differ = sum(taken_part.came.left for taken_part in planned)
+    reason = (f"{differ:,} differ" if differ else _NOTHING) + ("" if fill else _ALONE)
     at.record.note(
         RecoveryEntryKind.AGREED, RecoveryStep.RESTORE, lines=backups, overwrite=overwrite, reason=reason
     )
@@ -155,7 +156,7 @@ def _may_fill(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
 def _plans(at: RecoveryTools, *, fill: bool) -> list[_PlannedPart] | StrongroomError:
     """Plan every part."""
     planned: list[_PlannedPart] = []
-    refused: ForkedStepEnd[Came] | None = None
+    refused: ForkedStepEnd[RestoreOutcome] | None = None
     for part in _to_restore(at):
         done = _plan(at, part, overwrite=False, fill=fill)
         if done.answer is not None:
@@ -169,40 +170,38 @@ def _plans(at: RecoveryTools, *, fill: bool) -> list[_PlannedPart] | StrongroomE
     return planned
 
 
-def _stands(done: ForkedStepEnd[Came]) -> bool:
+def _stands(done: ForkedStepEnd[RestoreOutcome]) -> bool:
     """Tell whether what a restore wrote stands, or what it planned would: also if the rest of it is lost."""
     came = done.answer
-    return done.code in STANDS or (came is not None and came.lost is not None and came.counts.total > 0)
+    return done.code in STANDS or (came is not None and came.lost is not None and came.total > 0)
 
 
 def _elsewhere(at: RecoveryTools) -> str:
     return f"To restore elsewhere, stop and type: {at.goes_on} --assess"
 
 
-def _goes_without(came: Came) -> bool:
+def _goes_without(came: RestoreOutcome) -> bool:
     """Tell whether some secrets, or all of a source, cannot be restored: others must not wait for them."""
-    others = not _is_all_refused(came) or not any(map(_may_pass, came.not_done))
-    return came.counts.not_done > 0 and others
+    others = not _is_all_refused(came) or not any(map(_may_pass, came.refused))
+    return came.not_done > 0 and others
 
 
-def _is_all_refused(came: Came) -> bool:
+def _is_all_refused(came: RestoreOutcome) -> bool:
     """Tell whether no secret of a backup can be restored."""
-    return came.counts.not_done == came.counts.total > 0
+    return came.not_done == came.total > 0
 
 
 def _may_overwrite(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
     """Ask whether to replace what differs; name it."""
-    differ = sum(taken_part.came.counts.left for taken_part in planned)
+    differ = sum(taken_part.came.left for taken_part in planned)
     if not differ:
         return False
     names = list(
-        dict.fromkeys(name for taken_part in planned for name in taken_part.came.names[RestoreAction.LEAVE])
+        dict.fromkeys(name for taken_part in planned for name in taken_part.came.named(RestoreAction.LEAVE))
     )
     at.screen.say("", f"  Another value than in the backup: {_named(names, differ)}.")
     if differ > NAMED:
-        files = [
-            str(_plan_file(at, taken_part.part)) for taken_part in planned if taken_part.came.counts.left
-        ]
+        files = [str(_plan_file(at, taken_part.part)) for taken_part in planned if taken_part.came.left]
         at.screen.say(f"  All of them are in {', '.join(files)}, with the action 'leave'.")
     it = "it" if differ == 1 else "them"
     return at.ask.confirm(
@@ -212,15 +211,13 @@ def _may_overwrite(at: RecoveryTools, planned: Sequence[_PlannedPart]) -> bool:
     )
 
 
-def _differing(differ: int) -> str:
-    return f"{differ:,} differ" if differ else _NOTHING
-
-
 _NOTHING = "nothing differs"
 _ALONE = ", and the newest backup alone"
 
 
-def _plan(at: RecoveryTools, part: RecoveryPart, *, overwrite: bool, fill: bool) -> ForkedStepEnd[Came]:
+def _plan(
+    at: RecoveryTools, part: RecoveryPart, *, overwrite: bool, fill: bool
+) -> ForkedStepEnd[RestoreOutcome]:
     """Make the plan of a part, in a file that only its owner can read: it holds names.
 
     Args:
@@ -228,36 +225,46 @@ def _plan(at: RecoveryTools, part: RecoveryPart, *, overwrite: bool, fill: bool)
     """
     file = _plan_file(at, part)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    words = _words(part, overwrite=overwrite, fill=fill)
-    return at.apart.command(
-        [*words, "--plan-out", str(file), "--force", *at.given.reading(part.on)], _came, Came
+    planned = replace(
+        _restored(at, part, overwrite=overwrite, fill=fill), planning=PlanOptions(plan_out=file), force=True
+    )
+    return _run(at, planned)
+
+
+def _restored(at: RecoveryTools, part: RecoveryPart, *, overwrite: bool, fill: bool) -> Restore:
+    """Return what restores a part."""
+    return Restore(
+        origin=at.source(part.on, backup=part.backup, partial=bool(part.limits)),
+        full_restore=True,
+        fill_from_earlier=fill and not part.limits,
+        into=RestoreInto(to=part.into),
+        overwrite_existing=overwrite,
     )
 
 
-def _words(part: RecoveryPart, *, overwrite: bool, fill: bool) -> list[str]:
-    more = ["--overwrite-existing"] if overwrite else []
-    more += ["--fill-from-earlier"] if fill and not part.limits else []
-    partial_ = ["--partial"] if part.limits else []
-    return ["restore", "--full-restore", "--backup", part.backup, *partial_, "--to", part.into, *more]
+def _run(at: RecoveryTools, given: Restore) -> ForkedStepEnd[RestoreOutcome]:
+    typed = command_line("restore", given)
+    return at.apart.run(partial(_came, given=given), RestoreOutcome, typed=typed, command="restore")
 
 
-def _came(arguments: Namespace, output: Output) -> Came:
-    return restore_for(arguments, output, partial(_settled, output=output))
+def _came(opening: options.OpeningOptions, output: Output, *, given: Restore) -> RestoreOutcome:
+    given = replace(given, origin=replace(given.origin, opening=opening))
+    return restore_for(given, output, partial(_settled, output=output))
 
 
-def _settled(job: RestoreAnswer, *, output: Output) -> Came:
+def _settled(job: RestoreAnswer, *, output: Output) -> RestoreOutcome:
     outcome = job.settle()
     if outcome is not None and not isinstance(outcome, StrongroomError):
         raise outcome
     if outcome is not None and not isinstance(outcome, Degraded):
         output.ending = outcome  # it is worse than what was said of the backup on the way
     output.end_with(outcome)
-    return job.came()
+    return job.outcome()
 
 
 def _taken(at: RecoveryTools, part: RecoveryPart) -> list[Taken]:
     """Return what a plan takes from earlier backups."""
-    trusted = admission.trusted_signers(at.here, at.given.arguments.signer)
+    trusted = admission.trusted_signers(at.here, at.given.trust.signer)
     with _plan_file(at, part).open("rb") as file:
         plan = PlanFile(file, trusted=trusted)
         made = {earlier_backup.backup: earlier_backup.created_at for earlier_backup in plan.head.earlier}
@@ -310,15 +317,10 @@ def _restore(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
         if planned.answer is None or not (_stands(planned) or _goes_without(planned.answer)):
             return planned.failure("Nothing was written. Remove the cause, then try again.")
     taken = Counter(taken_part.backup for taken_part in _taken(at, part))
-    words = [
-        "restore",
-        "--plan",
-        str(file),
-        "--verify-after-restore",
-        "--force",
-        *at.given.reading(part.on),
-    ]
-    done = at.apart.command(words, _came, Came)
+    planning = PlanOptions(plan=file)
+    done = _run(
+        at, Restore(origin=at.source(part.on), planning=planning, verify_after_restore=True, force=True)
+    )
     if done.code != ApprovalNeeded.__name__:
         file.unlink(missing_ok=True)
     came = done.answer
@@ -326,12 +328,13 @@ def _restore(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
         at.record.prove(RecoveryStep.RESTORE, "restore", of=part.backup, code=done.code)
         return done.failure("")
     at.screen.say(*(f"  {line}" for line in _told(came)))
-    stands = (_stands(done) and not came.counts.moved) or _is_as_agreed(came)
+    stands = (_stands(done) and not came.moved) or _is_as_agreed(came)
     at.record.prove(
         RecoveryStep.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code
     )
     if not stands:
-        return done.failure(_goes_on(at, part, came))
+        again = f"What was restored stays. Remove the cause, then try again, or type: {_rest_of(at, part)}"
+        return done.failure(again if came.goes_on else "")
     if taken:
         said = (f"{plural(many, 'secret')} from backup {backup}" for backup, many in taken.items())
         at.record.prove(RecoveryStep.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
@@ -339,12 +342,11 @@ def _restore(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
     return None
 
 
-def _is_as_agreed(came: Came) -> bool:
+def _is_as_agreed(came: RestoreOutcome) -> bool:
     """Tell whether all is restored but what cannot be, or was not to be replaced: waiting helps neither."""
-    counts = came.counts
-    if came.stopped or counts.moved or came.verified_otherwise or not counts.not_done + counts.left:
+    if came.ended == STOPPED or came.moved or came.verified_otherwise or not came.not_done + came.left:
         return False
-    return not any(map(_may_pass, came.not_done))
+    return not any(map(_may_pass, came.refused))
 
 
 def _may_pass(undone: NotDone) -> bool:
@@ -353,23 +355,22 @@ def _may_pass(undone: NotDone) -> bool:
     return kind is None or kind.transient or issubclass(kind, DAMAGE)
 
 
-def _note_left(at: RecoveryTools, part: RecoveryPart, code: str, came: Came) -> None:
+def _note_left(at: RecoveryTools, part: RecoveryPart, code: str, came: RestoreOutcome) -> None:
     """Put on record what is left to do after a restore that stands; no name, which the terminal has."""
-    counts = came.counts
     if code in _UNSOUND:
         at.record.left(_UNSOUND[code])
     if came.lost is not None:
-        note_lost(at, came.lost, source=part.source)
-    if counts.not_done:
-        said = f"{plural(counts.not_done, 'secret')} {verb(counts.not_done, 'were')} not restored"
+        note_lost(at, came.lost.without_names, source=part.source)
+    if came.not_done:
+        said = f"{plural(came.not_done, 'secret')} {verb(came.not_done, 'were')} not restored"
         again = f" Once the cause is removed: {_rest_of(at, part)}"
         at.record.left(f"{said} into '{part.into}' from backup {part.backup}.{again}")
-    if counts.left:
-        said = f"{plural(counts.left, 'secret')} in '{part.into}' {verb(counts.left, 'differ')}"
-        at.record.left(f"{said} from backup {part.backup} and {verb(counts.left, 'were')} left, as was said.")
-    if counts.not_done + counts.left:
+    if came.left:
+        said = f"{plural(came.left, 'secret')} in '{part.into}' {verb(came.left, 'differ')}"
+        at.record.left(f"{said} from backup {part.backup} and {verb(came.left, 'were')} left, as was said.")
+    if came.not_done + came.left:
         at.record.prove(
-            RecoveryStep.RESTORE, LEFT_OUT, str(counts.not_done + counts.left), of=f"{part.backup} {LEFT_OUT}"
+            RecoveryStep.RESTORE, LEFT_OUT, str(came.not_done + came.left), of=f"{part.backup} {LEFT_OUT}"
         )
 
 
@@ -389,15 +390,20 @@ def _on_cluster(
     run = _submitted(at, part)
     if not run:
         know_backups(at, RecoveryStep.RESTORE)
-        more = ["--overwrite-existing"] if _overwrites(at, part) else []
-        words = ["restore", "--cluster", "--validate", "--backup", part.backup, "--to", part.into, *more]
-        work = partial(_submit, part=part, overwrite=bool(more))
-        submitted = at.do(RecoveryStep.RESTORE, words, work, str)
+        given = Restore(
+            origin=options.RestoreFrom(choice=options.CoveringBackupOptions(backup=part.backup)),
+            into=RestoreInto(to=part.into),
+            overwrite_existing=_overwrites(at, part),
+            way=options.ClusterOptions(cluster=True),
+            validate=True,
+        )
+        typed = command_line("restore", given)
+        submitted = at.do(RecoveryStep.RESTORE, "restore", typed, partial(_submit, given=given), str)
         if submitted.answer is None:
             return submitted.failure("Nothing was written. Remove the cause, then try again.")
         run = submitted.answer
         at.record.prove(RecoveryStep.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
-    ran = at.apart.run(partial(_follow, run=run), RecoveryFacts, typed=["runs", "show", run, "--follow"])
+    ran = at.apart.run(partial(_follow, run=run), RecoveryFacts, typed=f"strongroom runs show {run} --follow")
     facts = ran.answer or RecoveryFacts()
     stands = ran.code in STANDS or _is_as_agreed_by(facts, ran.code)
     _prove_by_run(at, run, facts)
@@ -441,23 +447,19 @@ def _rest(at: RecoveryTools, part: RecoveryPart, short: frozenset[str] | None) -
     return _restore(at, part)
 
 
-def _submit(arguments: Namespace, output: Output, *, part: RecoveryPart, overwrite: bool) -> str:
+def _submit(opening: options.OpeningOptions, output: Output, *, given: Restore) -> str:
     """Hand it to the cluster; return the run."""
-    if part.into == LOCAL:
+    if given.into.to == LOCAL:
         raise UsageError(
             "The cluster restores into no local store. Nothing was submitted.",
             hint="Choose another place with --assess, or restore here, without --cluster.",
         )
-    from tasks.restore import recover_backup
-
-    backup = known_backup(part.backup, load_settings())
-    run: str = recover_backup.delay(
-        backup=backup, to=part.into, overwrite_existing=overwrite, requester=who()
-    ).run
+    task, asked = task_of(given, load_settings())
+    run: str = task.delay(**asked).run
     return run
 
 
-def _follow(arguments: Namespace, output: Output, *, run: str) -> RecoveryFacts:
+def _follow(opening: options.OpeningOptions, output: Output, *, run: str) -> RecoveryFacts:
     followed = follow(output, run)
     try:
         require_end(followed)
@@ -521,42 +523,34 @@ _SUBMITTED = "submitted run"
 # -- telling ----------------------------------------------------------------------------------
 
 
-def _would(part: RecoveryPart, came: Came) -> Iterator[str]:
+def _would(part: RecoveryPart, came: RestoreOutcome) -> Iterator[str]:
     """Say in short what a restore would change."""
-    counts, names = came.counts, came.names
     yield f"From backup {part.backup}, made {part.made_at}, into '{part.into}':"
-    yield from _line(
-        counts.created, "would be created", _of(names, RestoreAction.CREATE, RestoreAction.FINISH)
-    )
-    yield from _line(counts.left, "{differ} and would be left", _of(names, RestoreAction.LEAVE))
-    yield from _line(counts.unchanged, "{are} already as in the backup", ())
+    yield from _line(came.created, "would be created", came.named(RestoreAction.CREATE, RestoreAction.FINISH))
+    yield from _line(came.left, "{differ} and would be left", came.named(RestoreAction.LEAVE))
+    yield from _line(came.unchanged, "{are} already as in the backup", ())
     yield from _refused(came, "cannot be restored, and {are} left out")
     if came.least_seconds:
         yield f"  It takes at least {came.least_seconds:,.0f} seconds."
 
 
-def _told(came: Came) -> Iterator[str]:
-    counts = came.counts
-    yield from _line(counts.created, "created", ())
-    yield from _line(counts.changed, "changed", ())
-    yield from _line(counts.unchanged, "{were} already as in the backup", ())
-    yield from _line(counts.left, "{differ} and {were} left", _of(came.names, RestoreAction.LEAVE))
+def _told(came: RestoreOutcome) -> Iterator[str]:
+    yield from _line(came.created, "created", ())
+    yield from _line(came.changed, "changed", ())
+    yield from _line(came.unchanged, "{were} already as in the backup", ())
+    yield from _line(came.left, "{differ} and {were} left", came.named(RestoreAction.LEAVE))
     yield from _refused(came, "{were} not restored")
     yield from _line(came.verified or 0, "compared once more at the end, and equal", ())
-    yield from (f"This undoes it: {_typed(command)}" for command in came.undo_by)
+    yield from (f"This undoes it: {command}" for command in came.undo_by)
 
 
-def _refused(came: Came, words: str) -> Iterator[str]:
+def _refused(came: RestoreOutcome, words: str) -> Iterator[str]:
     """Name what cannot be restored, by the reasons."""
-    count = came.counts.not_done
+    count = came.not_done
     yield from _line(count, words, ())
-    yield from (f"    {in_line(undone.name)}: {in_line(undone.why)}" for undone in came.not_done[:NAMED])
+    yield from (f"    {in_line(undone.name)}: {in_line(undone.why)}" for undone in came.refused[:NAMED])
     if count > NAMED:
         yield f"    and {count - NAMED:,} more"
-
-
-def _of(names: Mapping[RestoreAction, Sequence[str]], *actions: RestoreAction) -> list[str]:
-    return [name for action in actions for name in names.get(action, ())]
 
 
 def _line(number: int, words: str, names: Sequence[str]) -> Iterator[str]:
@@ -572,30 +566,18 @@ def _named(names: Sequence[str], count: int) -> str:
     return f"{', '.join(in_line(name) for name in names[:NAMED])}{more}"
 
 
-def _counts(came: Came) -> Iterator[str]:
-    counts = came.counts
-    yield _numbers(counts.created, counts.changed, counts.unchanged)
-    if counts.not_done + counts.left:
-        yield f"{counts.not_done:,} not restored, {counts.left:,} left as they are"
+def _counts(came: RestoreOutcome) -> Iterator[str]:
+    yield _numbers(came.created, came.changed, came.unchanged)
+    if came.not_done + came.left:
+        yield f"{came.not_done:,} not restored, {came.left:,} left as they are"
 
 
 def _numbers(created: int, changed: int, unchanged: int) -> str:
     return f"{created:,} created, {changed:,} changed, {unchanged:,} already as in the backup"
 
 
-def _typed(command: str) -> str:
-    """Return a command as it can be typed: the passphrase that was asked for once is nowhere to be read."""
-    return re.sub(PIPED, "", command)
-
-
-def _goes_on(at: RecoveryTools, part: RecoveryPart, came: Came) -> str:
-    if not came.goes_on:
-        return ""
-    return f"What was restored stays. Remove the cause, then try again, or type: {_rest_of(at, part)}"
-
-
 def _rest_of(at: RecoveryTools, part: RecoveryPart) -> str:
     """Return the command for what was not restored: it makes a plan of its own, as that of here is gone."""
     agreed = at.record.recovery.agreed
-    words = _words(part, overwrite=agreed is not None and agreed.overwrite, fill=_fills(at))
-    return " ".join(map(quote, ("strongroom", *words, *at.given.reading(part.on))))
+    overwrite = agreed is not None and agreed.overwrite
+    return command_line("restore", _restored(at, part, overwrite=overwrite, fill=_fills(at)))

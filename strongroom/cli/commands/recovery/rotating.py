@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,18 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.cli.commands.checks.arguments import CheckSecrets, ComparedPlace, ComparedWith
 from strongroom.cli.commands.checks.validate import all_findings, look_at_production, look_at_source
 from strongroom.cli.commands.incident import incident as incidents
+from strongroom.cli.commands.incident.arguments import (
+    CloseIncident,
+    OpenIncident,
+    ResealBackups,
+    RotateExposed,
+    SuspectedOptions,
+    WaiveStep,
+    WhichIncident,
+)
 from strongroom.cli.commands.incident.steps import (
     close_approved,
     incident_steps,
@@ -24,10 +33,9 @@ from strongroom.cli.commands.incident.steps import (
 from strongroom.cli.commands.recovery.forked_step import ForkedStepEnd, Work
 from strongroom.cli.commands.recovery.restoring import left_out
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
-from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import identity_options
+from strongroom.cli.parameters import command_line
+from strongroom.cli.shared import identity_options, options
 from strongroom.cli.shared.cluster_check import check_areas
-from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
@@ -68,18 +76,16 @@ def validate(at: RecoveryTools) -> StrongroomError | None:
 
 
 def _of_part(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
-    partial_ = ["--partial"] if part.limits else []
-    words = [
-        "check",
-        "secrets",
-        "--source",
-        part.into,
-        "--backup",
-        part.backup,
-        *partial_,
-        *at.given.reading(part.on),
-    ]
-    done = at.apart.command(words, look_at_source, Validated)
+    origin = at.source(part.on, backup=part.backup, partial=bool(part.limits))
+    compared = ComparedWith(
+        where=ComparedPlace(from_target=origin.where.from_target),
+        choice=origin.choice,
+        opening=origin.opening,
+        trust=origin.trust,
+    )
+    typed = command_line("check secrets", CheckSecrets(source=part.into, origin=compared))
+    work = partial(_as_in, source=part.into, origin=origin)
+    done = at.apart.run(work, Validated, typed=typed, command="check secrets")
     if done.answer is None:
         at.record.prove(RecoveryStep.VALIDATE, "validate", of=part.backup, code=done.code)
         return done.failure("Put that right, then try again.")
@@ -95,7 +101,13 @@ def _of_part(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
     said = [f"{same:,} as in the backup, {len(wrong):,} not", plural(len(remarks), "remark")]
     code = "" if left else VerificationFailed.__name__
     at.record.prove(RecoveryStep.VALIDATE, "validate", *said, of=part.backup, code=code)
-    return None if left else _not_as_in(part, wrong)
+    if left:
+        return None
+    said = f"{plural(len(wrong), 'secret')} in '{part.into}' {verb(len(wrong), 'are')} not as in the backup"
+    return VerificationFailed(
+        f"{said}, such as {in_line(wrong[0].secret)}: {wrong[0].text}.",
+        hint="Somebody may have changed it since. Restore it once more, or leave it so, then try again.",
+    )
 
 
 def _judged(validated: Validated, *, superseded: bool) -> tuple[list[SecretFinding], list[SecretFinding]]:
@@ -111,14 +123,6 @@ def _judged(validated: Validated, *, superseded: bool) -> tuple[list[SecretFindi
     unique = {finding.secret: finding for finding in wrong}
     remarks = [replace(finding, text=f"{finding.text} (as in the backup)", wrong=False) for finding in others]
     return list(unique.values()), remarks
-
-
-def _not_as_in(part: RecoveryPart, wrong: Sequence[SecretFinding]) -> VerificationFailed:
-    said = f"{plural(len(wrong), 'secret')} in '{part.into}' {verb(len(wrong), 'are')} not as in the backup"
-    return VerificationFailed(
-        f"{said}, such as {in_line(wrong[0].secret)}: {wrong[0].text}.",
-        hint="Somebody may have changed it since. Restore it once more, or leave it so, then try again.",
-    )
 
 
 def _lines(state: str, findings: Sequence[SecretFinding]) -> Iterator[str]:
@@ -138,8 +142,10 @@ def _production(at: RecoveryTools) -> None:
     restored by this recovery."""
     if not all(part.into == part.source for part in at.record.recovery.parts):
         return
-    words = ["check", "secrets", "--production", *at.given.keys(), *at.given.signers()]
-    done = at.apart.command(words, _findings, tuple[SecretFinding, ...])
+    origin = ComparedWith(opening=at.opening, trust=at.source().trust)
+    typed = command_line("check secrets", CheckSecrets(production=True, origin=origin))
+    work = partial(_in_production, signers=at.given.trust.signer)
+    done = at.apart.run(work, tuple[SecretFinding, ...], typed=typed, command="check secrets")
     wrong = [finding for finding in done.answer or () if finding.wrong]
     said = f"{plural(len(wrong), 'thing')} wrong" if done.answer is not None else ""
     at.record.prove(RecoveryStep.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
@@ -150,8 +156,16 @@ def _production(at: RecoveryTools) -> None:
         )
 
 
-def _findings(arguments: Namespace, output: Output) -> tuple[SecretFinding, ...]:
-    return tuple(all_findings(*look_at_production(arguments, output)))
+def _as_in(
+    opening: options.OpeningOptions, output: Output, *, source: str, origin: options.RestoreFrom
+) -> Validated:
+    return look_at_source(source, output, origin=replace(origin, opening=opening))
+
+
+def _in_production(
+    opening: options.OpeningOptions, output: Output, *, signers: Sequence[str]
+) -> tuple[SecretFinding, ...]:
+    return tuple(all_findings(*look_at_production(opening, signers, output)))
 
 
 def _is_left(finding: Looked) -> bool:
@@ -163,7 +177,7 @@ def _is_left(finding: Looked) -> bool:
 
 def _health(at: RecoveryTools) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
-    done = at.apart.run(_areas, tuple[Looked, ...], typed=["check"])
+    done = at.apart.run(_areas, tuple[Looked, ...], typed="strongroom check")
     wrong = [finding for finding in done.answer or () if _is_left(finding)]
     checks = ", ".join(dict.fromkeys(finding.check for finding in wrong))
     if done.answer is None:
@@ -177,7 +191,7 @@ def _health(at: RecoveryTools) -> None:
         at.record.left(f"'strongroom check' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}.")
 
 
-def _areas(arguments: Namespace, output: Output) -> tuple[Looked, ...]:
+def _areas(opening: options.OpeningOptions, output: Output) -> tuple[Looked, ...]:
     findings, _ = check_areas(load_settings(), days=DAYS, now=time.time())
     return tuple(findings)
 
@@ -250,36 +264,45 @@ class _Apart(Procedure[Of]):
     def waive(self, step: Of, reason: str) -> None:
         case = self.incident.id
         self._tools.record.left(f"Incident {case}, step {step}: waived ({reason}).")
-        words = ["incident", "waive", case, step, "--reason", reason]
-        work = _work(case, partial(_waive, step=step, reason=reason))
-        self.incident = self._tools.do(RecoveryStep.ROTATE, words, work, Incident).answer or self.incident
+        typed = command_line("incident waive", WaiveStep(incident=case, step=step.value, reason=reason))
+        work = _work(
+            case, lambda services, incident, _: waive(services, incident, step, reason=reason, by=who())
+        )
+        done = self._tools.do(RecoveryStep.ROTATE, "incident waive", typed, work, Incident)
+        self.incident = done.answer or self.incident
 
     def standing(self, step: Of) -> StepStanding:
         """Return how a step stands."""
         return next(step_standing for step_standing in steps_of(self.incident) if step_standing.step is step)
 
     def _try(self, step: Of) -> ForkedStepEnd[Incident]:
-        case, given = self.incident.id, self._tools.given
-        words = ["incident", step.value, case, *(given.keys() if step in (Of.RESEAL, Of.ROTATE) else ())]
-        if step is not Of.ROTATE:
-            return self._tools.do(
-                RecoveryStep.ROTATE, words, _work(case, partial(_do, step=step)), Incident, of=step
-            )
-        names = self._tools.here.state_dir / "recoveries" / "plans"
-        names /= f"{self._tools.record.recovery.id}-to-change.json"
-        names.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names.unlink(missing_ok=True)
-        words[3:3] = ["--force", "--secrets", str(names)]  # it was asked already: see _may_change
+        case, names = self.incident.id, None
+        if step is Of.ROTATE:
+            names = self._tools.here.state_dir / "recoveries" / "plans"
+            names /= f"{self._tools.record.recovery.id}-to-change.json"
+            names.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names.unlink(missing_ok=True)
         work = _work(case, partial(_do, step=step, names=names))
-        ran = self._tools.do(RecoveryStep.ROTATE, words, work, Incident, of=step)
-        if names.exists():
+        typed = self._typed(step, names)
+        ran = self._tools.do(RecoveryStep.ROTATE, f"incident {step}", typed, work, Incident, of=step)
+        if names is not None and names.exists():
             where = f"  The secrets that need a new value are in {names}. Change each at its source."
             self._tools.screen.say(where)
         return ran
 
+    def _typed(self, step: Of, names: Path | None = None) -> str:
+        """Return the command that does a step; whether values may change was asked already."""
+        case, keys = self.incident.id, self._tools.keys
+        given: WhichIncident = WhichIncident(incident=case)
+        if step is Of.RESEAL:
+            given = ResealBackups(incident=case, opening=keys)
+        elif step is Of.ROTATE:
+            given = RotateExposed(incident=case, force=names is not None, secrets=names, opening=keys)
+        return command_line(f"incident {step}", given)
+
     def _incomplete(self, ran: ForkedStepEnd[Incident], step: Of) -> StrongroomError:
         """Return what is missing of a step, and the command that does it by hand."""
-        by_hand = f"By hand: 'strongroom incident {step} {self.incident.id}'."
+        by_hand = f"By hand: '{self._typed(step)}'."
         if missing := self.standing(step).outcome.missing:
             what, why = next(iter(missing.items()))
             more = f" And {len(missing) - 1:,} more." if len(missing) > 1 else ""
@@ -314,7 +337,7 @@ class ExposedSecrets(Struct, frozen=True, kw_only=True):
 
 def _may_change(at: RecoveryTools, incident: Incident) -> bool:
     """Ask before values change: services go on with the old ones until somebody hands them the new ones."""
-    typed = ["incident", "status", incident.id]
+    typed = command_line("incident status", WhichIncident(incident=incident.id))
     exposed = at.apart.run(partial(_exposed, case=incident.id), ExposedSecrets, typed=typed).answer
     if exposed is not None and exposed.names:
         more = f" and {exposed.count - NAMED:,} more" if exposed.count > NAMED else ""
@@ -330,33 +353,32 @@ def _is_closed(at: RecoveryTools) -> bool:
     known = next((proof.of for proof in proofs if proof.check == INCIDENT), None)
     if known is None:
         return False
-    done = at.do(RecoveryStep.ROTATE, ["incident", "status", known], _work(known, _nothing), Incident)
+    typed = command_line("incident status", WhichIncident(incident=known))
+    done = at.do(RecoveryStep.ROTATE, "incident status", typed, _work(known, lambda *_: None), Incident)
     return done.answer is not None and done.answer.closed is not None
 
 
 def _open(at: RecoveryTools, leaked: tuple[str, ...]) -> ForkedStepEnd[Incident]:
     """Open the incident. Repeated with the same words, the same one goes on."""
-    keys = [word for key in leaked for word in ("--key", key)]
     reason = at.record.recovery.reason or f"recovery {at.record.recovery.id}"
-    words = ["incident", "open", *keys, "--reason", reason, "--force", *at.given.keys()]
-    done = at.do(RecoveryStep.ROTATE, words, partial(_begin, leaked=leaked, reason=reason), Incident)
+    suspected = SuspectedOptions(key=leaked)
+    given = OpenIncident(suspected=suspected, reason=reason, force=True, opening=at.keys)
+    typed = command_line("incident open", given)
+    work = partial(_begin, leaked=leaked, reason=reason)
+    done = at.do(RecoveryStep.ROTATE, "incident open", typed, work, Incident)
     if done.answer is not None:
         at.record.prove(RecoveryStep.ROTATE, INCIDENT, "it was opened by this recovery", of=done.answer.id)
-        at.screen.say(*(f"  {line}" for line in _step_lines(steps_of(done.answer))))
+        for standing in steps_of(done.answer):
+            counts = "; ".join(f"{what}: {count:,}" for what, count in standing.outcome.counts.items())
+            at.screen.say(f"  {standing.step}: {standing.state}" + (f" ({counts})" if counts else ""))
     return done
-
-
-def _step_lines(standing: tuple[StepStanding, ...]) -> Iterator[str]:
-    """Yield how each step of an incident stands."""
-    for step_standing in standing:
-        counts = "; ".join(f"{what}: {count:,}" for what, count in step_standing.outcome.counts.items())
-        yield f"{step_standing.step}: {step_standing.state}" + (f" ({counts})" if counts else "")
 
 
 def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
     reason = f"recovery {at.record.recovery.id}"
-    words = ["incident", "close", case, "--reason", reason, *at.given.keys()]
-    done = at.do(RecoveryStep.ROTATE, words, _work(case, partial(_closed, reason=reason)), Incident)
+    typed = command_line("incident close", CloseIncident(incident=case, reason=reason, opening=at.keys))
+    work = _work(case, partial(_closed, reason=reason))
+    done = at.do(RecoveryStep.ROTATE, "incident close", typed, work, Incident)
     if done.answer is None or done.answer.closed is None:
         return done.failure("Put that right, then try again.")
     for step in steps_of(done.answer):
@@ -367,20 +389,21 @@ def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
 # -- apart --------------------------------------------------------------------------------
 
 
-def _opened_services(arguments: Namespace, output: Output) -> Services:
-    return identity_options.with_identities(
-        open_services(), record_of(FurtherOpeningOptions, arguments), output
-    )
+def _opened_services(opening: options.OpeningOptions, output: Output) -> Services:
+    keys = options.FurtherOpeningOptions(identity=opening.identity, passphrase_file=opening.passphrase_file)
+    return identity_options.with_identities(open_services(), keys, output)
 
 
-def _exposed(arguments: Namespace, output: Output, *, case: str) -> ExposedSecrets:
-    services = _opened_services(arguments, output)
+def _exposed(opening: options.OpeningOptions, output: Output, *, case: str) -> ExposedSecrets:
+    services = _opened_services(opening, output)
     names = list(compromised_names(services, find_incident(services, case)).names)
     return ExposedSecrets(count=len(names), names=tuple(names[:NAMED]))
 
 
-def _begin(arguments: Namespace, output: Output, *, leaked: Sequence[str], reason: str) -> Incident:
-    settings, services = load_settings(), _opened_services(arguments, output)
+def _begin(
+    opening: options.OpeningOptions, output: Output, *, leaked: Sequence[str], reason: str
+) -> Incident:
+    settings, services = load_settings(), _opened_services(opening, output)
     suspicion = Suspicion(keys=tuple(sorted(key_of(word, settings) for word in leaked)))
     performing, failed = incidents.begin(services, suspicion, output, reason=reason)
     output.end_with(
@@ -394,8 +417,8 @@ def _begin(arguments: Namespace, output: Output, *, leaked: Sequence[str], reaso
 def _work(case: str, act: Act) -> Work[Incident]:
     """Return work that does something about an incident; its record then says how it stands."""
 
-    def work(arguments: Namespace, output: Output) -> Incident:
-        services = _opened_services(arguments, output)
+    def work(opening: options.OpeningOptions, output: Output) -> Incident:
+        services = _opened_services(opening, output)
         try:
             act(services, find_incident(services, case), output)
         except StrongroomError as error:
@@ -403,10 +426,6 @@ def _work(case: str, act: Act) -> Work[Incident]:
         return find_incident(services, case)
 
     return work
-
-
-def _nothing(services: Services, incident: Incident, output: Output) -> None:
-    """Its record is all that is asked for."""
 
 
 def _do(
@@ -420,10 +439,6 @@ def _do(
         write_names(services, performing.incident, names, only=performing.unchanged, replace=True)
     if error is not None:
         raise error
-
-
-def _waive(services: Services, incident: Incident, output: Output, *, step: Of, reason: str) -> None:
-    waive(services, incident, step, reason=reason, by=who())
 
 
 def _closed(services: Services, incident: Incident, output: Output, *, reason: str) -> None:

@@ -6,21 +6,22 @@ so it needs no configuration, and what the restore does not need keeps nobody fr
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import PurePath
-from shlex import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.cli.commands.checks.single_file import believed, machine_alone, room, run_guarded
+from strongroom.cli.commands.recovery.arguments import Recover
 from strongroom.cli.commands.recovery.assess import choices_of
 from strongroom.cli.commands.recovery.tools import RecoveryTools
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.restore.arguments import Restore, RestoreInto
+from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import backup_selection, identities, sources
-from strongroom.cli.shared.options import BackupSource
+from strongroom.cli.shared.options import FileOrTargets, OpeningOptions
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.container.errors import DAMAGE, MissingPiece
@@ -52,7 +53,7 @@ def secure(at: RecoveryTools) -> StrongroomError | None:
     )
     scope = at.record.recovery.scope
     assert scope is not None
-    done = at.apart.run(partial(_look, scope=scope), MachineFindings)
+    done = at.apart.run(partial(_look, given=at.given, scope=scope), MachineFindings)
     if done.answer is None:
         at.record.prove(RecoveryStep.SECURE, "this machine", code=done.code)
         return done.failure("Put that right, then try again.")
@@ -83,21 +84,26 @@ def note_lost(at: RecoveryTools, lost: LostParts, *, source: str) -> None:
 
 def _not_read(at: RecoveryTools, backup: str) -> list[str]:
     """Return the targets that were to have a backup and that nobody could look at: one may have it whole."""
-    chooser = backup_selection.chooser_of(record_of(BackupSource, at.given.arguments), at.here)
+    chooser = backup_selection.chooser_of(at.source(), at.here)
     asked = Asked(backup=backup, partial=True, use_quarantined=True)
     read = {PurePath(name).name for name in chooser.listings}
     return [target.name for target in chooser.choose(asked).manifest.targets if target.name not in read]
 
 
 def _once_it_answers(at: RecoveryTools, backup: str, elsewhere: list[str], *, into: str) -> str:
-    known = at.here.section("targets")
-    on = [word for name in elsewhere[:1] for word in ("--from-target", name if name in known else "TARGET")]
-    given = map(quote, (*at.given.keys(), *at.given.signers()))
-    words = ["strongroom restore --full-restore --overwrite-existing --backup", backup, "--to", quote(into)]
+    target = elsewhere[0] if elsewhere[0] in at.here.section("targets") else "TARGET"
+    origin = at.source(backup=backup)
+    again = Restore(
+        origin=replace(origin, where=FileOrTargets(from_target=(target,))),
+        full_restore=True,
+        into=RestoreInto(to=into),
+        overwrite_existing=True,
+        dry_run=True,
+    )
     names = ", ".join(f"'{name}'" for name in elsewhere)
     return (
         f" {names} {verb(len(elsewhere), 'were')} not read and may have it whole. Once that can be read, see "
-        f"what it brings, then repeat this without --dry-run: {' '.join([*words, *on, *given])} --dry-run"
+        f"what it brings, then repeat this without --dry-run: {command_line('restore', again)}"
     )
 
 
@@ -108,20 +114,21 @@ def _about(finding: Finding) -> str:
 # -- apart --------------------------------------------------------------------------------
 
 
-def _look(arguments: Namespace, output: Output, *, scope: RecoveryScope) -> MachineFindings:
+def _look(
+    opening: OpeningOptions, output: Output, *, given: Recover, scope: RecoveryScope
+) -> MachineFindings:
     here = place.find()
     findings = list(machine_alone(CORE))
     if here.problem:
         findings.append(remark(CONFIGURATION, here.problem))
-    given = record_of(BackupSource, arguments)
     trusted, said = believed(here, given.trust)
-    chooser = backup_selection.make_chooser(given.where.from_target, here, trusted)
+    chooser = backup_selection.make_chooser(given.origin.from_target, here, trusted)
     findings += said
     findings += (remark(TARGET, error.message, error.hint).on(target=n) for n, error in chooser.away.items())
-    openers = identities.identities_of(given.opening, output, here, ask=False)
+    openers = identities.identities_of(opening, output, here, ask=False)
     chosen: list[BackupChoice] = []
     for source in scope.lost:
-        found = _Opening(chooser, openers, trusted, arguments.at)
+        found = _Opening(chooser, openers, trusted, given.origin.at)
         chosen += found.choose(source)
         findings += found.findings
     into = dict.fromkeys(scope.into.values())

@@ -6,16 +6,18 @@ import socket
 import sys
 import time
 import tomllib
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from shlex import quote
+from shlex import join
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from strongroom.cli.commands.recovery.arguments import Recover, WhichRecovery
 from strongroom.cli.commands.recovery.forked_step import A, Apart, ForkedStepEnd, Work
-from strongroom.cli.shared import admission
+from strongroom.cli.parameters import command_line
+from strongroom.cli.shared import admission, options
 from strongroom.cli.shared.opening import target_of
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place, prompts
@@ -38,7 +40,6 @@ from strongroom.operations.procedures.recovery import (
     text_of,
 )
 from strongroom.operations.procedures.recovery_report import RecoveryJournal
-from strongroom.times import rfc3339
 from strongroom.wiring.watching import mail_server
 from strongroom.words import nearest
 
@@ -192,14 +193,14 @@ def _as_one(word: str, known: Sequence[str]) -> str:
     return word
 
 
-def answers_of(arguments: Namespace) -> dict[str, str]:
+def answers_of(given: Recover) -> dict[str, str]:
     """Return the answers of the file, and over them those of the command line.
 
     Raises:
         UsageError: one is no NAME=VALUE, or the file is no TOML of texts.
     """
-    found = _in_file(arguments.answers) if arguments.answers is not None else {}
-    for word in arguments.answer:
+    found = _in_file(given.answers) if given.answers is not None else {}
+    for word in given.answer:
         name, equals, value = word.partition("=")
         if not name or not equals:
             raise UsageError("--answer needs NAME=VALUE.", hint="For example --answer leaked=none")
@@ -256,54 +257,12 @@ class RecoveryScreen(Struct, frozen=True):
             self.say("  Nobody to call is configured ([contacts] in strongroom.toml).")
 
 
-class Given(Struct, frozen=True):
-    """The options of this recovery, as they can be typed again anywhere."""
-
-    arguments: Namespace
-    here: InstallationPlace
-
-    def goes_on(self, recovery: str) -> str:
-        """Return the command that goes on with a recovery."""
-        given = [*self.keys(), *self.signers(), *self.from_targets()]
-        given += ["--at", rfc3339(self.arguments.at)] if self.arguments.at is not None else []
-        given += ["--cluster"] if self.arguments.cluster else []
-        given += ["--ask-passphrase"] if self.arguments.ask_passphrase else []
-        return " ".join(["strongroom recover --resume", recovery, *map(quote, given)])
-
-    def keys(self) -> Iterator[str]:
-        """Yield what opens."""
-        for option in ("identity", "quorum", "share"):
-            for path in getattr(self.arguments, option):
-                yield from (f"--{option}", str(path.absolute()))
-        if (file := self.arguments.passphrase_file) is not None and not self.arguments.ask_passphrase:
-            yield from ("--passphrase-file", str(file.absolute()))
-
-    def from_targets(self) -> Iterator[str]:
-        """Yield the targets that were named."""
-        configured = self.here.section("targets")
-        for word in self.arguments.from_target or ():
-            is_folder = word not in configured and Path(word).is_dir()
-            yield from ("--from-target", str(Path(word).absolute()) if is_folder else word)
-
-    def reading(self, on: Sequence[str]) -> Iterator[str]:
-        """Yield from where and with what a backup is read that lies on some targets. A lost region is not
-        waited for again."""
-        named = list(self.from_targets())
-        yield from named or [word for name in on for word in ("--from-target", name)]
-        yield from (*self.keys(), *self.signers())
-
-    def signers(self) -> Iterator[str]:
-        """Yield who is believed besides."""
-        for signer in self.arguments.signer:
-            yield from ("--signer", signer)
-
-
 class RecoveryTools(Struct, frozen=True, kw_only=True):
     """One recovery, on one machine, in one process."""
 
     here: InstallationPlace
     plan: RecoverySettingsFacts
-    given: Given
+    given: Recover
     screen: RecoveryScreen
     ask: Dialogue
     record: RecoveryJournal
@@ -313,25 +272,69 @@ class RecoveryTools(Struct, frozen=True, kw_only=True):
     @property
     def goes_on(self) -> str:
         """Return the command that goes on from here."""
-        return self.given.goes_on(self.record.recovery.id)
+        again = Recover(
+            which=WhichRecovery(resume=self.record.recovery.id),
+            cluster=self.given.cluster,
+            ask_passphrase=self.given.ask_passphrase,
+            origin=self.given.origin,
+            opening=self.opening,
+            trust=self.given.trust,
+        )
+        return command_line("recover", again)
+
+    @property
+    def opening(self) -> options.OpeningOptions:
+        """What opens; a passphrase that was asked for once is in no file."""
+        asked = self.given.ask_passphrase
+        return replace(self.given.opening, passphrase_file=None) if asked else self.given.opening
+
+    @property
+    def keys(self) -> options.FurtherOpeningOptions:
+        """What opens beside the configured keys, for the commands that use those."""
+        opening = self.opening
+        return options.FurtherOpeningOptions(
+            identity=opening.identity, passphrase_file=opening.passphrase_file
+        )
+
+    def source(
+        self, on: Sequence[str] = (), *, backup: str | None = None, partial: bool = False
+    ) -> options.RestoreFrom:
+        """Return from where and with what a backup is read. A lost region is not waited for again.
+
+        Args:
+            on: the targets that have it, where no others were named.
+        """
+        return options.RestoreFrom(
+            where=options.FileOrTargets(from_target=self.given.origin.from_target or tuple(on)),
+            choice=options.CoveringBackupOptions(backup=backup, partial=partial),
+            opening=self.opening,
+            trust=options.ReaderTrustOptions(signer=self.given.trust.signer),
+        )
 
     @property
     def is_configured(self) -> bool:
         return bool(self.here.section("policies"))
 
     def do(
-        self, step: RecoveryStep, words: Sequence[str], work: Work[A], answers: type[A], *, of: str = ""
+        self,
+        step: RecoveryStep,
+        check: str,
+        typed: str,
+        work: Work[A],
+        answers: type[A],
+        *,
+        of: str = "",
     ) -> ForkedStepEnd[A]:
         """Do some work apart, and put on record how it ended.
 
         Args:
-            words: what to type for it.
+            check: what the record calls it.
+            typed: the command line for it.
             of: what it was done to.
         """
-        done = self.apart.run(work, answers, typed=words)
+        done = self.apart.run(work, answers, typed=typed)
         means = [] if done.error is None else [meaning_of(type(done.error))]
-        name = " ".join(words[:2] if words[1:] and not words[1].startswith("-") else words[:1])
-        self.record.prove(step, name, *means, of=of, code=done.code)
+        self.record.prove(step, check, *means, of=of, code=done.code)
         return done
 
 
@@ -355,7 +358,7 @@ def _mail(
 ) -> tuple[str, ...]:
     """Mail a message; a mail server that is away must not stop a recovery."""
     recipients = at.plan.recipients(message)
-    if not recipients or settings is None or at.given.arguments.no_mail:
+    if not recipients or settings is None or at.given.no_mail:
         return ()
     try:
         server = mail_server(settings)
@@ -407,20 +410,24 @@ def know_backups(at: RecoveryTools, step: RecoveryStep) -> None:
 
     Which backups a key opens is found in the catalog, and that may have been lost, or be another host's.
     """
-    if not at.is_configured or at.apart.run(_has_some, bool, typed=("backups", "list")).answer:
+    if not at.is_configured or at.apart.run(_has_some, bool, typed="strongroom backups list").answer:
         return
+    signers = [word for signer in at.given.trust.signer for word in ("--signer", signer)]
     for target in at.record.places.targets:
-        typed = ("backups", "rebuild", "--from", target, *at.given.signers())
-        at.do(step, typed, partial(_rebuild, target=target), Rebuilt, of=target)
+        typed = join(("strongroom", "backups", "rebuild", "--from", target, *signers))
+        work = partial(_rebuild, target=target, signers=at.given.trust.signer)
+        at.do(step, "backups rebuild", typed, work, Rebuilt, of=target)
 
 
-def _has_some(arguments: Namespace, output: Output) -> bool:
+def _has_some(opening: options.OpeningOptions, output: Output) -> bool:
     return bool(run_store().backups(limit=1))
 
 
-def _rebuild(arguments: Namespace, output: Output, *, target: str) -> Rebuilt:
+def _rebuild(
+    opening: options.OpeningOptions, output: Output, *, target: str, signers: Sequence[str]
+) -> Rebuilt:
     here = place.find()
     store = run_store()
     store.examine()  # what is entered into a damaged file is lost with it
-    known = admission.trusted_signers(here, arguments.signer)
+    known = admission.trusted_signers(here, signers)
     return rebuild(store, target_of(target, here), trusted=known)

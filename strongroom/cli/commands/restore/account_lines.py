@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from shlex import quote
 
 from strongroom.cli.terminal.output import in_line, plural, verb
 from strongroom.errors import StrongroomError
@@ -42,14 +40,6 @@ def how_ended(done: Restored, stopped: BaseException | None) -> str:
     if stopped is not None:
         return STOPPED
     return PARTIAL if done.not_done else DONE
-
-
-def typed_keys(given: Namespace) -> Iterator[str]:
-    """Yield the typed options that open, as they can be typed again from anywhere."""
-    for option in ("identity", "quorum", "share"):
-        yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
-    if given.passphrase_file is not None:
-        yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
 
 
 def counted(*counts: tuple[int, str]) -> Iterator[str]:

@@ -2,109 +2,144 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from strongroom.cli import parameters
-from strongroom.cli.parameters import Command
-from strongroom.cli.parser import Parser
+from msgspec import Struct
+
+from strongroom.cli.parameters import (
+    Command,
+    Nothing,
+    Word,
+    argument,
+    duration,
+    group,
+    limit,
+    one_of,
+    option,
+    version_number,
+)
 from strongroom.cli.shared import options
 from strongroom.errors import UsageError
 from strongroom.operations.restore.scratch import DrillScope
 
-# -- arguments
+AllNames = Annotated[bool, option("name every secret, however many (--json always does)")]
 
 
-_DRY = (
-    "change nothing; say what would happen to each secret, which rights are missing, what would be lost and "
-    "how long it takes"
-)
-_PLAN_OUT = "only plan: write into FILE (mode 0600) what would be done, for --plan; it holds names"
-_PLAN_RECIPIENT = "seal that file to this key: a configured one, a public key or a key file; repeatable"
-_ALL_NAMES = "name every secret, however many (--json always does)"
+# -- restore --------------------------------------------------------------------------
 
 
-def _place_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("where to")
-    group.add_argument(
-        "--to",
-        metavar="SOURCE",
-        default=options.LOCAL,
-        help="where to restore into: 'local' (the default), or the name of a configured source",
-    )
-    group.add_argument("--relocate", metavar="FROM=TO", help=options.RELOCATE)
-    group.add_argument(
-        "--to-file",
-        metavar="FILE",
-        type=Path,
-        help="instead: seal what is chosen into a new single-file backup, for --recipient",
-    )
-    options.add_recipient_argument(group)
+@group("where to")
+class RestoreInto(Struct, frozen=True, kw_only=True):
+    """What a restore writes into, and what secrets are called there."""
+
+    to: Annotated[
+        str,
+        option(
+            "where to restore into: 'local' (the default), or the name of a configured source",
+            metavar="SOURCE",
+        ),
+    ] = options.LOCAL
+    relocate: Annotated[str | None, option(options.RELOCATE, metavar="FROM=TO")] = None
+    to_file: Annotated[
+        Path | None,
+        option("instead: seal what is chosen into a new single-file backup, for --recipient", metavar="FILE"),
+    ] = None
+    recipient: options.Recipient = ()
 
 
-def _restore_arguments(parser: ArgumentParser) -> None:
-    options.add_restore_source_arguments(parser)
-    options.add_selection_arguments(parser)
-    parser.add_argument("--secret-name", metavar="NAME", help="restore this one secret")
-    options.add_version_argument(
-        parser,
-        help="with --secret-name: the version of it to restore, whose value becomes a new version "
-        "(default: the newest)",
-    )
-    parser.add_argument(
-        "--full-restore", action="store_true", help="restore everything except what --exclude names"
-    )
-    parser.add_argument(
-        "--fill-from-earlier",
-        action="store_true",
-        help="also restore what the newest backup lacks and earlier ones have, each with its newest value",
-    )
-    _place_arguments(parser)
-    _planning_arguments(parser).add_argument(
-        "--plan",
-        metavar="FILE",
-        type=Path,
-        help="do just what this plan says; what changed since is left, and named",
-    )
-    parser.add_argument(
-        "--overwrite-existing",
-        "--confirm-overwrite",
-        action="store_true",
-        help="also replace what differs (an undo file is written first)",
-    )
-    parser.add_argument(
-        "--verify-after-restore", action="store_true", help="compare everything once more at the end"
-    )
-    parser.add_argument("--dry-run", action="store_true", help=_DRY)
-    parser.add_argument("--all-names", action="store_true", help=_ALL_NAMES)
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="do not ask before writing into another source than the local store, nor before a value that "
-        "others know is restored; replace the FILE of --plan-out or --to-file",
-    )
-    options.add_cluster_arguments(parser)
-    parser.add_argument(
-        "--validate",
-        action="store_true",
-        help="with --cluster: check the worker's host first, restore all, and check the secrets afterwards",
-    )
+@group("plan first")
+class PlanOptions(Struct, frozen=True, kw_only=True):
+    """The plan that a restore only makes, or the one that it carries out."""
+
+    plan_out: Annotated[
+        Path | None,
+        option(
+            "only plan: write into FILE (mode 0600) what would be done, for --plan; it holds names",
+            metavar="FILE",
+        ),
+    ] = None
+    plan_recipient: Annotated[
+        tuple[str, ...],
+        option(
+            "seal that file to this key: a configured one, a public key or a key file; repeatable",
+            metavar="KEY",
+        ),
+    ] = ()
+    plan: Annotated[
+        Path | None,
+        option("do just what this plan says; what changed since is left, and named", metavar="FILE"),
+    ] = None
 
 
-def _restore_work(arguments: Namespace) -> str:
+class Restore(Struct, frozen=True, kw_only=True):
+    """Restore secrets into the local store, another source, or a file."""
+
+    planning: PlanOptions = PlanOptions()
+    secret_name: Annotated[str | None, option("restore this one secret", metavar="NAME")] = None
+    version: Annotated[
+        int | None,
+        option(
+            "with --secret-name: the version of it to restore, whose value becomes a new version "
+            "(default: the newest)",
+            metavar="N",
+            read=version_number,
+        ),
+    ] = None
+    full_restore: Annotated[bool, option("restore everything except what --exclude names")] = False
+    fill_from_earlier: Annotated[
+        bool,
+        option("also restore what the newest backup lacks and earlier ones have, each with its newest value"),
+    ] = False
+    overwrite_existing: Annotated[
+        bool,
+        option(
+            "also replace what differs (an undo file is written first)",
+            name=("--overwrite-existing", "--confirm-overwrite"),
+        ),
+    ] = False
+    verify_after_restore: Annotated[bool, option("compare everything once more at the end")] = False
+    dry_run: Annotated[
+        bool,
+        option(
+            "change nothing; say what would happen to each secret, which rights are missing, what would be "
+            "lost and how long it takes"
+        ),
+    ] = False
+    all_names: AllNames = False
+    force: Annotated[
+        bool,
+        option(
+            "do not ask before writing into another source than the local store, nor before a value that "
+            "others know is restored; replace the FILE of --plan-out or --to-file"
+        ),
+    ] = False
+    validate: Annotated[
+        bool,
+        option(
+            "with --cluster: check the worker's host first, restore all, and check the secrets afterwards"
+        ),
+    ] = False
+    way: options.ClusterOptions = options.ClusterOptions()
+    into: RestoreInto = RestoreInto()
+    selected: options.SelectionOptions = options.SelectionOptions()
+    origin: options.RestoreFrom = options.RestoreFrom()
+
+
+def _restore_work(given: Restore) -> str:
     """Choose, once the words go together: one secret, or many, here or by the cluster."""
-    if arguments.secret_name is not None:
-        options.refuse_beside(arguments, _OF_MANY, "--secret-name")
-    elif arguments.version is not None:
+    if given.secret_name is not None:
+        options.refuse_beside(given, _OF_MANY, "--secret-name")
+    elif given.version is not None:
         raise UsageError("--version is of one secret: it goes with --secret-name.")
-    if arguments.cluster:
+    if given.way.cluster:
         return "on_cluster:restore_there"
-    if arguments.validate:
+    if given.validate:
         raise UsageError(
             "--validate goes with --cluster.",
             hint="Here: 'strongroom check secrets --production' afterwards.",
         )
-    return "restore:restore_secrets" if arguments.secret_name is None else "restore:restore_secret"
+    return "restore:restore_secrets" if given.secret_name is None else "restore:restore_secret"
 
 
 _OF_MANY = (
@@ -113,197 +148,225 @@ _OF_MANY = (
 )
 
 
-def _planning_arguments(parser: ArgumentParser) -> _ArgumentGroup:
-    group = parser.add_argument_group("plan first")
-    group.add_argument("--plan-out", metavar="FILE", type=Path, help=_PLAN_OUT)
-    group.add_argument("--plan-recipient", metavar="KEY", action="append", default=[], help=_PLAN_RECIPIENT)
-    return group
+class RestoreUndo(Struct, frozen=True, kw_only=True):
+    """Undo a restore that is on record."""
+
+    way: options.ClusterOptions = options.ClusterOptions()
+    restored: Annotated[str | None, argument("its id, or that of its run", metavar="RESTORE")] = None
+    list: Annotated[bool, option("list the restores on record")] = False
+    selected: options.SelectionOptions = options.SelectionOptions()
+    dry_run: Annotated[bool, option("change nothing; say what would happen to each secret")] = False
+    all_names: AllNames = False
+    force: Annotated[
+        bool, option("do not ask before secrets are replaced and removed elsewhere than in the local store")
+    ] = False
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.TrustOptions = options.TrustOptions()
 
 
-def _undo_arguments(parser: ArgumentParser) -> None:
-    options.add_cluster_arguments(parser)
-    parser.add_argument("restored", metavar="RESTORE", nargs="?", help="its id, or that of its run")
-    parser.add_argument("--list", action="store_true", help="list the restores on record")
-    options.add_selection_arguments(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="change nothing; say what would happen to each secret"
+def _undo_work(given: RestoreUndo) -> str:
+    return "on_cluster:undo_there" if given.way.cluster else "undo:undo_restore"
+
+
+# -- restore snapshot -----------------------------------------------------------------
+
+
+@one_of(required=True)
+class SnapshotPlace(Struct, frozen=True, kw_only=True):
+    """Where a snapshot of a server lies: in files, or on targets."""
+
+    backup_file: Annotated[
+        tuple[Path, ...],
+        option("a single-file backup, or all undo files of a restore", metavar="FILE", many=True),
+    ] = ()
+    from_target: options.FromTarget = ()
+
+
+@group("which server to overwrite")
+class ServerOptions(Struct, frozen=True, kw_only=True):
+    """Which Vault server is replaced, and on what conditions."""
+
+    vault: Annotated[str | None, option("one under [vaults] in the configuration", metavar="NAME")] = None
+    address: Annotated[str | None, option("or its address", metavar="URL")] = None
+    token_file: Annotated[Path | None, option("with --address: the token's file (0600)", metavar="FILE")] = (
+        None
     )
-    parser.add_argument("--all-names", action="store_true", help=_ALL_NAMES)
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="do not ask before secrets are replaced and removed elsewhere than in the local store",
+    ca_file: Annotated[
+        Path | None, option("with --address: the certificate authority's file", metavar="FILE")
+    ] = None
+    foreign_keys: Annotated[
+        bool, option("the snapshot has other unseal keys than the server, which is sealed afterwards")
+    ] = False
+    confirm: Annotated[
+        str | None, option("cluster and index, instead of typing them on a terminal", metavar="CLUSTER@INDEX")
+    ] = None
+    no_way_back: Annotated[bool, option("do not save what is there now")] = False
+    check: Annotated[bool, option("only check the snapshot; needs no server")] = False
+
+
+class ReplaceServer(Struct, frozen=True, kw_only=True):
+    """Replace a whole Vault server by a snapshot of it."""
+
+    where: Annotated[SnapshotPlace, group("what to restore from")]
+    choice: Annotated[options.BackupOptions, group("what to restore from")] = options.BackupOptions()
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.ReaderTrustOptions = options.ReaderTrustOptions()
+    server: ServerOptions = ServerOptions()
+
+
+# -- drill ----------------------------------------------------------------------------
+
+
+class RunDrill(Struct, frozen=True, kw_only=True):
+    """Rehearse the recovery of everything."""
+
+    scope: ClassVar[DrillScope] = DrillScope.FULL
+    policy: Annotated[str | None, option("the policy to recover (default: drill.policy)", metavar="NAME")] = (
+        None
     )
-    options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    target: Annotated[str | None, option("read from this target alone", metavar="NAME")] = None
+    into: Annotated[
+        str | None,
+        option(
+            "'local', or a configured Vault server on which a mount is made (default: drill.into)",
+            metavar="PLACE",
+        ),
+    ] = None
+    random_within: Annotated[
+        int | None,
+        option(
+            "take a random backup of so many days (default: the newest backup)", metavar="DAYS", read=limit
+        ),
+    ] = None
+    objective: Annotated[
+        float | None,
+        option(
+            "how long the recovery may take, such as 15m or 2h (default: drill.objective_seconds)",
+            metavar="TIME",
+            read=duration,
+        ),
+    ] = None
+    way: options.ClusterOptions = options.ClusterOptions()
 
 
-def _undo_work(arguments: Namespace) -> str:
-    return "on_cluster:undo_there" if arguments.cluster else "undo:undo_restore"
+class DrillSecret(RunDrill, frozen=True, kw_only=True):
+    """Rehearse the recovery of one secret."""
+
+    scope: ClassVar[DrillScope] = DrillScope.SINGLE
+    secret: Annotated[str | None, option("which secret (default: a random one)", metavar="NAME")] = None
 
 
-def _restore_snapshot_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("what to restore from")
-    where = group.add_mutually_exclusive_group(required=True)
-    where.add_argument(
-        "--backup-file",
-        metavar="FILE",
-        type=Path,
-        nargs="+",
-        help="a single-file backup, or all undo files of a restore",
-    )
-    options.add_target_argument(where)
-    options.add_backup_arguments(group)
-    options.add_opening_arguments(parser)
-    options.add_trust_arguments(parser)
-    _server_arguments(parser)
+class DrillCategory(RunDrill, frozen=True, kw_only=True):
+    """Rehearse the recovery of every secret with a tag."""
+
+    scope: ClassVar[DrillScope] = DrillScope.CATEGORY
+    tag: Annotated[
+        tuple[str, ...],
+        option("the tag; repeatable, all have to match (default: a random one)", metavar="KEY=VALUE"),
+    ] = ()
 
 
-def _server_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("which server to overwrite")
-    group.add_argument("--vault", metavar="NAME", help="one under [vaults] in the configuration")
-    group.add_argument("--address", metavar="URL", help="or its address")
-    group.add_argument(
-        "--token-file", metavar="FILE", type=Path, help="with --address: the token's file (0600)"
-    )
-    group.add_argument(
-        "--ca-file", metavar="FILE", type=Path, help="with --address: the certificate authority's file"
-    )
-    group.add_argument(
-        "--foreign-keys",
-        action="store_true",
-        help="the snapshot has other unseal keys than the server, which is sealed afterwards",
-    )
-    group.add_argument(
-        "--confirm",
-        metavar="CLUSTER@INDEX",
-        help="cluster and index, instead of typing them on a terminal",
-    )
-    group.add_argument("--no-way-back", action="store_true", help="do not save what is there now")
-    group.add_argument("--check", action="store_true", help="only check the snapshot; needs no server")
+class DrillFailover(RunDrill, frozen=True, kw_only=True):
+    """Rehearse the recovery of everything without one of the regions."""
+
+    scope: ClassVar[DrillScope] = DrillScope.FAILOVER
+    target: Annotated[
+        str | None,
+        option(
+            "cut off the region of this target (default: drill.cut_off, or the policy's first)",
+            metavar="NAME",
+        ),
+    ] = None
 
 
-# -- arguments
+class DrillEmergency(RunDrill, frozen=True, kw_only=True):
+    """Rehearse the recovery of everything from the emergency medium."""
 
-
-def _local_arguments(parser: ArgumentParser) -> None:
-    options.add_restore_source_arguments(parser)
-    parser.add_argument("--secret-name", metavar="NAME", help="rehearse the recovery of one secret")
-    options.add_selection_arguments(parser)
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="write nothing: open everything in memory, and say what a restore would change",
-    )
-    parser.add_argument(
-        "--to",
-        metavar="SOURCE",
-        default=options.LOCAL,
-        help="what a recovery would restore into: 'local' (the default) or a configured source. Nothing is "
-        "written there. --dry-run compares with it, and its rate limit counts",
-    )
-    parser.add_argument(
-        "--scratch",
-        metavar="DIR",
-        type=Path,
-        help="where to put the scratch store (default: in the state directory)",
-    )
-    parser.add_argument(
-        "--objective",
-        metavar="TIME",
-        type=parameters.duration,
-        help="how long the recovery may take, such as 90s, 15m or 2h (default: 15m for one secret, 30m for a "
-        "category, 2h for everything)",
-    )
-    parser.add_argument(
-        "--report", metavar="FILE", type=Path, help="write the result into this file, as JSON"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the report if it exists")
-
-
-def _drill_arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    for drill, what in _DRILLS.items():
-        added = actions.add_parser(drill.value, help=what)
-        added.set_defaults(run="drill:run_drill")
-        _add_drilling(added, drill)
-    listing = actions.add_parser("list", help="list the reports that lie on the targets")
-    listing.set_defaults(run="drill:list_drills")
-    show = actions.add_parser("show", help="show a report, and check its signature and its page")
-    show.set_defaults(run="drill:show_drill")
-    show.add_argument("drill", metavar="RUN", help="the run of the drill")
-    show.add_argument("--output", metavar="FILE", type=Path, help="write it to a file: .html or .json")
-    show.add_argument("--force", action="store_true", help="replace the file if it exists")
-    for reading in (listing, show):
-        options.add_signer_argument(reading)
-        reading.add_argument(
-            "--from-target", metavar="NAME", action="append", help="only this target; repeatable"
-        )
+    scope: ClassVar[DrillScope] = DrillScope.EMERGENCY
 
 
 _DRILLS = {
-    DrillScope.SINGLE: "rehearse the recovery of one secret",
-    DrillScope.CATEGORY: "rehearse the recovery of every secret with a tag",
-    DrillScope.FULL: "rehearse the recovery of everything",
-    DrillScope.FAILOVER: "rehearse the recovery of everything without one of the regions",
-    DrillScope.EMERGENCY: "rehearse the recovery of everything from the emergency medium",
-}
-_TARGET = {
-    DrillScope.FAILOVER: "cut off the region of this target (default: drill.cut_off, or the policy's first)",
+    DrillSecret: "rehearse the recovery of one secret",
+    DrillCategory: "rehearse the recovery of every secret with a tag",
+    RunDrill: "rehearse the recovery of everything",
+    DrillFailover: "rehearse the recovery of everything without one of the regions",
+    DrillEmergency: "rehearse the recovery of everything from the emergency medium",
 }
 
 
-def _add_drilling(parser: ArgumentParser, drill: DrillScope) -> None:
-    parser.add_argument("--policy", metavar="NAME", help="the policy to recover (default: drill.policy)")
-    if drill is DrillScope.SINGLE:
-        parser.add_argument("--secret", metavar="NAME", help="which secret (default: a random one)")
-    if drill is DrillScope.CATEGORY:
-        parser.add_argument(
-            "--tag",
-            metavar="KEY=VALUE",
-            action="append",
-            default=[],
-            help="the tag; repeatable, all have to match (default: a random one)",
-        )
-    parser.add_argument("--target", metavar="NAME", help=_TARGET.get(drill, "read from this target alone"))
-    parser.add_argument(
-        "--into",
-        metavar="PLACE",
-        help="'local', or a configured Vault server on which a mount is made (default: drill.into)",
-    )
-    parser.add_argument(
-        "--random-within",
-        metavar="DAYS",
-        type=parameters.limit,
-        help="take a random backup of so many days (default: the newest backup)",
-    )
-    parser.add_argument(
-        "--objective",
-        metavar="TIME",
-        type=parameters.duration,
-        help="how long the recovery may take, such as 15m or 2h (default: drill.objective_seconds)",
-    )
-    options.add_cluster_arguments(parser)
+class ListDrills(Struct, frozen=True, kw_only=True):
+    """List the reports that lie on the targets."""
+
+    trust: options.TrustOptions = options.TrustOptions()
+    from_target: Annotated[tuple[str, ...], option("only this target; repeatable", metavar="NAME")] = ()
+
+
+class ShowDrill(ListDrills, frozen=True, kw_only=True):
+    """Show a report, and check its signature and its page."""
+
+    drill: Annotated[str, argument("the run of the drill", metavar="RUN")]
+    output: Annotated[Path | None, option("write it to a file: .html or .json", metavar="FILE")] = None
+    force: Annotated[bool, option("replace the file if it exists")] = False
+
+
+class RehearseRecovery(Struct, frozen=True, kw_only=True):
+    """Rehearse a recovery on this machine, and time it."""
+
+    origin: options.RestoreFrom = options.RestoreFrom()
+    secret_name: Annotated[str | None, option("rehearse the recovery of one secret", metavar="NAME")] = None
+    selected: options.SelectionOptions = options.SelectionOptions()
+    dry_run: Annotated[
+        bool, option("write nothing: open everything in memory, and say what a restore would change")
+    ] = False
+    to: Annotated[
+        str,
+        option(
+            "what a recovery would restore into: 'local' (the default) or a configured source. Nothing is "
+            "written there. --dry-run compares with it, and its rate limit counts",
+            metavar="SOURCE",
+        ),
+    ] = options.LOCAL
+    scratch: Annotated[
+        Path | None, option("where to put the scratch store (default: in the state directory)", metavar="DIR")
+    ] = None
+    objective: Annotated[
+        float | None,
+        option(
+            "how long the recovery may take, such as 90s, 15m or 2h (default: 15m for one secret, 30m for a "
+            "category, 2h for everything)",
+            metavar="TIME",
+            read=duration,
+        ),
+    ] = None
+    report: Annotated[Path | None, option("write the result into this file, as JSON", metavar="FILE")] = None
+    force: Annotated[bool, option("replace the report if it exists")] = False
 
 
 COMMANDS = {
     "restore": Command(
-        _restore_arguments,
+        Restore,
         _restore_work,
         "Only backups of a trusted signer are restored: of this installation, of one under trust.signers\n"
         "in the configuration, or of --signer. Every secret is read back and compared. What is overwritten\n"
         "is kept. If a secret cannot be restored, it is named at the end and the others are restored.",
     ),
-    "restore undo": Command(_undo_arguments, _undo_work),
+    "restore undo": Command(RestoreUndo, _undo_work),
     "restore snapshot": Command(
-        _restore_snapshot_arguments,
+        ReplaceServer,
         "snapshot:replace_server",
         "Only a backup of a trusted signer is used. The whole snapshot is checked before anything is sent.\n"
         "What the server holds now is saved in undo files. You have to type the cluster's name and the\n"
         "snapshot's index; no option replaces that.",
     ),
     "drill": Command(
-        _drill_arguments,
+        Nothing,
+        words={
+            **{kind.scope.value: Word(says, kind, "drill:run_drill") for kind, says in _DRILLS.items()},
+            "list": Word("list the reports that lie on the targets", ListDrills, "drill:list_drills"),
+            "show": Word(
+                "show a report, and check its signature and its page", ShowDrill, "drill:show_drill"
+            ),
+        },
         details=(
             "Picks a backup, proves that this host could recover, restores into a place of its own,\n"
             "compares every value with what was backed up, removes the place again and compares with the\n"
@@ -312,7 +375,7 @@ COMMANDS = {
         ),
     ),
     "drill local": Command(
-        _local_arguments,
+        RehearseRecovery,
         "rehearsal:rehearse_recovery",
         "Restores into a scratch store that is sealed under a key of its own. Compares every version of\n"
         "every secret with the backup, which is read once more. Then removes the store. With --dry-run\n"

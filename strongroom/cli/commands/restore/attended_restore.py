@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import io
 import shutil
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 import msgspec
+from msgspec.structs import replace
 
-from strongroom.cli.commands.restore.account_lines import ONE, WOULD, PlanLines, typed_keys
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.restore.account_lines import ONE, WOULD, PlanLines
+from strongroom.cli.commands.restore.arguments import PlanOptions, Restore
+from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import (
     access_log,
     admission,
@@ -31,7 +31,7 @@ from strongroom.cli.shared import (
 )
 from strongroom.cli.shared.backup_selection import report_shortfall
 from strongroom.cli.shared.opening import open_file
-from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery, open_restore_source
+from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
@@ -40,7 +40,6 @@ from strongroom.cli.terminal.screen import counting
 from strongroom.container import bundle
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys import Recipient
 from strongroom.keys.roles import load_or_create_role
 from strongroom.model import COMMAND, Role, Secret, Selection
 from strongroom.operations.archive.filled import Filled
@@ -113,49 +112,47 @@ class RestoreRequest(NamedTuple):
 
 
 def open_source(
-    arguments: Namespace, output: Output, installation: InstallationPlace, request: RestoreRequest
+    given: Restore, output: Output, installation: InstallationPlace
 ) -> AbstractContextManager[RestoreSource]:
-    """Open what this restore is from."""
+    """Open what a restore is from."""
     query = SourceQuery(
-        selection=options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude),
-        name=arguments.secret_name or "",
-        source=arguments.to,
-        whole=arguments.full_restore,
-        writes=output.command == "restore",
-        dry=arguments.dry_run,
-        planned=arguments.plan is not None,
+        selection=given.selected.selection(),
+        name=given.secret_name or "",
+        source=given.into.to,
+        whole=given.full_restore,
+        writes=True,
+        dry=given.dry_run,
+        planned=given.planning.plan is not None,
     )
-    return open_restore_source(record_of(options.RestoreFrom, arguments), query, output, installation)
+    return restore_source.open_restore_source(given.origin, query, output, installation)
 
 
-def by_options(arguments: Namespace) -> RestoreRequest:
+def by_options(given: Restore) -> RestoreRequest:
     """Return what the options ask for. Raises UsageError."""
-    name = arguments.secret_name
-    relocation = parse_relocation(arguments.relocate)
-    if name is not None:
+    relocation = parse_relocation(given.into.relocate)
+    if given.secret_name is not None:
         return RestoreRequest(
-            names=(name,),
-            overwrite=arguments.overwrite_existing,
+            names=(given.secret_name,),
+            overwrite=given.overwrite_existing,
             relocation=relocation,
-            version=arguments.version,
+            version=given.version,
         )
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    _refuse_contradictory(arguments, selection)
-    return RestoreRequest(selection=selection, overwrite=arguments.overwrite_existing, relocation=relocation)
+    selection = given.selected.selection()
+    _refuse_contradictory(given, selection)
+    return RestoreRequest(selection=selection, overwrite=given.overwrite_existing, relocation=relocation)
 
 
-def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
-    if arguments.full_restore and (selection.include or selection.tags):
+def _refuse_contradictory(given: Restore, selection: Selection) -> None:
+    if given.full_restore and (selection.include or selection.tags):
         raise UsageError(
             "--full-restore contradicts --include and --filter-tag.",
             hint="Give one of the two. --exclude goes with both.",
         )
-    if arguments.recipient and arguments.to_file is None:
+    if given.into.recipient and given.into.to_file is None:
         raise UsageError("--recipient is for whom a file is sealed: it goes with --to-file.")
-    if arguments.to_file is not None and (clash := [o for o in _NOT_INTO_A_FILE if getattr(arguments, o)]):
-        words = ", ".join(f"--{option.replace('_', '-')}" for option in clash)
-        raise UsageError(f"{words} and --to-file contradict each other: a file is always new.")
-    if not (arguments.full_restore or arguments.relocate) and selection == Selection():
+    if given.into.to_file is not None:
+        options.refuse_beside(given, _NOT_INTO_A_FILE, "--to-file", why=": a file is always new")
+    if not (given.full_restore or given.into.relocate) and selection == Selection():
         raise UsageError(
             "What is to be restored?",
             hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude. "
@@ -169,10 +166,12 @@ def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
 class PlanOut:
     """Writes a plan into a file, sealed if it has recipients; without a file, nowhere."""
 
-    def __init__(self, arguments: Namespace, output: Output, installation: InstallationPlace) -> None:
-        self.path: Path | None = arguments.plan_out
-        self._replace: bool = arguments.force
-        self._recipients = _recipients(arguments, output, installation)
+    def __init__(self, given: Restore, output: Output, installation: InstallationPlace) -> None:
+        self.path, words = given.planning.plan_out, given.planning.plan_recipient
+        if words and self.path is None:
+            raise UsageError("--plan-recipient seals a plan: it goes with --plan-out.")
+        self._replace = given.force
+        self._recipients = [recipients.recipient_of(word, output, installation) for word in words]
         self._installation = installation
         if self.path is not None:
             refuse_existing(self.path, replace=self._replace)
@@ -207,50 +206,54 @@ class PlanOut:
             file.write(sign_head(head, load_or_create_role(self._installation.role_keys, Role.RECOVER)))
 
 
-def _recipients(arguments: Namespace, output: Output, installation: InstallationPlace) -> Sequence[Recipient]:
-    if arguments.plan_recipient and arguments.plan_out is None:
-        raise UsageError("--plan-recipient seals a plan: it goes with --plan-out.")
-    return [recipients.recipient_of(word, output, installation) for word in arguments.plan_recipient]
-
-
 # -- a plan that is done -------------------------------------------------------------
 
 
 @contextmanager
 def by_plan(
-    arguments: Namespace, output: Output, installation: InstallationPlace
-) -> Iterator[RestoreRequest]:
-    """Give what a plan's file asks for, and have the options mean the same backup and destination.
+    given: Restore, output: Output, installation: InstallationPlace
+) -> Iterator[tuple[Restore, RestoreRequest]]:
+    """Give what a plan's file asks for, with parameters that mean the same backup and destination.
 
     Raises:
         UsageError: an option says something else than the plan may.
         NotABackup, Truncated, Tampered, UntrustedSigner: the file is not what a trusted installation signed.
     """
-    _refuse_beside_plan(arguments)
-    with _plan_file(arguments, output, installation) as file:
-        plan = PlanFile(file, trusted=admission.trusted_signers(installation, arguments.signer))
+    options.refuse_beside(given, _DECIDED, "--plan", why=": the plan decides that")
+    with _plan_file(given, output, installation) as file:
+        trusted = admission.trusted_signers(installation, given.origin.trust.signer)
+        plan = PlanFile(file, trusted=trusted)
         head = plan.head
-        if arguments.to not in (options.LOCAL, head.destination.name):
+        if given.into.to not in (options.LOCAL, head.destination.name):
             raise UsageError(
-                f"The plan is for '{head.destination.name}', and not for '{arguments.to}'.",
+                f"The plan is for '{head.destination.name}', and not for '{given.into.to}'.",
                 hint="Nothing was changed. Leave --to out, or make a plan for the other one.",
             )
-        arguments.to = head.destination.name
-        arguments.backup = head.backup if arguments.backup_file is None else None
-        arguments.partial = True  # what it lacks was seen when the plan was made
-        yield RestoreRequest(
-            selection=head.selection,
-            names=head.names,
-            overwrite=head.overwrite,
-            relocation=head.relocation,
-            plan=plan,
-            version=head.secret_version,
+        backup = head.backup if given.origin.where.backup_file is None else None
+        # What it lacks was seen when the plan was made.
+        choice = replace(given.origin.choice, backup=backup, partial=True)
+        meant = replace(
+            given,
+            origin=replace(given.origin, choice=choice),
+            into=replace(given.into, to=head.destination.name),
+        )
+        yield (
+            meant,
+            RestoreRequest(
+                selection=head.selection,
+                names=head.names,
+                overwrite=head.overwrite,
+                relocation=head.relocation,
+                plan=plan,
+                version=head.secret_version,
+            ),
         )
 
 
 @contextmanager
-def _plan_file(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[BinaryIO]:
-    path = arguments.plan
+def _plan_file(given: Restore, output: Output, installation: InstallationPlace) -> Iterator[BinaryIO]:
+    path = given.planning.plan
+    assert path is not None
     with open_file(path) as reader:
         sealed = reader.read(0, len(bundle.MAGIC)) == bundle.MAGIC
     if not sealed:
@@ -259,18 +262,9 @@ def _plan_file(arguments: Namespace, output: Output, installation: InstallationP
             shutil.copyfileobj(file, held)
             yield cast("BinaryIO", held)
         return
-    openers = identities.identities_of(record_of(options.OpeningOptions, arguments), output, installation)
-    trusted = admission.trusted_signers(installation, arguments.signer)
+    openers = identities.identities_of(given.origin.opening, output, installation)
+    trusted = admission.trusted_signers(installation, given.origin.trust.signer)
     yield open_sealed(path, identities=openers, trusted=trusted)
-
-
-def _refuse_beside_plan(arguments: Namespace) -> None:
-    given = [f"--{name.replace('_', '-')}" for name in _DECIDED if getattr(arguments, name, None)]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)} and --plan contradict each other: the plan decides that.",
-            hint="Leave it out, or make another plan.",
-        )
 
 
 _HELD: Final = 64 << 20
@@ -316,23 +310,23 @@ class AttendedRestore:
 
     def __init__(
         self,
-        arguments: Namespace,
+        given: Restore,
         output: Output,
         here: InstallationPlace,
         backup: RestoreSource,
         request: RestoreRequest,
     ) -> None:
-        file: Path | None = arguments.to_file
-        self.to: str = arguments.to if file is None else str(file)
+        file = given.into.to_file
+        self.to: str = given.into.to if file is None else str(file)
         self.destination: Destination = (
             sources.destination_of(self.to, here) if file is None else MemoryStore(name=self.to)
         )
-        self.arguments, self.output, self.here = arguments, output, here
+        self.given, self.output, self.here = given, output, here
         self.backup, self.request = backup, request
-        self.plan_out = PlanOut(arguments, output, here)
-        self.dry = arguments.dry_run or self.plan_out.path is not None
-        self.every_name = output.json or getattr(arguments, "all_names", False)
-        self.lines = PlanLines(WOULD if arguments.secret_name is None else ONE, every=self.every_name)
+        self.plan_out = PlanOut(given, output, here)
+        self.dry = given.dry_run or self.plan_out.path is not None
+        self.every_name = output.json or given.all_names
+        self.lines = PlanLines(WOULD if given.secret_name is None else ONE, every=self.every_name)
         self.head: RestorePlan | None = request.plan.head if request.plan is not None else None
         self.done = Restored()
         self.compared: RestoreComparison | None = None
@@ -343,7 +337,6 @@ class AttendedRestore:
         self.filled: Filled | None = None
         self.lacks: Shortfall | None = None
         self.leaked: list[Leaked] = []
-        self._whole: bool = getattr(arguments, "full_restore", False)
         self._opened = ExitStack()
         self._plan_file: BinaryIO | None = None
         self._unlocked = self._approved = self._begun = False
@@ -363,7 +356,7 @@ class AttendedRestore:
 
     @property
     def goes_on(self) -> str:
-        return command_that_goes_on(self.arguments, self.backup.id, to=self.to)
+        return command_that_goes_on(self.given, self.backup.id)
 
     # -- before and after the run ----------------------------------------------------------
 
@@ -411,7 +404,7 @@ class AttendedRestore:
             relocation=request.relocation,
             secret_version=request.version,
             planned=self.dry or request.plan is not None or access_log.has_rules(self.here),
-            compare=getattr(self.arguments, "verify_after_restore", False),
+            compare=self.given.verify_after_restore,
             only_plan=self.dry,
         )
         spec = Spec(
@@ -451,11 +444,10 @@ class AttendedRestore:
             return
         self.backup.unlock()
         self.lacks = found = earlier.shortfall()
-        if found.missing and getattr(self.arguments, "fill_from_earlier", False):
+        if found.missing and self.given.fill_from_earlier:
             with suppress(*DAMAGE):  # what it lacks is said as a number, and what is lost of it comes back
                 self.filled = self.backup.fill()
-        fillable = hasattr(self.arguments, "fill_from_earlier")
-        report_shortfall(found, self.output, filled=self.filled is not None, fillable=fillable)
+        report_shortfall(found, self.output, filled=self.filled is not None, fillable=True)
 
     def _fill_by_plan(self, head: RestorePlan) -> Filled | None:
         """Take from earlier backups what a plan says, if they are those that it was made from."""
@@ -482,7 +474,7 @@ class AttendedRestore:
         if not certain:
             return
         if not self.dry:
-            prompts.confirm("Values that others know will be restored", force=self.arguments.force)
+            prompts.confirm("Values that others know will be restored", force=self.given.force)
         change = f"strongroom incident rotate {certain[0].incident}"
         after = "Nothing was restored yet. After a restore" if self.dry else "What was restored stays. Now"
         hint = f"{after} change them where they are used: {change}"
@@ -500,7 +492,7 @@ class AttendedRestore:
         if not (self.dry or self._unlocked):
             self._unlocked = True
             self.backup.unlock()  # what does not open has begun nothing
-            if self._whole:
+            if self.given.full_restore:
                 self._say_how_long()
         return self.backup
 
@@ -596,7 +588,7 @@ class AttendedRestore:
         said = f"This restore could not be undone: {why.message.rstrip('.')}"
         if self.request.overwrite:
             raise type(why)(f"{said}. So it overwrites nothing.", hint=why.hint)
-        prompts.confirm(said, force=self.arguments.force)
+        prompts.confirm(said, force=self.given.force)
         self.output.warn(f"this restore cannot be undone: {why.message}")
 
     def counting(self, doing: str) -> AbstractContextManager[Progress]:
@@ -616,51 +608,24 @@ def _taken_by(plan: PlanFile) -> Iterator[tuple[str, str]]:
 # -- commands to type ------------------------------------------------------------------------
 
 
-def command_that_goes_on(given: Namespace, backup: str, *, to: str) -> str:
+def command_that_goes_on(given: Restore, backup: str) -> str:
     """Return the command that restores what this one does not: the same, from just this backup."""
-    words = ["strongroom", "restore"]
-    if given.plan is not None:
-        words.append(f"--plan {quote(str(given.plan.absolute()))}")
-    words += where_from(given)
-    if given.backup_file is None and given.plan is None:
-        words.append(f"--backup {quote(backup)}")
-    if name := given.secret_name:
-        words.append(f"--secret-name {quote(name)}")
-        words += [f"--version {given.version}"] if given.version is not None else []
-    switches = _SWITCHES if given.plan is None else _BESIDE_PLAN
-    words += [f"--{name.replace('_', '-')}" for name in switches if getattr(given, name, False)]
-    for option in ("filter_tag", "include", "exclude", "signer"):
-        words += [f"--{option.replace('_', '-')} {quote(each)}" for each in getattr(given, option, [])]
-    if given.relocate is not None:
-        words.append(f"--relocate {quote(given.relocate)}")
-    return " ".join([*words, *keys_and_place(given, to=to if given.plan is None else options.LOCAL)])
+    origin = from_anywhere(given.origin)
+    if given.planning.plan is not None:  # which decides all else
+        choice = options.CoveringBackupOptions(use_quarantined=origin.choice.use_quarantined)
+        planning, origin = PlanOptions(plan=given.planning.plan), replace(origin, choice=choice)
+        return command_line("restore", Restore(origin=origin, planning=planning, force=given.force))
+    named = backup if origin.where.backup_file is None else origin.choice.backup
+    choice = replace(origin.choice, backup=named, policy=None, at=None)
+    return command_line("restore", replace(given, origin=replace(origin, choice=choice), dry_run=False))
 
 
-def where_from(given: Namespace) -> Iterator[str]:
-    """Yield the typed options for where the backup is. A folder is named by its whole path."""
-    if given.backup_file is not None:
-        yield f"--backup-file {quote(str(given.backup_file.absolute()))}"
-        return
-    named = [given.from_target] if isinstance(given.from_target, str) else list(given.from_target or ())
-    places = (str(Path(word).absolute()) if Path(word).is_dir() else word for word in named)
-    yield from (f"--from-target {quote(place)}" for place in places)
+def from_anywhere(origin: options.RestoreFrom) -> options.RestoreFrom:
+    """Return what a restore is from as it is typed in any folder: a target that is one is named in full."""
+    places = (
+        str(Path(word).absolute()) if Path(word).is_dir() else word for word in origin.where.from_target
+    )
+    return replace(origin, where=replace(origin.where, from_target=tuple(places)))
 
 
-def keys_and_place(given: Namespace, *, to: str) -> Iterator[str]:
-    """Yield the typed options for what opens, and for where to."""
-    yield from typed_keys(given)
-    if to != options.LOCAL:
-        yield f"--to {quote(to)}"
-
-
-_SWITCHES = (
-    "full_restore",
-    "partial",
-    "use_quarantined",
-    "overwrite_existing",
-    "legacy",
-    "force",
-    "fill_from_earlier",
-)
-_BESIDE_PLAN = ("use_quarantined", "force")
 _OLD_FILE = "Leave --plan-out out: --dry-run alone says what would be done."

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict, replace
 
+from strongroom.cli.commands.restore.arguments import (
+    DrillCategory,
+    DrillSecret,
+    ListDrills,
+    RunDrill,
+    ShowDrill,
+)
 from strongroom.cli.shared import admission, options
 from strongroom.cli.shared.runs import answer_submission, drive_here, follow, known_policy, lack_of_all
 from strongroom.cli.shared.services import open_services, run_store
@@ -40,19 +46,19 @@ if TYPE_CHECKING:
     from strongroom.api.client import Submission
 
 
-def run_drill(arguments: Namespace, output: Output) -> Answer:
+def run_drill(given: RunDrill, output: Output) -> Answer:
     settings = load_settings()
-    policy = arguments.policy or drilled_policy(settings, arguments.action)
+    policy = given.policy or drilled_policy(settings, given.scope)
     services = open_services(settings, output=output)
     for gone in end_abandoned(services):
         output.note(f"drill {gone.id} was abandoned, for its process is gone; what it restored is removed")
-    if arguments.cluster:
-        submitted = _submitted(policy, arguments, settings)
-        if not arguments.follow:
+    if given.way.cluster:
+        submitted = _submitted(policy, given, settings)
+        if not given.way.follow:
             return answer_submission(submitted, output, wait=False)
         run = follow(output, submitted.id)
     else:
-        asked = drill_options(settings, arguments.action, **_asked(arguments))
+        asked = drill_options(settings, given.scope, **_asked(given))
         run = drive_here(*submit_drill(services, policy=policy, options=asked), services, output)
     report = report_of(run, Ending(run.state, run.error), services)
     events = services.store.events(run=run.id, kind=REPORTED)
@@ -68,21 +74,21 @@ def run_drill(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _asked(arguments: Namespace) -> dict[str, Any]:
-    """Return what was said on the command line, as the options of a drill."""
-    given = {
-        "secret": getattr(arguments, "secret", None),
-        "tags": options.pairs(getattr(arguments, "tag", []), "--tag"),
-        "target": arguments.target,
-        "into": arguments.into,
-        "within_days": arguments.random_within,
-        "objective_seconds": arguments.objective,
+def _asked(given: RunDrill) -> dict[str, Any]:
+    """Return what was typed, as the options of a drill."""
+    asked = {
+        "secret": given.secret if isinstance(given, DrillSecret) else None,
+        "tags": options.pairs(given.tag, "--tag") if isinstance(given, DrillCategory) else None,
+        "target": given.target,
+        "into": given.into,
+        "within_days": given.random_within,
+        "objective_seconds": given.objective,
     }
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in asked.items() if value}
 
 
-def _submitted(policy: str, arguments: Namespace, settings: Settings) -> Submission:
-    if arguments.action == DrillScope.EMERGENCY:
+def _submitted(policy: str, given: RunDrill, settings: Settings) -> Submission:
+    if given.scope is DrillScope.EMERGENCY:
         raise UsageError(
             "The emergency medium lies at this host, so no worker drills with it.",
             hint="Leave --cluster out.",
@@ -95,15 +101,15 @@ def _submitted(policy: str, arguments: Namespace, settings: Settings) -> Submiss
         )
     from tasks.drill import recovery_drill
 
-    submitted: Submission = recovery_drill.delay(policy=policy, drill=arguments.action, **_asked(arguments))
+    submitted: Submission = recovery_drill.delay(policy=policy, drill=given.scope.value, **_asked(given))
     return submitted
 
 
 # -- the reports on the targets --------------------------------------------------------
 
 
-def list_drills(arguments: Namespace, output: Output) -> Answer:
-    listing = _listing(load_settings(), arguments.signer, arguments.from_target)
+def list_drills(given: ListDrills, output: Output) -> Answer:
+    listing = _listing(load_settings(), given)
     head = ("Began", "Drill", "Policy", "Result", "Took", "Objective", "On", "Run")
     nothing = "No recovery has been rehearsed: 'strongroom drill full' does."
     table = Table(head, list(map(_row, listing.reports)), nothing=nothing)
@@ -136,14 +142,13 @@ def _unread(listing: DrillReports) -> Iterator[str]:
         yield f"{name} is no report that counts: {why}"
 
 
-def _listing(settings: Settings, signers: Sequence[str], names: Sequence[str] | None) -> DrillReports:
-    return job.list_reports(
-        _targets(settings, names), trusted=admission.trusted_signers(place.find(), signers)
-    )
+def _listing(settings: Settings, given: ListDrills) -> DrillReports:
+    trusted = admission.trusted_signers(place.find(), given.trust.signer)
+    return job.list_reports(_targets(settings, given.from_target), trusted=trusted)
 
 
-def _targets(settings: Settings, names: Sequence[str] | None) -> list[Target]:
-    if unknown := [name for name in names or () if name not in settings.targets]:
+def _targets(settings: Settings, names: Sequence[str]) -> list[Target]:
+    if unknown := [name for name in names if name not in settings.targets]:
         raise UsageError(f"There is no target '{unknown[0]}'.", hint=f"Known: {', '.join(settings.targets)}.")
     return [adapters.target(name, settings, prepare=False) for name in names or settings.targets]
 
@@ -151,33 +156,32 @@ def _targets(settings: Settings, names: Sequence[str] | None) -> list[Target]:
 # -- one report --------------------------------------------------------------------------
 
 
-def show_drill(arguments: Namespace, output: Output) -> Answer:
-    report, signed, page = _from_targets(arguments, output)
-    if arguments.output is not None:
-        _write(arguments, signed, page)
+def show_drill(given: ShowDrill, output: Output) -> Answer:
+    report, signed, page = _from_targets(given, output)
+    if given.output is not None:
+        _write(given.output, signed, page, replace_existing=given.force)
     sheet = REPORT.sheet(report)
     signed_by = Lines(["The report is signed, and vouches for its page."])
     return Answer(record=report, sheet=replace(sheet, parts=(signed_by, *sheet.parts)))
 
 
-def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, bytes, bytes]:
+def _from_targets(given: ShowDrill, output: Output) -> tuple[DrillReport, bytes, bytes]:
     settings = load_settings()
-    listing = _listing(settings, arguments.signer, arguments.from_target)
-    found = next((stored for stored in listing.reports if stored.report.run == arguments.drill), None)
+    listing = _listing(settings, given)
+    found = next((stored for stored in listing.reports if stored.report.run == given.drill), None)
     if found is None:
         for line in _unread(listing):
             output.warn(line)
         output.end_with(next(iter(listing.away.values()), None))
         raise MissingPiece(
-            f"No target has a report of drill '{arguments.drill}'.", hint="See 'strongroom drill list'."
+            f"No target has a report of drill '{given.drill}'.", hint="See 'strongroom drill list'."
         )
-    return found.report, found.signed, job.page_on(found, _targets(settings, arguments.from_target))
+    return found.report, found.signed, job.page_on(found, _targets(settings, given.from_target))
 
 
-def _write(arguments: Namespace, signed: bytes, page: bytes) -> None:
-    path: Path = arguments.output
+def _write(path: Path, signed: bytes, page: bytes, *, replace_existing: bool) -> None:
     content = {".html": page, ".json": signed}.get(path.suffix.lower())
     if content is None:
         raise UsageError("--output takes a file that ends in .html (the page) or .json (the signed report).")
-    refuse_existing(path, replace=arguments.force)
-    write_whole(path, content, replace=arguments.force)
+    refuse_existing(path, replace=replace_existing)
+    write_whole(path, content, replace=replace_existing)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import Any
 
+from strongroom.cli.commands.restore.arguments import Restore, RestoreUndo
 from strongroom.cli.shared.options import LOCAL, pairs, refuse_beside
 from strongroom.cli.shared.runs import answer_submission, known_backup, known_policy
 from strongroom.cli.terminal.answer import Answer
@@ -25,63 +25,65 @@ _OF_THIS_HOST = (
 _PARTS = ("secret_name", "include", "filter_tag")
 
 
-def restore_there(arguments: Namespace, output: Output) -> None:
-    task, asked = task_of(arguments, load_settings())
-    _submit(task, asked, output, wait=arguments.follow)
+def restore_there(given: Restore, output: Output) -> Answer:
+    task, asked = task_of(given, load_settings())
+    return _submit(task, asked, output, wait=given.way.follow)
 
 
-def task_of(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
+def task_of(given: Restore, settings: Settings) -> tuple[Any, dict[str, Any]]:
     """Return the task that does what is asked for, and what it is given."""
-    refuse_beside(arguments, _OF_THIS_HOST, "--cluster")
-    if arguments.to == LOCAL:
+    refuse_beside(given, _OF_THIS_HOST, "--cluster")
+    if given.into.to == LOCAL:
         raise UsageError(
             "Where is it to be restored into? Nothing was submitted.",
             hint=f"Say --to SOURCE. {nearest('', settings.sources)}",
         )
-    if arguments.validate:
-        return _recovery(arguments, settings)
-    if arguments.backup is None or arguments.policy is not None:
+    if given.validate:
+        return _recovery(given, settings)
+    backup = given.origin.choice.backup
+    if backup is None or given.origin.choice.policy is not None:
         raise UsageError(
             "Which backup is to be restored? Nothing was submitted.",
             hint="Say --backup ID; 'strongroom backups list' shows them.",
         )
-    if arguments.full_restore:
-        refuse_beside(arguments, _PARTS, "--full-restore")
-    names = [*arguments.include, *([arguments.secret_name] if arguments.secret_name else [])]
-    if not (names or arguments.filter_tag or arguments.full_restore or arguments.relocate):
+    if given.full_restore:
+        refuse_beside(given, _PARTS, "--full-restore")
+    names = [*given.selected.include, *([given.secret_name] if given.secret_name else [])]
+    if not (names or given.selected.filter_tag or given.full_restore or given.into.relocate):
         raise UsageError(
             "What is to be restored? Nothing was submitted.",
             hint="Everything: --full-restore. A part: --secret-name, --filter-tag, --include.",
         )
-    parse_relocation(arguments.relocate)  # what is wrong with it is told before anything is submitted
+    parse_relocation(given.into.relocate)  # what is wrong with it is told before anything is submitted
     from tasks.restore import restore_backup
 
     return restore_backup, {
-        "backup": known_backup(arguments.backup, settings),
-        "to": arguments.to,
+        "backup": known_backup(backup, settings),
+        "to": given.into.to,
         "include": names,
-        "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
-        "overwrite_existing": arguments.overwrite_existing,
-        "relocate": arguments.relocate or "",
+        "filter_tag": pairs(given.selected.filter_tag, "--filter-tag"),
+        "overwrite_existing": given.overwrite_existing,
+        "relocate": given.into.relocate or "",
         "requester": process.who(),
     }
 
 
-def _recovery(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
-    refuse_beside(arguments, (*_PARTS, "relocate"), "--validate")
-    if (arguments.backup is None) == (arguments.policy is None):
+def _recovery(given: Restore, settings: Settings) -> tuple[Any, dict[str, Any]]:
+    refuse_beside(given, (*_PARTS, "relocate"), "--validate")
+    backup, policy = given.origin.choice.backup, given.origin.choice.policy
+    if (backup is None) == (policy is None):
         raise UsageError(
             "Which backup is to be restored? Nothing was submitted.",
             hint="Say --backup ID, or --policy NAME for its newest.",
         )
-    if arguments.policy is not None:
-        known_policy(arguments.policy, settings)
+    if policy is not None:
+        known_policy(policy, settings)
     from tasks.restore import recover_backup
 
     return recover_backup, {
-        "backup": arguments.policy or known_backup(arguments.backup, settings),
-        "to": arguments.to,
-        "overwrite_existing": arguments.overwrite_existing,
+        "backup": policy or known_backup(backup or "", settings),
+        "to": given.into.to,
+        "overwrite_existing": given.overwrite_existing,
         "requester": process.who(),
     }
 
@@ -89,19 +91,19 @@ def _recovery(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, 
 _NOT_OF_AN_UNDO = ("list", "exclude", "dry_run", "all_names", *_OPENING)
 
 
-def undo_there(arguments: Namespace, output: Output) -> None:
-    refuse_beside(arguments, _NOT_OF_AN_UNDO, "--cluster")
-    if arguments.restored is None:
+def undo_there(given: RestoreUndo, output: Output) -> Answer:
+    refuse_beside(given, _NOT_OF_AN_UNDO, "--cluster")
+    if given.restored is None:
         raise UsageError("Which run?", hint="See them with 'strongroom runs'.")
     from tasks.restore import undo_restore
 
     asked = {
-        "run": arguments.restored,
-        "include": arguments.include,
-        "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
+        "run": given.restored,
+        "include": list(given.selected.include),
+        "filter_tag": pairs(given.selected.filter_tag, "--filter-tag"),
         "requester": process.who(),
     }
-    _submit(undo_restore, asked, output, wait=arguments.follow)
+    return _submit(undo_restore, asked, output, wait=given.way.follow)
 
 
 def _submit(task: Any, asked: dict[str, Any], output: Output, *, wait: bool) -> Answer:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from strongroom.cli.commands.restore.account_lines import (
-    NAMED,
     counted,
     how_ended,
     names_left,
@@ -20,9 +18,10 @@ from strongroom.cli.commands.restore.account_lines import (
     not_done,
     summed,
     they,
-    typed_keys,
 )
-from strongroom.cli.commands.restore.attended_restore import AttendedRestore, keys_and_place, where_from
+from strongroom.cli.commands.restore.arguments import PlanOptions, Restore, RestoreInto, RestoreUndo
+from strongroom.cli.commands.restore.attended_restore import AttendedRestore, from_anywhere
+from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, options
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import in_line, plural, verb
@@ -38,24 +37,50 @@ from strongroom.operations.restore.journal import (
     NotDone,
     Restored,
 )
-from strongroom.operations.restore.plan import WRITES, RestoreAction
+from strongroom.operations.restore.plan import PlanEntry, RestoreAction
 from strongroom.sheet import Lines, Sheet
 
 
-class Came(Struct, frozen=True, kw_only=True):
-    """What came of a restore, or would, for whoever leads through one. Names: the first hundred of each."""
+class RestoreOutcome(Restored, frozen=True, kw_only=True):
+    """What came of a restore, or would: for machines, and for whoever leads through one. Of each thing that
+    happens the first hundred secrets are named, unless all are asked for."""
 
-    counts: Restored
-    names: Mapping[RestoreAction, Sequence[str]]
-    not_done: Sequence[NotDone]
+    origin: str = msgspec.field(name="from")
+    to: str
+    dry_run: bool
+    ended: str
     verified: int | None
+    verified_otherwise: int
+    left_names: Sequence[str]
+    moved_names: Sequence[str]
+    not_done_names: Sequence[NotDone]
+    all_names: str | None
+    secrets: Sequence[PlanEntry]
+    plan: Mapping[str, Any] | None
+    undo: str | None
     undo_by: Sequence[str]
-    goes_on: str
+    goes_on: str | None
+    earlier: Sequence[Mapping[str, Any]]
     least_seconds: float | None
+    estimate: Mapping[str, Any] | None
     losses: Sequence[str]
-    lost: LostParts | None = None
-    stopped: bool = False
-    verified_otherwise: int = 0
+    shortfall: Mapping[str, Any] | None
+    lost: LostParts | None
+    leaked: Sequence[Any]
+
+    def named(self, *actions: RestoreAction) -> list[str]:
+        """Return the secrets that something happens to."""
+        if actions == (RestoreAction.LEAVE,) and not self.dry_run:
+            return list(self.left_names)
+        return [entry.to for action in actions for entry in self.secrets if entry.action is action]
+
+    @property
+    def refused(self) -> Sequence[NotDone]:
+        """What is not restored, or could not be, and why."""
+        if not self.dry_run:
+            return self.not_done_names
+        cannot = (entry for entry in self.secrets if entry.action is RestoreAction.CANNOT)
+        return [NotDone(name=entry.to, code=entry.code, why=entry.why) for entry in cannot]
 
 
 class RestoreAnswer:
@@ -75,26 +100,28 @@ class RestoreAnswer:
             and self._of.done.written
             and not self._of.dry
         ):
-            return [
-                " ".join(["strongroom restore undo", self._of.record.name, *typed_keys(self._of.arguments)])
-            ]
-        given = keys_and_place(self._of.arguments, to=self._of.to)
-        options = " ".join(["--full-restore --overwrite-existing", *given])
+            undo = RestoreUndo(restored=self._of.record.name, opening=self._of.given.origin.opening)
+            return [command_line("restore undo", undo)]
+        earlier = (interrupted.folder for interrupted in reversed(self._of.earlier))
         return [
-            f"strongroom restore --backup-file {quote(str(file))} {options}"
-            for folder in (
-                *(interrupted.folder for interrupted in reversed(self._of.earlier)),
-                self._of.record,
-            )
+            command_line("restore", self._from_file(file))
+            for folder in (*earlier, self._of.record)
             for file in sorted(folder.glob("*.strongroom"))
         ]
 
+    def _from_file(self, file: Path) -> Restore:
+        """Return what brings back what a file keeps."""
+        origin = options.RestoreFrom(
+            where=options.FileOrTargets(backup_file=file), opening=self._of.given.origin.opening
+        )
+        into = RestoreInto(to=self._of.to)
+        return Restore(origin=origin, into=into, full_restore=True, overwrite_existing=True)
+
     def _by_plan(self, file: Path) -> str:
         """Return the command that does a plan, with the same backup and keys."""
-        given = self._of.arguments
-        words = [f"strongroom restore --plan {quote(str(file.absolute()))}", *where_from(given)]
-        words += [f"--signer {quote(each)}" for each in given.signer]
-        return " ".join([*words, *typed_keys(given)])
+        origin = from_anywhere(self._of.given.origin)
+        origin = replace(origin, choice=options.CoveringBackupOptions())
+        return command_line("restore", Restore(origin=origin, planning=PlanOptions(plan=file)))
 
     @property
     def _ended(self) -> str:
@@ -115,7 +142,7 @@ class RestoreAnswer:
         """Tell what came of it, put that on record, and raise what it comes to."""
         outcome = self.settle()
         sheet = Sheet(parts=[Lines(list(self._lines()))])
-        self._of.output.give(Answer(record=self._document(), sheet=sheet))
+        self._of.output.give(Answer(record=self.outcome(), sheet=sheet))
         if isinstance(outcome, KeyboardInterrupt):
             outcome.add_note("what was restored by then stays, as the lines above say.")
         if outcome is not None:
@@ -123,12 +150,12 @@ class RestoreAnswer:
 
     def settle(self) -> BaseException | None:
         """Put on record what came of it, and return what it comes to; nothing if all is well."""
-        outcome = self._outcome()
+        outcome = self._error()
         if not self._of.dry:
             self._put_on_record(outcome)
         return outcome
 
-    def _outcome(self) -> BaseException | None:
+    def _error(self) -> BaseException | None:
         """Return what stopped it, or else the worst that happened to a secret."""
         done, worst = self._of.done, self._of.account.worst
         if (ended := self._of.stopped or self._of.backup.loss()) is not None:
@@ -178,64 +205,34 @@ class RestoreAnswer:
             ended=self._ended if outcome is None else name_of(outcome),
         )
 
-    def came(self) -> Came:
-        """Return what came of it, in short."""
-        account, planned = self._of.account, self._of.lines
-        cannot = (
-            NotDone(name=entry.to, code=entry.code, why=entry.why)
-            for entry in planned.of(RestoreAction.CANNOT)
-        )
-        return Came(
-            counts=self._of.done,
-            names={action: [entry.to for entry in planned.of(action)] for action in WRITES}
-            | {
-                RestoreAction.LEAVE: [entry.to for entry in planned.of(RestoreAction.LEAVE)]
-                if self._of.dry
-                else account.left[:NAMED]
-            },
-            not_done=list(cannot) if self._of.dry else account.not_done[:NAMED],
-            verified=self._of.compared.same if self._of.compared is not None else None,
-            undo_by=self.way_back(),
-            goes_on=self._of.goes_on if self._unfinished else "",
-            least_seconds=self._of.estimate(self._of.done).least,
-            losses=list(account.losses[:NAMED]),
-            lost=self._of.backup.lost.without_names if self._of.backup.lost is not None else None,
-            stopped=self._of.stopped is not None,
+    def outcome(self) -> RestoreOutcome:
+        """Return what came of it."""
+        of, back, estimate = self._of, self.way_back(), self._of.estimate(self._of.done)
+        return RestoreOutcome(
+            **asdict(of.done),
+            origin=of.backup.name,
+            to=of.to,
+            dry_run=of.dry,
+            ended=self._ended,
+            verified=of.compared.same if of.compared is not None else None,
             verified_otherwise=self._differing_since(),
+            left_names=of.account.left,
+            moved_names=of.account.moved,
+            not_done_names=of.account.not_done,
+            all_names=str(of.account.names_file) if of.account.names_file else None,
+            secrets=of.lines.all(),
+            plan=self._plan_document(),
+            undo=str(of.record) if back and of.done.changed else None,
+            undo_by=back,
+            goes_on=of.goes_on if self._unfinished else None,
+            earlier=[earlier_document(interrupted) for interrupted in of.earlier],
+            least_seconds=estimate.least,
+            estimate=estimate.document() if of.dry else None,
+            losses=list(of.account.losses),
+            shortfall=self._shortfall_document(),
+            lost=of.backup.lost,
+            leaked=of.leaked,
         )
-
-    def _document(self) -> dict[str, Any]:
-        account, back = self._of.account, self.way_back()
-        return {
-            "from": self._of.backup.name,
-            "dry_run": self._of.dry,
-            "ended": self._ended,
-            "created": self._of.done.created,
-            "changed": self._of.done.changed,
-            "unchanged": self._of.done.unchanged,
-            "left": self._of.done.left,
-            "moved": self._of.done.moved,
-            "not_done": self._of.done.not_done,
-            "compared": self._of.done.compared,
-            "verified": self._of.compared.same if self._of.compared is not None else None,
-            "left_names": account.left,
-            "moved_names": account.moved,
-            "not_done_names": account.not_done,
-            "all_names": str(account.names_file) if account.names_file else None,
-            "secrets": self._of.lines.all(),
-            "plan": self._plan_document(),
-            "undo": str(self._of.record) if back and self._of.done.changed else None,
-            "undo_by": back,
-            "goes_on": self._of.goes_on if self._unfinished else None,
-            "earlier": [earlier_document(interrupted) for interrupted in self._of.earlier],
-            "to": self._of.to,
-            "least_seconds": self._of.estimate(self._of.done).least,
-            "estimate": self._of.estimate(self._of.done).document() if self._of.dry else None,
-            "losses": list(account.losses),
-            "shortfall": self._shortfall_document(),
-            "lost": self._of.backup.lost,
-            "leaked": self._of.leaked,
-        }
 
     def _shortfall_document(self) -> dict[str, Any] | None:
         """Return what the backup lacks, every name of it, and whether it was taken from earlier ones."""
@@ -256,7 +253,7 @@ class RestoreAnswer:
     def _plan_document(self) -> dict[str, Any] | None:
         if self._of.head is None:
             return None
-        file = self._of.plan_out.path or self._of.arguments.plan
+        file = self._of.plan_out.path or self._of.given.planning.plan
         return {
             "file": str(file) if file is not None else None,
             "digest": self._of.head.digest,

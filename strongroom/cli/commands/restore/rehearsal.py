@@ -6,14 +6,13 @@ Needs no state, broker or configuration when it is from a file, as a recovery do
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from strongroom import __version__, times
-from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import backup_selection, options, restore_source, sources
+from strongroom.cli.commands.restore.arguments import RehearseRecovery
+from strongroom.cli.shared import backup_selection, restore_source, sources
 from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery
 from strongroom.cli.terminal import failures, place
 from strongroom.cli.terminal.answer import Answer
@@ -43,10 +42,12 @@ from strongroom.times import measured, rfc3339
 class RehearsalRecord:
     """What is known of a rehearsal so far. A failed one is reported up to where it failed."""
 
-    def __init__(self, arguments: Namespace, scope: DrillScope, selection: Selection, phases: Phases) -> None:
-        self.dry: bool = arguments.dry_run
-        self.to: str = arguments.to
-        self.objective: float = arguments.objective or OBJECTIVES[scope]
+    def __init__(
+        self, given: RehearseRecovery, scope: DrillScope, selection: Selection, phases: Phases
+    ) -> None:
+        self.dry: bool = given.dry_run
+        self.to: str = given.to
+        self.objective: float = given.objective or OBJECTIVES[scope]
         self.phases = phases
         self.origin: RestoreSource | None = None
         self.part: RehearsedPart | None = None
@@ -54,8 +55,8 @@ class RehearsalRecord:
         self.depth: Depth | None = None
         self.least: float | None = None
         self.shortfall: Shortfall | None = None
-        self._where = _where(arguments)
-        self._given = arguments.objective is not None
+        self._where = str(given.origin.where)
+        self._given = given.objective is not None
         self._scope = scope
         self._selection = selection
         self._began = time.time()
@@ -207,56 +208,49 @@ def _problem(error: BaseException) -> tuple[str, dict[str, object]]:
 
 
 @contextmanager
-def reporting(record: RehearsalRecord, arguments: Namespace, output: Output) -> Iterator[None]:
+def reporting(record: RehearsalRecord, given: RehearseRecovery, output: Output) -> Iterator[None]:
     """Write the report in the end, of a failure too. That it cannot be written shows before anything begins.
 
     Raises:
         WouldOverwrite: there is such a file, and it was not said that it may be replaced.
         UsageError: it has no folder, or would take the place of the backup.
     """
-    if arguments.report is not None:
-        _check_report(arguments)
+    if given.report is not None:
+        _check_report(given)
     try:
         yield
     except BaseException as error:
         record.add(error)
         for note in () if isinstance(error, KeyboardInterrupt) else getattr(error, "__notes__", ()):
             output.warn(note)
-        _write_after(record, arguments, output)
+        _write_after(record, given, output)
         raise
-    _write(record, arguments)
+    _write(record, given)
 
 
-def _check_report(arguments: Namespace) -> None:
-    report, file = arguments.report, arguments.backup_file
-    refuse_existing(report, replace=arguments.force)
+def _check_report(given: RehearseRecovery) -> None:
+    report, file = given.report, given.origin.where.backup_file
+    refuse_existing(report, replace=given.force)
     if not report.absolute().parent.is_dir():
         raise UsageError(f"'{report.parent}' is no directory to write a report into.", hint=_CHECK)
     if file is not None and report.exists() and file.exists() and report.samefile(file):
         raise UsageError("The report would take the place of the backup.", hint="Give it another name.")
 
 
-def _write_after(record: RehearsalRecord, arguments: Namespace, output: Output) -> None:
+def _write_after(record: RehearsalRecord, given: RehearseRecovery, output: Output) -> None:
     """Write it after a failure, which counts for more than a report that cannot be written."""
     try:
-        _write(record, arguments)
+        _write(record, given)
     except StrongroomError as error:
         output.warn(f"there is no report: {error.message}")
 
 
-def _write(record: RehearsalRecord, arguments: Namespace) -> None:
-    if arguments.report is not None:
-        write_whole(arguments.report, encode(record.document()), replace=arguments.force)
+def _write(record: RehearsalRecord, given: RehearseRecovery) -> None:
+    if given.report is not None:
+        write_whole(given.report, encode(record.document()), replace=given.force)
 
 
 _CHECK = "Nothing was begun. Check the path."
-
-
-def _where(arguments: Namespace) -> str:
-    """Say where the command reads from, for the record of it."""
-    if arguments.backup_file is not None:
-        return str(arguments.backup_file)
-    return ", ".join(arguments.from_target) if arguments.from_target else "the configured targets"
 
 
 # -- drill local: rehearse a recovery on this machine, from a file or a target, and say how long it took
@@ -264,47 +258,47 @@ def _where(arguments: Namespace) -> str:
 # Needs no state, broker or configuration when it is from a file, as a recovery does not.
 
 
-def rehearse_recovery(arguments: Namespace, output: Output) -> Answer:
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    _refuse_ignored(arguments, selection)
+def rehearse_recovery(given: RehearseRecovery, output: Output) -> Answer:
+    selection = given.selected.selection()
+    _refuse_ignored(given, selection)
     phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
-    record = RehearsalRecord(arguments, _scope(arguments, selection), selection, phases)
-    with reporting(record, arguments, output):
-        late = _rehearsed(arguments, selection, record, output)
+    record = RehearsalRecord(given, _scope(given, selection), selection, phases)
+    with reporting(record, given, output):
+        late = _rehearsed(given, selection, record, output)
     return Answer(record=record.document(), sheet=record.sheet(), error=late)
 
 
-def _refuse_ignored(arguments: Namespace, selection: Selection) -> None:
-    if arguments.secret_name is not None and selection != Selection():
+def _refuse_ignored(given: RehearseRecovery, selection: Selection) -> None:
+    if given.secret_name is not None and selection != Selection():
         raise UsageError("--secret-name and a filter contradict each other.", hint="Give one of the two.")
-    if arguments.dry_run and arguments.scratch is not None:
+    if given.dry_run and given.scratch is not None:
         raise UsageError("A dry run has no scratch store: --scratch does not go with --dry-run.")
-    if arguments.force and arguments.report is None:
+    if given.force and given.report is None:
         raise UsageError("--force replaces a report: it goes with --report alone.")
 
 
-def _scope(arguments: Namespace, selection: Selection) -> DrillScope:
-    if arguments.secret_name is not None:
+def _scope(given: RehearseRecovery, selection: Selection) -> DrillScope:
+    if given.secret_name is not None:
         return DrillScope.SINGLE
     return DrillScope.FULL if selection == Selection() else DrillScope.CATEGORY
 
 
 def _rehearsed(
-    arguments: Namespace, selection: Selection, record: RehearsalRecord, output: Output
+    given: RehearseRecovery, selection: Selection, record: RehearsalRecord, output: Output
 ) -> RunDegraded | None:
     """Rehearse; return what to say of a recovery that would take too long."""
     installation = place.find()
-    destination = sources.destination_of(arguments.to, installation)
+    destination = sources.destination_of(given.to, installation)
     with ExitStack() as around:
         with record.phases.phase(Phase.OPEN):
             origin = around.enter_context(
                 restore_source.open_restore_source(
-                    record_of(options.RestoreFrom, arguments),
+                    given.origin,
                     SourceQuery(
                         selection=selection,
-                        name=arguments.secret_name or "",
-                        source=arguments.to,
-                        dry=arguments.dry_run,
+                        name=given.secret_name or "",
+                        source=given.to,
+                        dry=given.dry_run,
                     ),
                     output,
                     installation,
@@ -315,18 +309,18 @@ def _rehearsed(
         if origin.earlier is not None:
             record.shortfall = origin.earlier.shortfall()
             backup_selection.report_shortfall(record.shortfall, output)
-        record.part = _part(arguments, origin, selection)
-        if arguments.dry_run:
+        record.part = _part(given, origin, selection)
+        if given.dry_run:
             with record.phases.phase(Phase.READ):
                 record.done = look_through(record.part, destination)
         else:
-            record.done = _restored(arguments, record, record.part, installation, output)
-    record.depth = Depth.OPENED if arguments.dry_run else Depth.COMPARED
+            record.done = _restored(given, record, record.part, installation, output)
+    record.depth = Depth.OPENED if given.dry_run else Depth.COMPARED
     return _judged(record, destination)
 
 
-def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> RehearsedPart:
-    if (name := arguments.secret_name) is not None:
+def _part(given: RehearseRecovery, origin: RestoreSource, selection: Selection) -> RehearsedPart:
+    if (name := given.secret_name) is not None:
         return RehearsedPart(lambda: [origin.find(name)])
     # All of it is read, so that the counts of the manifest are compared whatever the filter means.
     everything = Selection()
@@ -338,7 +332,7 @@ def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> 
 
 
 def _restored(
-    arguments: Namespace,
+    given: RehearseRecovery,
     record: RehearsalRecord,
     part: RehearsedPart,
     installation: InstallationPlace,
@@ -346,7 +340,7 @@ def _restored(
 ) -> Restored:
     with counting(output, "rehearsing", None) as advance:
         return rehearse(
-            part, arguments.scratch or installation.state_dir / FOLDER, record.phases, progress=advance
+            part, given.scratch or installation.state_dir / FOLDER, record.phases, progress=advance
         )
 
 

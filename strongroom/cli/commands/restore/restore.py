@@ -5,11 +5,11 @@ Needs no configuration and no broker, so that it works on the day when nothing e
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
+from strongroom.cli.commands.restore.arguments import Restore
 from strongroom.cli.commands.restore.attended_restore import (
     AttendedRestore,
     RestoreRequest,
@@ -29,36 +29,36 @@ from strongroom.system.lazy import resolve
 T = TypeVar("T")
 
 
-def restore_secrets(arguments: Namespace, output: Output) -> None:
+def restore_secrets(given: Restore, output: Output) -> None:
     installation = place.find()
-    with _requested(arguments, output, installation) as request:
-        if arguments.to_file is not None and not arguments.dry_run:
+    with _requested(given, output, installation) as (meant, request):
+        if meant.into.to_file is not None and not meant.dry_run:
             # what seals needs the run store, and a restore into anything else does not
             resolve("strongroom.cli.commands.restore.to_file:seal_chosen")(
-                arguments, output, installation, request
+                meant, output, installation, request
             )
             return
-        _confirm(arguments, request)
-        _perform(arguments, output, installation, request, tell=RestoreAnswer.answer)
+        _confirm(meant, request)
+        _perform(meant, output, installation, request, tell=RestoreAnswer.answer)
 
 
-def restore_for(arguments: Namespace, output: Output, tell: Callable[[RestoreAnswer], T]) -> T:
+def restore_for(given: Restore, output: Output, tell: Callable[[RestoreAnswer], T]) -> T:
     """Restore, or plan to, for whoever tells what came of it in another way."""
     installation = place.find()
-    with _requested(arguments, output, installation) as request:
-        return _perform(arguments, output, installation, request, tell=tell)
+    with _requested(given, output, installation) as (meant, request):
+        return _perform(meant, output, installation, request, tell=tell)
 
 
 def _perform(
-    arguments: Namespace,
+    given: Restore,
     output: Output,
     installation: InstallationPlace,
     request: RestoreRequest,
     *,
     tell: Callable[[RestoreAnswer], T],
 ) -> T:
-    with open_source(arguments, output, installation, request) as origin:
-        restored = AttendedRestore(arguments, output, installation, origin, request)
+    with open_source(given, output, installation) as origin:
+        restored = AttendedRestore(given, output, installation, origin, request)
         restored.do()
         answer = RestoreAnswer(restored)
         if restored.stopped is None and not restored.done.total and origin.loss() is None:
@@ -67,43 +67,44 @@ def _perform(
 
 
 def _requested(
-    arguments: Namespace, output: Output, installation: InstallationPlace
-) -> AbstractContextManager[RestoreRequest]:
-    if arguments.plan is not None:
-        return by_plan(arguments, output, installation)
-    return nullcontext(by_options(arguments))
+    given: Restore, output: Output, installation: InstallationPlace
+) -> AbstractContextManager[tuple[Restore, RestoreRequest]]:
+    if given.planning.plan is not None:
+        return by_plan(given, output, installation)
+    return nullcontext((given, by_options(given)))
 
 
-def _confirm(arguments: Namespace, request: RestoreRequest) -> None:
+def _confirm(given: Restore, request: RestoreRequest) -> None:
     """Ask before anything but the local store is written into."""
-    if arguments.to == options.LOCAL or arguments.dry_run or arguments.plan_out is not None:
+    to = given.into.to
+    if to == options.LOCAL or given.dry_run or given.planning.plan_out is not None:
         return
-    said = f"Secrets will be written into '{arguments.to}'"
+    said = f"Secrets will be written into '{to}'"
     if request.plan is not None:
         head = request.plan.head
         said = (
             f"By the plan that {in_line(head.by)} made at {head.made_at}, "
             f"{plural(head.totals.created, 'secret')} will be created and {head.totals.changed:,} changed in "
-            f"'{arguments.to}' ({in_line(head.destination.address)})"
+            f"'{to}' ({in_line(head.destination.address)})"
         )
-    prompts.confirm(said, force=arguments.force)
+    prompts.confirm(said, force=given.force)
 
 
-def restore_secret(arguments: Namespace, output: Output) -> None:
-    installation = place.find()
-    request = by_options(arguments)
-    if not request.relocation.covers(arguments.secret_name):
+def restore_secret(given: Restore, output: Output) -> None:
+    name, installation = given.secret_name, place.find()
+    assert name is not None
+    request = by_options(given)
+    if not request.relocation.covers(name):
         raise UsageError(
-            f"'{arguments.secret_name}' does not begin with '{request.relocation.source}', which --relocate "
-            "renames."
+            f"'{name}' does not begin with '{request.relocation.source}', which --relocate renames."
         )
-    with open_source(arguments, output, installation, request) as origin:
-        restored = AttendedRestore(arguments, output, installation, origin, request)
-        origin.find(arguments.secret_name, request.version)  # what no backup has has begun nothing
+    with open_source(given, output, installation) as origin:
+        restored = AttendedRestore(given, output, installation, origin, request)
+        origin.find(name, request.version)  # what no backup has has begun nothing
         if not (request.overwrite or restored.dry) and restored.differs():
             raise WouldOverwrite(
-                f"'{arguments.to}' has another value or other metadata for "
-                f"'{request.relocation.there(arguments.secret_name)}'.",
+                f"'{given.into.to}' has another value or other metadata for "
+                f"'{request.relocation.there(name)}'.",
                 hint="Nothing was changed. With --overwrite-existing it is replaced, and kept as a version.",
             )
         restored.do()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
-from shlex import quote
 from shutil import rmtree
 
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.restore.arguments import ReplaceServer, ServerOptions, SnapshotPlace
+from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening, options
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
@@ -55,11 +54,11 @@ LOOK_BACK = 20
 """Backups that are opened to find a snapshot."""
 
 
-def replace_server(arguments: Namespace, output: Output) -> Answer:
+def replace_server(given: ReplaceServer, output: Output) -> Answer:
     installation = place.find()
-    vault = None if arguments.check else _vault(arguments)
-    openers = identities.identities_of(record_of(options.OpeningOptions, arguments), output, installation)
-    with _backups(arguments, output, openers, installation) as backups:
+    vault = None if given.server.check else _vault(given.server)
+    openers = identities.identities_of(given.opening, output, installation)
+    with _backups(given, output, openers, installation) as backups:
         try:
             secrets = chain.from_iterable(backup.secrets() for backup in backups)
             with assembled(secrets, installation.state_dir / "tmp") as whole:
@@ -67,24 +66,23 @@ def replace_server(arguments: Namespace, output: Output) -> Answer:
                     about = {"snapshot": whole.about, "restored": False}
                     return Answer(record=about, sheet=Sheet(parts=[*_looked_at(whole.about)]))
                 way_back = None
-                if not arguments.no_way_back:
+                if not given.server.no_way_back:
                     sealer = undo_sealer(openers, backups[0].manifest, output, installation)
                     way_back = _WayBack(installation, sealer)
-                return _put_back(whole, vault, arguments, output, way_back)
+                return _put_back(whole, vault, given, output, way_back)
         except WrongKey as error:
             raise opening.explain_wrong_key(error) from None
 
 
-def _vault(arguments: Namespace) -> Vault:
-    if (arguments.vault is None) == (arguments.address is None):
+def _vault(server: ServerOptions) -> Vault:
+    if (server.vault is None) == (server.address is None):
         raise UsageError("Which server?", hint="Give --vault NAME, or --address URL with --token-file FILE.")
-    if arguments.vault is not None:
-        return _configured(arguments.vault)
-    if arguments.token_file is None:
+    if server.address is None:
+        return _configured(server.vault or "")
+    if server.token_file is None:
         raise UsageError("--address needs --token-file.", hint="The file holds the token and nothing else.")
-
-    login = TokenFile(path=arguments.token_file)
-    return Vault(VaultConnection(address=arguments.address, login=login, ca_file=arguments.ca_file))
+    login = TokenFile(path=server.token_file)
+    return Vault(VaultConnection(address=server.address, login=login, ca_file=server.ca_file))
 
 
 def _configured(name: str) -> Vault:
@@ -96,40 +94,34 @@ def _configured(name: str) -> Vault:
 
 @contextmanager
 def _backups(
-    arguments: Namespace, output: Output, openers: list[Opener], installation: InstallationPlace
+    given: ReplaceServer, output: Output, openers: list[Opener], installation: InstallationPlace
 ) -> Iterator[Sequence[Backup | Replicated]]:
     """Open everything that is named; each has to be of a trusted signer."""
     with ExitStack() as stack:
-        if arguments.from_target is not None:
-            trust = record_of(options.ReaderTrustOptions, arguments)
-            chooser = backup_selection.make_chooser(
-                arguments.from_target,
-                installation,
-                admission.trusted_signers(installation, trust.signer),
-                strangers=trust.any_signer,
-            )
+        if given.where.from_target:
+            where = options.FileOrTargets(from_target=given.where.from_target)
+            source = options.BackupSource(where=where, choice=given.choice, trust=given.trust)
+            chooser = backup_selection.chooser_of(source, installation)
             with backup_selection.reporting_damage(chooser, output, installation):
-                yield [_chosen(chooser, arguments, output, openers, installation)]
+                yield [_chosen(chooser, source, output, openers, installation)]
             return
         yield [
             opening.open_trusted(
                 stack.enter_context(opening.open_objects(file)),
                 options.BackupSource(
-                    where=options.FileOrTargets(backup_file=file),
-                    choice=record_of(options.BackupOptions, arguments),
-                    trust=record_of(options.ReaderTrustOptions, arguments),
+                    where=options.FileOrTargets(backup_file=file), choice=given.choice, trust=given.trust
                 ),
                 output,
                 lambda: openers,
                 installation,
             )
-            for file in arguments.backup_file
+            for file in given.where.backup_file
         ]
 
 
 def _chosen(
     chooser: Chooser,
-    arguments: Namespace,
+    source: options.BackupSource,
     output: Output,
     openers: list[Opener],
     installation: InstallationPlace,
@@ -143,25 +135,20 @@ def _chosen(
     def opened(choice: BackupChoice) -> Replicated:
         backup = choice.manifest.backup_id
         known = chooser.trusted
-        trust = record_of(options.ReaderTrustOptions, arguments)
-        admission.admit_maker(maker_of_backup(choice.signed, known), trust, output)
+        admission.admit_maker(maker_of_backup(choice.signed, known), source.trust, output)
         access_log.record_opening(
-            output,
-            installation,
-            backup,
-            where=", ".join(arguments.from_target),
-            quarantine=choice.quarantine,
+            output, installation, backup, where=source.where, quarantine=choice.quarantine
         )
         pins = backup_selection.report_unlisted(choice, known, output, installation)
         return Replicated(choice, openers, trusted=pins, told=chooser.note)
 
-    asked = backup_selection.requested(record_of(options.BackupOptions, arguments), values=True)
+    asked = backup_selection.requested(source.choice, values=True)
     choices = chooser.choices(asked)
     first = next(choices, None) or chooser.choose(asked)
     for choice in islice(chain([first], choices), LOOK_BACK):
         backup = opened(choice)
         row = next(backup.rows(), None)
-        if arguments.backup or (row is not None and row.type == SNAPSHOT):
+        if source.choice.backup or (row is not None and row.type == SNAPSHOT):
             backup_selection.report_choice(choice, chooser, asked, output)
             return backup
         chooser.pass_over(choice.manifest, "it is no snapshot of a server")
@@ -170,10 +157,10 @@ def _chosen(
 
 
 def _put_back(
-    whole: WholeSnapshot, vault: Vault, arguments: Namespace, output: Output, way_back: _WayBack | None
+    whole: WholeSnapshot, vault: Vault, given: ReplaceServer, output: Output, way_back: _WayBack | None
 ) -> Answer:
     server = look(vault)
-    where = arguments.vault or arguments.address
+    where = given.server.vault or given.server.address
     access_log.require_approved(
         place.find(),
         ApprovalAction.RESTORE,
@@ -184,17 +171,17 @@ def _put_back(
         outcome = restore_snapshot(
             whole,
             vault,
-            confirmed=arguments.confirm or _ask(confirmation(server, whole.about), whole.about),
-            foreign=arguments.foreign_keys,
+            confirmed=given.server.confirm or _ask(confirmation(server, whole.about), whole.about),
+            foreign=given.server.foreign_keys,
             undo=None if way_back is None else lambda: way_back.keep(vault),
             forget=None if way_back is None else way_back.forget,
         )
     except BaseException:
-        if way_back is not None and (command := way_back.command(arguments)):
+        if way_back is not None and (command := way_back.command(given)):
             output.note(f"What the server held before is sealed in {way_back.folder}. This brings it back:")
             output.note(f"  {command}")
         raise
-    return _answer(whole.about, outcome, way_back, arguments)
+    return _answer(whole.about, outcome, way_back, given)
 
 
 class _WayBack:
@@ -213,28 +200,22 @@ class _WayBack:
         """Remove it: the server was left as it was."""
         rmtree(self.folder, ignore_errors=True)
 
-    def command(self, arguments: Namespace) -> str:
-        """Return what to type to put it back; nothing, if nothing was kept."""
-        files = sorted(self.folder.glob("*.strongroom"))
+    def command(self, given: ReplaceServer) -> str:
+        """Return what to type to put it back; nothing, if nothing was kept. What to confirm is asked anew."""
+        files = tuple(sorted(self.folder.glob("*.strongroom")))
         if not files:
             return ""
-        words = ["strongroom restore snapshot --backup-file", *(quote(str(file)) for file in files)]
-        return " ".join([*words, *_given(arguments)])
+        server = ServerOptions(
+            vault=given.server.vault,
+            address=given.server.address,
+            token_file=given.server.token_file,
+            ca_file=given.server.ca_file,
+        )
+        back = ReplaceServer(where=SnapshotPlace(backup_file=files), server=server, opening=given.opening)
+        return command_line("restore snapshot", back)
 
     def _undo_of(self, source: Source) -> Undo:
         return undo_into(self.folder, source, self._sealer)
-
-
-def _given(arguments: Namespace) -> Iterator[str]:
-    """Yield the typed options for which server, and for what opens. What to confirm is asked for anew."""
-    for option in ("vault", "address"):
-        if (word := getattr(arguments, option)) is not None:
-            yield f"--{option} {quote(word)}"
-    for option in ("token_file", "ca_file", "passphrase_file"):
-        if (path := getattr(arguments, option)) is not None:
-            yield f"--{option.replace('_', '-')} {quote(str(path.absolute()))}"
-    for option in ("identity", "quorum", "share"):
-        yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(arguments, option))
 
 
 def _ask(wanted: str, about: SnapshotHeader) -> str:
@@ -252,9 +233,9 @@ def _ask(wanted: str, about: SnapshotHeader) -> str:
 
 
 def _answer(
-    about: SnapshotHeader, outcome: SnapshotRestoreResult, way_back: _WayBack | None, arguments: Namespace
+    about: SnapshotHeader, outcome: SnapshotRestoreResult, way_back: _WayBack | None, given: ReplaceServer
 ) -> Answer:
-    command = "" if way_back is None else way_back.command(arguments)
+    command = "" if way_back is None else way_back.command(given)
     record = {
         "snapshot": about,
         "restored": True,

@@ -6,10 +6,10 @@ plaintext lies on the disk, memory is bounded, and the file is a backup as any o
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from strongroom.cli.commands.restore.arguments import Restore
 from strongroom.cli.commands.restore.attended_restore import RestoreRequest, open_source
 from strongroom.cli.shared import access_log, recipients
 from strongroom.cli.shared.restore_source import RestoreSource
@@ -29,21 +29,21 @@ from strongroom.sources.local import LocalStore
 from strongroom.system.files import refuse_existing
 
 
-def _sealed_for(arguments: Namespace, output: Output, installation: InstallationPlace) -> list[Recipient]:
+def _sealed_for(
+    given: Restore, file: Path, output: Output, installation: InstallationPlace
+) -> list[Recipient]:
     """Return whom the file is for; refuse what cannot be, before a backup is opened."""
-    if not arguments.recipient:
+    if not given.into.recipient:
         raise UsageError(
             "Who shall be able to open the file?",
             hint="Give --recipient: a configured key, a public key or a key file. Repeat it for several.",
         )
-    refuse_existing(arguments.to_file, replace=arguments.force)
-    found = [recipients.recipient_of(word, output, installation) for word in arguments.recipient]
-    prompts.confirm(
-        f"This puts every value that is chosen, sealed to {', '.join(each.describe() for each in found)}, "
-        f"into {arguments.to_file}",
-        force=arguments.force,
-    )
-    return found
+    refuse_existing(file, replace=given.force)
+    sealed_for = [recipients.recipient_of(word, output, installation) for word in given.into.recipient]
+    readers = ", ".join(recipient.describe() for recipient in sealed_for)
+    said = f"This puts every value that is chosen, sealed to {readers}, into {file}"
+    prompts.confirm(said, force=given.force)
+    return sealed_for
 
 
 def _require_approved(
@@ -74,7 +74,7 @@ def _require_approved(
 
 
 def seal_chosen(
-    arguments: Namespace, output: Output, installation: InstallationPlace, request: RestoreRequest
+    given: Restore, output: Output, installation: InstallationPlace, request: RestoreRequest
 ) -> None:
     """Write the file, and say what it holds.
 
@@ -83,12 +83,14 @@ def seal_chosen(
         WouldOverwrite: the file exists.
         ConfirmationRequired: nobody said yes.
     """
-    sealed_for = _sealed_for(arguments, output, installation)
+    file = given.into.to_file
+    assert file is not None
+    sealed_for = _sealed_for(given, file, output, installation)
     with (
-        open_source(arguments, output, installation, request) as origin,
+        open_source(given, output, installation) as origin,
         scratch(installation.state_dir / FOLDER) as folder,
     ):
-        _require_approved(origin, request, arguments.to_file.absolute(), sealed_for, installation)
+        _require_approved(origin, request, file.absolute(), sealed_for, installation)
         origin.unlock()
         store = LocalStore(folder, name=origin.source)
         with counting(output, "opening", origin.total) as advance:
@@ -102,14 +104,14 @@ def seal_chosen(
             output,
             installation,
             backup=in_line(origin.name),
-            to=str(arguments.to_file.absolute()),
+            to=str(file.absolute()),
             created=done.created,
         )
         seal_file(
-            arguments.to_file,
+            file,
             output,
             source=store,
             recipients=sealed_for,
-            replace_existing=arguments.force,
+            replace_existing=given.force,
         )
         store.close()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.cli.commands.restore.account_lines import (
     PlanLines,
@@ -19,9 +18,9 @@ from strongroom.cli.commands.restore.account_lines import (
     not_done,
     summed,
     they,
-    typed_keys,
 )
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.restore.arguments import RestoreUndo
+from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, identities, opening, options, sources
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.undo_seal import undo_sealer
@@ -51,19 +50,19 @@ from strongroom.state.records import Run, RunKind, Spec
 from strongroom.system.errors import Conflict
 
 
-def undo_restore(arguments: Namespace, output: Output) -> Answer | None:
+def undo_restore(given: RestoreUndo, output: Output) -> Answer | None:
     here = place.find()
     undo = here.state_dir / "undo"
-    if arguments.list:
+    if given.list:
         return _list(undo)
-    if arguments.restored is None:
+    if given.restored is None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
-    what = undoable(undo, arguments.restored)
+    what = undoable(undo, given.restored)
     _refuse_unfinished_run(what.run)
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    approved = "" if arguments.dry_run else _require_approved(here, what, selection)
+    selection = given.selected.selection()
+    approved = "" if given.dry_run else _require_approved(here, what, selection)
     with ExitStack() as opened:
-        undoing = AttendedUndo(arguments, output, here, what, opened=opened, selection=selection)
+        undoing = AttendedUndo(given, output, here, what, opened=opened, selection=selection)
         undoing.do()
         if undoing.is_over:
             access_log.end_approval(here, approved)
@@ -107,7 +106,7 @@ class AttendedUndo:
 
     def __init__(
         self,
-        arguments: Namespace,
+        given: RestoreUndo,
         output: Output,
         here: InstallationPlace,
         what: Undoable,
@@ -115,11 +114,11 @@ class AttendedUndo:
         opened: ExitStack,
         selection: Selection,
     ) -> None:
-        self._arguments, self._output, self._here, self._what = arguments, output, here, what
+        self._given, self._output, self._here, self._what = given, output, here, what
         self._opened, self._selection = opened, selection
         self._files: dict[Path, Backup] = {}
-        self._openers = identities.identities_of(record_of(options.OpeningOptions, arguments), output, here)
-        self._every = output.json or arguments.all_names
+        self._openers = identities.identities_of(given.opening, output, here)
+        self._every = output.json or given.all_names
         self._planned = PlanLines(_WOULD, every=self._every)
         self._entries: list[PlanEntry] = []
         self._done = Restored()
@@ -129,13 +128,14 @@ class AttendedUndo:
         self._undone: Undoing | None = None
         self._folder = here.state_dir / "undo"
         self.destination = sources.destination_of(what.journal.to, here)
-        self.goes_on = " ".join([f"strongroom restore undo {quote(what.run)}", *self._typed()])
+        again = replace(given, restored=what.run, dry_run=False, all_names=False)
+        self.goes_on = command_line("restore undo", again)
 
     # -- the run ------------------------------------------------------------------
 
     def do(self) -> None:
         """Undo, or find out what that would do. What stops it is kept for :meth:`answer`."""
-        dry = self._arguments.dry_run
+        dry = self._given.dry_run
         store = LoneStore(lambda run: self._here.state_dir / "undo" / run)
         asked = UndoOptions(undoes=self._what.run, destination=self._what.journal.to, only_plan=dry)
         spec = Spec(
@@ -188,11 +188,11 @@ class AttendedUndo:
         if file not in self._files:
             with opening.explaining_keys():
                 objects = self._opened.enter_context(opening.objects_in_file(file))
-                given = options.BackupSource(
-                    where=options.FileOrTargets(backup_file=file),
-                    trust=record_of(options.TrustOptions, self._arguments),
+                where = options.FileOrTargets(backup_file=file)
+                source = options.BackupSource(where=where, trust=self._given.trust)
+                backup = opening.open_trusted(
+                    objects, source, self._output, lambda: self._openers, self._here
                 )
-                backup = opening.open_trusted(objects, given, self._output, lambda: self._openers, self._here)
                 backup.unlock()
             self._files[file] = backup
         return self._files[file]
@@ -238,7 +238,7 @@ class AttendedUndo:
         )
         said = ", ".join(f"{number:,} {words}" for number, words in counts if number)
         into = f"Restore {self._what.run} into '{self._what.journal.to}' will be undone"
-        prompts.confirm(f"{into}: {said}", force=self._arguments.force)
+        prompts.confirm(f"{into}: {said}", force=self._given.force)
 
     # -- telling -------------------------------------------------------------------
 
@@ -263,17 +263,10 @@ class AttendedUndo:
     def _ended(self) -> str:
         return how_ended(self._done, self._stopped)
 
-    def _typed(self) -> Iterator[str]:
-        """Yield the typed options for what is meant, and for what opens."""
-        for option in ("filter_tag", "include", "exclude", "signer"):
-            given = getattr(self._arguments, option)
-            yield from (f"--{option.replace('_', '-')} {quote(each)}" for each in given)
-        yield from typed_keys(self._arguments)
-
     def answer(self) -> None:
         """Tell what came of it, put that on record, and raise what it comes to."""
         outcome = self._outcome()
-        if not self._arguments.dry_run:
+        if not self._given.dry_run:
             self._put_on_record(outcome)
         sheet = Sheet(parts=[Lines(list(self._lines()))])
         self._output.give(Answer(record=self._document(), sheet=sheet))
@@ -288,11 +281,11 @@ class AttendedUndo:
             return self._stopped
         if worst is not None and not isinstance(worst, Conflict):
             return summed(worst, self._account, "undone", hint=_CANNOT)
-        if kept := done.left + (0 if self._arguments.dry_run else done.not_done):
+        if kept := done.left + (0 if self._given.dry_run else done.not_done):
             said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
-            would = "would be" if self._arguments.dry_run else verb(kept, "were")
+            would = "would be" if self._given.dry_run else verb(kept, "were")
             return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
-        if self._arguments.dry_run and (cannot := self._planned.counts[RestoreAction.CANNOT]):
+        if self._given.dry_run and (cannot := self._planned.counts[RestoreAction.CANNOT]):
             kind = RightMissing if set(self._planned.codes) == {RightMissing.__name__} else SourceError
             return kind(f"{plural(cannot, 'secret')} could not be undone.", hint=_CANNOT)
         return None
@@ -316,7 +309,7 @@ class AttendedUndo:
         account, done = self._account, self._done
         return {
             "undone": self._what.run,
-            "dry_run": self._arguments.dry_run,
+            "dry_run": self._given.dry_run,
             "ended": self._ended,
             "to": self._what.journal.to,
             "changed": done.changed,
@@ -336,13 +329,14 @@ class AttendedUndo:
         }
 
     def _way_back(self) -> str | None:
-        if self._arguments.dry_run or not self._done.written or self._account.folder is None:
+        if self._given.dry_run or not self._done.written or self._account.folder is None:
             return None
-        return " ".join([f"strongroom restore undo {self._folder.name}", *typed_keys(self._arguments)])
+        undo = RestoreUndo(restored=self._folder.name, opening=self._given.opening)
+        return command_line("restore undo", undo)
 
     def _lines(self) -> Iterator[str]:
         what = self._what
-        begun = "Nothing was written. " if self._arguments.dry_run else ""
+        begun = "Nothing was written. " if self._given.dry_run else ""
         if self._stopped is not None:
             begun = "This undo was stopped before its end. "
         yield f"{begun}Restore {what.run} of {what.journal.started_at}, into '{what.journal.to}':"
@@ -351,7 +345,7 @@ class AttendedUndo:
         elif not self._total:
             wrote = "nothing" if self._selection == Selection() else "none of these secrets"
             yield f"  it wrote {wrote}, so there is nothing to undo"
-        yield from self._planned.lines() if self._arguments.dry_run else self._done_lines()
+        yield from self._planned.lines() if self._given.dry_run else self._done_lines()
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if back := self._way_back():
             yield "  This undoes the undo:"
@@ -374,7 +368,7 @@ class AttendedUndo:
         yield from not_done(self._account, "undone", every=self._every)
         if not self.is_over:
             yield "  This goes on, once the cause is removed:"
-            yield f"    {' '.join([f'strongroom restore undo {quote(self._what.run)}', *self._typed()])}"
+            yield f"    {self.goes_on}"
 
 
 def _list(undo: Path) -> Answer:

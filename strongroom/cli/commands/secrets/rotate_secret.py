@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 from msgspec import structs
 
-from strongroom.cli.shared.options import selection_of
+from strongroom.cli.commands.secrets.arguments import RotateSecrets
 from strongroom.cli.shared.render_run import confirm, plan_table
 from strongroom.cli.shared.runs import by_ticket, showing_progress
 from strongroom.cli.shared.services import open_services
@@ -88,37 +86,37 @@ _LEFT = (
 )
 
 
-def rotate_secret(arguments: Namespace, output: Output) -> Answer:
+def rotate_secret(given: RotateSecrets, output: Output) -> Answer:
     services = open_services(load_settings())
-    if arguments.show:
-        return answer_rotated(rotated_by(services.store.find(arguments.show), services))
-    reason = "" if arguments.dry_run else _reason(arguments)
-    source, names = _asked(arguments, services, output)
+    if given.way.show:
+        return answer_rotated(rotated_by(services.store.find(given.way.show), services))
+    reason = "" if given.way.dry_run else _reason(given)
+    source, names = _asked(given, services, output)
     if not names:
         return answer_rotated(Rotated(source=source, run="", secrets=()))
-    plan = plan_rotation(services, names, source=source, incident=arguments.incident)
-    if arguments.dry_run:
+    plan = plan_rotation(services, names, source=source, incident=given.incident)
+    if given.way.dry_run:
         return Answer(record=plan, sheet=Sheet(parts=[plan_table(plan)]))
     if not plan.to_rotate:
         _refuse_unknown(plan)
         return answer_rotated(without_run(plan))
-    confirm([plan], output, force=arguments.force)
-    if arguments.cluster:
-        return _submit(names, source, arguments, reason=reason)
-    return answer_rotated(_rotate(names, source, arguments, services, output, reason=reason))
+    confirm([plan], output, force=given.force)
+    if given.way.cluster:
+        return _submit(names, source, given, reason=reason)
+    return answer_rotated(_rotate(names, source, given, services, output, reason=reason))
 
 
-def _asked(arguments: Namespace, services: Services, output: Output) -> tuple[str, list[str]]:
+def _asked(given: RotateSecrets, services: Services, output: Output) -> tuple[str, list[str]]:
     """Return the source and the secrets that are meant. None are left of an incident that is dealt with."""
-    selection = selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    if arguments.name or selection != Selection():
-        source = _source(arguments.source, services)
-        if arguments.incident:
-            _warn_unknown(arguments.incident, services, output)
-        return source, [*arguments.name, *_selected(selection, source, services)]
-    if not arguments.incident:
+    selection = given.selected.selection()
+    if given.name or selection != Selection():
+        source = _source(given.source, services)
+        if given.incident:
+            _warn_unknown(given.incident, services, output)
+        return source, [*given.name, *_selected(selection, source, services)]
+    if not given.incident:
         raise UsageError("There is no secret to rotate.", hint="Name one, give a filter, or --incident ID.")
-    return _exposed(arguments, services, output)
+    return _exposed(given, services, output)
 
 
 def _warn_unknown(incident: str, services: Services, output: Output) -> None:
@@ -129,15 +127,15 @@ def _warn_unknown(incident: str, services: Services, output: Output) -> None:
         output.warn(f"{error.message} The rotation is on record under this word all the same.")
 
 
-def _exposed(arguments: Namespace, services: Services, output: Output) -> tuple[str, list[str]]:
+def _exposed(given: RotateSecrets, services: Services, output: Output) -> tuple[str, list[str]]:
     """Return the secrets of an incident whose current value others may know."""
-    found = find_unchanged(services, find_incident(services, arguments.incident))
+    found = find_unchanged(services, find_incident(services, given.incident))
     for what, why in found.unknown.items():
         output.warn(f"{what} could not be read: {why}")
     if found.unknown:
         which = plural(len(found.unknown), "place")
-        output.end_with(NotAllRead(f"{which} of incident {arguments.incident} may hold further secrets."))
-    sources = [arguments.source] if arguments.source else list(found.names)
+        output.end_with(NotAllRead(f"{which} of incident {given.incident} may hold further secrets."))
+    sources = [given.source] if given.source else list(found.names)
     if len(sources) > 1:
         raise UsageError(
             f"The incident is about secrets of {' and '.join(sources)}.", hint="Give --source, once for each."
@@ -168,11 +166,11 @@ def _selected(selection: Selection, source: str, services: Services) -> list[str
     return found
 
 
-def _reason(arguments: Namespace) -> str:
-    if arguments.reason.strip():
-        return str(arguments.reason.strip())
-    if arguments.incident:
-        return f"incident {arguments.incident}"
+def _reason(given: RotateSecrets) -> str:
+    if given.reason.strip():
+        return str(given.reason.strip())
+    if given.incident:
+        return f"incident {given.incident}"
     raise UsageError("A reason is needed: it goes on record.", hint="Give --reason TEXT, or --incident ID.")
 
 
@@ -189,7 +187,7 @@ def _refuse_unknown(plan: SecretRotationPlan) -> None:
 def _rotate(
     names: list[str],
     source: str,
-    arguments: Namespace,
+    given: RotateSecrets,
     services: Services,
     output: Output,
     *,
@@ -201,16 +199,16 @@ def _rotate(
             names,
             source=source,
             reason=reason,
-            incident=arguments.incident,
+            incident=given.incident,
             by=who(),
             progress=by_ticket(watch),
         )
 
 
-def _submit(names: list[str], source: str, arguments: Namespace, *, reason: str) -> Answer:
+def _submit(names: list[str], source: str, given: RotateSecrets, *, reason: str) -> Answer:
     from tasks.rotate_secret import rotate_secret as task
 
-    submitted = task.delay(secrets=names, source=source, reason=reason, incident=arguments.incident, by=who())
+    submitted = task.delay(secrets=names, source=source, reason=reason, incident=given.incident, by=who())
     said = f"Run {submitted.run} is on record. The recover workers do it; they are normally stopped."
     follow = f"strongroom runs show {submitted.run} --follow"
     show = f"strongroom secrets rotate --show {submitted.run}"

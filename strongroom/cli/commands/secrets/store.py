@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from strongroom.cli.commands.secrets.arguments import GetSecret, ListSecrets
 from strongroom.cli.shared import options, sources
 from strongroom.cli.shared.access_log import ValueHolder, reveal_value
 from strongroom.cli.terminal import place
@@ -24,9 +24,11 @@ from strongroom.words import did_you_mean
 # -- What list and get answer, wherever the secrets are from ------------------------------------
 
 
-def answer_names(entries: Iterable[ListedSecret], arguments: Namespace, *, nothing: str) -> Answer:
+def answer_names(
+    entries: Iterable[ListedSecret], selected: options.SelectionOptions, *, nothing: str
+) -> Answer:
     """Answer with the names and tags of those that the filter selects; ``nothing`` says that none is."""
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = selected.selection()
     named = sorted((entry.name, entry.tags or {}) for entry in entries if matches(selection, entry))
     rows = [(name, _tags(tags)) for name, tags in named]
     return Answer(
@@ -44,15 +46,15 @@ def _tags(tags: Mapping[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
 
 
-def asked_version(secret: Secret, arguments: Namespace, where: str) -> SecretVersion:
+def asked_version(secret: Secret, given: GetSecret, where: str) -> SecretVersion:
     """Return the version that is asked for.
 
     Raises:
         VersionNotFound: there is none of that number.
         UsageError: its value is to be shown, and there is none.
     """
-    version = at_version(secret, arguments.version, where=where).current
-    if arguments.show_value and version.value is None:
+    version = at_version(secret, given.version, where=where).current
+    if given.show_value and version.value is None:
         why = version.state if version.state is not VersionState.LIVE else "backed up without values"
         raise UsageError(
             f"There is no value of '{secret.name}' to show: version {version.number} is {why}.",
@@ -62,13 +64,13 @@ def asked_version(secret: Secret, arguments: Namespace, where: str) -> SecretVer
 
 
 def answer_secret(
-    secret: Secret, where: ValueHolder, arguments: Namespace, output: Output, installation: InstallationPlace
+    secret: Secret, where: ValueHolder, given: GetSecret, output: Output, installation: InstallationPlace
 ) -> Answer | None:
     """Answer with what is known of a secret, or print the value of the version that is asked for and nothing
     else."""
-    version = asked_version(secret, arguments, f"{where.words[0].upper()}{where.words[1:]}")
+    version = asked_version(secret, given, f"{where.words[0].upper()}{where.words[1:]}")
     value: bytes | None = None
-    if arguments.show_value and version.value is not None:
+    if given.show_value and version.value is not None:
         value = reveal_value(
             version.value,
             of=(secret.name, version.number),
@@ -153,25 +155,19 @@ def _pairs(secret: Secret, current: SecretVersion) -> Iterator[tuple[str, object
 # -- list and get in the local store, and list in another source --------------------------------
 
 
-def list_in_store(arguments: Namespace, output: Output) -> Answer:
-    source = sources.source_of(arguments.source, place.find())
-    filtered = arguments.filter_tag or arguments.include or arguments.exclude
+def list_in_store(given: ListSecrets, output: Output) -> Answer:
+    source = sources.source_of(given.source, place.find())
+    filtered = given.selected != options.SelectionOptions()
     nothing = "No secret fits the filter." if filtered else "The store is clean: it holds no secret."
-    return answer_names(source.list(with_tags=True), arguments, nothing=nothing)
+    return answer_names(source.list(with_tags=True), given.selected, nothing=nothing)
 
 
-def get_from_store(arguments: Namespace, output: Output) -> Answer | None:
+def get_from_store(given: GetSecret, output: Output) -> Answer | None:
     installation = place.find()
-    secret = _stored_secret(arguments.name, installation)
-    return answer_secret(
-        secret, ValueHolder("the local store", options.LOCAL), arguments, output, installation
-    )
-
-
-def _stored_secret(name: str, installation: InstallationPlace) -> Secret:
     store = sources.local_store(installation)
     try:
-        return store.get(name)
+        secret = store.get(given.name)
     except SecretNotFound as error:
-        hint = did_you_mean(name, (entry.name for entry in store.list())) + error.hint
+        hint = did_you_mean(given.name, (entry.name for entry in store.list())) + error.hint
         raise SecretNotFound(error.message, hint=hint) from None
+    return answer_secret(secret, ValueHolder("the local store", options.LOCAL), given, output, installation)

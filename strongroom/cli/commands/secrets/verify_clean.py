@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from shlex import quote
 
+from strongroom.cli.commands.secrets.arguments import ListSecrets
 from strongroom.cli.shared import admission, options, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
@@ -18,16 +18,16 @@ from strongroom.sources.batches import matches
 from strongroom.system.errors import WouldOverwrite
 
 
-def verify_clean(arguments: Namespace, output: Output) -> Answer:
+def verify_clean(given: ListSecrets, output: Output) -> Answer:
     """Answer whether a source holds no secret, and nothing half-made lies about.
 
     Raises:
         WouldOverwrite: it does, or something does.
         StateError: whether a run is unfinished could not be told, and nothing else was found.
     """
-    installation, spec = place.find(), arguments.source
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    entries = sources.destination_of(spec, installation).list(with_tags=bool(arguments.filter_tag))
+    installation, spec = place.find(), given.source
+    selection = given.selected.selection()
+    entries = sources.destination_of(spec, installation).list(with_tags=bool(selection.tags))
     secrets = sum(1 for entry in entries if matches(selection, entry))
     runs, active, unread = _in_runs(installation)
     left = [*runs, *on_disk(installation.state_dir, active=active)]

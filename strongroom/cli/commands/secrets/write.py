@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
+from strongroom.cli.commands.secrets.arguments import DeleteSecrets, ImportSecrets, SetSecret
 from strongroom.cli.shared import options, sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -27,20 +27,20 @@ _EVERY = re.compile(r"([1-9][0-9]{0,4})([dwy])")
 _DAYS = {"d": 1, "w": 7, "y": 365}
 
 
-def set_secret(arguments: Namespace, output: Output) -> Answer:
-    tags = options.pairs(arguments.tag, "--tag")
-    expires, rotation = _expiry(arguments.expires), _rotation(arguments.rotate_every)
+def set_secret(given: SetSecret, output: Output) -> Answer:
+    tags = options.pairs(given.tag, "--tag")
+    expires, rotation = _expiry(given.expires), _rotation(given.rotate_every)
     store = sources.changing_store(place.find())
     version = store.set(
-        arguments.name,
-        SecretBytes(_value(exact=arguments.exact)),
-        type=arguments.type,
+        given.name,
+        SecretBytes(_value(exact=given.exact)),
+        type=given.type,
         tags=tags or None,
         expires_at=expires,
         rotation=rotation,
     )
-    said = f"'{arguments.name}' is stored, version {version}."
-    return Answer(record={"name": arguments.name, "version": version}, sheet=Sheet(verdict=said))
+    said = f"'{given.name}' is stored, version {version}."
+    return Answer(record={"name": given.name, "version": version}, sheet=Sheet(verdict=said))
 
 
 def _value(*, exact: bool) -> bytes:
@@ -85,21 +85,21 @@ def _rotation(text: str | None) -> RotationSchedule | None:
     return RotationSchedule(days=int(match[1]) * _DAYS[match[2]])
 
 
-def import_secrets(arguments: Namespace, output: Output) -> Answer:
+def import_secrets(given: ImportSecrets, output: Output) -> Answer:
     installation = place.find()
-    source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), installation)
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    source = sources.source_of(sources.FILES + given.file.removeprefix(sources.FILES), installation)
+    selection = given.selected.selection()
     store = sources.changing_store(installation)
     with counting(output, "importing", None) as advance:
         counted = _counted(sources.everything(source, selection), advance)
-        written = store.import_(counted, overwrite=arguments.overwrite_existing)
+        written = store.import_(counted, overwrite=given.overwrite_existing)
     if not written:
         raise _nothing(source, selection)
     same = plan_restore(lambda: sources.everything(source, selection), store, overwrite=False).unchanged
     if same != written:
         raise VerificationFailed(f"{plural(written - same, 'secret')} did not read back as imported.")
     said = f"{plural(written, 'secret')} imported, read back and compared."
-    sheet = Sheet(verdict=said, about=f"{arguments.file} still holds them in plain text.")
+    sheet = Sheet(verdict=said, about=f"{given.file} still holds them in plain text.")
     return Answer(record={"imported": written, "compared": same}, sheet=sheet)
 
 
@@ -115,15 +115,15 @@ def _nothing(source: Source, selection: Selection) -> StrongroomError:
     return NothingSelected("The filter matches no secret; nothing was imported.", hint="Check the filter.")
 
 
-def delete_secrets(arguments: Namespace, output: Output) -> Answer:
+def delete_secrets(given: DeleteSecrets, output: Output) -> Answer:
     store = sources.changing_store(place.find())
-    names = list(dict.fromkeys(arguments.names))
+    names = list(dict.fromkeys(given.names))
     heads = store.heads(names)
     missing = [name for name in names if name not in heads]
     if missing:
         shown = ", ".join(f"'{name}'" for name in missing)
         raise SecretNotFound(f"There is no secret {shown}; nothing was removed.")
-    prompts.confirm(f"This removes {plural(len(names), 'secret')} with all versions", force=arguments.force)
+    prompts.confirm(f"This removes {plural(len(names), 'secret')} with all versions", force=given.force)
     removed = store.delete(names)
     said = f"{plural(removed, 'secret')} removed. Backups still hold what they held."
     return Answer(record={"removed": removed}, sheet=Sheet(verdict=said))
