@@ -147,7 +147,9 @@ def _codes() -> Iterator[str]:
     for family in FAMILIES:
         yield f"\n## {family.family} ({family.exit_code})\n\n"
         yield from (
-            _error(kind) for kind in (family, *leaves()) if issubclass(kind, family) and kind.default_hint
+            _error(kind, family)
+            for kind in (family, *leaves())
+            if issubclass(kind, family) and kind.default_hint
         )
 
 
@@ -159,8 +161,10 @@ _OWN_CODES: Final = {
 }
 
 
-def _error(kind: type[StrongroomError]) -> str:
-    return f"- `{kind.__name__}`: {meaning_of(kind)}\n"
+def _error(kind: type[StrongroomError], family: type[StrongroomError]) -> str:
+    """Return the line of an error. What its family means stands in the table above."""
+    meaning = meaning_of(kind)
+    return f"- `{kind.__name__}`\n" if meaning == meaning_of(family) else f"- `{kind.__name__}`: {meaning}\n"
 
 
 def leaves() -> list[type[StrongroomError]]:

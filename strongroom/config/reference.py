@@ -79,7 +79,11 @@ A missing file is no problem until it is needed: a host that only seals holds no
 def reference_markdown() -> str:
     """Return the whole page."""
     shown: Shown = {}
-    parts = [_HEAD, "## Settings\n", _rows("", fields_of(Settings), shown)]
+    parts = [
+        _HEAD,
+        "## Settings\n\nAn empty default says that nothing is set.\n",
+        _rows("", fields_of(Settings), shown),
+    ]
     for section, field in fields_of(Settings).items():
         parts += _section(section, field, shown)
     return "\n".join(parts)
@@ -156,7 +160,8 @@ def _rows(section: str, fields: Mapping[str, Field], shown: Shown) -> str:
 def _row(name: str, field: Field, takes: str = "") -> str:
     example = toml_value((field.examples or [{}])[0])
     meaning = " ".join(part for part in (field.description, takes or _takes(field)) if part)
-    cells = [f"`{name} = {example}`", _default(field), meaning]
+    default = "" if (said := _default(field)) == "none" else said
+    cells = [f"`{name} = {example}`", default, meaning]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
@@ -176,15 +181,22 @@ def _takes(field: Field) -> str:
 
 def _type_words(field: Field) -> str:
     kind = field.kind
+    described = field.description
     if form := next((mark for mark in field.marks if isinstance(mark, TextForm)), None):
         return form.words
     if get_origin(kind) is Literal:
-        return " or ".join(f'`"{word}"`' for word in get_args(kind))
+        return _choices(described, get_args(kind))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return " or ".join(f'`"{word.value}"`' for word in kind)
+        return _choices(described, [word.value for word in kind])
     if get_origin(kind) is tuple and get_origin(stripped(get_args(kind)[0])[0]) is tuple:
         return "a list of lists"
     return ""  # its example shows it
+
+
+def _choices(described: str, words: Sequence[str]) -> str:
+    """Return what there is to choose from, unless the description says of each what it means."""
+    unsaid = [word for word in words if f"`{word}`" not in described]
+    return " or ".join(f'`"{word}"`' for word in words) if unsaid else ""
 
 
 def _default(field: Field) -> str:

@@ -86,7 +86,7 @@ def _taken(before: str, fields: Mapping[str, Field], described: set[type[Setting
 
 def _exit_codes() -> Iterator[str]:
     for line in exit_codes_markdown().splitlines():
-        if found := re.match(r"\| (\d+) \| (`\w+`)?|- `(\w+)`:", line):
+        if found := re.match(r"\| (\d+) \| (`\w+`)?|- `(\w+)`", line):
             yield f"{found[1]} {found[2] or ''}".rstrip() if found[1] else f"  {found[3]}"
 
 
