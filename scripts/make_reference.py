@@ -164,12 +164,10 @@ def alerts_markdown() -> str:
     head = f"# Alerts\n\n{MADE}\n\n"
     words = (
         "`strongroom alerts send` and the scheduled check raise these alerts, the worst first.\n"
-        "`alerts send` ends with the exit code of the worst alert that is active.\n"
+        "Each stands with how bad it is, and with the exit code of `alerts send` while it is the worst.\n"
         "[Monitor backups](../how-to/monitor.md) says how to receive them.\n\n"
     )
-    rows = [_alert(name) for name in KINDS]
-    table = "| Alert | Severity | Exit code | What it means | What to do |\n|---|---|---:|---|---|\n"
-    return head + words + table + "".join(rows)
+    return head + words + "".join(map(_alert, KINDS))
 
 
 def _alert(name: str) -> str:
@@ -178,7 +176,7 @@ def _alert(name: str) -> str:
     severities = " or ".join(severity.value for severity in kind.severities)
     codes = dict.fromkeys(error.exit_code for error in (kind.grave, kind.error) if error)
     exits = " or ".join(map(str, codes))
-    return f"| `{name}` | {severities} | {exits} | {kind.means} | {do} |\n"
+    return f"- `{name}` ({severities}, {exits}): {kind.means}\n  *To do:* {do}\n"
 
 
 def metrics_markdown() -> str:

@@ -18,7 +18,7 @@ def test_a_page_is_what_the_code_says(page: Path) -> None:
 
 
 def test_every_alert_has_a_row_in_the_order_of_badness() -> None:
-    rows = re.findall(r"^\| `([a-z.-]+)` \|", make_reference.alerts_markdown(), re.MULTILINE)
+    rows = re.findall(r"^- `([a-z.-]+)` \(", make_reference.alerts_markdown(), re.MULTILINE)
     assert rows == list(KINDS)
 
 
