@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from scripts import check_docs
+from strongroom.cli.parser import command_of
+from strongroom.cli.table import SUBJECTS
 from strongroom.config import Settings
 from strongroom.config.load import read
 from strongroom.config.schema import fields_of
+from strongroom.operations.judge.kinds import KINDS
 from tests.process import ROOT
 
 PAGES = sorted({*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"})
@@ -148,6 +151,20 @@ def test_the_index_links_to_every_page_of_the_site_and_the_site_has_every_page()
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert sorted(site) == sorted(pages)
     assert {*index} == pages - {"index.md"}
+
+
+def test_what_was_renamed_leads_to_commands_and_alerts_that_there_are() -> None:
+    page = (ROOT / "docs/reference/renamed.md").read_text("utf-8")
+    tables = {title: table for title, _, table in (part.partition("\n") for part in page.split("\n## "))}
+    rows = {
+        title: re.findall(r"^\| (`.+) \| (.+) \|$", table, re.MULTILINE) for title, table in tables.items()
+    }
+    named = [name for _, now in rows["Commands"] for name in re.findall(r"`([a-z][^`]*)`", now)]
+    assert [name for name in named if not command_of(name.split())[0] and name not in SUBJECTS] == []
+    alerts = [(re.findall(r"`([a-z.-]+)`", before), now.split("`")[1]) for before, now in rows["Alerts"]]
+    assert (len(named) > 30, len(alerts) > 10) == (True, True), "they are found"
+    assert [alert for before, _ in alerts for alert in before if alert in KINDS] == []
+    assert [now for _, now in alerts if now not in KINDS] == []
 
 
 INVARIANTS = re.findall(
