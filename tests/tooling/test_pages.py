@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts import check_docs
-from strongroom.cli.parser import command_of
-from strongroom.cli.table import SUBJECTS
+from strongroom.cli.table import SUBJECTS, command_of
 from strongroom.config import Settings
 from strongroom.config.load import read
 from strongroom.config.schema import fields_of
