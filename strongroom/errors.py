@@ -139,7 +139,7 @@ MODULES: Final = (
     "strongroom.system.errors",
     "strongroom.container.errors",
     "strongroom.keys.errors",
-    "strongroom.keys.quorum.errors",
+    "strongroom.keys.quorum.record",
     "strongroom.sources.errors",
     "strongroom.targets.errors",
     "strongroom.state.errors",

@@ -50,7 +50,7 @@ from strongroom.system.files import LocalFileReader
 from strongroom.system.process import who
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from strongroom.targets.single_file import BundleReader
 
 NOBODY = Signers()

@@ -15,6 +15,7 @@ from strongroom.container.canonical import check_hex, printable, unhex
 from strongroom.container.cobblestone import SIZE
 from strongroom.container.document import DocumentKind
 from strongroom.container.errors import Malformed, Tampered
+from strongroom.container.marks import check_number, require_numbered
 from strongroom.container.signing import (
     MANIFEST_ROLES,
     Certificate,
@@ -25,7 +26,6 @@ from strongroom.container.signing import (
     require_listed,
     verify_receipt,
 )
-from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 
 MANIFEST = DocumentKind("manifest", "manifest", MANIFEST_ROLES)

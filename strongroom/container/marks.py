@@ -1,21 +1,330 @@
-"""Signed words beside the backups: marks, entries of a case, and how far a ledger had come."""
+"""Signed, numbered statements about backups, cases and keys, as bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct, structs
 
-from strongroom.container import canonical
-from strongroom.container.canonical import unhex
-from strongroom.container.errors import Malformed, UntrustedSigner
-from strongroom.container.signing import MANIFEST_ROLES, Certificate, require_listed
-from strongroom.container.statement import MAX_NUMBER, Signed, StatementKind, is_time
-from strongroom.container.trust_list import check_number, require_numbered
+from strongroom.container import canonical, document
+from strongroom.container.canonical import check_hex, printable, unhex
+from strongroom.container.document import DocumentKind
+from strongroom.container.errors import Malformed, UntrustedSigner, before_first_release
+from strongroom.container.signing import (
+    MANIFEST_ROLES,
+    Certificate,
+    CertifiedSigner,
+    Signer,
+    Signers,
+    fingerprint,
+    require_in_time,
+    require_listed,
+)
 from strongroom.model import Role, prepare
+
+# -- Signed statements: small records that lie beside the backups, signed, and never changed ----
+#
+# What all kinds have in common stands here: one frame, one limit of size, one order of checks. A kind is an
+# entry of a few lines: its record, who may sign it, and the rules that it alone has. None is ever replaced,
+# so they work under Object Lock; which of several counts is for
+# :mod:`strongroom.operations.engine.statements` to judge.
+
+
+S = TypeVar("S", bound=Struct)
+
+MAX_NUMBER = 99_999_999
+"""The highest number of a statement: eight digits of its name."""
+
+
+class Signed(Struct, Generic[S], frozen=True):
+    """A statement whose signature fits, and the certificate of the key that made it."""
+
+    statement: S
+    certificate: Certificate
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the installation whose key made it."""
+        return self.certificate.fingerprint
+
+
+class StatementKind(DocumentKind, Generic[S], frozen=True, kw_only=True):
+    """A kind of statement.
+
+    Args:
+        record: what it says.
+        most: how many bytes its file has at most.
+        moment: the field with the time of its signature; empty if nobody asks when it was made.
+        prefix: what its names on a target begin with; empty if it has no place of its own there.
+        pattern: what follows there. Its first group is the folder: what the statement is about.
+        hidden: makes the statement that stands for one that may lie hidden, of its folder, a reason and a
+            time; ``None`` where nothing may stand for it.
+    """
+
+    record: type[S]
+    moment: str = "at"
+    prefix: str = ""
+    pattern: str = ""
+    hidden: Callable[[str, str, str], S] | None = None
+
+    def name_of(self, statement: S, content: bytes) -> str:
+        """Return a statement's name on every target."""
+        raise NotImplementedError
+
+    def is_named(self, name: str, statement: S, content: bytes) -> bool:
+        """Tell whether a statement may lie under a name: one that was renamed or moved counts for nothing."""
+        return name == self.name_of(statement, content)
+
+    def check(self, statement: S) -> None:
+        """Hold a statement to the rules of its kind; raise Malformed."""
+
+    def admit(self, certificate: Certificate) -> None:
+        """Return if this key may sign such statements at all; raise UntrustedSigner."""
+
+    def judge(self, statement: S, certificate: Certificate) -> None:
+        """Return if this key may say what the statement says; raise UntrustedSigner."""
+
+    def require(self, signed: Signed[S], trusted: frozenset[str] | None) -> None:
+        """Return if all is known here that a statement says must be; raise TrustListMissing."""
+
+    def recognize(self, body: bytes) -> None:
+        """Return if this version of the format spells it so; raise UnsupportedVersion."""
+
+    def sign(self, statement: S, signer: CertifiedSigner) -> bytes:
+        """Return a statement's file. The same statement and signer give the same bytes.
+
+        Raises:
+            Malformed: it says what none may, or would be larger than the format allows.
+        """
+        self.check(statement)
+        return document.write(self, canonical.encode(statement), signer)
+
+    def open(self, data: bytes, *, trusted: frozenset[str] | None) -> Signed[S]:
+        """Parse strictly and check the signature. ``trusted=None`` accepts any installation's.
+
+        Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner,
+        UnsupportedVersion of before the first release, Malformed, and UntrustedSigner again if this key may
+        not say it, or a retired one made it after its time; Malformed first of all if it is too large.
+        """
+        if len(data) > self.most:
+            raise Malformed(f"The {self.words} is larger than the format allows.")
+        parsed = document.parse(self, data, trusted=trusted)
+        self.admit(parsed.certificate)
+        self.recognize(parsed.body)
+        statement = canonical.decode(parsed.body, self.record, f"The {self.words}")
+        self.check(statement)
+        self.judge(statement, parsed.certificate)
+        if self.moment:
+            require_in_time(parsed.certificate, getattr(statement, self.moment), trusted)
+        return Signed(statement, parsed.certificate)
+
+    def parse(self, data: bytes, *, trusted: frozenset[str] | None) -> S:
+        """Return the statement alone; raises as :meth:`open` does."""
+        return self.open(data, trusted=trusted).statement
+
+
+def is_time(text: str) -> bool:
+    """Tell whether a text is a time with a zone."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+# -- The trust list: what an installation key says of the keys that it certified, wherever backups lie
+#
+# A role's key that leaked is on it, with since when and why, and so is the installation key's successor if
+# it is handed over. Each list is whole, and the highest number counts, so a reader who knows the
+# installation's fingerprint alone learns of a leak from any target.
+
+
+ROLE = "installation"
+FOLDER = "trust/"
+MAX_REASON = 1_000
+_NAME = re.compile(r"trust/([0-9]{8})\.json(?:\.r[1-9])?")
+
+
+class Distrusted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key (the public half, in hex) whose signatures count for nothing; ``since`` is RFC 3339."""
+
+    key: str
+    since: str
+    reason: str
+
+    @property
+    def fingerprint(self) -> str:
+        """What people compare."""
+        return fingerprint(bytes.fromhex(self.key))
+
+    @property
+    def words(self) -> str:
+        """Since when and why, for people."""
+        return f"{self.since}: {self.reason}"
+
+
+class TrustList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every key of an installation that counts for nothing, and the installation key (public, in hex)
+    that follows the one which signs this, if there is one."""
+
+    number: int
+    distrusted: tuple[Distrusted, ...]
+    successor: str | None
+    made_at: str
+
+    @property
+    def object_name(self) -> str:
+        """Its name on every target."""
+        return f"{FOLDER}{self.number:08}.json"
+
+
+prepare(TrustList)
+
+
+class TrustListKind(StatementKind[TrustList], frozen=True, kw_only=True):
+    """Trust lists: of each installation the highest number counts."""
+
+    def name_of(self, statement: TrustList, content: bytes) -> str:
+        return statement.object_name
+
+    def is_named(self, name: str, statement: TrustList, content: bytes) -> bool:
+        return number_in(name) == statement.number  # copies of one lie beside it
+
+    def admit(self, certificate: Certificate) -> None:
+        if certificate.key != certificate.installation:
+            raise UntrustedSigner(
+                "Signed by another key than the installation's own, which alone signs this."
+            )
+
+    def check(self, statement: TrustList) -> None:
+        check_number(statement.number, "The trust list's number", lowest=1)
+        keys = [distrusted.key for distrusted in statement.distrusted]
+        check_hex([*keys, *filter(None, [statement.successor])], 32, "A key on the trust list")
+        if any(later <= former for former, later in pairwise(keys)):
+            raise Malformed("The keys on the trust list do not ascend.")
+        if not all(printable(distrusted.reason, MAX_REASON) for distrusted in statement.distrusted):
+            raise Malformed("A reason on the trust list is too long, or cannot be printed.")
+        if not all(
+            map(is_time, (statement.made_at, *(distrusted.since for distrusted in statement.distrusted)))
+        ):
+            raise Malformed("A time on the trust list is malformed, or has no zone.")
+
+
+TRUST_LIST = TrustListKind(
+    name="trust",
+    words="trust list",
+    roles=(ROLE,),
+    most=1024 * 1024,
+    record=TrustList,
+    moment="",
+    prefix=FOLDER,
+    pattern=r"()[0-9]{8}\.json(?:\.r[1-9])?",  # they are about all keys: there is one folder
+)
+SignedTrustList = Signed[TrustList]
+
+
+def sign_list(made: TrustList, installation: Signer) -> bytes:
+    """Return the list's file, signed by the installation key itself."""
+    TRUST_LIST.check(made)  # its time goes into the certificate
+    issued_at = datetime.fromisoformat(made.made_at)
+    signer = CertifiedSigner.issued(installation, installation=installation, role=ROLE, issued_at=issued_at)
+    return TRUST_LIST.sign(made, signer)
+
+
+def check_number(number: int, what: str, *, lowest: int = 0) -> None:
+    """Hold the number of a trust list to its range; raise Malformed. Manifests and heads state one, or 0."""
+    if not lowest <= number <= MAX_NUMBER:
+        raise Malformed(f"{what} is out of its range.")
+
+
+def with_lists(pins: Signers, lists: Sequence[SignedTrustList]) -> Signers:
+    """Return who counts where these lists were found, of whomever: those of the pinned installations count.
+
+    Of an installation the highest number counts, and of two with one number both. The successor that its
+    highest list names is pinned too, and its lists go on with the numbers.
+    """
+    numbers: dict[str, int] = {}
+    for chain in _chains(pins, lists):
+        highest = _highest(chain)
+        numbers |= {signer: max(highest, numbers.get(signer, 0)) for signer in chain}
+    distrusted = {key.fingerprint: key.words for key in counting(pins, lists)}
+    # Of a key that a person named it is known by now that it is no installation.
+    lifted = pins.lifted & distrusted.keys()
+    distrusted = {key: why for key, why in distrusted.items() if key not in lifted}
+    return Signers(
+        numbers.keys() - lifted,
+        retired=pins.retired,
+        distrusted={**distrusted, **pins.distrusted},
+        lists=numbers,
+        lifted=pins.lifted,
+    )
+
+
+def counting(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[Distrusted]:
+    """Return the keys that count for nothing, by those of these lists that count."""
+    return [
+        key
+        for chain in _chains(pins, lists)
+        for own in chain.values()
+        for trust_list in own
+        if trust_list.number == _highest(chain)
+        for key in trust_list.distrusted
+    ]
+
+
+_Chain = Mapping[str, Sequence[TrustList]]
+
+
+def _chains(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[_Chain]:
+    by_signer: dict[str, list[TrustList]] = {}
+    for signed in lists:
+        by_signer.setdefault(signed.certificate.fingerprint, []).append(signed.statement)
+    return [_chain(pin, by_signer) for pin in sorted(pins)]
+
+
+def _highest(chain: _Chain) -> int:
+    return max((each.number for own in chain.values() for each in own), default=0)
+
+
+def _chain(pin: str, by_signer: _Chain) -> _Chain:
+    """Return the highest lists of an installation and of each that follows it, by their fingerprints."""
+    chain: dict[str, list[TrustList]] = {}
+    following = [pin]
+    while following:
+        signer = following.pop()
+        if signer not in chain:
+            own = by_signer.get(signer, ())
+            highest = max((each.number for each in own), default=0)
+            chain[signer] = [each for each in own if each.number == highest]
+            following += [fingerprint(bytes.fromhex(o.successor)) for o in chain[signer] if o.successor]
+    return chain
+
+
+_TAIL = 128
+
+
+def require_numbered(body: bytes, last: bytes, what: str) -> None:
+    """Refuse a body of before the first release, which ends where the number of a trust list has to follow.
+
+    Args:
+        last: the member that was the last one then.
+    """
+    if re.search(rb',"%b":(?:null|"[^"\\]*")\}\Z' % last, body[-_TAIL:]):
+        raise before_first_release(what)
+
+
+def number_in(name: str) -> int | None:
+    """Return the number that the name of a list on a target says, a copy's too; ``None`` if it is none."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+# -- Signed words beside the backups: marks, entries of a case, and how far a ledger had come ---
+
 
 # -- Marks: signed words about a backup, or about many, that lie beside the backups on every target ---
 #

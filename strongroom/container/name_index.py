@@ -24,6 +24,7 @@ from strongroom.container.about import ContainerHeader
 from strongroom.container.canonical import unhex
 from strongroom.container.cobblestone import KEY_SIZE, SIZE, Random, name_hash
 from strongroom.container.errors import FormatError, Malformed, NotABackup
+from strongroom.container.marks import StatementKind, is_time
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
 from strongroom.container.segment import (
@@ -36,7 +37,6 @@ from strongroom.container.segment import (
     encode_column,
 )
 from strongroom.container.signing import MANIFEST_ROLES, CertifiedSigner
-from strongroom.container.statement import StatementKind, is_time
 from strongroom.container.wrapping import Identity, WrappingKey, WrappingKeyRecord
 from strongroom.container.writer import SealedContainer, Sink, write_container
 from strongroom.model import Media, Secret, SecretBytes, SecretVersion, VersionState, prepare

@@ -16,8 +16,7 @@ from msgspec import Struct, structs
 
 from strongroom.container.canonical import printable
 from strongroom.container.errors import FormatError
-from strongroom.container.signing import PUBLIC, Certificate, Signer, Signers, fingerprint
-from strongroom.container.trust_list import (
+from strongroom.container.marks import (
     MAX_REASON,
     TRUST_LIST,
     Distrusted,
@@ -27,6 +26,7 @@ from strongroom.container.trust_list import (
     sign_list,
     with_lists,
 )
+from strongroom.container.signing import PUBLIC, Certificate, Signer, Signers, fingerprint
 from strongroom.errors import ConfigError, UsageError
 from strongroom.system import files
 from strongroom.times import rfc3339

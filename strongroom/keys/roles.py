@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from strongroom.container.marks import counting, number_in, with_lists
 from strongroom.container.signing import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.signing import PUBLIC, CertifiedSigner, Signer, Signers, certify, is_small_order
-from strongroom.container.trust_list import counting, number_in, with_lists
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import rolelist
 from strongroom.keys.rolelist import (

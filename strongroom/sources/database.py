@@ -1,4 +1,4 @@
-"""The local store's SQLite database and its rows: fetched, opened and written a batch at a time."""
+"""The local store's file: its tables, its rows, and what a row seals."""
 
 from __future__ import annotations
 
@@ -10,25 +10,152 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from strongroom import freeform
 from strongroom.container.errors import Tampered, UnsupportedVersion
 from strongroom.errors import SourceError, StrongroomError
-from strongroom.model import ListedSecret, Secret, SecretVersion, prepare
+from strongroom.model import (
+    ListedSecret,
+    Media,
+    RotationSchedule,
+    Secret,
+    SecretBytes,
+    SecretVersion,
+    VersionState,
+    prepare,
+)
 from strongroom.sources import Refuse, SecretChange
 from strongroom.sources.batches import Refusing, check_expected, check_writable, is_text, on_top
 from strongroom.sources.errors import SourceUnavailable
-from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_older, unpack_head, unpack_older
-from strongroom.system import files, sqlite_files
+from strongroom.system import files
 from strongroom.system.errors import TargetFull
+
+# -- What the local store seals: a secret's attributes with its current version, and, each on its own, its
+# older versions. Plaintext is ``length(4) | JSON | value``
+
+
+HEAD = b"head"
+OLDER = b"older"
+
+
+class _Older(Struct, frozen=True, array_like=True, gc=False):
+    """An older version; ``valued`` tells an empty value from none."""
+
+    media: Media
+    state: VersionState
+    created_at: str | None
+    valued: bool
+
+
+class _Head(Struct, frozen=True, array_like=True, gc=False):
+    """The current version, how many older ones there are (so that one cut off is missed),
+    and the secret's attributes."""
+
+    media: Media
+    state: VersionState
+    version_created_at: str | None
+    valued: bool
+    older: int
+    type: str
+    tags: dict[str, str]
+    created_at: str | None
+    updated_at: str | None
+    expires_at: str | None
+    rotation: RotationSchedule | None
+    metadata: dict[str, Any]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_head = msgspec.json.Decoder(_Head, float_hook=freeform.number).decode
+_decode_older = msgspec.json.Decoder(_Older).decode
+
+
+def pack_head(secret: Secret, current: SecretVersion, older: int) -> bytes:
+    """Return the plaintext of a secret's row: all but its older versions."""
+    head = _Head(
+        current.media,
+        current.state,
+        current.created_at,
+        current.value is not None,
+        older,
+        secret.type,
+        secret.tags,
+        secret.created_at,
+        secret.updated_at,
+        secret.expires_at,
+        secret.rotation,
+        secret.metadata,
+    )
+    return _pack(_encode(head), current.value)
+
+
+def pack_older(version: SecretVersion) -> bytes:
+    """Return the plaintext of an older version's row."""
+    about = _Older(version.media, version.state, version.created_at, version.value is not None)
+    return _pack(_encode(about), version.value)
+
+
+def unpack_head(plain: bytes, name: str, number: int) -> tuple[Secret, int]:
+    """Return a secret with its current version alone, and how many older ones it has."""
+    end = 4 + int.from_bytes(plain[:4], "big")
+    head = _decode_head(plain[4:end])
+    current = SecretVersion(
+        number=number,
+        value=SecretBytes(plain[end:]) if head.valued else None,
+        media=head.media,
+        state=head.state,
+        created_at=head.version_created_at,
+    )
+    secret = Secret(
+        name=name,
+        versions=(current,),
+        type=head.type,
+        tags=head.tags,
+        created_at=head.created_at,
+        updated_at=head.updated_at,
+        expires_at=head.expires_at,
+        rotation=head.rotation,
+        metadata=_metadata(plain[4:end], head),
+    )
+    return secret, head.older
+
+
+def _metadata(about: bytes, head: _Head) -> dict[str, Any]:
+    """Return the metadata with its numbers as they were written."""
+    if not freeform.may_lose_a_sign(about):
+        return head.metadata
+    found: dict[str, Any] = freeform.decode(msgspec.json.decode(about, type=list[Raw])[-1])
+    return found
+
+
+def unpack_older(plain: bytes, number: int) -> SecretVersion:
+    """Return an older version."""
+    end = 4 + int.from_bytes(plain[:4], "big")
+    older = _decode_older(plain[4:end])
+    return SecretVersion(
+        number=number,
+        value=SecretBytes(plain[end:]) if older.valued else None,
+        media=older.media,
+        state=older.state,
+        created_at=older.created_at,
+    )
+
+
+def _pack(about: bytes, value: SecretBytes | None) -> bytes:
+    return len(about).to_bytes(4, "big") + about + (b"" if value is None else value.reveal())
+
+
+# -- The local store's SQLite database and its rows: fetched, opened and written a batch at a time ---
+
 
 # -- The local store's SQLite database: connections, schema, and errors put into words ----------
 #
@@ -76,7 +203,7 @@ class StoreDatabase:
         self._key_check = key_check
         self._local = threading.local()
         self._kept: list[sqlite3.Connection] = []
-        sqlite_files.close_before_fork(self)
+        files.close_before_fork(self)
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""
@@ -128,7 +255,7 @@ class StoreDatabase:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run a block as one transaction: all of it is kept, durably, or nothing."""
-        with sqlite_files.in_use():
+        with files.in_use():
             connection = self.connection()
             with self.explained():
                 connection.execute("BEGIN IMMEDIATE")
@@ -144,7 +271,7 @@ class StoreDatabase:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Let the statements of a block see one and the same state."""
-        with sqlite_files.in_use(), self.explained():
+        with files.in_use(), self.explained():
             connection = self.connection()
             if connection.in_transaction:
                 yield connection
@@ -160,7 +287,7 @@ class StoreDatabase:
 
         It is not waited for: the next to write, or the last to close, does it then.
         """
-        with sqlite_files.in_use(), self.explained():
+        with files.in_use(), self.explained():
             connection = self.connection()
             connection.execute("PRAGMA busy_timeout = 0")
             try:
@@ -200,7 +327,7 @@ class StoreDatabase:
 
     def _raw(self) -> sqlite3.Connection:
         # A listing may be dropped, and its connection closed, by another thread's garbage collector.
-        connection = sqlite_files.connect(self._path, timeout=BUSY_SECONDS)
+        connection = files.connect(self._path, timeout=BUSY_SECONDS)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         return connection
@@ -209,7 +336,7 @@ class StoreDatabase:
         """Make the database, alone: SQLite does not wait when two switch to WAL at once."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.explained(), files.locked(self._path.with_suffix(".lock")):
-            sqlite_files.create(self._path)
+            files.create(self._path)
             connection = self._raw()
             try:
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

@@ -26,8 +26,8 @@ from strongroom.state import filesystem, migrations
 from strongroom.state.errors import SchemaMismatch, StateError, StateFull, StateUnavailable
 from strongroom.state.migrations import HEAD
 from strongroom.state.sql import WRITES, begin_writing, now
-from strongroom.system import sqlite_files
-from strongroom.system.sqlite_files import CrossedFork
+from strongroom.system import files
+from strongroom.system.files import CrossedFork
 
 # -- What database drivers raise, as errors a person can act on ---------------------------------
 
@@ -131,7 +131,7 @@ class _Connections:
     def __init__(self, url: URL) -> None:
         self.url = url
         self._renew()
-        sqlite_files.close_before_fork(self)
+        files.close_before_fork(self)
         _everywhere.add(self)
 
     def _renew(self) -> None:
@@ -229,13 +229,13 @@ class StateDatabase:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database and changes nothing."""
-        with sqlite_files.in_use(), translated(), self.engine.connect() as conn:
+        with files.in_use(), translated(), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a write transaction: committed at the end, or rolled back."""
-        with sqlite_files.in_use(), translated(), begin_writing(self.engine) as conn:
+        with files.in_use(), translated(), begin_writing(self.engine) as conn:
             yield conn
 
     def examine(self) -> None:
@@ -256,7 +256,7 @@ class StateDatabase:
         """Return which schema the database has, making and migrating nothing; ``None`` if it has none yet."""
         if self.file is not None and not self.file.exists():
             return None
-        with sqlite_files.in_use(), translated():
+        with files.in_use(), translated():
             return migrations.revision(self._connections.engine())
 
     def clock(self) -> float:
@@ -266,7 +266,7 @@ class StateDatabase:
 
     def close(self) -> None:
         """Close this process's connections to the address; the next use opens new ones."""
-        with sqlite_files.in_use():
+        with files.in_use():
             self._connections.close()
 
 
@@ -307,7 +307,7 @@ def _create_sqlite(url: URL) -> Engine:
     filesystem.prepare(path)
     engine = create_engine(
         url,
-        creator=lambda: sqlite_files.connect(path, timeout=BUSY_SECONDS),
+        creator=lambda: files.connect(path, timeout=BUSY_SECONDS),
         max_overflow=20,
         hide_parameters=True,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.state.errors import StateError, StateFull
-from strongroom.system import sqlite_files
+from strongroom.system import files
 
 # SQLite's WAL keeps its index in memory that all writers share, and its locks are those
 # of the file system: over a network either can be missing, and the database is damaged
@@ -36,7 +36,7 @@ def prepare(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sqlite_files.create(path)
+        files.create(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StateFull(f"the state database could not be made: no room is left: {path}") from None

@@ -9,9 +9,9 @@ from msgspec import Struct
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from strongroom.model import prepare
-from strongroom.state import codec, events, sql, tables
+from strongroom.state import catalog, codec, sql, tables
+from strongroom.state.catalog import FUTURE
 from strongroom.state.engine import Transactions
-from strongroom.state.events import FUTURE
 from strongroom.state.records import AccessMark, Pause, RotationState, SecretRotation, Slot
 from strongroom.system.lazy import batched
 
@@ -79,14 +79,14 @@ def put(conn: Connection, pause: Pause) -> None:
     """Record a pause, in place of one that the entry has, and that it was made."""
     sql.put(conn, tables.pauses, [codec.row_of(pause)])
     detail = {"entry": pause.entry, "reason": pause.reason, "by": pause.by, "until": pause.until}
-    events.append(conn, "schedule.paused", None, detail)
+    catalog.append(conn, "schedule.paused", None, detail)
 
 
 def end(conn: Connection, entry: str, *, reason: str, by: str) -> bool:
     """Take a pause off the record; return whether there was one."""
     gone = conn.execute(delete(tables.pauses).where(tables.pauses.c.entry == entry)).rowcount
     if gone:
-        events.append(conn, "schedule.resumed", None, {"entry": entry, "reason": reason, "by": by})
+        catalog.append(conn, "schedule.resumed", None, {"entry": entry, "reason": reason, "by": by})
     return bool(gone)
 
 
@@ -230,4 +230,4 @@ class SecretRotations(Transactions):
         with self._database.writing() as conn:
             row = {**codec.row_of(rotation), "state": rotation.state.value}
             sql.put(conn, tables.secret_rotations, [row])
-            events.append(conn, EVENTS[rotation.state], rotation.run, detail)
+            catalog.append(conn, EVENTS[rotation.state], rotation.run, detail)

@@ -16,7 +16,7 @@ from msgspec import structs
 from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, update
 
 from strongroom.errors import UsageError
-from strongroom.state import codec, events, runs, sql, tables
+from strongroom.state import catalog, codec, runs, sql, tables
 from strongroom.state.errors import ClaimLost, StillNeeded
 from strongroom.state.records import (
     Claim,
@@ -64,7 +64,7 @@ def fail(
     state = StepState.READY if again else settle or StepState.MISSED
     if not _settle(conn, claim, state, error=error, wait=min(retry_in or 0.0, runs.FARTHEST)):
         return run, runs.tally(conn, run.id)
-    events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": claim.attempt, "error": error})
+    catalog.append(conn, "step.failed", run.id, {"step": str(step), "attempt": claim.attempt, "error": error})
     if again:
         return run, runs.tally(conn, run.id)
     return give_up(conn, run, step, state=state, error=error, decide=decide)
@@ -216,7 +216,7 @@ def close(conn: Connection, run: Run, ending: RunState, error: str | None) -> Ru
             run, closing=True, facts={**run.facts, "ending": ending.value, "error": error}, error=error
         )
         runs.change(conn, run.id, closing=True, facts=run.facts, error=error)
-        events.append(conn, "run.closing", run.id, {"ending": ending.value, "error": error})
+        catalog.append(conn, "run.closing", run.id, {"ending": ending.value, "error": error})
     # Each time: a step that was left out, or edited since, would keep the run from ending for ever.
     _drop(conn, run, run.error, StepState.READY, StepState.SENT)
     _report_when_idle(conn, run)
@@ -256,7 +256,7 @@ def finalise(conn: Connection, run: Run, state: RunState, error: str | None) -> 
         finished_at=moment,
         remains=run.spec.kind is RunKind.BACKUP and (report is None or bool(report.get("unswept"))),
     )
-    events.append(conn, "run.finished", run.id, {"state": state.value, "error": error})
+    catalog.append(conn, "run.finished", run.id, {"state": state.value, "error": error})
     return structs.replace(run, state=state, error=error, finished_at=moment)
 
 
@@ -290,7 +290,7 @@ def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[Ru
     runs.change(
         conn, run_id, state=RunState.ACTIVE.value, closing=False, facts=facts, error=None, finished_at=None
     )
-    events.append(conn, runs.RETRIED, run_id, {"restarted": bool(first)})
+    catalog.append(conn, runs.RETRIED, run_id, {"restarted": bool(first)})
     return _ask_again(conn, runs.load(conn, run_id), decide)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from strongroom.system import sqlite_files
+from strongroom.system import files
 
 _PATIENCE = 5.0
 """Seconds that a writer is waited for."""
@@ -14,7 +14,7 @@ _PATIENCE = 5.0
 def may_have_event(file: Path, kind: str) -> bool:
     """Tell whether an event of a kind is on record; also if that cannot be told so simply."""
     try:
-        connection = sqlite_files.connect(file, timeout=_PATIENCE)
+        connection = files.connect(file, timeout=_PATIENCE)
         try:
             found = connection.execute("SELECT 1 FROM events WHERE kind = ? LIMIT 1", (kind,)).fetchone()
         finally:

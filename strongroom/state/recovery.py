@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
-from strongroom.state import codec, events, outcomes, runs, sql, tables
+from strongroom.state import catalog, codec, outcomes, runs, sql, tables
 from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Decide, Run, RunState, RunStep, StepKind, StepState
@@ -326,7 +326,7 @@ def _mend(
     lost = [str(step.step) for step in ready if step.state is StepState.SENT]
     for kind, steps in (("reconcile.expired", expired), ("reconcile.lost", lost)):
         if steps:
-            events.append(conn, kind, run_id, {"step": steps[0], "steps": len(steps)})
+            catalog.append(conn, kind, run_id, {"step": steps[0], "steps": len(steps)})
     return len(stuck) if run.state.final else over
 
 
@@ -335,7 +335,9 @@ def _give_up(conn: Connection, watched: UnsettledStep, state: StepState, decide:
     if not _change(conn, watched, _SETTLE, new_state=state.value, new_error=error):
         return False
     run = runs.lock(conn, watched.run)
-    events.append(conn, "reconcile.exhausted", watched.run, {"step": str(watched.step), "state": state.value})
+    catalog.append(
+        conn, "reconcile.exhausted", watched.run, {"step": str(watched.step), "state": state.value}
+    )
     outcomes.give_up(conn, run, watched.step, state=state, error=error, decide=decide)
     return True
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from strongroom.state import codec, events, notes, sql, tables
+from strongroom.state import catalog, codec, notes, sql, tables
 from strongroom.state.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state.records import (
     Claim,
@@ -129,7 +129,7 @@ def create(
     if not _insert(conn, run):
         raise StateUnavailable("another process is making a run of the same request")
     insert_steps(conn, run.id, first)
-    events.append(conn, "run.created", run.id, {"kind": spec.kind, "policy": spec.policy})
+    catalog.append(conn, "run.created", run.id, {"kind": spec.kind, "policy": spec.policy})
     return run
 
 
@@ -308,7 +308,7 @@ def leaving(conn: Connection, policy: str, limit: int) -> list[Run]:
 def swept(conn: Connection, run: str) -> None:
     """Note that a run leaves nothing any more."""
     change(conn, run, remains=False)
-    events.append(conn, "run.swept", run, {})
+    catalog.append(conn, "run.swept", run, {})
 
 
 def tally(conn: Connection, run: str) -> Tally:

@@ -13,7 +13,7 @@ from heapq import merge
 from types import MappingProxyType
 from typing import Any
 
-from strongroom.state import catalog, events, notes, outcomes, recovery, runs
+from strongroom.state import catalog, notes, outcomes, recovery, runs
 from strongroom.state.engine import Transactions
 from strongroom.state.notes import AccessMarks, NotifiedAlert, SecretRotations
 from strongroom.state.records import (
@@ -282,20 +282,20 @@ class EventLog(Transactions):
     def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
         """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""
         with self._database.writing() as conn:
-            events.append(conn, kind, run, detail)
+            catalog.append(conn, kind, run, detail)
 
     def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Append several events together, each a kind and its detail: all of them or none."""
         with self._database.writing() as conn:
             for kind, detail in entries:
-                events.append(conn, kind, None, detail)
+                catalog.append(conn, kind, None, detail)
 
     def events(
         self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000
     ) -> list[Event]:
         """Return events in order, those with an id above ``after``."""
         with self._database.reading() as conn:
-            return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
+            return catalog.recorded(conn, run=run, kind=kind, after=after, limit=limit)
 
     def each_event(self, *kinds: str) -> Iterator[Event]:
         """Yield every event of some kinds, in order, a page of each at a time."""
@@ -310,27 +310,27 @@ class EventLog(Transactions):
     def links(self, *, after: int = 0, limit: int = 1000) -> list[ChainedEvent]:
         """Return events as they are chained, in order, those with an id above ``after``."""
         with self._database.reading() as conn:
-            return events.links(conn, after=after, limit=limit)
+            return catalog.links(conn, after=after, limit=limit)
 
     def newest_link(self) -> ChainedEvent | None:
         """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
         with self._database.reading() as conn:
-            return events.newest_link(conn)
+            return catalog.newest_link(conn)
 
     def run_without_event(self) -> str | None:
         """Return a run that is on record though no event tells of it: those were removed."""
         with self._database.reading() as conn:
-            return events.run_without(conn)
+            return catalog.run_without(conn)
 
     def happened(self, *kinds: str, since: float) -> list[Event]:
         """Return the events of some kinds from a time (epoch seconds) on, oldest first."""
         with self._database.reading() as conn:
-            return events.since(conn, since, kinds)
+            return catalog.since(conn, since, kinds)
 
     def heartbeat(self, name: str) -> None:
         """Note that a process, such as ``beat``, is alive."""
         with self._database.writing() as conn:
-            events.beat(conn, name)
+            catalog.beat(conn, name)
 
     def take_turn(self, name: str, *, every: float) -> bool:
         """Note that ``name`` is alive if it was not for ``every`` seconds, and tell whether that was so.
@@ -338,12 +338,12 @@ class EventLog(Transactions):
         Of all that ask at once, one gets the turn.
         """
         with self._database.writing() as conn:
-            return events.take_turn(conn, name, every)
+            return catalog.take_turn(conn, name, every)
 
     def heartbeats(self) -> dict[str, float]:
         """Return for each name how many seconds ago it was alive."""
         with self._database.reading() as conn:
-            return events.ages(conn)
+            return catalog.ages(conn)
 
     def take_lease(self, name: str, owner: str, *, seconds: float) -> str:
         """Take a lease, or renew it, unless another renewed it within so many seconds.

@@ -9,8 +9,7 @@ from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, 
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, hpke, keyfile, roles, transit
 from strongroom.keys.destroying import Destroyer
-from strongroom.keys.destroying.files import FileDestroyer
-from strongroom.keys.destroying.services import KmsDestroyer, TransitDestroyer
+from strongroom.keys.destroying.services import FileDestroyer, KmsDestroyer, TransitDestroyer
 from strongroom.keys.hpke import HpkeRecipient
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient

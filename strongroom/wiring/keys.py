@@ -27,7 +27,7 @@ from strongroom.container.signing import CertifiedSigner, Signers
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, passphrase, roles
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
-from strongroom.keys.destroying.files import is_destroyed
+from strongroom.keys.destroying.services import is_destroyed
 from strongroom.keys.hpke import HpkeRecipient, PublicKey
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient

@@ -17,8 +17,8 @@ from strongroom.cli import parser
 from strongroom.cli.backups_read import READ_NONE, READS, QuarantineRule, Trust
 from strongroom.cli.table import COMMANDS
 from strongroom.container.errors import UntrustedSigner
+from strongroom.container.marks import Distrusted, TrustList, sign_list
 from strongroom.container.signing import Signer
-from strongroom.container.trust_list import Distrusted, TrustList, sign_list
 from strongroom.keys import rolelist
 from strongroom.operations.errors import BackupQuarantined, SetAside
 from tests.cli.conftest import stock

@@ -24,8 +24,8 @@ from strongroom.operations.errors import (
     RunDegraded,
     RunFailed,
 )
+from strongroom.state.catalog import digest
 from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
-from strongroom.state.events import digest
 from strongroom.state.records import Replica, RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from strongroom.system.errors import KeyFileExposed

@@ -18,10 +18,7 @@ from msgspec.structs import replace
 from strongroom.errors import UsageError
 from strongroom.keys.quorum import record
 from strongroom.keys.quorum.ceremony import open_together
-from strongroom.keys.quorum.errors import (
-    ShareForeign,
-    SharesTooFew,
-)
+from strongroom.keys.quorum.record import ShareForeign, SharesTooFew
 from strongroom.system import process
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Done, Machine, command

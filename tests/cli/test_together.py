@@ -7,7 +7,7 @@ import pytest
 from strongroom.container.errors import WrongKey
 from strongroom.errors import StrongroomError
 from strongroom.keys.quorum.ceremony import Ceremony
-from strongroom.keys.quorum.errors import ShareMistyped, ShareRepeated, SharesTooFew, SharesTooMany
+from strongroom.keys.quorum.record import ShareMistyped, ShareRepeated, SharesTooFew, SharesTooMany
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 

@@ -12,8 +12,8 @@ import msgspec
 
 from strongroom.container.errors import TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Counts, ManifestSelection, open_manifest, sign_manifest
+from strongroom.container.marks import MAX_NUMBER, TRUST_LIST, Distrusted, TrustList, sign_list
 from strongroom.container.signing import CertifiedSigner, Signer
-from strongroom.container.trust_list import MAX_NUMBER, TRUST_LIST, Distrusted, TrustList, sign_list
 from strongroom.keys import roles
 from strongroom.operations.errors import LeftAside, NotCovered
 from tests.cli.program import ROOT, Machine

@@ -60,9 +60,9 @@ REVEALING = {
         *(
             "strongroom/sources/aws/writing.py",
             "strongroom/sources/json_files.py",
-            "strongroom/sources/stored.py",
+            "strongroom/sources/database.py",
         ),
-        *("strongroom/sources/local.py", "strongroom/sources/raft/whole.py"),
+        *("strongroom/sources/local.py", "strongroom/sources/raft/source.py"),
         *(f"strongroom/sources/vault/{name}.py" for name in ("secrets", "system", "writing")),
     ),
     "it is sealed": ("strongroom/container/writer.py", "strongroom/container/segment.py"),

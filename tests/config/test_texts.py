@@ -15,10 +15,9 @@ from strongroom.config import (
     Settings,
 )
 from strongroom.config.load import read
-from strongroom.config.own_places import OwnMail, named, parse_source, parse_target
 from strongroom.config.reference import reference_markdown
 from strongroom.config.schema import Field, SettingsSection, fields_of, models_of
-from strongroom.config.text import NOT_SAID, default_config_text
+from strongroom.config.text import NOT_SAID, OwnMail, default_config_text, named, parse_source, parse_target
 from tests.config.loading import Place
 
 HERE = Path(__file__).parent

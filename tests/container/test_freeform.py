@@ -18,8 +18,8 @@ from strongroom.errors import SourceError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from strongroom.operations.backup.single_file import backup_to_file
+from strongroom.sources.database import pack_head, unpack_head
 from strongroom.sources.files import FilesSource
-from strongroom.sources.stored import pack_head, unpack_head
 from strongroom.sources.vault.secrets import custom_of, free_of
 from strongroom.system import files
 from tests.container.parts import KEY, sealed, secret

@@ -8,9 +8,8 @@ from msgspec.structs import replace
 from strongroom.container.document import write
 from strongroom.container.errors import Malformed, Tampered, UnsupportedVersion, UntrustedSigner
 from strongroom.container.manifest import MANIFEST, open_manifest, sign_manifest
-from strongroom.container.marks import HEAD
-from strongroom.container.signing import Signer, is_small_order, verify
-from strongroom.container.trust_list import (
+from strongroom.container.marks import (
+    HEAD,
     MAX_NUMBER,
     TRUST_LIST,
     Distrusted,
@@ -18,6 +17,7 @@ from strongroom.container.trust_list import (
     number_in,
     sign_list,
 )
+from strongroom.container.signing import Signer, is_small_order, verify
 from tests.certified import certified
 from tests.container.parts import CONTROL, INSTALLATION, TRUSTED, manifest
 

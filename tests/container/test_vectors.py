@@ -19,12 +19,11 @@ from strongroom.container.bundle import check_objects, read_index
 from strongroom.container.document import parse
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
-from strongroom.container.marks import DELETION, HEAD, HOLD, MarkKind
+from strongroom.container.marks import DELETION, HEAD, HOLD, TRUST_LIST, MarkKind
 from strongroom.container.metadata import check_document, read_document, to_metadata
 from strongroom.container.name_index import INDEX
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.trust_list import TRUST_LIST
 from strongroom.container.wrapping import DETACHED, Identity, open_detached
 from strongroom.errors import StrongroomError
 from strongroom.keys.errors import WrongPassphrase

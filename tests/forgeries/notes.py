@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from strongroom.container import canonical, document
 from strongroom.container.document import DocumentKind
-from strongroom.container.marks import HEAD, QUARANTINE
+from strongroom.container.marks import HEAD, QUARANTINE, ROLE, TRUST_LIST
 from strongroom.container.name_index import (
     INDEX,
     Block,
@@ -21,7 +21,6 @@ from strongroom.container.name_index import (
     write_name_index,
 )
 from strongroom.container.signing import CertifiedSigner, Signer
-from strongroom.container.trust_list import ROLE, TRUST_LIST
 from strongroom.container.wrapping import WrappingKey
 from tests.forgeries.damages import DOCUMENT
 from tests.forgeries.forgery import SIGNER, STRANGER, WRITE, forgery

@@ -37,7 +37,7 @@ from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, Spec
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.directory import MARKER, DirectoryTarget
-from strongroom.targets.repaired import repair_names
+from strongroom.targets.reading import repair_names
 from tests.forgeries.forgery import Forgery
 from tests.forgeries.genuine import BACKUP, OLDER, OURS, PINS, Made, Objects, genuine, older
 from tests.operations.world import POLICY, World

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.errors import ConfigError
 from strongroom.keys.destroying import Fate, attempt
-from strongroom.keys.destroying.files import FileDestroyer, is_destroyed
+from strongroom.keys.destroying.services import FileDestroyer, is_destroyed
 from strongroom.keys.errors import KeyNotDestroyed, KeyServiceUnavailable, PinRefused
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, generate_key_file, load_key_file
 from tests.keys.conformance import CONTEXT, KEY

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.keys.errors import PinRefused
-from strongroom.keys.quorum.errors import SharesTooFew
+from strongroom.keys.quorum.record import SharesTooFew
 from tests.cli.program import Machine
 from tests.live.moto import Moto
 from tests.live.softhsm import PIN, SoftHsm, module

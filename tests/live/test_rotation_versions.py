@@ -12,7 +12,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.commands.keys.rotate import RotationDone, _removed
 from strongroom.cli.shared.recipients import describe_remaining
-from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.keys.destroying.services import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import OldVersions
 from strongroom.operations.engine.drive import drive

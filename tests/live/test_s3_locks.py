@@ -22,7 +22,7 @@ from strongroom.operations.engine.submit import Submitted
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
-from strongroom.targets.repaired import whole_copy
+from strongroom.targets.reading import whole_copy
 from strongroom.targets.resilient import Resilient
 from strongroom.targets.s3 import LockMode, ObjectLock, S3Target
 from tests.live.ministack import MiniStack

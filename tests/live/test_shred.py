@@ -12,8 +12,7 @@ import pytest
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying import Destroyer, Fate
-from strongroom.keys.destroying.files import FileDestroyer
-from strongroom.keys.destroying.services import HsmDestroyer, KmsDestroyer, TransitDestroyer
+from strongroom.keys.destroying.services import FileDestroyer, HsmDestroyer, KmsDestroyer, TransitDestroyer
 from strongroom.keys.ec import EcRecipient
 from strongroom.keys.errors import KeyDenied
 from strongroom.keys.kms import KmsIdentity, KmsRecipient

@@ -16,7 +16,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.vault import VaultTarget
-from strongroom.targets.vault.entries import in_order
+from strongroom.targets.vault.chunks import in_order
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
 from tests.live.vault_target_parts import keys, make, small

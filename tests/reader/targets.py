@@ -14,9 +14,18 @@ from msgspec.structs import replace
 from strongroom.container import canonical, document, writer
 from strongroom.container.cobblestone import name_hash
 from strongroom.container.manifest import MANIFEST, Manifest, ManifestSelection
-from strongroom.container.marks import DELETION, HEAD, QUARANTINE, DeletionMark, LedgerHead, QuarantineMark
+from strongroom.container.marks import (
+    DELETION,
+    HEAD,
+    QUARANTINE,
+    DeletionMark,
+    Distrusted,
+    LedgerHead,
+    QuarantineMark,
+    TrustList,
+    sign_list,
+)
 from strongroom.container.signing import Signer, sign_receipt
-from strongroom.container.trust_list import Distrusted, TrustList, sign_list
 from strongroom.container.wrapping import Recipient, WrappingKey, write_detached
 from strongroom.model import Secret
 from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt

@@ -20,7 +20,7 @@ from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from tests.container.test_vectors import identities, trusted
 from tests.reader.reading import objects_of
 from tests.recover.families import family

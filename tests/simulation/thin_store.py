@@ -17,8 +17,8 @@ from typing import Any
 from msgspec import structs
 
 from strongroom.state import recovery
+from strongroom.state.catalog import FUTURE
 from strongroom.state.errors import ClaimLost, RunNotFound, StillNeeded
-from strongroom.state.events import FUTURE
 from strongroom.state.notes import SKEW
 from strongroom.state.records import (
     Claim,

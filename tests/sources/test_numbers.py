@@ -7,8 +7,8 @@ import pytest
 
 from strongroom import freeform
 from strongroom.model import Secret, SecretBytes, SecretVersion
+from strongroom.sources.database import pack_head, unpack_head
 from strongroom.sources.records import Records
-from strongroom.sources.stored import pack_head, unpack_head
 
 WRITTEN = [
     b"-0",

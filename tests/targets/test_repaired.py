@@ -13,7 +13,7 @@ from strongroom.model import ObjectInfo
 from strongroom.targets import is_name
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.repaired import (
+from strongroom.targets.reading import (
     LIMIT,
     MOST_BYTES,
     original_name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from strongroom.targets.s3.versions import LifecycleRule, ObjectVersion, old_of
+from strongroom.targets.s3.target import LifecycleRule, ObjectVersion, old_of
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -163,7 +163,7 @@ class TestToy(DestinationConformance):
     tried = """
 from pathlib import Path
 from strongroom.config import load_settings
-from strongroom.config.own_places import SOURCES, parse_source
+from strongroom.config.text import SOURCES, parse_source
 from strongroom.config.text import default_config_text
 from strongroom.cli.commands.checks.configured import _needed
 from strongroom.wiring import adapters
@@ -241,7 +241,7 @@ class TestBench(TargetConformance):
 from pathlib import Path
 from strongroom.cli.commands.backup.kit import _copy
 from strongroom.config import ConfigProblems, load_settings
-from strongroom.config.own_places import TARGETS, parse_target
+from strongroom.config.text import TARGETS, parse_target
 try:
     load_settings({}, Path("strongroom.toml"))
 except ConfigProblems as problems:

@@ -17,13 +17,12 @@ from msgspec.structs import replace
 from strongroom.container import canonical, document, layout
 from strongroom.container.cobblestone import Random
 from strongroom.container.manifest import MANIFEST, sign_manifest
-from strongroom.container.marks import DELETION, HEAD, HOLD
+from strongroom.container.marks import DELETION, HEAD, HOLD, TRUST_LIST, sign_list
 from strongroom.container.name_index import INDEX
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import read_outer
 from strongroom.container.segment import encode_secrets, unpack_rows
 from strongroom.container.signing import Certificate, CertifiedSigner, certify, fingerprint
-from strongroom.container.trust_list import TRUST_LIST, sign_list
 from strongroom.container.wrapping import Recipient, WrappingKey, write_detached
 from strongroom.keys import hpke
 from strongroom.keys.allof import AllOfRecipient

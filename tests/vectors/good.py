@@ -24,7 +24,17 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
-from strongroom.container.marks import DELETION, HEAD, HOLD, DeletionMark, HoldMark, LedgerHead
+from strongroom.container.marks import (
+    DELETION,
+    HEAD,
+    HOLD,
+    DeletionMark,
+    Distrusted,
+    HoldMark,
+    LedgerHead,
+    TrustList,
+    sign_list,
+)
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
 from strongroom.container.name_index import (
     INDEX,
@@ -41,7 +51,6 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.segment import bare, encode_secrets, unpack_rows
 from strongroom.container.signing import Receipt, sign_receipt
-from strongroom.container.trust_list import Distrusted, TrustList, sign_list
 from strongroom.container.wrapping import Recipient, Stanza, WrappingKey, write_detached
 from strongroom.keys import hpke, keyfile
 from strongroom.keys.allof import AllOfRecipient

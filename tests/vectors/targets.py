@@ -15,11 +15,21 @@ from msgspec.structs import replace
 from strongroom.container import canonical, document
 from strongroom.container.cobblestone import Random, name_hash
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of, sign_manifest
-from strongroom.container.marks import DELETION, HEAD, QUARANTINE, DeletionMark, LedgerHead, QuarantineMark
+from strongroom.container.marks import (
+    DELETION,
+    HEAD,
+    QUARANTINE,
+    TRUST_LIST,
+    DeletionMark,
+    Distrusted,
+    LedgerHead,
+    QuarantineMark,
+    TrustList,
+    sign_list,
+)
 from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.segment import encode_secrets
 from strongroom.container.signing import CertifiedSigner, Receipt, Signer, sign_receipt
-from strongroom.container.trust_list import TRUST_LIST, Distrusted, TrustList, sign_list
 from strongroom.container.wrapping import WrappingKey, write_detached
 from strongroom.model import Secret
 from strongroom.operations.engine.layout import container_entry, container_name, sealed_receipt

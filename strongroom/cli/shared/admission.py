@@ -32,7 +32,7 @@ from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import SetAside, TargetUnsound
 from strongroom.state.probe import may_have_event
-from strongroom.targets.repaired import ManifestListing, Objects
+from strongroom.targets.reading import ManifestListing, Objects
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore

@@ -14,8 +14,7 @@ from strongroom.keys import Opener, Recipient
 from strongroom.keys.passphrase import may_ask
 from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.keys.quorum.ceremony import Gathering
-from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
-from strongroom.keys.quorum.record import Quorum
+from strongroom.keys.quorum.record import Quorum, ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
 from strongroom.system.files import read_private
 
 

@@ -19,8 +19,15 @@ from strongroom.container.signing import Signer
 from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.keys.quorum.ceremony import Papers
-from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped, SharesTooFew
-from strongroom.keys.quorum.record import QuorumShare, combine, parse, split
+from strongroom.keys.quorum.record import (
+    CeremonyBroken,
+    QuorumShare,
+    ShareMistyped,
+    SharesTooFew,
+    combine,
+    parse,
+    split,
+)
 from strongroom.keys.rolelist import RoleKey, read
 from strongroom.keys.roles import Certifier
 from strongroom.system import process

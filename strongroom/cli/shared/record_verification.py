@@ -20,7 +20,7 @@ from strongroom.model import Depth
 from strongroom.operations.backup.order import checks_of_replica
 from strongroom.operations.engine.layout import manifest_name
 from strongroom.targets import Target
-from strongroom.targets.repaired import MOST_BYTES, whole_copy
+from strongroom.targets.reading import MOST_BYTES, whole_copy
 
 if TYPE_CHECKING:
     from strongroom.state.records import Replica

@@ -10,20 +10,18 @@ from strongroom.container.cobblestone import Random
 from strongroom.errors import UsageError
 from strongroom.keys.hpke import SEED, Kem, public_of
 from strongroom.keys.quorum import QuorumIdentity
-from strongroom.keys.quorum.errors import (
+from strongroom.keys.quorum.record import (
     CeremonyBroken,
+    Custodian,
+    Quorum,
     QuorumFileWrong,
+    QuorumShare,
     ShareForeign,
     ShareMistyped,
     ShareRepeated,
     SharesTooFew,
     SharesTooMany,
     SharesWrong,
-)
-from strongroom.keys.quorum.record import (
-    Custodian,
-    Quorum,
-    QuorumShare,
     check_names,
     combine,
     fingerprint,

@@ -15,7 +15,7 @@ from strongroom.operations.archive.on_record import BackupsOnRecord
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-from strongroom.targets.repaired import ManifestListing, held_to_name, original_name
+from strongroom.targets.reading import ManifestListing, held_to_name, original_name
 
 # -- Rebuilding the catalog from a target alone: the targets are the truth ----------------------
 #

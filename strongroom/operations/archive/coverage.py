@@ -18,7 +18,7 @@ from strongroom.model import Selection
 from strongroom.operations.archive.envelopes import UnreadableEnvelope, find_newest, wrapping_keys
 from strongroom.operations.engine.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.errors import LeftAside, LessThanKnown, NewestUnseen
-from strongroom.targets.repaired import (
+from strongroom.targets.reading import (
     MANIFESTS,
     ManifestListing,
     Objects,

@@ -18,7 +18,7 @@ from strongroom.errors import StrongroomError
 from strongroom.model import Role
 from strongroom.operations.engine.statements import StatementsOn, fit, newest_on, write_mark
 from strongroom.targets import Target
-from strongroom.targets.repaired import ManifestListing, Objects
+from strongroom.targets.reading import ManifestListing, Objects
 from strongroom.times import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses by these marks, and loads no database

@@ -42,7 +42,7 @@ from strongroom.model import ObjectInfo
 from strongroom.operations.engine.layout import container_name, containers_prefix
 from strongroom.targets import HiddenVersion, Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.repaired import put_beside
+from strongroom.targets.reading import put_beside
 
 # -- Detached envelopes: where they lie, and how the newest one of a place is found -------------
 #

@@ -22,7 +22,7 @@ from strongroom.model import ObjectInfo
 from strongroom.operations.engine.statements import LOOKED_THROUGH, StatementsOn, TooMany
 from strongroom.operations.errors import TargetUnsound
 from strongroom.system.lazy import batched
-from strongroom.targets.repaired import Objects
+from strongroom.targets.reading import Objects
 
 if TYPE_CHECKING:  # a restore chooses with this, and loads no database
     from strongroom.state.store import RunStore

@@ -30,7 +30,7 @@ from strongroom.operations.archive.envelopes import KEYS, find_newest, newest_of
 from strongroom.operations.archive.open import ObjectReader
 from strongroom.operations.engine.layout import INDEXES
 from strongroom.targets import Target
-from strongroom.targets.repaired import Objects, sound_copy
+from strongroom.targets.reading import Objects, sound_copy
 
 # -- The indexes of names that places show: which there are, which count, and how they continue one another
 #

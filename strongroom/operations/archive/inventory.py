@@ -27,7 +27,7 @@ from strongroom.state.errors import RunNotFound
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.system.lazy import batched
 from strongroom.targets import Target
-from strongroom.targets.repaired import MOST_BYTES, ManifestListing, whole_copy
+from strongroom.targets.reading import MOST_BYTES, ManifestListing, whole_copy
 from strongroom.targets.single_file import BundleReader
 from strongroom.words import plural, verb
 

@@ -10,7 +10,7 @@ from strongroom.container.marks import HoldMark
 from strongroom.operations.archive.coverage import BackupPlace, KnownBackup
 from strongroom.operations.archive.quarantine import RecordedQuarantine
 from strongroom.operations.archive.select_backup import Chooser
-from strongroom.targets.repaired import Objects
+from strongroom.targets.reading import Objects
 
 
 class BackupsOnRecord(NamedTuple):

@@ -41,7 +41,7 @@ from strongroom.operations.archive.envelopes import (
     wrapping_keys,
 )
 from strongroom.operations.engine.layout import container_name, manifest_name
-from strongroom.targets.repaired import ManifestListing, Objects, held_to_name, readable_copy, sound_copy
+from strongroom.targets.reading import ManifestListing, Objects, held_to_name, readable_copy, sound_copy
 from strongroom.words import plural
 
 __all__ = [

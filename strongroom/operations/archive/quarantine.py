@@ -32,7 +32,7 @@ from strongroom.operations.engine.statements import (
 )
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.targets import Target
-from strongroom.targets.repaired import Objects
+from strongroom.targets.reading import Objects
 from strongroom.times import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses with this, and loads no database

@@ -35,7 +35,7 @@ from strongroom.state.records import ContainerCheck, Run
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.repaired import ManifestListing, copies, original_name
+from strongroom.targets.reading import ManifestListing, copies, original_name
 from strongroom.times import rfc3339
 from strongroom.words import plural
 

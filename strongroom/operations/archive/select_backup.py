@@ -52,7 +52,7 @@ from strongroom.operations.archive.reading import anybodys, maker_of_backup
 from strongroom.operations.engine.statements import AT_ONCE
 from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import BackupQuarantined, NotCovered
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from strongroom.times import rfc3339
 from strongroom.words import plural, verb
 

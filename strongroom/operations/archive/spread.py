@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Generic
 
-from strongroom.container.marks import DELETION, HOLD, QUARANTINE, M, MarkKind
-from strongroom.container.statement import MAX_NUMBER
+from strongroom.container.marks import DELETION, HOLD, MAX_NUMBER, QUARANTINE, M, MarkKind
 from strongroom.errors import StrongroomError
 from strongroom.model import Role
 from strongroom.operations.archive.cases import INCIDENT, Places, spread_cases

@@ -41,7 +41,7 @@ from strongroom.state.records import RecipientPin, Replica, Run, RunStep, StepKi
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked
-from strongroom.targets.repaired import put_beside
+from strongroom.targets.reading import put_beside
 from strongroom.targets.resilient import Afresh
 from strongroom.times import rfc3339
 from strongroom.words import plural
@@ -78,7 +78,7 @@ def place(
     """Put an object and read it back; replace a damaged one that lay under its name.
 
     A damaged one that is locked, or that this credential may not remove, stays, and a whole
-    copy is put beside it (:mod:`strongroom.targets.repaired`).
+    copy is put beside it (:mod:`strongroom.targets.reading`).
 
     Args:
         content: gives the chunks, anew each time.

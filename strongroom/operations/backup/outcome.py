@@ -49,7 +49,7 @@ from strongroom.state.records import (
 )
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.repaired import copies, original_name
+from strongroom.targets.reading import copies, original_name
 from strongroom.times import rfc3339
 from strongroom.words import plural
 

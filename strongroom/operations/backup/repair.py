@@ -69,7 +69,7 @@ from strongroom.state.records import (
     Tally,
 )
 from strongroom.targets import Target
-from strongroom.targets.repaired import whole_copy
+from strongroom.targets.reading import whole_copy
 
 BY_RECORD = {"by_record": True}
 """Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money.

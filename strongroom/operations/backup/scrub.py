@@ -72,8 +72,7 @@ from strongroom.state.records import (
 )
 from strongroom.system.process import uncollected
 from strongroom.targets import Target
-from strongroom.targets.reading import Paced, ReadOnce
-from strongroom.targets.repaired import MOST_BYTES, ManifestListing
+from strongroom.targets.reading import MOST_BYTES, ManifestListing, Paced, ReadOnce
 from strongroom.words import plural, verb
 
 # -- scrub: read a slice of all replicas back, whoever made them and whenever, and have damage repaired

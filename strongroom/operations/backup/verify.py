@@ -51,7 +51,7 @@ from strongroom.state.records import (
 )
 from strongroom.system.process import uncollected
 from strongroom.targets import Target
-from strongroom.targets.repaired import MOST_BYTES, Objects, copies, whole_copy
+from strongroom.targets.reading import MOST_BYTES, Objects, copies, whole_copy
 from strongroom.words import plural, verb
 
 # -- What is known of a run that places and reads back replicas: a backup, a verification or a repair

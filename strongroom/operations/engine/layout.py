@@ -22,7 +22,7 @@ from strongroom.model import ListedSecret, Selection
 from strongroom.sources import Listable, Source
 from strongroom.sources.batches import matches
 from strongroom.system.lazy import batched
-from strongroom.targets.repaired import MANIFESTS
+from strongroom.targets.reading import MANIFESTS
 
 # -- Names on targets and the stage, and the records that a sealed container gets ---------------
 

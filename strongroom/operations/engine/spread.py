@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from strongroom.container.marks import TRUST_LIST, with_lists
 from strongroom.container.signing import Signers
-from strongroom.container.trust_list import TRUST_LIST, with_lists
 from strongroom.errors import StrongroomError
 from strongroom.keys import rolelist, roles
 from strongroom.operations.engine.services import Services
@@ -23,7 +23,7 @@ from strongroom.operations.engine.trust_lists import adopt, lists_on, require_st
 from strongroom.system.attempts import run_all
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.repaired import ManifestListing, original_name, put_beside, whole_copy
+from strongroom.targets.reading import ManifestListing, original_name, put_beside, whole_copy
 
 PATIENCE = 10.0
 """Seconds that a target is waited for which has to say no more than which lists it holds."""

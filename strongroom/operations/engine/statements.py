@@ -1,6 +1,6 @@
 """Signed statements on targets: one listing, one judge of what counts, one merge, one way to put them there.
 
-A statement (:mod:`strongroom.container.statement`) is an object of its own, signed, numbered, and never
+A statement (:mod:`strongroom.container.marks`) is an object of its own, signed, numbered, and never
 changed or removed. Of some kinds (marks, heads, trust lists) the newest that somebody trusted signed counts,
 over all targets; of others (the entries of a case) every one does. So who removes one from one target takes
 nothing back. One that is damaged, signed by a stranger, or lies under another name than its own counts for
@@ -27,14 +27,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
-from strongroom.container.marks import M, MarkKind
+from strongroom.container.marks import MAX_NUMBER, M, MarkKind, S, Signed, StatementKind
 from strongroom.container.signing import CertifiedSigner
-from strongroom.container.statement import MAX_NUMBER, S, Signed, StatementKind
 from strongroom.errors import StrongroomError
 from strongroom.model import ObjectInfo
 from strongroom.operations.errors import TargetUnsound
 from strongroom.targets import Target
-from strongroom.targets.repaired import Objects
+from strongroom.targets.reading import Objects
 from strongroom.times import rfc3339
 from strongroom.words import plural, verb
 

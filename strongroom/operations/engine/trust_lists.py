@@ -9,12 +9,12 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from strongroom.container.marks import TRUST_LIST, SignedTrustList, TrustList, number_in, with_lists
 from strongroom.container.signing import Certificate, Signers, require_listed
-from strongroom.container.trust_list import TRUST_LIST, SignedTrustList, TrustList, number_in, with_lists
 from strongroom.errors import StrongroomError
 from strongroom.keys import rolelist
 from strongroom.operations.engine.statements import AT_ONCE, Counting, StatementsOn
-from strongroom.targets.repaired import ManifestListing, Objects
+from strongroom.targets.reading import ManifestListing, Objects
 
 STATING = 8
 """Newest backups of a place, of those whose manifest counts, that are asked which list is the newest."""

@@ -9,8 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from strongroom.state.catalog import digest
 from strongroom.state.errors import LedgerChanged, LedgerCut
-from strongroom.state.events import digest
 from strongroom.state.records import ChainedEvent, Event
 from strongroom.state.store import RunStore
 from strongroom.times import rfc3339

@@ -13,8 +13,8 @@ from typing import Final, Generic, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.container.marks import StatementKind
 from strongroom.container.signing import MANIFEST_ROLES
-from strongroom.container.statement import StatementKind
 from strongroom.sheet import Cell, Lines, Part, Sheet, markup
 
 # -- Signed reports: JSON that anybody can read, and the digests of the files beside it that say the same

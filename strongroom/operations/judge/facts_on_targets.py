@@ -35,7 +35,7 @@ from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.system.lazy import batched
 from strongroom.targets import Target
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 
 # -- What really lies on the targets: which manifests, and what the signed ones say -------------
 #

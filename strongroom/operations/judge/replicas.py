@@ -27,7 +27,7 @@ from strongroom.operations.judge.fact_records import AlertLimits, Dated
 from strongroom.operations.keys.usage import Opens, opens
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
-from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
+from strongroom.targets.reading import MOST_BYTES, copies, whole_copy
 from strongroom.words import plural, verb
 
 # -- One replica, read: its manifest, its bytes to a depth, its lock, and what its envelopes open for

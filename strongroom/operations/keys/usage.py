@@ -33,7 +33,7 @@ from strongroom.operations.archive.open import carried_record, read_manifest
 from strongroom.operations.engine.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
 from strongroom.targets import Target
-from strongroom.targets.repaired import Objects
+from strongroom.targets.reading import Objects
 from strongroom.targets.single_file import BundleReader
 
 # -- Which key opens what: stanzas and recipients by one public name, and what would be lost without

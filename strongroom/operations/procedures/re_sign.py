@@ -37,7 +37,7 @@ from strongroom.operations.engine.spread import put_lists
 from strongroom.operations.rotation.single_file import copy
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.targets import Target
-from strongroom.targets.repaired import Objects, put_beside, sound_copy
+from strongroom.targets.reading import Objects, put_beside, sound_copy
 from strongroom.targets.single_file import BundleReader, BundleWriter
 
 

@@ -26,8 +26,7 @@ from strongroom.sources import Source
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft import RaftSource
 from strongroom.sources.raft.snapshot import SnapshotHeader
-from strongroom.sources.raft.source import Spool
-from strongroom.sources.raft.whole import WholeSnapshot, gather
+from strongroom.sources.raft.source import Spool, WholeSnapshot, gather
 from strongroom.system.errors import WouldOverwrite
 from strongroom.system.lazy import batched
 from strongroom.targets.directory import DirectoryTarget

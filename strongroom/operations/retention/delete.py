@@ -56,7 +56,7 @@ from strongroom.operations.retention.plan import (
 from strongroom.operations.retention.rules import RetentionRule, needed_backups
 from strongroom.state.records import Run, RunStep
 from strongroom.targets import Target
-from strongroom.targets.repaired import ManifestListing, copies
+from strongroom.targets.reading import ManifestListing, copies
 from strongroom.times import rfc3339
 
 # -- What one prune does: which backups it marks, which marks it takes back, and which backups it deletes

@@ -67,7 +67,7 @@ from strongroom.operations.keys.usage import StillOpens, still_opens
 from strongroom.operations.rotation.rewrap import RewrapOrder
 from strongroom.state.records import Replica, Run
 from strongroom.targets import Target
-from strongroom.targets.repaired import copies, original_name, whole_copy
+from strongroom.targets.reading import copies, original_name, whole_copy
 
 # -- Seal the content of a container anew under new keys, and compare it before it leaves memory ---
 

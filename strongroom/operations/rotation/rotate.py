@@ -44,7 +44,7 @@ from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep
 from strongroom.system.attempts import RequestPace
 from strongroom.targets import Target
-from strongroom.targets.repaired import sound_copy
+from strongroom.targets.reading import sound_copy
 
 # -- What the steps of a rotation return, and what is known of one ------------------------------
 

@@ -32,15 +32,17 @@ from strongroom.targets.vault.chunks import (
     SMALL_AHEAD,
     ChunkedHead,
     Chunks,
+    Entries,
     ForeignEntry,
+    Occupied,
     Transit,
     chunk_count,
     in_base64,
+    in_order,
     new_attempt,
     parse_head,
     split_folder,
 )
-from strongroom.targets.vault.entries import Entries, Occupied, in_order
 from strongroom.vault import answers
 from strongroom.vault.answers import Denied
 from strongroom.vault.client import Need, Vault, rights

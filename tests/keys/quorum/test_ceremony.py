@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.errors import UsageError
 from strongroom.keys.quorum.ceremony import open_together
-from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
+from strongroom.keys.quorum.record import CeremonyBroken, ShareMistyped
 from tests.keys.conformance import shown
 from tests.keys.quorum.made import NAMES, begin
 

@@ -11,7 +11,8 @@ from strongroom.errors import StrongroomError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.quorum import QuorumIdentity, QuorumRecipient, record
 from strongroom.keys.quorum.ceremony import Gathering, open_together
-from strongroom.keys.quorum.errors import (
+from strongroom.keys.quorum.record import (
+    Quorum,
     QuorumFileWrong,
     ShareForeign,
     ShareMistyped,
@@ -19,8 +20,10 @@ from strongroom.keys.quorum.errors import (
     SharesTooFew,
     SharesTooMany,
     SharesWrong,
+    combine,
+    fingerprint,
+    parse,
 )
-from strongroom.keys.quorum.record import Quorum, combine, fingerprint, parse
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, shown
 from tests.keys.quorum.made import NAMES, made
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.keys.quorum.errors import QuorumFileWrong
-from strongroom.keys.quorum.record import decode, load
+from strongroom.keys.quorum.record import QuorumFileWrong, decode, load
 from tests.keys.quorum.made import NAMES, made
 
 

@@ -10,8 +10,7 @@ import pytest
 import shamir_mnemonic
 from shamir_mnemonic.wordlist import WORDLIST
 
-from strongroom.keys.quorum.errors import ShareMistyped
-from strongroom.keys.quorum.record import WORDS, combine, parse, split
+from strongroom.keys.quorum.record import WORDS, ShareMistyped, combine, parse, split
 
 
 def paper() -> str:

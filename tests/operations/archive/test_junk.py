@@ -18,7 +18,7 @@ from strongroom.operations.engine.drive import drive
 from strongroom.state.records import RunState
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from tests.operations.world import World, make_world, names_on
 
 TERABYTE = 1 << 40

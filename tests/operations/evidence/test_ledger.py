@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, text
 
 from strongroom.operations.evidence.audit import audit
 from strongroom.operations.evidence.ledger import LedgerPosition, check, verify_chain
+from strongroom.state.catalog import digest
 from strongroom.state.errors import LedgerChanged, LedgerCut
-from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name

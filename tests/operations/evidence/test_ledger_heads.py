@@ -21,8 +21,8 @@ from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
 from strongroom.operations.evidence.ledger import check, verify_chain
 from strongroom.operations.evidence.ledger_heads import PublishedHead, TargetLedger, compare_with_heads
+from strongroom.state.catalog import digest
 from strongroom.state.errors import LedgerChanged, LedgerCut
-from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable

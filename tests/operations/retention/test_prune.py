@@ -33,7 +33,7 @@ from strongroom.operations.retention.prune import submit_prune
 from strongroom.state.records import Replica, Run, RunState, StepKind, Ticket
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from strongroom.times import rfc3339
 from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put

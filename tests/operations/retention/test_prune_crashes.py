@@ -16,7 +16,7 @@ import pytest
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.retention.prune import submit_prune
 from strongroom.state.records import RunState
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from tests.operations.backup.test_crashes import Crash, Fuse, with_fuse
 from tests.operations.retention.pruning import Stocked, about, opens, prune, stock
 from tests.operations.world import World

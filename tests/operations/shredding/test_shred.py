@@ -12,7 +12,7 @@ import pytest
 from strongroom.container.errors import MissingPiece
 from strongroom.container.wrapping import Stanza
 from strongroom.errors import UsageError
-from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.keys.destroying.services import FileDestroyer
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold

@@ -14,7 +14,7 @@ import msgspec
 from strongroom.container.wrapping import Identity
 from strongroom.errors import StrongroomError
 from strongroom.keys.destroying import Fate, KeyVersionState
-from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.keys.destroying.services import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
 from strongroom.operations.archive.key_versions import ErasurePolicy, ShredScope
 from strongroom.operations.archive.open import open_backup

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Manifest, sign_manifest
+from strongroom.container.marks import TrustList, sign_list
 from strongroom.container.signing import Signer, Signers
-from strongroom.container.trust_list import TrustList, sign_list
 from strongroom.keys import rolelist
 from strongroom.operations.engine.trust_lists import STATING, believed_on, lists_on
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from tests.certified import certified
 from tests.container.parts import CONTROL, INSTALLATION, manifest
 from tests.container.test_trust_list import listed

@@ -46,7 +46,7 @@ from strongroom.state.records import CatalogEntry
 from strongroom.system.attempts import run_all
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.repaired import MANIFESTS
+from strongroom.targets.reading import MANIFESTS
 from strongroom.targets.resilient import bare
 from strongroom.wiring import adapters
 from strongroom.wiring import keys as wired

@@ -39,7 +39,7 @@ from strongroom.operations.procedures.perform import IncidentSteps, lead
 from strongroom.sheet import Cell, Lines, Part, Sheet, Table
 from strongroom.system.files import refuse_existing
 from strongroom.system.process import who
-from strongroom.targets.repaired import ManifestListing
+from strongroom.targets.reading import ManifestListing
 from strongroom.times import rfc3339
 
 

@@ -21,8 +21,7 @@ from strongroom.keys.pkcs11.session import PinPrompt, Token
 from strongroom.keys.pkcs11.token_keys import generate_aes, generate_ec, next_version, versions
 from strongroom.keys.quorum import record as quorum_file
 from strongroom.keys.quorum.ceremony import Ceremony, Gathering
-from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
-from strongroom.keys.quorum.record import Quorum
+from strongroom.keys.quorum.record import Quorum, ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
 from strongroom.sheet import Lines, Pairs, Sheet, Table
 from strongroom.system.files import read_private, refuse_existing, write_whole
 from strongroom.times import rfc3339

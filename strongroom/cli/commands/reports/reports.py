@@ -25,7 +25,7 @@ from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import FormatError, NotABackup, Tampered, UntrustedSigner
-from strongroom.container.statement import Signed
+from strongroom.container.marks import Signed
 from strongroom.errors import UsageError
 from strongroom.model import Role
 from strongroom.operations.drills import report as drill

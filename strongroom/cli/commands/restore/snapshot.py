@@ -43,7 +43,7 @@ from strongroom.operations.restore.vault_snapshot import (
 from strongroom.sheet import Lines, Pairs, Part, Sheet
 from strongroom.sources import Source
 from strongroom.sources.raft.snapshot import SnapshotHeader
-from strongroom.sources.raft.whole import WholeSnapshot
+from strongroom.sources.raft.source import WholeSnapshot
 from strongroom.times import unique
 from strongroom.vault.client import Vault
 from strongroom.vault.tokens import TokenFile

@@ -11,7 +11,7 @@ from msgspec import Struct
 from strongroom.cli.parameters import Command, Nothing, UnreadableWord, argument, limit, option
 from strongroom.cli.table import PROGRAM
 from strongroom.config.kinds import OwnSource
-from strongroom.config.own_places import SOURCES, TARGETS, OwnTarget, parse_source, parse_target
+from strongroom.config.text import SOURCES, TARGETS, OwnTarget, parse_source, parse_target
 from strongroom.model import Role
 from strongroom.state.records import Pool
 

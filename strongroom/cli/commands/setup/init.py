@@ -25,9 +25,8 @@ from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import ConfigProblems, Settings, load_settings
 from strongroom.config.failure_domains import remarks
 from strongroom.config.keys import PassphraseKey
-from strongroom.config.own_places import OwnKey, OwnMail, with_locks
 from strongroom.config.reference import reference_markdown
-from strongroom.config.text import default_config_text
+from strongroom.config.text import OwnKey, OwnMail, default_config_text, with_locks
 from strongroom.container.signing import Signer
 from strongroom.errors import TargetError, UsageError
 from strongroom.keys import rolelist, roles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from strongroom.state.events import digest
+from strongroom.state.catalog import digest
 
 revision = "0002"
 down_revision = "0001"
