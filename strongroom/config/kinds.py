@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from strongroom.config.policies import PolicySettings
-from strongroom.config.schema import SettingsSection, toml_value
+from strongroom.config.schema import KeyPath, SettingsSection, toml_value
 from strongroom.config.vaults import VaultSettings
 
 Vaults = Mapping[str, VaultSettings]
@@ -28,10 +28,10 @@ class OwnSource(NamedTuple):
     example: str = ""
 
 
-class Unfit(NamedTuple):
-    """A key whose value does not fit the others: what is wrong, and what would be right."""
+class Misfit(NamedTuple):
+    """What does not fit the rest: the key, what is wrong with it, and what would be right."""
 
-    key: str
+    key: KeyPath
     what: str
     right: str
 
@@ -50,7 +50,7 @@ class KindSection(SettingsSection, frozen=True, kw_only=True):
         """Return what an access log of this format calls it; empty if such a log does not tell of it."""
         return ""
 
-    def unfit(self) -> Iterator[Unfit]:
+    def unfit(self) -> Iterator[Misfit]:
         """Yield what does not fit in its own keys, each of which is right by itself."""
         return iter(())
 

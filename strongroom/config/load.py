@@ -7,13 +7,14 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast, get_args, get_origin
 
 from msgspec import Struct
 
-from strongroom.config.checks import Context, check
+from strongroom.config.checks import Context, people, policies, stores
+from strongroom.config.kinds import Misfit
 from strongroom.config.model import Settings
 from strongroom.config.schema import (
     ConfigProblem,
@@ -447,7 +448,7 @@ class _Loading:
     def settings(self) -> Settings:
         """Return the settings, or raise with every problem."""
         settings = self._read()
-        for key, what, right in check(Context(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
+        for key, what, right in _misfits(Context(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
             self._add(key, what, right)
         self._refuse_programs(settings)
         if self._problems:
@@ -537,3 +538,25 @@ def _is_usable(path: Path, base: Path) -> bool:
     except InvalidValue:
         return False
     return True
+
+
+def _misfits(context: Context) -> Iterator[Misfit]:
+    """Yield what does not fit, each with its key and what would be right."""
+    for check_section in (
+        policies.check_policies,
+        policies.check_schedules,
+        stores.check_paths,
+        stores.check_secrets,
+        stores.check_servers,
+        stores.check_stores,
+        policies.check_snapshots,
+        policies.check_custody,
+        policies.check_erasable,
+        policies.check_limits,
+        people.check_alerts,
+        people.check_approvals,
+        people.check_hooks,
+        people.check_rotators,
+        people.check_access_logs,
+    ):
+        yield from check_section(context)

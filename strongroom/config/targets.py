@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta
 
-from strongroom.config.kinds import TargetKind, ToType, Unfit, Vaults, in_log, said_besides, server, spelt
+from strongroom.config.kinds import Misfit, TargetKind, ToType, Vaults, in_log, said_besides, server, spelt
 from strongroom.config.schema import KIB
 from strongroom.config.shared import (
     TARGET_KIND,
@@ -222,10 +222,10 @@ class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
             return None
         return {"kind": "s3", "bucket": url.netloc} | said_besides(url, cls.MORE)
 
-    def unfit(self) -> Iterator[Unfit]:
+    def unfit(self) -> Iterator[Misfit]:
         if (self.encryption == "aws:kms") != bool(self.kms_key):
             what = "missing" if self.kms_key is None else "has no effect without it"
-            yield Unfit("kms_key", what, 'Give both kms_key and encryption = "aws:kms", or neither.')
+            yield Misfit(("kms_key",), what, 'Give both kms_key and encryption = "aws:kms", or neither.')
 
     def store(self, vaults: Vaults) -> tuple[str, ...] | None:
         """Return the bucket. Amazon's is one service, whatever address leads to it."""

@@ -13,16 +13,16 @@ pytestmark = pytest.mark.durable
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from strongroom.system import sqlite_files
+from strongroom.system import files
 
-sqlite_files.EXIT_WAITS = 0.1
+files.EXIT_WAITS = 0.1
 path = Path(sys.argv[1])
-sqlite_files.create(path)
+files.create(path)
 began = threading.Event()
 
 def work():
-    with sqlite_files.in_use():
-        connection = sqlite_files.connect(path, timeout=1)
+    with files.in_use():
+        connection = files.connect(path, timeout=1)
         connection.create_function("began", 0, lambda: began.set() or 1)
         endless = "WITH RECURSIVE n(x) AS (SELECT began() UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
         connection.execute(endless).fetchall()

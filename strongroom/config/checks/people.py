@@ -9,8 +9,9 @@ from math import log2
 
 from strongroom.config.alerts import ChannelSettings, MailChannel, PingChannel, WebhookChannel
 from strongroom.config.approvals import AccessLogSettings, ApprovalRuleSettings, BreakGlassSettings
-from strongroom.config.checks.context import Context, Misfit
+from strongroom.config.checks import Context
 from strongroom.config.checks.stores import missing
+from strongroom.config.kinds import Misfit
 from strongroom.config.model import Settings
 from strongroom.config.recovery import PLACES
 from strongroom.config.rotators import (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from strongroom.config.checks.context import Context, Misfit
+from strongroom.config.checks import Context
 from strongroom.config.checks.stores import real, secret_files
 from strongroom.config.failure_domains import (
     called,
@@ -24,6 +24,7 @@ from strongroom.config.keys import (
     Pkcs11Key,
     QuorumKey,
 )
+from strongroom.config.kinds import Misfit
 from strongroom.config.model import OPEN_CONTAINERS, Settings
 from strongroom.config.policies import YEAR_DAYS, PolicySettings
 from strongroom.config.schema import KeyPath

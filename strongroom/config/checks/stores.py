@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from strongroom.config.checks.context import Context, Misfit
+from strongroom.config.checks import Context
 from strongroom.config.failure_domains import home_of, is_lost_with, outlive, server_of, unlock_paths_of
 from strongroom.config.keys import AllOfKey, HpkeKey
+from strongroom.config.kinds import Misfit
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.schema import KeyPath, SettingsSection
@@ -86,8 +87,8 @@ def _unfit(context: Context) -> Iterator[Misfit]:
     """Yield what a kind says of its own keys."""
     for section in ("sources", "targets", "keys"):
         for name, entry in getattr(context.settings, section).items():
-            for key, what, right in entry.unfit():
-                yield Misfit((section, name, key), what, right)
+            for misfit in entry.unfit():
+                yield misfit._replace(key=(section, name, *misfit.key))
 
 
 def _legs(context: Context) -> Iterator[Misfit]:

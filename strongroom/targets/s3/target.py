@@ -154,7 +154,7 @@ def purge(bucket: Bucket, prefix: str) -> int:
 
 
 def hidden(bucket: Bucket, prefix: str, *, clock: Callable[[], datetime]) -> list[HiddenVersion]:
-    """Return the old versions under ``prefix``; see :class:`strongroom.targets.hidden.KeepsVersions`.
+    """Return the old versions under ``prefix``.
 
     The bucket's rules and locks are asked for only if there are any.
     """
@@ -173,7 +173,7 @@ def hidden(bucket: Bucket, prefix: str, *, clock: Callable[[], datetime]) -> lis
 
 
 def telling(bucket: Bucket) -> Iterator[ProbeCheck]:
-    """See :meth:`strongroom.targets.hidden.KeepsVersions.telling`."""
+    """Try what that asks for."""
     yield may("list old versions", lambda: next(_versions(bucket, ""), None))
     yield may("read the rules that remove old versions", lambda: lifecycle_of(bucket))
 
