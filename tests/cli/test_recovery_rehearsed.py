@@ -13,7 +13,7 @@ import pytest
 from strongroom import __version__
 from strongroom.container.errors import UntrustedSigner
 from strongroom.errors import UsageError
-from strongroom.operations.errors import RunDegraded
+from strongroom.operations.errors import RecoveryTooSlow
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.restore.scratch import scratch
 from strongroom.sources.errors import SecretNotFound
@@ -64,7 +64,7 @@ def test_the_procedures_line_writes_a_report_and_nothing_else(sealed: Machine) -
     report = report_of(sealed, "test_recovery_report.json")
     sealed.path("test_recovery_report.json").unlink()
     assert tree(sealed.home) == before
-    assert "everything opens. Nothing was written." in done.out
+    assert "3 secrets open, and are whole. Nothing was written." in done.out
     assert (report["outcome"], report["depth"], report["problems"]) == ("passed", "opened", [])
     assert report["would"] == {"to": "local", "created": 0, "changed": 0, "left": 3}
     assert report["strongroom"] == __version__
@@ -112,11 +112,11 @@ def test_a_missed_objective_is_told_apart_from_a_failure(sealed: Machine) -> Non
     done = rehearse(sealed, "--backup-file", "full.sr", "--objective", "0.001s", "--report", "late.json")
 
     report = report_of(sealed, "late.json")
-    assert done.failed_with(RunDegraded)
-    assert "everything came back, but not in time" in done.out
+    assert done.failed_with(RecoveryTooSlow)
+    assert "But it was too slow" in " ".join(done.out.split())
     assert "the objective is 0.001 s" in " ".join(done.err.split())
     assert (report["outcome"], report["depth"]) == ("late", "compared")
-    assert [problem["code"] for problem in report["problems"]] == ["RunDegraded"]  # type: ignore[attr-defined]
+    assert [problem["code"] for problem in report["problems"]] == ["RecoveryTooSlow"]  # type: ignore[attr-defined]
     assert report["objective_of"] == "the command line"
 
 
@@ -201,12 +201,12 @@ def test_an_untrusted_backup_is_not_rehearsed(sealed: Machine, other: Machine) -
 STOPPED = """
 import os, sys
 from strongroom.cli.main import main
-from strongroom.operations.drills import local
+from strongroom.operations.drills.work import AttendedDrill
 
 def stop(*_):
     os.kill(os.getpid(), int(sys.argv[1]))
 
-local.compare = stop
+AttendedDrill._compare = stop
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -256,7 +256,7 @@ def test_the_pace_of_where_a_recovery_would_go_counts(stocked: Machine) -> None:
     done = rehearse(stocked, *words)
 
     report = report_of(stocked, "aws.json")
-    assert done.failed_with(RunDegraded)
+    assert done.failed_with(RecoveryTooSlow)
     assert report["outcome"] == "late"
     assert report["depth"] == "compared"
     assert report["least_seconds"] > report["objective_seconds"] == 20  # type: ignore[operator]

@@ -74,7 +74,7 @@ REVEALING = {
         "strongroom/operations/procedures/incident_exposure.py",
         *("strongroom/operations/archive/open.py", "strongroom/operations/archive/live_comparison.py"),
         *("strongroom/operations/restore/record.py", "strongroom/operations/restore/take_back.py"),
-        *("strongroom/operations/drills/steps.py", "strongroom/operations/checks/value_checks.py"),
+        *("strongroom/operations/drills/by_record.py", "strongroom/operations/checks/value_checks.py"),
     ),
     "a secret gets a new value, which was approved": (
         *("strongroom/operations/rotation/secret_step.py", "strongroom/operations/rotation/secret_values.py"),
@@ -94,7 +94,6 @@ EXITS = {
         "strongroom/operations/restore/step.py",  # asks by the plan
         "strongroom/operations/restore/take_back.py",  # an undo, which asks
         "strongroom/operations/drills/steps.py",  # its place goes with it
-        "strongroom/operations/drills/local.py",  # its place goes with it
     },
     "strongroom.operations.backup.single_file:backup_to_file": {
         "strongroom/cli/shared/runs.py",

@@ -8,11 +8,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from strongroom.errors import ConfigError
 from strongroom.model import prepare
 from strongroom.operations.archive.shortfall import Shortfall
+from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run
+from strongroom.state.records import Run, TargetPin
+from strongroom.words import nearest
 
 LOCAL: Final = "local"
 """The scratch store on the host that drills. Any other place is a configured Vault server."""
@@ -27,6 +31,8 @@ class DrillOptions(Struct, frozen=True, kw_only=True):
         target: the only target to read from; of a failover drill the one whose region is cut off.
         into: ``local``, or the name of the Vault server on which a mount is made for the drill.
         within_days: rehearse a random backup of so many days; the newest if it is 0.
+        live: whether the source is compared with afterwards.
+        only_open: open all of it and restore nothing; ``into`` is then what a restore would change.
     """
 
     objective_seconds: float
@@ -36,6 +42,8 @@ class DrillOptions(Struct, frozen=True, kw_only=True):
     target: str = ""
     into: str = LOCAL
     within_days: float = 0.0
+    live: bool = True
+    only_open: bool = False
 
 
 class Picked(Struct, frozen=True, kw_only=True):
@@ -48,6 +56,7 @@ class Picked(Struct, frozen=True, kw_only=True):
     size: int
     among: int
     cut_off: tuple[str, ...]
+    seconds: float = 0.0
 
 
 class DrillPlan(Struct, frozen=True, kw_only=True):
@@ -85,6 +94,7 @@ class Rehearsed(Struct, frozen=True, kw_only=True):
     ``tags`` are those of a category. ``secrets`` of ``expected`` came back, with so many ``versions`` that
     have a value; ``not_done`` counts the others by the code of the error. ``gave`` says how many secrets were
     read from each target. ``shortfall`` is what the backup lacks of those before it, without a name.
+    ``would`` is what a restore would do, where all was opened and nothing was restored.
     """
 
     backup: str
@@ -98,6 +108,7 @@ class Rehearsed(Struct, frozen=True, kw_only=True):
     gave: Mapping[str, int]
     seconds: float
     shortfall: Shortfall | None = None
+    would: Restored | None = None
 
 
 class DrillComparison(Struct, frozen=True, kw_only=True):
@@ -150,6 +161,37 @@ def options_of(run: Run) -> DrillOptions:
 
 
 def took_seconds(facts: DrillFacts) -> float:
-    """Return how long a drill took from proving the environment to the last value, as far as it came."""
-    timed = (facts.drill_prove, facts.drill_restore, facts.drill_compare)
+    """Return how long a drill took from picking the backup to the last value, as far as it came."""
+    timed = (facts.picked, facts.drill_prove, facts.drill_restore, facts.drill_compare)
     return sum(step.seconds for step in timed if step is not None)
+
+
+def cut_off(pins: tuple[TargetPin, ...], options: DrillOptions) -> tuple[str, ...]:
+    """Return the targets that a drill does without.
+
+    Raises:
+        ConfigError: the policy does not store on the target that is named, or nothing would be left.
+    """
+    known = {pin.name: pin for pin in pins}
+    if options.target and options.target not in known:
+        raise ConfigError(
+            f"The policy does not store on '{options.target}'.", hint=nearest(options.target, known)
+        )
+    if options.drill is not DrillScope.FAILOVER:
+        return tuple(name for name in known if options.target and name != options.target)
+    lost = known[options.target].region if options.target else pins[0].region
+    away = tuple(pin.name for pin in pins if pin.region == lost)
+    if len(away) == len(pins):
+        raise ConfigError(
+            f"All targets of the policy are in region '{lost}': without it, nothing is left to recover from.",
+            hint="Store on a target in another region too.",
+        )
+    return away
+
+
+def picked_of(run: Run) -> Picked:
+    """Return the backup that was picked."""
+    picked = read_facts(run, DrillFacts).picked
+    if picked is None:
+        raise RecordRefused(f"run {run.id} does not record which backup its drill picked")
+    return picked

@@ -1,21 +1,21 @@
-"""The drill as a job: what is asked, which backup is rehearsed, and into which place."""
+"""The drill as a job: its steps, what came of it, and its reports on the targets."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from random import Random
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import ConfigError, StrongroomError, UsageError
-from strongroom.model import Role
+from strongroom.model import COMMAND, Role
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.backup.verify import had_backup, restorable, spec_of_policy
+from strongroom.operations.backup.verify import had_backup, spec_of_policy
 from strongroom.operations.drills import steps
 from strongroom.operations.drills.facts import (
     DrillComparison,
@@ -23,29 +23,27 @@ from strongroom.operations.drills.facts import (
     DrillOptions,
     DrillPlan,
     Live,
-    Picked,
     Proved,
     Rehearsed,
     TornDown,
+    cut_off,
     options_of,
     took_seconds,
 )
 from strongroom.operations.drills.report import PREFIX, REPORT, DrillReport, report_of
-from strongroom.operations.drills.steps import cut_off, place_of
+from strongroom.operations.drills.work import AttendedDrill
 from strongroom.operations.engine.calendar_entries import Scheduled
-from strongroom.operations.engine.drive import GONE, drive, is_abandoned, take_up
 from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, read_facts
+from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
 from strongroom.operations.engine.run_log import error_text
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.statements import put_checked
 from strongroom.operations.engine.submit import Submitted, submit
-from strongroom.operations.errors import NothingToRehearse
 from strongroom.operations.evidence.signed_report import PAGE, vouch, vouches
 from strongroom.operations.restore.scratch import objective_missed
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
-    CatalogEntry,
     Pool,
     Run,
     RunKind,
@@ -60,45 +58,6 @@ from strongroom.state.records import (
 )
 from strongroom.targets import Target
 from strongroom.words import plural, verb
-
-# -- The plan of a drill: which backup is rehearsed, and which targets are cut off --------------
-
-
-def pick(run: Run, step: RunStep, services: Services) -> DrillPlan:
-    """Pick a backup of the policy: the newest, or a random one of the last days.
-
-    Raises:
-        NothingToRehearse: there is none.
-    """
-    options = options_of(run)
-    among = _candidates(run, options, services)
-    entry = Random(run.id).choice(among) if options.within_days else among[0]  # noqa: S311 - no key is made
-    return DrillPlan(
-        picked=Picked(
-            backup=entry.backup,
-            created_at=entry.created_at,
-            source=entry.source,
-            secrets=entry.secrets,
-            size=entry.size,
-            among=len(among),
-            cut_off=cut_off(run.spec.targets, options),
-        )
-    )
-
-
-def _candidates(run: Run, options: DrillOptions, services: Services) -> Sequence[CatalogEntry]:
-    found = list(restorable(services, run.spec.policy))
-    if not found:
-        raise NothingToRehearse(f"there is no backup of policy '{run.spec.policy}' to recover from")
-    if not options.within_days:
-        return found
-    since = datetime.fromtimestamp(run.created_at, UTC) - timedelta(days=options.within_days)
-    recent = [entry for entry in found if datetime.fromisoformat(entry.created_at) >= since]
-    if not recent:
-        days = plural(round(options.within_days), "day")
-        raise NothingToRehearse(f"policy '{run.spec.policy}' has no backup of the last {days}")
-    return recent
-
 
 # -- Drill reports on the targets, beside the backups: put there by the drill, read by any host ---
 #
@@ -259,7 +218,7 @@ class DrillJob(Job):
     swept_again = ""
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
-        StepKind.PLAN: StepAction(pick, DrillPlan, Pool.CONTROL),
+        StepKind.PLAN: StepAction(steps.pick, DrillPlan, Pool.CONTROL),
         StepKind.DRILL_PROVE: StepAction(steps.prove, Proved, Pool.DRILL),
         StepKind.DRILL_RESTORE: StepAction(steps.restore, Rehearsed, Pool.DRILL, tolerated=True),
         StepKind.DRILL_COMPARE: StepAction(steps.compare, DrillComparison, Pool.DRILL, tolerated=True),
@@ -305,7 +264,7 @@ class DrillJob(Job):
         if any(row.state is StepState.DONE for row in rows):
             return {}
         try:
-            place_of(run, services).remove(run.id)
+            services.drilling(run, services).place.remove(run.id)
         except ConfigError:  # this process has no such place: the next drill on a host that has removes it
             return {"place": "the mount of the drill may be left; the next drill there removes it"}
         except StrongroomError as error:
@@ -313,7 +272,10 @@ class DrillJob(Job):
         return {}
 
     def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
-        """Put the signed report on the targets. A drill without one has shown nothing to anybody."""
+        """Put the signed report on the targets. A drill without one has shown nothing to anybody, but to the
+        person who drives it: that one's has no targets."""
+        if not run.spec.targets:
+            return ending
         report = report_of(run, ending, services)
         keep = timedelta(days=run.spec.minimum_retention_days)
         names = [pin.name for pin in run.spec.targets]
@@ -354,11 +316,13 @@ class DrillJob(Job):
 def _following(run: Run, step: RunStep, result: Result) -> RunStep:
     if step.kind is StepKind.DRILL_PROVE and isinstance(result, Proved):
         return _REPORT if result.wrong else RunStep(StepKind.DRILL_RESTORE)
+    if step.kind is StepKind.DRILL_RESTORE and options_of(run).only_open:
+        return _REPORT
     if step.kind is StepKind.DRILL_RESTORE:
         return RunStep(StepKind.DRILL_TEARDOWN if result is None else StepKind.DRILL_COMPARE)
     if step.kind is StepKind.DRILL_TEARDOWN:
         came_back = read_facts(run, DrillFacts).drill_restore is not None
-        return RunStep(StepKind.DRILL_LIVE) if came_back else _REPORT
+        return RunStep(StepKind.DRILL_LIVE) if came_back and options_of(run).live else _REPORT
     return _FOLLOWING.get(step.kind, _REPORT)
 
 
@@ -378,7 +342,9 @@ def _unready(proved: Proved) -> str:
 
 def _unfinished(run: Run, facts: DrillFacts, services: Services) -> str:
     """Say which of the steps that bring secrets back was given up, in the words of its error."""
-    done = {StepKind.DRILL_RESTORE: facts.drill_restore, StepKind.DRILL_COMPARE: facts.drill_compare}
+    done: dict[StepKind, object] = {StepKind.DRILL_RESTORE: facts.drill_restore}
+    if not options_of(run).only_open:
+        done[StepKind.DRILL_COMPARE] = facts.drill_compare
     for kind in (kind for kind, result in done.items() if result is None):
         row = services.store.row(run.id, RunStep(kind))
         if row.state is StepState.DONE:
@@ -390,10 +356,11 @@ def _unfinished(run: Run, facts: DrillFacts, services: Services) -> str:
 def _not_the_same(facts: DrillFacts) -> str:
     rehearsed, compared = facts.drill_restore, facts.drill_compare
     assert rehearsed is not None
-    assert compared is not None
     if rehearsed.secrets != rehearsed.expected:
         code = next(iter(rehearsed.not_done), "VerificationFailed")
         return f"{code}: {rehearsed.secrets:,} of {plural(rehearsed.expected, 'secret')} came back"
+    if compared is None:  # all was opened, and nothing restored
+        return ""
     if wrong := compared.differ + compared.missing:
         of = plural(compared.compared, "value")
         return f"VerificationFailed: {wrong:,} of {of} {verb(wrong, 'are')} not what was backed up"
@@ -413,14 +380,14 @@ def _less(facts: DrillFacts) -> str:
 
 def _late(run: Run, facts: DrillFacts, services: Services) -> str:
     assert facts.drill_restore is not None
-    least = steps.least_seconds(facts.drill_restore, services)
+    least = steps.least_seconds(run, facts.drill_restore, services)
     objective = options_of(run).objective_seconds
     late = objective_missed(took_seconds(facts), least=least, objective=objective)
     return f"RecoveryTooSlow: everything came back, but {late}" if late else ""
 
 
 def _left_behind(run: Run, facts: DrillFacts, services: Services) -> str:
-    if facts.drill_teardown is not None:
+    if facts.drill_teardown is not None or options_of(run).only_open:
         return ""
     row = services.store.row(run.id, RunStep(StepKind.DRILL_TEARDOWN))
     return f"drill-teardown: {row.error or 'it was given up'}"
@@ -452,13 +419,32 @@ def drill_spec(services: Services, policy: str, options: DrillOptions) -> Spec:
     )
 
 
-# -- Drills whose process was killed, before another one is made --------------------------------
+# -- A drill that a person drives alone, with no record but this process's ------------------------
 
 
-def end_abandoned(services: Services) -> list[Run]:
-    """Cancel drills that nobody works on, remove what they restored, and return them."""
-    found = [run for run in services.store.active() if run.spec.kind is RunKind.DRILL]
-    gone = [run for run in found if is_abandoned(run, services.store, services.state_dir)]
-    for run in gone:
-        services.store.cancel(run.id, error=f"{GONE}, and the next drill took its place")
-    return [drive(run.id, take_up(run.id, services), services, processes=1) for run in gone]
+class LoneDrill(NamedTuple):
+    """What came of it: its run, its report, and what it failed of."""
+
+    run: Run
+    report: DrillReport
+    error: BaseException | None
+
+
+def drill_alone(
+    drill: AttendedDrill,
+    options: DrillOptions,
+    *,
+    state_dir: Path,
+    watch: Callable[[RunStep], object] = lambda _: None,
+) -> LoneDrill:
+    """Rehearse a backup that a person opens: no target is asked for it, and no database.
+
+    Args:
+        watch: is told of each step before it begins.
+    """
+    store = LoneStore()
+    given = msgspec.to_builtins(structs.replace(options, live=False))
+    spec = Spec(kind=RunKind.DRILL, policy=COMMAND, options=given)
+    services = lone_services(store, spec, state_dir=state_dir, drilling=lambda _run, _services: drill)
+    run, error = drive_alone(store, spec, services, watch=watch)
+    return LoneDrill(run, report_of(run, Ending(run.state, run.error), services), error)

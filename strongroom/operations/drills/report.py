@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from strongroom import __version__
 from strongroom.errors import by_name, meaning_of
+from strongroom.model import COMMAND
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.drills.facts import (
     LOCAL,
@@ -24,6 +25,7 @@ from strongroom.operations.engine.jobs import Ending, read_facts
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.evidence.signed_report import ReportKind
+from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Share, Sheet, Table, marked
 from strongroom.sources.errors import SecretNotFound
@@ -77,6 +79,7 @@ class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     ``page_sha256`` is the digest of the HTML page beside it, which says the same to people. ``shortfall`` is
     what the backup lacks of those before it; where it lacks nothing it is left out, as in older reports.
+    ``would`` is what a restore would do, where a person had all opened and nothing restored.
     """
 
     strongroom: str
@@ -114,6 +117,7 @@ class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     problems: tuple[DrillProblem, ...]
     page_sha256: str
     shortfall: Shortfall | None = None
+    would: Restored | None = None
 
 
 def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
@@ -121,7 +125,7 @@ def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
     facts, options = read_facts(run, DrillFacts), options_of(run)
     rows = [row for row in services.store.rows(run.id) if row.step.kind is not StepKind.REPORT]
     rehearsed, compared, picked = facts.drill_restore, facts.drill_compare, facts.picked
-    least = least_seconds(rehearsed, services) if rehearsed is not None else 0.0
+    least = least_seconds(run, rehearsed, services) if rehearsed is not None else 0.0
     took = took_seconds(facts)
     came_back = ending.state in (RunState.DONE, RunState.DEGRADED)
     met = max(took, least) <= options.objective_seconds
@@ -138,7 +142,7 @@ def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
         ended=rfc3339(_ended(run, rows)),
         backup=rehearsed.backup if rehearsed else picked.backup if picked else "",
         backup_made=rehearsed.created_at if rehearsed else picked.created_at if picked else "",
-        picked=_picked(options, picked.among if picked else 0),
+        picked=_picked(options, picked.among if picked else 0) if run.spec.targets else "",
         tags=dict(rehearsed.tags) if rehearsed else {},
         cut_off={pin.name: pin.region for pin in run.spec.targets if picked and pin.name in picked.cut_off},
         read_from=dict(rehearsed.gave) if rehearsed else {},
@@ -157,10 +161,11 @@ def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
         objective=_milliseconds(options.objective_seconds),
         objective_met=met if came_back else None,
         checks=facts.drill_prove.checks if facts.drill_prove else (),
-        steps=_steps(rows),
+        steps=_steps(rows, options),
         problems=_problems(ending, rows),
         page_sha256="",
         shortfall=rehearsed.shortfall if rehearsed else None,
+        would=rehearsed.would if rehearsed else None,
     )
 
 
@@ -200,9 +205,10 @@ def _ended(run: Run, rows: Sequence[StepRow]) -> float:
     return max((row.finished_at or row.started_at or run.created_at for row in rows), default=run.created_at)
 
 
-def _steps(rows: Sequence[StepRow]) -> tuple[Timed, ...]:
+def _steps(rows: Sequence[StepRow], options: DrillOptions) -> tuple[Timed, ...]:
     by_kind = {row.step.kind: row for row in rows}
-    return tuple(_timed(kind, by_kind.get(kind)) for kind in STEPS)
+    asked = STEPS[:3] if options.only_open else STEPS if options.live else STEPS[:-1]
+    return tuple(_timed(kind, by_kind.get(kind)) for kind in asked)
 
 
 STEPS = (
@@ -269,7 +275,7 @@ STEP_WORDS: Final[Mapping[str, str]] = {
     "drill-teardown": "Remove what was restored",
     "drill-live": "Compare with the source",
 }
-COUNTED: Final = ("drill-prove", "drill-restore", "drill-compare")
+COUNTED: Final = ("plan", "drill-prove", "drill-restore", "drill-compare")
 """The steps whose time counts for the objective: those that a real recovery has."""
 
 
@@ -282,7 +288,8 @@ class Fact(NamedTuple):
 
 def title(report: DrillReport) -> str:
     """Return what was rehearsed, in one line."""
-    return f"{DRILLS.get(report.drill, report.drill)}, policy '{report.policy}'"
+    of = "by hand" if report.policy == COMMAND else f"policy '{report.policy}'"
+    return f"{DRILLS.get(report.drill, report.drill)}, {of}"
 
 
 def verdict(report: DrillReport) -> str:
@@ -320,6 +327,9 @@ def _is_no_fault_of_the_backup(code: str) -> bool:
 
 def _came_back(report: DrillReport) -> str:
     secrets, values = report.secrets or 0, report.compared or 0
+    if report.would is not None:
+        opened = f"{plural(secrets, 'secret')} {verb(secrets, 'open')}, and {verb(secrets, 'are')} whole."
+        return f"{opened} Nothing was written."
     each = "its value" if secrets == values == 1 else f"each of {plural(values, 'value')}"
     return f"{plural(secrets, 'secret')} came back, and {each} is the one that was backed up."
 
@@ -341,12 +351,15 @@ def rehearsed(report: DrillReport) -> Iterator[Fact]:
     if report.backup:
         yield Fact("Backup", report.backup)
         yield Fact("Made", readable(report.backup_made))
-        yield Fact("Picked", report.picked)
+        if report.picked:
+            yield Fact("Picked", report.picked)
         yield Fact("Of source", report.source)
     for tag, value in report.tags.items():
         yield Fact("Tag", f"{tag} = {value}")
-    into = "a scratch store on the host" if report.into == LOCAL else f"a mount of its own on '{report.into}'"
-    yield Fact("Restored into", into)
+    if report.would is None:
+        local = report.into == LOCAL
+        into = "a scratch store on the host" if local else f"a mount of its own on '{report.into}'"
+        yield Fact("Restored into", into)
     for target, region in report.cut_off.items():
         yield Fact("Cut off", f"{target}, in region {region}: nothing was asked of it")
     for target, number in report.read_from.items():
@@ -357,18 +370,24 @@ def rehearsed(report: DrillReport) -> Iterator[Fact]:
 
 def compared(report: DrillReport) -> Iterator[Fact]:
     """Yield what was compared."""
+    if (would := report.would) is not None:
+        said = f"{would.created:,} created, {would.changed:,} changed (with --overwrite-existing alone)"
+        yield Fact(f"A restore into '{report.into}'", f"{said}, {would.unchanged:,} already as in the backup")
+        return
     if report.secrets is not None:
         yield Fact("Came back", f"{report.secrets:,} of {plural(report.expected or 0, 'secret')}")
     for code, number in report.not_restored.items():
         yield Fact("Did not come back", f"{plural(number, 'secret')}: {code}")
     if report.compared is not None:
         wrong = f"{report.differ:,} differ, {report.missing:,} missing"
-        yield Fact("With the backup", f"{plural(report.compared, 'value')} by keyed digest: {wrong}")
+        by = "read once more" if report.policy == COMMAND else "by keyed digest"
+        yield Fact("With the backup", f"{plural(report.compared, 'value')} {by}: {wrong}")
     for line in report.shortfall.lines() if report.shortfall is not None else ():
         yield Fact("With earlier backups", line.strip())
     if report.stand_out is not None:
         yield Fact("Each by itself", f"{report.stand_out:,} {verb(report.stand_out, 'stand')} out")
-    yield Fact("With the source", _live(report))
+    if report.live is not None or report.policy != COMMAND:
+        yield Fact("With the source", _live(report))
     removed = {True: "yes", False: "no: see what went wrong", None: "nothing was restored"}
     yield Fact("Removed again", removed[report.torn_down])
 
@@ -427,8 +446,8 @@ def _parts(report: DrillReport) -> Iterator[Part]:
     if report.problems:
         problems = [(problem.code, problem.means, problem.to_do) for problem in report.problems]
         yield Table(("Problem", "It means", "To do"), problems, "What went wrong, and what to do")
-        more = f"On a host of the installation, strongroom runs show {report.run} has the exact words."
-        yield Lines([f"This report names no secret. {more}"], style="note")
+        more = f" On a host of the installation, strongroom runs show {report.run} has the exact words."
+        yield Lines([f"This report names no secret.{more if report.policy != COMMAND else ''}"], style="note")
     yield Pairs(list(rehearsed(report)), "What was rehearsed")
     yield Pairs(list(_times(report)), "How long it took")
     longest = max((step.milliseconds for step in report.steps), default=0) or 1

@@ -19,7 +19,7 @@ from strongroom.operations.engine.process_lock import driving
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.steps import perform, recover
 from strongroom.operations.errors import ApprovalNeeded, StillEnding
-from strongroom.state.records import Run, StepKind, StepState, Ticket
+from strongroom.state.records import Run, RunKind, StepKind, StepState, Ticket
 from strongroom.state.store import RunStore
 from strongroom.system.process import cores, die_with_parent, may_fork
 
@@ -280,3 +280,12 @@ def take_up(run: str, services: Services) -> list[Ticket]:
     services.store.forsake(run, owners=process_lock.status(services.state_dir, run).gone)
     recover(services)
     return services.store.take_ready(run, window=services.limits.window)
+
+
+def end_abandoned(services: Services, kind: RunKind) -> list[Run]:
+    """Cancel the runs of a kind that nobody works on, let them sweep what they left, and return them."""
+    begun = [run for run in services.store.active() if run.spec.kind is kind]
+    gone = [run for run in begun if is_abandoned(run, services.store, services.state_dir)]
+    for run in gone:
+        services.store.cancel(run.id, error=f"{GONE}, and the next {kind.value} took its place")
+    return [drive(run.id, take_up(run.id, services), services, processes=1) for run in gone]

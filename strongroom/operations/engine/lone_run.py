@@ -7,7 +7,9 @@ and in the folder in which the run puts on record what it does, as long as there
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +75,7 @@ class LoneStore:
         self._run: Run | None = None
         self._rows: dict[RunStep, StepRow] = {}
         self._dispatch = 0
+        self._ending = RunState.FAILED
 
     def create(self, spec: Spec, *, first: Sequence[RunStep], request_id: str | None = None) -> Run:
         """Begin the record of the run."""
@@ -160,7 +163,11 @@ class LoneStore:
         retry_in: float | None = None,
         unless: object = None,
     ) -> tuple[Run, Tally]:
-        """Record that a step failed. None is tried again: whoever sits before it can."""
+        """Record that a step failed. None is tried again: whoever sits before it can.
+
+        One that is handed back was interrupted, and its run ends as cancelled.
+        """
+        self._ending = RunState.CANCELLED if retry_in is not None else self._ending
         return self._settle(claim.ticket.step, settle or StepState.POISONED, decide, error=error)
 
     def wait(self, claim: Claim, error: str, *, pause: float, patience: float) -> bool:
@@ -186,7 +193,7 @@ class LoneStore:
         if self._run.closing and step != _REPORT:
             self._insert([_REPORT])
         elif self._run.closing:
-            self._end(RunState.FAILED, self._run.error)
+            self._end(self._ending, self._run.error)
         elif verdict.state is None:
             self._insert(verdict.follow)
         elif verdict.state is RunState.FAILED and step != _REPORT:
@@ -197,7 +204,7 @@ class LoneStore:
     def _close(self, error: str) -> None:
         """Begin to end the run early: what has not begun does not, and its report tells."""
         if not self._known.closing:
-            facts = {**self._known.facts, "ending": RunState.FAILED.value, "error": error}
+            facts = {**self._known.facts, "ending": self._ending.value, "error": error}
             self._run = replace(self._known, closing=True, error=error, facts=facts)
         for step, row in self._rows.items():
             if row.state in _UNSETTLED and step != _REPORT:
@@ -252,7 +259,7 @@ def lone_services(store: LoneStore, spec: Spec, *, state_dir: Path, **more: Any)
     own, now = Signer.generate(), datetime.now(UTC)
     signer = CertifiedSigner.issued(own, installation=Signer.generate(), role=Role.CONTROL, issued_at=now)
     return Services(
-        owner="this process",
+        owner=f"{socket.gethostname()}:{os.getpid()}:alone",
         state_dir=state_dir,
         store=cast("Any", store),  # all that the engine asks of a store for one run
         stage=MemoryTarget(name="stage"),
@@ -274,13 +281,33 @@ def _no_key() -> Sequence[Any]:
     raise ConfigError("A lone run has no key but those that it was given.")
 
 
-def drive_alone(store: LoneStore, spec: Spec, services: Services) -> tuple[Run, Exception | None]:
-    """Perform a lone run to its end; return it, and what it failed of."""
+def drive_alone(
+    store: LoneStore,
+    spec: Spec,
+    services: Services,
+    *,
+    watch: Callable[[RunStep], object] = lambda _: None,
+) -> tuple[Run, BaseException | None]:
+    """Perform a lone run to its end; return it, and what it failed of, or who ended it.
+
+    Args:
+        watch: is told of each step before it begins.
+    """
     run = store.create(spec, first=(job_of(spec.kind).first,))
     services.known_lists[run.id] = services.signer_fingerprints  # whoever opened the backup asked who counts
-    due, error = store.take_ready(run.id, window=1), None
+    due = store.take_ready(run.id, window=1)
+    error: BaseException | None = None
     while due:
-        following, outcome = perform_step(due.pop(0), services)
+        ticket = due.pop(0)
+        watch(ticket.step)
+        try:
+            following, outcome = perform_step(ticket, services)
+        except KeyboardInterrupt as interrupt:  # what it left is taken away, and the record says how it ended
+            error, due = error or interrupt, store.take_ready(run.id, window=1)
+            continue
         due += following
-        error = error or (outcome.error if outcome is not None else None)
+        failed = outcome.error if outcome is not None else None
+        if error is not None and isinstance(failed, StrongroomError):
+            error.add_note(f"{failed.message}. {failed.hint}")
+        error = error or failed
     return store.load(run.id), error

@@ -29,6 +29,7 @@ from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 
 if TYPE_CHECKING:
+    from strongroom.operations.drills.work import DrillWork
     from strongroom.operations.restore.work import RestoreWork, UndoWork
     from strongroom.state.store import RunStore
 
@@ -179,6 +180,7 @@ class SecretRotator(msgspec.Struct, frozen=True, kw_only=True):
 T = TypeVar("T")
 _RECORDED_RESTORE = lazy("strongroom.operations.restore.by_record:RecordedRestore")
 _RECORDED_UNDO = lazy("strongroom.operations.restore.by_record:RecordedUndo")
+_RECORDED_DRILL = lazy("strongroom.operations.drills.by_record:RecordedDrill")
 
 
 class RunLimits(Struct, frozen=True, kw_only=True):
@@ -242,7 +244,7 @@ class Services:
     ``span`` is within how many seconds verification reads each container once.
     ``approvals`` says what people have to approve before this process does it.
     ``known_lists`` says who counts by the trust lists on the targets of each run that this process is at.
-    ``restoring`` and ``undoing`` give what the steps of a restore, or of an undo, work with.
+    ``restoring``, ``undoing`` and ``drilling`` give what the steps of such a run work with.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
     """
@@ -275,6 +277,7 @@ class Services:
     hands_out: bool = True
     restoring: Callable[[Run, Services], RestoreWork] = _RECORDED_RESTORE
     undoing: Callable[[Run, Services], UndoWork] = _RECORDED_UNDO
+    drilling: Callable[[Run, Services], DrillWork] = _RECORDED_DRILL
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
     known_lists: dict[str, frozenset[str]] = field(default_factory=dict)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,7 +20,7 @@ from strongroom.operations.drills.facts import Proved
 from strongroom.operations.drills.steps import of_host, proved
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.jobs import Ending, Result, RunAccount, StepAction, read_facts
-from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.operations.restore.job import PASSING, REPORT, RestoreJob, restore_account
 from strongroom.operations.restore.staged import (
@@ -76,7 +77,8 @@ def check_environment(run: Run, step: RunStep, services: Services) -> Proved:
 
 def _findings(run: Run, services: Services) -> Iterator[Finding]:
     entry = services.store.backup(run.spec.backup)
-    yield from of_host(run, services, made={} if entry is None else {entry.backup: entry.created_at})
+    made = {} if entry is None else {entry.backup: entry.created_at}
+    yield from of_host(partial(openers, run.spec, services), made=made)
     yield from destination(services.destination(options_of(run).destination))
 
 

@@ -13,7 +13,9 @@ from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.restore.restore import chosen
+from strongroom.operations.restore.version import at_version
 from strongroom.sources.batches import matches
+from strongroom.sources.errors import SecretNotFound
 
 
 class Restorable:
@@ -98,6 +100,12 @@ class Restorable:
         if self.backup is not None:
             return self.backup.find(name)
         return next((secret for secret in self._secrets if secret.name == name), None)
+
+    def find(self, name: str, version: int | None = None) -> Secret:
+        """Return one secret. Raises SecretNotFound."""
+        if (secret := self.find_or_none(name)) is None:
+            raise SecretNotFound(f"{self.name} holds no secret '{name}'")
+        return at_version(secret, version, where=self.name)
 
     # -- where each secret came from, and what did not ---------------------------------------
 

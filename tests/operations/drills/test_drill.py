@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import ConfigError, TargetError, UsageError
 from strongroom.model import SecretBytes, SecretVersion
+from strongroom.operations.drills.by_record import CutOff
 from strongroom.operations.drills.job import JOB, DrillReports, list_reports
 from strongroom.operations.drills.report import DRILLS, STEPS, DrillReport, verdict
 from strongroom.operations.drills.report import STEP_WORDS as WORDS
-from strongroom.operations.drills.steps import CutOff
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive, end
 from strongroom.operations.engine.services import ConfiguredPolicy, Services

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive.open import Backup, open_backup
-from strongroom.operations.drills.local import Count, Phase, Phases, RehearsedPart, look_through, rehearse
+from strongroom.operations.archive.reading import InOnePlace
+from strongroom.operations.archive.salvage import Salvaged
+from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.drills.job import LoneDrill, drill_alone, submit_drill
+from strongroom.operations.drills.work import AttendedDrill, SecretCount
+from strongroom.operations.engine.drive import drive
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore import scratch as scratches
+from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.scratch import PREFIX, scratch
-from strongroom.sources import Refuse, SecretChange
+from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import RunState, RunStep, StepKind
 from strongroom.system.errors import TargetFull
 from tests.cli.program import ROOT
 from tests.operations.world import World, made_up, make_world
@@ -31,7 +41,7 @@ HISTORY = Secret(
     name="app/history",
     versions=tuple(SecretVersion(number=n, value=SecretBytes(b"CANARY-OLD-%d" % n)) for n in (1, 2, 5)),
 )
-ALL = Count(secrets=31, versions=33)
+ALL = SecretCount(secrets=31, versions=33)
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +63,49 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "rehearsals"
 
 
-class Altered(LocalStore):
-    """A store that gives everything back right until it is compared: then one old version is another."""
+Watch = Callable[[RunStep], object]
 
-    phase: Phase | None = None
 
-    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
-        for secret in super().read(entries):
-            if secret is not None and secret.name == HISTORY.name and self.phase is Phase.COMPARE:
-                yield HISTORY.__class__(
-                    name=secret.name,
-                    versions=(
-                        SecretVersion(number=1, value=SecretBytes(b"CANARY-ELSE")),
-                        *secret.versions[1:],
-                    ),
-                )
-            else:
-                yield secret
+def rehearse(
+    backup: Backup,
+    folder: Path,
+    watch: Watch = lambda _: None,
+    *,
+    into: Destination | None = None,
+    only_open: bool = False,
+    **more: Any,
+) -> tuple[LoneDrill, AttendedDrill]:
+    opened = Restorable("the backup", [], Salvaged(InOnePlace(backup)))
+    drill = AttendedDrill(lambda: opened, folder, into or MemoryStore(), **more)
+    asked = DrillOptions(objective_seconds=3600.0, only_open=only_open)
+    return drill_alone(drill, asked, state_dir=folder.parent, watch=watch), drill
+
+
+def failed(lone: LoneDrill) -> StrongroomError:
+    """Return what a rehearsal failed of, whatever of it raised."""
+    assert (lone.run.state, lone.report.outcome) == (RunState.FAILED, "failed")
+    assert isinstance(lone.error, StrongroomError)
+    return lone.error
+
+
+def at(kind: StepKind, then: Callable[[], object]) -> Watch:
+    """Do something before a step of a kind."""
+    return lambda step: then() if step.kind is kind else None
+
+
+def steps_of(lone: LoneDrill) -> list[str]:
+    return [step.step for step in lone.report.steps if step.began]
+
+
+ALL_STEPS = ["plan", "drill-prove", "drill-restore", "drill-compare", "drill-teardown"]
 
 
 def test_every_version_comes_back_and_the_store_is_gone(backup: Backup, folder: Path) -> None:
-    part, phases = RehearsedPart(backup.secrets, whole=ALL), Phases()
-    done = rehearse(part, folder, phases)
-    assert (done.created, done.versions, part.count) == (31, 33, ALL)
-    assert list(phases.seconds) == ["restore", "compare", "teardown"]
+    lone, drill = rehearse(backup, folder)
+    report = lone.report
+    assert (lone.run.state, lone.error, report.outcome) == (RunState.DONE, None, "passed")
+    assert (report.secrets, report.compared, drill.count) == (31, 33, ALL)
+    assert steps_of(lone) == ALL_STEPS
     assert list(folder.iterdir()) == []
     assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -84,53 +113,63 @@ def test_every_version_comes_back_and_the_store_is_gone(backup: Backup, folder: 
 def test_while_it_lasts_no_value_lies_there_and_nobody_else_may_look(backup: Backup, folder: Path) -> None:
     looked = []
 
-    def look(phase: Phase) -> None:
-        if phase is Phase.TEARDOWN:
-            [place] = folder.iterdir()
-            looked.append(place.stat().st_mode & 0o777)
-            assert not [p for p in place.rglob("*") if p.is_file() and b"CANARY" in p.read_bytes()]
+    def look() -> None:
+        [place] = folder.iterdir()
+        looked.append(place.stat().st_mode & 0o777)
+        assert not [p for p in place.rglob("*") if p.is_file() and b"CANARY" in p.read_bytes()]
 
-    rehearse(RehearsedPart(backup.secrets), folder, Phases(look))
+    rehearse(backup, folder, at(StepKind.DRILL_TEARDOWN, look))
     assert looked == [0o700]
 
 
-def test_an_old_version_that_is_another_now_is_found_and_named_without_its_value(
-    backup: Backup, folder: Path
-) -> None:
-    def at(phase: Phase) -> None:
-        Altered.phase = phase
+class Altered(LocalStore):
+    """A store that gives everything back right until it is compared: then one old version is another."""
 
-    with pytest.raises(VerificationFailed) as caught:
-        rehearse(RehearsedPart(backup.secrets), folder, Phases(at), store_at=Altered)
-    assert "1 secret did not come back" in caught.value.message
-    assert "'app/history'" in caught.value.message
-    assert "CANARY" not in str(caught.value)
+    comparing = False
+
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
+        for secret in super().read(entries):
+            if secret is not None and secret.name == HISTORY.name and self.comparing:
+                other = SecretVersion(number=1, value=SecretBytes(b"CANARY-ELSE"))
+                yield Secret(name=secret.name, versions=(other, *secret.versions[1:]))
+            else:
+                yield secret
+
+
+def test_an_old_version_that_is_another_now_is_found_and_named_without_its_value(
+    backup: Backup, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alter = at(StepKind.DRILL_COMPARE, lambda: monkeypatch.setattr(Altered, "comparing", True))
+    error = failed(rehearse(backup, folder, alter, store_at=Altered)[0])
+    assert isinstance(error, VerificationFailed)
+    assert "1 secret did not come back" in error.message
+    assert "'app/history'" in error.message
+    assert "CANARY" not in str(error)
     assert list(folder.iterdir()) == []
 
 
 def test_a_value_altered_on_disk_between_writing_and_comparing_is_found(backup: Backup, folder: Path) -> None:
-    def tamper(phase: Phase) -> None:
-        if phase is Phase.COMPARE:
-            [place] = folder.iterdir()
-            LocalStore(place).set("app/0007", SecretBytes(b"CANARY-SLIPPED-IN"))
+    def tamper() -> None:
+        [place] = folder.iterdir()
+        LocalStore(place).set("app/0007", SecretBytes(b"CANARY-SLIPPED-IN"))
 
-    with pytest.raises(VerificationFailed, match="'app/0007'"):
-        rehearse(RehearsedPart(backup.secrets), folder, Phases(tamper))
+    lone, _ = rehearse(backup, folder, at(StepKind.DRILL_COMPARE, tamper))
+    assert "'app/0007'" in failed(lone).message
+    assert "app/0007" not in msgspec.json.encode(lone.report).decode()
 
 
 @pytest.mark.parametrize("more", [True, False])
 def test_a_secret_too_many_or_too_few_in_the_store_is_found(backup: Backup, folder: Path, more: bool) -> None:
-    def tamper(phase: Phase) -> None:
-        if phase is Phase.COMPARE:
-            [place] = folder.iterdir()
-            store = LocalStore(place)
-            if more:
-                store.set("app/more", SecretBytes(b"CANARY-MORE"))
-            else:
-                store.delete(["app/0001"])
+    def tamper() -> None:
+        [place] = folder.iterdir()
+        store = LocalStore(place)
+        if more:
+            store.set("app/more", SecretBytes(b"CANARY-MORE"))
+        else:
+            store.delete(["app/0001"])
 
-    with pytest.raises(VerificationFailed):
-        rehearse(RehearsedPart(backup.secrets), folder, Phases(tamper))
+    lone, _ = rehearse(backup, folder, at(StepKind.DRILL_COMPARE, tamper))
+    assert isinstance(failed(lone), VerificationFailed)
 
 
 class Full(LocalStore):
@@ -144,58 +183,66 @@ class Full(LocalStore):
 def test_a_full_disk_is_told_by_what_is_done_about_it_and_nothing_is_left(
     backup: Backup, folder: Path
 ) -> None:
-    with pytest.raises(TargetFull) as caught:
-        rehearse(RehearsedPart(backup.secrets), folder, Phases(), store_at=Full)
-    assert "--scratch" in caught.value.hint
-    assert "kept" not in caught.value.hint
+    error = failed(rehearse(backup, folder, store_at=Full)[0])
+    assert isinstance(error, TargetFull)
+    assert "--scratch" in error.hint
+    assert "kept" not in error.hint
     assert list(folder.iterdir()) == []
 
 
 def test_of_very_many_a_few_are_named(backup: Backup, folder: Path) -> None:
-    def lose(phase: Phase) -> None:
-        if phase is Phase.COMPARE:
-            [place] = folder.iterdir()
-            LocalStore(place).delete([secret.name for secret in made_up(30)])
+    def lose() -> None:
+        [place] = folder.iterdir()
+        LocalStore(place).delete([secret.name for secret in made_up(30)])
 
-    with pytest.raises(VerificationFailed, match=r"30 secrets .* and 25 more$"):
-        rehearse(RehearsedPart(backup.secrets), folder, Phases(lose))
+    error = failed(rehearse(backup, folder, at(StepKind.DRILL_COMPARE, lose))[0])
+    assert re.search(r"30 secrets .* and 25 more$", error.message)
 
 
+@pytest.mark.parametrize("only_open", [False, True])
 def test_a_backup_that_gives_less_than_its_manifest_says_is_found_whatever_is_filtered(
-    backup: Backup, folder: Path
+    backup: Backup, folder: Path, monkeypatch: pytest.MonkeyPatch, only_open: bool
 ) -> None:
-    def short() -> Iterator[Secret]:
-        return (secret for secret in backup.secrets() if secret.name != "app/0000")
-
+    secrets = Salvaged.secrets
+    monkeypatch.setattr(Salvaged, "secrets", lambda self: (s for s in secrets(self) if s.name != "app/0000"))
     odd = Selection(tags={"parity": "odd"})
-    with pytest.raises(VerificationFailed, match="its manifest says 31 secrets"):
-        rehearse(RehearsedPart(short, selection=odd, whole=ALL), folder, Phases())
-    with pytest.raises(VerificationFailed, match="its manifest says 31 secrets"):
-        look_through(RehearsedPart(short, selection=odd, whole=ALL), MemoryStore())
+    error = failed(rehearse(backup, folder, selection=odd, only_open=only_open)[0])
+    assert "its manifest says 31 secrets" in error.message
 
 
 def test_a_category_is_counted_apart_from_all_that_is_read(backup: Backup, folder: Path) -> None:
-    part = RehearsedPart(backup.secrets, selection=Selection(tags={"parity": "odd"}), whole=ALL)
-    assert rehearse(part, folder, Phases()).created == 15
-    assert part.count == Count(secrets=15, versions=15)
+    lone, drill = rehearse(backup, folder, selection=Selection(tags={"parity": "odd"}))
+    assert (lone.report.secrets, lone.report.tags) == (15, {"parity": "odd"})
+    assert drill.count == SecretCount(secrets=15, versions=15)
 
 
-def test_a_filter_that_means_nothing_is_no_success(backup: Backup, folder: Path) -> None:
-    nothing = Selection(include=("nowhere/*",))
-    for attempt in (
-        lambda: rehearse(RehearsedPart(backup.secrets, selection=nothing), folder, Phases()),
-        lambda: look_through(RehearsedPart(backup.secrets, selection=nothing), MemoryStore()),
-    ):
-        with pytest.raises(NothingSelected):
-            attempt()
-    assert list(folder.iterdir()) == []
+@pytest.mark.parametrize("only_open", [False, True])
+def test_a_filter_that_means_nothing_is_no_success(backup: Backup, folder: Path, only_open: bool) -> None:
+    lone, _ = rehearse(backup, folder, selection=Selection(include=("nowhere/*",)), only_open=only_open)
+    assert isinstance(failed(lone), NothingSelected)
+    assert not folder.exists() or list(folder.iterdir()) == []
 
 
-def test_a_look_tells_what_is_there_already_from_what_is_not(backup: Backup) -> None:
+def test_a_look_tells_what_is_there_already_from_what_is_not_and_writes_nothing(
+    backup: Backup, folder: Path
+) -> None:
     live = MemoryStore([*made_up(2), *made_up(4, size=41)[2:]])
-    done = look_through(RehearsedPart(backup.secrets, whole=ALL), live)
-    assert (done.created, done.changed, done.unchanged) == (27, 2, 2)
-    assert len(list(live.list())) == 4
+    lone, drill = rehearse(backup, folder, into=live, only_open=True)
+    would = lone.report.would
+    assert would is not None
+    assert (would.created, would.changed, would.unchanged) == (27, 2, 2)
+    assert (lone.report.outcome, drill.count, len(list(live.list()))) == ("passed", ALL, 4)
+    assert steps_of(lone) == ["plan", "drill-prove", "drill-restore"]
+    assert not folder.exists()
+
+
+def test_a_run_of_the_cluster_that_is_to_rehearse_less_is_refused(world: World) -> None:
+    for less in ({"only_open": True}, {"live": False}):
+        asked = DrillOptions(objective_seconds=3600.0, **less)
+        services = world.services()
+        run = drive(*submit_drill(services, policy="nightly", options=asked), services)
+        assert run.state is RunState.FAILED
+        assert "is to rehearse less than a recovery" in (run.error or "")
 
 
 # -- who lives and who is dead ---------------------------------------------------
@@ -305,12 +352,13 @@ def test_a_failure_counts_for_more_than_a_store_that_cannot_be_removed(
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(shutil, "rmtree", refused)
-    phases = Phases()
-    with pytest.raises(VerificationFailed, match="its manifest says") as caught:
-        rehearse(RehearsedPart(backup.secrets, whole=Count(1, 1)), folder, phases)
-    assert list(phases.seconds) == ["restore", "teardown"]
-    assert "could not be removed: Permission denied" in caught.value.__notes__[0]
+    nothing = Selection(include=("nowhere/*",))
+    prevent = at(StepKind.DRILL_RESTORE, lambda: monkeypatch.setattr(shutil, "rmtree", refused))
+    lone, _ = rehearse(backup, folder, prevent, selection=nothing)
+    error = failed(lone)
+    assert isinstance(error, NothingSelected)
+    assert steps_of(lone) == ["plan", "drill-prove", "drill-restore", "drill-teardown"]
+    assert "could not be removed: Permission denied" in error.__notes__[0]
     monkeypatch.undo()
     assert list(folder.iterdir()) != []
     with scratch(folder) as own:

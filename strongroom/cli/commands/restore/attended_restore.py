@@ -392,7 +392,7 @@ class AttendedRestore:
         if self.head is not None and restored and not self.done.not_done:
             access_log.end_approval(self.here, self.head.id)
 
-    def _drive(self) -> tuple[Run, Exception | None]:
+    def _drive(self) -> tuple[Run, BaseException | None]:
         store = LoneStore(lambda run: self.undo / run)
         request = self.request
         asked = RestoreOptions(

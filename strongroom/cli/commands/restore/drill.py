@@ -30,13 +30,14 @@ from strongroom.operations.drills.job import (
     REPORTED,
     DrillReports,
     StoredDrillReport,
-    end_abandoned,
     submit_drill,
 )
 from strongroom.operations.drills.report import REPORT, DrillReport, report_of
+from strongroom.operations.engine.drive import end_abandoned
 from strongroom.operations.engine.jobs import Ending
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.sheet import Lines, Sheet, Table
+from strongroom.state.records import RunKind
 from strongroom.system.files import refuse_existing, write_whole
 from strongroom.targets import Target
 from strongroom.wiring import adapters
@@ -50,7 +51,7 @@ def run_drill(given: RunDrill, output: Output) -> Answer:
     settings = load_settings()
     policy = given.policy or drilled_policy(settings, given.scope)
     services = open_services(settings, output=output)
-    for gone in end_abandoned(services):
+    for gone in end_abandoned(services, RunKind.DRILL):
         output.note(f"drill {gone.id} was abandoned, for its process is gone; what it restored is removed")
     if given.way.cluster:
         submitted = _submitted(policy, given, settings)
