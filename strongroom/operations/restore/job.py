@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.errors import FormatError
-from strongroom.errors import by_name
+from strongroom.container.errors import FormatError, VerificationFailed
+from strongroom.errors import StrongroomError, by_name
 from strongroom.model import Selection, prepare
 from strongroom.operations.archive.envelopes import describe_aside
 from strongroom.operations.archive.shortfall import Shortfall
@@ -21,7 +21,7 @@ from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import ApprovedJob, Ending, Result, RunAccount, StepAction, read_result
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted, submit
-from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.errors import ApprovalNeeded, RunDegraded
 from strongroom.operations.restore.journal import NAMES, Restored
 from strongroom.operations.restore.staged import (
     Approved,
@@ -263,7 +263,7 @@ class RestoreJob(ApprovedJob):
             return Ending(RunState.DONE)
         if facts.restore is None or (options.compare and facts.restore_compare is None):
             raise RecordRefused(f"run {run.id} does not record what it restored and compared")
-        shortfalls = list(_shortfalls(facts.restore, facts.restore_compare))
+        shortfalls = list(_said(facts.restore, facts.restore_compare, into=options.destination))
         shortfalls += [plan.less] if plan is not None and plan.less else []
         shortfalls[:0] = _lost(plan, facts.restore)
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
@@ -320,17 +320,47 @@ def _lost(plan: StagedPlan | None, done: RunRestored) -> Iterator[str]:
         yield f"{since}: backup {done.backup} was damaged after the plan was made: make another one"
 
 
-def _shortfalls(done: RunRestored, compared: RestoreComparison | None) -> Iterator[str]:
+def shortfalls(done: Restored, compared: RestoreComparison | None, *, into: str) -> Iterator[StrongroomError]:
+    """Yield what a restore left as it is, or what is no longer as it left it: the worst first."""
+    since = differing_since(done, compared)
+    if since:
+        said = f"{plural(since, 'secret')} in '{into}' {verb(since, 'differ')} from the backup again"
+        yield VerificationFailed(f"{said}.", hint=_AGAIN)
+    if done.moved:
+        said = f"{plural(done.moved, 'secret')} in '{into}' changed since the plan was made"
+        yield RunDegraded(f"{said}, and {_were_left(done.moved)}.", hint=_MOVED)
+    if done.left:
+        said = f"{plural(done.left, 'secret')} in '{into}' {verb(done.left, 'differ')} from the backup"
+        yield RunDegraded(f"{said} and {_were_left(done.left)}.", hint=_LEFT)
+
+
+def differing_since(done: Restored, compared: RestoreComparison | None) -> int:
+    """Count what was as in the backup, and was not when it was compared once more."""
+    if compared is None:
+        return 0
+    return max(0, compared.differ - done.left - done.moved - done.not_done)
+
+
+def _were_left(count: int) -> str:
+    return f"{verb(count, 'were')} left as {'it is' if count == 1 else 'they are'}"
+
+
+_AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once more, or leave it as it is."
+_MOVED = (
+    "They were not changed; everything else in the plan was done. Look at who changed them, then make "
+    "another plan for what is left: strongroom restore --plan-out FILE."
+)
+_LEFT = (
+    "They were not changed. Decide which side is right (--dry-run says which is newer). "
+    "--overwrite-existing replaces what differs, and writes an undo file first."
+)
+
+
+def _said(done: RunRestored, compared: RestoreComparison | None, *, into: str) -> Iterator[str]:
     if done.not_done:
         by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
         yield f"{plural(done.not_done, 'secret')} could not be restored ({by})"
-    if done.left:
-        yield f"{plural(done.left, 'secret')} differ from the backup and were left as they are"
-    if done.moved:
-        yield f"{plural(done.moved, 'secret')} changed after the plan was made, and were left as they are"
-    since = compared.differ - done.not_done - done.left - done.moved if compared is not None else 0
-    if since > 0:
-        yield f"{plural(since, 'secret')} {verb(since, 'differ')} from the backup again: somebody wrote there"
+    yield from (shortfall.message.rstrip(".") for shortfall in shortfalls(done, compared, into=into))
     if done.not_done or done.left or done.moved:
         yield f"each is named in {done.record}/*/{NAMES}"
     if aside := describe_aside([("", done.aside)]):

@@ -19,7 +19,7 @@ from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import ApprovedJob, Ending, Result, RunAccount, StepAction
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted, submit
-from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.errors import ApprovalNeeded, RunDegraded
 from strongroom.operations.restore.job import PASSING, REPORT, restore_account
 from strongroom.operations.restore.journal import (
     DONE,
@@ -162,7 +162,7 @@ class UndoJob(ApprovedJob):
             return Ending(RunState.DONE)
         if done is None:
             raise RecordRefused(f"run {run.id} does not record what it undid")
-        shortfalls = list(_shortfalls(done))
+        shortfalls = list(_shortfalls(done, into=str(run.spec.options.get("destination"))))
         if not shortfalls:
             return Ending(RunState.DONE)
         shortfalls.append(f"each is named in {done.record}/{NAMES}")
@@ -172,9 +172,23 @@ class UndoJob(ApprovedJob):
 JOB = UndoJob()
 
 
-def _shortfalls(done: RunRestored) -> Iterator[str]:
+def changed_since(count: int, *, into: str, planned: bool = False) -> RunDegraded:
+    """Return what an undo ends with that leaves, or would leave, what somebody changed since."""
+    said = f"{plural(count, 'secret')} in '{into}' {verb(count, 'were')} changed since the restore"
+    were = "would be" if planned else verb(count, "were")
+    return RunDegraded(f"{said}, and {were} left as {'it is' if count == 1 else 'they are'}.", hint=_LEFT)
+
+
+_LEFT = (
+    "The lines above name each. Look at who wrote there. 'strongroom restore --backup-file FILE' with "
+    "a file of the restore's undo folder brings one of them back all the same. One that the restore had "
+    "created is in no file: remove it yourself."
+)
+
+
+def _shortfalls(done: RunRestored, *, into: str) -> Iterator[str]:
     if done.left:
-        yield f"{plural(done.left, 'secret')} {verb(done.left, 'were')} changed since the restore, and left"
+        yield changed_since(done.left, into=into).message.rstrip(".")
     if done.not_done:
         by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
         yield f"{plural(done.not_done, 'secret')} could not be undone ({by})"

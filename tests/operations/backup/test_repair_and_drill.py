@@ -134,7 +134,7 @@ def test_a_restore_run_that_leaves_what_differs_is_degraded_and_names_the_file(w
     assert run.state is RunState.DEGRADED
     record = world.folder / "undo" / run.id
     assert run.error == (
-        "3 secrets differ from the backup and were left as they are; "
+        "3 secrets in 'fresh' differ from the backup and were left as they are; "
         f"each is named in {record}/*/not-restored.jsonl"
     )
     [names] = record.glob("*/not-restored.jsonl")

@@ -25,12 +25,12 @@ from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, options
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import in_line, plural, verb
-from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError, StrongroomError, name_of
 from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.shortfall import MissingSecret
-from strongroom.operations.errors import RightMissing, RunDegraded
+from strongroom.operations.errors import RightMissing
 from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.operations.restore.job import differing_since, shortfalls
 from strongroom.operations.restore.journal import (
     STOPPED,
     Interrupted,
@@ -173,20 +173,7 @@ class RestoreAnswer:
                     hint=_WORST if self._of.request.plan is None else _BY_PLAN,
                 )
             )
-        if differing := self._differing_since():
-            said = f"{plural(differing, 'secret')} in '{self._of.to}' {verb(differing, 'differ')}"
-            return VerificationFailed(f"{said} from the backup again.", hint=_AGAIN)
-        if done.moved:
-            return _moved(done.moved)
-        return _left(done.left, self._of.to) if done.left else None
-
-    def _differing_since(self) -> int:
-        """Count what was as in the backup, and was not when it was compared once more."""
-        if self._of.compared is None:
-            return 0
-        return max(
-            0, self._of.compared.differ - self._of.done.left - self._of.done.moved - self._of.done.not_done
-        )
+        return next(shortfalls(done, self._of.compared, into=self._of.to), None)
 
     def _put_on_record(self, outcome: BaseException | None) -> None:
         """Note what was brought back, and into what."""
@@ -215,7 +202,7 @@ class RestoreAnswer:
             dry_run=of.dry,
             ended=self._ended,
             verified=of.compared.same if of.compared is not None else None,
-            verified_otherwise=self._differing_since(),
+            verified_otherwise=differing_since(of.done, of.compared),
             left_names=of.account.left,
             moved_names=of.account.moved,
             not_done_names=of.account.not_done,
@@ -378,25 +365,10 @@ def _cannot(codes: Counter[str], total: int, *, single: bool) -> StrongroomError
     return SourceError(said, hint=_REFUSED_ONE if single else _REFUSED)
 
 
-def _left(count: int, to: str) -> RunDegraded:
-    said = f"{plural(count, 'secret')} in '{to}' {verb(count, 'differ')} from the backup"
-    return RunDegraded(f"{said} and {verb(count, 'were')} left as {they(count)}.", hint=_LEFT)
-
-
-def _moved(count: int) -> RunDegraded:
-    said = f"{plural(count, 'secret')} changed since the plan was made"
-    return RunDegraded(f"{said}, and {verb(count, 'were')} left as {they(count)}.", hint=_MOVED)
-
-
 def _words(name: str) -> str:
     return "the local store" if name == options.LOCAL else f"'{name}'"
 
 
-_MOVED = (
-    "They were not changed; everything else in the plan was done. Look at who changed them, then make "
-    "another plan for what is left: strongroom restore --plan-out FILE."
-)
-_AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once more, or leave it as it is."
 _GRANT = (
     "Nothing was changed. Grant what the lines above name (ops/ holds policies that fit), or leave those "
     "secrets out with --exclude."
@@ -415,7 +387,3 @@ _WORST = (
     "them out with --exclude."
 )
 _BY_PLAN = "The lines above name each, with its reason. Remove the cause, and make another plan for them."
-_LEFT = (
-    "They were not changed. Decide which side is right (--dry-run says which is newer). "
-    "--overwrite-existing replaces what differs, and writes an undo file first."
-)

@@ -34,7 +34,7 @@ from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import COMMAND, ApprovalAction, Selection
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
-from strongroom.operations.errors import RightMissing, RunDegraded
+from strongroom.operations.errors import RightMissing
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import Journal, RestoreAccount, Restored, journals, parts_of
 from strongroom.operations.restore.plan import PlanEntry, RestoreAction, RestorePlan
@@ -44,7 +44,7 @@ from strongroom.operations.restore.staged import StagedPlan, UndoOptions
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import UndoSealer
-from strongroom.operations.restore.undo_job import Undoing, about
+from strongroom.operations.restore.undo_job import Undoing, about, changed_since
 from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import Run, RunKind, Spec
 from strongroom.system.errors import Conflict
@@ -282,9 +282,7 @@ class AttendedUndo:
         if worst is not None and not isinstance(worst, Conflict):
             return summed(worst, self._account, "undone", hint=_CANNOT)
         if kept := done.left + (0 if self._given.dry_run else done.not_done):
-            said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
-            would = "would be" if self._given.dry_run else verb(kept, "were")
-            return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
+            return changed_since(kept, into=self._what.journal.to, planned=self._given.dry_run)
         if self._given.dry_run and (cannot := self._planned.counts[RestoreAction.CANNOT]):
             kind = RightMissing if set(self._planned.codes) == {RightMissing.__name__} else SourceError
             return kind(f"{plural(cannot, 'secret')} could not be undone.", hint=_CANNOT)
@@ -413,11 +411,6 @@ _WOULD = {
     RestoreAction.STAY: "would stay by design",
     RestoreAction.CANNOT: "could not be undone",
 }
-_LEFT = (
-    "The lines above name each. Look at who wrote there. 'strongroom restore --backup-file FILE' with "
-    "a file of the restore's undo folder brings one of them back all the same. One that the restore had "
-    "created is in no file: remove it yourself."
-)
 _CANNOT = (
     "The lines above name each, with its reason. Remove the cause (ops/vault/restore-undo*.hcl has the "
     "rights for a Vault). All others are undone without them: --exclude leaves them out."
