@@ -18,6 +18,7 @@ MEASURED: Final = (
         ),
         r"\1: 0.0",
     ),
+    (re.compile(r"(Of the objective +)(less than 1|\d+) %"), r"\1less than 1 %"),
     (re.compile(r'("ended_at": "[^"]*:)\d\dZ'), r"\1--Z"),
     (re.compile(r"\b(Python|SQLAlchemy|alembic|cryptography|msgspec|zstandard) \d+(\.\d+)+"), r"\1 N"),
     (re.compile(r"\bhost:\d+:"), "host:1:"),
