@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from strongroom.cli.commands.restore.arguments import RehearseRecovery
@@ -34,7 +35,7 @@ def rehearse_recovery(given: RehearseRecovery, output: Output) -> Answer:
     selection = given.selected.selection()
     _refuse_ignored(given, selection)
     if given.report is not None:
-        _check_report(given)
+        _check_report(given.report, given)
     scope, installation = _scope(given, selection), place.find()
     asked = DrillOptions(
         drill=scope,
@@ -81,14 +82,14 @@ def _refuse_ignored(given: RehearseRecovery, selection: Selection) -> None:
         raise UsageError("--force replaces a report: it goes with --report alone.")
 
 
-def _check_report(given: RehearseRecovery) -> None:
+def _check_report(report: Path, given: RehearseRecovery) -> None:
     """Refuse before anything begins what could not be written in the end.
 
     Raises:
         WouldOverwrite: there is such a file, and it was not said that it may be replaced.
         UsageError: it has no folder, or would take the place of the backup.
     """
-    report, file = given.report, given.origin.where.backup_file
+    file = given.origin.where.backup_file
     refuse_existing(report, replace=given.force)
     if not report.absolute().parent.is_dir():
         raise UsageError(f"'{report.parent}' is no directory to write a report into.", hint=_CHECK)
