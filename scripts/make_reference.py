@@ -18,10 +18,10 @@ sys.path.insert(0, str(ROOT))
 
 # This file may be run from anywhere.
 from scripts.draw_rooms import rooms_svg  # noqa: E402
+from strongroom.alert_kinds import KINDS  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.cli.values_out import GIVE_NONE, WAYS  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
-from strongroom.operations.judge.kinds import KINDS  # noqa: E402
 from strongroom.operations.judge.metrics import MEASURES, Measure  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
@@ -174,8 +174,7 @@ def _alert(name: str) -> str:
     kind = KINDS[name]
     do = re.sub(r"'(strongroom [^']*)'", r"`\1`", kind.do.replace("{subject}", "NAME"))
     severities = " or ".join(severity.value for severity in kind.severities)
-    codes = dict.fromkeys(error.exit_code for error in (kind.grave, kind.error) if error)
-    exits = " or ".join(map(str, codes))
+    exits = " or ".join(map(str, kind.exit_codes))
     return f"- `{name}` ({severities}, {exits}): {kind.means}\n  *To do:* {do}\n"
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from strongroom.alert_kinds import BEAT_RESTS
 from strongroom.errors import StrongroomError
-from strongroom.operations.judge.kinds import BEAT_RESTS
 from workers import names
 
 if TYPE_CHECKING:

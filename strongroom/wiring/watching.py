@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import assert_never
 
+from strongroom.alert_kinds import Severity
 from strongroom.config import Settings
 from strongroom.config.alerts import (
     PORTS,
@@ -27,7 +28,6 @@ from strongroom.operations.access.follow import LogFolder, LogPlace
 from strongroom.operations.access.look import AccessLog, Watch, look
 from strongroom.operations.checks import drift
 from strongroom.operations.engine.calendar_entries import Ping
-from strongroom.operations.engine.findings import Severity
 from strongroom.operations.engine.services import CheckResult, Services
 from strongroom.operations.evidence.ledger_heads import compare_with_heads
 from strongroom.operations.judge.calendar import late_entries

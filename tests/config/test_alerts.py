@@ -62,6 +62,7 @@ def test_lengths_of_time_are_written_as_people_write_them(place: Place) -> None:
         (WEBHOOK + "[routes.r]\nto = []", "routes.r.to"),
         (WEBHOOK + '[routes.r]\nto = ["c"]\npolicies = ["p"]', "routes.r.policies"),
         (WEBHOOK + '[routes.r]\nto = ["c"]\nkinds = ["backup.*"]', "routes"),
+        (WEBHOOK + '[routes.r]\nto = ["c"]\nkinds = ["backup.*", "beat.dead"]', "routes.r.kinds[1]"),
         (WEBHOOK + '[alerts]\nping = "c"', "alerts.ping"),
         ('[channels.c]\nkind = "ping"\nurl = "https://x.org/h"\n[routes.r]\nto = ["c"]', "routes.r.to[0]"),
         ('[channels.c]\nkind = "ping"', "channels.c.url"),

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from scripts.make_reference import EVENTS
+from strongroom.alert_kinds import KINDS, AlertKind
 from strongroom.cli.parser import parser_of
 from strongroom.cli.reference import exit_codes_markdown
 from strongroom.cli.table import COMMANDS
 from strongroom.config.model import Settings
 from strongroom.config.schema import Field, SettingsSection, fields_of, is_table, kind_of, models_of
-from strongroom.operations.judge.kinds import KINDS, FindingKind
 from strongroom.operations.judge.metrics import MEASURES
 
 COMMON: Final = ("help", "json", "quiet")
@@ -90,6 +90,5 @@ def _exit_codes() -> Iterator[str]:
             yield f"{found[1]} {found[2] or ''}".rstrip() if found[1] else f"  {found[3]}"
 
 
-def _of_kind(name: str, kind: FindingKind) -> str:
-    exits = dict.fromkeys(error.exit_code for error in (kind.grave, kind.error) if error)
-    return f"{name}: {' or '.join(kind.severities)}, {' or '.join(map(str, exits))}"
+def _of_kind(name: str, kind: AlertKind) -> str:
+    return f"{name}: {' or '.join(kind.severities)}, {' or '.join(map(str, kind.exit_codes))}"

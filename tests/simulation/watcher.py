@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import asdict
 
+from strongroom.alert_kinds import BEAT_IS_GONE, BEAT_RESTS, KINDS, Severity
 from strongroom.model import Depth
 from strongroom.operations.backup.order import DueContainer
 from strongroom.operations.backup.verified_share import VerificationState, by_target, coverage, scope_of
-from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
     Drilled,
@@ -30,7 +31,6 @@ from strongroom.operations.judge.fact_records import (
 )
 from strongroom.operations.judge.freshness import ENDED_WHOLE, SKEW
 from strongroom.operations.judge.judgement import alerts
-from strongroom.operations.judge.kinds import BEAT_IS_GONE, BEAT_RESTS, KINDS
 from strongroom.operations.notify.message import tell
 from strongroom.state.notes import NotifiedAlert
 from strongroom.state.records import Run, RunKind
@@ -91,7 +91,7 @@ class Watcher:
 
 
 def _named(alert: Finding) -> str:
-    can_be = KINDS[alert.kind].grave is not None and alert.severity is Severity.CRITICAL
+    can_be = bool(KINDS[alert.kind].grave) and alert.severity is Severity.CRITICAL
     return f"{alert.key}{GRAVE if can_be else ''}"
 
 

@@ -318,11 +318,11 @@ print(load_settings({}, Path("strongroom.toml")).mail.bell.loud)
 
 def test_an_alert_is_a_kind_and_a_rule(tree: Tree) -> None:
     tree.edit(
-        "strongroom/operations/judge/kinds.py",
-        "\nKINDS: Final[Mapping[str, FindingKind]] = {\n",
+        "strongroom/alert_kinds.py",
+        "\nKINDS: Final[Mapping[str, AlertKind]] = {\n",
         """
-KINDS: Final[Mapping[str, FindingKind]] = {
-    "toy.broken": FindingKind(area="targets", means="A child cries.", do="Mend '{subject}'."),
+KINDS: Final[Mapping[str, AlertKind]] = {
+    "toy.broken": AlertKind(area="targets", means="A child cries.", do="Mend '{subject}'."),
 """,
     )
     tree.edit(

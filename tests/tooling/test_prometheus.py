@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from strongroom.operations.judge.kinds import KINDS
+from strongroom.alert_kinds import KINDS
 from strongroom.operations.judge.metrics import MEASURES
 
 OPS = Path(__file__).resolve().parents[2] / "ops"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import make_reference
-from strongroom.operations.judge.kinds import KINDS
+from strongroom.alert_kinds import KINDS
 
 
 @pytest.mark.parametrize("page", make_reference.pages(), ids=lambda page: page.name)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import text
 
-from strongroom.operations.judge.kinds import BEAT_RESTS
+from strongroom.alert_kinds import BEAT_RESTS
 from strongroom.state.records import RunState
 from strongroom.state.store import RunStore
 from tests.state.pipeline import new_run

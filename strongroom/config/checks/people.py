@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from math import log2
 
+from strongroom.alert_kinds import KINDS
 from strongroom.config.alerts import ChannelSettings, MailChannel, PingChannel, WebhookChannel
 from strongroom.config.approvals import AccessLogSettings, ApprovalRuleSettings, BreakGlassSettings
 from strongroom.config.checks import Context
@@ -21,7 +23,7 @@ from strongroom.config.rotators import (
     RotatorSettings,
     VaultEngineRotator,
 )
-from strongroom.config.schema import KeyPath
+from strongroom.config.schema import KeyPath, did_you_mean
 from strongroom.config.sources import AwsSourceSettings
 from strongroom.system.process import is_loopback
 
@@ -85,6 +87,11 @@ def _gaps(settings: Settings) -> Iterator[Misfit]:
     for name, route in settings.routes.items():
         for policy in set(route.policies) - set(settings.policies):
             yield Misfit(("routes", name, "policies"), f"there is no policy '{policy}'", "Name one.")
+        for place, kind in enumerate(route.kinds):
+            if not any(fnmatchcase(known, kind) for known in KINDS):
+                what = f"there is no alert of kind '{kind}', so this route would never take one"
+                right = f"{did_you_mean(kind, KINDS)} docs/reference/alerts.md lists them."
+                yield Misfit(("routes", name, "kinds", place), what, right.strip())
     takes_all = (not route.policies and not route.kinds for route in settings.routes.values())
     if settings.routes and not settings.alerts.email and not any(takes_all):
         what = "no route takes every critical alert, so some would reach nobody"

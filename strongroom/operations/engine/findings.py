@@ -12,17 +12,11 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.alert_kinds import Severity
 from strongroom.container.errors import DAMAGE
 from strongroom.errors import StrongroomError, by_name
 
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
-
-
-class Severity(StrEnum):
-    """How bad an alert is."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
 
 
 class FindingState(StrEnum):

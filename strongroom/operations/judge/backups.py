@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from statistics import median
 
+from strongroom.alert_kinds import FEWEST, MONTH, SHORT, WAITS
 from strongroom.operations.backup.medium import NOTICE
 from strongroom.operations.backup.verified_share import describe_coverage, describe_outside
 from strongroom.operations.engine.findings import Finding
@@ -23,17 +24,7 @@ from strongroom.operations.judge.fact_records import (
     VerifiedBackup,
 )
 from strongroom.operations.judge.freshness import ENDED_WHOLE, Freshness, is_idle, judge
-from strongroom.operations.judge.kinds import (
-    FEWEST,
-    MONTH,
-    SHORT,
-    WAITS,
-    good,
-    moment,
-    remark,
-    unknown,
-    wrong,
-)
+from strongroom.operations.judge.kinds import good, moment, remark, unknown, wrong
 from strongroom.operations.keys.health import WARNING, KeyProof, ProofState
 from strongroom.schedule import last_slot, next_slot
 from strongroom.state.records import RunState

@@ -10,6 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.alert_kinds import BEAT_RESTS
 from strongroom.errors import StrongroomError
 from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
@@ -18,7 +19,6 @@ from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import due_slots
 from strongroom.operations.judge.fact_records import LateEntry
 from strongroom.operations.judge.facts_on_record import BEAT
-from strongroom.operations.judge.kinds import BEAT_RESTS
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Pause, Run, RunKind, RunState, Slot
 from strongroom.times import about

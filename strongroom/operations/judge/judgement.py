@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from strongroom.alert_kinds import BEAT_IS_GONE, BEAT_RESTS, IN_VAIN, KINDS, MONTH, NO_NEWS, ONE_STEP, WAITS
 from strongroom.operations.access.look import REWRITTEN, SILENT
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.judge import backups
@@ -19,22 +20,7 @@ from strongroom.operations.judge.fact_records import (
     Running,
 )
 from strongroom.operations.judge.freshness import judge as judge_freshness
-from strongroom.operations.judge.kinds import (
-    BEAT_IS_GONE,
-    BEAT_RESTS,
-    IN_VAIN,
-    KINDS,
-    MONTH,
-    NO_NEWS,
-    ONE_STEP,
-    WAITS,
-    alerts_of,
-    good,
-    moment,
-    remark,
-    unknown,
-    wrong,
-)
+from strongroom.operations.judge.kinds import alerts_of, good, moment, remark, unknown, wrong
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunKind, RunState
 from strongroom.times import about, measured

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from strongroom.alert_kinds import KINDS
 from strongroom.model import COMMAND, EVERY_POLICY, Depth
 from strongroom.operations.backup.verified_share import Coverage
 from strongroom.operations.engine.findings import Finding, FindingState
@@ -27,7 +28,6 @@ from strongroom.operations.judge.fact_records import (
 from strongroom.operations.judge.freshness import ENDED_WHOLE, judge
 from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.judge.judgement import judge as judge_all
-from strongroom.operations.judge.kinds import KINDS
 from strongroom.state.records import Pool, RunCount, RunKind, RunState, StepState
 
 # -- Every metric there is: its name, what it says, its labels, and where its values come from ---

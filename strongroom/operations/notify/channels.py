@@ -27,8 +27,8 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Struct
 
+from strongroom.alert_kinds import Severity
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.operations.engine.findings import Severity
 from strongroom.operations.errors import ChannelRefused, ChannelUnavailable, MailRefused, MailUnavailable
 from strongroom.system.attempts import on_failure, run_all
 from strongroom.system.errors import NotTaken

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.alert_kinds import Severity
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge.kinds import kind_of, policy_of
 from strongroom.operations.notify.channels import AlertMessage, Channel

@@ -15,11 +15,12 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.alert_kinds import Severity
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.inventory import LostReplica, put_on_record
 from strongroom.operations.engine import channel_log
 from strongroom.operations.engine.calendar_entries import Ping, Signal
-from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted, read_muted
 from strongroom.operations.errors import ChannelUnavailable
 from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts, WatchedInstallation

@@ -9,8 +9,9 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from strongroom import sheet
+from strongroom.alert_kinds import Severity
 from strongroom.operations.archive.cases import Incident
-from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge.calendar import EntryState, EntryStatus
 from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from strongroom.alert_kinds import Severity
 from strongroom.operations.backup.verified_share import Coverage, describe, percent
-from strongroom.operations.engine.findings import Finding, Severity
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge.fact_records import (
     Dated,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.alert_kinds import Severity
 from strongroom.errors import ConfigError
 from strongroom.operations.engine.calendar_entries import Ping, Signal
-from strongroom.operations.engine.findings import Severity
 from strongroom.operations.errors import ChannelRefused, ChannelUnavailable
 from strongroom.operations.notify.channels import AlertMessage, Apprise, Channel, Webhook
 from tests.live.certificates import server_context

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.alert_kinds import Severity
 from strongroom.operations.engine.calendar_entries import Ping
-from strongroom.operations.engine.findings import Severity
 from strongroom.operations.engine.muted import acknowledge, put_silence, read_muted
 from strongroom.operations.judge.kinds import policy_of, wrong
 from strongroom.operations.notify.channels import Channel

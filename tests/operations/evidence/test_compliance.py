@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 
+from strongroom.alert_kinds import KINDS
 from strongroom.container.marks import HEAD, LedgerHead
 from strongroom.operations.engine.findings import Finding, FindingState, good, remark, unknown, wrong
 from strongroom.operations.errors import RequirementUnmet
@@ -29,7 +30,6 @@ from strongroom.operations.evidence.compliance import (
 )
 from strongroom.operations.evidence.reports import report_of, sheet_of_compliance
 from strongroom.operations.judge.inspection import RECORD, YOUNG, record
-from strongroom.operations.judge.kinds import KINDS
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.times import rfc3339
 from tests.operations.evidence.test_ledger_heads import junk

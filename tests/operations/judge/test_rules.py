@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict, replace
 
+from strongroom.alert_kinds import KINDS, Severity
 from strongroom.model import Depth
 from strongroom.operations.access.look import SILENT, STRANGE
 from strongroom.operations.backup.order import DueContainer, Terms
 from strongroom.operations.backup.verified_share import VerificationState, coverage
-from strongroom.operations.engine.findings import Severity
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
     Approval,
@@ -40,7 +40,7 @@ from strongroom.operations.judge.fact_records import (
     VerifiedBackup,
 )
 from strongroom.operations.judge.judgement import alerts
-from strongroom.operations.judge.kinds import KINDS, wrong
+from strongroom.operations.judge.kinds import wrong
 from strongroom.operations.keys.health import QUARTER, WARNING, ProofsOnRecord
 from strongroom.state.records import RunKind, RunState
 from tests.operations.facts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import fields, replace
 
-from strongroom.operations.engine.findings import Finding, FindingState, Severity
+from strongroom.alert_kinds import KINDS, Severity
+from strongroom.operations.engine.findings import Finding, FindingState
 from strongroom.operations.engine.muted import Muted, Silence
 from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts
 from strongroom.operations.judge.judgement import judge
-from strongroom.operations.judge.kinds import KINDS, alerts_of
+from strongroom.operations.judge.kinds import alerts_of
 from strongroom.operations.judge.metrics import MEASURES, Observed
 from strongroom.operations.notify.message import tell
 from strongroom.operations.show.frame import PageFacts, alerts_in_words

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import to_builtins
 
+from strongroom.alert_kinds import KINDS
 from strongroom.cli.commands.alerts.arguments import AcknowledgeAlert, ListAlerts, SendAlerts, SilenceAlerts
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.answer import Answer
@@ -22,7 +23,6 @@ from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge import sheets
 from strongroom.operations.judge.fact_records import AlertLimits, WatchedInstallation
 from strongroom.operations.judge.freshness import Freshness, judge
-from strongroom.operations.judge.kinds import KINDS
 from strongroom.operations.judge.sheets import counted
 from strongroom.operations.notify.notify import (
     Delivery,
