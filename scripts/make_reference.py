@@ -1,4 +1,5 @@
-"""Write the pages under ``docs/reference`` that are made from the code, and the picture of its rooms.
+"""Write what is made from the code: the pages under ``docs/reference``, the picture of the rooms, and the
+rules for Prometheus.
 
 python scripts/make_reference.py            # write them
 python scripts/make_reference.py --check    # exit with 1 if one of them is stale
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 # This file may be run from anywhere.
 from scripts.draw_rooms import rooms_svg  # noqa: E402
+from scripts.prometheus_rules import rules_yaml  # noqa: E402
 from strongroom.alert_kinds import KINDS  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.cli.values_out import GIVE_NONE, WAYS  # noqa: E402
@@ -220,6 +222,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "events.md": events_markdown(),
         FOLDER / "exit-codes.md": exit_codes_markdown(),
         FOLDER / "metrics.md": metrics_markdown(),
+        ROOT / "ops" / "prometheus" / "strongroom.rules.yml": rules_yaml(),
     }
 
 

@@ -46,6 +46,8 @@ BEAT_RESTS, BEAT_IS_GONE = 75.0, 14 * DAY
 """Beat asks every half minute: two of its intervals, and a moment until it is recorded.
 
 After two weeks another does its work: what it missed is overdue by then."""
+UNCOVERED = 2 * DAY
+"""How long an event may be under no signed head. Each backup puts one, and workers one an hour."""
 MONTH = 31 * DAY
 """How old a rehearsal, or a backup that no schedule makes, may be before it is remarked on."""
 FEWEST = 3
@@ -413,6 +415,14 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         "Look for the cause: a failing disk, or somebody who may write there ('strongroom "
         "check rights'). 'strongroom backups replicas' and 'strongroom runs' tell more.",
         about="target",
+    ),
+    "ledger.uncovered": _warning(
+        "ledger",
+        "Events of the last days are under no signed head on a target: what is cut off the record of events "
+        "would not show.",
+        "Let the control workers run, or: 'strongroom ledger publish'.",
+        error="RequirementUnmet",
+        looks=True,
     ),
     "verification.late": _warning(
         "verification",

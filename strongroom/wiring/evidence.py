@@ -8,31 +8,22 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from strongroom import __version__
 from strongroom.config import Settings
-from strongroom.operations.engine.findings import Finding, attempted, unknown
+from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.services import CheckResult, Services
 from strongroom.operations.evidence.audit import Audit, audit
 from strongroom.operations.evidence.compliance import Demands, require
 from strongroom.operations.evidence.reports import MADE, ReviewedKey, ReviewedSigner, SecurityReview, parts
-from strongroom.operations.judge.inspection import RECORD, record
 from strongroom.operations.keys.health import DAY
 from strongroom.operations.keys.usage import KeyUse, survey
-from strongroom.state.errors import RecordRefused, StateError
 from strongroom.times import rfc3339
-from strongroom.wiring.read_only import looking_services
 
 _UNYIELDING = frozenset({"compliance", "locked"})
 
 
-def evidence(settings: Settings, areas: Iterable[Finding], *, now: float) -> Iterator[Finding]:
+def evidence(settings: Settings, areas: Iterable[Finding]) -> Iterator[Finding]:
     """Yield all findings. ``areas`` are those of the installation, as check sees it."""
     yield from require(_demands(settings), told=len(settings.routes) + bool(settings.alerts.email))
     yield from areas
-    try:
-        services = looking_services(settings)
-    except (StateError, RecordRefused) as error:
-        yield unknown(RECORD, error)
-        return
-    yield from attempted(RECORD, lambda: record(services, settings.online, now=now), unknown)
 
 
 def _demands(settings: Settings) -> Iterator[Demands]:

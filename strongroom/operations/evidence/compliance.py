@@ -190,7 +190,7 @@ def _unmet(check: str, words: str, hint: str) -> Finding:
 # Numbers are those of the texts in ``TEXTS``; demands are in words of our own, and about backups alone.
 
 
-RECORD = "record"
+RECORD = "ledger"
 BACKUPS, REPLICAS, SLOTS, DRILLS, KEYS = "backups", "replicas", "slots", "drills", "keys"
 
 

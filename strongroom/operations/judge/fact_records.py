@@ -264,7 +264,8 @@ class Signs(Struct, frozen=True, kw_only=True):
     on, which is a fault and no stranger. ``records`` names runs in which a worker refused a row.
     ``shreds`` counts orders to shred that nobody who is trusted signed. ``broken_at`` is the first event of
     the ledger that is not what was appended, ``unlike`` says which signed head on a target it does not fit.
-    ``events`` counts those on record, ``heads`` has what each target says of them.
+    ``events`` counts those on record, ``heads`` has what each target says of them. ``uncovered`` is since
+    when an event is under no head there.
     """
 
     messages: Mapping[str, int] = {}
@@ -275,6 +276,7 @@ class Signs(Struct, frozen=True, kw_only=True):
     unlike: str | None = None
     events: int | None = None
     heads: tuple[HeadsOnTarget, ...] = ()
+    uncovered: float | None = None
 
 
 class CalendarCheck(Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ from strongroom.operations.errors import (
     NothingSelected,
     OwnMessageFailed,
 )
-from strongroom.operations.evidence.ledger import verify_chain
+from strongroom.operations.evidence.ledger import BEFORE_ALL, verify_chain
 from strongroom.operations.evidence.ledger_heads import TargetLedger as HeadsOnTarget
 from strongroom.operations.judge.fact_records import (
     Approval,
@@ -418,6 +418,8 @@ def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs
         elif event.run and run_log.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
     chain, (unlike, heads) = verify_chain(store), _heads(watched)
+    covered = max((on_target.newest.event for on_target in heads if on_target.newest), default=BEFORE_ALL)
+    uncovered = store.links(after=covered, limit=1) if watched.hold_ledger is not None else []
     return Signs(
         messages=dict(messages[REFUSED]),
         failed=dict(messages[FAILED_OWN]),
@@ -427,6 +429,7 @@ def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs
         unlike=unlike,
         events=chain.events,
         heads=heads,
+        uncovered=uncovered[0].at if uncovered else None,
     )
 
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Final
 
-from strongroom.alert_kinds import BEAT_IS_GONE, BEAT_RESTS, IN_VAIN, KINDS, MONTH, NO_NEWS, ONE_STEP, WAITS
+from strongroom.alert_kinds import (
+    BEAT_IS_GONE,
+    BEAT_RESTS,
+    IN_VAIN,
+    KINDS,
+    MONTH,
+    NO_NEWS,
+    ONE_STEP,
+    UNCOVERED,
+    WAITS,
+)
 from strongroom.operations.access.look import REWRITTEN, SILENT
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.judge import backups
@@ -265,6 +276,7 @@ def ledger(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
         led = f", and the signed heads on {', '.join(on)} lead up to it" if on else ""
         many = plural(signs.events, "event")
         yield good("ledger.broken", what=f"{many} on record: each is what was appended{led}")
+        yield from _covered(facts, signs.events)
     for target_ledger in signs.heads:
         if target_ledger.doubt:
             yield unknown("ledger.broken", what=target_ledger.doubt)
@@ -274,6 +286,28 @@ def ledger(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
                 f"event {head.event}, of {head.at}: "
             )
             yield remark("ledger.broken", what=f"{words}this lacks what that had", hint=False)
+
+
+def _covered(facts: InstallationFacts, events: int) -> Iterator[Finding]:
+    """Judge whether a signed head stands for the newest events. What is away is told as a target."""
+    signs, kind = facts.signs, "ledger.uncovered"
+    for heads in signs.heads:
+        if heads.missed and heads.target not in facts.away:
+            what = f"nobody knows which heads lie on target '{heads.target}': {heads.missed}"
+            yield unknown(kind, what=what)
+    newest = {heads.target: heads.newest for heads in signs.heads if heads.newest is not None}
+    last = max(newest.values(), key=attrgetter("event"), default=None)
+    since = f"the newest signed head is of event {last.event}, of {last.at}" if last else ""
+    if signs.heads and all(heads.missed or heads.doubt for heads in signs.heads):
+        if not any(heads.doubt for heads in signs.heads):  # which is told for each
+            yield unknown(kind, what="no target could be asked for signed heads")
+    elif signs.uncovered is not None and facts.now - signs.uncovered > UNCOVERED:
+        yield wrong(kind, what=f"{since}, and more came since" if last else "no signed head lies on a target")
+    elif last:
+        where = ", ".join(target for target, head in newest.items() if head.event == last.event)
+        yield good(kind, what=f"{since}, on {where}")
+    elif events:
+        yield remark(kind, what="no signed head lies on a target yet")
 
 
 def approvals(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:

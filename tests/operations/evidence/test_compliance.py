@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 
-from strongroom.alert_kinds import KINDS
+from strongroom.alert_kinds import KINDS, UNCOVERED
 from strongroom.container.marks import HEAD, LedgerHead
 from strongroom.operations.engine.findings import Finding, FindingState, good, remark, unknown, wrong
 from strongroom.operations.errors import RequirementUnmet
@@ -29,11 +30,13 @@ from strongroom.operations.evidence.compliance import (
     require,
 )
 from strongroom.operations.evidence.reports import report_of, sheet_of_compliance
-from strongroom.operations.judge.inspection import RECORD, YOUNG, record
+from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts, WatchedInstallation
+from strongroom.operations.judge.facts_on_record import signs
+from strongroom.operations.judge.judgement import ledger
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.times import rfc3339
 from tests.operations.evidence.test_ledger_heads import junk
-from tests.operations.world import World, make_world
+from tests.operations.world import REGIONS, World, make_world
 
 FULL = Demands(
     name="weekly",
@@ -114,7 +117,6 @@ EVERY = sorted({check for controls in FRAMEWORKS.values() for one in controls fo
 
 def test_every_check_that_a_control_rests_on_is_one_that_somebody_makes() -> None:
     made = {
-        RECORD,
         *(kind.area for kind in KINDS.values()),
         *(
             value
@@ -197,23 +199,33 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path)
 
 
-def of_record(world: World, *, now: float | None = None) -> list[tuple[FindingState, str]]:
-    services = world.services()
-    moment = time.time() if now is None else now
-    return [(one.state, one.what) for one in record(services, list(services.targets), now=moment)]
+def of_record(
+    world: World, *, now: float | None = None, targets: Sequence[str] = REGIONS
+) -> list[tuple[FindingState, str]]:
+    services, moment = world.services(), time.time() if now is None else now
+    watched = WatchedInstallation(
+        store=lambda: services.store,
+        targets=services.targets,
+        trusted=services.signer_fingerprints,
+        policies=(),
+        hold_ledger=lambda: ledger_heads.compare_with_heads(services, targets),
+    )
+    facts = InstallationFacts(now=moment, signs=signs(services.store, watched, now=moment))
+    return [(finding.state, finding.what) for finding in ledger(facts, AlertLimits())]
 
 
 def test_a_record_whose_head_lies_signed_on_targets_is_evidence_until_more_is_old(world: World) -> None:
     services = world.services()
     services.store.event("key.proven", key="k")
-    assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.WRONG]
+    later = time.time() + UNCOVERED + 60
+    assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.REMARK]
+    assert [state for state, _ in of_record(world, now=later)] == [FindingState.GOOD, FindingState.WARNING]
     ledger_heads.publish(services, list(services.targets))
     assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.GOOD]
-    later = time.time() + YOUNG + 60
     assert [state for state, _ in of_record(world, now=later)] == [FindingState.GOOD, FindingState.GOOD]
     services.store.event("key.proven", key="k")
     assert [state for state, _ in of_record(world)] == [FindingState.GOOD, FindingState.GOOD]
-    assert [state for state, _ in of_record(world, now=later)] == [FindingState.GOOD, FindingState.WRONG]
+    assert [state for state, _ in of_record(world, now=later)] == [FindingState.GOOD, FindingState.WARNING]
 
 
 def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: World) -> None:
@@ -231,16 +243,16 @@ def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: Worl
     signer, trusted = services.signers("control"), services.signer_fingerprints
     ledger_heads.put(services.target("eu"), head, HEAD.sign(head, signer), trusted)
     services.store.event("key.proven", key="k")
-    assert of_record(world, now=time.time() + YOUNG + 60)[1][0] is FindingState.WRONG
+    assert of_record(world, now=time.time() + UNCOVERED + 60)[1][0] is FindingState.WARNING
     ledger_heads.publish(services, list(services.targets))
-    assert "event 2" in of_record(world, now=time.time() + YOUNG + 60)[1][1]
+    assert "event 2" in of_record(world, now=time.time() + UNCOVERED + 60)[1][1]
 
 
 def test_a_record_that_was_held_against_nothing_is_no_evidence(world: World) -> None:
     services = world.services()
     services.store.event("key.proven", key="k")
-    found = [one.state for one in record(services, [], now=time.time())]
-    assert found == [FindingState.GOOD, FindingState.WRONG]
+    found = of_record(world, now=time.time() + UNCOVERED + 60, targets=())
+    assert [state for state, _ in found] == [FindingState.GOOD, FindingState.WARNING]
 
 
 def test_a_target_that_was_not_looked_through_is_not_known(world: World) -> None:
@@ -266,8 +278,8 @@ def test_another_record_on_a_target_is_remarked_on(world: World) -> None:
     ledger_heads.publish(services, list(services.targets))
     assert [state for state, _ in of_record(world)] == [
         FindingState.GOOD,
-        FindingState.REMARK,
         FindingState.GOOD,
+        FindingState.REMARK,
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict, replace
 
-from strongroom.alert_kinds import KINDS, Severity
+from strongroom.alert_kinds import KINDS, UNCOVERED, Severity
 from strongroom.model import Depth
 from strongroom.operations.access.look import SILENT, STRANGE
 from strongroom.operations.backup.order import DueContainer, Terms
@@ -283,6 +283,11 @@ CASES: list[tuple[str, InstallationFacts, InstallationFacts]] = [
     ),
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
+    (
+        "ledger.uncovered",
+        facts(signs=Signs(events=1, uncovered=NOON - UNCOVERED)),
+        facts(signs=Signs(events=1, uncovered=NOON - UNCOVERED - 1)),
+    ),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
     ("recovery.open:r1", facts(), facts(recoveries=(recovery(due=NOON + HOUR),))),
     ("incident.open:i1", facts(), facts(incidents=(incident(due=NOON + DAY),))),

@@ -152,7 +152,7 @@ def check_compliance(arguments: Namespace, output: Output) -> Answer:
     file: Path | None = arguments.output
     refuse_files(file, replace=arguments.force)
     settings, now = load_settings(), time.time()
-    findings = list(evidence(settings, check_areas(settings, days=30, now=now)[0], now=now))
+    findings = list(evidence(settings, check_areas(settings, days=30, now=now)[0]))
     answers = {framework: assess(framework, findings) for framework in arguments.framework or Framework}
     services = open_services() if file else None  # a look makes none
     last = verify_chain(services.store).head if services else None
@@ -187,7 +187,7 @@ def review_security(arguments: Namespace, output: Output) -> Answer:
     areas = check_areas(settings, days=YEAR.days, now=now)[0]
     made = review(
         services,
-        evidence(settings, areas, now=now),
+        evidence(settings, areas),
         [_signer(role_key) for role_key in signers],
         installation=next(iter(installation_fingerprints(signers)), ""),
         reviewers=arguments.reviewer,
