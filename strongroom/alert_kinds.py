@@ -50,6 +50,8 @@ UNCOVERED = 2 * DAY
 """How long an event may be under no signed head. Each backup puts one, and workers one an hour."""
 MONTH = 31 * DAY
 """How old a rehearsal, or a backup that no schedule makes, may be before it is remarked on."""
+CLOCKS_MAY_DIFFER, CLOCKS_FAR_APART = 2.0, 60.0
+"""Seconds by which two clocks may differ, and from when on leases and slots go wrong."""
 FEWEST = 3
 """From so many backups on a median says something."""
 SHORT = 60.0
@@ -121,6 +123,14 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         means="Nobody can see what runs, failed or was verified. The backups on targets were judged all the "
         "same.",
         do="No backup on a target is affected. Bring the state database back; then 'strongroom runs'.",
+    ),
+    "state.damaged": AlertKind(
+        area="state",
+        error="StateError",
+        means="Pages or rows of the state database cannot be read: a disk is failing, or somebody else wrote "
+        "to it. No backup on a target is affected.",
+        do="Keep a copy of the database. docs/how-to/symptoms.md says how to begin a new one; then "
+        "'strongroom backups rebuild --from TARGET' for each target.",
     ),
     "backup.overdue": AlertKind(
         area="slots",
@@ -247,6 +257,29 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         means="An approval did not count: forged, of somebody without a say, of the one who asked, or used "
         "before.",
         do="See 'strongroom approvals show {subject}'. If nobody made a mistake, treat it as an incident.",
+    ),
+    "file.exposed": AlertKind(
+        area="files",
+        error="KeyFileExposed",
+        means="Others on this machine may read or change a file that holds a key, a password or the state.",
+        do="Take their rights away. If somebody may have used a key there, make a new one: 'strongroom keys "
+        "new', then 'strongroom keys rotate'.",
+        local=True,
+    ),
+    "clock.apart": AlertKind(
+        area="clock",
+        error="StateError",
+        means="Slots and leases go by the database's clock, and backups by this machine's: what is due may "
+        "run at a wrong time.",
+        do="Set both by NTP.",
+        local=True,
+    ),
+    "store.unusable": AlertKind(
+        area="store",
+        error="SourceError",
+        means="The local store is gone or cannot be opened: what was in it is in the backups alone.",
+        do="Bring it back: 'strongroom restore --from-target TARGET --full-restore'.",
+        local=True,
     ),
     "rotation.failed": AlertKind(
         area="runs",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 
 from msgspec import structs
 
-from strongroom.config import LocalSourceSettings, Settings
-from strongroom.config.checks.stores import secret_files
+from strongroom.config import Settings
 from strongroom.config.failure_domains import remarks
 from strongroom.errors import StrongroomError
 from strongroom.operations.checks import machine as readiness
@@ -31,10 +29,7 @@ from strongroom.operations.judge.facts import without_record
 from strongroom.operations.judge.inspection import KeyMetrics, retained_backups
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.notify.notify import JudgedFacts, gather_and_judge
-from strongroom.sources.local import LocalStore
-from strongroom.state.engine import StateDatabase
 from strongroom.state.errors import RecordRefused, StateError
-from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services, policies_now
 from strongroom.wiring.watching import limits, watched
 
@@ -53,7 +48,7 @@ def check_areas(
         now: seconds since the epoch.
         besides: areas that only the caller can look at, such as the broker.
     """
-    looks = [*besides, *_machine(settings)]
+    looks = [*besides, (readiness.SWAP, readiness.swap)]
     try:
         services = looking_services(settings)
         seen = _watched(settings, services)
@@ -61,12 +56,7 @@ def check_areas(
         seen_all = _without_record(settings, error, now)
         return [*_configuration(settings), *seen_all, *_all(looks)], None
     found = gather_and_judge(seen, limits(settings), now=now)
-    database = StateDatabase(database_url(settings))
-    foundations = (
-        (inspection.STATE, partial(inspection.database, database, services.store)),
-        (inspection.CLOCK, partial(inspection.clock, database)),
-    )
-    findings = [*_configuration(settings), *found.findings, *_all(foundations), *_all(looks)]
+    findings = [*_configuration(settings), *found.findings, *_all(looks)]
     try:
         return findings, _metrics(services, found, seen, days)
     except StrongroomError as error:
@@ -104,7 +94,7 @@ def _watched(settings: Settings, services: Services) -> WatchedInstallation:
 def _without_record(settings: Settings, error: StrongroomError, now: float) -> Iterator[Finding]:
     """Judge what can be seen where the record cannot be read, which is told with the error's own hint."""
     bounds, why = limits(settings), error.message
-    area = inspection.STATE if isinstance(error, StateError | RecordRefused) else inspection.FILES
+    area = "state" if isinstance(error, StateError | RecordRefused) else "files"
     for found in judge(without_record(watched(settings), bounds, now=now, why=why), bounds):
         if found.kind == "state.unreachable":
             hint = error.hint or found.to_do
@@ -125,15 +115,6 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     yield from (remark(CONFIGURATION, reason) for reason in said)
     if not said:
         yield good(CONFIGURATION, "valid")
-
-
-def _machine(settings: Settings) -> Iterator[tuple[str, Look]]:
-    for name, source in settings.sources.items():
-        if isinstance(source, LocalSourceSettings):
-            store = LocalStore(source.path or settings.state_dir, name=name)
-            yield inspection.STORE, partial(inspection.local_store, store)
-    yield inspection.FILES, partial(inspection.modes, settings.state_dir, secret_files(settings).values())
-    yield readiness.SWAP, readiness.swap
 
 
 def _metrics(services: Services, found: JudgedFacts, seen: WatchedInstallation, days: int) -> KeyMetrics:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import assert_never
 
 from strongroom.alert_kinds import Severity
-from strongroom.config import Settings
+from strongroom.config import LocalSourceSettings, Settings
 from strongroom.config.alerts import (
     PORTS,
     AppriseChannel,
@@ -22,6 +22,7 @@ from strongroom.config.alerts import (
     WebhookChannel,
 )
 from strongroom.config.approvals import AccessLogSettings
+from strongroom.config.checks.stores import secret_files
 from strongroom.config.load import find_config
 from strongroom.errors import ConfigError
 from strongroom.operations.access.follow import LogFolder, LogPlace
@@ -42,6 +43,7 @@ from strongroom.operations.judge.facts import on_record
 from strongroom.operations.notify.channels import Apprise, Channel, Mail, MailServer, Webhook
 from strongroom.operations.notify.message import Route
 from strongroom.operations.notify.notify import Sending
+from strongroom.sources.local import LocalStore
 from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RunKind
@@ -201,6 +203,12 @@ def watched(settings: Settings) -> WatchedInstallation:
         configured_at=_set_up_at(settings),
         key_zone=settings.calendar.time_zone,
         rooms=tuple(_rooms(settings, host)),
+        secret_files=tuple(secret_files(settings).values()),
+        local_stores=tuple(
+            LocalStore(source.path or settings.state_dir, name=name)
+            for name, source in settings.sources.items()
+            if isinstance(source, LocalSourceSettings)
+        ),
         certificates={
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
         },

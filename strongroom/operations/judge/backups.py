@@ -29,7 +29,7 @@ from strongroom.operations.keys.health import WARNING, KeyProof, ProofState
 from strongroom.schedule import last_slot, next_slot
 from strongroom.state.records import RunState
 from strongroom.times import about
-from strongroom.words import name_first_few, plural, size, verb
+from strongroom.words import name_first_few, plural, verb
 
 # -- The backups of each policy: as fresh as its schedule says, whole, read back, and like those before them
 
@@ -407,27 +407,3 @@ def verification(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Fin
             yield wrong("verification.late", target, what=what, weight=coverage.late.bit_length())
     for target, count in found.outside.items():
         yield remark("verification.late", target, what=describe_outside(target, count), hint=False)
-
-
-def host(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
-    """Judge where the room runs out, and which certificates end."""
-    for room in facts.rooms:
-        percent = 100.0 * room.free / room.total if room.total else 100.0
-        what = f"{room.name}: {percent:.0f} % is free, {size(room.free)}"
-        if not room.writable:
-            yield wrong("space.low", room.name, what=f"{room.name}: nothing can be written there", grave=True)
-        elif room.free < room.least:
-            yield wrong("space.low", room.name, what=f"{what}; it takes {size(room.least)}", grave=True)
-        elif percent < limits.free_percent:
-            yield wrong("space.low", room.name, what=what)
-        else:
-            yield good("space.low", room.name, what=what)
-    for dated in facts.certificates:
-        left = dated.at - facts.now
-        ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
-        what = f"a certificate in {dated.name} {ends}"
-        if left < limits.notice:
-            yield wrong("certificate.ending", dated.name, what=what, weight=int(left <= 0))
-        else:
-            when = f"the certificates in {dated.name} hold until {moment(dated.at)}"
-            yield good("certificate.ending", dated.name, what=when)

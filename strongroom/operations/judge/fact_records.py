@@ -25,6 +25,7 @@ from strongroom.operations.evidence.ledger_heads import TargetLedger as HeadsOnT
 from strongroom.operations.keys.health import KeyProof
 from strongroom.operations.restore.job import progress_of
 from strongroom.schedule import next_slot
+from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RESTORES, Run, RunCount, RunKind, RunState, StepKind, StepState, Waiting
 from strongroom.state.store import RunStore
@@ -228,6 +229,35 @@ class Dated(Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class ExposedFile(Struct, frozen=True, kw_only=True):
+    """A file or folder that others may use, and the mode that it should have."""
+
+    path: str
+    mode: str
+
+
+class LocalStoreFacts(Struct, frozen=True, kw_only=True):
+    """A local store of secrets: whether there is one, and why it cannot be used."""
+
+    name: str
+    made: bool
+    trouble: str = ""
+
+
+class HostFacts(Struct, frozen=True, kw_only=True):
+    """What a host stands on. ``private`` counts the files of keys and state, ``exposed`` has those that
+    others may use. ``ahead`` is by how many seconds its clock is before the database's. ``unsound`` says what
+    of the database cannot be read; ``None``: nobody looked.
+    """
+
+    name: str
+    private: int = 0
+    exposed: tuple[ExposedFile, ...] = ()
+    ahead: float | None = None
+    unsound: tuple[str, ...] | None = None
+    stores: tuple[LocalStoreFacts, ...] = ()
+
+
 class Drills(Struct, frozen=True, kw_only=True):
     """The drills of one kind and policy, the newest first. ``schedule`` is empty where none is scheduled."""
 
@@ -403,6 +433,7 @@ class InstallationFacts(Struct, frozen=True, kw_only=True):
     prunes: tuple[Ran, ...] = ()
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()
+    host: HostFacts | None = None
     drills: tuple[Drills, ...] = ()
     keys: KeyFacts = KeyFacts()
     signs: Signs = Signs()
@@ -466,7 +497,8 @@ class WatchedInstallation:
     ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``late_entries``
     gives what the calendar should have begun by a time. ``certificates`` are files that have to hold, each by
-    what people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
+    what people call it, which ends with " on HOST". ``host`` is this one. ``secret_files`` hold a key, a PIN
+    or a password. ``key_health`` is when all
     keys are tried, in the time zone ``key_zone``. ``access_logs`` says of each after how many seconds
     without a line it is silent.
     ``channels`` are those by which people are told; ``None``: any on record.
@@ -493,6 +525,8 @@ class WatchedInstallation:
     channels: frozenset[str] | None = None
     rooms: tuple[WatchedRoom, ...] = ()
     certificates: Mapping[str, Path] = field(default_factory=dict)
+    secret_files: tuple[Path, ...] = ()
+    local_stores: tuple[LocalStore, ...] = ()
 
     @property
     def verification(self) -> Scheduled | None:

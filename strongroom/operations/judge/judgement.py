@@ -19,7 +19,7 @@ from strongroom.alert_kinds import (
 )
 from strongroom.operations.access.look import REWRITTEN, SILENT
 from strongroom.operations.engine.findings import Finding
-from strongroom.operations.judge import backups
+from strongroom.operations.judge import backups, host
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
     Drilled,
@@ -396,7 +396,7 @@ RULES: Final[tuple[Rule, ...]] = (
     backups.answering,
     backups.replicas,
     backups.verification,
-    backups.host,
+    host.host,
     strangers,
     ledger,
     approvals,

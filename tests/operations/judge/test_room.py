@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.engine.findings import Finding, FindingState
-from strongroom.operations.judge.backups import host
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
     BackupContents,
@@ -16,7 +15,7 @@ from strongroom.operations.judge.fact_records import (
     Policy,
     WatchedRoom,
 )
-from strongroom.operations.judge.facts import LEAST, rooms
+from strongroom.operations.judge.host import LEAST, host, rooms
 from tests.targets.disks import read_only, small_disk
 
 MIB = 1024 * 1024

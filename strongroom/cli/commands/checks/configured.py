@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -38,7 +39,8 @@ from strongroom.operations.checks import machine as readiness_machine
 from strongroom.operations.checks.backups import DESTINATION, OPENS, Looked, Want, damaged, having, opens
 from strongroom.operations.checks.machine import CORE
 from strongroom.operations.engine.findings import Finding, FindingState, good, remark, wrong
-from strongroom.operations.judge import inspection
+from strongroom.operations.judge.fact_records import HostFacts
+from strongroom.operations.judge.host import exposed_files, files
 from strongroom.operations.keys.trial import Diagnosed
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import StateUnavailable
@@ -225,9 +227,8 @@ def _findings(arguments: Namespace, output: Output, installation: InstallationPl
     yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(settings)}))
     yield good(CONFIGURATION, "valid")
     yield from _approvals(settings)
-    yield from run_guarded(
-        inspection.FILES, lambda: inspection.modes(settings.state_dir, secret_files(settings).values())
-    )
+    exposed, private = exposed_files(settings.state_dir, secret_files(settings).values())
+    yield from files(HostFacts(name=socket.gethostname(), private=private, exposed=exposed))
     record, said = _record(settings)
     yield from said
     yield from _recovery(arguments, output, installation, settings, record)
