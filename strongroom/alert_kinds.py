@@ -278,7 +278,8 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         area="store",
         error="SourceError",
         means="The local store is gone or cannot be opened: what was in it is in the backups alone.",
-        do="Bring it back: 'strongroom restore --from-target TARGET --full-restore'.",
+        do="Bring its master key back from where you keep it, or the store by 'strongroom restore "
+        "--from-target TARGET --full-restore'.",
         local=True,
     ),
     "rotation.failed": AlertKind(

@@ -237,11 +237,12 @@ class ExposedFile(Struct, frozen=True, kw_only=True):
 
 
 class LocalStoreFacts(Struct, frozen=True, kw_only=True):
-    """A local store of secrets: whether there is one, and why it cannot be used."""
+    """A local store of secrets: whether there is one, why it cannot be used, and which error says so."""
 
     name: str
     made: bool
     trouble: str = ""
+    code: str = ""
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):

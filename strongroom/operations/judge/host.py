@@ -145,14 +145,14 @@ def _unsound(store: RunStore) -> tuple[str, ...]:
 def _local_store(store: LocalStore) -> LocalStoreFacts:
     """Open a store and one name in it, which shows whether its master key is the right one. One that is lost
     is told from one that never was: its master key is made with it, and stays."""
-    trouble = ""
+    trouble = code = ""
     if not store.made and store.master_key_path.exists():
         trouble = "it is gone, and its master key is here"
     try:
         next(iter(store.list()), None)
     except StrongroomError as error:
-        trouble = error.message
-    return LocalStoreFacts(name=store.name, made=store.made, trouble=trouble)
+        trouble, code = error.message, error.code
+    return LocalStoreFacts(name=store.name, made=store.made, trouble=trouble, code=code)
 
 
 # -- the rules -------------------------------------------------------------------------
@@ -216,7 +216,8 @@ def _stores(shown: HostFacts) -> Iterator[Finding]:
     for store in shown.stores:
         subject = f"{store.name} on {shown.name}"
         if store.trouble:
-            yield wrong("store.unusable", subject, what=f"local store '{store.name}': {store.trouble}")
+            what = f"local store '{store.name}': {store.trouble}"
+            yield wrong("store.unusable", subject, what=what, code=store.code)
         elif store.made:
             what = f"local store '{store.name}' opens, and its master key is the right one"
             yield good("store.unusable", subject, what=what)

@@ -9,17 +9,21 @@ from strongroom.operations.engine.findings import Finding, FindingState
 from strongroom.times import rfc3339
 
 
-def wrong(kind: str, subject: str = "", *, what: str, weight: int = 0, grave: bool = False) -> Finding:
+def wrong(
+    kind: str, subject: str = "", *, what: str, weight: int = 0, grave: bool = False, code: str = ""
+) -> Finding:
     """Judge that something is as bad as its kind says; that it is ``grave``, where a warning can be.
 
     Args:
         weight: how bad it is within its severity: it is worse if this has grown.
+        code: the class of the error, where another one fits than the kind's.
     """
     known = KINDS[kind]
     is_grave = grave and bool(known.grave)
     critical = is_grave or known.severity is Severity.CRITICAL
     state = FindingState.WRONG if critical else FindingState.WARNING
-    return _of(kind, state, subject, what, known.grave if is_grave else known.error, weight=weight)
+    code = code or (known.grave if is_grave else known.error)
+    return _of(kind, state, subject, what, code, weight=weight)
 
 
 def remark(kind: str, subject: str = "", *, what: str, hint: bool = True) -> Finding:
