@@ -14,9 +14,9 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.model import COMMAND, ApprovalAction, SecretBytes, Selection
-from strongroom.operations.errors import NothingOpens
+from strongroom.operations.errors import ApprovalNeeded, NothingOpens
 from strongroom.operations.evidence import access_log
-from strongroom.system.lazy import resolve
+from strongroom.system.process import who
 
 if TYPE_CHECKING:
     from strongroom.operations.engine.services import Services
@@ -103,9 +103,6 @@ def _user_name() -> str:
 # -- Asking whether people have to approve what a command is about to do. Without rules this loads nothing
 
 
-_ASKING = "strongroom.cli.shared.approval_asking"
-
-
 def has_rules(installation: InstallationPlace) -> bool:
     """Tell whether this host's configuration may ask for approvals; reading it in full decides."""
     given = any(name.upper().startswith("STRONGROOM_APPROVALS__") for name in os.environ)
@@ -113,7 +110,12 @@ def has_rules(installation: InstallationPlace) -> bool:
 
 
 def require_approved(
-    installation: InstallationPlace, action: ApprovalAction, what: object, **about: Any
+    installation: InstallationPlace,
+    action: ApprovalAction,
+    what: object,
+    *,
+    lasting: bool = False,
+    **about: Any,
 ) -> str:
     """Return if a command may go on, by which name; see
     :func:`~strongroom.operations.engine.approvals.command_request` for the arguments. With ``lasting`` it is
@@ -123,10 +125,15 @@ def require_approved(
         ApprovalNeeded, NotApproved: people have to approve it first, or did not.
         ConfigProblems: there may be rules, and the configuration is wrong.
     """
-    if has_rules(installation):
-        subject: str = resolve(f"{_ASKING}:ask")(action, what, **about)
-        return subject
-    return ""
+    if not has_rules(installation):
+        return ""
+    from strongroom.cli.shared.services import open_services
+    from strongroom.operations.engine.approvals import command_request
+    from strongroom.operations.engine.approving import require_approval
+
+    request = command_request(action, what, requester=who(), **about)
+    require_approval(open_services(), request, holder=request.subject if lasting else "", again=lasting)
+    return request.subject
 
 
 def require_medium_approved(
@@ -166,14 +173,41 @@ def require_plan_approved(
         kept: whether it is a plan in a file, that people can have approved. One that is made on the way is
             another one the next time.
     """
-    if has_rules(installation):
-        resolve(f"{_ASKING}:ask_for_plan")(plan, policy=policy, kept=kept)
+    if not has_rules(installation):
+        return
+    from strongroom.cli.shared.services import open_services
+    from strongroom.operations.engine.approvals import rules_for
+    from strongroom.operations.engine.approving import require_approval
+    from strongroom.operations.restore.staged import plan_request
+
+    services = open_services()
+    request = plan_request(
+        ApprovalAction.RESTORE,
+        subject=plan.id,
+        digest=plan.digest,
+        requester=plan.by,
+        policy="" if policy == COMMAND else policy,
+        plan=plan,
+        relocation=plan.relocation,
+    )
+    if not kept and rules_for(services.approvals, request):
+        raise ApprovalNeeded("Other people have to approve this restore first.", hint=_PLAN)
+    require_approval(services, request, holder=plan.id)
+
+
+_PLAN = (
+    "Nothing was changed. Make a plan that people can approve: repeat the command with --plan-out FILE. "
+    "Then 'strongroom restore --plan FILE' asks for that."
+)
 
 
 def end_approval(installation: InstallationPlace, subject: str) -> None:
     """Let nobody use again what a plan or command was approved for: all of it is done."""
     if subject and has_rules(installation):
-        resolve(f"{_ASKING}:end")(subject)
+        from strongroom.cli.shared.services import open_services
+        from strongroom.operations.engine.approving import end_approval as use_up
+
+        use_up(open_services(), subject)
 
 
 # -- Showing a value to a person: the one place of the command line that reveals any ------------

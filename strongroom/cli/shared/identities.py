@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import passphrases
-from strongroom.cli.shared.options import BackupSource, OpeningOptions
+from strongroom.cli.shared.options import BackupSource, FurtherOpeningOptions, OpeningOptions
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
@@ -18,7 +19,16 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.identityfile import load_identity
+from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
+
+if TYPE_CHECKING:
+    from strongroom.container.manifest import ManifestRecipient
+    from strongroom.keys import Opener
+    from strongroom.operations.engine.services import Services
+    from strongroom.state.records import RecipientPin
+
+    Readers = Sequence[ManifestRecipient] | Sequence[RecipientPin]
 
 
 def identities_of(
@@ -128,7 +138,7 @@ _NOT_HERE = frozenset({"quorum", "all-of"})
 
 
 def _identities_by_settings(name: str) -> Iterator[Opener]:
-    from strongroom.cli.shared.settings import asking
+    from strongroom.cli.shared.passphrases import asking
     from strongroom.config import load_settings
     from strongroom.wiring import keys
 
@@ -213,3 +223,45 @@ def secrets_of(path: Path, given: BackupSource, output: Output) -> list[Secret]:
     from strongroom.operations.restore.legacy import secrets_in
 
     return secrets_in(open_plaintext(path, given, output))
+
+
+# -- What a person gives beside the configuration to open with --------------------------------------
+
+
+def with_identities(services: Services, given: FurtherOpeningOptions, output: Output) -> Services:
+    """Return the services of this process, which open with what was given as well."""
+    return opening_with(services, tuple(typed_identities(given, output)))
+
+
+def opening_with(services: Services, given: tuple[Opener, ...]) -> Services:
+    """Return the services of this process, which open with these keys as well."""
+    return dataclasses.replace(services, identities=lambda: (*services.identities(), *given))
+
+
+def typed_identities(given: FurtherOpeningOptions | OpeningOptions, output: Output) -> Iterator[Opener]:
+    """Yield what was given on the command line, or in the environment."""
+    yield from (load_key(path) for path in given.identity)
+    if (passphrase := passphrases.read_given(given.passphrase_file, output)) is not None:
+        yield PassphraseIdentity(passphrase)
+
+
+# -- Who can open a backup, in words ----------------------------------------------------------------
+
+
+def describe_recipients(readers: Readers) -> str:
+    """Say who can open: any one of them does."""
+    return "; or ".join(reader.describes for reader in readers)
+
+
+def recipient_fields(readers: Readers) -> Iterator[tuple[str, str]]:
+    """Yield who can open, and whether a copy that is taken today withstands a quantum computer."""
+    if readers:
+        yield "opens for", describe_recipients(readers)
+        yield "quantum", _quantum_safety(readers)
+
+
+def _quantum_safety(readers: Readers) -> str:
+    falls = [reader.name or reader.type for reader in readers if not reader.post_quantum]
+    if not falls:
+        return "withstands a quantum computer"
+    return f"would fall to a quantum computer, by {', '.join(falls)}"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.cli.shared import access_log, admission, identities, opening
 from strongroom.cli.shared.admission import Admitted
-from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.opening import kind_of
 from strongroom.cli.shared.options import BackupSource, TrustOptions
-from strongroom.cli.shared.record_verification import recorded
+from strongroom.cli.shared.target_comparison import recorded
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.screen import counting
 from strongroom.container.cobblestone import value_digester
 from strongroom.container.errors import NotABackup, UntrustedSigner, WrongKey
@@ -26,13 +27,27 @@ from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
 from strongroom.container.writer import scrub
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import keywrap
+from strongroom.keys import Identity, keywrap
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive.open import Backup, Objects, ReadBackKeys, open_all, read_back
 
 if TYPE_CHECKING:
     from strongroom.operations.checks.drift import Drift
     from strongroom.targets import Target
+
+
+class InspectOptions(NamedTuple):
+    """How deep to inspect, with which keys, and whether the catalog records it.
+
+    ``shows`` is for a command that shows what a backup claims, whoever made it.
+    """
+
+    depth: Depth
+    output: Output
+    place: InstallationPlace
+    keys: Sequence[Identity] = ()
+    entering: bool = False
+    shows: bool = False
 
 
 class Inspection(Struct, frozen=True, kw_only=True):

@@ -6,14 +6,18 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.passphrase import may_ask
 from strongroom.system.files import read_private
+
+if TYPE_CHECKING:
+    from strongroom.wiring.keys import Ask
 
 LEAST_BITS: Final = 60
 """What 600,000 rounds of PBKDF2, or scrypt, keep out of reach of many graphics cards for years."""
@@ -131,3 +135,27 @@ def _alphabet(text: str) -> int:
     kinds = ((str.islower, 26), (str.isupper, 26), (str.isdigit, 10))
     size = sum(many for is_kind, many in kinds if any(map(is_kind, text)))
     return size + (30 if any(not c.isalnum() for c in text) else 0)
+
+
+# -- How a person is asked for what the configuration does not say ----------------------------------
+
+
+def asking(output: Output | None = None) -> Ask:
+    """Return how a person is asked for what opens.
+
+    Args:
+        output: given to seal with a passphrase that is asked for: twice, and with a warning
+            if it is weak. Without it one is asked for once, to open.
+    """
+    from strongroom.wiring.keys import Ask
+
+    passphrase = cache(lambda: _ask_passphrase() if output is None else ask_new(output))
+    return Ask(
+        passphrase=passphrase,
+        pin=lambda words: prompts.hidden(f"{words}: "),
+        key_file=for_key_file,
+    )
+
+
+def _ask_passphrase() -> str:
+    return prompts.hidden("Passphrase: ")

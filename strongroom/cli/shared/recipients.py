@@ -208,7 +208,7 @@ def _configured_recipient(
 
 
 def _recipient_by_settings(name: str, *, ask: bool) -> Recipient:
-    from strongroom.cli.shared.settings import asking
+    from strongroom.cli.shared.passphrases import asking
     from strongroom.config import load_settings
     from strongroom.wiring import keys
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from strongroom.cli.shared import recipient_names
+from strongroom.cli.shared import identities
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
@@ -157,7 +157,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield "unswept", "; ".join(filter(None, (f"{place}: {why}", job.swept_again)))
     if kept := run.facts.get("report", {}).get("kept"):
         yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
-    yield from recipient_names.recipient_fields(_readers(run))
+    yield from identities.recipient_fields(_readers(run))
     for kind, entry in steps(rows).items():
         yield (
             kind,

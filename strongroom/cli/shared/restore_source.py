@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening, options
+from strongroom.cli.shared import (
+    access_log,
+    admission,
+    backup_selection,
+    identities,
+    opening,
+    options,
+    recipients,
+)
 from strongroom.cli.shared.backup_selection import near_name
 from strongroom.cli.shared.opening import kind_of
 from strongroom.cli.shared.options import BackupSource
@@ -20,7 +28,8 @@ from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
-from strongroom.model import ListedSecret, Secret, Selection
+from strongroom.keys.roles import load_or_create_role
+from strongroom.model import ListedSecret, Role, Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, BackupChoice, limits_of
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.reading import InOnePlace, Replicated, maker_of_backup
@@ -30,6 +39,7 @@ from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
 from strongroom.operations.restore.journal import Rate, Restored, measured_rate
 from strongroom.operations.restore.restorable import Restorable
+from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.version import at_version, holds, no_version
 from strongroom.sources import Destination
 from strongroom.sources.batches import matches
@@ -411,3 +421,18 @@ def describe_least(name: str, seconds: float, *, secrets: int, versions: int) ->
     """Say it."""
     what = f"{plural(secrets, 'secret')} ({plural(versions, 'version')})"
     return f"'{name}' takes at least {at_least(seconds)} for {what}, at the rate that it allows"
+
+
+# -- What seals the way back of a restore of the command line ---------------------------------------
+
+
+def undo_sealer(
+    openers: Sequence[Opener], manifest: Manifest | None, output: Output, place: InstallationPlace
+) -> UndoSealer:
+    """Return it: for the keys at hand, and the backup's other recipients that this host knows."""
+    return UndoSealer(
+        identities.without_questions(openers),
+        load_or_create_role(place.role_keys, Role.RECOVER),
+        manifest=manifest,
+        others=partial(recipients.configured_without_questions, output, place),
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared import recipient_names, recipients, render_run
+from strongroom.cli.shared import identities, recipients, render_run
 from strongroom.cli.shared.opening import read_signer
 from strongroom.cli.shared.render_run import waiting_of, waits_for_people
 from strongroom.cli.shared.services import open_services, run_store
@@ -349,7 +349,7 @@ def seal_file(path: Path, output: Output, **options: Any) -> None:
     pairs = [
         ("backup", manifest.backup_id),
         ("holds", f"{plural(counts.secrets, 'secret')} of '{manifest.source}', {kind}, {size(written)}"),
-        *recipient_names.recipient_fields(manifest.recipients),
+        *identities.recipient_fields(manifest.recipients),
         ("installation", signer),
     ]
     said = f"{path}: read back whole, every byte as it was sealed (depth: digest)."

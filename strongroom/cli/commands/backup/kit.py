@@ -14,9 +14,8 @@ from shlex import quote
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared.configured_keys import configured_keys
 from strongroom.cli.shared.installation_key import RoleKeyStatus, installation_fingerprints, list_role_keys
-from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.services import configured_keys, open_services
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import PolicySettings, Settings, load_settings

@@ -13,9 +13,8 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from strongroom.cli.commands.backups.arguments import ShowBackup, VerifyBackup
-from strongroom.cli.shared import identities, inspection, recipient_names
-from strongroom.cli.shared.inspect_options import InspectOptions
-from strongroom.cli.shared.inspection import Inspection
+from strongroom.cli.shared import identities, inspection
+from strongroom.cli.shared.inspection import Inspection, InspectOptions
 from strongroom.cli.shared.opening import kind_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
@@ -66,7 +65,7 @@ def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:
     if inspection.live is not None:
         yield "drift", _drift(inspection.live)
     yield "sealed", "AES-256-GCM" if inspection.sealed else "no: names, types, dates and tags in plain text"
-    yield from recipient_names.recipient_fields(inspection.recipients)
+    yield from identities.recipient_fields(inspection.recipients)
     yield "installation", _signer(inspection)
     yield "quarantine", inspection.quarantine
     yield (

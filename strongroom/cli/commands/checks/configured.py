@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from strongroom.cli.commands.checks import single_file
 from strongroom.cli.commands.checks.single_file import run_guarded
 from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import admission, custodians, identity_options, sources
+from strongroom.cli.shared import admission, custodians, identities, sources
 from strongroom.cli.shared.options import LOCAL, OpeningOptions, TrustOptions, choose_named
-from strongroom.cli.shared.services import existing_run_store
-from strongroom.cli.shared.try_key import try_key
+from strongroom.cli.shared.services import existing_run_store, try_key
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
@@ -308,7 +307,7 @@ def _recovery(
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
     opening = record_of(OpeningOptions, arguments)
-    openers = [*identity_options.typed_identities(opening, output), *at_hand(tries)]
+    openers = [*identities.typed_identities(opening, output), *at_hand(tries)]
     openers += custodians.custodians_of(opening, output, installation, ask=False)
     valued = {key: manifest for key, manifest in newest.items() if manifest.values}
     opened = list(

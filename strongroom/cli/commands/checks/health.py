@@ -13,13 +13,13 @@ from msgspec import Struct, structs
 
 from strongroom.cli.commands.checks.arguments import CHECKS
 from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared import access_log, identities
 from strongroom.cli.shared.cluster_check import check_areas
-from strongroom.cli.shared.inspect_options import InspectOptions as Looking
+from strongroom.cli.shared.inspection import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
 from strongroom.cli.shared.options import FurtherOpeningOptions, choose_named
-from strongroom.cli.shared.record_verification import recorded
-from strongroom.cli.shared.settings import asking
+from strongroom.cli.shared.passphrases import asking
+from strongroom.cli.shared.target_comparison import recorded
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -53,7 +53,7 @@ from strongroom.wiring.watching import facts_on_record, limits
 def check_backups(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     _refuse_unknown(arguments, settings)
-    services = identity_options.with_identities(
+    services = identities.with_identities(
         looking_services(settings, ask=asking()), record_of(FurtherOpeningOptions, arguments), output
     )
     policies = policies_now(settings, services)

@@ -17,7 +17,7 @@ from strongroom.cli.commands.incident.steps import (
     write_names,
 )
 from strongroom.cli.parameters import Nothing
-from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared import access_log, identities
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -49,7 +49,7 @@ def respond_to_leak(given: OpenIncident, output: Output) -> Answer:
         refuse_existing(given.secrets, replace=given.force)
     settings, secrets = load_settings(), _secrets(given.suspected)
     suspicion = _suspicion(given.suspected, settings, secrets)
-    services = identity_options.with_identities(open_services(settings), given.opening, output)
+    services = identities.with_identities(open_services(settings), given.opening, output)
     warning = "This puts an incident on record"
     if suspicion.is_about_backups:
         warning = f"This quarantines backups{'' if given.quarantine_only else ' and re-encrypts them'}"

@@ -20,12 +20,12 @@ from strongroom.cli.commands.incident.arguments import (
     WaiveStep,
     WhichIncident,
 )
-from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared import access_log, identities
+from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.shared.render_run import confirm, plan_table
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.runs import by_ticket, drive_here, showing_progress
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, encode, plural
@@ -215,7 +215,7 @@ def find_readers(given: FindReaders, output: Output) -> Answer:
 
 
 def reseal_backups(given: ResealBackups, output: Output) -> Answer:
-    services = identity_options.with_identities(open_services(), given.opening, output)
+    services = identities.with_identities(open_services(), given.opening, output)
     return _take(IncidentStep.RESEAL, services, given.incident, output)
 
 
@@ -223,7 +223,7 @@ def rotate_secrets(given: RotateExposed, output: Output) -> Answer:
     """Show what gets a new value and ask, as 'secrets rotate' does; then do it."""
     if given.secrets is not None:
         refuse_existing(given.secrets, replace=given.force)
-    services = identity_options.with_identities(open_services(), given.opening, output)
+    services = identities.with_identities(open_services(), given.opening, output)
     incident = find_incident(services, given.incident)
     require_open(incident)
     exposed = find_unchanged(services, incident)
@@ -343,7 +343,7 @@ def make_report(given: ReportIncident, output: Output) -> Answer:
 
 def close_incident(given: CloseIncident, output: Output) -> Answer:
     refuse_files(given.output, endings=(PAGE,), replace=False)
-    services = identity_options.with_identities(open_services(), given.opening, output)
+    services = identities.with_identities(open_services(), given.opening, output)
     incident = find_incident(services, given.incident)
     recorded = close_approved(services, incident, reason=given.reason)
     return _answer_report(services, recorded, given.output, replace=False)

@@ -17,13 +17,11 @@ from msgspec.structs import replace
 from strongroom.cli.commands.keys.signers import signer_document, signer_parts
 from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import identities, identity_options, recipients
-from strongroom.cli.shared.configured_keys import Configured, configured_keys
+from strongroom.cli.shared import identities, recipients
 from strongroom.cli.shared.installation_key import list_role_keys
 from strongroom.cli.shared.options import FurtherOpeningOptions, OpeningOptions, refuse_beside
-from strongroom.cli.shared.services import open_services
-from strongroom.cli.shared.settings import asking
-from strongroom.cli.shared.try_key import try_key
+from strongroom.cli.shared.passphrases import asking
+from strongroom.cli.shared.services import Configured, configured_keys, open_services, try_key
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -272,8 +270,8 @@ _PROVE = (
 
 def prove_keys(arguments: Namespace, output: Output) -> Answer:
     """Open a backup of each class with every key that is to be had here."""
-    given = tuple(identity_options.typed_identities(record_of(FurtherOpeningOptions, arguments), output))
-    services = identity_options.opening_with(open_services(), given)
+    given = tuple(identities.typed_identities(record_of(FurtherOpeningOptions, arguments), output))
+    services = identities.opening_with(open_services(), given)
     with counting(output, "backups", len(services.store.backups())) as advance:
         health = check(services, progress=advance)
     return Answer(

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.cli.shared import installation_key
-from strongroom.cli.shared.settings import asking
+from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line

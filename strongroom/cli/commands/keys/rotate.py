@@ -12,8 +12,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, admission, passphrases, recipients
-from strongroom.cli.shared.identities import load_key
-from strongroom.cli.shared.identity_options import with_identities
+from strongroom.cli.shared.identities import load_key, with_identities
 from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.recipients import describe_remaining
 from strongroom.cli.shared.runs import by_ticket, lack_of_all, showing_progress

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import access_log, admission
+from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.shared.services import open_services, run_store
-from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, verb

@@ -15,9 +15,8 @@ from strongroom.cli.commands.recovery.arguments import Recover
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
 from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import admission, backup_selection, sources
-from strongroom.cli.shared.configured_keys import configured_keys
 from strongroom.cli.shared.options import LOCAL, OpeningOptions
-from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.services import configured_keys, open_services
 from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import load_settings

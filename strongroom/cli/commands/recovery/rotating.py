@@ -34,7 +34,7 @@ from strongroom.cli.commands.recovery.forked_step import ForkedStepEnd, Work
 from strongroom.cli.commands.recovery.restoring import left_out
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
 from strongroom.cli.parameters import command_line
-from strongroom.cli.shared import identity_options, options
+from strongroom.cli.shared import identities, options
 from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -391,7 +391,7 @@ def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
 
 def _opened_services(opening: options.OpeningOptions, output: Output) -> Services:
     keys = options.FurtherOpeningOptions(identity=opening.identity, passphrase_file=opening.passphrase_file)
-    return identity_options.with_identities(open_services(), keys, output)
+    return identities.with_identities(open_services(), keys, output)
 
 
 def _exposed(opening: options.OpeningOptions, output: Output, *, case: str) -> ExposedSecrets:

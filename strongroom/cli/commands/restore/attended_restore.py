@@ -31,8 +31,7 @@ from strongroom.cli.shared import (
 )
 from strongroom.cli.shared.backup_selection import report_shortfall
 from strongroom.cli.shared.opening import open_file
-from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery
-from strongroom.cli.shared.undo_seal import undo_sealer
+from strongroom.cli.shared.restore_source import RestoreSource, SourceQuery, undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import InstallationPlace

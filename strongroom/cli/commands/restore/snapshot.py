@@ -15,7 +15,7 @@ from shutil import rmtree
 from strongroom.cli.commands.restore.arguments import ReplaceServer, ServerOptions, SnapshotPlace
 from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, admission, backup_selection, identities, opening, options
-from strongroom.cli.shared.undo_seal import undo_sealer
+from strongroom.cli.shared.restore_source import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, size

@@ -22,8 +22,8 @@ from strongroom.cli.commands.restore.account_lines import (
 from strongroom.cli.commands.restore.arguments import RestoreUndo
 from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, identities, opening, options, sources
+from strongroom.cli.shared.restore_source import undo_sealer
 from strongroom.cli.shared.services import existing_run_store
-from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
