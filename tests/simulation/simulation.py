@@ -231,7 +231,9 @@ class Audit:
         """Hold what is marked to its grace: it is gone some days later, unless something was in the way."""
         year = self._year
         for name, since in year.installation.marked.items():
-            late = year.now - since - year.clock_ahead(since) - GRACE - 8 * DAY
+            # What replaces it may have rotted meanwhile: then it stays until the next prune after the repair.
+            rotted = sum(fault.kind.startswith("rot") and fault.at >= since for fault in year.begun)
+            late = year.now - since - year.clock_ahead(since) - GRACE - 8 * DAY - rotted * 4 * DAY
             if late > 0 and late > sum(year.hindered(target, since, KEEPING) for target in REGIONS):
                 raise year.broken("what no rule keeps is deleted", f"{name}, marked at {moment(since)}")
 

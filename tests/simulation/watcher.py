@@ -81,13 +81,21 @@ class Watcher:
             again = (
                 before is not None and before.resolved_at is None and now - (before.sent_at or 0.0) < REPEAT
             )
-            if again and before is not None and item.alert.weight <= before.weight:
+            worse = before is not None and _badness(item.alert) > (
+                before.severity == "critical",
+                before.weight,
+            )
+            if again and not worse:
                 raise self._year.broken("nothing is told twice within a day", item.alert.key)
         self._told |= {row.key: row for row in telling.rows}
         for alert in found:
             row = self._told.get(alert.key)
             if row is None or row.sent_at is None or now - row.sent_at >= REPEAT:
                 raise self._year.broken("every alarm is told", f"nobody was told of {alert.key}")
+
+
+def _badness(alert: Finding | NotifiedAlert) -> tuple[bool, int]:
+    return alert.severity == Severity.CRITICAL, alert.weight
 
 
 def _named(alert: Finding) -> str:
