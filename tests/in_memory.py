@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,12 @@ def pytest_configure() -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+def pytest_sessionfinish(exitstatus: int) -> None:
     """Give the memory back, unless a test failed, whose folder somebody wants to see."""
     folder = Path(os.environ.get("TMPDIR", ""))
     if folder.name == f"{PREFIX}{os.getpid()}" and not exitstatus:
-        session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        # After the folder of the servers that multiprocessing forks from, which lies in it.
+        Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
 
 
 def _fits() -> bool:

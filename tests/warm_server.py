@@ -32,16 +32,18 @@ STREAMS = 3
 def main() -> None:
     """Serve until the process that started this one ends; in a process that was asked for, be it."""
     sys.path[0] = ROOT
-    import_usual_modules()
+    warm_up()
     if (asked := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         _take_on(*asked)
         _be(sys.argv[0])
 
 
-def import_usual_modules() -> None:
-    """Import what most commands do, so that a fork of this process has it."""
+def warm_up() -> None:
+    """Do what most commands do first, so that a fork of this process has done it."""
     for module in _usual_modules():
         importlib.import_module(module)
+    _use_algorithms()
+    _use_settings_and_state()
     # A passphrase at the lowest cost that the format allows: there are hundreds in the tests.
     importlib.import_module("strongroom.keys.passphrase").DEFAULT_LOG_N = 15
     # To lock the memory of a large process takes longer than most commands: tests/system holds that it is.
@@ -66,6 +68,34 @@ def _usual_modules() -> list[str]:
         "sqlalchemy.dialects.sqlite",
         "strongroom.state.store",
     ]
+
+
+def _use_algorithms() -> None:
+    """Have OpenSSL look up each algorithm: it does so once a process, and that takes 15 ms."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    key = HKDF(algorithm=SHA256(), length=32, salt=b"", info=b"").derive(b"")
+    for aead in (AESGCM(key), ChaCha20Poly1305(key)):
+        aead.encrypt(bytes(12), b"", None)
+    signer, agreeing = Ed25519PrivateKey.generate(), X25519PrivateKey.generate()
+    signer.public_key().verify(signer.sign(b""), b"")
+    agreeing.exchange(agreeing.public_key())
+
+
+def _use_settings_and_state() -> None:
+    """Read settings and use a state database: the shape of each record and statement is worked out once."""
+    from strongroom.config import load_settings
+    from strongroom.state.store import RunStore
+
+    with tempfile.TemporaryDirectory() as folder:
+        load_settings({"STRONGROOM_STATE_DIR": folder})
+        store = RunStore(f"sqlite:///{folder}/state.db")
+        store.runs()
+        store.close()
 
 
 def _serve(asking: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

@@ -73,6 +73,7 @@ def wrong(ask: Callable[[Place, Path], Answer], place: Place) -> str:
     return "" if right else f"{ask.__name__}: other secrets came out"
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("where", FOLDERS)
 def test_every_reader_gets_past_two_thousand_objects_of_junk(where: str, folder: Path) -> None:
     place = Place(folder, full_of(2_000, where))

@@ -11,7 +11,7 @@ clock.stop()  # before anything asks what time it is, or what machine this is
 
 from tests.golden.lists import lists  # noqa: E402
 from tests.golden.script import FOLDER, Houses, scripts  # noqa: E402
-from tests.warm_server import import_usual_modules  # noqa: E402
+from tests.warm_server import warm_up  # noqa: E402
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="a file of tests/golden, without its ending")
     parser.add_argument("--to", type=Path, default=FOLDER, help="where the files are written")
     asked = parser.parse_args()
-    import_usual_modules()
+    warm_up()
     houses = Houses()
     try:
         for name in asked.names or scripts():

@@ -10,6 +10,7 @@ A_FEW = range(0, 400, 50)
 MANY = range(1_000_000, 1_100_000, 1_000)
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize("first", A_FEW)
 def test_three_readers_agree_on_random_backups(first: int) -> None:
     assert _differences(first, 50) == []

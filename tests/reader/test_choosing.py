@@ -32,6 +32,7 @@ def test_three_readers_agree_where_they_once_did_not(seed: int) -> None:
     assert _differences(seed, 1) == []
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize("first", A_FEW)
 def test_three_readers_agree_on_random_targets(first: int) -> None:
     assert _differences(first, A_FEW.step) == []

@@ -172,6 +172,7 @@ def by_recover(objects: Objects, folder: Path) -> tuple[Held, Any]:
     return held, losses
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("case", CASES)
 def test_both_readers_give_what_is_sound_and_of_the_rest_what_the_backup_before_has(
     case: str, tmp_path: Path

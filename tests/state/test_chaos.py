@@ -103,6 +103,7 @@ def check_ended(store: RunStore, run: Run, commits: int) -> None:
         assert tally.of(StepKind.CAPTURE, states=(StepState.POISONED,)) or run.error
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_happens_a_run_ends_and_commits_once(store: RunStore, seed: int) -> None:
     chaos = Chaos(store, new_run(store), seed)
@@ -111,6 +112,7 @@ def test_whatever_happens_a_run_ends_and_commits_once(store: RunStore, seed: int
     assert run.state in (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("seed", range(6))
 def test_a_run_cancelled_at_any_moment_ends(store: RunStore, seed: int) -> None:
     chaos = Chaos(store, new_run(store), seed)
@@ -122,6 +124,7 @@ def test_a_run_cancelled_at_any_moment_ends(store: RunStore, seed: int) -> None:
     assert run.state in (RunState.CANCELLED, RunState.DONE, RunState.DEGRADED, RunState.FAILED)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_failed_at_any_moment_can_be_retried_to_its_end(store: RunStore, seed: int) -> None:
     chaos = Chaos(store, new_run(store), seed)

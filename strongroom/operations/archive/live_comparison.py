@@ -7,8 +7,10 @@ nothing but metadata is read of the backup.
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from strongroom.container.cobblestone import ValueDigester
@@ -119,7 +121,7 @@ class Numbers:
     """
 
     def __init__(self) -> None:
-        self._parts = [array("Q") for _ in range(PARTS)]
+        self._parts: defaultdict[int, array[int]] = defaultdict(partial(array, "Q"))
 
     def get(self, name: str) -> int | None:
         """Return the number of a name; ``None`` if it has none."""

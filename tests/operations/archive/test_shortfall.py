@@ -205,6 +205,7 @@ def test_a_backup_after_a_mass_overwriting_names_the_last_that_drift_found_sound
     assert nights.shortfall().findings == ()
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("torn", [0.0, 0.2], ids=["all indexes", "some lost"])
 @pytest.mark.parametrize("seed", range(2))
 def test_it_agrees_with_a_model_over_many_nights(

@@ -111,6 +111,7 @@ def assert_refused(world: World, run: Run, field: str, *, stage: str) -> None:
         assert manifest.previous is None
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("field", EDITS)

@@ -180,6 +180,7 @@ def read_themselves(world: World, wanted: SecretQuery) -> list[FoundSecret]:
     return list(findings.found())
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("tags", TAGS, ids=str)
 def test_the_indexes_answer_as_the_backups_themselves_do(world: World, tags: Mapping[str, str]) -> None:
     some = 0
