@@ -8,12 +8,11 @@ from celery.exceptions import Retry
 
 from strongroom.operations.errors import RunFailed
 from strongroom.state.records import RunState, StepKind
-from workers import telemetry, traces
+from workers import telemetry
 from workers.app import app
 from workers.base import TypedTask, define
 from workers.names import step_task
-from workers.send import send_tickets
-from workers.tickets import from_arguments
+from workers.send import from_arguments, send_tickets
 
 if TYPE_CHECKING:
     from strongroom.operations.engine.steps import AttemptOutcome
@@ -36,7 +35,7 @@ def perform(kind: StepKind, **arguments: Any) -> None:
         return
     if kind is StepKind.REPORT and outcome.run.state.final:
         telemetry.check_in(outcome.run, app.settings.schedules)
-        traces.hand_over(outcome.run, app.services.of_run(ticket.run).store, app.settings)
+        telemetry.hand_over(outcome.run, app.services.of_run(ticket.run).store, app.settings)
     if (shown := shown_as(kind, outcome)) is not None:
         raise shown
 

@@ -23,7 +23,7 @@ from strongroom.errors import StrongroomError
 from strongroom.system import process
 from strongroom.system.lazy import package_missing
 from workers import beat_fallback, flower, logs, names, paths, status, telemetry
-from workers.redact import message_of
+from workers.logs import message_of
 
 if TYPE_CHECKING:
     from workers.app import Strongroom

@@ -58,9 +58,9 @@ class Strongroom(Celery):  # type: ignore[misc]
         super().__init__(
             "strongroom",
             amqp="workers.messages:SignedAMQP",
-            control="workers.control:SignedControl",
+            control="workers.consumer:SignedControl",
             task_cls="workers.base:StrongroomTask",
-            loader="workers.loader:SafeLoader",
+            loader="workers.guards:SafeLoader",
             include=TASK_MODULES,
         )
         # Celery looks for these two by name, and here is where it may be told of others.

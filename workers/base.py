@@ -16,8 +16,8 @@ from strongroom.operations.errors import RunFailed
 from workers import logs
 from workers.app import Strongroom, app
 from workers.deadline import deadline
+from workers.logs import TaskCrashed, TaskFailed, message_of
 from workers.pools import POOLS
-from workers.redact import TaskCrashed, TaskFailed, message_of
 
 if TYPE_CHECKING:
     from strongroom.api.client import Submission

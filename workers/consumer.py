@@ -1,4 +1,4 @@
-"""The worker's consumer: looks at every message before Celery does anything with it.
+"""The worker's consumer and its mailbox: look at every message before Celery does anything with it.
 
 Celery picks the handler by an unsigned header and, left alone, drops what it cannot read
 with an acknowledgement and a log line. Here one check comes first, and all that is turned
@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final, cast
 
+from celery.app.control import Control
 from celery.worker.consumer import Consumer
+from kombu.pidbox import Mailbox, Node
+from redis.exceptions import RedisError
 
 from strongroom.operations.errors import MessageRefused, OwnMessageFailed
-from workers.messages import check_task
+from workers.messages import check_command, check_task
 from workers.refusals import QUIET_SECONDS, Refusal, Refusals, admit, reason_of
 
 _log = logging.getLogger(__name__)
@@ -72,3 +75,37 @@ class StrictConsumer(Consumer):  # type: ignore[misc]
 
 def _failed(task: str, error: Exception) -> OwnMessageFailed:
     return OwnMessageFailed(f"this installation's own message for task '{task}' ({type(error).__name__})")
+
+
+# -- Remote control: signed, and for looking only --
+
+
+LOST: Final = (OSError, RedisError)
+"""What says that the broker went away, and nothing about a command."""
+
+
+class SignedNode(Node):
+    """A worker's mailbox: obeys what :func:`~workers.messages.check_command` passes."""
+
+    def handle_message(self, body: Any, message: Any = None) -> Any:
+        """Obey, or refuse aloud."""
+        size = len(message.body or b"") if message else 0
+        refuse = partial(cast("Any", self.state).app.refusals.refuse, where="remote control", size=size)
+        if not admit(lambda: check_command(body), refuse):
+            return None
+        obey = super().handle_message
+        return admit(lambda: obey(body, message), refuse, passing=LOST)  # type: ignore[no-untyped-call]
+
+    dispatch_from_message = handle_message
+
+
+class SignedMailbox(Mailbox):
+    """The mailbox of an app whose serializer signs."""
+
+    node_cls = SignedNode
+
+
+class SignedControl(Control):  # type: ignore[misc]
+    """Celery's remote control over signed messages."""
+
+    Mailbox = SignedMailbox

@@ -22,8 +22,8 @@ from strongroom.state.errors import RunNotFound, StateUnavailable
 from workers import broker, status, submission_receipts
 from workers.app import Strongroom, app
 from workers.base import StrongroomTask, TypedTask
+from workers.logs import TaskFailed
 from workers.names import SUBMIT
-from workers.redact import TaskFailed
 from workers.send import send_tickets
 
 if TYPE_CHECKING:

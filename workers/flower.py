@@ -10,7 +10,7 @@ from strongroom.config import Settings
 from strongroom.config.model import Served
 from strongroom.errors import ConfigError
 from workers import http_server, names, status
-from workers.made_secret import given_or_made, secret_file
+from workers.paths import given_or_made, secret_file
 
 GENERATED: Final = "flower-password"
 

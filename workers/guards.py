@@ -1,4 +1,5 @@
-"""What keeps ``celery -A workers.app worker`` or ``beat`` from playing a role that is not its own.
+"""What keeps ``celery -A workers.app worker`` or ``beat`` from playing a role that is not its own, and from
+running what lies where it is typed.
 
 ``python -m workers ROLE`` sets the role. Celery's own command line takes queues from an option and the
 role from ``STRONGROOM_ROLE``: where the two disagree, a worker would take messages and refuse them all.
@@ -13,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
+from celery.loaders.app import AppLoader
 from celery.utils.text import str_to_list
 
 from strongroom.errors import ConfigError
@@ -63,3 +65,18 @@ def _refuse(what: str, roles: Iterable[str]) -> NoReturn:
     words = " or ".join(f"'python -P -m workers {role}'" for role in sorted(roles))
     sys.stderr.write(f"strongroom: {what}. No message was taken. Start it with {words}.\n")
     raise SystemExit(ConfigError.exit_code)
+
+
+# -- How Celery finds the task modules: where Python finds everything else, and nowhere else --
+
+
+class SafeLoader(AppLoader):  # type: ignore[misc]
+    """Imports nothing from the current directory.
+
+    Celery's own puts that first on the path: a stray ``tasks.py`` where a person types
+    ``strongroom up`` would run in processes that hold keys.
+    """
+
+    def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
+        """Import as any other module."""
+        return (imp or self.import_module)(module, package=package)

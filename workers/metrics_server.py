@@ -17,7 +17,7 @@ from strongroom.operations.judge.metrics import registry_of
 from workers import http_server
 from workers.exporter import Exporter
 from workers.http_server import Handler, Healthcheck, Site, in_thread
-from workers.made_secret import given_or_made, secret_file
+from workers.paths import given_or_made, secret_file
 
 GENERATED: Final = "metrics-token"
 

@@ -27,8 +27,8 @@ from strongroom.state.errors import StateError
 from workers import http_server, names, status
 from workers.exporter import Exporter
 from workers.http_server import Handler, Healthcheck, in_thread
-from workers.made_secret import given_or_made, secret_file
 from workers.page_routes import Asked, NotThere, Show, Views
+from workers.paths import given_or_made, secret_file
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,11 @@
-"""Where the local cluster keeps its own files under the state directory."""
+"""Where the local cluster keeps its own files under the state directory, and the secrets that it makes."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import secrets
 import stat
 import tempfile
 from pathlib import Path
@@ -71,3 +73,44 @@ def private_folder(folder: Path) -> Path:
     if stat.S_IMODE(info.st_mode) != 0o700:
         folder.chmod(0o700)
     return folder
+
+
+# -- A secret that a person gives in a file, or that is made on first use --
+
+
+log = logging.getLogger(__name__)
+
+
+def given_or_made(given: Path | None, state_dir: Path, *, name: str, setting: str) -> str:
+    """Return what the given file holds; without one, what is in a file of that name and mode 0600 in the
+    folder of what a cluster runs with.
+
+    Raises:
+        ConfigError: it cannot be read, or is empty.
+    """
+    path = given or _made(state_dir, name)
+    try:
+        found = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not a text in UTF-8"
+        raise ConfigError(f"{setting} {path}: {why}") from None
+    if not found:
+        raise ConfigError(f"{setting} {path}: is empty")
+    return found
+
+
+def secret_file(given: Path | None, state_dir: Path, *, name: str) -> Path:
+    """Return the file that holds the secret, or will once it is made."""
+    return given or run_folder(state_dir) / name
+
+
+def _made(state_dir: Path, name: str) -> Path:
+    path = private_folder(run_folder(state_dir)) / name
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(18) + "\n")
+    log.info("secret-made", extra={"file": str(path)})
+    return path

@@ -1,18 +1,18 @@
-"""Sends the tickets that a step returned."""
+"""Sends the tickets that a step returned, as messages, and reads them back."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from strongroom.state.records import Ticket
+from strongroom.operations.errors import MessageRefused
+from strongroom.state.records import RunStep, StepKind, Ticket
 from workers.names import step_task
 from workers.rights import may_send, queue_of
-from workers.tickets import to_arguments
 
 if TYPE_CHECKING:
     from workers.app import Strongroom
@@ -49,3 +49,36 @@ def _may_send(role: str, ticket: Ticket) -> bool:
     if not allowed:  # the receiver would refuse it; reconcile, in the control role, may
         log.warning("ticket-not-ours", extra={"run": ticket.run, "step": str(ticket.step)})
     return allowed
+
+
+# -- A step's ticket as a message's arguments, and back, strictly --
+
+
+VERSION: Final = 1
+
+
+def to_arguments(ticket: Ticket) -> dict[str, Any]:
+    """Return what a step's message carries; its kind is in the task's name."""
+    return {
+        "version": VERSION,
+        "run": ticket.run,
+        "piece": ticket.step.piece,
+        "target": ticket.step.target,
+        "dispatch": ticket.dispatch,
+    }
+
+
+def from_arguments(
+    kind: StepKind, *, version: int, run: str, piece: int, target: str, dispatch: int
+) -> Ticket:
+    """Return the ticket of a message. Raises MessageRefused for another version or other types.
+
+    An upgrade may leave messages of an older version behind: the run record still has the
+    steps, and reconcile sends them again in the version of the day.
+    """
+    if version != VERSION:
+        raise MessageRefused(f"a step message of version {version!r}, not {VERSION}")
+    texts, numbers = (run, target), (piece, dispatch)
+    if not all(type(text) is str for text in texts) or not all(type(number) is int for number in numbers):
+        raise MessageRefused("a step message with arguments of other types")
+    return Ticket(run=run, step=RunStep(kind, piece, target), dispatch=dispatch)

@@ -27,11 +27,9 @@ from strongroom.errors import UsageError
 from strongroom.keys.roles import load_or_create_role
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status
-from workers.child_logs import ChildLog, LogFile, OnLine
 from workers.errors import BrokerRefused, BrokerUnavailable, ProcessNotStarted
 from workers.pools import POOLS
-from workers.process import Child
-from workers.wakeup import Wakeup
+from workers.process import Child, ChildLog, LogFile, OnLine, Wakeup
 
 log = logging.getLogger(__name__)
 

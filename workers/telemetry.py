@@ -1,4 +1,5 @@
-"""Sentry, when a DSN is configured: what broke and where, and nothing of what it held.
+"""Sentry, when a DSN is configured: what broke and where, and nothing of what it held. And the collector of
+traces, when one is.
 
 Measured: with the SDK's defaults, frame locals and quoted source lines carried secrets out.
 So both are off, and every event is rebuilt from a list of fields that are known to be
@@ -7,14 +8,24 @@ harmless, rather than searched for what looks harmful.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from strongroom.errors import by_name
+import msgspec
+
+from strongroom import __version__
+from strongroom.errors import StrongroomError, by_name
 from strongroom.state.records import Run, RunKind, RunState
-from workers.redact import HIDDEN, TOLD, TaskCrashed
+from strongroom.system.lazy import lazy
+from workers.logs import HIDDEN, TOLD, TaskCrashed
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.state.records import Run
+    from strongroom.state.store import RunStore
 
 KEPT: Final = ("event_id", "timestamp", "level", "logger", "platform", "release", "environment", "sdk")
 KEPT_FRAME: Final = ("filename", "abs_path", "function", "module", "lineno", "in_app")
@@ -176,3 +187,26 @@ def _exception(value: Mapping[str, Any]) -> dict[str, Any]:
             "frames": [{name: frame[name] for name in KEPT_FRAME if name in frame} for frame in frames]
         },
     }
+
+
+# -- Handing the trace of a run that has ended to a collector --
+
+
+log = logging.getLogger(__name__)
+
+as_trace = lazy("strongroom.operations.engine.run_log:as_trace")
+post = lazy("strongroom.system.program:post")
+
+PATIENCE: Final = 5.0
+"""Seconds that a collector may take. A trace is a help, and no run waits longer for it."""
+
+
+def hand_over(run: Run, store: RunStore, settings: Settings) -> None:
+    """Send a run's trace. Whatever keeps it from being taken changes nothing for the run."""
+    if settings.traces.url is None:
+        return
+    try:
+        trace = as_trace(run, store.rows(run.id), version=__version__)
+        post(settings.traces.url, msgspec.json.encode(trace), timeout=PATIENCE)
+    except (StrongroomError, OSError) as error:
+        log.warning("trace-not-sent", extra={"run": run.id, "why": type(error).__name__})

@@ -34,7 +34,7 @@ def cluster(tmp_path: Path) -> Iterator[RunningCluster]:
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     """A cluster with all its pools that a module's tests share, ready."""
-    running = RunningCluster(tmp_path_factory.mktemp("cluster") / "state", "--flower", "--started")
+    running = RunningCluster(tmp_path_factory.mktemp("cluster") / "state")
     try:
         running.start()
         yield running

@@ -12,8 +12,7 @@ import pytest
 
 from tests.cli.program import Machine
 from tests.workers.cluster import until, up
-from workers.child_logs import LONGEST, ChildLog, LogFile
-from workers.wakeup import Wakeup
+from workers.process import LONGEST, ChildLog, LogFile, Wakeup
 
 OURS = {
     "at": "now",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,17 +43,28 @@ def fetch(cluster: RunningCluster, path: str, *, login: bool = True, method: str
 
 
 @pytest.fixture(scope="module")
-def watched(shared_cluster: RunningCluster) -> RunningCluster:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """A cluster whose processes show what a person's show of their start."""
+    running = RunningCluster(tmp_path_factory.mktemp("cluster") / "state", "--flower", "--started")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def watched(started: RunningCluster) -> RunningCluster:
     """A cluster whose Flower answers and has seen a task."""
-    until(lambda: fetch(shared_cluster, "/api/workers?refresh=1")[1].count("@") >= 5, what="the workers")
-    until(lambda: "strongroom.reconcile" in fetch(shared_cluster, "/api/tasks")[1], what="events")
+    until(lambda: fetch(started, "/api/workers?refresh=1")[1].count("@") >= 5, what="the workers")
+    until(lambda: "strongroom.reconcile" in fetch(started, "/api/tasks")[1], what="events")
     shell(
-        shared_cluster,
+        started,
         "from workers.app import app; "
         f"app.send_task('strongroom.backup.full', kwargs={{'policy': '{CANARY}'}}, queue='control')",
     )
-    until(lambda: "strongroom.backup.full" in fetch(shared_cluster, "/api/tasks")[1], what="the task")
-    return shared_cluster
+    until(lambda: "strongroom.backup.full" in fetch(started, "/api/tasks")[1], what="the task")
+    return started
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers", "/metrics"])

@@ -9,8 +9,7 @@ import threading
 
 from strongroom.container.errors import DuplicateSecret
 from strongroom.state.errors import StateUnavailable
-from workers.logs import JsonLines, bound
-from workers.redact import HIDDEN
+from workers.logs import HIDDEN, JsonLines, bound
 
 
 def line(**fields: object) -> dict[str, object]:

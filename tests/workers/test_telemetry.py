@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers.cluster import until
 from tests.workers.sentry import Sink
-from workers.redact import HIDDEN
+from workers.logs import HIDDEN
 from workers.telemetry import scrub, start
 
 CANARY = "CANARY-7f3a91"
@@ -160,7 +160,7 @@ def test_a_check_in_stays_one() -> None:
 
 
 def test_a_crash_is_sent_once_and_not_by_its_stand_in_too() -> None:
-    assert scrub({"exception": {"values": [{"type": "TaskCrashed", "module": "workers.redact"}]}}, {}) is None
+    assert scrub({"exception": {"values": [{"type": "TaskCrashed", "module": "workers.logs"}]}}, {}) is None
 
 
 def test_frames_of_an_installed_wheel_are_ours_and_those_of_libraries_are_not(sink: Sink) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import RunStep, StepKind, Ticket
-from workers.tickets import from_arguments, to_arguments
+from workers.send import from_arguments, to_arguments
 
 TICKET = Ticket("20261125T024501Z-3f9a0c1d", RunStep(StepKind.UPLOAD, 3, "region-a"), 41)
 

@@ -15,7 +15,7 @@ from strongroom.state.store import RunStore
 from tests.operations.world import make_world
 from tests.process import free_port
 from tests.workers.collector import Collector
-from workers import traces
+from workers import telemetry
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def handed_over(folder: Path, url: str) -> str:
     environment = {"STRONGROOM_STATE_DIR": str(folder)}
     if url:
         environment["STRONGROOM_TRACES__URL"] = url
-    traces.hand_over(run, RunStore(world.database), load_settings(environment))
+    telemetry.hand_over(run, RunStore(world.database), load_settings(environment))
     return run.id
 
 

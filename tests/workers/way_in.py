@@ -19,8 +19,7 @@ from kombu.utils.json import dumps, loads
 
 from strongroom.keys.keyring import Keyring
 from workers import names
-from workers.consumer import StrictConsumer
-from workers.control import SignedMailbox
+from workers.consumer import SignedMailbox, StrictConsumer
 from workers.envelope import SERIALIZER, seal
 from workers.messages import header_digest, register_envelope
 from workers.refusals import Refusals, admit

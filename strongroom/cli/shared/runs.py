@@ -37,9 +37,9 @@ from strongroom.state.records import Run, RunState, StepKind, Ticket
 from strongroom.state.store import RunStore
 from strongroom.system.process import loading
 from strongroom.words import nearest
-from workers.child_logs import KEPT, LIMIT
 from workers.logs import JsonLines
 from workers.paths import private_folder
+from workers.process import KEPT, LIMIT
 from workers.status import read
 
 if TYPE_CHECKING:
