@@ -23,7 +23,7 @@ class TestAwsSource(DestinationConformance):
 
     secrets = (secret("EMPTY", "CANARY-not-empty"), *(held for held in SECRETS if held.name != "EMPTY"))
     rich = replace(RICH, name="prod/db/password")
-    many = 300
+    many = 120  # a page has 100
     largest = 65_536
 
     @pytest.fixture

@@ -137,6 +137,7 @@ def test_a_lost_vault_comes_back_by_the_login_that_may_write_but_what_that_may_n
     assert own_openbao.data("secret/data/app-07/db")["data"] == {"password": "CANARY-7"}
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("words", [(), ("--from-target", "eu")], ids=["configured", "named"])
 def test_a_new_machine_recovers_from_a_configured_s3_target_alone(
     site: Machine, tmp_path: Path, words: tuple[str, ...]
