@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Annotated
 
-from strongroom.cli.parameters import Command
-from strongroom.cli.parser import Parser
+from msgspec import Struct
+
+from strongroom.cli.parameters import Command, Nothing, UnreadableWord, Word, argument, option
 from strongroom.cli.shared import options
 from strongroom.operations.evidence.compliance import Framework
-
-
-def _backup_audit_report_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--start-date", metavar="DATE", type=_date, help="its first day (UTC), as 2026-01-31")
-    parser.add_argument("--end-date", metavar="DATE", type=_date, help="its last day (default: today)")
-    _add_output_arguments(parser)
-
-
-def _add_output_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        help="write it there (.json), signed, with a page (.html) and a table (.csv) beside it",
-    )
-    parser.add_argument("--force", action="store_true", help="replace the files if they exist")
 
 
 def _date(text: str) -> date:
@@ -34,7 +19,7 @@ def _date(text: str) -> date:
     except ValueError:
         day = date.min
     if not 1970 <= day.year < 3000:
-        raise ArgumentTypeError("is a day, as 2026-01-31")
+        raise UnreadableWord("is a day, as 2026-01-31")
     return day
 
 
@@ -43,81 +28,96 @@ def _moment(text: str) -> float:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ArgumentTypeError("is a day or a time, as 2026-01-31 or 2026-01-31T18:30Z") from None
+        raise UnreadableWord("is a day or a time, as 2026-01-31 or 2026-01-31T18:30Z") from None
 
 
-def _compliance_check_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--framework",
-        metavar="NAME",
-        type=Framework,
-        choices=tuple(Framework),
-        action="append",
-        default=[],
-        help=f"{', '.join(Framework)}; repeatable (default: all)",
+class ReportFile(Struct, frozen=True, kw_only=True):
+    """Where a report goes."""
+
+    output: Annotated[
+        Path | None,
+        option(
+            "write it there (.json), signed, with a page (.html) and a table (.csv) beside it",
+            metavar="FILE",
+        ),
+    ] = None
+    force: Annotated[bool, option("replace the files if they exist")] = False
+
+
+class ReportAudit(Struct, frozen=True, kw_only=True):
+    """Of which span a report is made."""
+
+    start_date: Annotated[
+        date | None, option("its first day (UTC), as 2026-01-31", metavar="DATE", read=_date)
+    ] = None
+    end_date: Annotated[date | None, option("its last day (default: today)", metavar="DATE", read=_date)] = (
+        None
     )
-    _add_output_arguments(parser)
+    to: ReportFile = ReportFile()
+
+
+class CheckControls(Struct, frozen=True, kw_only=True):
+    """By which frameworks the controls are judged."""
+
+    framework: Annotated[
+        tuple[Framework, ...],
+        option(f"{', '.join(Framework)}; repeatable (default: all)", metavar="NAME"),
+    ] = ()
+    to: ReportFile = ReportFile()
     # There are no requirements but those about backups. Command lines that ask for them stay valid.
-    parser.add_argument("--backup-requirements", action="store_true", help=SUPPRESS)
+    backup_requirements: Annotated[bool, option(hidden=True)] = False
 
 
-def _security_review_arguments(parser: ArgumentParser) -> None:
-    _add_output_arguments(parser)
-    parser.add_argument(
-        "--reviewer",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="who signs it, name and role; repeatable (default: two empty places)",
-    )
+class ReviewSecurity(Struct, frozen=True, kw_only=True):
+    """Who signs a review, and where it goes."""
+
+    to: ReportFile = ReportFile()
+    reviewer: Annotated[
+        tuple[str, ...],
+        option("who signs it, name and role; repeatable (default: two empty places)", metavar="NAME"),
+    ] = ()
 
 
-def _check_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the signed report (.json)")
-    parser.add_argument(
-        "--ledger", action="store_true", help="also compare this installation's ledger with the report"
-    )
-    options.add_signer_argument(parser)
+class CheckReport(Struct, frozen=True, kw_only=True):
+    """Which report is checked, and against what."""
+
+    file: Annotated[Path, argument("the signed report (.json)", metavar="FILE")]
+    ledger: Annotated[bool, option("also compare this installation's ledger with the report")] = False
+    trust: options.TrustOptions = options.TrustOptions()
 
 
-def _ledger_arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    commands.add_parser(
-        "head", help="show the newest event's number and the digest of all up to it"
-    ).set_defaults(run="ledger:show_head")
-    commands.add_parser("publish", help="put the head, signed, on every target").set_defaults(
-        run="ledger:publish_head"
-    )
-    searching = commands.add_parser("search", help="find who did what, when, and from where")
-    searching.set_defaults(run="ledger:search_ledger")
-    searching.add_argument("--who", metavar="NAME", default="", help="a part of who did it")
-    searching.add_argument(
-        "--what", metavar="TEXT", default="", help="a part of the kind of event, or of anything it says"
-    )
-    searching.add_argument(
-        "--from", metavar="PLACE", dest="origin", default="", help="a part of the host or address"
-    )
-    searching.add_argument("--since", metavar="TIME", type=_moment, help="as 2026-01-31 or 2026-01-31T18:30Z")
-    searching.add_argument("--until", metavar="TIME", type=_moment, help="before that time")
-    checking = commands.add_parser("check", help="compute the chain again, and compare")
-    checking.set_defaults(run="ledger:check_ledger")
-    checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
-    checking.add_argument("--sha256", metavar="HEX", nargs="+", help="its digest; spaces do not count")
-    checking.add_argument(
-        "--targets", action="store_true", help="compare with the signed heads on all targets"
-    )
-    checking.add_argument(
-        "--known",
-        metavar="LEDGER",
-        action="append",
-        default=[],
-        help="the id of another record that is kept with the same keys; repeatable, with --targets",
-    )
+class SearchLedger(Struct, frozen=True, kw_only=True):
+    """Which events are searched for."""
+
+    who: Annotated[str, option("a part of who did it", metavar="NAME")] = ""
+    what: Annotated[str, option("a part of the kind of event, or of anything it says", metavar="TEXT")] = ""
+    origin: Annotated[str, option("a part of the host or address", name="--from", metavar="PLACE")] = ""
+    since: Annotated[
+        float | None, option("as 2026-01-31 or 2026-01-31T18:30Z", metavar="TIME", read=_moment)
+    ] = None
+    until: Annotated[float | None, option("before that time", metavar="TIME", read=_moment)] = None
+
+
+class CheckLedger(Struct, frozen=True, kw_only=True):
+    """With what the ledger is compared."""
+
+    id: Annotated[int | None, option("the number of the event that was printed", metavar="N")] = None
+    sha256: Annotated[
+        tuple[str, ...], option("its digest; spaces do not count", metavar="HEX", many=True)
+    ] = ()
+    targets: Annotated[bool, option("compare with the signed heads on all targets")] = False
+    known: Annotated[
+        tuple[str, ...],
+        option(
+            "the id of another record that is kept with the same keys; repeatable, with --targets",
+            metavar="LEDGER",
+        ),
+    ] = ()
 
 
 COMMANDS = {
     "reports audit": Command(
-        _backup_audit_report_arguments,
+        ReportAudit,
         "reports:report_audit",
         "Reports from the chained record of events: runs and their results, backups and their replicas,\n"
         "who opened what, changes of keys and signers, incidents, refusals and shredding. The file is\n"
@@ -125,7 +125,7 @@ COMMANDS = {
         "'reports check FILE' says later whether all of it is unchanged, and with --ledger the record too.",
     ),
     "check controls": Command(
-        _compliance_check_arguments,
+        CheckControls,
         "reports:check_compliance",
         "Each control rests on checks of the configuration, of what 'strongroom check' sees, and of the\n"
         "record of events with its signed heads. A control is met only if all its checks ran and found\n"
@@ -133,7 +133,7 @@ COMMANDS = {
         "finding.",
     ),
     "reports review": Command(
-        _security_review_arguments,
+        ReviewSecurity,
         "reports:review_security",
         "Puts the evidence of a year together: how backups are encrypted and who can open them, who has\n"
         "access, whether recovery was rehearsed, and each framework's controls. It is signed by this\n"
@@ -141,7 +141,7 @@ COMMANDS = {
         "names. The calendar asks for it each year.",
     ),
     "reports check": Command(
-        _check_arguments,
+        CheckReport,
         "reports:check_report",
         (
             "It knows every signed report: of an audit, of compliance, of a security review, of a drill, of\n"
@@ -150,7 +150,15 @@ COMMANDS = {
         ),
     ),
     "ledger": Command(
-        _ledger_arguments,
+        Nothing,
+        words={
+            "head": Word(
+                "show the newest event's number and the digest of all up to it", Nothing, "ledger:show_head"
+            ),
+            "publish": Word("put the head, signed, on every target", Nothing, "ledger:publish_head"),
+            "search": Word("find who did what, when, and from where", SearchLedger, "ledger:search_ledger"),
+            "check": Word("compute the chain again, and compare", CheckLedger, "ledger:check_ledger"),
+        },
         details=(
             "Workers put the signed head on every target, each hour in which something happened. 'ledger\n"
             "publish' does so at once. 'ledger check --targets' says whether anything up to there was\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections import deque
 from collections.abc import Iterable, Sequence
 from string import hexdigits
 
 from msgspec.structs import asdict
 
+from strongroom.cli.commands.reports.arguments import CheckLedger, SearchLedger
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.shared.services import existing_run_store, open_services
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, verb
@@ -39,13 +40,13 @@ _NONE = f"'{PUBLISH}' puts one there. If there was one before, somebody removed 
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
-def show_head(arguments: Namespace, output: Output) -> Answer:
+def show_head(given: Nothing, output: Output) -> Answer:
     head = check(_store(load_settings())).head
     said = f"event {head.id}, {head.kind}, {head.at}" if head else "Nothing has happened yet."
     return Answer(record={"head": head}, sheet=Sheet(verdict=said, about=head and f"SHA-256 {head.sha256}"))
 
 
-def publish_head(arguments: Namespace, output: Output) -> Answer:
+def publish_head(given: Nothing, output: Output) -> Answer:
     settings = load_settings()
     done = publish(open_services(settings), settings.online)
     said = "Nothing has happened yet."
@@ -82,17 +83,17 @@ def _became(placed_head: PlacedHead) -> str:
     return "put" if placed_head.new else "there already"
 
 
-def check_ledger(arguments: Namespace, output: Output) -> Answer:
-    if (arguments.id is None) != (arguments.sha256 is None):
+def check_ledger(given: CheckLedger, output: Output) -> Answer:
+    if (given.id is None) != (not given.sha256):
         raise UsageError("--id and --sha256 go together: both stand on the paper.")
-    if arguments.known and not arguments.targets:
+    if given.known and not given.targets:
         raise UsageError("--known says which other records may be on targets: it goes with --targets.")
-    digest = _digest(arguments.sha256) if arguments.sha256 else ""
+    digest = _digest(given.sha256) if given.sha256 else ""
     settings = load_settings()
-    checked = check(_store(settings), number=arguments.id, sha256=digest)
+    checked = check(_store(settings), number=given.id, sha256=digest)
     targets: tuple[TargetLedger, ...] = ()
-    if arguments.targets:
-        known = frozenset(arguments.known)
+    if given.targets:
+        known = frozenset(given.known)
         targets = compare_with_heads(looking_services(settings), settings.online, known=known)
     lines = [f"{plural(checked.events, 'event')}: each is what was appended, and none is missing in between."]
     if checked.printed:
@@ -146,7 +147,7 @@ def _other(head: LedgerHead) -> str:
     return f"another record, {head.ledger[:16]}, ends there with event {head.event}, of {head.at}"
 
 
-def _digest(words: list[str]) -> str:
+def _digest(words: Sequence[str]) -> str:
     """Return what a person typed off a paper."""
     typed = "".join("".join(words).split()).lower()
     if len(typed) != DIGITS or not set(typed) <= set(hexdigits):
@@ -177,7 +178,7 @@ _TOLD = (
 )
 
 
-def search_ledger(arguments: Namespace, output: Output) -> Answer:
+def search_ledger(given: SearchLedger, output: Output) -> Answer:
     settings = load_settings()
     if (store := existing_run_store(settings)) is None:
         raise StateError(
@@ -185,8 +186,8 @@ def search_ledger(arguments: Namespace, output: Output) -> Answer:
             hint="Look at STRONGROOM_STATE_DIR and 'state_dir'.",
         )
     access_log.take(settings.state_dir, store)
-    times = {name: at for name in ("since", "until") if (at := getattr(arguments, name)) is not None}
-    question = Question(who=arguments.who, what=arguments.what, origin=arguments.origin, **times)
+    times = {name: at for name in ("since", "until") if (at := getattr(given, name)) is not None}
+    question = Question(who=given.who, what=given.what, origin=given.origin, **times)
     found: deque[Event] = deque(maxlen=MOST)
     count = 0
     for event in search(store, question):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,9 +13,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.cli.commands.reports.arguments import CheckControls, CheckReport, ReportAudit, ReviewSecurity
 from strongroom.cli.shared import admission
 from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.installation_key import RoleKeyStatus, installation_fingerprints, list_role_keys
+from strongroom.cli.shared.options import TrustOptions
 from strongroom.cli.shared.report_files import refuse_files, said_of_files, write_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
@@ -67,15 +68,15 @@ def _written(file: Path | None, more: str) -> Lines:
 # -- what is on record ------------------------------------------------------------------
 
 
-def report_audit(arguments: Namespace, output: Output) -> Answer:
-    since, until = _span(arguments.start_date, arguments.end_date)
-    file: Path | None = arguments.output
-    refuse_files(file, replace=arguments.force)
+def report_audit(given: ReportAudit, output: Output) -> Answer:
+    since, until = _span(given.start_date, given.end_date)
+    file = given.to.output
+    refuse_files(file, replace=given.to.force)
     services = open_services()
     take(services.state_dir, services.store)
     report = _gather(services, since=since, until=until)
     if file:
-        write_files(AUDIT, report, services.signers(Role.CONTROL), file, replace=arguments.force)
+        write_files(AUDIT, report, services.signers(Role.CONTROL), file, replace=given.to.force)
     changed = LedgerChanged(
         f"Event {report.broken} is not what was appended, or one before it is gone: the report says what "
         "stands there now.",
@@ -148,17 +149,17 @@ _ABOUT = {
 # -- what frameworks demand ---------------------------------------------------------------
 
 
-def check_compliance(arguments: Namespace, output: Output) -> Answer:
-    file: Path | None = arguments.output
-    refuse_files(file, replace=arguments.force)
+def check_compliance(given: CheckControls, output: Output) -> Answer:
+    file = given.to.output
+    refuse_files(file, replace=given.to.force)
     settings, now = load_settings(), time.time()
     findings = list(evidence(settings, check_areas(settings, days=30, now=now)[0]))
-    answers = {framework: assess(framework, findings) for framework in arguments.framework or Framework}
+    answers = {framework: assess(framework, findings) for framework in given.framework or Framework}
     services = open_services() if file else None  # a look makes none
     last = verify_chain(services.store).head if services else None
     report = report_of(answers, last=last, now=now)
     if file and services:
-        write_files(COMPLIANCE, report, services.signers(Role.CONTROL), file, replace=arguments.force)
+        write_files(COMPLIANCE, report, services.signers(Role.CONTROL), file, replace=given.to.force)
     unmet = [
         control
         for controls in answers.values()
@@ -178,9 +179,9 @@ def check_compliance(arguments: Namespace, output: Output) -> Answer:
 # -- the yearly review --------------------------------------------------------------------
 
 
-def review_security(arguments: Namespace, output: Output) -> Answer:
-    file: Path | None = arguments.output
-    refuse_files(file, replace=arguments.force)
+def review_security(given: ReviewSecurity, output: Output) -> Answer:
+    file = given.to.output
+    refuse_files(file, replace=given.to.force)
     settings, services, now = load_settings(), open_services(), time.time()
     take(services.state_dir, services.store)
     signers = list_role_keys(datetime.now(UTC))
@@ -190,11 +191,11 @@ def review_security(arguments: Namespace, output: Output) -> Answer:
         evidence(settings, areas),
         [_signer(role_key) for role_key in signers],
         installation=next(iter(installation_fingerprints(signers)), ""),
-        reviewers=arguments.reviewer,
+        reviewers=given.reviewer,
         now=now,
     )
     if file:
-        signed = write_files(REVIEW, made, services.signers(Role.CONTROL), file, replace=arguments.force)
+        signed = write_files(REVIEW, made, services.signers(Role.CONTROL), file, replace=given.to.force)
         services.store.event(MADE, sha256=hashlib.sha256(signed).hexdigest(), until=made.until)
     sheet = REVIEW.sheet(made)
     to_do = "Answer the questions on the page, and have it signed. An error that is quoted may name a secret."
@@ -234,14 +235,14 @@ class CheckedReport(Struct, frozen=True, kw_only=True):
     report: Struct
 
 
-def check_report(arguments: Namespace, output: Output) -> Answer:
-    file: Path = arguments.file
+def check_report(given: CheckReport, output: Output) -> Answer:
+    file = given.file
     with file.open("rb") as opened_file:
         content = opened_file.read(MAX_DOCUMENT + 1)
     kind = _kind_of(content, file)
-    opened = _open(kind, content, arguments)
+    opened = _open(kind, content, given.trust)
     checked = [name.name for name in _check_beside(file, opened)]
-    event = _compare(kind.ledger(opened.statement)) if arguments.ledger else None
+    event = _compare(kind.ledger(opened.statement)) if given.ledger else None
     certificate = opened.certificate
     also = f", and vouches for {' and '.join(checked)}." if checked else ". Nothing is beside it."
     lines = [
@@ -272,9 +273,9 @@ def _kind_of(content: bytes, file: Path) -> ReportKind[Any]:
     )
 
 
-def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Signed[Any]:
+def _open(kind: ReportKind[Any], content: bytes, trust: TrustOptions) -> Signed[Any]:
     try:
-        return kind.open(content, trusted=admission.trusted_signers(place.find(), arguments.signer))
+        return kind.open(content, trusted=admission.trusted_signers(place.find(), trust.signer))
     except UntrustedSigner as error:
         raise admission.explained(error, ("signer",), what="report") from None
     except FormatError as error:
