@@ -7,6 +7,7 @@ row ever waits for another. The database decides, messages only carry :class:`Ti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -212,6 +213,11 @@ class Run(Struct, frozen=True, kw_only=True):
     error: str | None
     facts: Mapping[str, Any]
     closing: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or takes so far."""
+        return round(max(0.0, (self.finished_at or time.time()) - self.created_at), 3)
 
 
 class RunCount(Struct, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
     assert (done["file"], done["written"]) == (str(file), False)
     assert file.read_bytes() == before
     [drift] = [one for one in done["entries"] if one["name"] == "drift"]
-    assert drift["missing"] == "switched off by calendar.drift"
+    assert drift["why"] == "switched off by calendar.drift"
 
 
 def test_it_is_written_where_the_environment_says(machine: Machine) -> None:

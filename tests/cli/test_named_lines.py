@@ -51,7 +51,7 @@ def in_source(source: Path) -> Iterator[str]:
 def refusal(line: str) -> str:
     """Return why the program does not take a line; nothing if it does."""
     line = re.split(r"   #| [|>] | \|\| | < ", line)[0]
-    line = line.replace("...", "").replace("…", "").replace("ROLE", "verify")
+    line = line.replace("...", "").replace("…", "").replace("ROLE", "verify").replace("TIME", "2026-07-20")
     words = shlex.split(line.replace("\n", " ").rstrip("\\"))
     name, behind = command_of(words)
     if not name:

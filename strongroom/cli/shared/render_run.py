@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -51,7 +50,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "abandoned": abandoned,
         "created_at": rfc3339(run.created_at),
         "finished_at": if_any(run.finished_at),
-        "seconds": seconds(run),
+        "seconds": run.seconds,
         "happened": happened or None,
         "to_do": to_do or None,
         "secrets": _counts(run).get("secrets"),
@@ -142,7 +141,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     yield job.subject, run.spec.policy
     yield "backup", run.spec.backup
     yield "began", for_people(run.created_at)
-    yield "took" if run.finished_at else "so far", measured(seconds(run))
+    yield "took" if run.finished_at else "so far", measured(run.seconds)
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
     if fewer := run.facts.get("report", {}).get("fewer"):
@@ -215,11 +214,6 @@ def _counts(run: Run) -> Mapping[str, Any]:
     """Return how much a run is about: what it committed, or what it planned."""
     found: Mapping[str, Any] = run.facts.get("counts") or run.facts.get("plan", {})
     return found if "secrets" in found else {}
-
-
-def seconds(run: Run) -> float:
-    """Return how long a run took, or takes so far."""
-    return round(max(0.0, (run.finished_at or time.time()) - run.created_at), 3)
 
 
 def _worked(row: StepRow) -> float:

@@ -32,6 +32,18 @@ class FindingState(StrEnum):
     GOOD = "good"
 
 
+class AlertRecord(Struct, frozen=True, kw_only=True, rename={"to_do": "do"}):
+    """An alert as machines are told of it, by a command or a webhook."""
+
+    key: str
+    kind: str
+    subject: str
+    severity: Severity
+    what: str
+    means: str
+    to_do: str
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was checked. ``code`` and ``exit_code`` are those of the error class that fits;
     empty and 0 where nothing has to be done. ``transient``: it may pass by itself.
@@ -63,6 +75,19 @@ class Finding(Struct, frozen=True, kw_only=True):
     @property
     def severity(self) -> Severity:
         return Severity.CRITICAL if self.state is FindingState.WRONG else Severity.WARNING
+
+    @property
+    def record(self) -> AlertRecord:
+        """What machines are told of it as an alert."""
+        return AlertRecord(
+            key=self.key,
+            kind=self.kind,
+            subject=self.subject,
+            severity=self.severity,
+            what=self.what,
+            means=self.means,
+            to_do=self.to_do,
+        )
 
     @property
     def is_alert(self) -> bool:

@@ -21,7 +21,7 @@ from strongroom.operations.judge.fact_records import LateEntry
 from strongroom.operations.judge.facts_on_record import BEAT
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Pause, Run, RunKind, RunState, Slot
-from strongroom.times import about
+from strongroom.times import about, if_any
 
 GRACE = 120.0
 """How long after its time a slot may wait, in seconds: the calendar is asked every half minute."""
@@ -55,6 +55,29 @@ class EntryStatus(Struct, frozen=True, kw_only=True):
     why: str = ""
 
     @property
+    def record(self) -> EntryRecord:
+        """What machines are told of it."""
+        entry, run = self.entry, self.run
+        return EntryRecord(
+            name=entry.name,
+            kind=entry.kind,
+            policy=entry.policy or None,
+            reason=entry.reason,
+            schedule=entry.schedule,
+            time_zone=entry.time_zone,
+            state=self.state.name.lower(),
+            why=self.why or None,
+            last_ran=if_any(self.last_ran),
+            last_due=if_any(self.last_due),
+            run=run.id if run else None,
+            run_state=run.state if run else None,
+            seconds=run.seconds if run else None,
+            next_due=if_any(self.next_due),
+            missed=if_any(self.missed_at),
+            paused_until=if_any(self.pause.until) if self.pause else None,
+        )
+
+    @property
     def last_ran(self) -> float | None:
         """When it last ran; by its slot, if the run is on record no more."""
         return self.run.created_at if self.run else self.last_due
@@ -65,6 +88,27 @@ class EntryStatus(Struct, frozen=True, kw_only=True):
         if self.run is None or self.last_due is None:
             return None
         return self.last_due if abs(self.run.created_at - self.last_due) > GRACE else None
+
+
+class EntryRecord(Struct, frozen=True, kw_only=True):
+    """How an entry stands, for machines. ``run`` is the newest, which took so many ``seconds``."""
+
+    name: str
+    kind: RunKind
+    policy: str | None
+    reason: str
+    schedule: str
+    time_zone: str
+    state: str
+    why: str | None
+    last_ran: str | None
+    last_due: str | None
+    run: str | None
+    run_state: RunState | None
+    seconds: float | None
+    next_due: str | None
+    missed: str | None
+    paused_until: str | None
 
 
 def overview(services: Services, calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:

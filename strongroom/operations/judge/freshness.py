@@ -19,6 +19,7 @@ from strongroom.operations.judge.fact_records import Policy, VerifiedBackup
 from strongroom.schedule import last_slot, next_slot
 from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import RunState
+from strongroom.times import if_any
 
 ENDED_WHOLE = (RunState.DONE, RunState.DEGRADED)
 SKEW = 300.0
@@ -43,6 +44,57 @@ class Freshness(Struct, frozen=True, kw_only=True):
     next_due: float | None
     age: float | None
     overdue: bool
+
+
+class TargetStanding(Struct, frozen=True, kw_only=True):
+    """How the newest backup of a policy lies on a target, for machines."""
+
+    target: str
+    good: bool
+    depth: Depth | None
+    read_at: str | None
+    locked_until: str | None
+
+
+class PolicyStanding(Struct, frozen=True, kw_only=True):
+    """How a policy's newest backup stands, for machines. ``lacks`` says what it lacks of what is demanded."""
+
+    policy: str
+    backup: str | None
+    made_at: str | None
+    verified: Depth | None
+    age_seconds: float | None
+    due_at: str | None
+    next_due: str | None
+    overdue: bool
+    lacks: str | None
+    targets: tuple[TargetStanding, ...]
+
+
+def standing(policy: Policy, found: Freshness) -> PolicyStanding:
+    """Return how a policy stands, as machines are told."""
+    judged = found.judged
+    return PolicyStanding(
+        policy=policy.name,
+        backup=judged.backup if judged else None,
+        made_at=if_any(judged.made_at if judged else None),
+        verified=judged.depth if judged else None,
+        age_seconds=found.age,
+        due_at=if_any(found.due_at),
+        next_due=if_any(found.next_due),
+        overdue=found.overdue,
+        lacks=policy.lacks,
+        targets=tuple(
+            TargetStanding(
+                target=newest.target,
+                good=newest.good,
+                depth=newest.depth,
+                read_at=if_any(newest.read_at),
+                locked_until=if_any(newest.locked_until),
+            )
+            for newest in policy.on_targets
+        ),
+    )
 
 
 def judge(policy: Policy, *, threshold: float, now: float, recorded: bool = True) -> Freshness:

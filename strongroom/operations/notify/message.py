@@ -11,7 +11,7 @@ from textwrap import wrap
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from strongroom.alert_kinds import Severity
@@ -221,7 +221,10 @@ def _document(telling: DueNews, host: str, notes: Sequence[str]) -> dict[str, An
     return {
         "host": host,
         "notes": list(notes),
-        "alerts": [_of_item(item) for item in telling.items],
+        "alerts": [
+            {**to_builtins(item.alert.record), "news": item.news.value, "since": rfc3339(item.since)}
+            for item in telling.items
+        ],
         "resolved": [
             {
                 "key": alert.key,
@@ -231,21 +234,6 @@ def _document(telling: DueNews, host: str, notes: Sequence[str]) -> dict[str, An
             }
             for alert in telling.over
         ],
-    }
-
-
-def _of_item(item: NewsItem) -> dict[str, str]:
-    alert = item.alert
-    return {
-        "key": alert.key,
-        "kind": alert.kind,
-        "subject": alert.subject,
-        "severity": alert.severity.value,
-        "news": item.news.value,
-        "since": rfc3339(item.since),
-        "what": alert.what,
-        "means": alert.means,
-        "do": alert.to_do,
     }
 
 

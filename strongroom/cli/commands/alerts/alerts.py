@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from msgspec import to_builtins
+from msgspec import Struct, to_builtins
 
 from strongroom.alert_kinds import KINDS
 from strongroom.cli.commands.alerts.arguments import AcknowledgeAlert, ListAlerts, SendAlerts, SilenceAlerts
@@ -18,11 +18,11 @@ from strongroom.config import Settings, load_settings
 from strongroom.config.values import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError, by_name
 from strongroom.operations.engine import muted
-from strongroom.operations.engine.findings import Finding
+from strongroom.operations.engine.findings import AlertRecord, Finding
 from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge import sheets
 from strongroom.operations.judge.fact_records import AlertLimits, WatchedInstallation
-from strongroom.operations.judge.freshness import Freshness, judge
+from strongroom.operations.judge.freshness import Freshness, PolicyStanding, judge, standing
 from strongroom.operations.judge.sheets import counted
 from strongroom.operations.notify.notify import (
     Delivery,
@@ -112,34 +112,66 @@ def _line(delivery: Delivery, *, dry_run: bool) -> str:
     return f"{'Would be sent' if dry_run else 'Sent'}: {what}{over}, to {by}"
 
 
-def document(found: JudgedFacts, limits: AlertLimits, told: RouteResults) -> dict[str, object]:
+class ErrorRecord(Struct, frozen=True, kw_only=True):
+    """What went wrong, for machines."""
+
+    code: str
+    message: str
+
+
+class RouteRecord(Struct, frozen=True, kw_only=True, rename={"told_of": "told"}):
+    """What became of a route's message, for machines."""
+
+    route: str
+    to: tuple[str, ...]
+    sent_by: str | None
+    told_of: tuple[str, ...]
+    over: tuple[str, ...]
+    missed: tuple[str, ...]
+    left_to: str | None
+    error: ErrorRecord | None
+
+
+class AlertsRecord(Struct, frozen=True, kw_only=True):
+    """What is wrong, how each policy stands, and who was notified, for machines."""
+
+    alerts: tuple[AlertRecord, ...]
+    policies: tuple[PolicyStanding, ...]
+    targets_away: tuple[str, ...]
+    state: str | None
+    routes: tuple[RouteRecord, ...]
+    error: ErrorRecord | None
+
+
+def record(found: JudgedFacts, limits: AlertLimits, told: RouteResults) -> AlertsRecord:
     """Return the answer for machines."""
-    return {
-        "alerts": [_of_alert(alert) for alert in found.alerts],
-        "policies": [_of_policy(freshness) for freshness in _fresh(found, limits)],
-        "targets_away": found.facts.away,
-        "state": found.facts.state,
-        "routes": [_of_delivery(delivery) for delivery in told.deliveries],
-        "error": _of_error(told.trouble),
-    }
+    fresh = zip(found.facts.policies, _fresh(found, limits), strict=True)
+    return AlertsRecord(
+        alerts=tuple(alert.record for alert in found.alerts),
+        policies=tuple(standing(policy, freshness) for policy, freshness in fresh),
+        targets_away=tuple(found.facts.away),
+        state=found.facts.state,
+        routes=tuple(map(_route_record, told.deliveries)),
+        error=_error_record(told.trouble),
+    )
 
 
-def _of_delivery(delivery: Delivery) -> dict[str, object]:
+def _route_record(delivery: Delivery) -> RouteRecord:
     telling = delivery.telling
-    return {
-        "route": delivery.route.name,
-        "to": [channel.where for channel in delivery.route.channels],
-        "sent_by": delivery.channel or None,
-        "told": [item.alert.key for item in telling.items],
-        "over": [alert.key for alert in telling.over],
-        "missed": delivery.missed,
-        "left_to": delivery.teller or None,
-        "error": _of_error(delivery.error),
-    }
+    return RouteRecord(
+        route=delivery.route.name,
+        to=tuple(channel.where for channel in delivery.route.channels),
+        sent_by=delivery.channel or None,
+        told_of=tuple(item.alert.key for item in telling.items),
+        over=tuple(alert.key for alert in telling.over),
+        missed=delivery.missed,
+        left_to=delivery.teller or None,
+        error=_error_record(delivery.error),
+    )
 
 
-def _of_error(error: StrongroomError | None) -> dict[str, str] | None:
-    return error if error is None else {"code": error.code, "message": error.message}
+def _error_record(error: StrongroomError | None) -> ErrorRecord | None:
+    return None if error is None else ErrorRecord(code=error.code, message=error.message)
 
 
 def _fresh(found: JudgedFacts, limits: AlertLimits) -> list[Freshness]:
@@ -148,31 +180,6 @@ def _fresh(found: JudgedFacts, limits: AlertLimits) -> list[Freshness]:
         judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=facts.state is None)
         for policy in facts.policies
     ]
-
-
-def _of_alert(alert: Finding) -> dict[str, object]:
-    return {
-        "key": alert.key,
-        "severity": alert.severity.value,
-        "kind": alert.kind,
-        "subject": alert.subject,
-        "what": alert.what,
-        "means": alert.means,
-        "do": alert.to_do,
-    }
-
-
-def _of_policy(freshness: Freshness) -> dict[str, object]:
-    judged = freshness.judged
-    return {
-        "policy": freshness.policy,
-        "backup": judged.backup if judged else None,
-        "made_at": rfc3339(judged.made_at) if judged else None,
-        "verified": judged.depth.value if judged and judged.depth else None,
-        "age_seconds": freshness.age,
-        "due_at": rfc3339(freshness.due_at) if freshness.due_at is not None else None,
-        "overdue": freshness.overdue,
-    }
 
 
 # -- alerts and alerts send: what is wrong with the backups, without beat, broker or worker -----
@@ -197,7 +204,7 @@ def _report(given: ListAlerts, *, dry_run: bool) -> Answer:
         put_lost_on_record(watched, found)
     told = _tell(given, settings, watched, found, dry_run=dry_run)
     return Answer(
-        record=document(found, limits, told),
+        record=record(found, limits, told),
         sheet=sheet(found, limits, told, muted_now(watched, found)),
         error=told.trouble or _worst(found.alerts),
     )

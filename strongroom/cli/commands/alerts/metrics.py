@@ -32,18 +32,14 @@ def hand_out(given: HandOutMetrics, output: Output) -> Answer | None:
         raise UsageError(f"node_exporter reads only files whose names end in {SUFFIX}.")
     if file:
         _refuse_missing_folder(file)
-    text = _gathered()
+    exporter = Exporter(LiveSettings.fixed(load_settings()))  # a live one keeps a copy of its file
+    exporter.look()
+    text = as_text(exporter.observe())
     if file:
         _write(file, text)
         return Answer(record={"written": str(file)}, sheet=Sheet(verdict=f"The metrics are in {file}."))
     shown = Sheet(parts=[Lines(text.decode().splitlines())])
     return Answer(record={"metrics": text.decode()}, sheet=shown)
-
-
-def _gathered() -> bytes:
-    exporter = Exporter(LiveSettings.fixed(load_settings()))  # a live one keeps a copy of its file
-    exporter.look()
-    return as_text(exporter.observe())
 
 
 def _refuse_missing_folder(file: Path) -> None:

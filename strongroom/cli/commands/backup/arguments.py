@@ -2,99 +2,150 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
+from typing import Annotated
 
-from strongroom.cli.parameters import Command
+from msgspec import Struct
+
+from strongroom.cli.parameters import Command, UnreadableWord, argument, group, one_of, option
 from strongroom.cli.shared import options
 from strongroom.errors import UsageError
 
-# -- arguments
+
+@group("where to")
+class BackupPlaceOptions(Struct, frozen=True, kw_only=True):
+    """Where a backup goes: into a file, or by a policy to its targets, and who makes it."""
+
+    file: Annotated[Path | None, argument("the file to write", metavar="FILE")] = None
+    output: Annotated[Path | None, option("the same, as an option", metavar="FILE")] = None
+    policy: Annotated[
+        str | None, option("instead of FILE: back up by this policy, to its targets", metavar="NAME")
+    ] = None
+    by: options.ClusterOptions = options.ClusterOptions()
+
+    @property
+    def path(self) -> Path:
+        """The file to write: FILE or --output, one of them."""
+        path = self.file or self.output
+        assert path is not None  # as the parameters ask for
+        return path
 
 
-def _backup_arguments(parser: ArgumentParser) -> None:
-    where = parser.add_argument_group("where to")
-    where.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the file to write")
-    where.add_argument("--output", metavar="FILE", type=Path, help="the same, as an option")
-    where.add_argument(
-        "--policy",
-        metavar="NAME",
-        help="instead of FILE: back up by this policy, to its targets",
-    )
-    options.add_cluster_arguments(where)
-    what = parser.add_argument_group("what")
-    kind = what.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--metadata-only", action="store_true", help="names, types, tags and dates (the default)"
-    )
-    kind.add_argument("--include-values", action="store_true", help="values too; always sealed")
-    what.add_argument("--encrypt-backup", action="store_true", help="seal a metadata-only backup too")
-    # All of this is always in a backup. Command lines that ask for it stay valid.
-    for option in ("--include-metadata", "--include-expiration", "--include-rotation-schedule"):
-        what.add_argument(option, action="store_true", help=SUPPRESS)
-    options.add_source_argument(what)
-    options.add_selection_arguments(parser)
-    options.add_recipient_arguments(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="do not ask first, and replace the file if it exists"
-    )
+@one_of()
+class BackupKind(Struct, frozen=True, kw_only=True):
+    """Whether values are in a backup."""
+
+    metadata_only: Annotated[bool, option("names, types, tags and dates (the default)")] = False
+    include_values: Annotated[bool, option("values too; always sealed")] = False
 
 
-def _backup_work(arguments: Namespace) -> str:
+@group("what")
+class BackupContent(Struct, frozen=True, kw_only=True):
+    """What is in a backup.
+
+    The hidden options ask for what is always in a backup: command lines that do so stay valid.
+    """
+
+    kind: BackupKind = BackupKind()
+    encrypt_backup: Annotated[bool, option("seal a metadata-only backup too")] = False
+    include_metadata: Annotated[bool, option(hidden=True)] = False
+    include_expiration: Annotated[bool, option(hidden=True)] = False
+    include_rotation_schedule: Annotated[bool, option(hidden=True)] = False
+    source: options.SourceName = options.LOCAL
+
+
+class MakeBackup(Struct, frozen=True, kw_only=True):
+    """What is backed up, where to, and who can open it."""
+
+    where: BackupPlaceOptions = BackupPlaceOptions()
+    what: BackupContent = BackupContent()
+    selection: options.SelectionOptions = options.SelectionOptions()
+    recipients: options.RecipientOptions = options.RecipientOptions()
+    force: Annotated[bool, option("do not ask first, and replace the file if it exists")] = False
+
+    @property
+    def sealed(self) -> bool:
+        """Tell whether a file is sealed, whatever is in it."""
+        content = self.what.kind.include_values or self.what.encrypt_backup
+        return content or self.recipients != options.RecipientOptions()
+
+    def __post_init__(self) -> None:
+        if self.where.policy is not None:
+            self._refuse_beside_policy()
+        elif not self.where.by.cluster and len({self.where.file, self.where.output} - {None}) != 1:
+            several = self.where.file and self.where.output
+            what = "two files are named" if several else "nothing says where the backup goes"
+            raise UnreadableWord(f"{what}: name one file, or a policy with --policy")
+
+    def _refuse_beside_policy(self) -> None:
+        """Refuse what a policy says itself."""
+        what, kind = self.what, self.what.kind
+        beside = {
+            "FILE": self.where.file,
+            "--output": self.where.output,
+            "--include-values": kind.include_values,
+            "--metadata-only": kind.metadata_only,
+            "--encrypt-backup": what.encrypt_backup,
+            "--recipient": self.recipients.recipient,
+            "--filter-tag": self.selection.filter_tag,
+            "--include": self.selection.include,
+            "--exclude": self.selection.exclude,
+            "--passphrase-file": self.recipients.passphrase_file,
+            "--source": what.source != options.LOCAL,
+        }
+        if said := ", ".join(name for name, value in beside.items() if value):
+            raise UnreadableWord(f"a policy says that itself: --policy does not go with {said}")
+
+
+def _backup_work(given: MakeBackup) -> str:
     """Choose: a plain document needs no database, and a policy needs what drives runs."""
-    if arguments.policy is not None:
-        return "sealed:back_up_there" if arguments.cluster else "sealed:back_up"
-    if arguments.cluster:
+    if given.where.policy is not None:
+        return "sealed:back_up_there" if given.where.by.cluster else "sealed:back_up"
+    if given.where.by.cluster:
         raise UsageError("The cluster backs up by a policy.", hint="Say --policy NAME.")
-    sealing = (
-        arguments.include_values,
-        arguments.encrypt_backup,
-        arguments.recipient,
-        arguments.passphrase_file,
-    )
-    return "sealed:back_up_to_file" if any(sealing) else "metadata:write_metadata"
+    return "sealed:back_up_to_file" if given.sealed else "metadata:write_metadata"
 
 
-def named_file(arguments: Namespace) -> Path:
-    """Return the file to write: FILE or --output, one of them."""
-    given = {path for path in (arguments.file, arguments.output) if path is not None}
-    if len(given) != 1:
-        what = "Two files are named" if given else "Where should the backup go?"
-        raise UsageError(what, hint="Name one file, or a policy with --policy.")
-    return Path(given.pop())
+class EmergencyBackup(Struct, frozen=True, kw_only=True):
+    """Which policy's media are backed up onto, or looked for."""
+
+    policy: Annotated[str, argument("the policy whose targets are the offline media", metavar="POLICY")]
+    status: Annotated[bool, option("only say whether a backup is due, and which media are missing")] = False
+    wait: Annotated[bool, option("wait until every medium is mounted")] = False
+    force: Annotated[bool, option("do not ask before values are sealed onto the media")] = False
+
+    def __post_init__(self) -> None:
+        if self.status and self.wait:
+            raise UnreadableWord("--status says how it stands at once: it does not go with --wait")
 
 
-# -- arguments
+class WriteKit(Struct, frozen=True, kw_only=True):
+    """Where the recovery kit goes."""
+
+    output: Annotated[Path, option("the HTML file to write", metavar="FILE")]
+    force: Annotated[bool, option("replace the file if it exists")] = False
 
 
-def _emergency_backup_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("policy", metavar="POLICY", help="the policy whose targets are the offline media")
-    parser.add_argument(
-        "--status", action="store_true", help="only say whether a backup is due, and which media are missing"
-    )
-    parser.add_argument("--wait", action="store_true", help="wait until every medium is mounted")
-    parser.add_argument(
-        "--force", action="store_true", help="do not ask before values are sealed onto the media"
-    )
+class EscrowKeys(Struct, frozen=True, kw_only=True):
+    """Where an escrow lies, and for whom it is sealed or what opens it."""
 
+    file: Annotated[Path, argument("the file to write, or with --open to read", metavar="FILE")]
+    open: Annotated[bool, option("restore it into an empty state directory")] = False
+    force: Annotated[bool, option("replace the file to write if it exists")] = False
+    recipient: options.Recipient = ()
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.TrustOptions = options.TrustOptions()
 
-def _recovery_kit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the HTML file to write")
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-
-
-def _escrow_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write, or with --open to read")
-    parser.add_argument("--open", action="store_true", help="restore it into an empty state directory")
-    parser.add_argument("--force", action="store_true", help="replace the file to write if it exists")
-    options.add_recipient_argument(parser)
-    options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    def __post_init__(self) -> None:
+        if self.open and self.recipient:
+            raise UnreadableWord("--recipient seals; to open, give --identity or --passphrase-file")
+        if not self.open and self.opening.identity:
+            raise UnreadableWord("--identity opens; to seal, give --recipient")
 
 
 COMMANDS = {
     "backup": Command(
-        _backup_arguments,
+        MakeBackup,
         _backup_work,
         "Without --include-values only metadata is written, as plain JSON with a digest. Values are always\n"
         "sealed and never written in plain text. A full backup asks first; --force answers yes. A policy's\n"
@@ -102,18 +153,18 @@ COMMANDS = {
         "messages.",
     ),
     "emergency backup": Command(
-        _emergency_backup_arguments,
+        EmergencyBackup,
         "emergency:make_emergency_backup",
         "Nothing is captured before every medium of the policy is mounted. The recovery program, the\n"
         "format, a runbook, the recovery kit and checksums are written next to the backup.",
     ),
     "emergency kit": Command(
-        _recovery_kit_arguments,
+        WriteKit,
         "kit:write_recovery_kit",
         "The page says who can open what, where it is, whose signature to trust and what to type.",
     ),
     "emergency escrow": Command(
-        _escrow_arguments,
+        EscrowKeys,
         "emergency:seal_or_open",
         "An escrow rebuilds a lost machine: a copy of the store's database can be read again, and backups\n"
         "made before are still trusted.",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from strongroom.cli.commands.backup.arguments import EmergencyBackup, EscrowKeys
 from strongroom.cli.commands.backup.kit import configuration, quorum_files, render_kit
-from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import access_log, identities, recipients, render_run
 from strongroom.cli.shared.installation_key import installation_fingerprints, list_role_keys
 from strongroom.cli.shared.opening import explain_wrong_key, open_objects, open_trusted, read_signer
 from strongroom.cli.shared.options import BackupSource, RecipientOptions
-from strongroom.cli.shared.runs import by_ticket, end_abandoned, require_good, require_whole, showing_progress
+from strongroom.cli.shared.runs import by_ticket, end_abandoned, lack_of, require_good, showing_progress
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -54,31 +53,27 @@ LOOK = 2.0
 """Seconds between looks for the medium: nothing announces that a disk was mounted."""
 
 
-def make_emergency_backup(arguments: Namespace, output: Output) -> None:
-    if arguments.status and arguments.wait:
-        raise UsageError("--status says how it stands at once: it does not go with --wait.")
+def make_emergency_backup(given: EmergencyBackup, output: Output) -> Answer:
     settings = load_settings()
-    policy = _policy(arguments.policy, settings)
-    services = open_services(settings, output=None if arguments.status else output)
-    if arguments.status:
-        _status(_standing(arguments.policy, settings, services), services, output)
-        return
+    policy = _policy(given.policy, settings)
+    services = open_services(settings, output=None if given.status else output)
+    if given.status:
+        return _answer_standing(_standing(given.policy, settings, services), services)
     if policy.kind == "full":
         where = ", ".join(policy.targets)
         prompts.confirm(
-            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
-            force=arguments.force,
+            f"This puts every value that '{given.policy}' selects, sealed, on {where}",
+            force=given.force,
         )
-        access_log.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
+        access_log.require_medium_approved(place.find(), given.policy, policy.targets, services)
     _check_complete(settings, services)
-    _await_media(arguments, settings, services, output)
-    run = _back_up(arguments.policy, services, output)
+    _await_media(given, settings, services, output)
+    run = _back_up(given.policy, services, output)
     names = _furnish_or_explain(run, settings, services)
     rows = render_run.rows_of(services.store, run)
     record = {**render_run.as_document(run, rows), "beside": names}
     parts = [*render_run.parts_of(run, rows), Lines(list(_lines(names)))]
-    output.give(Answer(record=record, sheet=Sheet(parts=parts)))
-    require_whole(run)
+    return Answer(record=record, sheet=Sheet(parts=parts), error=lack_of(run))
 
 
 def _policy(name: str, settings: Settings) -> PolicySettings:
@@ -103,21 +98,19 @@ def _standing(name: str, settings: Settings, services: Services) -> MediumStatus
     return medium_status(services, policy=name, schedule=policy.schedule, time_zone=zone)
 
 
-def _status(status: MediumStatus, services: Services, output: Output) -> None:
+def _answer_standing(status: MediumStatus, services: Services) -> Answer:
     remind(services, status)
     late = f"The emergency backup '{status.policy}' is overdue since {for_people(status.due_at or 0)}."
-    output.give(
-        Answer(
-            record={
-                "policy": status.policy,
-                "state": status.state,
-                "due_at": if_any(status.due_at),
-                "newest": status.backup or None,
-                "absent": status.absent,
-            },
-            sheet=Sheet(parts=[Lines(list(_standing_lines(status)))]),
-            error=BackupOverdue(late) if status.state is MediumState.OVERDUE else None,
-        )
+    return Answer(
+        record={
+            "policy": status.policy,
+            "state": status.state,
+            "due_at": if_any(status.due_at),
+            "newest": status.backup or None,
+            "absent": status.absent,
+        },
+        sheet=Sheet(parts=[Lines(list(_standing_lines(status)))]),
+        error=BackupOverdue(late) if status.state is MediumState.OVERDUE else None,
     )
 
 
@@ -131,10 +124,10 @@ def _standing_lines(status: MediumStatus) -> Iterator[str]:
         yield f"  every medium is there: run 'strongroom emergency backup {status.policy}'"
 
 
-def _await_media(arguments: Namespace, settings: Settings, services: Services, output: Output) -> None:
+def _await_media(given: EmergencyBackup, settings: Settings, services: Services, output: Output) -> None:
     told: dict[str, str] = {}
-    while away := absent(services, arguments.policy):
-        if not arguments.wait:
+    while away := absent(services, given.policy):
+        if not given.wait:
             name, why = next(iter(away.items()))
             raise TargetUnavailable(
                 f"The medium '{name}' is not mounted: {why}",
@@ -143,7 +136,7 @@ def _await_media(arguments: Namespace, settings: Settings, services: Services, o
         if away != told:
             output.note(f"waiting for {', '.join(away)}; nothing is captured until then")
             told = away
-        remind(services, _standing(arguments.policy, settings, services))
+        remind(services, _standing(given.policy, settings, services))
         time.sleep(LOOK)
 
 
@@ -217,56 +210,56 @@ def _lines(names: list[str]) -> Iterator[str]:
 # -- escrow: the installation's own keys and configuration, sealed to a recipient, and back -----
 
 
-def seal_or_open(arguments: Namespace, output: Output) -> Answer:
-    return _open(arguments, output) if arguments.open else _seal(arguments, output)
+def seal_or_open(given: EscrowKeys, output: Output) -> Answer:
+    return _open(given, output) if given.open else _seal(given, output)
 
 
-def _seal(arguments: Namespace, output: Output) -> Answer:
-    if arguments.identity:
-        raise UsageError("--identity opens; to seal, give --recipient.")
+def _seal(given: EscrowKeys, output: Output) -> Answer:
     installation = place.find()
-    refuse_existing(arguments.file, replace=arguments.force)
+    refuse_existing(given.file, replace=given.force)
     allowed = load_settings().approvals.allowed_signers
     source = gather(installation.state_dir, installation.file, allowed_signers=allowed)
-    found = recipients.recipients_of(record_of(RecipientOptions, arguments), output, installation)
+    found = recipients.recipients_of(
+        RecipientOptions(recipient=given.recipient, passphrase_file=given.opening.passphrase_file),
+        output,
+        installation,
+    )
     access_log.require_approved(
         installation,
         ApprovalAction.EXPORT,
         {
-            "escrow": str(arguments.file.absolute()),
+            "escrow": str(given.file.absolute()),
             "for": sorted(recipient.fingerprint for recipient in found),
         },
         lines=(
-            f"this installation's own keys and configuration, into {arguments.file.absolute()}",
+            f"this installation's own keys and configuration, into {given.file.absolute()}",
             *(f"for {recipient.describe()}" for recipient in found),
         ),
     )
     manifest = backup_to_file(
-        arguments.file,
+        given.file,
         source=source,
         recipients=found,
         services=open_services(),
-        replace_existing=arguments.force,
+        replace_existing=given.force,
     )
-    signer = read_signer(arguments.file)
+    signer = read_signer(given.file)
     kept = sorted(entry.name for entry in source.list())
     opens = "; ".join(recipient.describes for recipient in manifest.recipients)
-    said = f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed to {opens}"
+    said = f"{given.file} holds {plural(len(kept), 'file')} of this installation, sealed to {opens}"
     keep = "Keep it apart from this machine, with that line. It holds the keys, not the store's database."
     return Answer(
-        record={"file": arguments.file, "holds": kept, "signer": signer, "opens_for": opens},
+        record={"file": given.file, "holds": kept, "signer": signer, "opens_for": opens},
         sheet=Sheet(parts=[Lines(kept, said, style="list"), Lines([f"Installation: {signer}", keep])]),
     )
 
 
-def _open(arguments: Namespace, output: Output) -> Answer:
-    if arguments.recipient:
-        raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
+def _open(given: EscrowKeys, output: Output) -> Answer:
     installation = place.find()
-    with open_objects(arguments.file) as objects:
-        given = record_of(BackupSource, arguments)
+    with open_objects(given.file) as objects:
         openers = identities.identities_of(given.opening, output, installation)
-        backup = open_trusted(objects, given, output, lambda: openers, installation, file=arguments.file)
+        source = BackupSource(opening=given.opening, trust=given.trust)
+        backup = open_trusted(objects, source, output, lambda: openers, installation, file=given.file)
         try:
             written = put_back(backup.secrets(), installation.state_dir)
         except WrongKey as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from shlex import quote
 
 from msgspec.structs import replace
 
+from strongroom.cli.commands.backup.arguments import WriteKit
 from strongroom.cli.shared.installation_key import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.shared.services import configured_keys, open_services
 from strongroom.cli.terminal.answer import Answer
@@ -497,15 +497,13 @@ def _record(services: Services) -> KitSection:
 # -- recovery-kit: a page to print, with what recovery needs and no secret on it ----------------
 
 
-def write_recovery_kit(arguments: Namespace, output: Output) -> Answer:
+def write_recovery_kit(given: WriteKit, output: Output) -> Answer:
     settings = load_settings()
     html = render_kit(settings, open_services(settings), beside=False)
-    write_whole(arguments.output, html.encode(), replace=arguments.force)
-    said = (
-        f"{arguments.output} is the recovery kit. Print it, fill in what is blank, keep it with each medium."
-    )
+    write_whole(given.output, html.encode(), replace=given.force)
+    said = f"{given.output} is the recovery kit. Print it, fill in what is blank, keep it with each medium."
     about = "It contains no secret. Print it again when keys, custodians, targets or signers change."
-    return Answer(record={"file": arguments.output}, sheet=Sheet(verdict=said, about=about))
+    return Answer(record={"file": given.output}, sheet=Sheet(verdict=said, about=about))
 
 
 def render_kit(settings: Settings, services: Services, *, beside: bool = True) -> str:

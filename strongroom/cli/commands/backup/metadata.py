@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
-from strongroom.cli.commands.backup.arguments import named_file
-from strongroom.cli.shared import options, sources
+from strongroom.cli.commands.backup.arguments import MakeBackup
+from strongroom.cli.shared import sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
@@ -13,15 +11,15 @@ from strongroom.operations.backup.metadata_file import write_metadata_file
 from strongroom.sheet import Sheet
 
 
-def write_metadata(arguments: Namespace, output: Output) -> Answer:
-    path = named_file(arguments)
-    if arguments.include_metadata:
+def write_metadata(given: MakeBackup, output: Output) -> Answer:
+    path = given.where.path
+    if given.what.include_metadata:
         output.note(
             "note: free-form metadata can hold secrets; only a sealed backup has it (--encrypt-backup)."
         )
-    source = sources.source_of(arguments.source, place.find())
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    written = write_metadata_file(path, source, selection=selection, replace=arguments.force)
+    source = sources.source_of(given.what.source, place.find())
+    selection = given.selection.selection()
+    written = write_metadata_file(path, source, selection=selection, replace=given.force)
     record = {
         "file": path,
         "backup": written.about.backup_id,

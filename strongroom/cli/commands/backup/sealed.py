@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from strongroom.cli.commands.backup.arguments import named_file
-from strongroom.cli.parameters import record_of
-from strongroom.cli.shared import access_log, options, recipients, sources
-from strongroom.cli.shared.options import LOCAL
+from strongroom.cli.commands.backup.arguments import MakeBackup
+from strongroom.cli.shared import access_log, recipients, sources
 from strongroom.cli.shared.runs import answer_submission, end_abandoned, finish, known_policy
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -17,7 +14,7 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.config import load_settings
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import ConfigError
 from strongroom.keys import Recipient
 from strongroom.model import ApprovalAction, Selection
 from strongroom.operations.backup.capture import sealed_ahead
@@ -33,10 +30,6 @@ from strongroom.words import nearest
 # Child processes list the source, and a thread derives the passphrase's key, while this process imports the
 # run store and what drives runs (:mod:`strongroom.cli.shared.runs`): that is a third of the time that a
 # backup of many small secrets takes.
-
-
-def back_up_to_file(arguments: Namespace, output: Output) -> None:
-    _seal(named_file(arguments), arguments, output, values=arguments.include_values)
 
 
 def _require_approved(
@@ -63,19 +56,17 @@ def _require_approved(
     )
 
 
-def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
-    installation = place.find()
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    source = sources.source_of(arguments.source, installation)
-    refuse_existing(path, replace=arguments.force)
+def back_up_to_file(given: MakeBackup, output: Output) -> None:
+    path, values, installation = given.where.path, given.what.kind.include_values, place.find()
+    selection = given.selection.selection()
+    source = sources.source_of(given.what.source, installation)
+    refuse_existing(path, replace=given.force)
     if values:
         prompts.confirm(
             f"This puts every value that is selected from '{source.name}', sealed, into {path}",
-            force=arguments.force,
+            force=given.force,
         )
-    sealed_for = recipients.recipients_of(
-        record_of(options.RecipientOptions, arguments), output, installation, source=arguments.source
-    )
+    sealed_for = recipients.recipients_of(given.recipients, output, installation, source=given.what.source)
     recipients.warn_of_no_spare(sealed_for, output)
     if values:
         _require_approved(path, source.name, selection, sealed_for, installation)
@@ -89,7 +80,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
             recipients=sealed_for,
             selection=selection,
             values=values,
-            replace_existing=arguments.force,
+            replace_existing=given.force,
             ahead=listing,
             sealed=derived,
         )
@@ -98,58 +89,33 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
 # -- backup --policy: the same steps as on the cluster, driven in this process ------------------
 
 
-_NOT_BESIDE = (
-    "file",
-    "output",
-    "include_values",
-    "metadata_only",
-    "encrypt_backup",
-    "recipient",
-    "filter_tag",
-    "include",
-    "exclude",
-    "passphrase_file",
-)
-
-
-def back_up(arguments: Namespace, output: Output) -> Answer:
+def back_up(given: MakeBackup, output: Output) -> Answer:
     """Run a policy's backup to its end and say what came of it."""
-    refuse_beside_policy(arguments)
-    settings = load_settings()
-    policy = settings.policies.get(arguments.policy)
+    settings, name = load_settings(), given.where.policy or ""
+    policy = settings.policies.get(name)
     if policy is None:
-        known = nearest(arguments.policy, settings.policies)
-        raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=known)
+        raise ConfigError(f"There is no policy '{name}'.", hint=nearest(name, settings.policies))
     if policy.kind == "full":
         where = ", ".join(policy.targets)
         prompts.confirm(
-            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
-            force=arguments.force,
+            f"This puts every value that '{name}' selects, sealed, on {where}",
+            force=given.force,
         )
     services = open_services(settings, output=output)
     if policy.kind == "full" and policy.offline:
-        access_log.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
-    end_abandoned(arguments.policy, services, output)
-    run, tickets = submit_backup(services, policy=arguments.policy)
+        access_log.require_medium_approved(place.find(), name, policy.targets, services)
+    end_abandoned(name, services, output)
+    run, tickets = submit_backup(services, policy=name)
     return finish(run, tickets, services, output)
-
-
-def refuse_beside_policy(arguments: Namespace) -> None:
-    """Refuse what a policy says itself. Raises UsageError."""
-    beside = [name for name in _NOT_BESIDE if getattr(arguments, name)]
-    beside += ["source"] if arguments.source != LOCAL else []
-    if beside:
-        said = ", ".join("FILE" if name == "file" else f"--{name.replace('_', '-')}" for name in beside)
-        raise UsageError(f"A policy says that itself: --policy does not go with {said}.")
 
 
 # -- backup --policy --cluster: the workers do what a backup in this process does ---------------
 
 
-def back_up_there(arguments: Namespace, output: Output) -> Answer:
-    refuse_beside_policy(arguments)
-    policy = known_policy(arguments.policy, load_settings())
+def back_up_there(given: MakeBackup, output: Output) -> Answer:
+    name = given.where.policy or ""
+    policy = known_policy(name, load_settings())
     from tasks.backup import full_backup, metadata_backup
 
     task = full_backup if policy.kind == "full" else metadata_backup
-    return answer_submission(task.delay(policy=arguments.policy), output, wait=arguments.follow)
+    return answer_submission(task.delay(policy=name), output, wait=given.where.by.follow)

@@ -2,92 +2,90 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Struct
 
-from strongroom.cli.parameters import Command, group, limit, option
+from strongroom.cli.parameters import Command, Nothing, UnreadableWord, group, limit, option
 from strongroom.cli.shared import options
-from strongroom.errors import UsageError
 from strongroom.model import Depth
 
-# -- arguments
+
+class BackupChecks(Struct, frozen=True, kw_only=True):
+    """Which checks are made of backups; all three if none is named."""
+
+    check_accessibility: Annotated[
+        bool,
+        option(
+            "targets answer, and hold all of it in as many places and as long as the policy demands",
+        ),
+    ] = False
+    check_integrity: Annotated[
+        bool, option("every byte is the one that a trusted signer wrote; no fewer secrets than before")
+    ] = False
+    check_encryption: Annotated[
+        bool,
+        option("sealed to exactly the policy's recipients of now; no key withdrawn, unproven or too old"),
+    ] = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        asked = {field.removeprefix("check_"): getattr(self, field) for field in self.__struct_fields__}
+        return tuple(name for name, wanted in asked.items() if wanted) or tuple(asked)
 
 
-DEPTHS = (Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
+class CheckBackups(Struct, frozen=True, kw_only=True):
+    """Which backups are checked, on which targets, and how deep."""
+
+    checks: BackupChecks = BackupChecks()
+    policy: Annotated[tuple[str, ...], option("only of this policy; repeatable", metavar="NAME")] = ()
+    target: Annotated[tuple[str, ...], option("only on this target; repeatable", metavar="NAME")] = ()
+    all: Annotated[bool, option("every backup that is kept, files too, not only the newest")] = False
+    depth: Annotated[
+        Depth,
+        option(
+            "how deep --check-integrity reads: digest (the default; no key), opened, compared",
+            metavar="DEPTH",
+            choices=(Depth.DIGEST, Depth.OPENED, Depth.COMPARED),
+        ),
+    ] = Depth.DIGEST
+    opening: options.FurtherOpeningOptions = options.FurtherOpeningOptions()
+
+    def __post_init__(self) -> None:
+        if self.depth is not Depth.DIGEST and "integrity" not in self.checks.names:
+            raise UnreadableWord("--depth says how deep --check-integrity reads, and that was not asked for")
 
 
-CHECKS = {
-    "accessibility": "targets answer, and hold all of it in as many places and as long as the policy demands",
-    "integrity": "every byte is the one that a trusted signer wrote; no fewer secrets than before",
-    "encryption": "sealed to exactly the policy's recipients of now; no key withdrawn, unproven or too old",
-}
+class CheckInstallation(Struct, frozen=True, kw_only=True):
+    """Of how many days key metrics are told."""
+
+    days: Annotated[int, option("the window of the key metrics (default: 30)", metavar="N", read=limit)] = 30
 
 
-def _backups_arguments(parser: ArgumentParser) -> None:
-    for name, what in CHECKS.items():
-        parser.add_argument(
-            f"--check-{name}", dest="checks", action="append_const", const=name, default=[], help=what
-        )
-    parser.add_argument(
-        "--policy", metavar="NAME", action="append", default=[], help="only of this policy; repeatable"
-    )
-    parser.add_argument(
-        "--target", metavar="NAME", action="append", default=[], help="only on this target; repeatable"
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="every backup that is kept, files too, not only the newest"
-    )
-    parser.add_argument(
-        "--depth",
-        type=Depth,
-        choices=DEPTHS,
-        metavar="DEPTH",
-        default=Depth.DIGEST,
-        help="how deep --check-integrity reads: digest (the default; no key), opened, compared",
-    )
-    options.add_further_opening_arguments(parser)
+class CheckMachine(Struct, frozen=True, kw_only=True):
+    """What could be recovered here, from what, into what and with what."""
+
+    backup_file: Annotated[
+        Path | None,
+        option("check whether this file could be restored here, whatever is configured", metavar="FILE"),
+    ] = None
+    to: Annotated[
+        str | None,
+        option(
+            "check whether this configured source could be restored into (default: those with "
+            "'destination = true', otherwise those that are backed up)",
+            metavar="SOURCE",
+        ),
+    ] = None
+    opening: options.OpeningOptions = options.OpeningOptions()
+    trust: options.TrustOptions = options.TrustOptions()
 
 
-def _installation_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--days", metavar="N", type=limit, default=30, help="the window of the key metrics (default: 30)"
-    )
-
-
-def _no_arguments(_: ArgumentParser) -> None:
-    """Take nothing."""
-
-
-# -- arguments
-
-
-def _check_recovery_environment_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--backup-file",
-        metavar="FILE",
-        type=Path,
-        help="check whether this file could be restored here, whatever is configured",
-    )
-    parser.add_argument(
-        "--to",
-        metavar="SOURCE",
-        help="check whether this configured source could be restored into (default: those with "
-        "'destination = true', otherwise those that are backed up)",
-    )
-    options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
-
-
-def _readiness_work(arguments: Namespace) -> str:
+def _machine_work(given: CheckMachine) -> str:
     """Choose: what is needed to recover from one file needs no configuration and no catalog."""
-    file = arguments.backup_file is not None
-    return "single_file:check_with_file" if file else "configured:check_configured"
-
-
-# -- arguments
+    return "configured:check_configured" if given.backup_file is None else "single_file:check_with_file"
 
 
 _COMPARED = "a backup to compare values with"
@@ -107,7 +105,7 @@ class ComparedWith(options.RestoreFrom, frozen=True, kw_only=True):
 
 
 class CheckSecrets(Struct, frozen=True, kw_only=True):
-    """Check the live secrets, and compare them with a backup."""
+    """Which live secrets are checked, and what they are compared with."""
 
     secrets: Annotated[
         tuple[str, ...], option("these secrets, each of which has to exist", metavar="NAME", many=True)
@@ -122,32 +120,33 @@ class CheckSecrets(Struct, frozen=True, kw_only=True):
     source: options.SourceName = options.LOCAL
     origin: ComparedWith = ComparedWith()
 
+    def __post_init__(self) -> None:
+        filtered = self.selected != options.SelectionOptions()
+        if self.secrets and filtered:
+            raise UnreadableWord("--secrets and a filter contradict each other")
+        elsewhere = self.origin.where != ComparedPlace() or self.source != options.LOCAL
+        if self.production and (self.secrets or filtered or elsewhere):
+            raise UnreadableWord(
+                "--production checks all sources that policies name, so it takes no secrets, filter, source "
+                "or backup"
+            )
+
 
 def _secrets_work(given: CheckSecrets) -> str:
-    """Choose, once the words go together: --production needs the configuration and the catalog."""
-    filtered = given.selected != options.SelectionOptions()
-    if given.secrets and filtered:
-        raise UsageError("--secrets and a filter contradict each other.", hint="Give one of the two.")
-    elsewhere = given.origin.where != ComparedPlace() or given.source != options.LOCAL
-    if given.production and (given.secrets or filtered or elsewhere):
-        raise UsageError(
-            "--production checks all sources that policies name, so it takes no secrets, filter, source or "
-            "backup.",
-            hint="Leave it out to check some of them.",
-        )
+    """Choose: --production needs the configuration and the catalog."""
     return "validate:validate_production" if given.production else "validate:validate_source"
 
 
 COMMANDS = {
     "check all": Command(
-        _no_arguments,
+        Nothing,
         "everything:check_all",
         "It reads the newest backups whole and the live secrets, and writes a test object on each target:\n"
         "before a drill or an audit, not each night. What needs a passphrase asks for it. The exit code is\n"
         "that of the first look that is not well.",
     ),
     "check backups": Command(
-        _backups_arguments,
+        CheckBackups,
         "health:check_backups",
         "Checks the newest backup of each policy, on all targets at once, without a broker. Without\n"
         "--check-… it runs all three checks. It records the result for each replica, as backups verify\n"
@@ -155,7 +154,7 @@ COMMANDS = {
         "Otherwise it is that of the worst finding.",
     ),
     "check": Command(
-        _installation_arguments,
+        CheckInstallation,
         "health:check_installation",
         "Checks configuration, state, ledger, store, cluster, targets, runs, slots, backups, drills, keys,\n"
         "media, disks, files and clock. It asks each target whether it answers, reads no container and\n"
@@ -163,8 +162,8 @@ COMMANDS = {
         "that of the worst finding.",
     ),
     "check machine": Command(
-        _check_recovery_environment_arguments,
-        _readiness_work,
+        CheckMachine,
+        _machine_work,
         "Tries everything that needs no writing. It seals and opens with every kind of key, reads the\n"
         "newest backups of every target, opens each with the available keys, and asks sources whether they\n"
         "may be written to. If a second target or key would help out, the finding is only a remark. The\n"

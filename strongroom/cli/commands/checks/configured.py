@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from strongroom.cli.commands.checks import single_file
+from strongroom.cli.commands.checks.arguments import CheckMachine
 from strongroom.cli.commands.checks.single_file import run_guarded
-from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import admission, custodians, identities, sources
-from strongroom.cli.shared.options import LOCAL, OpeningOptions, TrustOptions, choose_named
+from strongroom.cli.shared.options import LOCAL, choose_named
 from strongroom.cli.shared.services import existing_run_store, try_key
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
@@ -210,12 +209,11 @@ class RecordedBackups(NamedTuple):
     commands: Sequence[CatalogEntry]
 
 
-def check_configured(arguments: Namespace, output: Output) -> Answer:
-    findings = list(_findings(arguments, output, place.find()))
-    return single_file.answer(findings, arguments.backup_file)
+def check_configured(given: CheckMachine, output: Output) -> Answer:
+    return single_file.answer(list(_findings(given, output, place.find())), None)
 
 
-def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
+def _findings(given: CheckMachine, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
     """Yield a finding for each thing that recovering needs here."""
     try:
         settings = load_settings()
@@ -230,7 +228,7 @@ def _findings(arguments: Namespace, output: Output, installation: InstallationPl
     yield from files(HostFacts(name=socket.gethostname(), private=private, exposed=exposed))
     record, said = _record(settings)
     yield from said
-    yield from _recovery(arguments, output, installation, settings, record)
+    yield from _recovery(given, output, installation, settings, record)
     yield backups.escrow(record.commands)
 
 
@@ -284,15 +282,15 @@ def _read(settings: Settings) -> RecordedBackups | None:
 
 
 def _recovery(
-    arguments: Namespace,
+    given: CheckMachine,
     output: Output,
     installation: InstallationPlace,
     settings: Settings,
     record: RecordedBackups,
 ) -> Iterator[Finding]:
-    trusted, unread = single_file.believed(installation, record_of(TrustOptions, arguments))
+    trusted, unread = single_file.believed(installation, given.trust)
     known = {name: entry.backup for name, entry in record.newest.items()}
-    into = _into(arguments.to, settings)
+    into = _into(given.to, settings)
     asked = run_all(PATIENCE, dict(_works(settings, installation, into)), late=_late)
     answers: dict[str, Target | StrongroomError] = _of("target", asked)
     chooser, looked = _looked(answers, settings, installation, trusted, known)
@@ -306,9 +304,8 @@ def _recovery(
     yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
-    opening = record_of(OpeningOptions, arguments)
-    openers = [*identities.typed_identities(opening, output), *at_hand(tries)]
-    openers += custodians.custodians_of(opening, output, installation, ask=False)
+    openers = [*identities.typed_identities(given.opening, output), *at_hand(tries)]
+    openers += custodians.custodians_of(given.opening, output, installation, ask=False)
     valued = {key: manifest for key, manifest in newest.items() if manifest.values}
     opened = list(
         opening_findings(valued, looked, OpeningMeans(settings, wired.together(tuple(openers)), trusted))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import Final
 
 from strongroom.cli import parser
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.table import command_of
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
@@ -27,7 +27,7 @@ LOOKS: Final = {
 """Each look, by what stands behind ``check``: those that find out why others fail come first."""
 
 
-def check_all(arguments: Namespace, output: Output) -> Answer:
+def check_all(given: Nothing, output: Output) -> Answer:
     told = {words: _look(words.split(), output) for words in LOOKS}
     bad = [answer.error for answer in told.values() if answer.error is not None]
     verdict = "Every look found all well."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,13 +10,12 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from strongroom.cli.commands.checks.arguments import CHECKS
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.checks.arguments import CheckBackups, CheckInstallation
 from strongroom.cli.shared import access_log, identities
 from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.inspection import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
-from strongroom.cli.shared.options import FurtherOpeningOptions, choose_named
+from strongroom.cli.shared.options import choose_named
 from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.shared.target_comparison import recorded
 from strongroom.cli.terminal import place
@@ -26,7 +24,7 @@ from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.screen import Advance, counting
 from strongroom.config import Settings, load_settings
 from strongroom.container.manifest import Manifest
-from strongroom.errors import StrongroomError, UsageError
+from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.engine.findings import Finding, FindingState, worst_error, worst_first
@@ -50,20 +48,19 @@ from strongroom.wiring.read_only import lock_caps, looking_services, policies_no
 from strongroom.wiring.watching import facts_on_record, limits
 
 
-def check_backups(arguments: Namespace, output: Output) -> Answer:
+def check_backups(given: CheckBackups, output: Output) -> Answer:
     settings = load_settings()
-    _refuse_unknown(arguments, settings)
-    services = identities.with_identities(
-        looking_services(settings, ask=asking()), record_of(FurtherOpeningOptions, arguments), output
-    )
+    choose_named(given.policy, settings.policies)
+    choose_named(given.target, settings.targets)
+    services = identities.with_identities(looking_services(settings, ask=asking()), given.opening, output)
     policies = policies_now(settings, services)
     facts = facts_on_record(settings, services, now=time.time())
     every = retained_backups(services)
-    chosen = every if arguments.all else newest_of(every)
-    chosen = [entry for entry in chosen if not arguments.policy or entry.policy in arguments.policy]
-    files = file_backups(services) if arguments.all and not (arguments.policy or arguments.target) else []
+    chosen = every if given.all else newest_of(every)
+    chosen = [entry for entry in chosen if not given.policy or entry.policy in given.policy]
+    files = file_backups(services) if given.all and not (given.policy or given.target) else []
     findings = _looked(
-        arguments,
+        given,
         settings,
         services,
         output,
@@ -74,13 +71,11 @@ def check_backups(arguments: Namespace, output: Output) -> Answer:
         policies=policies,
     )
     backups = [entry.backup for entry in (*chosen, *files)]
-    if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
+    if not (given.policy or given.target) and INTEGRITY in given.checks.names:
         by_now = facts_on_record(settings, services, now=time.time())  # with what was just read
         findings += _judged(by_now, settings, INTEGRITY, kinds=("verification.late",))
     return Answer(
-        record=BackupsChecked(
-            checks=tuple(arguments.checks or CHECKS), backups=tuple(backups), **_outcome(findings)
-        ),
+        record=BackupsChecked(checks=given.checks.names, backups=tuple(backups), **_outcome(findings)),
         sheet=sheets.backups(findings, len(backups)),
         error=worst_error(findings),
     )
@@ -119,16 +114,8 @@ def _outcome(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _refuse_unknown(arguments: Namespace, settings: Settings) -> None:
-    choose_named(arguments.policy, settings.policies)
-    choose_named(arguments.target, settings.targets)
-    deep = arguments.depth is not Depth.DIGEST
-    if deep and arguments.checks and "integrity" not in arguments.checks:
-        raise UsageError("--depth says how deep --check-integrity reads, and that was not asked for.")
-
-
 def _looked(
-    arguments: Namespace,
+    given: CheckBackups,
     settings: Settings,
     services: Services,
     output: Output,
@@ -139,13 +126,13 @@ def _looked(
     every: Sequence[CatalogEntry],
     policies: dict[str, ConfiguredPolicy],
 ) -> list[Finding]:
-    only = frozenset(arguments.target)
+    only = frozenset(given.target)
     with counting(output, "replicas", len(chosen) * len(only or settings.targets)) as advance:
-        means = replace(_means(arguments, settings, services, output, advance), used=facts.keys.used)
+        means = replace(_means(given, settings, services, output, advance), used=facts.keys.used)
         findings = check(means, chosen, policies, every=every, targets=only)
         findings += health_files.check(means, files)
     first = min(means.checks)
-    wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
+    wanted = [name for name in policies if not given.policy or name in given.policy]
     without = [name for name in wanted if name not in {entry.policy for entry in every}]
     late = _judged(facts, settings, first, kinds=("backup.overdue", "emergency.due", "policy.idle"))
     findings += [finding for finding in late if finding.policy in without]
@@ -164,30 +151,28 @@ def _judged(
 
 
 def _means(
-    arguments: Namespace,
+    given: CheckBackups,
     settings: Settings,
     services: Services,
     output: Output,
     advance: Advance,
 ) -> CheckingMeans:
-    require_digest_key(
-        Looking(arguments.depth, output, place.find())
-    )  # says what lacks before anything is read
+    require_digest_key(Looking(given.depth, output, place.find()))  # says what lacks before anything is read
     return CheckingMeans(
         services=services,
-        checks=frozenset(arguments.checks or CHECKS),
-        depth=arguments.depth,
-        entering=_entering(arguments, output),
-        identities=_identities(arguments, services, output),
+        checks=frozenset(given.checks.names),
+        depth=given.depth,
+        entering=_entering(output),
+        identities=_identities(given.depth, services, output),
         limits=limits(settings),
         caps=lock_caps(settings),
         progress=advance,
     )
 
 
-def _identities(arguments: Namespace, services: Services, output: Output) -> tuple[Opener, ...]:
+def _identities(depth: Depth, services: Services, output: Output) -> tuple[Opener, ...]:
     """Return what opens, if that is asked for: once, for all threads. Without it the digests are read."""
-    if arguments.depth is Depth.DIGEST:
+    if depth is Depth.DIGEST:
         return ()
     try:
         return tuple(services.identities())
@@ -196,7 +181,7 @@ def _identities(arguments: Namespace, services: Services, output: Output) -> tup
         return ()
 
 
-def _entering(arguments: Namespace, output: Output) -> Entering:
+def _entering(output: Output) -> Entering:
     """Return what leaves on record that a replica is opened, and what reading it back told: as backups verify
     does, of the same replica."""
     installation = place.find()
@@ -213,9 +198,9 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
 # -- the whole installation ------------------------------------------------------
 
 
-def check_installation(arguments: Namespace, output: Output) -> Answer:
+def check_installation(given: CheckInstallation, output: Output) -> Answer:
     settings = load_settings()
-    findings, metrics = check_areas(settings, days=arguments.days, now=time.time())
+    findings, metrics = check_areas(settings, days=given.days, now=time.time())
     shown = tuple(metrics.pairs(key_age=settings.alerts.key_age)) if metrics else ()
     return Answer(
         record=InstallationChecked(metrics=metrics, **_outcome(findings)),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.checks.arguments import CheckMachine
 from strongroom.cli.shared import admission, opening, sources
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.shared.opening import kind_of
-from strongroom.cli.shared.options import OpeningOptions, TrustOptions
+from strongroom.cli.shared.options import TrustOptions
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
@@ -104,17 +103,16 @@ _STATES = ("wrong", "remark", "good")
 DESTINATION = "destination"
 
 
-def check_with_file(arguments: Namespace, output: Output) -> Answer:
-    findings = list(_findings(arguments, output, place.find()))
-    return answer(findings, arguments.backup_file)
-
-
-def _findings(arguments: Namespace, output: Output, installation: InstallationPlace) -> Iterator[Finding]:
-    """Yield a finding for each thing that restoring a file needs here."""
-    yield from machine_alone(machine.CORE)
-    yield from run_guarded(DESTINATION, lambda: _destination(installation))
-    file: Path = arguments.backup_file
-    yield from run_guarded(BACKUP, lambda: _file(file, arguments, output, installation))
+def check_with_file(given: CheckMachine, output: Output) -> Answer:
+    """Answer with a finding for each thing that restoring a file needs here."""
+    file, installation = given.backup_file, place.find()
+    assert file is not None  # as the parameters choose
+    findings = [
+        *machine_alone(machine.CORE),
+        *run_guarded(DESTINATION, lambda: _destination(installation)),
+        *run_guarded(BACKUP, lambda: _file(file, given, output, installation)),
+    ]
+    return answer(findings, file)
 
 
 def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
@@ -151,7 +149,7 @@ def _destination(installation: InstallationPlace) -> Iterator[Finding]:
 
 
 def _file(
-    file: Path, arguments: Namespace, output: Output, installation: InstallationPlace
+    file: Path, given: CheckMachine, output: Output, installation: InstallationPlace
 ) -> Iterator[Finding]:
     kind = FileKind.BUNDLE if file.is_dir() else kind_of(file)
     if kind is FileKind.METADATA:
@@ -161,13 +159,13 @@ def _file(
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
     with opening.open_objects(file) as objects:
-        known, said = believed(installation, record_of(TrustOptions, arguments), objects)
+        known, said = believed(installation, given.trust, objects)
         signed = opening.signed_manifest(objects, known=known, anybody=True)
         maker = maker_of_backup(signed, known)
         yield from _manifest(objects, signed, installation)
         yield from said or run_guarded(SIGNERS, lambda: _signer(maker))
         yield from run_guarded(BACKUP, lambda: _aside(signed, objects, maker.pins(known), installation))
-        openers = identities_of(record_of(OpeningOptions, arguments), output, installation, ask=False)
+        openers = identities_of(given.opening, output, installation, ask=False)
         trusted = maker.pins(known)
         with unasked():
             yield from run_guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+from strongroom.cli.commands.keys.arguments import NewKey
 from strongroom.cli.shared import passphrases, recipients
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
@@ -22,34 +22,34 @@ _KEEP = (
 )
 
 
-def generate_file(arguments: Namespace, output: Output) -> Answer:
-    if arguments.again is not None:
+def generate_file(given: NewKey, output: Output) -> Answer:
+    if given.again is not None:
         raise UsageError("--from writes a private key again, and AES256 has none.")
-    recipients.refuse_on_target(arguments.output, place.find())
-    passphrase = passphrases.for_new_key(arguments.passphrase_file, output, ask=arguments.passphrase)
-    generate_key_file(arguments.output, algorithm=arguments.algorithm, passphrase=passphrase)
-    fingerprint = KeyFileRecipient.load(arguments.output).fingerprint
+    recipients.refuse_on_target(given.output, place.find())
+    passphrase = passphrases.for_new_key(given.sealing.passphrase_file, output, ask=given.sealing.passphrase)
+    generate_key_file(given.output, algorithm=given.algorithm, passphrase=passphrase)
+    fingerprint = KeyFileRecipient.load(given.output).fingerprint
     who = "Anyone who has it" if passphrase is None else "Anyone who has it and knows its passphrase"
     record = {
-        "file": arguments.output,
-        "algorithm": arguments.algorithm,
+        "file": given.output,
+        "algorithm": given.algorithm,
         "fingerprint": fingerprint,
         "sealed": passphrase is not None,
     }
-    said = f"{arguments.output} holds a new key ({fingerprint}). {who} can seal and open."
+    said = f"{given.output} holds a new key ({fingerprint}). {who} can seal and open."
     return Answer(record=record, sheet=Sheet(verdict=said, about=_KEEP))
 
 
-def generate_pair(arguments: Namespace, output: Output) -> Answer:
-    if arguments.algorithm not in list(Kem):
+def generate_pair(given: NewKey, output: Output) -> Answer:
+    if given.algorithm not in list(Kem):
         raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}, AES256.")
-    private: Path = arguments.output
+    private: Path = given.output
     public = private.with_name(private.name + ".pub")
     recipients.refuse_on_target(private, place.find())
     refuse_existing(public, replace=False)
     refuse_existing(private, replace=False)
-    identity = _identity(arguments)
-    passphrase = passphrases.for_new_key(arguments.passphrase_file, output, ask=arguments.passphrase)
+    identity = _identity(given)
+    passphrase = passphrases.for_new_key(given.sealing.passphrase_file, output, ask=given.sealing.passphrase)
     identity.save(private, passphrase=passphrase)
     write_whole(public, f"{identity.public}\n".encode())
     public.chmod(0o644)
@@ -69,16 +69,16 @@ def generate_pair(arguments: Namespace, output: Output) -> Answer:
         f"{public} seals: the public half, all that a backup host needs.",
         f"fingerprint: {fingerprint}",
     ]
-    again = Lines([f"It is the key of {arguments.again}. Remove that file once this one opens a backup."])
-    parts = [Lines(lines), *(_next(public) if arguments.again is None else [again])]
+    again = Lines([f"It is the key of {given.again}. Remove that file once this one opens a backup."])
+    parts = [Lines(lines), *(_next(public) if given.again is None else [again])]
     return Answer(record=record, sheet=Sheet(parts=parts))
 
 
-def _identity(arguments: Namespace) -> HpkeIdentity:
+def _identity(given: NewKey) -> HpkeIdentity:
     """Return a new private key, or the one of the file that is to be written again."""
-    if arguments.again is None:
-        return HpkeIdentity.generate(kem=Kem(arguments.algorithm))
-    return HpkeIdentity.load(arguments.again, passphrases.for_key_file)
+    if given.again is None:
+        return HpkeIdentity.generate(kem=Kem(given.algorithm))
+    return HpkeIdentity.load(given.again, passphrases.for_key_file)
 
 
 def _next(public: Path) -> Iterator[Lines]:

@@ -3,7 +3,6 @@ works."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,12 +13,19 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from strongroom.cli.commands.keys.arguments import (
+    AnswerChallenge,
+    ChallengeKey,
+    CheckKeys,
+    ConfirmAnswer,
+    ListKeys,
+    LostBackups,
+    RetireKey,
+)
 from strongroom.cli.commands.keys.signers import signer_document, signer_parts
 from strongroom.cli.errors import UnsafeSetup
-from strongroom.cli.parameters import record_of
 from strongroom.cli.shared import identities, recipients
 from strongroom.cli.shared.installation_key import list_role_keys
-from strongroom.cli.shared.options import FurtherOpeningOptions, OpeningOptions, refuse_beside
 from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.shared.services import Configured, configured_keys, open_services, try_key
 from strongroom.cli.terminal import place
@@ -57,11 +63,11 @@ from strongroom.wiring import adapters
 SHOWN = 10
 
 
-def show_keys(arguments: Namespace, output: Output) -> Answer:
+def show_keys(given: ListKeys, output: Output) -> Answer:
     settings = load_settings()
     services = open_services(settings)
     configured, broken = configured_keys(settings)
-    entries = services.store.backups(policy=arguments.policy)
+    entries = services.store.backups(policy=given.policy)
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(services, entries, progress=advance)
     signs = list_role_keys(datetime.now(UTC))
@@ -73,12 +79,10 @@ def show_keys(arguments: Namespace, output: Output) -> Answer:
     return Answer(record=record, sheet=Sheet(parts=parts))
 
 
-def record_gone(arguments: Namespace, output: Output) -> Answer:
+def record_gone(given: LostBackups, output: Output) -> Answer:
     """Put on record that the files of backups are gone for good."""
     services = open_services()
-    gone = [
-        backup for word in arguments.backup for backup in lost_at(services, Path(word).absolute()) or [word]
-    ]
+    gone = [backup for word in given.backup for backup in lost_at(services, Path(word).absolute()) or [word]]
     for backup in gone:
         say_gone(services, backup)
     said = f"On record as gone for good: {', '.join(gone)}."
@@ -88,7 +92,7 @@ def record_gone(arguments: Namespace, output: Output) -> Answer:
 # -- retiring ------------------------------------------------------------------
 
 
-def retire_key(arguments: Namespace, output: Output) -> Answer:
+def retire_key(given: RetireKey, output: Output) -> Answer:
     """Put on record that a key is used no longer, if nothing that is kept needs it."""
     settings = load_settings()
     services = open_services(settings)
@@ -96,12 +100,12 @@ def retire_key(arguments: Namespace, output: Output) -> Answer:
     entries = services.store.backups()
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(services, entries, progress=advance)
-    if arguments.key in settings.index.recipients:
+    if given.key in settings.index.recipients:
         raise KeyStillNeeded(
-            f"[index] names '{arguments.key}': the next index of names would be sealed to it.",
+            f"[index] names '{given.key}': the next index of names would be sealed to it.",
             hint="Nothing was changed. Take it out of the recipients there, rotate, then retire it.",
         )
-    return _retire(arguments.key, configured, looked, services)
+    return _retire(given.key, configured, looked, services)
 
 
 def _retire(name: str, configured: Mapping[str, Configured], looked: KeySurvey, services: Services) -> Answer:
@@ -268,10 +272,10 @@ _PROVE = (
 )
 
 
-def prove_keys(arguments: Namespace, output: Output) -> Answer:
+def prove_keys(given: CheckKeys, output: Output) -> Answer:
     """Open a backup of each class with every key that is to be had here."""
-    given = tuple(identities.typed_identities(record_of(FurtherOpeningOptions, arguments), output))
-    services = identities.opening_with(open_services(), given)
+    typed = tuple(identities.typed_identities(given.opening, output))
+    services = identities.opening_with(open_services(), typed)
     with counting(output, "backups", len(services.store.backups())) as advance:
         health = check(services, progress=advance)
     return Answer(
@@ -281,7 +285,7 @@ def prove_keys(arguments: Namespace, output: Output) -> Answer:
             "unread": health.unread,
         },
         sheet=Sheet(parts=list(_health_parts(health))),
-        error=_unproven(health, given),
+        error=_unproven(health, typed),
     )
 
 
@@ -333,33 +337,33 @@ def _health_parts(health: Health) -> Iterator[Part]:
     yield Lines([*(proof.words for proof in health.due), *how, *unread])
 
 
-def challenge_key(arguments: Namespace, output: Output) -> Answer:
-    refuse_existing(arguments.output, replace=False)
-    recipient = recipients.recipient_of(arguments.key, output, place.find())
+def challenge_key(given: ChallengeKey, output: Output) -> Answer:
+    refuse_existing(given.output, replace=False)
+    recipient = recipients.recipient_of(given.key, output, place.find())
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    content = make_challenge(open_services(), recipient, name=arguments.key, created_at=created)
-    write_whole(arguments.output, content)
-    said = f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret."
+    content = make_challenge(open_services(), recipient, name=given.key, created_at=created)
+    write_whole(given.output, content)
+    said = f"{given.output} is sealed to {recipient.describe()}. It contains no secret."
     lines = [
-        f"Where the key is: strongroom keys prove answer {arguments.output.name} --identity FILE",
-        f"Then here: strongroom keys prove confirm {arguments.key} CODE",
+        f"Where the key is: strongroom keys prove answer {given.output.name} --identity FILE",
+        f"Then here: strongroom keys prove confirm {given.key} CODE",
     ]
-    record = {"file": arguments.output, "key": arguments.key}
+    record = {"file": given.output, "key": given.key}
     return Answer(record=record, sheet=Sheet(verdict=said, parts=[Lines(lines)]))
 
 
-def show_answer(arguments: Namespace, output: Output) -> Answer:
-    openers = identities.identities_of(record_of(OpeningOptions, arguments), output, place.find())
-    challenge, code = answer_challenge(arguments.file.read_bytes(), openers)
+def show_answer(given: AnswerChallenge, output: Output) -> Answer:
+    openers = identities.identities_of(given.opening, output, place.find())
+    challenge, code = answer_challenge(given.file.read_bytes(), openers)
     spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
     said = f"'{challenge.name}' opens. The code: {spaced}"
     return Answer(record={"name": challenge.name, "code": code}, sheet=Sheet(verdict=said))
 
 
-def confirm_answer(arguments: Namespace, output: Output) -> Answer:
-    key = confirm(open_services(), name=arguments.key, code=arguments.code)
-    said = f"'{arguments.key}' is proven, and that is on record."
-    return Answer(record={"key": key, "name": arguments.key}, sheet=Sheet(verdict=said))
+def confirm_answer(given: ConfirmAnswer, output: Output) -> Answer:
+    key = confirm(open_services(), name=given.key, code=given.code)
+    said = f"'{given.key}' is proven, and that is on record."
+    return Answer(record={"key": key, "name": given.key}, sheet=Sheet(verdict=said))
 
 
 # -- Try every configured key, and name what is wrong with it -----------------------------------
@@ -429,29 +433,26 @@ def _on_target(settings: Settings, name: str) -> list[Remark]:
 def _diagnosis_parts(keys: Sequence[Diagnosed], said: Sequence[Remark]) -> Iterator[Part]:
     head = ("Key", "Kind", "Wrap", "Unwrap", "Quantum", "State")
     rows = [
-        (key.name, key.kind, _time(key.wrap_ms), _opened(key), _quantum(key), _state(key)) for key in keys
+        (
+            key.name,
+            key.kind,
+            _time(key.wrap_ms),
+            _time(key.unwrap_ms if key.opens_here else None),
+            {None: "-", True: "withstands", False: "falls"}[key.post_quantum],
+            _state(key),
+        )
+        for key in keys
     ]
     yield Table(head, rows, nothing="No key is configured.")
     yield Lines([f"{key.name}: {key.describes}" for key in keys if key.describes])
     for name, problem in ((key.name, key.problem) for key in keys if key.problem is not None):
         yield Lines([f"keys.{name}: {problem.message} ({problem.code})", f"  {problem.hint}"])
-    yield Lines([_said(remark) for remark in said] if keys else [])
-
-
-def _said(remark: Remark) -> str:
-    return f"{'wrong' if remark.wrong else 'note'}: {remark.about}: {remark.text}"
+    told = (f"{'wrong' if remark.wrong else 'note'}: {remark.about}: {remark.text}" for remark in said)
+    yield Lines(list(told) if keys else [])
 
 
 def _time(milliseconds: float | None) -> str:
     return "-" if milliseconds is None else f"{milliseconds:.1f} ms"
-
-
-def _opened(key: Diagnosed) -> str:
-    return _time(key.unwrap_ms) if key.opens_here else "-"
-
-
-def _quantum(key: Diagnosed) -> str:
-    return {None: "-", True: "withstands", False: "falls"}[key.post_quantum]
 
 
 def _state(key: Diagnosed) -> str:
@@ -463,11 +464,7 @@ def _state(key: Diagnosed) -> str:
 # -- check keys: each key tried by itself, then on a backup of each class that needs it ---------
 
 
-def check_keys(arguments: Namespace, output: Output) -> Answer:
-    if alone := bool(arguments.key or arguments.no_backups):
-        option = "--key" if arguments.key else "--no-backups"
-        refuse_beside(arguments, ("identity", "passphrase_file"), option)
-    tried = diagnose(arguments.key, whole=alone)
-    if alone:
-        return tried
-    return tried.joined(prove_keys(arguments, output))
+def check_keys(given: CheckKeys, output: Output) -> Answer:
+    alone = bool(given.key or given.no_backups)
+    tried = diagnose(given.key, whole=alone)
+    return tried if alone else tried.joined(prove_keys(given, output))

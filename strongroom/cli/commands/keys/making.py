@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from strongroom.cli.commands.keys.arguments import (
+    CombineShares,
+    CreateQuorum,
+    CreateTokenKey,
+    ListTokenKeys,
+    ShowQuorum,
+)
 from strongroom.cli.shared import installation_key
 from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.terminal import prompts
@@ -30,9 +37,9 @@ from strongroom.wiring.hsm import token
 # -- hsm: make the keys that the configuration names in their token, and list them ---
 
 
-def create_key(arguments: Namespace, output: Output) -> Answer:
+def create_key(given: CreateTokenKey, output: Output) -> Answer:
     """Make the key; it is believed only after it opened what was sealed for it."""
-    name, key = arguments.key, _configured(arguments.key)
+    name, key = given.key, _configured(given.key)
     token = _token(name, key)
     made = (
         f"{token.describe()} holds a new key `{key.label}` v{key.version}, tried with a wrap and an unwrap."
@@ -43,16 +50,12 @@ def create_key(arguments: Namespace, output: Output) -> Answer:
         record["id"] = generate_aes(token, key=key.label, version=key.version)
         parts = [Lines([f'key_id = "{record["id"]}"'], f"Add to [keys.{name}]", style="code")]
     else:
-        _refuse_file(key)
+        if key.public_key_file is not None:
+            refuse_existing(key.public_key_file, replace=False)
         public = str(generate_ec(token, key=key.label, version=key.version))
         record["public_key"] = public
         parts = [_kept(key, public)]
     return Answer(record=record, sheet=Sheet(verdict=made, about=lost, parts=parts))
-
-
-def _refuse_file(key: Pkcs11Key) -> None:
-    if key.public_key_file is not None:
-        refuse_existing(key.public_key_file, replace=False)
 
 
 def _kept(key: Pkcs11Key, public: str) -> Lines:
@@ -65,12 +68,12 @@ def _kept(key: Pkcs11Key, public: str) -> Lines:
     return Lines([f"{key.public_key_file} holds its public half, all that a backup host needs."])
 
 
-def list_keys(arguments: Namespace, output: Output) -> Answer:
+def list_keys(given: ListTokenKeys, output: Output) -> Answer:
     """List the keys. With a typed PIN a person logs in, who is told how the counter stands; a PIN's file is
     not looked at."""
-    key = _configured(arguments.key)
-    pin = PinPrompt(lambda words: prompts.hidden(f"{words}: ")) if arguments.ask_pin else None
-    token = _token(arguments.key, key, pin)
+    key = _configured(given.key)
+    pin = PinPrompt(lambda words: prompts.hidden(f"{words}: ")) if given.ask_pin else None
+    token = _token(given.key, key, pin)
     kinds = {"ec": "PRIVATE_KEY", "aes": "SECRET_KEY"}
     rows = [(label, version, kind) for kind, of in kinds.items() for label, version in versions(token, of)]
     keys = [{"label": label, "version": version, "mechanism": kind} for label, version, kind in rows]
@@ -98,37 +101,31 @@ def _token(name: str, key: Pkcs11Key, pin: Any = None) -> Token:
 # -- quorum: make one in a ceremony, try its shares, look at its file, replace its custodians ---
 
 
-def create_quorum(arguments: Namespace, output: Output) -> Answer:
-    if arguments.replaces is not None:
-        return _replace_quorum(arguments, output)
-    if not arguments.custodian or arguments.threshold is None:
-        raise UsageError("A quorum needs --custodian for each of its people, and --threshold.")
-    if arguments.without:
-        raise UsageError("--without goes with --replaces: nobody leaves a quorum that is new.")
-    name = arguments.name or arguments.file.stem
-    made = _held(arguments.file, name, arguments.custodian, arguments.threshold, output)
-    return Answer(record=_document(made, arguments.file), sheet=_made_sheet(made, arguments.file))
+def create_quorum(given: CreateQuorum, output: Output) -> Answer:
+    if given.replaces is not None:
+        return _replace_quorum(given.replaces, given, output)
+    name = given.name or given.file.stem
+    made = _held(given.file, name, given.custodian, given.threshold or 0, output)
+    return Answer(record=_document(made, given.file), sheet=_made_sheet(made, given.file))
 
 
-def _replace_quorum(arguments: Namespace, output: Output) -> Answer:
+def _replace_quorum(path: Path, given: CreateQuorum, output: Output) -> Answer:
     """Make a new quorum: a share cannot be taken back from whoever leaves, so the key is a new one."""
-    if arguments.name is not None:
-        raise UsageError("--name does not go with --replaces: the quorum keeps its name.")
-    old = quorum_file.load(arguments.replaces)
-    names = _remaining(old, arguments.without) + arguments.custodian
-    threshold = arguments.threshold or old.threshold
-    made = _held(arguments.file, old.name, names, threshold, output, replaces=old.id)
-    sheet = _made_sheet(made, arguments.file)
+    old = quorum_file.load(path)
+    names = (*_remaining(old, given.without), *given.custodian)
+    threshold = given.threshold or old.threshold
+    made = _held(given.file, old.name, names, threshold, output, replaces=old.id)
+    sheet = _made_sheet(made, given.file)
     words = (
         f"The old quorum ({old.id}) still opens what was sealed to it. Name the new file in the "
         "configuration, run 'strongroom keys rotate', and burn the old papers only when "
         "'strongroom keys list' says that no backup needs them."
     )
-    record = _document(made, arguments.file)
+    record = _document(made, given.file)
     return Answer(record=record, sheet=replace(sheet, parts=(Lines([words]), *sheet.parts)))
 
 
-def _remaining(old: Quorum, leaving: list[str]) -> list[str]:
+def _remaining(old: Quorum, leaving: Sequence[str]) -> list[str]:
     names = [custodian.name for custodian in old.custodians]
     if unknown := [name for name in leaving if name not in names]:
         raise UsageError(
@@ -141,7 +138,7 @@ def _remaining(old: Quorum, leaving: list[str]) -> list[str]:
 def _held(
     path: Path,
     name: str,
-    custodians: list[str],
+    custodians: Sequence[str],
     threshold: int,
     output: Output,
     *,
@@ -155,7 +152,7 @@ def _held(
     installation_key.warn_of_swapping(output)
     held = Ceremony(
         name=name,
-        custodians=custodians,
+        custodians=list(custodians),
         threshold=threshold,
         created_at=rfc3339(time.time()),
         replaces=replaces,
@@ -167,14 +164,14 @@ def _held(
     return made
 
 
-def combine_shares(arguments: Namespace, output: Output) -> Answer:
+def combine_shares(given: CombineShares, output: Output) -> Answer:
     """Rehearse an opening. The key that the shares give is forgotten, and written nowhere."""
-    gathering = Gathering(quorum_file.load(arguments.file))
-    names = [gathering.add(read_private(path)).name for path in arguments.share]
+    gathering = Gathering(quorum_file.load(given.file))
+    names = [gathering.add(read_private(path)).name for path in given.share]
     while gathering.missing > 0 and prompts.somebody_there():
         names += _asked(gathering, output)
     quorum = gathering.open().quorum
-    document = _document(quorum, arguments.file) | {"opened_by": names}
+    document = _document(quorum, given.file) | {"opened_by": names}
     said = f"The shares of {', '.join(names)} open what is sealed to `{quorum.name}`."
     return Answer(record=document, sheet=Sheet(verdict=said))
 
@@ -189,9 +186,9 @@ def _asked(gathering: Gathering, output: Output) -> list[str]:
     return [name]
 
 
-def show_quorum(arguments: Namespace, output: Output) -> Answer:
-    quorum = quorum_file.load(arguments.file)
-    return Answer(record=_document(quorum, arguments.file), sheet=Sheet(parts=[_pairs(quorum)]))
+def show_quorum(given: ShowQuorum, output: Output) -> Answer:
+    quorum = quorum_file.load(given.file)
+    return Answer(record=_document(quorum, given.file), sheet=Sheet(parts=[_pairs(quorum)]))
 
 
 def _document(quorum: Quorum, path: Path) -> dict[str, Any]:

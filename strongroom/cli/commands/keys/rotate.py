@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec import to_builtins
 
-from strongroom.cli.parameters import record_of
+from strongroom.cli.commands.keys.arguments import ReplaceKey, RotatePolicies
 from strongroom.cli.shared import access_log, admission, passphrases, recipients
 from strongroom.cli.shared.identities import load_key, with_identities
 from strongroom.cli.shared.options import FurtherOpeningOptions
@@ -157,22 +156,23 @@ def _file_line(file: FileRotated) -> str:
 # -- keys replace: from one key to another, over every backup that this installation knows ------
 
 
-def rotate_key(arguments: Namespace, output: Output) -> Answer:
-    _check(arguments)
+def rotate_key(given: ReplaceKey, output: Output) -> Answer:
+    _check(given)
     installation, settings = place.find(), load_settings()
-    made = _make_new(arguments.new_key)
-    swap = _swap(arguments, output, installation)
+    made = _make_new(given.keys.new_key)
+    swap = _swap(given, output, installation)
     services = open_services(settings)
-    _require_approved(arguments, swap, services, installation)
-    trusted = admission.trusted_signers(installation, arguments.signer) | services.signer_fingerprints
-    policies = list(_policies(arguments, settings, services, swap))
-    runs = [_run(name, arguments, services, swap, output) for name in policies]
-    files, failed = _files(_Job(arguments, services, swap, trusted))
+    _require_approved(given, swap, services, installation)
+    trusted = admission.trusted_signers(installation, given.trust.signer) | services.signer_fingerprints
+    policies = list(_policies(given, settings, services, swap))
+    how = RotateOptions(reencrypt=given.how.re_encrypt_backups, rate=given.how.rate)
+    runs = [_rotated(name, how, swapped(services, swap), output) for name in policies]
+    files, failed = _files(_Job(given, services, swap, trusted))
     done = RotationDone(
-        old=arguments.current_key,
-        new=arguments.new_key,
+        old=given.keys.current_key,
+        new=given.keys.new_key,
         made=made,
-        anew=arguments.re_encrypt_backups,
+        anew=given.how.re_encrypt_backups,
         runs=runs,
         backups=[result for run in runs for result in results(services.store, run.id)],
         files=files,
@@ -182,20 +182,18 @@ def rotate_key(arguments: Namespace, output: Output) -> Answer:
     return done.answer()
 
 
-def _check(arguments: Namespace) -> None:
-    if arguments.remove_old_files and not arguments.re_encrypt_backups:
-        raise UsageError("--remove-old-files goes with --re-encrypt-backups: re-wrapping keeps no old file.")
-    both = (arguments.current_key, arguments.new_key)
+def _check(given: ReplaceKey) -> None:
+    both = (given.keys.current_key, given.keys.new_key)
     if all(path.exists() for path in both) and both[0].samefile(both[1]):
         raise UsageError("--current-key and --new-key are one file.")
 
 
 def _require_approved(
-    arguments: Namespace, swap: Swap, services: Services, installation: InstallationPlace
+    given: ReplaceKey, swap: Swap, services: Services, installation: InstallationPlace
 ) -> None:
     """Ask for approvals where the configuration wants them: files are given to another key. Backups on
     targets go to the recipients of their policies, and new ones of those are asked for by themselves."""
-    files = {str(path.absolute()) for path in (*arguments.file, *written_files(services))}
+    files = {str(path.absolute()) for path in (*given.file, *written_files(services))}
     if files:
         access_log.require_approved(
             installation,
@@ -213,19 +211,19 @@ def _make_new(path: Path) -> bool:
     return True
 
 
-def _swap(arguments: Namespace, output: Output, installation: InstallationPlace) -> Swap:
-    others = [recipients.recipient_of(word, output, installation) for word in arguments.recipient]
+def _swap(given: ReplaceKey, output: Output, installation: InstallationPlace) -> Swap:
+    others = [recipients.recipient_of(word, output, installation) for word in given.keys.recipient]
     for name in installation.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
             others.append(recipients.recipient_of(name, output, installation))
-    passphrase = passphrases.read_given(arguments.passphrase_file, output)
+    passphrase = passphrases.read_given(given.keys.passphrase_file, output)
     if passphrase is not None:
         others.append(PassphraseRecipient(passphrase))
-    current = load_key(arguments.current_key)
-    with arguments.new_key.open("rb") as file:
+    current = load_key(given.keys.current_key)
+    with given.keys.new_key.open("rb") as file:
         public = file.read(5) == b"srpub"
-    opener = None if public else load_key(arguments.new_key)
-    path = arguments.new_key.absolute()  # never taken for the name of a configured key
+    opener = None if public else load_key(given.keys.new_key)
+    path = given.keys.new_key.absolute()  # never taken for the name of a configured key
     new = _named(opener, path) or recipients.recipient_of(str(path), output, installation)
     return Swap(current=current, new=new, opener=opener, others=tuple(others))
 
@@ -239,27 +237,26 @@ def _named(opener: Opener | None, path: Path) -> Recipient | None:
 # -- policies ------------------------------------------------------------------
 
 
-def _policies(arguments: Namespace, settings: Settings, services: Services, swap: Swap) -> Iterator[str]:
+def _policies(given: ReplaceKey, settings: Settings, services: Services, swap: Swap) -> Iterator[str]:
     for name, policy in settings.policies.items():
-        if arguments.policy and name not in arguments.policy:
+        if given.how.policy and name not in given.how.policy:
             continue
         pinned = services.pinned(name)
         readers = [recipient.fingerprint for recipient in pinned.spec.recipients]
         readers += [recipient.fingerprint for recipient in pinned.index_recipients]
         if policy.sealed and swap.concerns(readers):
             yield name
-        elif name in arguments.policy:
+        elif name in given.how.policy:
             raise UsageError(f"Policy '{name}' is sealed to neither of the two keys.", hint="")
-    if unknown := sorted(set(arguments.policy) - set(settings.policies)):
+    if unknown := sorted(set(given.how.policy) - set(settings.policies)):
         raise UsageError(f"There is no policy '{unknown[0]}'.", hint=nearest(unknown[0], settings.policies))
 
 
-def _run(name: str, arguments: Namespace, services: Services, swap: Swap, output: Output) -> Run:
-    own = swapped(services, swap)
-    options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
-    run, tickets = submit_rotation(own, policy=name, options=options, take_over=True)
+def _rotated(policy: str, how: RotateOptions, services: Services, output: Output) -> Run:
+    """Rotate in this process. One that is stopped is taken over when the command is repeated."""
+    run, tickets = submit_rotation(services, policy=policy, options=how, take_over=True)
     with showing_progress(output, services.store) as watch:
-        return drive(run, tickets, own, watch=by_ticket(watch))
+        return drive(run, tickets, services, watch=by_ticket(watch))
 
 
 # -- files ---------------------------------------------------------------------
@@ -268,7 +265,7 @@ def _run(name: str, arguments: Namespace, services: Services, swap: Swap, output
 class _Job(NamedTuple):
     """What every file is rotated by."""
 
-    arguments: Namespace
+    given: ReplaceKey
     built: Services
     swap: Swap
     trusted: frozenset[str]
@@ -277,7 +274,7 @@ class _Job(NamedTuple):
 def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomError]]]:
     done: list[FileRotated] = []
     failed: list[tuple[Path, StrongroomError]] = []
-    named = [path.absolute() for path in job.arguments.file]
+    named = [path.absolute() for path in job.given.file]
     for path in dict.fromkeys((*named, *written_files(job.built))):
         try:
             manifest = file_manifest(path, trusted=job.trusted)
@@ -296,9 +293,9 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
         trusted=job.trusted,
     )
     require_same_passphrases(path, recipients, trusted=job.trusted)
-    if not job.arguments.re_encrypt_backups:
+    if not job.given.how.re_encrypt_backups:
         return rewrap_file(path, rotation)
-    remove = job.arguments.remove_old_files
+    remove = job.given.how.remove_old_files
     return reencrypt_file(path, rotation, digest_key=job.built.digest_key, remove=remove)
 
 
@@ -308,21 +305,22 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
 _KEYS = "Leave the key out, or rotate in this process, without --cluster."
 
 
-def rotate_policies(arguments: Namespace, output: Output) -> Answer:
+def rotate_policies(given: RotatePolicies, output: Output) -> Answer:
     settings = load_settings()
-    if arguments.remove_replaced and (arguments.cluster or not arguments.re_encrypt):
+    if given.remove_replaced and (given.cluster or not given.re_encrypt):
         raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
-    policies = _named_policies(arguments, settings)
-    if arguments.cluster:
-        if arguments.identity or arguments.passphrase_file:
+    policies = _named_policies(given, settings)
+    if given.cluster:
+        if given.opening != FurtherOpeningOptions():
             raise UsageError("--cluster opens with the keys of the workers' configuration.", hint=_KEYS)
-        return _submit(policies, arguments)
-    services = with_identities(open_services(settings), record_of(FurtherOpeningOptions, arguments), output)
-    runs = [_run_of_policy(policy, arguments, services, output) for policy in policies]
+        return _submit(policies, given)
+    services = with_identities(open_services(settings), given.opening, output)
+    how = RotateOptions(reencrypt=given.re_encrypt, renew=given.renew, backups=given.backup, rate=given.rate)
+    runs = [_rotated(policy, how, services, output) for policy in policies]
     done = [result for run in runs for result in results(services.store, run.id)]
-    if arguments.remove_replaced:
+    if given.remove_replaced:
         done = [_removed(result, services) for result in done]
-    return RotationDone(anew=arguments.re_encrypt, runs=runs, backups=done).answer()
+    return RotationDone(anew=given.re_encrypt, runs=runs, backups=done).answer()
 
 
 def _removed(result: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
@@ -339,43 +337,30 @@ def _removed(result: Mapping[str, Any], services: Services) -> Mapping[str, Any]
     return {**result, "still": still, "removed": list(removed.gone), "kept": removed.kept}
 
 
-def _named_policies(arguments: Namespace, settings: Settings) -> list[str]:
+def _named_policies(given: RotatePolicies, settings: Settings) -> list[str]:
     sealing = [name for name, policy in settings.policies.items() if policy.sealed]
-    if unknown := [name for name in arguments.policy if name not in sealing]:
+    if unknown := [name for name in given.policy if name not in sealing]:
         raise UsageError(f"There is no policy '{unknown[0]}' that seals.", hint=nearest(unknown[0], sealing))
-    if arguments.backup and len(arguments.policy) != 1:
+    if given.backup and len(given.policy) != 1:
         raise UsageError("--backup needs the one policy that the backup belongs to.")
-    if not (chosen := arguments.policy or sealing):
+    if not (chosen := given.policy or sealing):
         raise UsageError("No policy seals anything, so there is nothing to rotate.", hint="")
     return list(chosen)
 
 
-def _run_of_policy(policy: str, arguments: Namespace, services: Services, output: Output) -> Run:
-    options = RotateOptions(**_asked(arguments))
-    run, tickets = submit_rotation(services, policy=policy, options=options, take_over=True)
-    with showing_progress(output, services.store) as watch:
-        return drive(run, tickets, services, watch=by_ticket(watch))
-
-
-def _asked(arguments: Namespace) -> dict[str, Any]:
-    return {
-        "reencrypt": arguments.re_encrypt,
-        "renew": arguments.renew,
-        "backups": tuple(arguments.backup),
-        "rate": arguments.rate,
-    }
-
-
-def _submit(policies: list[str], arguments: Namespace) -> Answer:
-    asked = {
-        "re_encrypt": arguments.re_encrypt,
-        "renew": arguments.renew,
-        "backup": tuple(arguments.backup),
-        "rate": arguments.rate,
-    }
+def _submit(policies: list[str], given: RotatePolicies) -> Answer:
     from tasks.rotate import rotate_keys
 
-    ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
+    ids = {
+        policy: rotate_keys.delay(
+            policy=policy,
+            re_encrypt=given.re_encrypt,
+            renew=given.renew,
+            backup=given.backup,
+            rate=given.rate,
+        ).id
+        for policy in policies
+    }
     lines = [f"Submitted. Follow it: strongroom runs show {run_id} --follow" for run_id in ids.values()]
     lines.append("The recover workers do it; they are normally stopped.")
     return Answer(record={"ids": ids}, sheet=Sheet(parts=[Lines(lines)]))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from strongroom.cli.commands.keys.arguments import ShredBackups
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import access_log, admission
 from strongroom.cli.shared.passphrases import asking
@@ -17,7 +16,6 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import load_settings
-from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
 from strongroom.operations.archive.shredding import Shredding, events, read
 from strongroom.operations.errors import ConfirmationRequired
@@ -29,23 +27,22 @@ from strongroom.times import rfc3339
 from strongroom.wiring.key_services import scope
 
 
-def shred_backups(arguments: Namespace, output: Output) -> Answer:
-    _check(arguments)
-    if arguments.status:
-        return _status(arguments.backup)
+def shred_backups(given: ShredBackups, output: Output) -> Answer:
+    if given.subject.status:
+        return _status(given.backup)
     settings = load_settings()
     services, keys = open_services(settings), scope(settings, asking())
-    if arguments.lost:
-        note_lost(services, keys, arguments.lost, by=who(), reason=arguments.reason)
-    if arguments.policy:
-        before = _moment(arguments.before) if arguments.before else None
-        plan = make_plan(services, keys, policy=arguments.policy, backups=arguments.backup, before=before)
-        if arguments.dry_run:
+    if given.subject.lost:
+        note_lost(services, keys, given.subject.lost, by=who(), reason=given.reason or "")
+    if given.subject.policy:
+        before = None if given.before is None else rfc3339(given.before)
+        plan = make_plan(services, keys, policy=given.subject.policy, backups=given.backup, before=before)
+        if given.dry_run:
             shown = tuple(replace(key, witness=None) for key in plan.keys)
             return Answer(record=replace(plan, keys=shown), sheet=_plan_sheet(plan))
         output.note(_plan_sheet(plan).text().rstrip())
         _require_approved(plan)
-        _confirm(arguments)
+        _confirm(given)
         begin(services, keys, plan, by=who())
     done = advance(services, keys)
     left = sum(not shredding.done for shredding in done)
@@ -55,16 +52,6 @@ def shred_backups(arguments: Namespace, output: Output) -> Answer:
         sheet=_sheet(done, nothing="Nothing is pending."),
         error=pending if left else None,
     )
-
-
-def _check(arguments: Namespace) -> None:
-    """Refuse words that mean nothing together: whoever wrote them meant something else."""
-    if not arguments.policy and (arguments.before or arguments.dry_run or arguments.confirm):
-        raise UsageError("--before, --dry-run and --confirm go with --policy.")
-    if (arguments.resume or arguments.lost) and arguments.backup:
-        raise UsageError("--resume and --lost are about all that is pending: leave --backup out.")
-    if bool(arguments.lost) != bool(arguments.reason):
-        raise UsageError("--lost and --reason go together.")
 
 
 def _require_approved(plan: ShredPlan) -> None:
@@ -84,19 +71,9 @@ def _require_approved(plan: ShredPlan) -> None:
     )
 
 
-def _moment(text: str) -> str:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError("--before takes a date (2026-11-26) or a time (2026-11-26T08:00:00Z).") from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    return rfc3339(found)
-
-
-def _confirm(arguments: Namespace) -> None:
+def _confirm(given: ShredBackups) -> None:
     """Have the policy's name typed: a yes is said too easily to what nothing brings back."""
-    typed = arguments.confirm
+    typed = given.confirm
     if typed is None:
         if not prompts.somebody_there():
             raise ConfirmationRequired(
@@ -107,7 +84,7 @@ def _confirm(arguments: Namespace) -> None:
             "Nothing brings this back. Type the policy's name to go on: ", end="", file=sys.stderr, flush=True
         )
         typed = sys.stdin.readline().strip()
-    if typed != arguments.policy:
+    if typed != given.subject.policy:
         raise ConfirmationRequired("That is not the policy's name.", hint="Nothing was changed.")
 
 

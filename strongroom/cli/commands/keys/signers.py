@@ -4,7 +4,6 @@ that leaked."""
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,17 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from strongroom.cli.commands.keys.arguments import (
+    CertifyRoleKey,
+    CreateRoleKey,
+    DistrustSigner,
+    HandOver,
+    RotateRoleKeys,
+    SignAgain,
+    TakeOffline,
+)
 from strongroom.cli.errors import SignersUnsettled
-from strongroom.cli.parameters import record_of
+from strongroom.cli.parameters import Nothing
 from strongroom.cli.shared import access_log
 from strongroom.cli.shared.installation_key import (
     RoleKeyStatus,
@@ -25,7 +33,6 @@ from strongroom.cli.shared.installation_key import (
     list_role_keys,
     spare_lines,
 )
-from strongroom.cli.shared.options import InstallationKeyOptions, PaperOptions, refuse_beside
 from strongroom.cli.shared.services import configured_targets, open_services, run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -88,7 +95,7 @@ def signer_document(role_key: RoleKeyStatus) -> dict[str, Any]:
     }
 
 
-def list_signers(arguments: Namespace, output: Output) -> Answer:
+def list_signers(given: Nothing, output: Output) -> Answer:
     keys = list_role_keys(datetime.now(UTC))
     installation = next(iter(installation_fingerprints(keys)), None)
     record = {"installation": installation, "signers": [signer_document(role_key) for role_key in keys]}
@@ -119,22 +126,21 @@ def lack_of_spread(number: int, missed: Iterable[str]) -> SignersUnsettled | Non
 PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 
-def create_key(arguments: Namespace, output: Output) -> Answer:
-    folder, role = place.find().role_keys, arguments.role
-    if arguments.request:
-        return _request_key(arguments, folder)
-    if arguments.lost:
-        return _replace_key(arguments, folder, output)
+def create_key(given: CreateRoleKey, output: Output) -> Answer:
+    folder, role = place.find().role_keys, given.role
+    if given.need.request:
+        return _request_key(given, folder)
+    if given.need.lost:
+        return _replace_key(given, folder, output)
     signer = roles.load_or_create_role(
-        folder, role, installation_key=given_key(record_of(InstallationKeyOptions, arguments), folder, output)
+        folder, role, installation_key=given_key(given.certifier, folder, output)
     )
     lines = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
     return _made(role, signer.certificate, *lines)
 
 
-def _request_key(arguments: Namespace, folder: Path) -> Answer:
-    refuse_beside(arguments, ("installation_key", "installation_share"), "--request")
-    role = arguments.role
+def _request_key(given: CreateRoleKey, folder: Path) -> Answer:
+    role = given.role
     public = roles.request(folder, role)
     lines = [
         f"The next key of role '{role}' is made. It signs nothing before it is certified.",
@@ -146,44 +152,40 @@ def _request_key(arguments: Namespace, folder: Path) -> Answer:
     return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def certify_key(arguments: Namespace, output: Output) -> Answer:
+def certify_key(given: CertifyRoleKey, output: Output) -> Answer:
     folder = place.find().role_keys
-    if not PUBLIC_KEY.fullmatch(arguments.key):
+    if not PUBLIC_KEY.fullmatch(given.key):
         raise UsageError(
             "That is no public key.",
             hint="It is the 64 digits that 'strongroom keys signers create ROLE --request' printed.",
         )
     approve_signers(
         "certify",
-        [arguments.role, arguments.key],
-        f"certify the key {arguments.key} of role {arguments.role}",
+        [given.role, given.key],
+        f"certify the key {given.key} of role {given.role}",
     )
-    certifier = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
-    key = roles.certify_key(folder, arguments.role, bytes.fromhex(arguments.key), installation_key=certifier)
-    _record("signer.certified", arguments.role, key)
+    certifier = given_key(given.certifier, folder, output)
+    key = roles.certify_key(folder, given.role, bytes.fromhex(given.key), installation_key=certifier)
+    _record("signer.certified", given.role, key)
     lines = [
-        f"{arguments.role}: version {key.version} is certified: {key.fingerprint}",
+        f"{given.role}: version {key.version} is certified: {key.fingerprint}",
         f"Copy {folder / roles.TRUSTED} to the host that made the key, and to every other host.",
     ]
-    return _made(arguments.role, key.certificate, *lines)
+    return _made(given.role, key.certificate, *lines)
 
 
-def _replace_key(arguments: Namespace, folder: Path, output: Output) -> Answer:
-    approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
-    key = roles.replace(
-        folder,
-        arguments.role,
-        installation_key=given_key(record_of(InstallationKeyOptions, arguments), folder, output),
-    )
-    _record("signer.replaced", arguments.role, key)
+def _replace_key(given: CreateRoleKey, folder: Path, output: Output) -> Answer:
+    approve_signers("replace", [given.role], f"replace the lost key of role {given.role}")
+    key = roles.replace(folder, given.role, installation_key=given_key(given.certifier, folder, output))
+    _record("signer.replaced", given.role, key)
     lines = [
-        f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
+        f"{given.role}: version {key.version} signs: {key.fingerprint}",
         "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
         "What the lost key signed stays good. If somebody may have it: strongroom keys signers distrust KEY",
         f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
         REPEAT_ESCROW,
     ]
-    return _made(arguments.role, key.certificate, *lines)
+    return _made(given.role, key.certificate, *lines)
 
 
 def _record(kind: str, role: str, key: RoleKey) -> None:
@@ -199,35 +201,33 @@ def _made(role: str, certificate: Certificate, *lines: str) -> Answer:
     return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def rotate_keys(arguments: Namespace, output: Output) -> Answer:
+def rotate_keys(given: RotateRoleKeys, output: Output) -> Answer:
     folder = place.find().role_keys
-    if arguments.grace < 0:
-        raise UsageError("--grace is a number of hours, not below zero.")
     here = [role for role in roles.ROLES if (folder / f"{role}.key").exists()]
-    if not (chosen := arguments.role or here):
+    if not (chosen := given.role or here):
         raise UsageError(
             "No role's private key lies here.", hint="Rotate it on the host where its role works."
         )
-    step = "announce" if arguments.announce else "rotate"
+    step = "announce" if given.announce else "rotate"
     approve_signers(step, sorted(chosen), f"{step} the keys of {', '.join(sorted(chosen))}")
     store, made = run_store(), []
-    certifier = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
+    certifier = given_key(given.certifier, folder, output)
     for role in chosen:
         key = (
             roles.announce(folder, role, installation_key=certifier)
-            if arguments.announce
+            if given.announce
             else roles.rotate(
                 folder,
                 role,
-                grace=timedelta(hours=arguments.grace),
+                grace=timedelta(hours=given.grace),
                 installation_key=certifier,
             )
         )
-        kind = "signer.announced" if arguments.announce else "signer.rotated"
+        kind = "signer.announced" if given.announce else "signer.rotated"
         store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
         made.append((role, key))
     record = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
-    lines = list(_rotated(made, folder / roles.TRUSTED, announced=arguments.announce))
+    lines = list(_rotated(made, folder / roles.TRUSTED, announced=given.announce))
     return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
@@ -254,24 +254,19 @@ _UNSETTLED = (
 )
 
 
-def distrust_key(arguments: Namespace, output: Output) -> Answer:
-    if arguments.dry_run:
-        return _show_uses(arguments.fingerprint)
-    if arguments.reason is None:
-        raise UsageError(
-            "Why is the key not to be trusted any more? --reason goes on record.",
-            hint="Nothing was changed. --dry-run shows which backups bear its signature.",
-        )
+def distrust_key(given: DistrustSigner, output: Output) -> Answer:
+    if given.dry_run or given.reason is None:
+        return _show_uses(given.fingerprint)
     folder = place.find().role_keys
-    approve_signers("distrust", [arguments.fingerprint], f"distrust the key {arguments.fingerprint}")
-    prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
+    approve_signers("distrust", [given.fingerprint], f"distrust the key {given.fingerprint}")
+    prompts.confirm("Nothing that this key ever signed will be believed here", force=given.force)
     targets = configured_targets()
     learn_lists(folder, targets)  # the next one is numbered after those that other hosts made
     role, key, number = roles.distrust(
         folder,
-        arguments.fingerprint,
-        reason=arguments.reason,
-        installation_key=given_key(record_of(InstallationKeyOptions, arguments), folder, output),
+        given.fingerprint,
+        reason=given.reason,
+        installation_key=given_key(given.certifier, folder, output),
     )
     now = {name: public for name, public in roles.trusted(folder).items() if name == role}
     missed = spread(targets, roles.known_lists(folder)[1]) if number else {}
@@ -367,14 +362,13 @@ def _used(found: list[Rests], unread: dict[str, str]) -> Sheet:
     return Sheet(parts=[table, Lines([f"{backup}: not read: {why}" for backup, why in unread.items()])])
 
 
-def re_sign(arguments: Namespace, output: Output) -> Answer:
-    before = _moment(arguments.before) if arguments.before else None
+def re_sign(given: SignAgain, output: Output) -> Answer:
     services = open_services()
     entries = [
         entry
         for entry in services.store.backups()
-        if (not arguments.backup or entry.backup in arguments.backup)
-        and (before is None or datetime.fromisoformat(entry.created_at) < before)
+        if (not given.backup or entry.backup in given.backup)
+        and (given.before is None or datetime.fromisoformat(entry.created_at).timestamp() < given.before)
     ]
     approve_signers(
         "re-sign",
@@ -382,7 +376,7 @@ def re_sign(arguments: Namespace, output: Output) -> Answer:
         f"sign {plural(len(entries), 'backup')} again as the catalog has them",
     )
     prompts.confirm(
-        f"This vouches for {plural(len(entries), 'backup')} as the catalog has them", force=arguments.force
+        f"This vouches for {plural(len(entries), 'backup')} as the catalog has them", force=given.force
     )
     done, failed = [], {}
     for entry in entries:
@@ -398,14 +392,6 @@ def re_sign(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError("--before needs a time such as 2026-11-26T08:00:00Z.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
 def _re_signed(done: list[ReSigned], failed: dict[str, str]) -> Iterator[str]:
     changed = [re_signed for re_signed in done if re_signed.manifest or re_signed.envelopes]
     yield f"{plural(len(changed), 'backup')} signed again, {len(done) - len(changed)} needed nothing."
@@ -417,17 +403,16 @@ def _re_signed(done: list[ReSigned], failed: dict[str, str]) -> Iterator[str]:
 # -- signers offline and hand-over: where the installation key is kept, and which one certifies
 
 
-def take_offline(arguments: Namespace, output: Output) -> Answer:
-    if arguments.spare:
-        refuse_beside(arguments, ("installation_key", "installation_share"), "--spare")
+def take_offline(given: TakeOffline, output: Output) -> Answer:
+    if given.spare:
         key = Signer.generate()
-        where = keep(key, record_of(PaperOptions, arguments), output)
+        where = keep(key, given.paper, output)
         sheet = Sheet(parts=[Lines(list(spare_lines(key, where)))])
         return Answer(record={"spare": key.fingerprint, "kept": where}, sheet=sheet)
     folder = place.find().role_keys
-    given = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
-    key = roles.make_all(folder) if given is None else roles.installation_signer(folder, given)
-    where = keep(key, record_of(PaperOptions, arguments), output)
+    certifier = given_key(given.certifier, folder, output)
+    key = roles.make_all(folder) if certifier is None else roles.installation_signer(folder, certifier)
+    where = keep(key, given.paper, output)
     removed = roles.remove_installation_key(folder)
     run_store().event("installation.offline", fingerprint=key.fingerprint)
     said = f"The private installation key is kept {where}, and was read back from there."
@@ -439,19 +424,19 @@ def take_offline(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def hand_over(arguments: Namespace, output: Output) -> Answer:
+def hand_over(given: HandOver, output: Output) -> Answer:
     folder = place.find().role_keys
     approve_signers("hand-over", [], "have another installation key certify")
     targets = configured_targets()
     learn_lists(folder, targets)
-    successor = _successor_key(arguments, folder, output)
+    successor = _successor_key(given, folder, output)
     old = roles.installation_fingerprint(folder)
     prompts.confirm(
-        f"{successor.fingerprint} certifies this installation's keys from now on", force=arguments.force
+        f"{successor.fingerprint} certifies this installation's keys from now on", force=given.force
     )
-    certifier = given_key(record_of(InstallationKeyOptions, arguments), folder, output)
+    certifier = given_key(given.certifier, folder, output)
     number = roles.hand_over(folder, successor, installation_key=certifier, now=datetime.now(UTC))
-    _settle_key(folder, successor, offline=bool(arguments.successor or arguments.successor_share))
+    _settle_key(folder, successor, offline=bool(given.successor or given.successor_share))
     missed = spread(targets, roles.known_lists(folder)[1])
     run_store().event("installation.handed_over", before=old, now=successor.fingerprint, list=number)
     there = [name for name in targets if name not in missed]
@@ -469,13 +454,13 @@ def hand_over(arguments: Namespace, output: Output) -> Answer:
     )
 
 
-def _successor_key(arguments: Namespace, folder: Path, output: Output) -> Signer:
+def _successor_key(given: HandOver, folder: Path, output: Output) -> Signer:
     """Return the key that follows: one that was given, or a new one that lies here until it is taken off."""
-    if arguments.successor_share:
-        return key_of_files(arguments.successor_share)
-    if arguments.successor is not None:
-        return roles.read_installation_key(arguments.successor)
-    if arguments.spare:
+    if given.successor_share:
+        return key_of_files(given.successor_share)
+    if given.successor is not None:
+        return roles.read_installation_key(given.successor)
+    if given.spare:
         found = key_of_words("The words of the spare key, or its first share", output)
         if found is None:
             raise UsageError("No spare key was given.", hint="Without --spare a new key is made.")
@@ -495,9 +480,6 @@ def _settle_key(folder: Path, successor: Signer, *, offline: bool) -> None:
     if path.exists() and not offline and roles.read_installation_key(path).public == successor.public:
         path.replace(folder / roles.INSTALLATION)
         return
-    if not _is(folder / roles.INSTALLATION, successor):
+    present = folder / roles.INSTALLATION
+    if not present.exists() or roles.read_installation_key(present).public != successor.public:
         roles.remove_installation_key(folder)
-
-
-def _is(path: Path, key: Signer) -> bool:
-    return path.exists() and roles.read_installation_key(path).public == key.public

@@ -74,7 +74,7 @@ class RepairBackups(Struct, frozen=True, kw_only=True):
         if self.where.cluster and (self.target or self.all):
             raise UnreadableWord("--target and --all are for this process: --cluster repairs one BACKUP")
         if self.where.cluster and self.backup is None:
-            raise UnreadableWord("--cluster repairs one BACKUP: see 'strongroom backups replicas'")
+            raise UnreadableWord("Which backup? --cluster repairs one: see 'strongroom backups replicas'")
         if self.backup and (self.target or self.all):
             raise UnreadableWord("BACKUP names one backup, --target and --all mean all there is: give one")
 

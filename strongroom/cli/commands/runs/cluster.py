@@ -96,10 +96,13 @@ def _wanting(given: RepairBackups, services: Services, output: Output) -> list[s
         TargetError: a target that was named does not answer.
     """
     names = given.target or list(services.targets)
-    deep = bool(given.target or given.all)
+    deep, trusted = bool(given.target or given.all), services.signer_fingerprints
+    gone = frozenset(shredded_backups(services.store, trusted))
     for name in names:
         try:
-            _look_over(name, services, output, deep=deep)
+            lost = look_over(services.store, services.target(name), trusted=trusted, gone=gone, deep=deep)
+            put_on_record(services.store, lost)
+            _say(name, lost, output)
         except StrongroomError as error:
             if given.target:
                 raise
@@ -109,14 +112,6 @@ def _wanting(given: RepairBackups, services: Services, output: Output) -> list[s
         return wanted
     bad = services.store.replicas_of(wanted)
     return [backup for backup in wanted if any(not r.good and r.target in names for r in bad.get(backup, ()))]
-
-
-def _look_over(name: str, services: Services, output: Output, *, deep: bool) -> None:
-    trusted = services.signer_fingerprints
-    gone = frozenset(shredded_backups(services.store, trusted))
-    lost = look_over(services.store, services.target(name), trusted=trusted, gone=gone, deep=deep)
-    put_on_record(services.store, lost)
-    _say(name, lost, output)
 
 
 def _say(name: str, lost: Sequence[LostReplica], output: Output) -> None:
@@ -145,7 +140,7 @@ def show_calendar(given: Nothing, output: Output) -> Answer:
     late = ", ".join(status.entry.name for status in found if status.state is EntryState.OVERDUE)
     table = Table(("Entry", "Last", "Came to", "Next", "State"), list(map(_row, found)))
     return Answer(
-        record={"entries": [_as_document(entry) for entry in found]},
+        record={"entries": [entry.record for entry in found]},
         sheet=Sheet(parts=[table, Lines([_why(entry) for entry in found if entry.why])]),
         error=BackupOverdue(f"overdue: {late}", hint="Each says why, above.") if late else None,
     )
@@ -180,45 +175,19 @@ def _moment(moment: float | None, zone: str) -> str:
     return "" if moment is None else by_the_clock_of(zone, moment)
 
 
-def _as_document(found: EntryStatus) -> dict[str, Any]:
-    entry, run, pause = found.entry, found.run, found.pause
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "policy": entry.policy or None,
-        "reason": entry.reason,
-        "schedule": entry.schedule,
-        "time_zone": entry.time_zone,
-        "state": found.state.name.lower(),
-        "why": found.why or None,
-        "last_ran": if_any(found.last_ran),
-        "last_due": if_any(found.last_due),
-        "run": run and run.id,
-        "run_state": run and run.state,
-        "seconds": run and render_run.seconds(run),
-        "next_due": if_any(found.next_due),
-        "missed": if_any(found.missed_at),
-        "paused_until": if_any(pause.until) if pause else None,
-    }
-
-
 def run_entry(given: RunEntry, output: Output) -> Answer:
     """Run an entry now: by the cluster, if there is one, else in this process."""
     settings = load_settings()
     entries = entries_named(given.entry, settings)
     try:
         if not given.here and cluster_runs(settings):
-            return _submit(given.entry, output, wait=given.follow)
+            from tasks.schedule import run_entry as task
+
+            return answer_submission(task.delay(entry=given.entry), output, wait=given.follow)
         return _run_here(entries, output)
     except NothingToDo as nothing:  # a script that has everything repaired is to go on where all is whole
         sheet = Sheet(verdict=nothing.message, about=nothing.hint or "")
         return Answer(record={"runs": []}, sheet=sheet)
-
-
-def _submit(entry: str, output: Output, *, wait: bool) -> Answer:
-    from tasks.schedule import run_entry as task
-
-    return answer_submission(task.delay(entry=entry), output, wait=wait)
 
 
 def _run_here(entries: Sequence[Scheduled], output: Output) -> Answer:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -40,7 +40,7 @@ from strongroom.operations.judge.fact_records import (
     WatchedInstallation,
 )
 from strongroom.operations.judge.facts import gather, on_record
-from strongroom.operations.judge.freshness import Freshness, judge
+from strongroom.operations.judge.freshness import Freshness, judge, standing
 from strongroom.operations.judge.judgement import alerts
 from strongroom.sheet import Lines, Pairs, Sheet, Table
 from strongroom.state.errors import StateError
@@ -58,11 +58,6 @@ HEAD = ("Policy", "Verified backup", "Age", "Replicas", "Read back to", "Locked 
 def table_of(facts: InstallationFacts, limits: AlertLimits) -> Table:
     """Return a table with a row for each policy."""
     return Table(HEAD, [_row(policy, _judged(policy, facts, limits)) for policy in facts.policies])
-
-
-def as_document(facts: InstallationFacts, limits: AlertLimits) -> list[dict[str, Any]]:
-    """Return the same for machines, with each target."""
-    return [_document(policy, _judged(policy, facts, limits)) for policy in facts.policies]
 
 
 def overdue(facts: InstallationFacts, limits: AlertLimits) -> list[str]:
@@ -105,28 +100,6 @@ def _locked(good: list[NewestOnTarget]) -> str:
     """Return until when the first of those that are locked is."""
     ends = [newest.locked_until for newest in good if newest.locked_until]
     return f"{for_people(min(ends))} on {len(ends)}" if ends else "-"
-
-
-def _document(policy: Policy, found: Freshness) -> dict[str, Any]:
-    return {
-        "policy": policy.name,
-        "backup": found.judged.backup if found.judged else None,
-        "made_at": if_any(found.judged.made_at if found.judged else None),
-        "age_seconds": found.age,
-        "overdue": found.overdue,
-        "next_due": if_any(found.next_due),
-        "lacks": policy.lacks,
-        "targets": [
-            {
-                "target": newest.target,
-                "good": newest.good,
-                "depth": newest.depth,
-                "read_at": if_any(newest.read_at),
-                "locked_until": if_any(newest.locked_until),
-            }
-            for newest in policy.on_targets
-        ],
-    }
 
 
 # -- runs, runs show, cancel and retry: looking at runs, and ending or taking them up again -----
@@ -173,7 +146,7 @@ def list_runs(given: ListRuns, output: Output) -> Answer:
             run.spec.policy,
             _stands(run, store, gone=run.id in gone),
             for_people(run.created_at),
-            f"{render_run.seconds(run):.1f}",
+            f"{run.seconds:.1f}",
         )
         for run in runs
     ]
@@ -185,7 +158,7 @@ def list_runs(given: ListRuns, output: Output) -> Answer:
     hint = "'strongroom schedule' says why. At once: 'strongroom backup --policy NAME'."
     return Answer(
         record={
-            "policies": as_document(facts, bounds),
+            "policies": [standing(policy, _judged(policy, facts, bounds)) for policy in facts.policies],
             "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
             "verification": coverage_document(found, now=now),
         },

@@ -9,7 +9,6 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import shtab
 
@@ -39,7 +38,6 @@ from strongroom.system.files import write_whole
 from strongroom.targets import ProbeCheck, ProbeResult
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK
-from strongroom.times import if_any
 from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.jobs import keyless
@@ -191,7 +189,7 @@ def set_up(given: NewInstallation, output: Output) -> Answer:
         *apart,
     ]
     return Answer(
-        record={"file": file, "written": written, "entries": [_as_document(entry) for entry in entries]},
+        record={"file": file, "written": written, "entries": [entry.record for entry in entries]},
         sheet=Sheet(
             verdict=f"{file} {said}", parts=[Lines(lines), *_calendar(entries), _next(file, settings)]
         ),
@@ -331,19 +329,6 @@ def _whole(command: str) -> str:
     folders = (Path(strongroom.__file__).parent.parent, Path(sys.prefix) / "share/doc/strongroom")
     shipped = next((folder for folder in folders if (folder / "ops" / "vault").is_dir()), None)
     return command.replace(" ops/", f" {shipped}/ops/") if shipped else command
-
-
-def _as_document(found: EntryStatus) -> dict[str, Any]:
-    entry = found.entry
-    return {
-        "name": entry.name,
-        "on": not found.why,
-        "missing": found.why or None,
-        "reason": entry.reason,
-        "schedule": entry.schedule,
-        "time_zone": entry.time_zone,
-        "next_due": if_any(found.next_due),
-    }
 
 
 # -- completion: the script that completes commands, options and files in a shell ---------------

@@ -122,8 +122,10 @@ _PUT_RIGHT = "Put right what each line above says; where a right is missing, ops
 
 
 def run_benchmark(given: MeasureSpeed, output: Output) -> Answer:
-    sealing, uploading = _wanted(given)
     settings = load_settings()
+    sealing, uploading = given.measure_encryption_time, given.measure_upload_time
+    if not (sealing or uploading):
+        sealing = uploading = True
     targets = _targets(given.target, settings) if uploading else []
     with counting(output, "measuring", given.secret_count) as advance:
         measured = measure(
@@ -139,12 +141,6 @@ def run_benchmark(given: MeasureSpeed, output: Output) -> Answer:
         warnings=tuple(note for error in failed for note in getattr(error, "__notes__", ())),
         error=next(iter(failed), None),
     )
-
-
-def _wanted(given: MeasureSpeed) -> tuple[bool, bool]:
-    """Return whether to tell of sealing, and whether to upload."""
-    sealing, uploading = given.measure_encryption_time, given.measure_upload_time
-    return (sealing, uploading) if sealing or uploading else (True, True)
 
 
 def _targets(wanted: Sequence[str], settings: Settings) -> list[Target]:
