@@ -54,7 +54,7 @@ _CODES = """\
 
 The exit code of a command names a *family* of errors, which is what a shell script needs.
 The error itself has a name, which the first line of its report on stderr gives: `strongroom: WrongKey`.
-The report also says what to do, and `strongroom runs show RUN` repeats that of a run.
+The report also says what to do, as `strongroom runs show RUN` does of a run that failed.
 With `--json` the document has `error`, which is `null` if the exit code is 0.
 Otherwise it holds `code` (the name), `family`, `exit_code`, `message`, `means`, `hint` (what to do) and
 `transient` (whether trying again can help).

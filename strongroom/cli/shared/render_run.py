@@ -105,6 +105,9 @@ def parts_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     if abandoned:
         pairs += [("means", job_of(run.spec.kind).left_behind(run, rows)), ("to do", abandoned)]
     elif run.state is RunState.FAILED:  # the lines before it name the cause
+        kind = by_name(run_log.class_in(run.error))
+        if kind and not run_log.apart(run.error)[1]:
+            pairs.append(("hint", kind.default_hint))
         pairs.append(("to do", f"remove the cause, then {job_of(run.spec.kind).again(run)}"))
     standing = _standing(run, rows, abandoned=bool(abandoned))
     yield Pairs(pairs, f"{run.spec.kind.value} run {run.id}: {standing}")
