@@ -142,6 +142,62 @@ def test_what_a_step_failed_of_is_handed_on_as_it_was_raised(
     assert error.message == "CANARY it does not answer"
 
 
+def test_one_that_somebody_ends_is_cancelled_on_record_and_sweeps_what_it_left(
+    tmp_path: Path, with_job: Callable[[Job], None]
+) -> None:
+    class Ended(Three):
+        swept = False
+
+        def _do(self, run: Run, step: RunStep, services: Services) -> Did:
+            if step == RunStep(StepKind.RESTORE, 1):
+                raise KeyboardInterrupt
+            return super()._do(run, step, services)
+
+        def sweep(self, run: Run, services: Services) -> dict[str, str]:
+            self.swept = True
+            return {}
+
+    one = Ended()
+    with_job(one)
+    store = LoneStore(lambda run: tmp_path)
+    run, error = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+    assert isinstance(error, KeyboardInterrupt)
+    assert (run.state, run.error, one.did, one.swept) == (
+        RunState.CANCELLED,
+        "restore/1: interrupted",
+        ["plan", "restore/0"],
+        True,
+    )
+    kept = msgspec.json.decode((tmp_path / RECORD).read_bytes(), type=LoneRecord)
+    assert kept.run.state is RunState.CANCELLED
+
+
+def test_what_fails_after_the_first_failure_is_noted_on_it(
+    tmp_path: Path, with_job: Callable[[Job], None]
+) -> None:
+    class Twice(Three):
+        def _do(self, _run: Run, step: RunStep, _services: Services) -> Did:
+            raise SourceError(f"CANARY {step}", hint="Look there.")
+
+        def decide(self, run: Run, tally: Tally, step: RunStep, result: Result) -> StepConsequence:
+            first = step.kind is StepKind.RESTORE_COMPARE and not step.piece
+            return StepConsequence(
+                follow=(RunStep(StepKind.RESTORE_COMPARE, 1) if first else RunStep(StepKind.REPORT),)
+            )
+
+    one = Twice()
+    one.first = RunStep(StepKind.RESTORE_COMPARE, 0)  # type: ignore[misc]
+    del one.actions[StepKind.PLAN]  # type: ignore[attr-defined]
+    with_job(one)
+    store = LoneStore()
+    _, error = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+    assert isinstance(error, SourceError)
+    assert (error.message, error.__notes__) == (
+        "CANARY restore-compare/0",
+        ["CANARY restore-compare/1. Look there."],
+    )
+
+
 def test_its_record_lies_in_its_folder_as_long_as_there_is_one(
     tmp_path: Path, with_job: Callable[[Job], None]
 ) -> None:
