@@ -25,7 +25,7 @@ from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.verify import restorable
 from strongroom.operations.drills.facts import LOCAL, DrillFacts, Picked, cut_off, options_of, picked_of
-from strongroom.operations.drills.work import Rehearsal
+from strongroom.operations.drills.work import RehearsedPart
 from strongroom.operations.engine.jobs import read_facts
 from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.errors import NothingSelected, NothingToRehearse
@@ -99,11 +99,11 @@ class RecordedDrill:
             raise NothingToRehearse(f"policy '{policy}' has no backup of the last {last}")
         return recent
 
-    def open(self) -> Rehearsal:
+    def open(self) -> RehearsedPart:
         backup = self._backup()
         names, tags, manifest = self._names(backup), self._tags(backup), backup.manifest
         backup.gave.clear()
-        return Rehearsal(
+        return RehearsedPart(
             backup=manifest.backup_id,
             created_at=manifest.created_at,
             source=manifest.source,

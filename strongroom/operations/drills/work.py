@@ -31,7 +31,7 @@ from strongroom.system.errors import TargetFull
 from strongroom.words import plural
 
 
-class Rehearsal(Struct, frozen=True, kw_only=True):
+class RehearsedPart(Struct, frozen=True, kw_only=True):
     """What of a backup a drill brings back.
 
     Args:
@@ -73,7 +73,7 @@ class DrillWork(Protocol):
         """Return what opens the backup; raise what to do where nothing does."""
         ...
 
-    def open(self) -> Rehearsal: ...
+    def open(self) -> RehearsedPart: ...
     def live(self, source: str) -> Destination | None:
         """Return where a recovery would restore into, if it is known and may be written to."""
         ...
@@ -165,9 +165,9 @@ class AttendedDrill:
         assert self.backup is not None  # the first step opened it
         return self.backup
 
-    def open(self) -> Rehearsal:
+    def open(self) -> RehearsedPart:
         manifest = self._picked.manifest
-        return Rehearsal(
+        return RehearsedPart(
             backup=manifest.backup_id if manifest is not None else "",
             created_at=manifest.created_at if manifest is not None else "",
             source=manifest.source if manifest is not None else "",
