@@ -72,6 +72,7 @@ def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) ->
     dry = house.run(*words, "--backup", new)
     assert dry.failed_with(LeakedValue)  # it opens, and holds what others know
     assert "3 secrets already as in the backup" in dry.out
+    assert "Written\n  3 secrets to change: names.json names them.\n" in done.out
     assert "Next\n    strongroom incident rotate" in done.out
     house.ok("incident", "release", old, "--reason", "deleted by hand")
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}

@@ -266,10 +266,7 @@ def _take(
     if error is not None and not isinstance(error, StepIncomplete):
         raise error
     written = write_names(services, performing.incident, names, only=performing.unchanged, replace=replace)
-    lines = []
-    if written is not None and (written.names or not written.unlisted):
-        lines = [f"{plural(len(written.names), 'secret')} to change: {names} names them."]
-    parts = (*parts_of(performing), Lines(lines, "Written"))
+    parts = (*parts_of(performing), Lines(named_in(names, written), "Written"))
     return answer_status(performing.incident, *parts, missed=performing.missed, error=error)
 
 
@@ -292,6 +289,13 @@ def write_names(
     if names or not found.unlisted:
         write_whole(path, encode(names), replace=replace)
     return structs.replace(found, names=names)
+
+
+def named_in(path: Path | None, written: Compromised | None) -> list[str]:
+    """Say what a file names, if it was written."""
+    if written is None or (written.unlisted and not written.names):
+        return []
+    return [f"{plural(len(written.names), 'secret')} to change: {path} names them."]
 
 
 def waive_step(given: WaiveStep, output: Output) -> Answer:
