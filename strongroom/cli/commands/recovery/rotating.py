@@ -103,9 +103,9 @@ def _of_part(at: RecoveryTools, part: RecoveryPart) -> StrongroomError | None:
     at.record.prove(RecoveryStep.VALIDATE, "validate", *said, of=part.backup, code=code)
     if left:
         return None
-    said = f"{plural(len(wrong), 'secret')} in '{part.into}' {verb(len(wrong), 'are')} not as in the backup"
+    differ = f"{plural(len(wrong), 'secret')} in '{part.into}' {verb(len(wrong), 'are')} not as in the backup"
     return VerificationFailed(
-        f"{said}, such as {in_line(wrong[0].secret)}: {wrong[0].text}.",
+        f"{differ}, such as {in_line(wrong[0].secret)}: {wrong[0].text}.",
         hint="Somebody may have changed it since. Restore it once more, or leave it so, then try again.",
     )
 
@@ -199,7 +199,7 @@ def _areas(opening: options.OpeningOptions, output: Output) -> tuple[Looked, ...
 # -- Step six: an incident for the leaked keys, led through its own steps, from its beginning to its end
 
 
-Act = Callable[[Services, Incident, Output], None]
+Act = Callable[[Services, Incident, Output], object]
 INCIDENT: Final = "incident"
 NAMED: Final = 8
 

@@ -285,7 +285,7 @@ class DrillEmergency(RunDrill, frozen=True, kw_only=True):
     scope: ClassVar[DrillScope] = DrillScope.EMERGENCY
 
 
-_DRILLS = {
+_DRILLS: dict[type[RunDrill], str] = {
     DrillSecret: "rehearse the recovery of one secret",
     DrillCategory: "rehearse the recovery of every secret with a tag",
     RunDrill: "rehearse the recovery of everything",
