@@ -56,6 +56,7 @@ def place(azurite: Azurite, tmp_path: Path) -> Place:
     return Place(azurite, tmp_path)
 
 
+@pytest.mark.sampled(every=4)
 class TestTheSuiteOfTargetsWithTheControlToken(SharedConformance):
     page = 60  # Azurite's page has 5,000, which is none to fill again and again
 

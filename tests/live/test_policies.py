@@ -107,6 +107,7 @@ def account(moto: Moto, tmp_path: Path) -> Account:
 # -- each policy is enough -------------------------------------------------------------
 
 
+@pytest.mark.sampled(every=4)
 class TestTheSuiteOfTargetsUnderTheControlPolicy(SharedConformance):
     page = 60  # to go on with a listing is the action that began it: test_s3 has whole pages
 
@@ -226,6 +227,7 @@ def test_each_policy_is_enough_for_its_work(account: Account, policy: str) -> No
     WORK[policy](account.target(policy))
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize(
     ("policy", "action"),
     [(policy, action) for policy in WORK for action in shipped.actions_of(shipped.shipped(policy, "b"))],

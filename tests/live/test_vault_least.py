@@ -191,6 +191,7 @@ def outcome(holder: Holder, work: tuple[Work, ...]) -> list[object]:
     return found
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize(
     ("name", "path", "capability"),
     [

@@ -99,6 +99,7 @@ def everything(server: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> obj
     return seen(source_with(server, tmp_path_factory.mktemp("all"), shipped("backup-read")))
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize(("path", "capability"), capabilities("backup-read"))
 def test_reading_misses_each_capability(
     server: OpenBao, everything: object, tmp_path: Path, path: str, capability: str
@@ -251,6 +252,7 @@ def test_writing_has_what_it_needs(server: OpenBao, tmp_path: Path, name: str) -
     work(source_with(server, tmp_path, shipped(name), *map(shipped, beside)))
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize(
     ("name", "path", "capability"),
     [

@@ -98,7 +98,7 @@ class Started:
             assert self.process.poll() is None, self.errors()
             return words in self.answer()
 
-        until(ready, what=f"the cluster\n{self.errors()}")
+        until(ready, what=f"the cluster\n{self.errors()}", seconds=2 * PATIENCE)
         self.note()
 
     def note(self) -> set[int]:

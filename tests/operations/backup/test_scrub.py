@@ -29,7 +29,7 @@ from strongroom.operations.engine.submit import open_due, submit
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica, Run, RunKind, RunState, RunStep, StepKind
-from strongroom.targets import Target, names
+from strongroom.targets import Target, TargetIdentity
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.operations.backup.planted import KINDS, Planted, delete_the_manifest
@@ -43,7 +43,7 @@ class Away(FlakyTarget):
 
     def __init__(self, target: Target, *, shows: bool) -> None:
         super().__init__(*[gone()] * 500)
-        self.place = names.TargetIdentity(
+        self.place = TargetIdentity(
             name=target.name, region=target.region, provider=target.provider, address=target.address
         )
         assert isinstance(target, MemoryTarget)
