@@ -572,6 +572,24 @@ TOGETHER = {
         "was replaced",
         "fixed now",
     ),
+    "time after which another host notifies": (
+        "[alerts]\ntakeover = '2h'\n",
+        "alerts.takeover",
+        "was replaced",
+        "fixed now",
+    ),
+    "time of a mail": (
+        "[mail]\ntimeout = '60s'\n",
+        "mail.timeout",
+        "was replaced",
+        "fixed now",
+    ),
+    "containers on their way": (
+        "[limits]\nopen_containers = 16\n",
+        "limits.open_containers",
+        "was replaced",
+        "fixed now",
+    ),
     "certificate of one service": (
         '[page]\ncertificate_file = "/c.pem"\n',
         "page.certificate_file",
