@@ -258,6 +258,20 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         "before.",
         do="See 'strongroom approvals show {subject}'. If nobody made a mistake, treat it as an incident.",
     ),
+    "broker.away": AlertKind(
+        area="broker",
+        error="BrokerUnavailable",
+        means="The broker does not answer: no run goes on, and none is begun. What was made stays whole.",
+        do="Start it: 'strongroom up', or its service. Runs go on where they stopped.",
+        glimpsed=True,
+    ),
+    "worker.silent": AlertKind(
+        area="workers",
+        error="BrokerUnavailable",
+        means="No worker answers for a queue: what is on it waits.",
+        do="Start them: 'strongroom up', or their service. Runs go on where they stopped.",
+        glimpsed=True,
+    ),
     "file.exposed": AlertKind(
         area="files",
         error="KeyFileExposed",
@@ -429,6 +443,16 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         "the next backup has no room, or nothing can be written.",
         "Free space there, or enlarge it; check how it is mounted, and its owner and mode.",
         grave="TargetFull",
+        local=True,
+    ),
+    "process.down": _warning(
+        "workers",
+        "A process of the cluster on this machine does not run: what it does waits. It is critical when its "
+        "supervisor is gone, which would start it again.",
+        "See its log. If its supervisor is gone: 'strongroom up', or its service. Runs go on where they "
+        "stopped.",
+        error="BrokerUnavailable",
+        grave="BrokerUnavailable",
         local=True,
     ),
     "target.away": _warning(

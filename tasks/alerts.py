@@ -25,6 +25,7 @@ def alerts() -> int:
     from strongroom.operations.notify.notify import CLUSTER, gather_and_judge, put_lost_on_record
     from strongroom.wiring import watching as wiring_alerts
     from strongroom.wiring.watching import sending
+    from workers.cluster_facts import cluster_facts
 
     settings, services = app.settings, app.services.get()
     watched = dataclasses.replace(
@@ -34,6 +35,7 @@ def alerts() -> int:
         trusted=services.signer_fingerprints,
         hold_ledger=lambda: compare_with_heads(services, watched.in_use),
         late_entries=lambda now: late_entries(services, watched.calendar, now=now),
+        cluster=lambda: cluster_facts(settings, ask=False),
     )
     found = gather_and_judge(watched, wiring_alerts.limits(settings))
     put_lost_on_record(watched, found)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from strongroom.wiring import watching
 from strongroom.wiring.database import database_url
 from workers import status
 from workers.beat_fallback import SETTLES
+from workers.cluster_facts import cluster_facts
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ class Exporter:
         """Return what is watched; made once for as long as the settings hold."""
         settings = self._settings()
         if self._watched is None or self._watched[0] != self._live.version:
-            watched = replace(watching.watched(settings), store=_store(settings))
+            cluster = partial(cluster_facts, settings, ask=False)
+            watched = replace(watching.watched(settings), store=_store(settings), cluster=cluster)
             self._watched = (self._live.version, watched)
         return self._watched[1]
 

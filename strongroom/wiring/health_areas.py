@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from msgspec import structs
@@ -24,7 +24,7 @@ from strongroom.operations.engine.findings import (
 )
 from strongroom.operations.engine.services import CheckResult, Services
 from strongroom.operations.judge import inspection
-from strongroom.operations.judge.fact_records import WatchedInstallation
+from strongroom.operations.judge.fact_records import ClusterFacts, WatchedInstallation
 from strongroom.operations.judge.facts import without_record
 from strongroom.operations.judge.inspection import KeyMetrics, retained_backups
 from strongroom.operations.judge.judgement import judge
@@ -35,28 +35,27 @@ from strongroom.wiring.watching import limits, watched
 
 CONFIGURATION, METRICS = "configuration", "metrics"
 MONTH_DAYS = 30
-Look = Callable[[], Iterable[Finding]]
 
 
 def check_areas(
-    settings: Settings, *, days: int, now: float, besides: Sequence[tuple[str, Look]] = ()
+    settings: Settings, *, days: int, now: float, cluster: Callable[[], ClusterFacts] | None = None
 ) -> tuple[list[Finding], KeyMetrics | None]:
     """Look at every area; the metrics are missing where the record cannot be read.
 
     Args:
         days: over how many days the metrics count.
         now: seconds since the epoch.
-        besides: areas that only the caller can look at, such as the broker.
+        cluster: what asks the broker and its workers, as only a command can.
     """
-    looks = [*besides, (readiness.SWAP, readiness.swap)]
+    besides = [*_configuration(settings), *attempted(readiness.SWAP, readiness.swap, wrong)]
+    known = replace(watched(settings), cluster=cluster)
     try:
         services = looking_services(settings)
-        seen = _watched(settings, services)
+        seen = _by_record(known, settings, services)
     except StrongroomError as error:
-        seen_all = _without_record(settings, error, now)
-        return [*_configuration(settings), *seen_all, *_all(looks)], None
+        return [*besides, *_without_record(known, settings, error, now)], None
     found = gather_and_judge(seen, limits(settings), now=now)
-    findings = [*_configuration(settings), *found.findings, *_all(looks)]
+    findings = [*besides, *found.findings]
     try:
         return findings, _metrics(services, found, seen, days)
     except StrongroomError as error:
@@ -80,33 +79,29 @@ def check_now(_services: Services, settings: Settings) -> CheckResult:
     return CheckResult(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom check' to see what to do.")
 
 
-def _watched(settings: Settings, services: Services) -> WatchedInstallation:
+def _by_record(known: WatchedInstallation, settings: Settings, services: Services) -> WatchedInstallation:
     """Return what is watched, by this record; key services are asked which keys the policies name."""
     policies = tuple(policies_now(settings, services).values())
     return replace(
-        watched(settings),
+        known,
         store=lambda: services.store,
         trusted=services.signer_fingerprints,
         policies=policies,
     )
 
 
-def _without_record(settings: Settings, error: StrongroomError, now: float) -> Iterator[Finding]:
+def _without_record(
+    known: WatchedInstallation, settings: Settings, error: StrongroomError, now: float
+) -> Iterator[Finding]:
     """Judge what can be seen where the record cannot be read, which is told with the error's own hint."""
     bounds, why = limits(settings), error.message
     area = "state" if isinstance(error, StateError | RecordRefused) else "files"
-    for found in judge(without_record(watched(settings), bounds, now=now, why=why), bounds):
+    for found in judge(without_record(known, bounds, now=now, why=why), bounds):
         if found.kind == "state.unreachable":
             hint = error.hint or found.to_do
             yield structs.replace(found, check=area, to_do=hint, code=error.code, exit_code=error.exit_code)
         else:
             yield found
-
-
-def _all(areas: Iterable[tuple[str, Look]]) -> Iterator[Finding]:
-    """Look at areas one after the other: what stops one stops no other."""
-    for area, work in areas:
-        yield from attempted(area, work, wrong)
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:

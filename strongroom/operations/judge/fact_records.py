@@ -259,6 +259,27 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     stores: tuple[LocalStoreFacts, ...] = ()
 
 
+class ClusterFacts(Struct, frozen=True, kw_only=True):
+    """How a cluster stands; none of it, where none is configured or ``runs``.
+
+    On ``host``: ``killed`` tells whether its supervisor is gone, ``down`` names the processes that do not
+    run, ``again`` those that were started again. ``broker`` is the one that was asked, if one was; ``away``
+    says why it did not answer, ``unasked`` why no worker was asked. ``answered`` are the pools of which a
+    worker did, ``silent`` those that always run and of which none did.
+    """
+
+    runs: bool
+    host: str = ""
+    killed: bool = False
+    down: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    broker: str = ""
+    away: str = ""
+    unasked: str = ""
+    answered: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+
+
 class Drills(Struct, frozen=True, kw_only=True):
     """The drills of one kind and policy, the newest first. ``schedule`` is empty where none is scheduled."""
 
@@ -435,6 +456,7 @@ class InstallationFacts(Struct, frozen=True, kw_only=True):
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()
     host: HostFacts | None = None
+    cluster: ClusterFacts | None = None
     drills: tuple[Drills, ...] = ()
     keys: KeyFacts = KeyFacts()
     signs: Signs = Signs()
@@ -528,6 +550,7 @@ class WatchedInstallation:
     certificates: Mapping[str, Path] = field(default_factory=dict)
     secret_files: tuple[Path, ...] = ()
     local_stores: tuple[LocalStore, ...] = ()
+    cluster: Callable[[], ClusterFacts] | None = None
 
     @property
     def verification(self) -> Scheduled | None:

@@ -64,6 +64,7 @@ def with_look(facts: InstallationFacts, look: InstallationFacts) -> Installation
         rooms=look.rooms,
         certificates=look.certificates,
         host=look.host,
+        cluster=look.cluster,
         signs=look.signs,
         late=look.late,
         verification=look.verification,
@@ -118,6 +119,7 @@ def _seen(
         rooms=rooms(watched.rooms, policies) if look else (),
         certificates=certificates(watched.certificates) if look else (),
         host=host_facts(watched, store) if look else None,
+        cluster=watched.cluster() if look and watched.cluster is not None else None,
         incidents=tuple(facts_on_record.incidents(store, watched, look=look)),
         recoveries=tuple(facts_on_record.recoveries(watched, look=look)),
     )

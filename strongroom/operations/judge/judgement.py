@@ -22,6 +22,7 @@ from strongroom.operations.engine.findings import Finding
 from strongroom.operations.judge import backups, host
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
+    ClusterFacts,
     Drilled,
     Drills,
     InstallationFacts,
@@ -101,6 +102,39 @@ def prunes(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
         why = f" ({ended[0].code})" if ended[0].code else ""
         what = f"the last {IN_VAIN} prunes did not delete all they should, the newest is {ended[0].run}{why}"
         yield wrong("prune.incomplete", what=what)
+
+
+def cluster(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
+    """Judge the processes of a cluster, its broker and its workers: without one nothing is wrong."""
+    shown = facts.cluster
+    if shown is None:
+        return
+    if not shown.runs:
+        what = "no cluster is configured or runs here: backups are driven by command lines"
+        yield good("broker.away", what=what)
+    subject = f"processes on {shown.host}"
+    if shown.killed:
+        what = "the cluster of this machine was killed: its supervisor is gone"
+        yield wrong("process.down", subject, what=what, grave=True)
+    elif shown.down:
+        yield wrong("process.down", subject, what=f"not running: {', '.join(shown.down)}")
+    if shown.again and not shown.killed:
+        what = f"started again since the cluster is up: {', '.join(shown.again)}"
+        yield remark("process.down", subject, what=what)
+    if shown.away:
+        yield wrong("broker.away", what=shown.away)
+    elif shown.broker:
+        yield good("broker.away", what=f"{shown.broker} answers")
+        yield _workers(shown)
+
+
+def _workers(shown: ClusterFacts) -> Finding:
+    if shown.unasked:
+        return unknown("worker.silent", what=shown.unasked)
+    if shown.silent:
+        words = f"no worker answers for {', '.join(shown.silent)}: what is on these queues waits"
+        return wrong("worker.silent", what=words)
+    return good("worker.silent", what=f"answer: {', '.join(shown.answered)}")
 
 
 # -- rehearsals ----------------------------------------------------------------------
@@ -397,6 +431,7 @@ RULES: Final[tuple[Rule, ...]] = (
     backups.replicas,
     backups.verification,
     host.host,
+    cluster,
     strangers,
     ledger,
     approvals,

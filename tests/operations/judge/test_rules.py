@@ -19,6 +19,7 @@ from strongroom.operations.judge.fact_records import (
     BackupContents,
     BrokenChannel,
     CalendarCheck,
+    ClusterFacts,
     Dated,
     Drilled,
     Drills,
@@ -287,6 +288,21 @@ CASES: list[tuple[str, InstallationFacts, InstallationFacts]] = [
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     (
+        "broker.away",
+        facts(cluster=ClusterFacts(runs=True, broker="b")),
+        facts(cluster=ClusterFacts(runs=True, broker="b", away="no answer")),
+    ),
+    (
+        "worker.silent",
+        facts(cluster=ClusterFacts(runs=True, broker="b", answered=("seal",))),
+        facts(cluster=ClusterFacts(runs=True, broker="b", silent=("seal",))),
+    ),
+    (
+        "process.down:processes on h",
+        facts(cluster=ClusterFacts(runs=True, host="h", again=("seal",))),
+        facts(cluster=ClusterFacts(runs=True, host="h", down=("seal",))),
+    ),
+    (
         "file.exposed:/k on h",
         facts(host=HostFacts(name="h")),
         facts(host=HostFacts(name="h", exposed=(ExposedFile(path="/k", mode="600"),))),
@@ -524,6 +540,11 @@ GRAVE: list[tuple[str, InstallationFacts, InstallationFacts]] = [
         "settings.unused:h",
         facts(unused=(Unused(host="h", waits=("broker",)),)),
         facts(unused=(Unused(host="h", problem="not TOML"),)),
+    ),
+    (
+        "process.down:processes on h",
+        facts(cluster=ClusterFacts(runs=True, host="h", down=("seal",))),
+        facts(cluster=ClusterFacts(runs=True, host="h", killed=True)),
     ),
     ("beat.silent", facts(beat_age=HOUR), facts(beat_age=90.0, policies=(DUE,))),
     (

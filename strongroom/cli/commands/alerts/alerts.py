@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct, to_builtins
@@ -39,6 +41,7 @@ from strongroom.system.process import who
 from strongroom.times import about, for_people, rfc3339
 from strongroom.wiring import watching as wiring_alerts
 from strongroom.wiring.watching import sending
+from workers.cluster_facts import cluster_facts
 
 # -- What is wrong with the backups, and who was told, in words and for machines ----------------
 
@@ -197,7 +200,7 @@ def _report(given: ListAlerts, *, dry_run: bool) -> Answer:
     if not all(re.fullmatch(MAIL_ADDRESS, address) for address in given.email):
         raise UsageError("--email takes a plain address, such as alerts@example.org.")
     settings = load_settings()
-    watched = wiring_alerts.watched(settings)
+    watched = replace(wiring_alerts.watched(settings), cluster=partial(cluster_facts, settings))
     limits = wiring_alerts.limits(settings, threshold_age=given.threshold_age)
     found = gather_and_judge(watched, limits)
     if not dry_run:
