@@ -47,15 +47,15 @@ def check_areas(
         now: seconds since the epoch.
         cluster: what asks the broker and its workers, as only a command can.
     """
-    besides = [*_configuration(settings), *attempted(readiness.SWAP, readiness.swap, wrong)]
+    configuration, swap = _configuration(settings), attempted(readiness.SWAP, readiness.swap, wrong)
     known = replace(watched(settings), cluster=cluster)
     try:
         services = looking_services(settings)
         seen = _by_record(known, settings, services)
     except StrongroomError as error:
-        return [*besides, *_without_record(known, settings, error, now)], None
+        return [*configuration, *_without_record(known, settings, error, now), *swap], None
     found = gather_and_judge(seen, limits(settings), now=now)
-    findings = [*besides, *found.findings]
+    findings = [*configuration, *found.findings, *swap]
     try:
         return findings, _metrics(services, found, seen, days)
     except StrongroomError as error:
