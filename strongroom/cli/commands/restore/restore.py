@@ -22,6 +22,7 @@ from strongroom.cli.shared import options
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import InstallationPlace
+from strongroom.cli.terminal.stopping import leaving
 from strongroom.errors import UsageError
 from strongroom.system.errors import WouldOverwrite
 from strongroom.system.lazy import resolve
@@ -63,7 +64,9 @@ def _perform(
         answer = RestoreAnswer(restored)
         if restored.stopped is None and not restored.done.total and origin.loss() is None:
             raise request.nothing(answer.elsewhere)
-        return tell(answer)
+        over = "the restore was over: 'strongroom restore undo --list' has it."
+        with leaving(over if restored.done.written else "nothing half-written was left."):
+            return tell(answer)
 
 
 def _requested(
