@@ -141,7 +141,7 @@ def test_a_snapshot_is_backed_up_checked_and_put_back_and_so_is_what_was_there(
     assert list((machine.state / "tmp").iterdir()) == []
 
     token(machine, server, "restore-token", "raft-restore")  # the old one is younger than the snapshot
-    typed = done.out.partition("This brings it back")[2].partition("\n  strongroom ")[2].splitlines()[0]
+    typed = done.out.partition("This brings it back")[2].partition("\n    strongroom ")[2].splitlines()[0]
     words = shlex.split(typed)
     refused = machine.run(*words, "--no-way-back")
     confirm = refused.err.partition("--confirm ")[2].split()[0]

@@ -98,12 +98,11 @@ def _once_it_answers(at: RecoveryTools, backup: str, elsewhere: list[str], *, in
         full_restore=True,
         into=RestoreInto(to=into),
         overwrite_existing=True,
-        dry_run=True,
     )
     names = ", ".join(f"'{name}'" for name in elsewhere)
     return (
         f" {names} {verb(len(elsewhere), 'were')} not read and may have it whole. Once that can be read, see "
-        f"what it brings, then repeat this without --dry-run: {command_line('restore', again)}"
+        f"what it brings, then repeat this without --dry-run: {command_line('restore', again)} --dry-run"
     )
 
 
