@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
+from argparse import SUPPRESS, ArgumentTypeError, Namespace, _ActionsContainer
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -60,7 +60,7 @@ class Command(NamedTuple):
         words: what may stand behind it; one of them has to, unless the command itself runs something.
     """
 
-    parameters: type[Struct] | Callable[[ArgumentParser], None]
+    parameters: type[Struct]
     run: Run = ""
     details: str = ""
     words: Mapping[str, Word] = {}
@@ -191,10 +191,8 @@ def _value(field: FieldInfo, parsed: Namespace) -> Any:
     return tuple(value) if shape.several else value
 
 
-def by_name(given: Struct | Namespace) -> dict[str, Any]:
+def by_name(given: Struct) -> dict[str, Any]:
     """Return what was typed by the names of all fields, those of nested records too."""
-    if isinstance(given, Namespace):
-        return vars(given)
     values: dict[str, Any] = {}
     for name in given.__struct_fields__:
         value = getattr(given, name)

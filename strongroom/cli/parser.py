@@ -116,11 +116,7 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     parser.description = sentence(COMMANDS[name].summary) + (
         f"\n\n{command.details}" if command.details else ""
     )
-    parser.set_defaults(run=command.run)
-    if isinstance(command.parameters, type):
-        declare(parser, command.parameters)
-    else:
-        command.parameters(parser)
+    declare(parser, command.parameters)
     if command.words:
         words = parser.add_subparsers(
             dest="action", metavar="ACTION", required=not command.run, parser_class=Parser
@@ -141,8 +137,8 @@ def _beside(name: str) -> Iterator[str]:
         yield from listed({f"{name} {word}": entry.summary for word, entry in words.items()})
 
 
-def whole_parser() -> Parser:
-    """Return the parser of all commands, for completion scripts."""
+def whole_parser(*, files: object) -> Parser:
+    """Return the parser of all commands, for completion scripts; ``files`` completes what takes a file."""
     parser = Parser(prog=PROGRAM, description=INTRODUCTION)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -157,7 +153,18 @@ def whole_parser() -> Parser:
             )
             for word, entry in words.items():
                 fill(nested.add_parser(word, help=entry.summary), command_of([name, word])[0])
+    _complete_files(parser, files)
     return parser
+
+
+def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
+    """Complete with files whatever takes one, in every command."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
+        if action.metavar in ("FILE", "PATH[:FORMAT]"):
+            action.complete = files  # type: ignore[attr-defined]
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                _complete_files(command, files)
 
 
 def _nested_in(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Parser] | None:
@@ -171,10 +178,6 @@ def parse(name: str, words: list[str]) -> Parsed:
     typed, unknown = parser.parse_known_args(words)
     if unknown:
         _refuse(parser, name, unknown)
-    if not isinstance(command.parameters, type):
-        if getattr(typed, "follow", False) and not getattr(typed, "cluster", True):
-            parser.error("--follow goes with --cluster: what this process does is followed to its end anyway")
-        return Parsed(name, typed.run, typed, typed.json, typed.quiet)
     word = command.words.get(getattr(typed, "action", None) or "")
     try:
         given: Struct = record_of(word.parameters if word else command.parameters, typed)

@@ -10,6 +10,7 @@ from typing import Annotated
 import pytest
 from msgspec import Struct
 
+import strongroom
 from strongroom.cli.parameters import (
     argument,
     command_line,
@@ -111,7 +112,7 @@ def test_the_help_shows_groups_and_hides_what_is_hidden() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_two_fields_of_a_command_have_one_name(name: str) -> None:
-    for parser in parsers(name) if isinstance(load(name).parameters, type) else ():
+    for parser in parsers(name):
         typed = [action.dest for action in parser._actions]
         assert len(typed) == len(set(typed))
 
@@ -154,3 +155,12 @@ def test_a_record_says_the_words_that_give_it_again_from_any_folder(
 def test_what_is_read_from_a_pipe_is_not_to_be_typed_again() -> None:
     given = parse("recover", ["--passphrase-file", "/dev/fd/9", "--identity", "/my.key"]).given
     assert command_line("recover", given) == "strongroom recover --identity /my.key"
+
+
+def test_what_argparse_made_of_a_line_is_known_where_it_is_parsed_alone() -> None:
+    """Whatever else takes a Namespace takes what nobody declared."""
+    cli = Path(strongroom.__file__).parent / "cli"
+    naming = {str(file.relative_to(cli)) for file in cli.rglob("*.py") if "Namespace" in file.read_text()}
+    assert naming <= {"parameters.py", "parser.py"}
+    parsing = {str(file.relative_to(cli)) for file in cli.rglob("*.py") if "argparse" in file.read_text()}
+    assert parsing == {"parameters.py", "parser.py", "reference.py"}

@@ -30,11 +30,6 @@ def works(name: str) -> Iterator[tuple[str, str]]:
     command = load(name)
     runs = {"": command.run} if command.run else {}
     runs |= {word: entry.run for word, entry in command.words.items()}
-    if not isinstance(command.parameters, type):
-        runs = {
-            inner.prog: inner.get_default("run") or parser_of(name).get_default("run")
-            for inner in parsers(name)
-        }
     for word, run in runs.items():
         choices = [run] if isinstance(run, str) else re.findall(r"\"(\w+:\w+)\"", inspect.getsource(run))
         yield from ((word, choice) for choice in choices)
@@ -48,15 +43,13 @@ def test_the_work_that_a_command_names_is_a_function_of_what_was_given_and_the_o
     for word, run in found:
         given, output = inspect.signature(load_work(Parsed(name, run, None))).parameters.values()
         assert output.name.lstrip("_") == "output"
-        if isinstance(command.parameters, type):
-            kind = command.words[word].parameters if word else command.parameters
-            assert given.name.lstrip("_") == "given"
-            assert given.annotation in [base.__name__ for base in kind.__mro__], run
+        assert given.name.lstrip("_") == "given"
+        kind = command.words[word].parameters if word else command.parameters
+        assert given.annotation in [base.__name__ for base in kind.__mro__], run
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_word_of_a_command_names_its_work(name: str) -> None:
     command = load(name)
+    assert command.run or command.words
     assert all(entry.run for entry in command.words.values())
-    for parser in parsers(name):
-        assert parser.get_default("run") or parser_of(name).get_default("run") or command.words

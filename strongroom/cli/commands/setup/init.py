@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -335,20 +334,9 @@ def _whole(command: str) -> str:
 
 
 def print_completion(given: PrintCompletion, output: Output) -> Answer | None:
-    parser = whole_parser()
-    _complete_files(parser, shtab.FILE)
+    parser = whole_parser(files=shtab.FILE)
     script: str = shtab.complete(parser, shell=given.shell)
     if not output.json:
         output.raw(script.encode())
         return None
     return Answer(record={"shell": given.shell, "script": script}, sheet=Sheet())
-
-
-def _complete_files(parser: ArgumentParser, files: object) -> None:
-    """Complete with files whatever takes one, in every command."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
-        if action.metavar in ("FILE", "PATH[:FORMAT]"):
-            action.complete = files  # type: ignore[attr-defined]
-        if isinstance(action.choices, dict):
-            for command in action.choices.values():
-                _complete_files(command, files)
