@@ -562,6 +562,8 @@ def verdict_of(findings: Sequence[Finding], *, strict: bool = False) -> ControlS
 
 def _lacks(finding: Finding) -> bool:
     """Tell whether a warning says that something is missing now; most say that it will be."""
+    if finding.kind == "ledger.uncovered" and finding.state is FindingState.REMARK:
+        return True  # a record that is held against nothing is no evidence, however young it is
     return finding.state is FindingState.WARNING and finding.code != WarningsRaised.__name__
 
 
