@@ -283,7 +283,7 @@ KINDS: Final[Mapping[str, AlertKind]] = {
     "clock.apart": AlertKind(
         area="clock",
         error="StateError",
-        means="Slots and leases go by the database's clock, and backups by this machine's: what is due may "
+        means="Slots and leases use the database's clock, and backups this machine's: what is due may "
         "run at a wrong time.",
         do="Set both by NTP.",
         local=True,
