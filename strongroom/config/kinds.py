@@ -161,8 +161,8 @@ _PORTS = {"http": 80, "https": 443}
 
 def server(vaults: Vaults, vault: str) -> str | None:
     """Return the one spelling of a server's address: two names for one server are one server."""
-    found = vaults.get(vault)
-    return found.address.rstrip("/").lower() if found else None
+    settings = vaults.get(vault)
+    return settings.address.rstrip("/").lower() if settings else None
 
 
 def in_log(root: str, prefix: str) -> str:

@@ -53,8 +53,8 @@ def in_bounds(number: int) -> bool:
 
 def _numbers(data: bytes) -> Iterator[int]:
     """Yield the integers of JSON; one of more digits than any has stands for all that are too large."""
-    for found in _NUMBER.finditer(_STRING.sub(b"", data)):
-        yield int(found[1][:40])
+    for match in _NUMBER.finditer(_STRING.sub(b"", data)):
+        yield int(match[1][:40])
 
 
 def printable(text: str, most: int) -> bool:

@@ -448,8 +448,8 @@ class NameIndex:
         return block
 
     def _read(self, name: str) -> bytes:
-        found = self._container.find(name)
-        value = None if found is None else found.versions[-1].value
+        secret = self._container.find(name)
+        value = None if secret is None else secret.versions[-1].value
         if value is None:
             raise Malformed("An index of names lacks a part.")
         return value.reveal()

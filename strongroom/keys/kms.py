@@ -359,8 +359,8 @@ class KmsIdentity(KeyHolder):
         arn, blob = arn_of(stanza), _hex(stanza, "blob", _MAX_BLOB)
         if not self._kms.may_be(arn):
             return None
-        found = self._kms.decrypt(blob, context=context.hex())
-        return found.key if found is not None and found.arn == arn and len(found.key) == 32 else None
+        key = self._kms.decrypt(blob, context=context.hex())
+        return key.key if key is not None and key.arn == arn and len(key.key) == 32 else None
 
 
 def arn_of(stanza: Stanza) -> str:

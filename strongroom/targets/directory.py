@@ -329,12 +329,12 @@ class DirectoryTarget(Target):
         with self._errors(f"look at {name}"), self._root() as branch:
             try:
                 branch.enter(above, create=False)
-                found = _info(name, branch.leaf, leaf)
+                info = _info(name, branch.leaf, leaf)
             except (FileNotFoundError, NotADirectoryError):
-                found = None
-            if found is None:
+                info = None
+            if info is None:
                 self._link_to(name)
-            return found
+            return info
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; provisional and foreign files are passed over."""

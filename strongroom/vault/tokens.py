@@ -220,9 +220,9 @@ class Tokens:
 
     def current(self) -> str:
         """Return a token that is good now. Raises VaultError or ConfigError."""
-        held = self._held
-        if held is not None and time.monotonic() < held.renew_at:
-            return held.lease.token
+        token = self._held
+        if token is not None and time.monotonic() < token.renew_at:
+            return token.lease.token
         with self._lock:
             return self._fresh().lease.token
 
@@ -239,20 +239,20 @@ class Tokens:
             return self._log_in().lease.token != refused
 
     def _fresh(self) -> _HeldToken:
-        held = self._held
-        if held is None:
+        token = self._held
+        if token is None:
             return self._log_in()
-        if time.monotonic() < held.renew_at:
-            return held
-        return self._renew(held)
+        if time.monotonic() < token.renew_at:
+            return token
+        return self._renew(token)
 
-    def _renew(self, held: _HeldToken) -> _HeldToken:
+    def _renew(self, token: _HeldToken) -> _HeldToken:
         try:
-            lease = renewed(self._exchange, held.lease) if held.lease.renewable else None
+            lease = renewed(self._exchange, token.lease) if token.lease.renewable else None
         except VaultRefused:
             lease = None
         except Unavailable:
-            return self._later(held)
+            return self._later(token)
         if lease is None or lease.seconds < SHRUNK * lease.granted:
             # Log in anew; if that fails, make do with what is left of the old token.
             try:
@@ -260,13 +260,13 @@ class Tokens:
             except (LoginRefused, Unavailable):
                 if lease is not None:
                     return self._hold(lease)
-                return self._later(held)
+                return self._later(token)
         return self._hold(lease)
 
-    def _later(self, held: _HeldToken) -> _HeldToken:
-        if time.monotonic() >= held.ends_at:
+    def _later(self, token: _HeldToken) -> _HeldToken:
+        if time.monotonic() >= token.ends_at:
             return self._log_in()
-        self._held = _HeldToken(held.lease, time.monotonic() + SOON, held.ends_at)
+        self._held = _HeldToken(token.lease, time.monotonic() + SOON, token.ends_at)
         return self._held
 
     def _log_in(self) -> _HeldToken:

@@ -135,16 +135,16 @@ def _recovery(context: Context) -> Iterator[Misfit]:
 
 def check_approvals(context: Context) -> Iterator[Misfit]:
     """Yield rules that name what is not there, or more people than they have."""
-    found = context.settings.approvals
+    settings = context.settings.approvals
     if context.is_bad("approvals"):
         return
-    for name, rule in found.rules.items():
+    for name, rule in settings.rules.items():
         yield from _references(context, ("approvals", "rules", name), rule)
         yield from _people(("approvals", "rules", name), rule)
-    if found.break_glass is not None:
-        yield from _people(("approvals", "break_glass"), found.break_glass)
+    if settings.break_glass is not None:
+        yield from _people(("approvals", "break_glass"), settings.break_glass)
     # A file that is not there is no problem here: a host that executes nothing of it needs none.
-    if found.rules and found.allowed_signers is None:
+    if settings.rules and settings.allowed_signers is None:
         at = ("approvals", "allowed_signers")
         yield Misfit(at, "missing, and there are rules", "Name OpenSSH's file of allowed signers.")
 

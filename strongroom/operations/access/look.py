@@ -210,8 +210,8 @@ def _is_key(what: str, key: str) -> bool:
 
 def backup_of(what: str) -> str:
     """Return the backup whose container a name is of; empty if it is of none."""
-    found = _CONTAINER.search(what)
-    return found[1] if found else ""
+    match = _CONTAINER.search(what)
+    return match[1] if match else ""
 
 
 def _with(known: Stranger | None, kind: str, why: str, read: Read, times: int) -> Stranger:

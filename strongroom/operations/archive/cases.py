@@ -144,12 +144,12 @@ class _KnownCases(Generic[E]):
         found = judge(self._kind, name, content, trusted=trusted)
         return self._note(name, found)
 
-    def _note(self, name: str, found: Counting[E] | StrongroomError) -> bool:
+    def _note(self, name: str, refusal: Counting[E] | StrongroomError) -> bool:
         """Count an entry, or say why it does not count; tell whether it does."""
-        if isinstance(found, Counting):
-            self.counting[name] = found
+        if isinstance(refusal, Counting):
+            self.counting[name] = refusal
             return True
-        self.aside[name] = f"{found.code}: {found.message}"
+        self.aside[name] = f"{refusal.code}: {refusal.message}"
         return False
 
     def _look(self, place: str, target: Target, case: str) -> set[str]:

@@ -199,9 +199,9 @@ def look_beside(
     aside: list[UnreadableEnvelope] = []
     repaired = list(_copies(objects, manifest.backup_id, trusted))
     for key in wrapping_keys(manifest):
-        found = find_newest(objects, key, trusted=trusted)
-        aside += found.doubtful
-        repaired += found.replaced
+        placed_envelopes = find_newest(objects, key, trusted=trusted)
+        aside += placed_envelopes.doubtful
+        repaired += placed_envelopes.replaced
     listing = ManifestListing(objects)
     if newest:
         aside += _newer(listing, manifest.backup_id, trusted)

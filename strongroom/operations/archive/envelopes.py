@@ -258,7 +258,9 @@ class Newest:
     @property
     def aside(self) -> tuple[UnreadableEnvelope, ...]:
         """What was left aside with nothing in its place, of the keys that were looked up."""
-        return tuple(envelope for found in self._found.values() for envelope in found.doubtful)
+        return tuple(
+            envelope for placed_envelopes in self._found.values() for envelope in placed_envelopes.doubtful
+        )
 
     def explained(self, key: str, error: WrongKey) -> WrongKey:
         """Return the error with what was left aside: it may be why no key fits."""
@@ -528,22 +530,26 @@ def old_versions(target: Target, *prefixes: str) -> OldVersions:
     return OldVersions(count=len(found), locked_until=_locks_end(found), until=_rules_end(found))
 
 
-def _locks_end(found: Sequence[HiddenVersion]) -> str:
-    if not all(hidden_version.lock_known for hidden_version in found):
+def _locks_end(versions: Sequence[HiddenVersion]) -> str:
+    if not all(hidden_version.lock_known for hidden_version in versions):
         return UNKNOWN
     return _latest(
-        [hidden_version.locked_until for hidden_version in found if hidden_version.locked_until is not None]
+        [
+            hidden_version.locked_until
+            for hidden_version in versions
+            if hidden_version.locked_until is not None
+        ]
     )
 
 
-def _rules_end(found: Sequence[HiddenVersion]) -> str:
+def _rules_end(versions: Sequence[HiddenVersion]) -> str:
     """A rule that ends all but one ends nothing: that one opens."""
-    if any(hidden_version.expires is None and hidden_version.rule_known for hidden_version in found):
+    if any(hidden_version.expires is None and hidden_version.rule_known for hidden_version in versions):
         return ""
     return (
         UNKNOWN
-        if not all(hidden_version.rule_known for hidden_version in found)
-        else _latest([hidden_version.expires for hidden_version in found])
+        if not all(hidden_version.rule_known for hidden_version in versions)
+        else _latest([hidden_version.expires for hidden_version in versions])
     )
 
 

@@ -118,9 +118,12 @@ def periods(
         what = _changed(before, backup, open_period, facts, unread)
         if open_period is not None and not what:
             # A period with one more backup. One with a value is what the next is held against.
-            kept = facts if facts is not None and facts.digest else open_period.facts
+            secret_facts = facts if facts is not None and facts.digest else open_period.facts
             open_period = replace(
-                open_period, until=backup.manifest.backup_id, backups=open_period.backups + 1, facts=kept
+                open_period,
+                until=backup.manifest.backup_id,
+                backups=open_period.backups + 1,
+                facts=secret_facts,
             )
         else:
             if open_period is not None:

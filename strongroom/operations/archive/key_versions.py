@@ -145,11 +145,11 @@ def envelopes_on(
     records: list[WrappingKeyRecord] = []
     aside: list[UnbelievedEnvelope] = []
     for key in keys:
-        found = find_all(target, key, trusted=services.signer_fingerprints)
-        records += found.records.values()
+        placed_envelopes = find_all(target, key, trusted=services.signer_fingerprints)
+        records += placed_envelopes.records.values()
         aside += [
             UnbelievedEnvelope(target=target.name, name=envelope.name, code=envelope.code)
-            for envelope in found.aside
+            for envelope in placed_envelopes.aside
         ]
     return tuple(records), aside
 

@@ -265,12 +265,12 @@ def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
             )
         case RecoveryEntryKind.PROVED:
             # Whether a check was made once more: the newest result counts.
-            kept = tuple(
+            recovery_proofs = tuple(
                 proof
                 for proof in record.proofs
                 if not any((proof.check, proof.of) == (other.check, other.of) for other in entry.proofs)
             )
-            return replace(record, proofs=(*kept, *entry.proofs))
+            return replace(record, proofs=(*recovery_proofs, *entry.proofs))
         case RecoveryEntryKind.DONE | RecoveryEntryKind.WAIVED | RecoveryEntryKind.UNNEEDED:
             return replace(
                 record,

@@ -312,9 +312,9 @@ class Earlier:
         """Open one of the earlier backups."""
         assert self._open is not None  # whoever opens none names none
         with _named(backup):
-            found = self._open(self.choices[backup])
-            found.unlock()  # what does not open has begun nothing
-        return found
+            replicated = self._open(self.choices[backup])
+            replicated.unlock()  # what does not open has begun nothing
+        return replicated
 
     @property
     def _names(self) -> _Names:
@@ -392,22 +392,22 @@ class Earlier:
         """Say if it was made after a mass change that drift found, and that nobody has accepted."""
         own = self.choice.manifest
         for mark in self._holds():
-            found = _SOUND.search(mark.reason)
-            if found is None or mark.kind != "policy" or own.backup_id <= found[1]:
+            match = _SOUND.search(mark.reason)
+            if match is None or mark.kind != "policy" or own.backup_id <= match[1]:
                 continue
-            sound = self.choices.get(found[1])
+            sound = self.choices.get(match[1])
             if mark.subject != own.policy and (sound is None or limits_of(own)):
                 continue  # of another source, by all that is seen
             made = f", made {sound.manifest.created_at}," if sound is not None else ""
             what = mark.reason.removeprefix("mass change: ")
             said = (
                 f"it was made after a mass change, found at {mark.at} in policy '{mark.subject}' ({what}); "
-                f"backup {found[1]}{made} is the last that was found sound"
+                f"backup {match[1]}{made} is the last that was found sound"
             )
             yield BackupDoubt(
                 why=Why.MASS_CHANGE,
                 said=said,
-                sound=found[1] if sound is not None else "",
+                sound=match[1] if sound is not None else "",
                 fillable=" changed" not in what,
             )
 
@@ -506,18 +506,18 @@ class _Names:
         return self._has.get(name) is not None
 
     def _names_of(self, choice: BackupChoice) -> Numbers:
-        found = Numbers()
+        numbers = Numbers()
         for listed in self._earlier.held_names(choice):
             if listed.versions[-1].state is VersionState.LIVE:
-                found.set(listed.name, 1)
-        return found
+                numbers.set(listed.name, 1)
+        return numbers
 
     def _unindexed(self, read: Sequence[BackupChoice]) -> Iterator[_Row]:
         """Yield what backups themselves have of what is not held, by the newest of them."""
-        seen = Numbers()
+        numbers = Numbers()
         for choice in read:
             for listed in self._earlier.held_names(choice):
-                if self._is_held(listed.name) or seen.get(listed.name) is not None:
+                if self._is_held(listed.name) or numbers.get(listed.name) is not None:
                     continue
                 current = listed.versions[-1]
                 row = IndexRow(
@@ -528,7 +528,7 @@ class _Names:
                     tags=dict(listed.tags),
                 )
                 if self._is_meant(row):
-                    seen.set(listed.name, 1)
+                    numbers.set(listed.name, 1)
                     yield quoted_name(encode_row(row)), choice.manifest.backup_id, row
 
     def _worth_reading(self, told: Collection[str]) -> Sequence[BackupChoice]:
@@ -582,9 +582,9 @@ def _lines(
     covered: set[str] = set()
     indexes = Indexes(places, identities, told=_ignored)
     for _, line in indexes.lines(manifests.keys(), trusted=trusted, covered=covered):
-        found = _IndexChain(line, manifests)
-        covered |= found.backups
-        yield found
+        index_chain = _IndexChain(line, manifests)
+        covered |= index_chain.backups
+        yield index_chain
 
 
 def _ignored(name: str, error: StrongroomError) -> None:

@@ -291,8 +291,8 @@ class _Making:
         prefix = kept_prefix(self._run.spec.policy)
         heads = [info.name for info in self._services.stage.list(prefix) if info.name.endswith("/head")]
         others = (name for name in sorted(heads, reverse=True) if not name.startswith(self._prefix))
-        found = (kept for name in others if (kept := self._read(name)) is not None)
-        return next(filter(self._fits, found), None)
+        staged_indexes = (staged_index for name in others if (staged_index := self._read(name)) is not None)
+        return next(filter(self._fits, staged_indexes), None)
 
     def _read(self, name: str) -> StagedIndex | None:
         with suppress(FormatError, msgspec.MsgspecError):
@@ -301,11 +301,16 @@ class _Making:
             return msgspec.json.decode(plain, type=StagedIndex)
         return None
 
-    def _fits(self, kept: StagedIndex) -> bool:
-        same = (kept.recipients, kept.source) == (self._recipients(), self._run.spec.source)
-        newest = kept.files[-1].backup
+    def _fits(self, staged_index: StagedIndex) -> bool:
+        same = (staged_index.recipients, staged_index.source) == (self._recipients(), self._run.spec.source)
+        newest = staged_index.files[-1].backup
         earlier = newest < self._run.id and self._is_on_a_target(newest)
-        return same and len(kept.files) < LONGEST and earlier and all(map(self._counts, kept.files))
+        return (
+            same
+            and len(staged_index.files) < LONGEST
+            and earlier
+            and all(map(self._counts, staged_index.files))
+        )
 
     def _counts(self, file: IndexFile) -> bool:
         """Tell whether an index counts still: not if a key that signed it, or its receipt, was distrusted
@@ -325,8 +330,8 @@ class _Making:
         rows = self._services.store.rows(backup, StepKind.INDEX_UPLOAD)
         return any(row.state is StepState.DONE for row in rows)
 
-    def _keep(self, kept: StagedIndex) -> None:
-        plain = msgspec.json.encode(kept)
+    def _keep(self, staged_index: StagedIndex) -> None:
+        plain = msgspec.json.encode(staged_index)
         sealed = cobblestone.seal(self._services.work_key, plain, context=self._context())
         name = kept_head(self._run.spec.policy, self._run.id)
         self._services.stage.put(name, [sealed], size=len(sealed), sha256=hashlib.sha256(sealed).digest())

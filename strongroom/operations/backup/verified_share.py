@@ -132,18 +132,18 @@ def standing(
     """
     # What the newest slice that was planned saw.
     runs = store.runs_of(EVERY_POLICY, RunKind.SCRUB, limit=RECENT)
-    seen = msgspec.convert(
+    uncovered_containers = msgspec.convert(
         next((run.facts for run in runs if "outside" in run.facts), {}), _UncoveredContainers
     )
-    items = items_on_record(store, without=gone.union(seen.going))
+    items = items_on_record(store, without=gone.union(uncovered_containers.going))
     away = {entry.backup for entry in store.backups() if entry.policy in scope.offline}
     here = [item for item in items if item.backup not in away]
     return VerificationState(
         span=scope.span,
         all=coverage(here, scope, now=now),
         targets={name: coverage(mine, scope, now=now) for name, mine in by_target(here).items()},
-        outside=seen.outside,
-        going=len(seen.going),
+        outside=uncovered_containers.outside,
+        going=len(uncovered_containers.going),
         offline=len(items) - len(here),
     )
 

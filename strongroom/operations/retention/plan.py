@@ -256,13 +256,13 @@ class _Survey:
         )
 
 
-def _date(found: Sequence[_ReadableBackup], now: float) -> Iterator[_ReadableBackup]:
+def _date(readable_backups: Sequence[_ReadableBackup], now: float) -> Iterator[_ReadableBackup]:
     """Tell which backups are older by their date than the one that was the newest when they were made.
 
     A clock that was put back makes new backups look old, and so the first that a rule would drop.
     """
-    by_digest = {readable.digest: readable.candidate for readable in found if readable.digest}
-    for backup in found:
+    by_digest = {readable.digest: readable.candidate for readable in readable_backups if readable.digest}
+    for backup in readable_backups:
         before = by_digest.get(backup.previous) if backup.previous else None
         if before is not None and backup.candidate.created_at + AHEAD < before.created_at <= now + AHEAD:
             why = f"it was made after {before.backup}, which is dated later, so a clock was wrong"
@@ -344,18 +344,18 @@ def _plan(
 ) -> Iterator[PlannedRemoval]:
     used = Counter(key for backup in found.values() for key in backup.keys)
     for judgement in judgements:
-        seen = found[judgement.backup]
-        candidate = seen.candidate
+        readable_backup = found[judgement.backup]
+        candidate = readable_backup.candidate
         planned = PlannedRemoval(
             backup=candidate.backup,
             judgement=judgement,
             targets=tuple(survey.chooser.showing(candidate.backup)),
             policy=candidate.policy,
             source=candidate.source,
-            created_at=seen.created_at,
+            created_at=readable_backup.created_at,
             secrets=candidate.secrets,
             size=candidate.size,
-            keys=tuple(sorted(key for key in seen.keys if used[key] == 1)),
+            keys=tuple(sorted(key for key in readable_backup.keys if used[key] == 1)),
         )
         if not judgement.keeps:
             removals = _removals(planned, found[judgement.successor], survey)

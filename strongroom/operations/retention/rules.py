@@ -213,10 +213,10 @@ def _covers(newer: Candidate, older: Candidate) -> bool:
     )
 
 
-def _describe_uncovered(candidate: Candidate, kept: Sequence[Candidate]) -> str:
-    if not kept:
+def _describe_uncovered(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
+    if not candidates:
         return "no newer backup is whole and verified"
-    newest = kept[0]
+    newest = candidates[0]
     if newest.values < candidate.values:
         return f"it holds values, and {newest.backup} holds none"
     if not covers(newest.selection, candidate.selection):

@@ -209,8 +209,8 @@ def rotate(api: Api, reader: AwsReader, name: str, *, token: str, timeout: float
             api.ask("rotate_secret", f"rotate secret '{name}'", SecretId=name, ClientRequestToken=token)
         except AwsInvalid:
             # A reply that was lost: the second request meets the rotation that the first one began.
-            if not _is_known(found := _described(reader, name), token):
-                raise _refused(found) from None
+            if not _is_known(described := _described(reader, name), token):
+                raise _refused(described) from None
     ends, tried = time.monotonic() + timeout, 0
     while not _is_over(_described(reader, name), token):
         tried += 1
@@ -225,28 +225,29 @@ def rotate(api: Api, reader: AwsReader, name: str, *, token: str, timeout: float
 
 
 def _described(reader: AwsReader, name: str) -> Described:
-    found = reader.describe(name)
-    if found is None:
+    described = reader.describe(name)
+    if described is None:
         raise SecretNotFound(f"Secrets Manager has no secret '{name}'")
-    return found
+    return described
 
 
-def _is_known(found: Described, token: str) -> bool:
-    return token in found.stages
+def _is_known(described: Described, token: str) -> bool:
+    return token in described.stages
 
 
-def _is_over(found: Described, token: str) -> bool:
-    return CURRENT in found.stages.get(token, ()) and found.holder(PENDING) in (None, token)
+def _is_over(described: Described, token: str) -> bool:
+    return CURRENT in described.stages.get(token, ()) and described.holder(PENDING) in (None, token)
 
 
-def _refused(found: Described) -> SourceError:
-    if found.holder(PENDING) not in (None, found.holder(CURRENT)):
+def _refused(described: Described) -> SourceError:
+    if described.holder(PENDING) not in (None, described.holder(CURRENT)):
         return SourceError(
-            f"another rotation of secret '{found.name}' has not ended: a version has the label {PENDING}",
+            f"another rotation of secret '{described.name}' has not ended: a version has the label {PENDING}",
             hint=f"{_FUNCTION} When it has ended, rotate this secret again.",
         )
     return SourceError(
-        f"secret '{found.name}' cannot be rotated by AWS: it has no rotation function, or is to be deleted",
+        f"secret '{described.name}' cannot be rotated by AWS: "
+        "it has no rotation function, or is to be deleted",
         hint="Set up its rotation at AWS, or use another kind of rotator. Nothing was changed.",
     )
 
@@ -508,15 +509,15 @@ class AwsSource(Destination):
             more = {"NextToken": answer["NextToken"]}
 
     def _delete(self, name: str) -> bool:
-        found = self._reader.describe(name)
+        described = self._reader.describe(name)
         days = self._api.options.recovery_days
-        if found is None or (found.deleted and days is not None):
+        if described is None or (described.deleted and days is not None):
             return False
         how: dict[str, object] = {"ForceDeleteWithoutRecovery": True}
         if days is not None:
             how = {"RecoveryWindowInDays": days}
         try:
-            self._api.ask("delete_secret", f"delete secret '{name}'", SecretId=found.arn, **how)
+            self._api.ask("delete_secret", f"delete secret '{name}'", SecretId=described.arn, **how)
         except AwsMissing:
             return False
         return True

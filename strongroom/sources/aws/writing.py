@@ -242,8 +242,8 @@ class Writer:
 
     def _rearm(self, turned: tuple[str, Turning]) -> None:
         name, how = turned
-        found = self._reader.describe(name)
-        if found is not None and not found.deleted and found.turning != how:
+        described = self._reader.describe(name)
+        if described is not None and not described.deleted and described.turning != how:
             self._attributes.rearm(name, how)
 
     def _head(self, name: str) -> tuple[int, str] | None:
@@ -260,15 +260,15 @@ class Writer:
             check_expected(change, None)
             check_key(secret.name, facts, self._api.options)
             return PlannedWrite(secret=secret, facts=facts, found=None)
-        found, held = there
-        head = head_of(held)
-        ours = found.tags.get(MARK) == fingerprint_of(secret) and self._agrees(secret, facts)
+        described, versions = there
+        head = head_of(versions)
+        ours = described.tags.get(MARK) == fingerprint_of(secret) and self._agrees(secret, facts)
         if not (ours and change.expected is None):
             check_expected(change, head[0])
         if self._seen.get(secret.name, head[1]) != head[1]:
             raise Conflict(f"secret {secret.name!r} has another current version than the writer saw")
-        check_place(secret, found, self._api.options.region)
-        return PlannedWrite(secret=secret, facts=facts, found=found, head=head, ours=ours)
+        check_place(secret, described, self._api.options.region)
+        return PlannedWrite(secret=secret, facts=facts, found=described, head=head, ours=ours)
 
     def _agrees(self, secret: Secret, facts: AwsFacts | None) -> bool:
         """Say whether what an unfinished restore left is the beginning of just this secret.
@@ -276,10 +276,10 @@ class Writer:
         Two backups of one secret from elsewhere give the same ids to other values.
         """
         there = self._reader.read([secret.name])[0]
-        found = facts_of(there) if there else None
-        if there is None or found is None:
+        aws_facts = facts_of(there) if there else None
+        if there is None or aws_facts is None:
             return True
-        values = {found.versions[str(version.number)].id: version.value for version in live(there)}
+        values = {aws_facts.versions[str(version.number)].id: version.value for version in live(there)}
         ids = ids_of(PlannedWrite(secret=secret, facts=facts, found=None), live(secret))
         return all(values.get(ids[v.number], v.value) == v.value for v in live(secret))
 
@@ -328,8 +328,8 @@ class Writer:
             self._api.ask("create_secret", f"create secret '{secret.name}'", **parameters)
         except AwsExists:
             # The reply of a create that was repeated may be lost; anybody else's secret has no such mark.
-            found = self._reader.describe(secret.name)
-            if found is not None and found.tags.get(MARK) == fingerprint_of(secret):
+            described = self._reader.describe(secret.name)
+            if described is not None and described.tags.get(MARK) == fingerprint_of(secret):
                 return
             raise Conflict(f"secret {secret.name!r} was created meanwhile") from None
 
@@ -411,10 +411,10 @@ class Writer:
                 self._move(name, stage, holder, None)
 
     def _labelled(self, name: str) -> Described:
-        found = self._reader.describe(name)
-        if found is None:
+        described = self._reader.describe(name)
+        if described is None:
             raise SourceError(f"secret '{name}' vanished while it was being written")
-        return found
+        return described
 
     def _move(self, name: str, stage: str, old: str | None, new: str | None) -> None:
         """Move a label from one version to another; refused if it is not on the first one."""

@@ -216,12 +216,12 @@ class Details:
         with self._locks[folder]:
             if folder not in self._held:
                 self._held[folder] = _held(Lister(self._vault, wanted.mount, detailed=True).pages(folder[1]))
-            held = self._held[folder]
+            folder_metadata = self._held[folder]
             self._left[folder] -= 1
             if not self._left[folder]:
                 self._held[folder] = _NOTHING
-        packed = held.info.pop(wanted.path[len(folder[1]) :], None)
-        return None if packed is None else (_UNPACK.decode(packed), held.moment)
+        packed = folder_metadata.info.pop(wanted.path[len(folder[1]) :], None)
+        return None if packed is None else (_UNPACK.decode(packed), folder_metadata.moment)
 
 
 class _FolderMetadata(Struct, frozen=True, gc=False):

@@ -344,10 +344,10 @@ class VaultSource(Destination):
                 return None  # a plan that may only list has to guess
 
         for chunk in batched(keys, CHUNK):
-            guessed = sizes.of([found.path for found in chunk], sample)
+            guessed = sizes.of([key.path for key in chunk], sample)
             tags = self._tags(reader, chunk) if with_tags else [None] * len(chunk)
-            for found, size, tagged in zip(chunk, guessed, tags, strict=True):
-                yield ListedSecret(mount.name + found.path, size, (found.beside,), tagged)
+            for key, size, tagged in zip(chunk, guessed, tags, strict=True):
+                yield ListedSecret(mount.name + key.path, size, (key.beside,), tagged)
 
     def _tags(self, reader: KeyReader, chunk: Sequence[ListedKey]) -> Iterator[dict[str, str]]:
         return self._in_flight(lambda found: reader.tags(found.path, found.info), chunk)

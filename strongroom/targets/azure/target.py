@@ -543,8 +543,8 @@ class AzureTarget(Target):
         try:
             return call()
         except RAISED as error:
-            found = self._refused(error, doing, writing=writing)
-        raise found  # outside of the handler, and of any "with": what was caught may quote a token
+            refusal = self._refused(error, doing, writing=writing)
+        raise refusal  # outside of the handler, and of any "with": what was caught may quote a token
 
     def _each(self, doing: str, call: Callable[[], Iterable[T]]) -> Iterator[T]:
         """Yield what the service gives, page by page."""
@@ -552,8 +552,8 @@ class AzureTarget(Target):
             yield from call()
             return
         except RAISED as error:
-            found = self._refused(error, doing, writing=False)
-        raise found
+            refusal = self._refused(error, doing, writing=False)
+        raise refusal
 
     def _refused(self, error: Exception, doing: str, *, writing: bool) -> StrongroomError:
         if status_of(error) in _REFUSED:

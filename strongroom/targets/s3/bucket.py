@@ -234,7 +234,7 @@ class Prober:
 
     def refusals(self, name: str) -> Iterator[ProbeCheck]:
         """Write over an object; if it is locked, remove its version and end its lock early."""
-        found = self._found(name)
+        object_head = self._found(name)
         yield must_be_refused(
             "write over an object",
             lambda: self._call("put_object", name, Body=b"", IfNoneMatch="*", **self._lock_headers()),
@@ -245,32 +245,35 @@ class Prober:
         if self._bucket.options.lock is None:
             return
         yield must_be_refused(
-            "shorten a lock", lambda: self._shorten(name, found), *DENIED, otherwise=_LOCK_IS_NONE
+            "shorten a lock", lambda: self._shorten(name, object_head), *DENIED, otherwise=_LOCK_IS_NONE
         )
         yield must_be_refused(
-            "remove a locked version", lambda: self._remove(name, found), *DENIED, otherwise=_LOCK_IS_NONE
+            "remove a locked version",
+            lambda: self._remove(name, object_head),
+            *DENIED,
+            otherwise=_LOCK_IS_NONE,
         )
 
     def excess(self, name: str) -> Iterator[ProbeCheck]:
         """Remove a version for good, or with the right to bypass governance."""
-        found = self._found(name)
+        object_head = self._found(name)
         if self._bucket.options.lock is not None:
             yield must_be_refused(
                 "shorten a lock with s3:BypassGovernanceRetention",
-                lambda: self._shorten(name, found, BypassGovernanceRetention=True),
+                lambda: self._shorten(name, object_head, BypassGovernanceRetention=True),
                 *DENIED,
                 otherwise=_BYPASS,
             )
             yield must_be_refused(
                 "remove a locked version with s3:BypassGovernanceRetention",
-                lambda: self._remove(name, found, BypassGovernanceRetention=True),
+                lambda: self._remove(name, object_head, BypassGovernanceRetention=True),
                 *DENIED,
                 otherwise=_BYPASS,
             )
-        elif found.version not in (None, "null"):
+        elif object_head.version not in (None, "null"):
             yield must_be_refused(
                 f"{DESTROYS} (s3:DeleteObjectVersion)",
-                lambda: self._remove(name, found),
+                lambda: self._remove(name, object_head),
                 *DENIED,
                 otherwise=_VERSIONS,
             )
@@ -285,14 +288,14 @@ class Prober:
 
     # -- what is tried ---------------------------------------------------------
 
-    def _shorten(self, name: str, found: ObjectHead, **how: Any) -> object:
+    def _shorten(self, name: str, object_head: ObjectHead, **how: Any) -> object:
         until = self._clock() + timedelta(minutes=1)
-        mode = found.mode or "GOVERNANCE"
+        mode = object_head.mode or "GOVERNANCE"
         retention = {"Mode": mode, "RetainUntilDate": until}
-        return self._call("put_object_retention", name, Retention=retention, **_version(found), **how)
+        return self._call("put_object_retention", name, Retention=retention, **_version(object_head), **how)
 
-    def _remove(self, name: str, found: ObjectHead, **how: Any) -> object:
-        return self._call("delete_object", name, **_version(found), **how)
+    def _remove(self, name: str, object_head: ObjectHead, **how: Any) -> object:
+        return self._call("delete_object", name, **_version(object_head), **how)
 
     def _call(self, operation: str, name: str, **params: Any) -> object:
         key = self._bucket.key(name)
@@ -307,10 +310,10 @@ class Prober:
         return {"ObjectLockMode": lock.mode.upper(), "ObjectLockRetainUntilDate": until}
 
     def _found(self, name: str) -> ObjectHead:
-        found = self._bucket.head(name)
-        if found is None:
+        object_head = self._bucket.head(name)
+        if object_head is None:
             raise TargetError(f"{self._bucket.title} does not show {name}, which was just put there")
-        return found
+        return object_head
 
     # -- what is looked up -----------------------------------------------------
 
@@ -332,8 +335,8 @@ class Prober:
         return ProbeCheck(what=what) if there else ProbeCheck(what=what, outcome=wanted, detail=otherwise)
 
 
-def _version(found: ObjectHead) -> dict[str, str]:
-    return {"VersionId": found.version} if found.version else {}
+def _version(object_head: ObjectHead) -> dict[str, str]:
+    return {"VersionId": object_head.version} if object_head.version else {}
 
 
 _OVERWRITTEN = (

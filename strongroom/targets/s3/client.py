@@ -192,10 +192,10 @@ def of_reply(
         return TargetGarbled(f"{what}: its answer was cut, or changed on the way")
     if writing and code in _NOWHERE:
         return TargetError(f"{said}; {_STRANGE}", hint=_HINT_PLACE)
-    found = _conditional(code, status, said) or _elsewhere(code, status, said, headers)
-    found = found or _lasting(code, status, said, headers)
-    if found is not None:
-        return found
+    refusal = _conditional(code, status, said) or _elsewhere(code, status, said, headers)
+    refusal = refusal or _lasting(code, status, said, headers)
+    if refusal is not None:
+        return refusal
     if status >= 500 or status in {408, 429} or code in _PASSING or "Throttl" in code:
         return Unavailable(said, retry_after=_retry_after(headers))
     if status == FORBIDDEN:

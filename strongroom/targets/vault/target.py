@@ -100,12 +100,12 @@ def settings(entries: Entries) -> Iterator[ProbeCheck]:
     except Denied:
         yield ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=_CONFIG_UNSEEN)
         return
-    found = answer.read(_CONFIG).data if answer.found else _Config()
-    forgets = found.delete_version_after not in ("", "0s")
+    config = answer.read(_CONFIG).data if answer.found else _Config()
+    forgets = config.delete_version_after not in ("", "0s")
     yield ProbeCheck(
         what=what, outcome=ProbeResult.EXCESS if forgets else ProbeResult.FINE, detail=_FORGETS * forgets
     )
-    if not found.cas_required:
+    if not config.cas_required:
         yield ProbeCheck(what="the mount demands check-and-set", outcome=ProbeResult.ADVICE, detail=_CAS)
 
 
