@@ -251,7 +251,7 @@ def _preview_lines(plan: RetentionPlan, preview: PrunePreview, remarks: Iterator
 # -- hold and undelete: let nothing remove some backups, whatever their policy says -------------
 
 
-_NOTHING = "Nothing was changed. See: strongroom backups list list."
+_NOTHING = "Nothing was changed. See: strongroom backups list"
 
 
 def add_hold(given: AddHold, output: Output) -> Answer:
