@@ -92,7 +92,7 @@ _CUT = (
 """The parser says the same of both."""
 
 
-class _Shape:
+class _RecordShape:
     """A decoder for records whose further fields are known, so that one pass reads all.
 
     It fails on any other field, and on a value that is no text unless the caller allows such.
@@ -150,7 +150,7 @@ class Records:
     """
 
     def __init__(self) -> None:
-        self._shape = _Shape(())
+        self._shape = _RecordShape(())
 
     def parse(self, data: bytes) -> Secret:
         """Decode one record, or raise :class:`BadRecordError`."""
@@ -177,7 +177,7 @@ class Records:
         )
         value = shape.value if secret.current.media is Media.TEXT else Raw
         if (further, value) != (shape.further, shape.value) and len(further) <= LEARNED:
-            self._shape = _Shape(further, value)
+            self._shape = _RecordShape(further, value)
         return secret
 
 
