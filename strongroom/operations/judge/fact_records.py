@@ -415,7 +415,7 @@ class BrokenChannel(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class OpenIncident(Struct, frozen=True, kw_only=True):
+class IncidentFacts(Struct, frozen=True, kw_only=True):
     """An incident that is not closed: since when, when it should be, and the command that goes on with it."""
 
     incident: str
@@ -471,7 +471,7 @@ class InstallationFacts(Struct, frozen=True, kw_only=True):
     approvals: tuple[Approval, ...] = ()
     counts: tuple[RunCount, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    incidents: tuple[OpenIncident, ...] = ()
+    incidents: tuple[IncidentFacts, ...] = ()
     recoveries: tuple[OpenRecovery, ...] = ()
     channels: tuple[BrokenChannel, ...] = ()
     intrusions: tuple[Intrusion, ...] = ()

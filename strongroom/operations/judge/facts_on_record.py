@@ -43,10 +43,10 @@ from strongroom.operations.judge.fact_records import (
     Dated,
     Drilled,
     Drills,
+    IncidentFacts,
     Intrusion,
     KeyFacts,
     Mended,
-    OpenIncident,
     OpenRecovery,
     PausedEntry,
     Ran,
@@ -451,14 +451,14 @@ def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:
             yield Mended(**names, why=why, sources=sources)
 
 
-def incidents(store: RunStore | None, watched: WatchedInstallation, *, look: bool) -> Iterator[OpenIncident]:
+def incidents(store: RunStore | None, watched: WatchedInstallation, *, look: bool) -> Iterator[IncidentFacts]:
     """Yield the incidents that nobody closed: on record, and on the targets, where another host put them."""
     targets = {name: watched.targets[name] for name in watched.in_use} if look else {}
     places = Places(targets=targets, trusted=watched.trusted, store=store)
     for incident in incidents_on(places).values():
         if incident.closed is None:
             opened, due = map(datetime.fromisoformat, (incident.opened_at, incident.opening.due_at))
-            yield OpenIncident(
+            yield IncidentFacts(
                 incident=incident.id,
                 opened=opened.timestamp(),
                 due=due.timestamp(),

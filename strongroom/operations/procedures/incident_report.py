@@ -56,7 +56,7 @@ class ReportedStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     left: tuple[str, ...]
 
 
-class Word(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepWord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of the incident: who said what, and when."""
 
     at: str
@@ -91,7 +91,7 @@ class IncidentReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gone: tuple[str, ...]
     steps: tuple[ReportedStep, ...]
     readers: tuple[BackupOpener, ...]
-    words: tuple[Word, ...]
+    words: tuple[StepWord, ...]
     made_at: str
     page_sha256: str = ""
 
@@ -311,7 +311,7 @@ def report_of(incident: Incident) -> IncidentReport:
         ),
         readers=incident.readers,
         words=tuple(
-            Word(at=entry.at, by=entry.by, step=entry.step.value, state=entry.state, said=entry.said)
+            StepWord(at=entry.at, by=entry.by, step=entry.step.value, state=entry.state, said=entry.said)
             for entry in incident.entries
         ),
         made_at=incident.entries[-1].at,

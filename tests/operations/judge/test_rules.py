@@ -25,12 +25,12 @@ from strongroom.operations.judge.fact_records import (
     Drills,
     ExposedFile,
     HostFacts,
+    IncidentFacts,
     InstallationFacts,
     Intrusion,
     KeyFacts,
     LocalStoreFacts,
     Mended,
-    OpenIncident,
     OpenRecovery,
     PausedEntry,
     Policy,
@@ -114,8 +114,10 @@ def came(kind: str, *, who: str = "thief") -> Intrusion:
     )
 
 
-def incident(*, due: float) -> OpenIncident:
-    return OpenIncident(incident="i1", opened=NOON - HOUR, due=due, following="strongroom incident rotate i1")
+def incident(*, due: float) -> IncidentFacts:
+    return IncidentFacts(
+        incident="i1", opened=NOON - HOUR, due=due, following="strongroom incident rotate i1"
+    )
 
 
 def recovery(*, due: float) -> OpenRecovery:

@@ -242,7 +242,7 @@ class UndeleteBackup(Struct, frozen=True, kw_only=True):
 
 
 @one_of(required=True)
-class HoldSubject(Struct, frozen=True, kw_only=True):
+class SubjectOptions(Struct, frozen=True, kw_only=True):
     """What a hold is about."""
 
     backup: Annotated[str | None, option("this backup, and what a rotation makes of it", metavar="ID")] = None
@@ -255,7 +255,7 @@ class HoldSubject(Struct, frozen=True, kw_only=True):
 class AddHold(Struct, frozen=True, kw_only=True):
     """What is held, why and how long."""
 
-    subject: HoldSubject
+    subject: SubjectOptions
     reason: options.Reason
     until: Annotated[
         float | None,
@@ -271,7 +271,7 @@ class AddHold(Struct, frozen=True, kw_only=True):
 class ReleaseHold(Struct, frozen=True, kw_only=True):
     """Which hold is lifted, and why."""
 
-    subject: HoldSubject
+    subject: SubjectOptions
     reason: options.Reason
 
 

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from strongroom.cli.commands.backups.arguments import (
     AddHold,
-    HoldSubject,
     PruneBackups,
     ReleaseHold,
+    SubjectOptions,
     UndeleteBackup,
 )
 from strongroom.cli.parameters import Nothing
@@ -317,7 +317,7 @@ def release_hold(given: ReleaseHold, output: Output) -> Answer:
     return _written(services, failed, f"The hold on {kind} '{subject}' is lifted.", {})
 
 
-def _subject(given: HoldSubject) -> tuple[holds.Kind, str]:
+def _subject(given: SubjectOptions) -> tuple[holds.Kind, str]:
     kinds: tuple[holds.Kind, ...] = ("backup", "policy", "tag")
     [(kind, subject)] = [(kind, found) for kind in kinds if (found := getattr(given, kind)) is not None]
     if not (subject and printable(subject, MAX_TEXT)):
