@@ -52,8 +52,8 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
     return folder / "bin"
 
 
-def asked_for(package: Distribution, extras: tuple[str, ...]) -> list[Distribution]:
-    """Return what a package with its extras needs, and what that needs in turn."""
+def asked_for(package: Distribution, extras: tuple[str, ...] = ()) -> list[Distribution]:
+    """Return what a package needs, with some of its extras, and what that needs in turn."""
     found: dict[tuple[str, str], Distribution] = {}
     todo = list(_requirements(package, extras))
     while todo:
