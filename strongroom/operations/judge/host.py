@@ -145,14 +145,15 @@ def _unsound(store: RunStore) -> tuple[str, ...]:
 def _local_store(store: LocalStore) -> LocalStoreFacts:
     """Open a store and one name in it, which shows whether its master key is the right one. One that is lost
     is told from one that never was: its master key is made with it, and stays."""
-    trouble = code = ""
-    if not store.made and store.master_key_path.exists():
-        trouble = "it is gone, and its master key is here"
+    made, trouble, code = True, "", ""
     try:
+        made = store.made
+        if not made and store.master_key_path.exists():
+            trouble = "it is gone, and its master key is here"
         next(iter(store.list()), None)
     except StrongroomError as error:
         trouble, code = error.message, error.code
-    return LocalStoreFacts(name=store.name, made=store.made, trouble=trouble, code=code)
+    return LocalStoreFacts(name=store.name, made=made, trouble=trouble, code=code)
 
 
 # -- the rules -------------------------------------------------------------------------

@@ -104,3 +104,9 @@ def test_a_store_that_is_lost_is_not_taken_for_one_that_never_was(tmp_path: Path
     assert judged(seen(tmp_path), "store.unusable") == [(FindingState.GOOD, "")]
     shutil.rmtree(tmp_path / "store")
     assert judged(seen(tmp_path), "store.unusable") == [(FindingState.WRONG, "SourceError")]
+
+
+def test_a_store_that_is_damaged_ends_no_look(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "secrets.db").write_bytes(b"no database at all")
+    assert judged(seen(tmp_path), "store.unusable") == [(FindingState.WRONG, "SourceError")]

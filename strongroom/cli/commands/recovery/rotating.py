@@ -186,7 +186,9 @@ def _health(at: RecoveryTools) -> None:
         said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
     at.record.prove(RecoveryStep.VALIDATE, "check", said)
     at.screen.say(f"  {said}")
-    if wrong:
+    if done.answer is None:
+        at.record.left(f"'strongroom check' ended with {done.code}, so nobody looked at the installation.")
+    elif wrong:
         are = verb(len(wrong), "are")
         at.record.left(f"'strongroom check' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}.")
 
