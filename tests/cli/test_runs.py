@@ -292,7 +292,7 @@ def test_submitting_without_a_broker_fails_within_seconds_and_says_so(configured
 def test_an_interrupted_backup_leaves_nothing(machine: Machine) -> None:
     line = '{"name": "N%07d", "value": "%s"}\n'
     with machine.path("many.jsonl").open("w") as file:
-        file.writelines(line % (n, "CANARY" * 60) for n in range(40_000))
+        file.writelines(line % (n, "CANARY" * 60) for n in range(120_000))
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         done = _interrupted(machine, number)
         assert done.code == code, done
