@@ -346,7 +346,8 @@ def test_a_command_is_what_it_takes_its_work_and_its_rows(tree: Tree) -> None:
     tree.edit(
         "strongroom/cli/commands/alerts/arguments.py",
         "\nCOMMANDS = {\n",
-        '\nCOMMANDS = {\n    "hello": Command(lambda parser: None, "hello:say_hello", "It greets."),\n',
+        '\n\nclass Greet(Struct, frozen=True, kw_only=True):\n    """Nothing is said of it."""\n\n\n'
+        'COMMANDS = {\n    "hello": Command(Greet, "hello:say_hello", "It greets."),\n',
     )
     tree.write(
         "strongroom/cli/commands/alerts/hello.py",
@@ -354,7 +355,7 @@ def test_a_command_is_what_it_takes_its_work_and_its_rows(tree: Tree) -> None:
 from strongroom.sheet import Sheet
 
 
-def say_hello(arguments, output):
+def say_hello(given, output):
     return Answer(record={"said": "hello"}, sheet=Sheet(title="Hello"))
 """,
     )
