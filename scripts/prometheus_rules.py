@@ -164,8 +164,8 @@ SILENCE: Final = (
         when="strongroom_process_up == 0",
         wait="2m",
         summary="Process {{ $labels.process }} does not run",
-        severity=Severity.CRITICAL,
-        do="Its supervisor starts it again; see its log.",
+        severity=KINDS["process.down"].severity,
+        do=KINDS["process.down"].do,
     ),
     Rule(
         name="StrongroomProcessRestarting",

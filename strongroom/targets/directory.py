@@ -243,7 +243,7 @@ MARKER = ".strongroom-target"
 READ_BYTES = 1024 * 1024
 RESERVE_BYTES = 4 * 1024 * 1024
 
-_MARKER_TEXT = b"Strongroom keeps backups in this directory. Do not change it by hand.\n"
+MARKER_TEXT = b"Strongroom keeps backups in this directory. Do not change it by hand.\n"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _LASTING = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EOPNOTSUPP, errno.EMLINK})
@@ -565,7 +565,7 @@ def _write_marker(directory: int) -> None:
     except FileExistsError:
         return
     try:
-        os.write(fd, _MARKER_TEXT)
+        os.write(fd, MARKER_TEXT)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import posixpath
 import threading
@@ -24,7 +23,7 @@ import asyncssh
 from asyncssh import FILEXFER_TYPE_DIRECTORY, FILEXFER_TYPE_REGULAR, SFTPAttrs, SFTPClient, SFTPClientFile
 from msgspec import Struct
 
-from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system import files
@@ -40,19 +39,22 @@ from strongroom.targets import (
     check_range,
     is_segment,
 )
+from strongroom.targets.directory import MARKER, MARKER_TEXT
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.probing import mode_check
+from strongroom.targets.reading import checked
 from strongroom.words import plural
 
-READ_BYTES: Final = 1024 * 1024
-MARKER: Final = ".strongroom-target"
-_MARKER_TEXT: Final = b"Strongroom keeps backups in this directory. Do not change it by hand.\n"
+BLOCK: Final = 1024 * 1024
+"""Bytes that one request reads or writes."""
 _DESCENTS: Final = 100
 """How often the directories above an object are made anew while deletes beside it remove empty ones."""
 _NO_OBJECT: Final = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
 _LOST: Final = (asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost, asyncssh.DisconnectError, OSError)
 
 T = TypeVar("T")
+
+asyncssh.set_log_level("WARNING")  # each login would be five lines of a worker's log
 
 
 class SftpServer(Struct, frozen=True, kw_only=True):
@@ -105,33 +107,14 @@ class SftpTarget(Target):
         )
         file = self._ask(f"write {name}", lambda client: self._begin(client, provisional), writing=True)
         try:
-            self._write(name, file, chunks, size, sha256)
+            for block in checked(name, chunks, size=size, sha256=sha256, block=BLOCK):
+                self._ask(f"write {name}", partial(_append, file, block), writing=True)
             return self._ask(
                 f"publish {name}", lambda client: self._publish(client, file, provisional, name), writing=True
             )
         finally:
             with contextlib.suppress(TargetError):  # what stays is invisible, and is swept
                 self._ask(f"finish {name}", lambda client: _discard(client, file, provisional))
-
-    def _write(
-        self,
-        name: str,
-        file: SFTPClientFile,
-        chunks: Iterable[bytes | memoryview],
-        size: int,
-        sha256: bytes,
-    ) -> None:
-        digest, written = hashlib.sha256(), 0
-        for chunk in chunks:
-            data = bytes(chunk)
-            written += len(data)
-            if written > size:
-                announced = plural(size, "byte")
-                raise VerificationFailed(f"{name} is longer than the {announced} announced; nothing was kept")
-            digest.update(data)
-            self._ask(f"write {name}", partial(_append, file, data), writing=True)
-        if written != size or digest.digest() != sha256:
-            raise VerificationFailed(f"{name} is not the content that was announced; nothing was kept")
 
     async def _begin(self, client: SFTPClient, provisional: str) -> SFTPClientFile:
         await self._require_marker(client)
@@ -223,7 +206,7 @@ class SftpTarget(Target):
         end = size if length is None else min(size, offset + length)
         try:
             while offset < end:
-                most = min(READ_BYTES, end - offset)
+                most = min(BLOCK, end - offset)
                 chunk = self._ask(f"read {name}", partial(_cut, file, most, offset))
                 if not chunk:
                     return
@@ -363,7 +346,7 @@ class SftpTarget(Target):
             )
         await client.makedirs(self._path, SFTPAttrs(permissions=0o700), exist_ok=True)
         async with client.open(marker, "wb", SFTPAttrs(permissions=0o600), encoding=None) as file:
-            await file.write(_MARKER_TEXT)
+            await file.write(MARKER_TEXT)
             await _sync(file)
 
 

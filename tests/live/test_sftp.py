@@ -12,8 +12,9 @@ import pytest
 from strongroom.errors import ConfigError, StrongroomError, TargetError
 from strongroom.system.errors import KeyFileExposed, TargetFull, TargetReadOnly
 from strongroom.targets import ProbeResult
+from strongroom.targets.directory import MARKER
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.sftp import MARKER, SftpTarget
+from strongroom.targets.sftp import SftpTarget
 from tests.live.sshd import PROGRAM, Sshd
 from tests.targets.conformance import MIB, SharedConformance, get, names, put
 from tests.targets.disks import read_only, small_disk
