@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from strongroom.system.errors import PackageMissing
 from strongroom.system.lazy import EXTRAS
 from tests.installed.environment import Installed, build_wheel, install
+from workers.errors import ProcessNotStarted
 
 CONFIG = """
 [keys.recovery]
@@ -113,3 +116,11 @@ def test_the_look_at_a_machine_names_the_extra_of_each_library_that_lacks(bare: 
     for library, extra in (("boto3", "aws"), ("hvac", "vault")):
         assert f"{library}>=" in done.stdout
         assert f"Install strongroom[{extra}] into the environment" in done.stdout
+
+
+def test_a_demo_whose_processes_cannot_start_ends_and_says_of_what(tmp_path: Path) -> None:
+    machine = Installed(install(build_wheel(tmp_path), tmp_path / "venv"), tmp_path / "home")
+    next((tmp_path / "venv").rglob("workers/consumer.py")).unlink()
+    done = machine.run("strongroom", "demo")
+    assert (done.returncode, ProcessNotStarted.__name__ in done.stderr) == (ProcessNotStarted.exit_code, True)
+    assert "workers.consumer" in done.stderr
