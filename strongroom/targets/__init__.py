@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from strongroom.errors import TargetError
+from strongroom.errors import ConfigError, TargetError
 from strongroom.model import ObjectInfo
 
 # -- The names of objects: one strict grammar for every target ----------------------------------
@@ -39,6 +39,14 @@ def is_segment(text: str) -> bool:
 def is_name(text: str) -> bool:
     """Say whether ``text`` is a whole object name."""
     return len(text) <= NAME_LIMIT and _NAME.fullmatch(text) is not None
+
+
+def canonical_prefix(prefix: str) -> str:
+    """Return a prefix that ends in a slash, or nothing. Raises ConfigError if no name may stand behind it."""
+    bare = prefix.strip("/")
+    if bare and not is_name(bare):
+        raise ConfigError(f"{prefix[:100]!r} cannot stand before the names of objects", hint=_HINT)
+    return f"{bare}/" if bare else ""
 
 
 def check_name(name: str) -> str:
@@ -127,8 +135,10 @@ class ProbeCheck(Struct, frozen=True, kw_only=True):
 class Target:
     """A place that keeps objects.
 
-    A kind of target answers what its store can do; what it leaves out is answered by "nothing". Contract,
-    held by ``tests/targets/conformance.py``:
+    A kind of target answers what its store can do; what it leaves out is answered by "nothing". It gives its
+    ``place`` (:class:`TargetIdentity`) to ``__init__``; as text that is what messages call it: "target 'eu'
+    (s3://acme-eu)". Contract,
+    held by ``strongroom/plugins/conformance/targets.py``:
 
     * clients are made on use, so an instance survives a fork;
     * errors are :class:`~strongroom.errors.TargetError`; ``transient`` says whether
@@ -185,7 +195,10 @@ class Target:
         raise NotImplementedError
 
     def abort_incomplete(self, prefix: str) -> int:
-        """Remove what interrupted puts under ``prefix`` left behind; return how many."""
+        """Remove what interrupted puts under ``prefix`` left behind; return how many.
+
+        A put that still runs, here or in another process, is left alone; or it fails, and leaves nothing.
+        """
         raise NotImplementedError
 
     def require_room(self, size: int) -> None:

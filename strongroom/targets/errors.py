@@ -24,12 +24,22 @@ class TargetGarbled(TargetUnavailable):
     default_hint = "Nothing on the target is damaged. Look at what lies between, and use TLS."
 
 
+class StageDiffers(TargetError):
+    """The stage gave other bytes than were put there, or none. Nothing was made of them."""
+
+    transient = True
+    default_hint = (
+        "It is asked again. If it stays so, find out who else writes to the stage, then begin again with "
+        "'strongroom runs retry'."
+    )
+
+
 class TargetAbsent(TargetError):
     """The target's bucket or container does not exist there. Nothing was read or written."""
 
     default_hint = (
-        "Correct the target's name, region and address, or make the bucket: ops/aws and ops/azure have the "
-        "commands. Then 'strongroom check storage'."
+        "Correct the target's name, region and address, or make the bucket: 'strongroom cluster rules aws "
+        "--target NAME' prints how, and the same of 'azure'. Then 'strongroom check storage'."
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from strongroom.errors import StrongroomError, TargetError
@@ -76,6 +75,8 @@ def may(what: str, attempt: Callable[[], object]) -> ProbeCheck:
 
 def stamped(date: str | None, title: str) -> float:
     """Return the time that an HTTP reply says it was made at."""
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(date or "").timestamp()
     except ValueError:

@@ -23,6 +23,7 @@ import asyncssh
 from asyncssh import FILEXFER_TYPE_DIRECTORY, FILEXFER_TYPE_REGULAR, SFTPAttrs, SFTPClient, SFTPClientFile
 from msgspec import Struct
 
+from strongroom.config import Settings, SftpTargetSettings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, TargetError
 from strongroom.model import ObjectInfo
@@ -180,7 +181,11 @@ class SftpTarget(Target):
 
         async def free(client: SFTPClient) -> int | None:
             with contextlib.suppress(asyncssh.SFTPOpUnsupported):
-                room = await client.statvfs(self._path)
+                try:
+                    room = await client.statvfs(self._path)
+                except asyncssh.SFTPNoSuchFile:  # a stage is asked for room before anything is put there
+                    await self._require_marker(client)
+                    room = await client.statvfs(self._path)
                 return int(room.bavail * room.frsize)
             return None
 
@@ -445,3 +450,25 @@ def _known_hosts(file: Path) -> Any:
     except (OSError, ValueError):
         hint = "Write it with 'ssh-keyscan HOST', and compare the key with the server's own."
         raise ConfigError(f"{file} has no known hosts in it.", hint=hint) from None
+
+
+# -- Made from its settings ----------------------------------------------------------------------
+
+
+def make(name: str, target: SftpTargetSettings, settings: Settings) -> Target:
+    """Return a directory on an SFTP server."""
+    server = SftpServer(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        known_hosts_file=target.known_hosts_file,
+        key_file=target.key_file,
+    )
+    return SftpTarget(
+        server,
+        str(target.path),
+        name=name,
+        region=target.region,
+        provider=target.provider,
+        create=target.create,
+    )

@@ -28,7 +28,7 @@ def evidence(settings: Settings, areas: Iterable[Finding]) -> Iterator[Finding]:
 
 def _demands(settings: Settings) -> Iterator[Demands]:
     for name, policy in settings.policies.items():
-        locks = {target: getattr(settings.targets[target], "lock", "none") for target in policy.targets}
+        locks = {target: settings.targets[target].locking for target in policy.targets}
         yield Demands(
             name=name,
             values=policy.kind == "full",

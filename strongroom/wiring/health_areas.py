@@ -110,6 +110,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     yield from (remark(CONFIGURATION, reason) for reason in said)
     if not said:
         yield good(CONFIGURATION, "valid")
+    yield from readiness.plugins()
 
 
 def _metrics(services: Services, found: JudgedFacts, seen: WatchedInstallation, days: int) -> KeyMetrics:

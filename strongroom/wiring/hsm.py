@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from strongroom.config import Pkcs11Key
+from strongroom.config import Pkcs11Key, Settings
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.destroying import Destroyer
@@ -20,7 +21,7 @@ from strongroom.keys.pkcs11.token_keys import (
 from strongroom.wiring.keys import Ask
 
 
-def recipient(name: str, key: Pkcs11Key, ask: Ask | None) -> Recipient:
+def recipient(name: str, key: Pkcs11Key, settings: Settings, ask: Ask | None) -> Recipient:
     """Return the sealing side of a key in an HSM."""
     if key.mechanism == "aes":
         return Pkcs11AesRecipient(_aes(name, key, ask), label=name)
@@ -28,8 +29,13 @@ def recipient(name: str, key: Pkcs11Key, ask: Ask | None) -> Recipient:
     return EcRecipient(public, key=key.label, version=key.version, label=name, token=key.token or "")
 
 
-def identity(name: str, key: Pkcs11Key, ask: Ask | None) -> Opener:
-    """Return the opening side, which asks for the PIN."""
+def identity(name: str, key: Pkcs11Key, settings: Settings, ask: Ask | None) -> Iterator[Opener]:
+    """Yield the opening side, which asks for the PIN. A host that has only the public half has none."""
+    if key.module is not None:
+        yield _opener(name, key, ask)
+
+
+def _opener(name: str, key: Pkcs11Key, ask: Ask | None) -> Opener:
     return _ec(name, key, ask) if key.mechanism == "ec" else Pkcs11AesIdentity(_aes(name, key, ask))
 
 
@@ -60,9 +66,9 @@ def token(name: str, key: Pkcs11Key, ask: Ask | None) -> Token:
     return Token(module=key.module, label=key.token, pin=PinPrompt(ask.pin))
 
 
-def destroyer(name: str, key: Pkcs11Key, ask: Ask | None) -> Destroyer:
+def destroyer(name: str, key: Pkcs11Key, settings: Settings, ask: Ask | None) -> Destroyer:
     """Return what destroys a key in an HSM."""
-    opener = identity(name, key, ask)
+    opener = _opener(name, key, ask)
     return HsmDestroyer(
         name,
         token(name, key, ask),

@@ -3,25 +3,28 @@ rotators, approvals."""
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, Final
+from typing import Final, NoReturn
 
 from msgspec import structs
 from msgspec.structs import replace
 
 from strongroom.config import (
+    AwsRotator,
     CommandRotator,
     PolicySettings,
     RandomRotator,
-    RotatorSettings,
     Settings,
     VaultEngineRotator,
     VaultSourceSettings,
 )
 from strongroom.config.approvals import BreakGlassSettings
 from strongroom.config.failure_domains import home_of, is_lost_with
+from strongroom.config.registry import guarded, guarded_call, is_plugin, maker, require_made
+from strongroom.config.rotators import RotatorKind, UnusableRotator
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import Recipient
 from strongroom.keys.sshsig import read_allowed_signers
@@ -36,16 +39,19 @@ from strongroom.operations.engine.services import (
     KeepRules,
     Pinned,
     Program,
-    RotatorKind,
+    RotatorWork,
     SecretRotator,
     Shape,
     no_signers,
 )
+from strongroom.operations.engine.stage import pin_stage
+from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.restore.plan import parse_relocation
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.operations.restore.staged import RestoreOptions, scope_of
 from strongroom.schedule import zone
-from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
+from strongroom.state.records import RunKind, Spec, TargetPin
+from strongroom.system.errors import PluginBroken
 from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 from strongroom.wiring import keys
@@ -57,7 +63,12 @@ from strongroom.words import nearest
 
 
 def pinned(
-    settings: Settings, targets: Mapping[str, Target], *, seals: bool, ask: Ask | None
+    settings: Settings,
+    targets: Mapping[str, Target],
+    stages: Mapping[str, Target],
+    *,
+    seals: bool,
+    ask: Ask | None,
 ) -> Callable[[str], Pinned]:
     """Return what looks a policy up.
 
@@ -74,7 +85,11 @@ def pinned(
         recipients = tuple(keys.recipient(key, settings, ask) for key in named) if seals else ()
         pins = tuple(keys.pin(key, settings, ask) for key in named)
         return Pinned(
-            spec=_spec(name, policy, settings, targets, pins),
+            spec=replace(
+                _spec(name, policy, settings, targets),
+                recipients=pins,
+                stage=pin_stage(stage, stages[stage]) if (stage := settings.stage_of(name)) else None,
+            ),
             recipients=recipients,
             index_recipients=_index_recipients(recipients, settings, ask),
         )
@@ -92,10 +107,11 @@ def _index_recipients(
 
 
 def configured(settings: Settings, targets: Mapping[str, Target]) -> dict[str, ConfiguredPolicy]:
-    """Return each policy as it is configured, but for its recipients. No key service is asked."""
+    """Return each policy as it is configured, but for its recipients and its stage. No key service is
+    asked."""
     return {
         name: ConfiguredPolicy(
-            spec=_spec(name, policy, settings, targets, ()),
+            spec=_spec(name, policy, settings, targets),
             schedule=policy.schedule,
             time_zone=settings.calendar.zone_of(policy.time_zone),
             offline=policy.offline,
@@ -116,13 +132,7 @@ def _keep_rules(policy: PolicySettings, settings: Settings) -> KeepRules:
     )
 
 
-def _spec(
-    name: str,
-    policy: PolicySettings,
-    settings: Settings,
-    targets: Mapping[str, Target],
-    recipients: tuple[RecipientPin, ...],
-) -> Spec:
+def _spec(name: str, policy: PolicySettings, settings: Settings, targets: Mapping[str, Target]) -> Spec:
     return Spec(
         kind=RunKind.BACKUP,
         policy=name,
@@ -131,7 +141,6 @@ def _spec(
         sealed=policy.sealed,
         selection=policy.selection,
         targets=tuple(_target(target, policy, settings, targets) for target in policy.targets),
-        recipients=recipients,
         quorum=policy.quorum,
         regions=policy.regions,
         providers=policy.providers,
@@ -258,12 +267,18 @@ def rotators(settings: Settings) -> tuple[SecretRotator, ...]:
     return tuple(_rotator(name, found, settings) for name, found in settings.rotators.items())
 
 
-def _rotator(name: str, found: RotatorSettings, settings: Settings) -> SecretRotator:
+def _rotator(name: str, found: RotatorKind, settings: Settings) -> SecretRotator:
+    try:
+        work: RotatorWork = maker(found, found.MADE_BY)(name, found, settings)
+        require_made(work, RotatorWork, found)
+        work = _guarded_work(work, found)
+    except PluginBroken as broken:
+        work = _broken_work(broken.message, broken.hint)
     selection = Selection(include=found.include, exclude=found.exclude, tags=found.tags)
     check = Program(command=found.check, timeout=found.timeout) if found.check else None
     return SecretRotator(
         name=name,
-        kind=RotatorKind(found.kind),
+        work=work,
         source=found.source or "",
         destination=found.destination or "",
         selection=selection,
@@ -271,7 +286,25 @@ def _rotator(name: str, found: RotatorSettings, settings: Settings) -> SecretRot
         check=check,
         timeout=found.timeout,
         to_do=found.to_do,
-        **_own(found, settings),
+    )
+
+
+def _guarded_work(work: RotatorWork, found: RotatorKind) -> RotatorWork:
+    """Return what a plug-in does to a secret, with all that fails in it told as its own."""
+    if not is_plugin(found):
+        return work
+    begin, carry = work.engine, work.carry
+
+    def engine(name: str) -> Engine:
+        assert begin is not None
+        made = guarded_call(begin, found, "engine", SecretNotRotated)(name)
+        require_made(made, ("rotate", "read"), found)
+        return guarded(made, found, Engine, SecretNotRotated)
+
+    return replace(
+        work,
+        engine=engine if begin else None,
+        carry=guarded_call(carry, found, "carry", PluginBroken) if carry else None,
     )
 
 
@@ -297,16 +330,39 @@ def _server(source: VaultSourceSettings, settings: Settings) -> tuple[str, str]:
     return server.address.rstrip("/"), server.namespace.strip("/")
 
 
-def _own(found: RotatorSettings, settings: Settings) -> dict[str, Any]:
-    match found:
-        case RandomRotator():
-            return {"shape": _shape(found)}
-        case CommandRotator():
-            return {"shape": _shape(found), "program": Program(command=found.command, timeout=found.timeout)}
-        case VaultEngineRotator():
-            return {"engine": _engine(found, settings)}
-        case _:
-            return {}
+def random_work(name: str, found: RandomRotator, settings: Settings) -> RotatorWork:
+    """Return what writes a random value."""
+    return RotatorWork(does="writes a random value", shape=_shape(found))
+
+
+def command_work(name: str, found: CommandRotator, settings: Settings) -> RotatorWork:
+    """Return what writes a random value and gives it to a program."""
+    program = Program(command=found.command, timeout=found.timeout)
+    does = f"writes a random value and runs '{found.command[0]}'"
+    return RotatorWork(does=does, shape=_shape(found), program=program)
+
+
+def engine_work(name: str, found: VaultEngineRotator, settings: Settings) -> RotatorWork:
+    """Return what has a secrets engine of a Vault make a value."""
+    does = "has the Vault's secrets engine make a new value"
+    return RotatorWork(does=does, engine=_engine(found, settings))
+
+
+def aws_work(name: str, found: AwsRotator, settings: Settings) -> RotatorWork:
+    """Return what has the source itself rotate a secret."""
+    return RotatorWork(does="has AWS run the secret's rotation function")
+
+
+def broken_work(name: str, found: UnusableRotator, settings: Settings) -> RotatorWork:
+    """Return what stands in for a rotator whose plug-in cannot be used."""
+    return _broken_work(found.problem, found.mend)
+
+
+def _broken_work(problem: str, to_do: str) -> RotatorWork:
+    def refuse(secret: str) -> NoReturn:
+        raise PluginBroken(problem, hint=to_do)
+
+    return RotatorWork(does="cannot be used: its plug-in is broken", engine=refuse)
 
 
 def _shape(found: RandomRotator | CommandRotator) -> Shape:
@@ -350,6 +406,17 @@ def keyless(settings: Settings) -> Iterator[str]:
         for person in rule.people:
             if person not in names:
                 yield f"'{person}' of rule '{rule.name}' has no key in {settings.approvals.allowed_signers}."
+
+
+def absent_programs(settings: Settings) -> Iterator[str]:
+    """Yield the hooks whose program is none on this host. They are called on hosts with control workers."""
+    for key, hook in settings.calls.items():
+        if hook.command and not os.access(hook.command[0], os.X_OK):
+            where, program = ".".join(map(str, key)), hook.command[0]
+            yield (
+                f"{where}: {program} is no program on this host. Where it is to be called, that fails, and a "
+                "run is not begun whose hook 'before' failed."
+            )
 
 
 def _break_glass(found: BreakGlassSettings) -> ApprovalRule:

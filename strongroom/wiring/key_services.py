@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKeySettings
+from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Settings, TransitKeySettings
+from strongroom.config.registry import maker
 from strongroom.errors import ConfigError
-from strongroom.keys import Opener, Recipient, hpke, keyfile, roles, transit
+from strongroom.keys import Opener, hpke, keyfile, roles, transit
 from strongroom.keys.destroying import Destroyer
 from strongroom.keys.destroying.services import FileDestroyer, KmsDestroyer, TransitDestroyer
 from strongroom.keys.hpke import HpkeRecipient
@@ -21,38 +23,31 @@ from strongroom.wiring.keys import Ask, passphrases, public_key
 
 vault = lazy("strongroom.wiring.vault_adapters:vault")
 
-# -- Keys that never leave their service: an HSM, Vault or KMS ----------------------------------
+# -- Keys that never leave their service: Vault or KMS; those in an HSM are in strongroom.wiring.hsm ------
 
 
-# The library of PKCS#11 is loaded where a key in an HSM is used, and never before a fork.
-_HSM_RECIPIENT = lazy("strongroom.wiring.hsm:recipient")
-_HSM_IDENTITY = lazy("strongroom.wiring.hsm:identity")
-
-KeptKey = Pkcs11Key | TransitKeySettings | KmsKey
-
-
-def recipient(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> Recipient:
-    """Return the sealing side."""
-    match key:
-        case Pkcs11Key():
-            made: Recipient = _HSM_RECIPIENT(name, key, ask)
-            return made
-        case TransitKeySettings():
-            return TransitRecipient(transit_key(key, settings), label=name)
-        case KmsKey():
-            return KmsRecipient(kms(key), label=name)
+def transit_recipient(
+    name: str, key: TransitKeySettings, settings: Settings, ask: Ask | None
+) -> TransitRecipient:
+    """Return what seals by a Vault."""
+    return TransitRecipient(transit_key(key, settings), label=name)
 
 
-def identity(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> Iterator[Opener]:
-    """Yield the opening side. A host that has only an HSM key's public half has none."""
-    match key:
-        case Pkcs11Key():
-            if key.module is not None:
-                yield _HSM_IDENTITY(name, key, ask)
-        case TransitKeySettings():
-            yield TransitIdentity(transit_key(key, settings))
-        case KmsKey():
-            yield KmsIdentity(kms(key))
+def transit_identity(
+    name: str, key: TransitKeySettings, settings: Settings, ask: Ask | None
+) -> Iterator[Opener]:
+    """Yield what opens by a Vault."""
+    yield TransitIdentity(transit_key(key, settings))
+
+
+def kms_recipient(name: str, key: KmsKey, settings: Settings, ask: Ask | None) -> KmsRecipient:
+    """Return what seals by KMS."""
+    return KmsRecipient(kms(key), label=name)
+
+
+def kms_identity(name: str, key: KmsKey, settings: Settings, ask: Ask | None) -> Iterator[Opener]:
+    """Yield what opens by KMS."""
+    yield KmsIdentity(kms(key))
 
 
 def transit_key(key: TransitKeySettings, settings: Settings) -> transit.TransitKey:
@@ -69,9 +64,6 @@ def kms(key: KmsKey) -> Kms:
 
 
 # -- What this installation may shred, and the keys that it can destroy, by its settings --------
-
-
-_HSM_DESTROYER = lazy("strongroom.wiring.hsm:destroyer")
 
 
 def scope(settings: Settings, ask: Ask | None = None) -> ShredScope:
@@ -111,29 +103,39 @@ def _reached(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None
 
 def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None:
     """Return what destroys a configured key; ``None`` if this host cannot."""
+    key = settings.keys[name]
+    if not key.DESTROYED_BY or key.outlives(name):
+        return None
+    made: Destroyer = maker(key, key.DESTROYED_BY)(name, key, settings, ask)
+    return made
 
-    def load(file: Path) -> Opener:
-        return load_identity(file, passphrases(ask))
 
-    match settings.keys[name]:
-        case KeyFileKey(file=file):
-            return FileDestroyer(name, file, type=keyfile.TYPE, public=lambda: _file_id(file), load=load)
-        case HpkeKey(identity_file=Path() as file) as pair:
-            return FileDestroyer(
-                name,
-                file,
-                type=hpke.TYPE,
-                public=lambda: HpkeRecipient(public_key(pair)).fingerprint,
-                load=load,
-            )
-        case TransitKeySettings() as key:
-            return TransitDestroyer(name, transit_key(key, settings))
-        case KmsKey(key_id=key_id) as key if "alias/" not in key_id:
-            return KmsDestroyer(name, kms(key))
-        case Pkcs11Key(module=Path()) as key:
-            made: Destroyer = _HSM_DESTROYER(name, key, ask)
-            return made
-    return None
+def file_destroyer(name: str, key: KeyFileKey, settings: Settings, ask: Ask | None) -> Destroyer:
+    """Return what destroys a key file."""
+    load = partial(load_identity, passphrases=passphrases(ask))
+    return FileDestroyer(name, key.file, type=keyfile.TYPE, public=lambda: _file_id(key.file), load=load)
+
+
+def pair_destroyer(name: str, key: HpkeKey, settings: Settings, ask: Ask | None) -> Destroyer:
+    """Return what destroys the private half of a pair."""
+    assert key.identity_file is not None  # else it outlives
+    return FileDestroyer(
+        name,
+        key.identity_file,
+        type=hpke.TYPE,
+        public=lambda: HpkeRecipient(public_key(key)).fingerprint,
+        load=partial(load_identity, passphrases=passphrases(ask)),
+    )
+
+
+def transit_destroyer(name: str, key: TransitKeySettings, settings: Settings, ask: Ask | None) -> Destroyer:
+    """Return what destroys a key of Vault's transit engine."""
+    return TransitDestroyer(name, transit_key(key, settings))
+
+
+def kms_destroyer(name: str, key: KmsKey, settings: Settings, ask: Ask | None) -> Destroyer:
+    """Return what destroys a key of KMS."""
+    return KmsDestroyer(name, kms(key))
 
 
 def _file_id(file: Path) -> str:

@@ -10,24 +10,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from strongroom.config import (
     AllOfKey,
     HpkeKey,
     KeyFileKey,
-    KeySettings,
-    KmsKey,
     PassphraseKey,
-    Pkcs11Key,
     QuorumKey,
     Settings,
-    TransitKeySettings,
 )
+from strongroom.config.kinds import KeyKind, UnusableKey
+from strongroom.config.registry import guarded, guarded_call, maker, require_made
 from strongroom.container.signing import CertifiedSigner, Signers
-from strongroom.errors import ConfigError
-from strongroom.keys import Opener, Recipient, passphrase, roles
+from strongroom.errors import ConfigError, KeyServiceError
+from strongroom.keys import Opener, Recipient, Stanza, passphrase, roles
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
-from strongroom.keys.destroying.services import is_destroyed
+from strongroom.keys.destroying import is_destroyed
 from strongroom.keys.hpke import HpkeRecipient, PublicKey
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient
@@ -40,7 +39,7 @@ from strongroom.operations.engine.integrity import pin_recipient
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin
 from strongroom.system import files
-from strongroom.system.lazy import lazy
+from strongroom.system.errors import PluginBroken
 
 # -- Asking a person: only where one sits, which a worker never does ----------------------------
 
@@ -64,37 +63,44 @@ class Ask:
 # Identities are all that the host was given besides: private keys, a token's PIN, a login.
 
 
-# Files need no client of a service, so what does is named by a string.
-_KEPT_RECIPIENT = lazy("strongroom.wiring.key_services:recipient")
-_KEPT_IDENTITY = lazy("strongroom.wiring.key_services:identity")
-
-FileKey = PassphraseKey | KeyFileKey | HpkeKey | QuorumKey
-
-
 def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipient:
     """Return the sealing side of a configured key. Raises ConfigError or KeyServiceError."""
-    match settings.keys[name]:
-        case AllOfKey() as key:
-            legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
-            return AllOfRecipient(legs, label=name)
-        case Pkcs11Key() | TransitKeySettings() | KmsKey() as key:
-            made: Recipient = _KEPT_RECIPIENT(name, key, settings, ask)
-            return made
-        case key:
-            return _of_file(name, key, ask)
+    key = settings.keys[name]
+    made: Recipient = maker(key, key.MADE_BY)(name, key, settings, ask)
+    require_made(made, ("type", "label", "fingerprint", "post_quantum", "describe", "wrap"), key)
+    return guarded(made, key, Recipient, KeyServiceError)
 
 
-def _of_file(name: str, key: FileKey, ask: Ask | None) -> Recipient:
-    match key:
-        case PassphraseKey():
-            words = _passphrase(key, ask)
-            return passphrase.PassphraseRecipient(words, label=name, iterations=key.iterations)
-        case KeyFileKey():
-            return KeyFileRecipient.load(key.file, label=name, passphrases=passphrases(ask))
-        case HpkeKey():
-            return HpkeRecipient(public_key(key), label=name)
-        case QuorumKey():
-            return QuorumRecipient(record.load(key.file), label=name)
+def all_of_recipient(name: str, key: AllOfKey, settings: Settings, ask: Ask | None) -> Recipient:
+    """Return what seals for several keys together."""
+    legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
+    return AllOfRecipient(legs, label=name)
+
+
+def passphrase_recipient(name: str, key: PassphraseKey, settings: Settings, ask: Ask | None) -> Recipient:
+    """Return what seals to a passphrase."""
+    words = _passphrase(key, ask)
+    return passphrase.PassphraseRecipient(words, label=name, iterations=key.iterations)
+
+
+def keyfile_recipient(name: str, key: KeyFileKey, settings: Settings, ask: Ask | None) -> Recipient:
+    """Return what seals to a key file."""
+    return KeyFileRecipient.load(key.file, label=name, passphrases=passphrases(ask))
+
+
+def pair_recipient(name: str, key: HpkeKey, settings: Settings, ask: Ask | None) -> Recipient:
+    """Return what seals to a public key."""
+    return HpkeRecipient(public_key(key), label=name)
+
+
+def quorum_recipient(name: str, key: QuorumKey, settings: Settings, ask: Ask | None) -> Recipient:
+    """Return what seals to a quorum."""
+    return QuorumRecipient(record.load(key.file), label=name)
+
+
+def broken_recipient(name: str, key: UnusableKey, settings: Settings, ask: Ask | None) -> NoReturn:
+    """Refuse to seal for a key whose plug-in cannot be used."""
+    raise PluginBroken(key.problem, hint=key.mend)
 
 
 def pin(name: str, settings: Settings, ask: Ask | None = None) -> RecipientPin:
@@ -123,15 +129,56 @@ def together(found: tuple[Opener, ...]) -> tuple[Opener, ...]:
 
 def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[Opener]:
     """Yield the opening side of a configured key, if this host has it."""
-    match settings.keys[name]:
-        case PassphraseKey() as key:
-            yield passphrase.PassphraseIdentity(_passphrase(key, ask))
-        case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file) if is_destroyed(file):
-            return  # on purpose: whatever else is sealed still opens with the other keys
-        case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file):
-            yield load_identity(file, passphrases(ask))
-        case Pkcs11Key() | TransitKeySettings() | KmsKey() as key:
-            yield from _KEPT_IDENTITY(name, key, settings, ask)
+    key = settings.keys[name]
+    if not key.OPENED_BY:
+        return
+    try:
+        opening = guarded_call(maker(key, key.OPENED_BY), key, key.OPENED_BY, PluginBroken)
+        for made in opening(name, key, settings, ask):
+            require_made(made, ("describe", "unwrap", "recipient"), key)
+            yield guarded(made, key, Opener, KeyServiceError)
+    except PluginBroken as broken:
+        yield _BrokenOpener(name, broken)
+
+
+def passphrase_identity(
+    name: str, key: PassphraseKey, settings: Settings, ask: Ask | None
+) -> Iterator[Opener]:
+    """Yield what opens with a passphrase."""
+    yield passphrase.PassphraseIdentity(_passphrase(key, ask))
+
+
+def file_identity(
+    name: str, key: KeyFileKey | HpkeKey, settings: Settings, ask: Ask | None
+) -> Iterator[Opener]:
+    """Yield what opens with a key's file, if there is one here that was not destroyed on purpose: whatever
+    else is sealed still opens with the other keys."""
+    file = key.file if isinstance(key, KeyFileKey) else key.identity_file
+    if file is not None and not is_destroyed(file):
+        yield load_identity(file, passphrases(ask))
+
+
+def broken_identity(name: str, key: UnusableKey, settings: Settings, ask: Ask | None) -> Iterator[Opener]:
+    """Yield what says of each container why this key opens nothing."""
+    yield _BrokenOpener(name, PluginBroken(key.problem, hint=key.mend))
+
+
+class _BrokenOpener:
+    """The opening side of a key whose plug-in cannot be used: where no other key opens, that is told."""
+
+    def __init__(self, name: str, broken: PluginBroken) -> None:
+        self._name, self._broken = name, broken
+
+    def describe(self) -> str:
+        return f"the key '{self._name}', whose plug-in cannot be used"
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        if stanza.label == self._name:
+            raise self._broken
+        return None
+
+    def recipient(self) -> Recipient:
+        raise self._broken
 
 
 def passphrases(ask: Ask | None) -> Passphrases:
@@ -144,7 +191,7 @@ def _given_to_this_process(path: Path) -> Iterable[str]:
     return () if words is None else (words,)
 
 
-def opening_file(key: KeySettings) -> Path | None:
+def opening_file(key: KeyKind) -> Path | None:
     """Return the file on this host that a key opens with, ``None`` if the key has none here."""
     match key:
         case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file) if file.exists():
@@ -152,7 +199,7 @@ def opening_file(key: KeySettings) -> Path | None:
     return None
 
 
-def sealed_file(key: KeySettings) -> Path | None:
+def sealed_file(key: KeyKind) -> Path | None:
     """Return the file of a key that a passphrase seals, ``None`` if the key has none."""
     file = opening_file(key)
     return file if file is not None and files.is_sealed(file) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RecipientPin
 from strongroom.state.store import RunStore
-from strongroom.targets.directory import DirectoryTarget
 from strongroom.wiring import adapters, jobs, keys
 from strongroom.wiring.database import database_url
 from strongroom.wiring.keys import Ask
@@ -42,12 +40,14 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
     folder = settings.state_dir / "keys"
     keyring = Keyring(folder / "roles")
     targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
-    terms = jobs.pinned(_without_recipients(settings), targets, seals=False, ask=None)
+    stages = adapters.stages(settings, prepare=False)
+    terms = jobs.pinned(_without_recipients(settings), targets, stages, seals=False, ask=None)
     return Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:look",
         state_dir=settings.state_dir,
         store=RunStore(url),
-        stage=DirectoryTarget(settings.stage_path, name="stage", region="local"),
+        stage=adapters.local_stage(settings, prepare=False),
+        stages=stages,
         targets=targets,
         sources={},
         pinned=lambda name: Pinned(spec=terms(name).spec),
@@ -84,14 +84,8 @@ def _with_recipients(policy: ConfiguredPolicy, settings: Settings) -> Configured
 
 def lock_caps(settings: Settings) -> dict[str, int]:
     """Return for each target that locks for so many days at most, how many: its administrator's word."""
-    return dict(_caps(settings))
-
-
-def _caps(settings: Settings) -> Iterator[tuple[str, int]]:
-    for name, found in settings.targets.items():
-        most = getattr(found, "max_lock_days", None)
-        if isinstance(most, int):
-            yield name, most
+    most = {name: found.longest_lock for name, found in settings.targets.items()}
+    return {name: days for name, days in most.items() if days is not None}
 
 
 def _without_recipients(settings: Settings) -> Settings:

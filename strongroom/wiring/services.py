@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -22,12 +22,14 @@ from strongroom.operations.engine.calendar_entries import Hook, Hooks
 from strongroom.operations.engine.services import RunLimits, Services, no_scratch
 from strongroom.state.store import LossPatience, RunStore
 from strongroom.system import files
+from strongroom.system.lazy import lazy
 from strongroom.wiring import adapters, jobs, keys
 from strongroom.wiring.calendar import checks
 from strongroom.wiring.database import database_url
 from strongroom.wiring.jobs import approval_rules, rotators, writers
 from strongroom.wiring.keys import Ask
-from strongroom.wiring.watching import ping_of
+
+_ping_of = lazy("strongroom.wiring.watching:ping_of")
 
 # -- The hooks as this process's own configuration has them -------------------------------------
 
@@ -40,19 +42,8 @@ def hooks(settings: Settings) -> dict[str, Hooks]:
     for name, policy in settings.policies.items():
         if policy.ping is not None:
             own = called.get(f"policy {name}", Hooks())
-            called[f"policy {name}"] = replace_fields(own, ping=ping_of(settings, policy.ping))
+            called[f"policy {name}"] = replace_fields(own, ping=_ping_of(settings, policy.ping))
     return called
-
-
-def absent_programs(settings: Settings) -> Iterator[str]:
-    """Yield the hooks whose program is none on this host. They are called on hosts with control workers."""
-    for key, hook in settings.calls.items():
-        if hook.command and not os.access(hook.command[0], os.X_OK):
-            where, program = ".".join(map(str, key)), hook.command[0]
-            yield (
-                f"{where}: {program} is no program on this host. Where it is to be called, that fails, and a "
-                "run is not begun whose hook 'before' failed."
-            )
 
 
 def _hooks(found: HooksSettings) -> Hooks:
@@ -100,17 +91,19 @@ def build_services(settings: Settings, *, role: Role, ask: Ask | None = None) ->
     folder = settings.state_dir / "keys"
     keyring = Keyring(folder / "roles")
     targets = {name: adapters.target(name, settings, prepare=role in PREPARES) for name in settings.targets}
+    stages = adapters.stages(settings, prepare=role != Role.SUBMIT)
     reads, writes = role in READS_SOURCES, role in WRITES_SOURCES
     services = Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
         store=run_store(settings),
-        stage=adapters.stage(settings.stage_path, prepare=role != Role.SUBMIT),
+        stage=adapters.local_stage(settings, prepare=role != Role.SUBMIT),
+        stages=stages,
         targets=targets,
         sources={name: adapters.source(name, settings) for name in settings.sources} if reads else {},
         destinations=adapters.destinations(settings) if writes else {},
         scratch=partial(adapters.scratch, settings=settings) if role in DRILLS else no_scratch,
-        pinned=jobs.pinned(settings, targets, seals=role in SEALS, ask=ask),
+        pinned=jobs.pinned(settings, targets, stages, seals=role in SEALS, ask=ask),
         signers=keys.signers(keyring, role),
         trusted=lambda wanted: keys.trusted(keyring, wanted),
         signer_fingerprints=keys.fingerprints(settings, folder / "roles"),
@@ -147,6 +140,8 @@ def _limits(settings: Settings, role: Role) -> RunLimits:
         lease=limits.lease_seconds,
         attempts=limits.max_attempts,
         window=min(OPEN_CONTAINERS, fitting),
+        stage_bytes=limits.stage_bytes,
         # Whoever types a command is told at once, and can make room.
         patience=0.0 if role == Role.OPERATOR else limits.patience_seconds,
+        at_once=0 if role == Role.OPERATOR else limits.runs_at_once,
     )

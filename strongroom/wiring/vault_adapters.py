@@ -21,7 +21,15 @@ from strongroom.sources.vault.scratch import ScratchMounts, SecretsEngine
 from strongroom.targets import Target
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
-from strongroom.vault.tokens import AppRole, Kubernetes, Login, TokenFile
+from strongroom.vault.tokens import (
+    AppRole,
+    AwsLogin,
+    CertificateLogin,
+    JwtLogin,
+    Kubernetes,
+    Login,
+    TokenFile,
+)
 from strongroom.vault.transport import VaultConnection
 from strongroom.wiring.adapters import stage
 
@@ -46,6 +54,8 @@ def connection(name: str, settings: Settings) -> VaultConnection:
         login=_login(found),
         namespace=found.namespace,
         ca_file=found.ca_file,
+        certificate_file=found.certificate_file,
+        certificate_key_file=found.key_file,
         in_flight=found.in_flight,
         requests_per_second=found.requests_per_second,
         pace_file=settings.state_dir / f"{name}.pace",
@@ -62,6 +72,17 @@ def _login(settings: VaultSettings) -> Login:
             return AppRole(role_id=role, secret_id_file=path, mount=settings.login_mount or "approle")
         case VaultSettings(login="kubernetes", role=str() as role, jwt_file=Path() as path):
             return Kubernetes(role=role, jwt_file=path, mount=settings.login_mount or "kubernetes")
+        case VaultSettings(login="jwt", role=str() as role, jwt_file=Path() as path):
+            return JwtLogin(role=role, jwt_file=path, mount=settings.login_mount or "jwt")
+        case VaultSettings(login="cert"):
+            return CertificateLogin(role=settings.role or "", mount=settings.login_mount or "cert")
+        case VaultSettings(login="aws", role=str() as role):
+            return AwsLogin(
+                role=role,
+                region=settings.aws_region,
+                server_id=settings.aws_server_id or "",
+                mount=settings.login_mount or "aws",
+            )
         case _:
             raise AssertionError("the settings' checks let no login without its files through")
 
@@ -88,11 +109,12 @@ def scratch_mounts(name: str, settings: Settings) -> ScratchMounts:
 
 
 def raft_source(name: str, source: RaftSourceSettings, settings: Settings) -> Source:
-    """Return the snapshots of a Vault as a source."""
+    """Return the snapshots of a Vault as a source. Their parts wait on the stage of its first policy."""
+    own = (settings.stage_of(policy) for policy, of in settings.policies.items() if of.source == name)
     return RaftReader(
         vault(source.vault, settings),
         name=name,
-        spool=stage(settings.stage_path),
+        spool=stage(next(own, settings.stage_of("")), settings),
         key=keywrap.load_or_create(settings.state_dir / "keys", "work"),
     )
 

@@ -9,29 +9,30 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, NoReturn
+
+from msgspec import Struct
 
 from strongroom.alert_kinds import Severity
 from strongroom.config import LocalSourceSettings, Settings
 from strongroom.config.alerts import (
     PORTS,
     AppriseChannel,
-    ChannelSettings,
     MailChannel,
     PingChannel,
     WebhookChannel,
 )
 from strongroom.config.approvals import AccessLogSettings
 from strongroom.config.checks.stores import secret_files
+from strongroom.config.kinds import ChannelKind, UnusableChannel
 from strongroom.config.load import find_config
+from strongroom.config.model import DEFAULT_STAGE
+from strongroom.config.registry import maker, require_made
 from strongroom.errors import ConfigError
-from strongroom.operations.access.follow import LogFolder, LogPlace
-from strongroom.operations.access.look import AccessLog, Watch, look
 from strongroom.operations.checks import drift
 from strongroom.operations.engine.calendar_entries import Ping
 from strongroom.operations.engine.services import CheckResult, Services
-from strongroom.operations.evidence.ledger_heads import compare_with_heads
-from strongroom.operations.judge.calendar import late_entries
+from strongroom.operations.evidence.ledger_heads import carries, compare_with_heads
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
     InstallationFacts,
@@ -40,21 +41,34 @@ from strongroom.operations.judge.fact_records import (
     WatchedRoom,
 )
 from strongroom.operations.judge.facts import on_record
-from strongroom.operations.notify.channels import Apprise, Channel, Mail, MailServer, Webhook
+from strongroom.operations.notify.channels import AlertMessage, Apprise, Channel, Mail, MailServer, Webhook
 from strongroom.operations.notify.message import Route
-from strongroom.operations.notify.notify import Sending
 from strongroom.sources.local import LocalStore
 from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from strongroom.system import files
+from strongroom.system.errors import PluginBroken
+from strongroom.system.lazy import lazy
 from strongroom.wiring import adapters, keys
 from strongroom.wiring.adapters import log_store
 from strongroom.wiring.calendar import CHECKS, calendar
 from strongroom.wiring.database import database_url
 from strongroom.wiring.jobs import configured
 from strongroom.wiring.read_only import looking_services
+
+if TYPE_CHECKING:
+    from strongroom.operations.access.follow import LogPlace
+    from strongroom.operations.access.look import AccessLog
+    from strongroom.operations.notify.notify import Sending
+
+_sending = lazy("strongroom.operations.notify.notify:Sending")
+_late_entries = lazy("strongroom.operations.judge.calendar:late_entries")
+_log_folder = lazy("strongroom.operations.access.follow:LogFolder")
+_access_log = lazy("strongroom.operations.access.look:AccessLog")
+_watch = lazy("strongroom.operations.access.look:Watch")
+_look = lazy("strongroom.operations.access.look:look")
 
 # -- The channels and routes as this process's own configuration has them. Secrets are read on use ---
 
@@ -80,7 +94,8 @@ def sending(
     ping = ping_of(settings, settings.alerts.ping) if settings.alerts.ping and not email else None
     if not routes and ping is None:
         return None
-    return Sending(routes=tuple(routes), ping=ping, everything=everything, by=by)
+    made: Sending = _sending(routes=tuple(routes), ping=ping, everything=everything, by=by)
+    return made
 
 
 def _routes(settings: Settings) -> list[Route]:
@@ -110,23 +125,52 @@ def _by_mail(settings: Settings, addresses: Sequence[str]) -> Route:
     )
 
 
-def _channel(name: str, found: ChannelSettings, settings: Settings) -> Channel:
-    match found:
-        case MailChannel():
-            return Mail(name=name, server=mail_server(settings), recipients=found.to)
-        case WebhookChannel():
-            return Webhook(
-                name=name,
-                url=_address(found),
-                secret=partial(_read, found.secret_file),
-                ca_file=found.ca_file,
-            )
-        case AppriseChannel():
-            return Apprise(name=name, url=partial(_read, found.url_file))
-        case PingChannel():  # the settings were checked
-            raise ConfigError(f"channels.{name} is a dead man's switch: a message cannot go there.")
-        case _:
-            assert_never(found)
+def _channel(name: str, found: ChannelKind, settings: Settings) -> Channel:
+    try:
+        made: Channel = maker(found, found.MADE_BY)(name, found, settings)
+        require_made(made, ("name", "where", "send"), found)
+    except PluginBroken as broken:
+        return _BrokenChannel(name, broken.message, broken.hint)
+    return made
+
+
+def mail_channel(name: str, found: MailChannel, settings: Settings) -> Channel:
+    """Return mail to some addresses."""
+    return Mail(name=name, server=mail_server(settings), recipients=found.to)
+
+
+def webhook_channel(name: str, found: WebhookChannel, settings: Settings) -> Channel:
+    """Return a webhook."""
+    secret = partial(_read, found.secret_file)
+    return Webhook(name=name, url=_address(found), secret=secret, ca_file=found.ca_file)
+
+
+def apprise_channel(name: str, found: AppriseChannel, settings: Settings) -> Channel:
+    """Return a service that Apprise knows."""
+    return Apprise(name=name, url=partial(_read, found.url_file))
+
+
+def no_channel(name: str, found: PingChannel, settings: Settings) -> NoReturn:
+    """Refuse to carry a message to a dead man's switch, which the settings' checks let no route name."""
+    raise ConfigError(f"channels.{name} is a dead man's switch: a message cannot go there.")
+
+
+def broken_channel(name: str, found: UnusableChannel, settings: Settings) -> Channel:
+    """Return what stands in for a channel whose plug-in cannot be used: the next of its route is taken."""
+    return _BrokenChannel(name, found.problem, found.mend)
+
+
+class _BrokenChannel(Struct, frozen=True):
+    name: str
+    problem: str
+    mend: str
+
+    @property
+    def where(self) -> str:
+        return f"channel '{self.name}', whose plug-in cannot be used"
+
+    def send(self, message: AlertMessage) -> None:
+        raise PluginBroken(self.problem, hint=self.mend)
 
 
 def ping_of(settings: Settings, name: str) -> Ping:
@@ -209,14 +253,15 @@ def watched(settings: Settings) -> WatchedInstallation:
             for name, source in settings.sources.items()
             if isinstance(source, LocalSourceSettings)
         ),
+        unshared=tuple(settings.unshared_policies()),
         certificates={
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
         },
     )
     return replace(
         seen,
-        hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use),
-        late_entries=lambda now: late_entries(looking_services(settings), seen.calendar, now=now),
+        hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use, digests=carries),
+        late_entries=lambda now: _late_entries(looking_services(settings), seen.calendar, now=now),
     )
 
 
@@ -282,18 +327,26 @@ def _drills(settings: Settings) -> Iterator[WatchedDrill]:
 def _rooms(settings: Settings, host: str) -> Iterator[WatchedRoom]:
     yield WatchedRoom(name=f"the state directory on {host}", path=settings.state_dir)
     least = settings.limits.container_bytes
-    yield WatchedRoom(name=f"the stage on {host}", path=settings.stage_path, least=least)
+    if DEFAULT_STAGE not in settings.stages:
+        yield WatchedRoom(name=f"the stage on {host}", path=settings.stage_path, least=least)
+    for name, stage in settings.stages.items():
+        if stage.folder is not None:
+            yield WatchedRoom(name=f"the stage '{name}' on {host}", path=stage.folder, least=least)
     for name, target in settings.targets.items():
         if target.folder is not None:
             yield WatchedRoom(name=f"target '{name}' on {host}", path=target.folder, target=name)
 
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:
-    yield "broker.ca_file", settings.broker.ca_file
+    for section in ("broker", "state"):
+        for key in ("ca_file", "certificate_file"):
+            yield f"{section}.{key}", getattr(getattr(settings, section), key)
     yield "mail.ca_file", settings.mail.ca_file
-    for section in ("vaults", "sources", "targets", "channels"):
+    for section in ("vaults", "sources", "targets", "stages", "channels"):
         for name, found in getattr(settings, section).items():
-            yield f"{section}.{name}.ca_file", getattr(found, "ca_file", None)
+            for key in ("ca_file", "certificate_file"):
+                path = getattr(found, key, None)
+                yield f"{section}.{name}.{key}", path if isinstance(path, Path) else None
 
 
 # -- The access logs of the settings: where each lies, and what to look for in it ---------------
@@ -305,7 +358,8 @@ NAME = "access"
 
 def check(services: Services, settings: Settings) -> CheckResult:
     """Read all access logs, as the calendar asks for it."""
-    return look(services, access_logs(settings), now=time.time())
+    looked: CheckResult = _look(services, access_logs(settings), now=time.time())
+    return looked
 
 
 def access_logs(settings: Settings) -> tuple[AccessLog, ...]:
@@ -318,16 +372,18 @@ def _log(name: str, log: AccessLogSettings, settings: Settings) -> AccessLog:
         if log.store is not None:
             return log_store(name, log.store, settings)
         assert log.directory is not None
-        return LogFolder(log.directory)
+        folder: LogPlace = _log_folder(log.directory)
+        return folder
 
-    watch = Watch(
+    watch = _watch(
         places=tuple(_places(log, settings)),
         keys=tuple(_keys(log, settings)),
         ours=log.ours,
         networks=log.networks,
         refusals=log.refusals,
     )
-    return AccessLog(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
+    made: AccessLog = _access_log(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
+    return made
 
 
 def _places(log: AccessLogSettings, settings: Settings) -> Iterator[str]:

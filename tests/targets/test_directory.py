@@ -17,10 +17,7 @@ import pytest
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
-from strongroom.system.errors import TargetFull, TargetReadOnly
-from strongroom.targets.directory import MARKER, DirectoryTarget
-from strongroom.targets.errors import TargetUnavailable
-from tests.targets.conformance import (
+from strongroom.plugins.conformance.targets import (
     MIB,
     SharedConformance,
     exit_code,
@@ -30,6 +27,9 @@ from tests.targets.conformance import (
     names,
     put,
 )
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets.directory import MARKER, DirectoryTarget
+from strongroom.targets.errors import TargetUnavailable
 from tests.targets.disks import read_only, small_disk
 
 pytestmark = pytest.mark.durable

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from strongroom.plugins.conformance.targets import TargetConformance, names, put
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
-from tests.targets.conformance import TargetConformance, names, put
 
 
 class TestMemory(TargetConformance):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.plugins.conformance.targets import MIB, put
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.reading import Paced
-from tests.targets.conformance import MIB, put
 
 
 class Clock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strongroom.plugins.conformance.targets import put
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.reading import ReadOnce
-from tests.targets.conformance import put
 
 CONTENT = bytes(range(200))
 

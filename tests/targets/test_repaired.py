@@ -10,6 +10,7 @@ import pytest
 from strongroom.container.errors import Malformed, MissingPiece, Tampered, VerificationFailed
 from strongroom.container.signing import verify
 from strongroom.model import ObjectInfo
+from strongroom.plugins.conformance.targets import MIB, get, names, put
 from strongroom.targets import is_name
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
@@ -22,7 +23,6 @@ from strongroom.targets.reading import (
     sound_copy,
     whole_copy,
 )
-from tests.targets.conformance import MIB, get, names, put
 
 GOOD = b"CANARY-good"
 SHA256 = hashlib.sha256(GOOD).digest()

@@ -14,12 +14,12 @@ import pytest
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
+from strongroom.plugins.conformance.targets import TargetConformance, exit_code, get, in_child, names, put
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Afresh, Resilient, RetryWaits
-from tests.targets.conformance import TargetConformance, exit_code, get, in_child, names, put
 from tests.targets.flaky import START, Clock, FlakyTarget, LockingTarget, gone
 
 CONTENT = b"CANARY-content"

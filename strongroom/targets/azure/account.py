@@ -24,7 +24,6 @@ from strongroom.errors import ConfigError, StrongroomError, TargetError
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.system.files import read_private
 from strongroom.system.process import is_loopback
-from strongroom.targets import is_name
 from strongroom.targets.errors import TargetAbsent, TargetGarbled, TargetLocked, TargetUnavailable
 
 # -- Which account and container, how to sign requests, and the client of this process ----------
@@ -135,14 +134,6 @@ def canonical_endpoint(url: str) -> str:
     return f"{parts.scheme}://{shown}{suffix}{parts.path.rstrip('/')}"
 
 
-def canonical_prefix(prefix: str) -> str:
-    """Return a prefix that ends in a slash, or nothing; raise unless names may stand behind it."""
-    bare = prefix.strip("/")
-    if bare and not is_name(bare):
-        raise ConfigError(f"{prefix[:100]!r} cannot stand before the names of objects", hint=_PREFIX)
-    return f"{bare}/" if bare else ""
-
-
 def parse_credential(text: str, endpoint: str, *, place: str) -> Any:
     """Tell a connection string, a SAS token and an account key apart.
 
@@ -216,7 +207,6 @@ class AzureClient:
 
 
 _ENDPOINT = "Write it as https://ACCOUNT.blob.core.windows.net."
-_PREFIX = "Use '/'-separated segments of A-Z a-z 0-9 . _ - that do not start with a dot."
 
 
 # -- What Azure Storage refuses, in this product's words ----------------------------------------

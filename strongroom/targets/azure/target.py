@@ -19,6 +19,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsE
 from azure.storage.blob import BlobBlock, BlobClient, ContainerClient, ImmutabilityPolicy
 from msgspec import Struct
 
+from strongroom.config import AzureTargetSettings, Settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ObjectInfo
@@ -28,6 +29,7 @@ from strongroom.targets import (
     ProbeResult,
     Target,
     TargetIdentity,
+    canonical_prefix,
     check_name,
     check_prefix,
     check_range,
@@ -39,7 +41,6 @@ from strongroom.targets.azure.account import (
     RAISED,
     AzureAccount,
     AzureClient,
-    canonical_prefix,
     code_of,
     status_of,
     typed,
@@ -297,9 +298,14 @@ def _said(error: Exception) -> str:
 
 _OVERWRITTEN = "the service does not hold to If-None-Match"
 _LOCK_IS_NONE = "the lock does not hold: anyone with this credential can destroy backups"
-_UNLOCKED = "turn on versioning and version-level immutability: see ops/azure"
+_UNLOCKED = (
+    "turn on versioning and version-level immutability: 'strongroom cluster rules azure --target NAME' "
+    "prints how"
+)
 _ACCOUNT_KEY = "an account key may do everything, change locks included; use a SAS token or an identity"
-_IDENTITY = "what a role grants to an identity is not stated here; compare it with ops/azure"
+_IDENTITY = (
+    "what a role grants to an identity is not stated here; compare it with 'strongroom cluster rules azure'"
+)
 
 
 # -- The target itself: what each method asks of the service, and in which order ----------------
@@ -567,3 +573,23 @@ _LOCK = (
     "docs/how-to/store-backups.md."
 )
 _ORDER = "An account with a hierarchical namespace does that. Use one without."
+
+
+# -- Made from its settings ----------------------------------------------------------------------
+
+
+def make(name: str, target: AzureTargetSettings, settings: Settings) -> Target:
+    """Return a container of Azure Blob Storage."""
+    lock = None
+    if target.lock != "none":
+        lock = BlobLock(days=target.lock_days, most_days=target.max_lock_days, final=target.lock == "locked")
+    account = AzureAccount(
+        url=target.account_url,
+        container=target.container,
+        credential_file=target.credential_file,
+        api_version=target.api_version,
+        ca_file=target.ca_file,
+    )
+    return AzureTarget(
+        account, name=name, region=target.region, provider=target.provider, prefix=target.prefix, lock=lock
+    )

@@ -345,6 +345,6 @@ _OVERWRITTEN = (
 _LOCK_IS_NONE = "the lock does not hold: anyone with this credential can destroy backups"
 _BYPASS = "take s3:BypassGovernanceRetention away: anyone with this credential can destroy locked backups"
 _VERSIONS = "take s3:DeleteObjectVersion away: anyone with this credential can destroy backups for good"
-_BUCKET = "nobody can try that harmlessly; compare the policy of the credential with ops/aws"
+_BUCKET = "nobody can try that harmlessly; compare its policy with 'strongroom cluster rules aws'"
 _UNVERSIONED = "turn versioning on: what is removed or covered now is gone"
 _UNLOCKED = "turn Object Lock on: anyone who may delete can remove backups before their time"

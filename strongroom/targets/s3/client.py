@@ -138,7 +138,9 @@ _HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'str
 _HINT_CERTIFICATE = (
     "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
 )
-_HINT_RIGHTS = "See what is missing with 'strongroom check rights', and ops/aws for the policies."
+_HINT_RIGHTS = (
+    "See what is missing with 'strongroom check rights'; 'strongroom cluster rules aws' prints the policies."
+)
 _HINT_REACH = (
     "Check the endpoint, and the network between. 'strongroom backups repair' then copies the missing "
     "replicas."
@@ -149,7 +151,7 @@ _HINTS = {
     ),
     "InvalidRequest": (
         "The target's settings ask for what the bucket does not have: Object Lock, most likely. Turn it on "
-        "(see ops/aws/bucket), or set 'lock' to none."
+        "('strongroom cluster rules aws --target NAME' has how), or set 'lock' to none."
     ),
 }
 _CAUSES = {"InvalidRequest": ": the bucket has no Object Lock any more, most likely"}

@@ -69,7 +69,7 @@ _CHUNK = (
     "Nothing half-written was left. Lower 'chunk_bytes' of this target: the server's storage limits one "
     "entry (1 MiB on Raft, 512 KiB on Consul), and text takes a third more than the bytes."
 )
-_RIGHTS = "Compare the token's policies with ops/vault/kv-target.hcl."
+_RIGHTS = "Compare the token's policies with what 'strongroom cluster rules vault' prints."
 _ENTRIES_SEALED = "The backups there are safe. Unseal the server, then run 'strongroom runs retry'."
 
 

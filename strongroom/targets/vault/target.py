@@ -45,15 +45,13 @@ from strongroom.targets.vault.chunks import (
 )
 from strongroom.vault import answers
 from strongroom.vault.answers import Denied
-from strongroom.vault.client import Need, Vault, rights
+from strongroom.vault.client import Vault, rights
+from strongroom.vault.rights import USES, of_target
 
 # -- What a Vault mount has to refuse, what a token has too much of, and how the mount is set up ---
 #
 # The server tells what a token may do; nothing is tried out for that. Who may write, and who
 # may delete, depends on the process: that is tried by whoever probes.
-
-
-_NOTHING: frozenset[str] = frozenset()
 
 
 class _Config(Struct):
@@ -83,7 +81,8 @@ def excess(entries: Entries, *, transit: str | None) -> Iterator[ProbeCheck]:
     """Compare what the token may do with what any process of a target needs."""
     what = "rights of the token"
     with entries.explained("ask what the token may do", writing=False):
-        found = [right for right in rights(entries.vault, _needs(entries, transit)) if right.excess]
+        needs = of_target(answers.folder(entries.mount), answers.folder(entries.folder), transit or "", USES)
+        found = [right for right in rights(entries.vault, needs) if right.excess]
     for right in found:
         yield ProbeCheck(
             what=f"{what}: {right.path}", outcome=ProbeResult.EXCESS, detail=", ".join(right.excess)
@@ -107,22 +106,6 @@ def settings(entries: Entries) -> Iterator[ProbeCheck]:
     )
     if not config.cas_required:
         yield ProbeCheck(what="the mount demands check-and-set", outcome=ProbeResult.ADVICE, detail=_CAS)
-
-
-def _needs(entries: Entries, transit: str | None) -> Iterator[Need]:
-    mount, below = answers.folder(entries.mount), answers.folder(entries.folder)
-    yield Need(path=f"{mount}data/{below}*", capabilities=frozenset({"create", "read"}))
-    yield Need(path=f"{mount}metadata/{below}*", capabilities=frozenset({"list", "delete"}))
-    for change in ("delete", "undelete", "destroy"):
-        yield Need(path=f"{mount}{change}/{below}*", capabilities=_NOTHING)
-    yield Need(path=f"{mount}config", capabilities=frozenset({"read"}))
-    yield Need(path=f"sys/mounts/{mount.rstrip('/')}", capabilities=_NOTHING)
-    if transit is not None:
-        home, _, key = transit.rpartition("/")
-        for use in ("encrypt", "decrypt"):
-            yield Need(path=f"{home}/{use}/{key}", capabilities=frozenset({"update"}))
-        yield Need(path=f"{home}/keys/{key}", capabilities=_NOTHING)
-        yield Need(path=f"{home}/keys/{key}/config", capabilities=_NOTHING)
 
 
 _OVERWRITTEN = "the token's policy has 'update' on data: anyone who steals it can overwrite backups"

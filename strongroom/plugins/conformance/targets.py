@@ -1,8 +1,7 @@
 """What every target must do. One suite, any adapter, unchanged.
 
-A test module subclasses :class:`TargetConformance`, or :class:`SharedConformance` if two
-processes can reach the same target, and gives it a ``target`` fixture: an empty target
-that is ready to use.
+A test module subclasses :class:`SharedConformance`, or :class:`TargetConformance` if only the process that
+made it can reach it, and gives it a ``target`` fixture: an empty target that is ready to use.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 import signal
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import ClassVar
@@ -48,6 +47,14 @@ def names(target: Target, prefix: str = "") -> list[str]:
     return [info.name for info in target.list(prefix)]
 
 
+def used_whole(target: Target, own: str) -> tuple[object, ...]:
+    """Use every method, on an object ``a`` that is there and one of its own; return what they gave."""
+    created = put(target, f"{own}/x", b"x")
+    found = (get(target, "a"), target.stat("a"), names(target, "a"), names(target, f"{own}/") == [f"{own}/x"])
+    target.delete(f"{own}/x")
+    return (created, *found, target.stat(f"{own}/x"))
+
+
 def in_child(work: Callable[[], int]) -> int:
     """Run ``work`` in a forked child and return the child's process id; its result is the exit code."""
     with warnings.catch_warnings():
@@ -68,7 +75,12 @@ def exit_code(child: int) -> int:
 
 
 class TargetConformance:
-    """The contract of :class:`strongroom.targets.Target`."""
+    """The contract of :class:`strongroom.targets.Target`. ``strongroom up`` has several processes, which all
+    reach a target: all but one that lives in memory are held to :class:`SharedConformance`.
+
+    Fixtures: ``target``, an empty one; ``away``, targets whose store cannot be asked, if a test can have
+    them.
+    """
 
     page: ClassVar = 1_000
     """How many objects a server lists before it has to be asked again: as many as S3 gives."""
@@ -78,6 +90,26 @@ class TargetConformance:
     @pytest.fixture
     def target(self) -> Iterator[Target]:
         raise NotImplementedError("a subclass gives the target")
+
+    @pytest.fixture
+    def away(self) -> Sequence[Target]:
+        """Give targets whose store is not there, or is damaged: what they raise is a TargetError."""
+        return ()
+
+    def test_what_its_store_raises_comes_as_a_typed_error_that_names_it(self, away: Sequence[Target]) -> None:
+        for target in away:
+            calls: list[Callable[[], object]] = [
+                lambda target=target: put(target, "a", b"CANARY"),  # type: ignore[misc]
+                lambda target=target: get(target, "a"),  # type: ignore[misc]
+                lambda target=target: target.stat("a"),  # type: ignore[misc]
+                lambda target=target: list(target.list()),  # type: ignore[misc]
+                lambda target=target: target.delete("a"),  # type: ignore[misc]
+            ]
+            for call in calls:
+                with pytest.raises(TargetError) as told:
+                    call()
+                assert target.name in told.value.message
+                assert "CANARY" not in f"{told.value.message} {told.value.hint}"
 
     def test_a_missing_object_is_told_with_the_target_s_name_and_address(self, target: Target) -> None:
         with pytest.raises(MissingPiece) as missing:
@@ -152,6 +184,19 @@ class TargetConformance:
         assert target.stat("d/a") is None
         assert names(target) == []
         assert put(target, "d/a", b"whole") is True
+
+    def test_an_object_is_not_there_before_it_is_whole(self, target: Target) -> None:
+        content, seen = os.urandom(2 * MIB), list[object]()
+
+        def chunks() -> Iterator[bytes]:
+            yield content[:MIB]
+            seen.extend([target.stat("d/a"), names(target)])
+            yield content[MIB:]
+
+        target.put("d/a", chunks(), size=len(content), sha256=hashlib.sha256(content).digest())
+
+        assert seen == [None, []]
+        assert get(target, "d/a") == content
 
     def test_of_racing_threads_exactly_one_creates_the_object(self, target: Target) -> None:
         together = Barrier(RACERS)
@@ -237,6 +282,15 @@ class TargetConformance:
 
         assert names(target, prefix) == [name for name in sorted(objects) if name.startswith(prefix)]
 
+    def test_a_prefix_stands_for_its_own_letters_alone(self, target: Target) -> None:
+        objects = ["A_b/x", "AXb/x", "a_b/x", "aXb/x"]
+        for name in objects:
+            put(target, name, name.encode())
+
+        assert names(target, "a_") == ["a_b/x"]
+        assert names(target, "A") == ["AXb/x", "A_b/x"]
+        assert {name: get(target, name) for name in objects} == {name: name.encode() for name in objects}
+
     def test_a_listing_longer_than_a_page_is_whole(self, target: Target) -> None:
         objects = [f"many/{number:04}" for number in range(self.page + 1)]
         with ThreadPoolExecutor(8) as pool:
@@ -319,10 +373,21 @@ class TargetConformance:
     def test_an_instance_survives_a_fork(self, target: Target) -> None:
         put(target, "a", b"content")
 
-        child = in_child(lambda: 0 if get(target, "a") == b"content" and put(target, "b", b"x") else 1)
+        used = used_whole(target, "before")
+
+        child = in_child(lambda: 0 if used_whole(target, "child") == used else 1)
 
         assert exit_code(child) == 0
-        assert get(target, "a") == b"content"
+        assert used_whole(target, "once-more") == used
+
+    def test_an_instance_that_was_used_serves_other_threads(self, target: Target) -> None:
+        put(target, "a", b"content")
+        used = used_whole(target, "before")
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda number: used_whole(target, f"thread-{number}"), range(8)))
+
+        assert found == [used] * 8
 
 
 class SharedConformance(TargetConformance):

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import ClassVar
 
 import pytest
 
@@ -76,15 +77,31 @@ RICH = Secret(
 
 
 class SourceConformance:
-    """The contract of :class:`~strongroom.sources.Source`."""
+    """The contract of :class:`~strongroom.sources.Source`.
+
+    Fixtures: ``filled``, a function that takes secrets and returns a source which holds just these (their
+    names are upper-case words, their values text, of which one is empty and one has several lines; it may be
+    called with 10,000); ``away``, sources that cannot be read, if a test can have them.
+
+    Attributes: ``secrets``, for what a source cannot hold; ``many`` and ``largest``, for what it cannot hold
+    so much of; ``refilled``, if a second call of ``filled`` changes what the source of the first one reads.
+    """
 
     secrets: Sequence[Secret] = SECRETS
     many = 10_000
     largest = 100_000
+    refilled: ClassVar = False
 
     @pytest.fixture
     def filled(self) -> Filled:
+        """Give a function that takes secrets and returns a source that holds just these."""
         raise NotImplementedError
+
+    @pytest.fixture
+    def away(self) -> Sequence[Source]:
+        """Give sources that are not there, or hold the word CANARY where no secret can be read: what they
+        raise is a SourceError."""
+        return ()
 
     def kept(self, held: Secret) -> Secret:
         """Return what this kind of source can keep of a secret."""
@@ -121,6 +138,37 @@ class SourceConformance:
 
     def test_tags_are_never_unknown_when_asked_for(self, filled: Filled) -> None:
         assert all(entry.tags is not None for entry in filled(self.secrets).list(with_tags=True))
+
+    def test_tags_are_listed_only_when_asked_for(self, filled: Filled) -> None:
+        source = filled([secret("TAGGED", tags={"priority": "critical"})])
+        assert [entry.tags for entry in source.list()] == [None]
+
+    def test_tags_are_read_too(self, filled: Filled) -> None:
+        tagged = secret("TAGGED", tags={"priority": "critical"})
+        source = filled([tagged])
+        [found] = self.read_all(source, list(source.list()))
+        assert found is not None
+        assert found.tags == self.kept(tagged).tags
+
+    def test_what_changes_is_read_as_it_is_then(self, filled: Filled) -> None:
+        if self.refilled:
+            source = filled([secret("CHANGED", "CANARY-before"), secret("GONE")])
+            assert len(self.read_all(source, list(source.list()))) == 2
+            filled([secret("CHANGED", "CANARY-after-that")])
+            [found] = self.read_all(source, list(source.list()))
+            assert found == self.kept(secret("CHANGED", "CANARY-after-that"))
+            assert self.read_all(source, [ListedSecret("GONE", 0)]) == [None]
+
+    def test_what_its_store_raises_comes_as_a_typed_error_without_values(
+        self, away: Sequence[Source]
+    ) -> None:
+        for source in away:
+            with pytest.raises(SourceError) as listed:
+                list(source.list())
+            with pytest.raises(SourceError) as read:
+                list(source.read([ListedSecret("A", 1)]))
+            for error in (listed.value, read.value):
+                assert "CANARY" not in f"{error.message} {error.hint}"
 
     def test_a_size_covers_the_value(self, filled: Filled) -> None:
         (entry,) = filled([secret("LARGE", "x" * self.largest)]).list()
@@ -184,17 +232,19 @@ class SourceConformance:
     def test_it_has_a_name_and_shows_no_value(self, filled: Filled) -> None:
         source = filled(self.secrets)
         assert source.name
-        assert "CANARY" not in repr(source)
+        found = list(source.read(list(source.list(with_tags=True))))
+        assert "CANARY" not in f"{source!r} {source} {found!r}"
         assert "CANARY" not in repr(list(source.list()))
 
     def test_what_no_backup_contains_is_said_in_lines_without_values(self, filled: Filled) -> None:
         source = filled(self.secrets)
         lines = source.not_contained()
+        assert isinstance(lines, tuple), "one line each, and a string is many"
         assert all(line.strip() and line.isprintable() and "CANARY" not in line for line in lines)
 
 
 class DestinationConformance(SourceConformance):
-    """The contract of :class:`~strongroom.sources.Destination`."""
+    """The contract of :class:`~strongroom.sources.Destination`. Fixture: ``destination``, an empty one."""
 
     rich = RICH
 
