@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from strongroom.model import Depth
 from strongroom.state import codec, sql, tables
 from strongroom.state.records import CatalogEntry, ChainedEvent, ContainerCheck, Event, Replica
+from strongroom.system.lazy import batched
 
 # -- Which backups there are, and where. The targets are the truth; this can be rebuilt ---------
 
@@ -185,18 +186,32 @@ def digest(before: str, *, at: float, kind: str, run: str | None, detail: str) -
 
 def links(conn: Connection, *, after: int, limit: int) -> list[ChainedEvent]:
     """Return events as they are chained, with an id above ``after``, in order."""
-    query = select(tables.events).where(_events.id > after).order_by(_events.id).limit(limit)
-    return [_link(row) for row in conn.execute(query)]
+    query = select(*_LINK).where(_events.id > after).order_by(_events.id).limit(limit)
+    return [ChainedEvent(*row) for row in conn.execute(query)]
+
+
+def chained(conn: Connection, events: Collection[int]) -> dict[int, str]:
+    """Return the digests that these events carry."""
+    digests: dict[int, str] = {}
+    for some in batched(sorted(events), _NAMED):
+        query = select(_events.id, _events.chain).where(_events.id.in_(some))
+        digests |= {number: str(chain) for number, chain in conn.execute(query)}
+    return digests
+
+
+_NAMED: Final = 1_000
+"""A query takes only so many names."""
 
 
 def newest_link(conn: Connection) -> ChainedEvent | None:
     """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
-    row = conn.execute(select(tables.events).order_by(_events.id.desc()).limit(1)).one_or_none()
-    return None if row is None else _link(row)
+    row = conn.execute(select(*_LINK).order_by(_events.id.desc()).limit(1)).one_or_none()
+    return None if row is None else ChainedEvent(*row)
 
 
-def _link(row: Row[Any]) -> ChainedEvent:
-    return ChainedEvent(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=row.detail, chain=row.chain)
+# In the order of the record's fields: a ledger of years has millions of rows, and naming each field of each
+# takes longer than its digest.
+_LINK: Final = tuple(_events[name] for name in ChainedEvent.__struct_fields__)
 
 
 def recorded(conn: Connection, *, run: str | None, kind: str | None, after: int, limit: int) -> list[Event]:

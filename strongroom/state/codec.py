@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 from sqlalchemy import Row
 
-from strongroom.model import prepare
+from strongroom.model import Depth, prepare
 from strongroom.state import tables
 from strongroom.state.errors import StateError
 from strongroom.state.records import (
@@ -24,6 +24,7 @@ from strongroom.state.records import (
     RunStep,
     Spec,
     StepKind,
+    StepRange,
     StepRow,
     StepState,
     Waiting,
@@ -36,8 +37,10 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _spec = msgspec.json.Decoder(Spec)
+_folded = msgspec.json.Decoder(list[StepRow])
+_ranges = msgspec.json.Decoder(tuple[StepRange, ...])
 _object = msgspec.json.Decoder(dict[str, Any])
-prepare(CatalogEntry, ContainerCheck, Replica, RunCount, Waiting)
+prepare(CatalogEntry, Replica, RunCount, Waiting)
 
 
 def encode(value: Any) -> str:
@@ -151,7 +154,17 @@ def _run(row: AnyRow) -> Run:
         error=_text_if_any(row.error),
         facts=_object.decode(row.facts),
         closing=bool(row.closing),
+        queued=bool(row.queued) and row.state == RunState.ACTIVE.value,
+        unmade=() if row.unmade is None else _unmade(row.unmade),
     )
+
+
+def _unmade(text: str) -> tuple[StepRange, ...]:
+    ranges = _ranges.decode(text)
+    for each in ranges:
+        count(each.first, least=-1)
+        count(each.count, least=1)
+    return ranges
 
 
 def step_of(row: AnyRow) -> RunStep:
@@ -185,7 +198,32 @@ def step_row_of(row: AnyRow) -> StepRow:
     )
 
 
-def counts_of(rows: Sequence[AnyRow], run: str) -> dict[tuple[StepKind, str, StepState], int]:
+def step_group_of(row: AnyRow, run: str) -> StepRow:
+    """Return the record that stands for steps of one kind, target, state and owner."""
+    return _readable(
+        lambda row: StepRow(
+            step=RunStep(StepKind(row.kind), -1, row.target),
+            state=StepState(row.state),
+            attempts=count(row.attempts),
+            result=None,
+            error=_text_if_any(row.error),
+            started_at=_moment_if_any(row.started_at),
+            finished_at=_moment_if_any(row.finished_at),
+            owner=None if (owner := _text_if_any(row.owner)) is None else f"{owner.partition(':')[0]}:",
+            steps=row.steps,
+            worked=round(max(0.0, row.worked or 0.0), 3),
+        ),
+        row,
+        f"step {row.kind} of run {run}",
+    )
+
+
+def folded_of(text: str, run: str) -> list[StepRow]:
+    """Return the records that stand for the steps of a run that ended long ago."""
+    return _readable(_folded.decode, text, f"record of the steps of run {run}")
+
+
+def counts_of(rows: Sequence[Sequence[Any]], run: str) -> dict[tuple[StepKind, str, StepState], int]:
     """Return rows of (kind, target, state, number) as a tally's counts."""
     return _readable(
         lambda rows: {(StepKind(kind), target, StepState(state)): n for kind, target, state, n in rows},
@@ -267,17 +305,23 @@ def check_of(row: AnyRow) -> ContainerCheck:
 
 
 def _check(row: AnyRow) -> ContainerCheck:
-    check = msgspec.convert(dict(zip(_CHECK, row, strict=True)), ContainerCheck)
-    moment(check.checked_at)
-    count(check.piece, least=-1)
-    return check
+    # By hand: there is a row for each container of each replica, and all are read to judge verification.
+    backup, target, piece, depth, checked_at = row
+    if not (isinstance(backup, str) and isinstance(target, str)):
+        raise TypeError("no names")
+    return ContainerCheck(
+        backup=backup,
+        target=target,
+        piece=count(piece, least=-1),
+        depth=Depth(depth),
+        checked_at=moment(checked_at),
+    )
 
 
 # SQLAlchemy's names are of a kind of str that msgspec does not take for one. Made once, since a
 # rotation reads a row for each backup that there is.
 _ENTRY = tuple(map(str, tables.catalog.c.keys()))
 _REPLICA = tuple(map(str, tables.replicas.c.keys()))
-_CHECK = tuple(map(str, tables.container_checks.c.keys()))
 
 
 def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:

@@ -64,10 +64,22 @@ def _translate(error: exc.DBAPIError) -> StateError:
         return _from_sqlite(cause)
     state = getattr(error.orig, "sqlstate", None)
     if state is None and isinstance(error, exc.OperationalError | exc.InterfaceError):
-        return StateUnavailable("the state database did not answer")
+        from strongroom.state.postgresql import unavailable
+
+        return unavailable(str(error.orig))
+    if state == _DENIED:
+        return StateError("the state database grants this login too little", hint=_GRANT)
     if error.connection_invalidated or (state or "").startswith(_PASSING):
         return StateUnavailable(f"the state database broke off (SQLSTATE {state or 'unknown'})")
     return StateError(f"the state database refused (SQLSTATE {state or 'unknown'})")
+
+
+_DENIED: Final = "42501"
+_GRANT: Final = (
+    "'strongroom cluster rules postgres' prints what each role needs; run it as the owner of the database. A "
+    "new version may have to change the tables first: as the owner, run one command, such as 'strongroom "
+    "runs'."
+)
 
 
 def _from_sqlite(cause: sqlite3.Error) -> StateError:
@@ -121,8 +133,35 @@ _SQLITE: Final = {
 BUSY_SECONDS: Final = 30
 """How long a transaction waits for another's lock before it is StateUnavailable."""
 
-_CONNECT_SECONDS: Final = 10
 _AGAIN_AFTER: Final = 0.01
+
+
+class _Turns:
+    """Keeps a process that writes again and again, as a tick or a reconcile does, from being the only one
+    that ever gets SQLite's one lock: others waited for seconds beside it."""
+
+    MOST: Final = 0.1
+    """Seconds that one process writes, transaction after transaction, before it lets others in."""
+    APART: Final = 0.005
+    """Transactions with more seconds in between let others in by themselves."""
+    PAUSE: Final = 0.02
+    """More than any that waits lets pass before it asks again."""
+
+    def __init__(self) -> None:
+        self._since = self._ended = 0.0
+
+    def take(self) -> None:
+        """Return when it is this process's turn: at once, unless it had many in a row."""
+        now = time.monotonic()
+        if now - self._ended > self.APART:
+            self._since = now
+        elif now - self._since > self.MOST:
+            time.sleep(self.PAUSE)
+            self._since = time.monotonic()
+
+    def end(self) -> None:
+        """Note that a transaction of this process ended."""
+        self._ended = time.monotonic()
 
 
 class _Connections:
@@ -130,6 +169,7 @@ class _Connections:
 
     def __init__(self, url: URL) -> None:
         self.url = url
+        self.turns = _Turns() if url.drivername == "sqlite" else None
         self._renew()
         files.close_before_fork(self)
         _everywhere.add(self)
@@ -235,8 +275,14 @@ class StateDatabase:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a write transaction: committed at the end, or rolled back."""
-        with files.in_use(), translated(), begin_writing(self.engine) as conn:
-            yield conn
+        if (turns := self._connections.turns) is not None:
+            turns.take()
+        try:
+            with files.in_use(), translated(), begin_writing(self.engine) as conn:
+                yield conn
+        finally:
+            if turns is not None:
+                turns.end()
 
     def examine(self) -> None:
         """Read all of a SQLite file, so that a damaged page shows before somebody needs it."""
@@ -258,6 +304,11 @@ class StateDatabase:
             return None
         with files.in_use(), translated():
             return migrations.revision(self._connections.engine())
+
+    def is_understood(self, revision: str | None) -> bool:
+        """Tell whether this version can work with a database of a schema as it is."""
+        with files.in_use(), translated():
+            return migrations.is_understood(self._connections.engine(), revision)
 
     def clock(self) -> float:
         """Return the time by the database's clock (seconds since the epoch)."""
@@ -286,20 +337,11 @@ _URL_HINT: Final = "Give sqlite:////absolute/path.db or postgresql://user@host/d
 
 
 def _create(url: URL) -> Engine:
-    return _create_sqlite(url) if url.drivername == "sqlite" else _create_postgresql(url)
+    if url.drivername == "sqlite":
+        return _create_sqlite(url)
+    from strongroom.state.postgresql import create
 
-
-def _create_postgresql(url: URL) -> Engine:
-    limits = f"-c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout={2 * BUSY_SECONDS}s"
-    given = {"connect_timeout": _CONNECT_SECONDS, "options": limits, "application_name": "strongroom"}
-    return create_engine(
-        url,
-        isolation_level="READ COMMITTED",
-        connect_args={key: value for key, value in given.items() if key not in url.query},
-        pool_pre_ping=True,
-        max_overflow=20,
-        hide_parameters=True,
-    )
+    return create(url, busy_seconds=BUSY_SECONDS)
 
 
 def _create_sqlite(url: URL) -> Engine:
@@ -341,10 +383,38 @@ def _begin_wal(connection: Any) -> None:
 
 
 def _begin(conn: Connection) -> None:
-    writes = conn.get_execution_options().get(WRITES, False)
+    if not conn.get_execution_options().get(WRITES, False):
+        conn.exec_driver_sql("BEGIN")
+        return
     # A deferred transaction that turns into a writing one can fail at once, whatever the
     # busy timeout, when another has written in between (SQLITE_BUSY_SNAPSHOT).
-    conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    #
+    # SQLite lets those that wait ask again ever more seldom, at last every 0.1 s, and the lock goes to
+    # whoever asks just when it is free. So it begins anew with its short pauses, and finds those of
+    # :class:`_Turns`.
+    driver, deadline = conn.connection.driver_connection, time.monotonic() + BUSY_SECONDS
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute(f"PRAGMA busy_timeout={_ASKS_MS}")
+    try:
+        while True:
+            try:
+                conn.exec_driver_sql("BEGIN IMMEDIATE")
+            except exc.OperationalError as error:
+                if not _is_locked(error) or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
+
+
+_ASKS_MS: Final = 10
+"""Within this time SQLite asks for a lock after 1, 2, 5 and 2 more milliseconds."""
+
+
+def _is_locked(error: exc.OperationalError) -> bool:
+    cause = error.orig
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class Transactions:
@@ -376,7 +446,7 @@ def require(database: StateDatabase) -> None:
     revision = database.revision()
     if revision is None:
         raise StateError("the state database is empty: nothing was ever put on record", hint=_NOT_YET)
-    if revision != HEAD:
+    if not database.is_understood(revision):
         raise _mismatch(revision)
 
 
@@ -386,4 +456,4 @@ def _mismatch(revision: str) -> SchemaMismatch:
             f"the state database has schema {revision}, and this version has {HEAD}; a look migrates nothing",
             hint=_OLDER,
         )
-    return SchemaMismatch("the state database has a schema this version does not know")
+    return SchemaMismatch("the state database has a schema that this version does not know")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -60,3 +61,23 @@ def kind_of(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> str | No
 def _mount(line: str) -> tuple[Path, str]:
     _, where, kind, *_ = line.split(" ")
     return Path(where.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")), kind
+
+
+# -- Whether there is a database that may have something to say: nothing is made or loaded for a look
+
+
+_PATIENCE = 5.0
+"""Seconds that a writer is waited for."""
+
+
+def may_have_event(file: Path, kind: str) -> bool:
+    """Tell whether an event of a kind is on record; also if that cannot be told so simply."""
+    try:
+        connection = files.connect(file, timeout=_PATIENCE)
+        try:
+            found = connection.execute("SELECT 1 FROM events WHERE kind = ? LIMIT 1", (kind,)).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return True
+    return found is not None

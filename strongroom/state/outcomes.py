@@ -9,14 +9,14 @@ through one door.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import structs
-from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, update
+from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, tuple_, update
 
 from strongroom.errors import UsageError
-from strongroom.state import catalog, codec, runs, sql, tables
+from strongroom.state import catalog, codec, folding, runs, sql, tables
 from strongroom.state.errors import ClaimLost, StillNeeded
 from strongroom.state.records import (
     Claim,
@@ -29,20 +29,35 @@ from strongroom.state.records import (
     RunStep,
     StepConsequence,
     StepKind,
+    StepRange,
     StepState,
     Tally,
+    Ticket,
 )
+from strongroom.state.sql import SLICE
 
 _steps = tables.steps.c
 _REPORT = RunStep(StepKind.REPORT)
 
 
-def finish(conn: Connection, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
-    """Record success; see :meth:`strongroom.state.store.RunStore.finish`."""
+def finish(
+    conn: Connection, claim: Claim, result: Mapping[str, Any], decide: Decide, *, window: int | None
+) -> tuple[Run, list[Ticket] | None]:
+    """Record success; see :meth:`strongroom.state.store.RunStore.finish`. What is due is ``None`` where it
+    takes another transaction to say it."""
     run = runs.lock(conn, claim.ticket.run)
+    ready: Collection[StepKind] = runs.ALL_KINDS
     if _settle(conn, claim, StepState.DONE, result=codec.encode(result)):
-        return _conclude(conn, run, claim.ticket.step, decide)
-    return run, runs.tally(conn, run.id)
+        tally = runs.tally(conn, run.id)
+        verdict = decide(run, tally, claim.ticket.step)
+        run = _apply(conn, run, claim.ticket.step, verdict)
+        if not run.closing:
+            before = {kind for kind, _, state in tally.counts if state is StepState.READY}
+            ready = before | {step.kind for step in verdict.follow}
+    if window is None:
+        return run, []
+    large = bool(run.unmade) or (run.closing and not run.state.final)
+    return run, None if large else runs.give_out(conn, run, window=window, kinds=ready)
 
 
 def fail(
@@ -102,14 +117,18 @@ _WAIT: Final = (
     .returning(_steps.run)
 )
 
-# Its like wait with it: each would meet the same, and a capture reads its source for that.
-_PAUSE: Final = (
-    update(tables.steps)
+# Its like wait with it: each would meet the same, and a capture reads its source for that. Those that would
+# go out next, that is: of a very large run not all of them in one transaction.
+_KEY: Final = (_steps.run, _steps.kind, _steps.piece, _steps.target)
+_LIKE: Final = (
+    select(*_KEY)
     .where(_steps.run == bindparam("at_run"), tables.UNSETTLED, _steps.state == StepState.READY.value)
     .where(_steps.kind == bindparam("at_kind"), _steps.target == bindparam("at_target"))
     .where(_steps.not_before < _UNTIL)
-    .values(not_before=_UNTIL)
+    .order_by(_steps.piece)
+    .limit(SLICE)
 )
+_PAUSE: Final = update(tables.steps).where(tuple_(*_KEY).in_(_LIKE)).values(not_before=_UNTIL)
 
 
 def _settle(
@@ -189,11 +208,61 @@ def _apply(conn: Connection, run: Run, step: RunStep, verdict: StepConsequence) 
     if run.closing:
         return finalise(conn, run, RunState.FAILED, None)
     if verdict.state is None or not verdict.state.final:
-        runs.insert_steps(conn, run.id, verdict.follow)
+        run = _follow(conn, run, verdict.follow)
         wake(conn, run.id, verdict.wake)
         return run
     early = verdict.state in (RunState.FAILED, RunState.CANCELLED) and step.kind is not StepKind.REPORT
     return (close if early else finalise)(conn, run, verdict.state, verdict.error)
+
+
+# A run of very many containers. What follows from its plan, or its commit, is more than one transaction may
+# insert while all others wait; so is what ends with it. The first slice is one transaction with the outcome
+# itself, and the run's row says what is left: the rest goes by :func:`go_on`, a slice a transaction. Nothing
+# of the run is given out before, or what counts its steps would take some for all. Who is killed in between
+# leaves it to whoever asks next what is due, which a reconcile does for each run that has a step ready.
+
+
+def _follow(conn: Connection, run: Run, steps: Sequence[RunStep]) -> Run:
+    """Insert what follows, or the first slice of it."""
+    runs.insert_steps(conn, run.id, steps[:SLICE])
+    if len(steps) <= SLICE:
+        return run
+    return _leave(conn, run, (*run.unmade, *StepRange.of(steps[SLICE:])))
+
+
+def _leave(conn: Connection, run: Run, unmade: tuple[StepRange, ...]) -> Run:
+    runs.change(conn, run.id, unmade=codec.encode(unmade) if unmade else None)
+    return structs.replace(run, unmade=unmade)
+
+
+def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket] | None:
+    """Give out what is due of a run; ``None`` if there is more to do before, and this did a slice of it."""
+    run = runs.lock(conn, run_id)
+    return None if go_on(conn, run) else runs.give_out(conn, run, window=window)
+
+
+def go_on(conn: Connection, run: Run) -> bool:
+    """Do the next slice of what is left of a very large run, its row locked; tell whether there may be
+    more."""
+    if run.state.final:
+        return False
+    if run.closing:
+        if _drop(conn, run, run.error, StepState.READY, StepState.SENT) >= SLICE:
+            return True
+        _report_when_idle(conn, run)
+        return False
+    if not run.unmade:
+        return False
+    now: list[RunStep] = []
+    later, room = list(run.unmade), SLICE
+    while later and room > 0:
+        first, rest = later[0].split(min(room, later[0].count))
+        now += first.steps()
+        room -= first.count
+        later[:1] = [rest] if rest.count else []
+    runs.insert_steps(conn, run.id, now)
+    _leave(conn, run, tuple(later))
+    return True
 
 
 def wake(conn: Connection, run: str, kinds: Sequence[StepKind]) -> None:
@@ -213,24 +282,28 @@ def close(conn: Connection, run: Run, ending: RunState, error: str | None) -> Ru
     """Begin to end a run early, its row locked. The first reason given stays."""
     if not run.closing:
         run = structs.replace(
-            run, closing=True, facts={**run.facts, "ending": ending.value, "error": error}, error=error
+            run,
+            closing=True,
+            queued=False,
+            facts={**run.facts, "ending": ending.value, "error": error},
+            error=error,
+            unmade=(),
         )
-        runs.change(conn, run.id, closing=True, facts=run.facts, error=error)
+        runs.change(conn, run.id, closing=True, facts=run.facts, error=error, queued=False, unmade=None)
         catalog.append(conn, "run.closing", run.id, {"ending": ending.value, "error": error})
     # Each time: a step that was left out, or edited since, would keep the run from ending for ever.
-    _drop(conn, run, run.error, StepState.READY, StepState.SENT)
-    _report_when_idle(conn, run)
+    go_on(conn, run)
     return run
 
 
-def _drop(conn: Connection, run: Run, error: str | None, *states: StepState) -> None:
-    """Settle steps that have not been settled, REPORT aside, as MISSED."""
-    conn.execute(
-        update(tables.steps)
-        .where(_steps.run == run.id, _steps.kind != StepKind.REPORT.value)
-        .where(_steps.state.in_([state.value for state in states]))
-        .values(state=StepState.MISSED.value, error=error, finished_at=sql.now(), lease_expires=None)
-    )
+def _drop(conn: Connection, run: Run, error: str | None, *states: StepState) -> int:
+    """Settle a slice of the steps that have not been settled, REPORT aside, as MISSED; return how many."""
+    some = select(*_KEY).where(_steps.run == run.id, tables.UNSETTLED, _steps.kind != StepKind.REPORT.value)
+    some = some.where(_steps.state.in_([state.value for state in states])).limit(SLICE)
+    missed = update(tables.steps).where(tuple_(*_KEY).in_(some))
+    return conn.execute(
+        missed.values(state=StepState.MISSED.value, error=error, finished_at=sql.now(), lease_expires=None)
+    ).rowcount
 
 
 def _report_when_idle(conn: Connection, run: Run) -> None:
@@ -245,7 +318,10 @@ def finalise(conn: Connection, run: Run, state: RunState, error: str | None) -> 
         state, error = RunState(run.facts["ending"]), run.facts["error"]
     moment: float = conn.execute(select(sql.now())).scalar_one()
     unsettled = (StepState.READY, StepState.SENT, StepState.RUNNING)
-    _drop(conn, run, "the run had ended", *unsettled)
+    while (
+        _drop(conn, run, "the run had ended", *unsettled) >= SLICE
+    ):  # a report comes when nearly none is left
+        pass
     # Whether a backup's run leaves something: its report says so, or it never had one.
     report = run.facts.get("report")
     runs.change(
@@ -273,7 +349,19 @@ def has_reported(conn: Connection, run_id: str) -> bool:
     return conn.execute(_STANDS, runs.at(run_id, _REPORT)).first() is not None
 
 
-def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[RunStep]) -> Run:
+def forget(conn: Connection, run_id: str) -> bool:
+    """Remove a slice of the steps of a failed run that is to start over; tell whether there may be more.
+
+    Who is killed in between leaves a failed run, and it is retried as before."""
+    if runs.lock(conn, run_id).state is not RunState.FAILED:
+        return False
+    some = select(*_KEY).where(_steps.run == run_id).limit(SLICE)
+    return conn.execute(delete(tables.steps).where(tuple_(*_KEY).in_(some))).rowcount >= SLICE
+
+
+def retry(
+    conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[RunStep], *, queued: bool
+) -> Run:
     """Take a failed run up again; see :meth:`strongroom.state.store.RunStore.retry`."""
     run = runs.lock(conn, run_id)
     if run.state is not RunState.FAILED:
@@ -282,13 +370,24 @@ def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[Ru
             hint="Submit a new run. 'strongroom runs cancel' ends one whose process is gone, with what it "
             "left.",
         )
+    if folding.forget(conn, run_id) and not first:
+        raise UsageError(f"run {run_id} ended long ago; what it had done is not known any more step by step")
     again = delete(tables.steps).where(_steps.run == run_id)
     conn.execute(again if first else again.where(_steps.kind == StepKind.REPORT.value))
     runs.insert_steps(conn, run_id, first)
     _make_ready_again(conn, run_id)
     facts = {key: value for key, value in run.facts.items() if key not in ("ending", "error")}
     runs.change(
-        conn, run_id, state=RunState.ACTIVE.value, closing=False, facts=facts, error=None, finished_at=None
+        conn,
+        run_id,
+        state=RunState.ACTIVE.value,
+        closing=False,
+        facts=facts,
+        error=None,
+        finished_at=None,
+        queued=queued,
+        folded=False,
+        unmade=None,
     )
     catalog.append(conn, runs.RETRIED, run_id, {"restarted": bool(first)})
     return _ask_again(conn, runs.load(conn, run_id), decide)

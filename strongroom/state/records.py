@@ -8,11 +8,11 @@ row ever waits for another. The database decides, messages only carry :class:`Ti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom.model import Depth, Role, Selection
 
@@ -147,6 +147,40 @@ class RunStep(Struct, frozen=True, order=True):
         return "/".join(parts)
 
 
+class StepRange(Struct, frozen=True, array_like=True):
+    """Steps of one kind and target whose pieces follow each other."""
+
+    kind: StepKind
+    target: str
+    first: int
+    count: int
+
+    @staticmethod
+    def of(steps: Iterable[RunStep]) -> list[StepRange]:
+        """Return the ranges that these steps make, in their order."""
+        ranges: list[StepRange] = []
+        kind, target, first, count = StepKind.PLAN, "", 0, 0
+        for step in steps:
+            if count and (step.kind, step.target, step.piece) == (kind, target, first + count):
+                count += 1
+                continue
+            if count:
+                ranges.append(StepRange(kind, target, first, count))
+            kind, target, first, count = step.kind, step.target, step.piece, 1
+        return [*ranges, StepRange(kind, target, first, count)] if count else ranges
+
+    def split(self, at: int) -> tuple[StepRange, StepRange]:
+        """Return the first so many, and those after them."""
+        return structs.replace(self, count=at), structs.replace(
+            self, first=self.first + at, count=self.count - at
+        )
+
+    def steps(self) -> Iterator[RunStep]:
+        """Yield the steps."""
+        pieces = range(self.first, self.first + self.count)
+        return (RunStep(self.kind, piece, self.target) for piece in pieces)
+
+
 class RecipientPin(Struct, frozen=True, kw_only=True):
     """A recipient as a run froze it; all of it public. ``composition`` names the keys of an all-of as its
     stanzas do."""
@@ -170,12 +204,20 @@ class TargetPin(Struct, frozen=True, kw_only=True):
     counts: bool = True
 
 
+class StagePin(Struct, frozen=True, kw_only=True):
+    """A stage as a run froze it: what its steps hand on lies there until the run ends."""
+
+    name: str
+    address: str
+
+
 class Spec(Struct, frozen=True, kw_only=True):
     """What a run is to do, frozen when it is created.
 
     Workers rebuild it from their own configuration and refuse a run that differs, so an
     edited row adds no reader and redirects no target. ``backup`` names the backup that a
-    verify, repair, restore or drill is about.
+    verify, repair, restore or drill is about. ``stage`` is one of ``[stages]``; without it, a folder in the
+    state directory of the one host that there is.
     """
 
     kind: RunKind
@@ -194,6 +236,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     container_bytes: int = 32 * 1024 * 1024
     backup: str = ""
     options: dict[str, Any] = {}
+    stage: StagePin | None = None
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -202,7 +245,10 @@ class Run(Struct, frozen=True, kw_only=True):
     Times are seconds since the epoch by the database's clock.
 
     ``closing``: the run failed or was cancelled and only its REPORT step may still run;
-    ``facts["ending"]`` (``failed`` or ``cancelled``) and ``facts["error"]`` say why."""
+    ``facts["ending"]`` (``failed`` or ``cancelled``) and ``facts["error"]`` say why.
+    ``queued``: it has not begun, and waits for its turn.
+    ``unmade``: steps that follow and are not in their table yet, where there are too many for one
+    transaction. Nothing of the run is given out before they are."""
 
     id: str
     spec: Spec
@@ -213,6 +259,8 @@ class Run(Struct, frozen=True, kw_only=True):
     error: str | None
     facts: Mapping[str, Any]
     closing: bool = False
+    queued: bool = False
+    unmade: tuple[StepRange, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -258,9 +306,11 @@ class Ticket(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """A lease on a step. Every write checks ``fence``; ``attempt`` counts from 1."""
+    """A lease on a step, and its run as it stood when the step began. Every write checks ``fence``;
+    ``attempt`` counts from 1."""
 
     ticket: Ticket
+    run: Run
     owner: str
     fence: int
     attempt: int
@@ -284,10 +334,20 @@ class Tally(Struct, frozen=True):
         return self.of(kind, states=(StepState.READY, StepState.SENT, StepState.RUNNING))
 
 
+class RunProgress(Struct, frozen=True, kw_only=True):
+    """How far a run is: its steps, and when one was last begun or ended (0: none was)."""
+
+    tally: Tally
+    moved_at: float
+
+
 class StepRow(Struct, frozen=True, kw_only=True):
     """A step as recorded, with its outcome. ``result`` is small and free of secrets;
     ``not_before`` is when a READY step that failed is due again; ``waits_since`` is since when
-    it has been waiting for room, or for a place that does not answer."""
+    it has been waiting for room, or for a place that does not answer.
+
+    Of a run that ended long ago one record stands for ``steps`` alike steps, which ``worked`` for so many
+    seconds together."""
 
     step: RunStep
     state: StepState
@@ -299,6 +359,8 @@ class StepRow(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     not_before: float | None = None
     waits_since: float | None = None
+    steps: int = 1
+    worked: float | None = None
 
 
 class StepConsequence(Struct, frozen=True, kw_only=True):
@@ -429,7 +491,7 @@ class Event(Struct, frozen=True, kw_only=True):
     id: int = 0
 
 
-class ChainedEvent(Struct, frozen=True, kw_only=True):
+class ChainedEvent(Struct, frozen=True):
     """An event as it is chained: ``detail`` as it is stored, and the digest that it carries."""
 
     id: int

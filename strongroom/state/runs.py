@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
+from msgspec import structs
 from sqlalchemy import (
-    BigInteger,
+    ColumnElement,
     Connection,
     Double,
+    Select,
     and_,
     bindparam,
     case,
-    cast,
     distinct,
     exists,
     func,
+    literal,
     or_,
     select,
     update,
 )
 
-from strongroom.state import catalog, codec, notes, sql, tables
+from strongroom.state import catalog, codec, folding, notes, sql, tables
 from strongroom.state.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state.records import (
     Claim,
     Run,
     RunCount,
     RunKind,
+    RunProgress,
     RunState,
     RunStep,
     Spec,
@@ -42,6 +47,8 @@ from strongroom.state.records import (
 from strongroom.state.sql import now
 from strongroom.state.tables import steps
 from strongroom.times import stamp
+
+log = logging.getLogger(__name__)
 
 # -- Conditions that select a step's row, and the parameters they take --------------------------
 #
@@ -119,21 +126,38 @@ def create(
     request_id: str | None,
     slot: tuple[str, float] | None,
     facts: Mapping[str, Any],
+    queued: bool,
 ) -> Run | None:
     """Insert a run with its first steps; see :meth:`strongroom.state.store.RunStore.create`."""
     if request_id is not None and (existing := by_request(conn, request_id)) is not None:
         return existing
-    run = _new(conn, spec, request_id, facts)
+    run = _new(conn, spec, request_id, facts, queued=queued)
     if slot is not None and not notes.take(conn, *slot, run.id):
         return None
-    if not _insert(conn, run):
+    inserted = sql.insert_one(
+        conn,
+        tables.runs,
+        id=run.id,
+        kind=spec.kind.value,
+        policy=spec.policy,
+        spec=codec.encode(spec),
+        state=run.state.value,
+        closing=False,
+        request_id=request_id,
+        facts=codec.encode(run.facts),
+        created_at=run.created_at,
+        queued=queued,
+    )
+    if not inserted:
         raise StateUnavailable("another process is making a run of the same request")
     insert_steps(conn, run.id, first)
     catalog.append(conn, "run.created", run.id, {"kind": spec.kind, "policy": spec.policy})
     return run
 
 
-def _new(conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any]) -> Run:
+def _new(
+    conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any], *, queued: bool
+) -> Run:
     moment: float = conn.execute(select(sql.now())).scalar_one()
     return Run(
         id=f"{stamp(moment)}-{secrets.token_hex(4)}",
@@ -144,22 +168,7 @@ def _new(conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[st
         finished_at=None,
         error=None,
         facts=dict(facts),
-    )
-
-
-def _insert(conn: Connection, run: Run) -> bool:
-    return sql.insert_one(
-        conn,
-        tables.runs,
-        id=run.id,
-        kind=run.spec.kind.value,
-        policy=run.spec.policy,
-        spec=codec.encode(run.spec),
-        state=run.state.value,
-        closing=False,
-        request_id=run.request_id,
-        facts=codec.encode(run.facts),
-        created_at=run.created_at,
+        queued=queued,
     )
 
 
@@ -229,17 +238,28 @@ def of(conn: Connection, policy: str, kind: RunKind, limit: int) -> list[Run]:
     return list(codec.readable(conn.execute(query), codec.run_of))
 
 
+def states_of(conn: Connection, policy: str, kind: RunKind, since: float) -> list[tuple[float, RunState]]:
+    """Return when each run of a policy and kind began since a time, the oldest first, and how it stands. An
+    odd row is left out."""
+    query = select(_runs.created_at, _runs.state).where(_runs.policy == policy, _runs.kind == kind.value)
+    found = conn.execute(query.where(_runs.created_at >= since).order_by(_runs.created_at, _runs.id))
+    known = {state.value for state in RunState}
+    return [(at, RunState(state)) for at, state in found if isinstance(at, float) and state in known]
+
+
 def between(conn: Connection, since: float, until: float) -> list[Run]:
     """Return the runs that had begun at a time, and had not ended at an earlier one."""
-    going = or_(_runs.finished_at.is_(None), _runs.finished_at >= since)
-    query = select(tables.runs).where(_runs.created_at <= until, going)
-    return list(codec.readable(conn.execute(query), codec.run_of))
+    ended = select(tables.runs).where(_runs.created_at <= until, _runs.finished_at >= since)
+    going = select(tables.runs).where(_runs.created_at <= until, tables.ACTIVE)
+    rows = (row for query in (going, ended) for row in conn.execute(query))
+    return list(codec.readable(rows, codec.run_of))
 
 
 def sealed_since(conn: Connection, policy: str, fingerprint: str) -> float | None:
     """Return when the first backup of a policy began whose run names a recipient of this fingerprint."""
-    query = select(func.min(_runs.created_at)).where(_runs.policy == policy)
-    query = query.where(_runs.kind == RunKind.BACKUP.value, _runs.created_at.between(0.0, codec.LAST_TIME))
+    # The oldest first, for nearly always that is the one: a key is in use for years.
+    query = select(_runs.created_at).where(_runs.policy == policy, _runs.kind == RunKind.BACKUP.value)
+    query = query.where(_runs.created_at.between(0.0, codec.LAST_TIME)).order_by(_runs.created_at).limit(1)
     return conn.execute(query.where(_runs.spec.contains(fingerprint, autoescape=True))).scalar()
 
 
@@ -258,15 +278,26 @@ def active(conn: Connection) -> list[Run]:
 def counts(conn: Connection, since: float) -> list[RunCount]:
     """Count the runs that were made since a time, and how often they were retried."""
     groups = (_runs.policy, _runs.kind, _runs.state)
-    retries = select(_events.run, func.count().label("many")).where(_events.kind == RETRIED)
-    retried = retries.group_by(_events.run).subquery()
-    again = cast(func.sum(func.coalesce(retried.c.many, 0)), BigInteger)  # PostgreSQL adds up to decimals
-    query = select(*groups, func.count().label("runs"), again.label("retries"))
-    query = query.select_from(tables.runs.outerjoin(retried, retried.c.run == _runs.id))
-    found = conn.execute(query.where(_runs.created_at >= since).group_by(*groups).order_by(*groups))
+    counted = select(*groups, func.count().label("runs"), literal(0).label("retries"))
+    counted = counted.where(_runs.created_at >= since).group_by(*groups)
+    # Few runs are: the index of events finds them, and no other run's row is read for that.
+    retried = select(*groups, literal(0).label("runs"), func.count().label("retries"))
+    retried = retried.select_from(tables.events.join(tables.runs, _events.run == _runs.id))
+    retried = retried.where(_events.kind == RETRIED, _runs.created_at >= since).group_by(*groups)
+    counts = _read_counts(conn, counted)
+    times = {(found.policy, found.kind, found.state): found.retries for found in _read_counts(conn, retried)}
+    counts.sort(key=lambda count: (count.policy, count.kind.value, count.state.value))
+    return [
+        structs.replace(count, retries=times.get((count.policy, count.kind, count.state), 0))
+        for count in counts
+    ]
+
+
+def _read_counts(conn: Connection, query: Select[Any]) -> list[RunCount]:
     return list(
         codec.readable(
-            found, lambda row: codec.record_of(row, RunCount, f"count of runs of policy '{row.policy}'")
+            conn.execute(query),
+            lambda row: codec.record_of(row, RunCount, f"count of runs of policy '{row.policy}'"),
         )
     )
 
@@ -280,7 +311,9 @@ def waiting(conn: Connection) -> list[Waiting]:
         (_steps.not_before > 0.0, _steps.not_before),
     )
     oldest = func.min(func.coalesce(since, _runs.created_at))
-    groups = (_steps.kind, _steps.state)
+    # An expression in place of the column: SQLite would read the index of all steps there ever were, for it
+    # is in the order of kinds, and not the one of those that have not ended.
+    groups = (_steps.kind.concat("").label("kind"), _steps.state)
     query = select(*groups, func.count().label("steps"), oldest.label("since"))
     query = query.select_from(tables.steps.join(tables.runs, _steps.run == _runs.id))
     found = conn.execute(query.where(tables.UNSETTLED).group_by(*groups).order_by(*groups))
@@ -313,40 +346,67 @@ def swept(conn: Connection, run: str) -> None:
 
 def tally(conn: Connection, run: str) -> Tally:
     """Count a run's steps by kind, target and state."""
-    return Tally(codec.counts_of(list(conn.execute(_TALLY, {"at_run": run})), run))
+    counts = codec.counts_of(list(conn.execute(_TALLY, {"at_run": run})), run)
+    return Tally(counts) if counts else folding.tally_of(conn, run)
 
 
 _TALLY: Final = (
     select(_steps.kind, _steps.target, _steps.state, func.count())
-    .where(_steps.run == bindparam("at_run"))
+    .where(_steps.run == bindparam("at_run"), folding.unfolded(bindparam("at_run")))
     .group_by(_steps.kind, _steps.target, _steps.state)
 )
 
 
-def moved_at(conn: Connection, run: str) -> float:
-    """Return when a step of a run was last begun or ended; 0 if none was."""
-    query = select(func.max(_steps.started_at), func.max(_steps.finished_at)).where(_steps.run == run)
-    found = [value for value in conn.execute(query).one() if isinstance(value, int | float)]
-    return max(found, default=0.0)
+def progress(conn: Connection) -> dict[str, RunProgress]:
+    """Return how far each run is that has not ended."""
+    groups = (_steps.run, _steps.kind, _steps.target, _steps.state)
+    query = select(*groups, func.count(), func.max(_steps.started_at), func.max(_steps.finished_at))
+    query = query.where(_steps.run.in_(select(_runs.id).where(tables.ACTIVE))).group_by(*groups)
+    counts: dict[str, list[Sequence[Any]]] = {}
+    moved: dict[str, float] = {}
+    for run, *counted, started, finished in conn.execute(query):
+        counts.setdefault(run, []).append(counted)
+        times = [at for at in (started, finished) if isinstance(at, int | float)]
+        moved[run] = max([moved.get(run, 0.0), *times])
+    found = {run: RunProgress(tally=Tally({}), moved_at=moved[run]) for run in counts}
+    for run, rows in counts.items():
+        with suppress(StateError):  # an odd row hides how far its run is, and nothing else
+            found[run] = structs.replace(found[run], tally=Tally(codec.counts_of(rows, run)))
+    return found
+
+
+def newest_ends(conn: Connection) -> dict[RunKind, float]:
+    """Return when a run of each kind last ended, of those within a day. An odd row says nothing."""
+    query = select(_runs.kind, func.max(_runs.finished_at)).where(_runs.finished_at > now() - 86_400.0)
+    found = conn.execute(query.where(_runs.finished_at < now() + AHEAD).group_by(_runs.kind))
+    known = {kind.value for kind in RunKind}
+    return {RunKind(kind): at for kind, at in found if kind in known and isinstance(at, float)}
 
 
 def row(conn: Connection, run: str, step: RunStep) -> StepRow:
     """Return one step."""
     record = conn.execute(select(tables.steps).where(STEP), at(run, step)).first()
-    if record is None:
+    if record is not None:
+        return codec.step_row_of(record)
+    kept = next((row for row in folding.rows_of(conn, run) if row.step == step), None)
+    if kept is None:
         raise StateError(f"run {run} has no step {step}")
-    return codec.step_row_of(record)
+    return kept
 
 
 def rows(conn: Connection, run: str, kind: StepKind | None = None, piece: int | None = None) -> list[StepRow]:
-    """Return a run's steps in order; of one kind or piece if given."""
-    query = select(tables.steps).where(_steps.run == run)
+    """Return a run's steps in order; of one kind or piece if given. Of a run that ended long ago one record
+    stands for those of many pieces."""
+    query = select(tables.steps).where(_steps.run == run, folding.unfolded(run))
     query = query.order_by(_steps.kind, _steps.piece, _steps.target)
     if kind is not None:
         query = query.where(_steps.kind == kind.value)
     if piece is not None:
         query = query.where(_steps.piece == piece)
-    return [codec.step_row_of(row) for row in conn.execute(query)]
+    found = [codec.step_row_of(row) for row in conn.execute(query)]
+    if found or piece is not None:
+        return found
+    return [row for row in folding.rows_of(conn, run) if kind in (None, row.step.kind)]
 
 
 def change(conn: Connection, run: str, **values: Any) -> None:
@@ -363,62 +423,73 @@ def change(conn: Connection, run: str, **values: Any) -> None:
 # → settled. Each SENT has a dispatch number of its own; each RUNNING a fence.
 
 
-_claimed_runs, _claimed_steps = tables.runs.c, tables.steps.c
+ALL_KINDS: Final = frozenset(StepKind)
 
 MOST: Final = 2_000
 """Steps that are given out in one transaction; every step that ends gives out what is left."""
 
 
-def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
-    """Mark what may go out as SENT; see :meth:`strongroom.state.store.RunStore.take_ready`."""
-    run = lock(conn, run_id)
-    if run.state.final:
+def give_out(
+    conn: Connection, run: Run, *, window: int, kinds: Collection[StepKind] = ALL_KINDS
+) -> list[Ticket]:
+    """Mark what may go out of a run as SENT, its row locked: nothing before all that follows is there.
+
+    Args:
+        kinds: the only ones of which a step may be READY. Who has just counted need not look for others: to
+            look through 100,000 captures that wait takes longer than all else of a step.
+    """
+    if run.state.final or run.unmade:
         return []
-    due = [codec.step_of(row) for row in conn.execute(_DUE, {"at_run": run_id})]
-    # Count the pieces that lie on the stage, or are about to.
-    count: int = conn.execute(_OPEN_PIECES, {"at_run": run_id}).scalar_one()
-    room = max(0, window - count)
-    captures = [step for step in due if step.kind is StepKind.CAPTURE][:room]
-    going = [step for step in due if step.kind is not StepKind.CAPTURE] + captures
-    return _send(conn, run_id, going)
+    going: list[RunStep] = []
+    if any(kind is not StepKind.CAPTURE for kind in kinds):
+        going += map(codec.step_of, conn.execute(_DUE, {"at_run": run.id}))
+    if StepKind.CAPTURE in kinds:
+        # Count the pieces that lie on the stage, or are about to.
+        count: int = conn.execute(_OPEN_PIECES, {"at_run": run.id}).scalar_one()
+        if (room := min(window - count, MOST - len(going))) > 0:
+            going += map(codec.step_of, conn.execute(_DUE_CAPTURES, {"at_run": run.id, "room": room}))
+    return _send(conn, run, going)
 
 
-_DUE: Final = (
-    select(_claimed_steps.run, _claimed_steps.kind, _claimed_steps.piece, _claimed_steps.target)
+_READY: Final = (
+    select(_steps.run, _steps.kind, _steps.piece, _steps.target)
     .where(
-        _claimed_steps.run == bindparam("at_run"),
+        _steps.run == bindparam("at_run"),
         tables.UNSETTLED,
-        _claimed_steps.state == StepState.READY.value,
+        _steps.state == StepState.READY.value,
     )
     .where(DUE)
-    # Captures last: as long as there is no room for them they would keep all else from going out.
-    .order_by(
-        _claimed_steps.kind == StepKind.CAPTURE.value,
-        _claimed_steps.piece,
-        _claimed_steps.kind,
-        _claimed_steps.target,
-    )
+)
+
+# Captures apart: as long as there is no room for them they would keep all else from going out.
+_DUE: Final = (
+    _READY.where(_steps.kind != StepKind.CAPTURE.value)
+    .order_by(_steps.piece, _steps.kind, _steps.target)
     .limit(MOST)
+)
+
+_DUE_CAPTURES: Final = (
+    _READY.where(_steps.kind == StepKind.CAPTURE.value).order_by(_steps.piece).limit(bindparam("room"))
 )
 
 
 _OPEN_PIECES: Final = (
-    select(func.count(distinct(_claimed_steps.piece)))
-    .where(_claimed_steps.run == bindparam("at_run"), tables.UNSETTLED)
+    select(func.count(distinct(_steps.piece)))
+    .where(_steps.run == bindparam("at_run"), tables.UNSETTLED)
     .where(
         or_(
-            _claimed_steps.kind == StepKind.UPLOAD.value,
-            and_(
-                _claimed_steps.kind == StepKind.CAPTURE.value, _claimed_steps.state != StepState.READY.value
-            ),
+            _steps.kind == StepKind.UPLOAD.value,
+            and_(_steps.kind == StepKind.CAPTURE.value, _steps.state != StepState.READY.value),
         )
     )
 )
 
 
-def _send(conn: Connection, run: str, going: list[RunStep]) -> list[Ticket]:
+def _send(conn: Connection, run: Run, going: list[RunStep]) -> list[Ticket]:
     if not going:
         return []
+    if run.queued:  # whatever of it goes out: an older version began it and did not say so
+        conn.execute(_BEGIN, {"at_run": run.id})
     # Reserve ``count`` numbers; return the first. A counter row, not a sequence: it is given out in the order
     # of commits, so a number is never seen before a smaller one is in its row.
     count = len(going)
@@ -426,12 +497,14 @@ def _send(conn: Connection, run: str, going: list[RunStep]) -> list[Ticket]:
     if not isinstance(last, int):
         raise StateError("the state database holds an unreadable counter of what was sent", hint=codec.ODD)
     first = last - count + 1
-    tickets = [Ticket(run, step, first + offset) for offset, step in enumerate(going)]
-    rows = [at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
+    tickets = [Ticket(run.id, step, first + offset) for offset, step in enumerate(going)]
+    rows = [at(run.id, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
     if conn.execute(_SEND, rows).rowcount != len(rows):
-        raise unkept(run, going[0])
+        raise unkept(run.id, going[0])
     return tickets
 
+
+_BEGIN: Final = update(tables.runs).where(_runs.id == bindparam("at_run"), tables.QUEUED).values(queued=False)
 
 _COUNT_ON: Final = (
     update(tables.counters)
@@ -446,7 +519,7 @@ _SEND: Final = (
     .values(
         state=StepState.SENT.value,
         dispatch=bindparam("new_dispatch"),
-        sends=_claimed_steps.sends + 1,
+        sends=_steps.sends + 1,
         sent_at=sql.now(),
     )
 )
@@ -459,46 +532,49 @@ def claim(conn: Connection, ticket: Ticket, *, owner: str, lease: float, starts:
     row = conn.execute(_CLAIM, given).first()
     if row is None and conn.execute(_CLAIMABLE, given).first() is not None:
         raise unkept(ticket.run, ticket.step)
-    return None if row is None else Claim(ticket=ticket, owner=owner, fence=row.fence, attempt=row.attempts)
+    if row is None:
+        return None
+    run = load(conn, ticket.run)
+    return Claim(ticket=ticket, run=run, owner=owner, fence=row.fence, attempt=row.attempts)
 
 
 # The run is active and, if it is closing, this is what closes it.
 _WANTED: Final = exists(
-    select(_claimed_runs.id)
-    .where(_claimed_runs.id == _claimed_steps.run, _claimed_runs.state == RunState.ACTIVE.value)
-    .where(or_(_claimed_runs.closing.is_(False), _claimed_steps.kind == StepKind.REPORT.value))
+    select(_runs.id)
+    .where(_runs.id == _steps.run, _runs.state == RunState.ACTIVE.value)
+    .where(or_(_runs.closing.is_(False), _steps.kind == StepKind.REPORT.value))
     .correlate(tables.steps)
 )
 
 _FREE: Final = or_(
-    _claimed_steps.state == StepState.SENT.value,
-    and_(_claimed_steps.state == StepState.RUNNING.value, LAPSED),
+    _steps.state == StepState.SENT.value,
+    and_(_steps.state == StepState.RUNNING.value, LAPSED),
 )
 
 _FITS: Final = and_(
     STEP,
-    _claimed_steps.dispatch == bindparam("at_dispatch"),
+    _steps.dispatch == bindparam("at_dispatch"),
     _FREE,
     _WANTED,
-    _claimed_steps.silent < bindparam("starts"),
+    _steps.silent < bindparam("starts"),
 )
 
-_CLAIMABLE: Final = select(_claimed_steps.run).where(_FITS)
+_CLAIMABLE: Final = select(_steps.run).where(_FITS)
 
 _CLAIM: Final = (
     update(tables.steps)
     .where(_FITS)
     .values(
         state=StepState.RUNNING.value,
-        attempts=_claimed_steps.attempts + 1,
-        silent=_claimed_steps.silent + 1,
-        fence=_claimed_steps.fence + 1,
+        attempts=_steps.attempts + 1,
+        silent=_steps.silent + 1,
+        fence=_steps.fence + 1,
         sends=0,
         owner=bindparam("new_owner"),
         started_at=sql.now(),
         lease_expires=sql.now() + bindparam("lease", type_=Double),
     )
-    .returning(_claimed_steps.fence, _claimed_steps.attempts)
+    .returning(_steps.fence, _steps.attempts)
 )
 
 
@@ -511,5 +587,107 @@ _RENEW: Final = (
     update(tables.steps)
     .where(HELD, _WANTED)
     .values(lease_expires=sql.now() + bindparam("lease", type_=Double))
-    .returning(_claimed_steps.fence)
+    .returning(_steps.fence)
 )
+
+
+# -- Whose turn it is: a run that has begun is finished before many others begin ------------------
+#
+# Queues are first in, first out. If each run were given out as soon as it is on record, all of several
+# hundred would be planned before the first is captured, and captured before the first is whole. So a run of
+# some kinds waits in its row until fewer than so many of its kind are at work. Which of them is next is
+# decided one after the other: two that ask at once begin no two in one place.
+#
+# A run that only waits has given up its place, or a target that is away would keep all others from beginning.
+
+
+YIELDS: Final = 60.0
+"""Seconds after which a run is not at work any more that waits for room or a place that does not answer, or
+for workers where no step of its kind is being performed."""
+
+
+BEGUN_TOGETHER: Final = 50
+"""Runs that one transaction begins: every worker waits for SQLite's one lock."""
+
+_TURNS: Final = 0x7475726E73  # any number of our own will do
+_ONE_AFTER_THE_OTHER: Final = select(func.pg_advisory_xact_lock(_TURNS))
+
+
+def queued_kinds(conn: Connection) -> list[RunKind]:
+    """Return the kinds of the runs that wait for their turn."""
+    known = {kind.value for kind in RunKind}
+    return [RunKind(kind) for kind in conn.execute(_QUEUED_KINDS).scalars() if kind in known]
+
+
+def begin_next(conn: Connection, kind: RunKind, *, most: int, window: int, apart: bool) -> list[Ticket]:
+    """Begin the oldest runs that wait; see :meth:`strongroom.state.store.RunStore.begin_next`."""
+    if conn.dialect.name == "postgresql":  # SQLite's write lock is held already
+        conn.execute(_ONE_AFTER_THE_OTHER)
+    at_work = list(conn.execute(_AT_WORK, {"at_kind": kind.value}).scalars())
+    busy = set(at_work) if apart else set()
+    tickets: list[Ticket] = []
+    odd: set[str] = set()
+    room = min(most - len(at_work), BEGUN_TOGETHER)
+    while room > 0 and (run := _next(conn, kind, busy, odd, apart=apart)) is not None:
+        try:
+            tickets += give_out(conn, lock(conn, run.id), window=window)
+        except StateError as error:  # one edited run must not keep the others waiting
+            log.error("run-not-begun", extra={"run": run.id, "why": error.message})
+            odd.add(run.id)
+            continue
+        conn.execute(_BEGIN, {"at_run": run.id})
+        room -= 1
+        busy |= {run.policy} if apart else set()
+    return tickets
+
+
+def _next(
+    conn: Connection, kind: RunKind, busy: Collection[str], odd: Collection[str], *, apart: bool
+) -> codec.AnyRow | None:
+    """Return the oldest run that waits, is none of those that are odd, and whose policy has none at work."""
+    waiting = select(_runs.id, _runs.policy).where(tables.QUEUED)
+    waiting = waiting.where(_runs.kind == kind.value).order_by(_runs.created_at)
+    if apart:
+        waiting = waiting.where(_runs.policy.not_in(busy))
+    if odd:
+        waiting = waiting.where(_runs.id.not_in(odd))
+    return conn.execute(waiting.limit(1)).first()
+
+
+_QUEUED_KINDS: Final = select(_runs.kind).where(tables.QUEUED).distinct().order_by(_runs.kind)
+
+_others: Final = tables.steps.alias("others")
+_IS_SERVED: Final = exists().where(
+    _others.c.state == StepState.RUNNING.value,
+    _others.c.kind == _steps.kind,
+    _others.c.lease_expires > now(),
+)
+"""Another step of its kind is being performed: its queue is long, and not left alone."""
+
+_WAITS_BRIEFLY: Final = or_(_steps.waits_since.is_(None), _steps.waits_since > now() - YIELDS)
+
+
+def _has_step(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(_steps.run == _runs.id, tables.UNSETTLED, *conditions)
+
+
+_MOVES: Final = _has_step(
+    or_(
+        _steps.state == StepState.RUNNING.value,
+        and_(
+            _steps.state == StepState.SENT.value,
+            or_(_steps.sent_at > now() - YIELDS, _IS_SERVED),
+        ),
+        and_(_steps.state == StepState.READY.value, _steps.not_before > now(), _WAITS_BRIEFLY),
+    )
+)
+# What could go out, and does not beside what is out, has no room, and says nothing.
+_MAY_MOVE: Final = and_(
+    ~_has_step(_steps.state == StepState.SENT.value),
+    _has_step(_steps.state == StepState.READY.value, _WAITS_BRIEFLY),
+)
+_LONG_WAITING: Final = _has_step(_steps.waits_since <= now() - YIELDS)
+_AT_WORK: Final = select(_runs.policy).where(
+    tables.BEGUN, _runs.kind == bindparam("at_kind"), or_(_MOVES, _MAY_MOVE), ~_LONG_WAITING
+)
+"""The policy of each run of a kind that is at work."""

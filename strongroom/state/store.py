@@ -13,8 +13,9 @@ from heapq import merge
 from types import MappingProxyType
 from typing import Any
 
-from strongroom.state import catalog, notes, outcomes, recovery, runs
+from strongroom.state import catalog, folding, notes, outcomes, recovery, runs
 from strongroom.state.engine import Transactions
+from strongroom.state.hosts import HostRecord
 from strongroom.state.notes import AccessMarks, NotifiedAlert, SecretRotations
 from strongroom.state.records import (
     CatalogEntry,
@@ -30,6 +31,8 @@ from strongroom.state.records import (
     Run,
     RunCount,
     RunKind,
+    RunProgress,
+    RunState,
     RunStep,
     Slot,
     Spec,
@@ -82,6 +85,12 @@ class RunQueries(Transactions):
         with self._database.reading() as conn:
             return runs.of(conn, policy, kind, limit)
 
+    def states_of(self, policy: str, kind: RunKind, *, since: float) -> list[tuple[float, RunState]]:
+        """Return when each run of a policy and kind began since a time (epoch seconds), the oldest first, and
+        how it stands."""
+        with self._database.reading() as conn:
+            return runs.states_of(conn, policy, kind, since)
+
     def runs_between(self, since: float, until: float) -> list[Run]:
         """Return the runs that went on at some time between two (epoch seconds)."""
         with self._database.reading() as conn:
@@ -122,10 +131,15 @@ class RunQueries(Transactions):
         with self._database.reading() as conn:
             return runs.tally(conn, run)
 
-    def moved_at(self, run: str) -> float:
-        """Return when a step of a run was last begun or ended; 0 if none was."""
+    def progress(self) -> dict[str, RunProgress]:
+        """Return how far each run is that has not ended, by id: one read, however many there are."""
         with self._database.reading() as conn:
-            return runs.moved_at(conn, run)
+            return runs.progress(conn)
+
+    def newest_ends(self) -> dict[RunKind, float]:
+        """Return when a run of each kind last ended, of those that ended within a day."""
+        with self._database.reading() as conn:
+            return runs.newest_ends(conn)
 
     def row(self, run: str, step: RunStep) -> StepRow:
         """Return one step. Raises StateError if there is no such row."""
@@ -312,6 +326,11 @@ class EventLog(Transactions):
         with self._database.reading() as conn:
             return catalog.links(conn, after=after, limit=limit)
 
+    def chained(self, events: Collection[int]) -> dict[int, str]:
+        """Return the digest that each of these events carries, by its number, of those that are there."""
+        with self._database.reading() as conn:
+            return catalog.chained(conn, events)
+
     def newest_link(self) -> ChainedEvent | None:
         """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
         with self._database.reading() as conn:
@@ -384,7 +403,7 @@ class EventLog(Transactions):
 # :class:`~strongroom.state.errors.StateError`.
 
 
-class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, AccessMarks):
+class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, AccessMarks, HostRecord):
     """The state of an installation, on SQLite or PostgreSQL.
 
     May be built before a fork; each process opens its own connections on first use, and
@@ -420,15 +439,28 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         request_id: str | None = None,
         slot: tuple[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
+        queued: bool = False,
     ) -> Run | None:
         """Create a run with its first steps, and claim its slot, in one transaction.
+
+        Args:
+            queued: it waits for its turn: :meth:`begin_next` begins it. So does :meth:`take_ready`, for who
+                performs it by itself.
 
         Returns:
             the run; the one that ``request_id`` made before, if it did; or ``None`` if
             the slot (policy, due time) has been claimed, in which case nothing is written.
         """
         with self._database.writing() as conn:
-            return runs.create(conn, spec, first=first, request_id=request_id, slot=slot, facts=facts or {})
+            return runs.create(
+                conn,
+                spec,
+                first=first,
+                request_id=request_id,
+                slot=slot,
+                facts=facts or {},
+                queued=queued,
+            )
 
     def cancel(self, run: str, *, error: str = "cancelled") -> Run:
         """Begin to cancel a run and return it, ``closing``.
@@ -438,11 +470,19 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         closing, or is at its REPORT already, is returned as it is.
         """
         with self._database.writing() as conn:
-            return outcomes.cancel(conn, run, error)
+            cancelled = outcomes.cancel(conn, run, error)
+        more = cancelled.closing and not cancelled.state.final
+        while more:
+            with self._database.writing() as conn:
+                more = outcomes.go_on(conn, runs.lock(conn, run))
+        return cancelled
 
-    def retry(self, run: str, decide: DecideAgain, *, first: Sequence[RunStep] = ()) -> Run:
+    def retry(
+        self, run: str, decide: DecideAgain, *, first: Sequence[RunStep] = (), queued: bool = False
+    ) -> Run:
         """Make a FAILED run ACTIVE again, its poisoned and missed steps READY with no
-        attempts counted; with ``first``, forget all its steps and start over with these.
+        attempts counted; with ``first``, forget all its steps and start over with these,
+        once its turn has come if it is ``queued``.
 
         ``decide`` is asked again for each step that is done, with its recorded result,
         since what ended while the run was closing led to nothing.
@@ -450,8 +490,12 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         Raises:
             UsageError: the run has not failed.
         """
+        more = bool(first)
+        while more:
+            with self._database.writing() as conn:
+                more = outcomes.forget(conn, run)
         with self._database.writing() as conn:
-            return outcomes.retry(conn, run, decide, first)
+            return outcomes.retry(conn, run, decide, first, queued=queued)
 
     def swept(self, run: str) -> None:
         """Note that a run leaves nothing any more."""
@@ -463,13 +507,34 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
 
         Captures come last, and only while fewer than ``window`` pieces are being captured
         or have an upload outstanding: that bounds the stage. The caller sends the tickets
-        after this has returned; one that never arrives is noticed by :meth:`reconcile`.
+        after this has returned; one that never arrives is noticed by :meth:`reconcile`. What a very large run
+        has still to insert, or to give up, is done first.
+        """
+        while True:
+            with self._database.writing() as conn:
+                tickets = outcomes.take_ready(conn, run, window=window)
+            if tickets is not None:
+                return tickets
+
+    def queued_kinds(self) -> list[RunKind]:
+        """Return the kinds of the runs that wait for their turn: nearly always none."""
+        with self._database.reading() as conn:
+            return runs.queued_kinds(conn)
+
+    def begin_next(self, kind: RunKind, *, most: int, window: int, apart: bool = False) -> list[Ticket]:
+        """Give out the first steps of the runs of a kind whose turn has come, the oldest first.
+
+        So many of a kind are at work at once that ``most`` are not exceeded. One that has done nothing but
+        wait for a minute, for a target or for workers, does not count: it keeps nobody back.
+
+        Args:
+            apart: of a policy one at a time.
         """
         with self._database.writing() as conn:
-            return runs.take_ready(conn, run, window=window)
+            return runs.begin_next(conn, kind, most=most, window=window, apart=apart)
 
     def claim(self, ticket: Ticket, *, owner: str, lease: float | None = None) -> Claim | None:
-        """Start a step: take its lease for ``lease`` seconds and count the attempt.
+        """Start a step: take its lease for ``lease`` seconds, count the attempt, and load its run.
 
         Returns:
             ``None`` if the ticket is stale, the step settled or leased by someone alive,
@@ -486,22 +551,31 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         with self._database.writing() as conn:
             return runs.renew(conn, claim, lease=self._lease(lease))
 
-    def finish(self, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
-        """Record a step's result, and what follows from it, in one transaction.
+    def finish(
+        self, claim: Claim, result: Mapping[str, Any], decide: Decide, *, window: int | None = None
+    ) -> tuple[Run, list[Ticket]]:
+        """Record a step's result and what follows from it, and give out what is due, in one transaction.
+        Where thousands of steps follow, or a run of thousands ends, the others come a slice a transaction.
 
         ``decide`` is called inside it, with the run's row locked and the step counted, and
         must be pure. While the run is closing only the facts of its verdicts count; REPORT
         then ends the run as it began to end. A repeated call by the same claim, after an
-        answer was lost, changes nothing.
+        answer was lost, changes nothing of the step.
+
+        Args:
+            window: as of :meth:`take_ready`; ``None`` gives out nothing.
 
         Returns:
-            the run as it is now, and the tally that ``decide`` saw.
+            the run as it is now, and what is given out.
 
         Raises:
             ClaimLost: another took the step over; delete what only this attempt made.
         """
         with self._database.writing() as conn:
-            return outcomes.finish(conn, claim, result, decide)
+            run, tickets = outcomes.finish(conn, claim, result, decide, window=window)
+        if tickets is None:
+            tickets = self.take_ready(run.id, window=window or 0)
+        return run, tickets
 
     def fail(
         self,
@@ -584,6 +658,18 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
             failed=failed,
             queues=queues,
         )
+
+    def fold(
+        self, *, keeps: Callable[[], Collection[RunKind]], seconds: float, after: float = folding.AFTER
+    ) -> int:
+        """Put a few records in the place of the steps of runs that ended long ago (seconds); return how many
+        steps went. Bounded transactions, and safe to call from several processes at once.
+
+        Args:
+            keeps: asked, if there is something to fold, for the kinds of runs whose steps stay.
+            seconds: how long this may go on. The next call does what is left.
+        """
+        return folding.fold(self._database, keeps=keeps, seconds=seconds, after=after)
 
     def forsake(self, run: str, *, owners: Collection[str]) -> None:
         """Count as lost now what processes held of a run that are known to have died: their claims, and

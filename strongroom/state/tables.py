@@ -52,8 +52,17 @@ runs: Final = Table(
     Column("finished_at", Double),
     # Whether it ended with something left on stage or target that is still to be swept.
     Column("remains", Boolean, nullable=False, server_default=false()),
+    # Whether it waits for its turn: nothing of it was ever given out.
+    Column("queued", Boolean, nullable=False, server_default=false()),
+    # Whether it is so old that its steps were folded, or were looked at and are kept.
+    Column("folded", Boolean, nullable=False, server_default=false()),
+    # Ranges of steps that follow and are not inserted yet: too many for one transaction.
+    Column("unmade", Text),
     Index("ix_runs_created_at", "created_at"),
+    Index("ix_runs_finished_at", "finished_at"),
     Index("ix_runs_policy", "policy", "kind", "created_at"),
+    # All that is counted of runs is in it, so that no row is read for that.
+    Index("ix_runs_counts", "created_at", "policy", "kind", "state"),
 )
 
 ACTIVE: Final = text("runs.state = 'active'")
@@ -66,11 +75,22 @@ REMAINS: Final = text("runs.remains IS TRUE")
 
 partial_index("ix_runs_remains", runs.c.policy, where=REMAINS)
 
+QUEUED: Final = text("runs.queued IS TRUE AND runs.state = 'active'")
+"""Runs that wait for their turn; spelt out, as above."""
+BEGUN: Final = text("runs.queued IS FALSE AND runs.state = 'active'")
+"""Runs that have begun and not ended; spelt out, as above."""
+UNFOLDED: Final = text("runs.folded IS FALSE AND runs.finished_at IS NOT NULL")
+"""Ended runs whose steps were not folded; spelt out, as above."""
+
+partial_index("ix_runs_queued", runs.c.kind, runs.c.created_at, where=QUEUED)
+partial_index("ix_runs_begun", runs.c.kind, where=BEGUN)
+partial_index("ix_runs_unfolded", runs.c.finished_at, where=UNFOLDED)
+
 steps: Final = Table(
     "steps",
     metadata,
     Column("run", String(64), ForeignKey("runs.id"), nullable=False),
-    Column("kind", String(16), nullable=False),
+    Column("kind", String(32).with_variant(String(16), "sqlite"), nullable=False),  # SQLite holds no length
     Column("piece", Integer, nullable=False),
     Column("target", String(255), nullable=False),
     Column("state", String(16), nullable=False),
@@ -99,7 +119,16 @@ steps: Final = Table(
 UNSETTLED: Final = text("steps.state IN ('ready', 'sent', 'running')")
 """Steps that may still change; spelt out for the partial index, as above."""
 
-partial_index("ix_steps_unsettled", steps.c.run, where=UNSETTLED)
+partial_index("ix_steps_unsettled", steps.c.run, steps.c.kind, steps.c.state, steps.c.piece, where=UNSETTLED)
+
+folded_steps: Final = Table(
+    "folded_steps",
+    metadata,
+    Column("run", String(64), ForeignKey("runs.id"), nullable=False),
+    # A few records that stand for all steps of a run that ended long ago.
+    Column("steps", Text, nullable=False),
+    PrimaryKeyConstraint("run"),
+)
 
 counters: Final = Table(
     "counters",
@@ -244,4 +273,50 @@ alerts: Final = Table(
     Column("sent_at", Double),
     Column("resolved_at", Double),
     PrimaryKeyConstraint("audience", "key"),
+)
+
+processes: Final = Table(
+    "processes",
+    metadata,
+    Column("host", String(255), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("version", String(64), nullable=False),
+    # The newest schema that its code knows.
+    Column("schema", String(32), nullable=False),
+    Column("heard_at", Double, nullable=False),
+    PrimaryKeyConstraint("host", "role"),
+)
+
+joins: Final = Table(
+    "joins",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    # Of a key that only the token gives: who reads this row can use no token.
+    Column("digest", String(64), nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    # Sealed under a key that only the token gives; removed once the host has joined.
+    Column("parcel", Text),
+    Column("request", Text),
+    Column("used_by", String(255)),
+    Column("used_at", Double),
+)
+
+signed_lists: Final = Table(
+    "signed_lists",
+    metadata,
+    Column("kind", String(16), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    # Base64. Each host checks the signature itself: this table only carries.
+    Column("content", Text, nullable=False),
+    PrimaryKeyConstraint("kind", "number", "sha256"),
+)
+
+understood: Final = Table(
+    "understood",
+    metadata,
+    Column("schema", String(32), primary_key=True),
+    # The oldest schema whose code can work with that one.
+    Column("oldest", String(32), nullable=False),
 )

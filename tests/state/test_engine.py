@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -204,6 +206,7 @@ LOOKS: dict[str, Callable[[str], object]] = {
 }
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_use_of_the_file_in_a_process_takes_away_its_lock_or_its_log(file: Path, look: str) -> None:
     url = f"sqlite:///{file}"
@@ -391,6 +394,42 @@ def test_a_session_that_the_server_ends_in_mid_transaction_is_unavailable(
     store.close()
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_of_another_encoding_than_utf8_is_refused_and_the_hint_makes_one_that_is_not(
+    postgres_server: PostgresServer, encoding: str
+) -> None:
+    server, name = postgres_server, f"test_{uuid.uuid4().hex}"
+    server.execute(f"CREATE DATABASE {name}_other ENCODING '{encoding}' TEMPLATE template0")
+    for use in (lambda store: store.check(), lambda store: store.runs(), lambda store: store.event("x")):
+        store = RunStore(server.url(f"{name}_other"))
+        with pytest.raises(StateError, match=encoding) as caught:
+            use(store)
+        assert not caught.value.transient
+        assert "encoding UTF8" in caught.value.hint
+        assert "'state.url'" in caught.value.hint
+    server.execute(caught.value.hint.rpartition(": ")[2].replace("strongroom", f"{name}_utf8"))
+    store = RunStore(server.url(f"{name}_utf8"))
+    store.event("CANARY-ключ")
+    assert [event.kind for event in store.events()] == ["CANARY-ключ"]
+    store.close()
+
+
+def test_an_encoding_of_the_environment_is_not_that_of_the_database(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    store = RunStore(postgres_server.new_database())
+    store.event("CANARY-ключ")
+    assert [event.kind for event in store.events()] == ["CANARY-ключ"]
+    store.close()
+
+
+def test_a_database_that_is_not_there_is_told_as_that(postgres_server: PostgresServer) -> None:
+    with pytest.raises(StateUnavailable, match="no user or no database of that name") as caught:
+        RunStore(postgres_server.url("none")).check()
+    assert "'state.url'" in caught.value.hint
+
+
 def test_a_lock_that_is_not_given_back_is_unavailable(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,3 +485,65 @@ def test_an_extended_code_of_sqlite_is_told_in_words_and_not_as_a_database_that_
         raise exc.OperationalError("", {}, cause)
     assert "SQLITE" not in caught.value.message
     assert caught.value.hint != StateError.default_hint
+
+
+def test_a_process_that_writes_again_and_again_lets_others_in_and_one_that_does_not_never_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    turns = engine._Turns()
+
+    def write(takes: float, then: float) -> None:
+        turns.take()
+        now[0] += takes
+        turns.end()
+        now[0] += then
+
+    for _ in range(100):
+        write(0.004, 0.001)
+    assert 3 <= len(slept) <= 5, "about once in a tenth of a second"
+    slept.clear()
+    for _ in range(100):
+        write(0.004, 0.006)
+    assert len(slept) <= 1
+    write(0.3, 0.0)
+    slept.clear()
+    write(0.001, 0.0)
+    assert slept == [turns.PAUSE], "who wrote for long lets others in before he writes again"
+
+
+def test_a_writer_waits_for_another_process_and_says_so_if_it_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.2)
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    database = engine.StateDatabase(url)
+    with database.writing():
+        pass
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateUnavailable, match="stayed locked"), database.writing():
+        pass
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 30)
+    refused, is_locked = [], engine._is_locked
+
+    def end_the_other(error: exc.OperationalError) -> bool:
+        """The writer met the lock: now it ends."""
+        if not refused:
+            other.execute("ROLLBACK")
+        refused.append(error)
+        return is_locked(error)
+
+    monkeypatch.setattr(engine, "_is_locked", end_the_other)
+    with database.writing() as conn:
+        assert conn.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+    assert refused, "it waited"
+    other.close()
+    database.close()

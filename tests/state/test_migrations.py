@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +14,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy import Connection, String, event, inspect, text
 
+from strongroom import __version__
 from strongroom.operations.evidence.ledger import verify_chain
+from strongroom.state import engine as engine_module
 from strongroom.state import migrations, tables
 from strongroom.state.engine import StateDatabase, _create, _parse
 from strongroom.state.errors import SchemaMismatch
+from strongroom.state.records import RotationState, RunKind, RunState, StepKind, StepState
 from strongroom.state.sql import begin_writing
 from strongroom.state.store import RunStore
+from tests.postgres import PostgresServer
 from tests.state.pipeline import PLAN, SPEC
 
 
@@ -50,6 +56,20 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(database: StateDa
         assert conn.execute(text("SELECT name FROM counters")).scalars().all() == ["dispatch"]
 
 
+def test_every_kind_and_state_fits_where_it_is_kept() -> None:
+    """SQLite holds no length, PostgreSQL does: what is longer is refused there, and only there."""
+    for column, values in (
+        (tables.steps.c.kind, StepKind),
+        (tables.steps.c.state, StepState),
+        (tables.runs.c.kind, RunKind),
+        (tables.runs.c.state, RunState),
+        (tables.secret_rotations.c.state, RotationState),
+    ):
+        assert isinstance(column.type, String)
+        assert column.type.length is not None
+        assert [value for value in values if len(value.value) > column.type.length] == []
+
+
 def test_migrations_make_the_partial_indexes(database: StateDatabase) -> None:
     with database.reading() as conn:
         found = (tables.runs, tables.steps, tables.replicas)
@@ -59,19 +79,68 @@ def test_migrations_make_the_partial_indexes(database: StateDatabase) -> None:
         partial = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%'"
         if conn.dialect.name == "postgresql":
             partial = "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%WHERE%'"
-        assert conn.execute(text(partial)).scalar() == 4
+        assert conn.execute(text(partial)).scalar() == 7
 
 
-def test_a_schema_of_a_later_version_is_refused_and_left_alone(empty_url: str) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "UPDATE understood SET schema = '9999', oldest = '9998'",
+        "UPDATE understood SET schema = '9998'",  # of another schema, not of this one
+        "UPDATE understood SET schema = '9999', oldest = 'any'",
+        "DELETE FROM understood",
+    ],
+)
+def test_a_schema_of_a_later_version_is_refused_and_left_alone(empty_url: str, said: str) -> None:
     first = RunStore(empty_url)
     with first._database.writing() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        conn.execute(text(said))
     first.close()
     with pytest.raises(SchemaMismatch, match="does not know") as caught:
         RunStore(empty_url).check()
     assert not caught.value.transient
     with pytest.raises(SchemaMismatch):
         RunStore(empty_url).runs()
+    assert "does not know" in refused(empty_url)
+
+
+def refused(url: str) -> str:
+    """Return what is on record of the version that was refused, as another than it reads it."""
+    engine = _create(_parse(url))
+    with engine.connect() as conn:
+        kept = conn.execute(text("SELECT detail FROM events WHERE kind = 'version.refused'")).scalars()
+        said = [json.loads(detail) for detail in kept]
+    engine.dispose()
+    [one] = said  # however often it was refused since
+    assert (one["version"], one["host"]) == (__version__, socket.gethostname())
+    return str(one["why"])
+
+
+def test_a_schema_of_a_later_version_that_this_one_can_work_with_is_left_as_it_is(empty_url: str) -> None:
+    first = RunStore(empty_url)
+    with first._database.writing() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        conn.execute(text("UPDATE understood SET schema = '9999'"))
+    first.close()
+    store = RunStore(empty_url)
+    store.event("schedule.resumed")
+    assert store._database.revision() == "9999"
+    engine_module.require(store._database)
+
+
+def test_nobody_migrates_away_from_under_processes_that_could_not_go_on(empty_url: str) -> None:
+    first = RunStore(empty_url)
+    first.report_process("ada", "seal", version="0.0.9", schema="0012")
+    first.report_process("bob", "seal", version="0.1.0")
+    with first._database.writing() as conn:  # so 0013 stands for a migration to come
+        conn.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+    first.close()
+    with pytest.raises(SchemaMismatch, match=r"seal on ada \(0\.0\.9\)") as caught:
+        RunStore(empty_url).check()
+    assert "bob" not in str(caught.value)
+    assert "Stop these" in (caught.value.hint or "")
+    assert "seal on ada" in refused(empty_url)
 
 
 def test_a_database_that_is_up_to_date_costs_one_select(store: RunStore) -> None:
@@ -121,6 +190,19 @@ def drop_later_tables(conn: Connection) -> None:
             conn.execute(text(f"DROP TABLE {table.name}"))
     for later in ("ix_runs_policy", "ix_events_kind"):
         conn.execute(text(f"DROP INDEX {later}"))
+    drop_0014(conn)
+
+
+def drop_0014(conn: Connection) -> None:
+    conn.execute(text("DROP INDEX ix_steps_unsettled"))
+    conn.execute(
+        text("CREATE INDEX ix_steps_unsettled ON steps (run) WHERE state IN ('ready', 'sent', 'running')")
+    )
+    for later in ("queued", "begun", "unfolded", "finished_at", "counts"):
+        conn.execute(text(f"DROP INDEX ix_runs_{later}"))
+    conn.execute(text("DROP TABLE IF EXISTS folded_steps"))
+    for column in ("queued", "folded", "unmade"):
+        conn.execute(text(f"ALTER TABLE runs DROP COLUMN {column}"))
 
 
 def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:
@@ -163,3 +245,57 @@ def test_what_runs_had_left_before_that_was_noted_is_still_found(empty_url: str)
     store = RunStore(empty_url)
     assert [run.id for run in store.leaving(left.spec.policy, limit=10)] == [left.id]
     store.close()
+
+
+def test_runs_of_before_there_were_turns_go_on(empty_url: str) -> None:
+    store = RunStore(empty_url)
+    active, ended = (store.create(SPEC, first=[PLAN]) for _ in range(2))
+    assert active is not None
+    assert ended is not None
+    with store._database.writing() as conn:
+        conn.execute(
+            text("UPDATE runs SET state = 'done', finished_at = 1.0 WHERE id = :id"), {"id": ended.id}
+        )
+        drop_0014(conn)
+        conn.execute(text("UPDATE alembic_version SET version_num = '0013'"))
+    store.close()
+    store = RunStore(empty_url)
+    store.check()
+    assert store._database.revision() == migrations.HEAD
+    assert [run.id for run in store.active()] == [active.id]
+    assert not store.load(active.id).queued
+    assert [ticket.run for ticket in store.take_ready(active.id, window=1)] == [active.id]
+    assert store.begin_next(SPEC.kind, most=1, window=1) == []
+    assert {count.state.value: count.runs for count in store.counts()} == {"active": 1, "done": 1}
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_who_was_granted_the_steps_works_on_after_an_upgrade(
+    empty_url: str, postgres_server: PostgresServer
+) -> None:
+    store = RunStore(empty_url)
+    store.check()
+    postgres_server.execute('CREATE ROLE "works %s:x" LOGIN')
+    postgres_server.execute('CREATE ROLE "asks" LOGIN')
+    try:
+        with store._database.writing() as conn:
+            drop_0014(conn)
+            conn.execute(text("UPDATE alembic_version SET version_num = '0013'"))
+            conn.exec_driver_sql('GRANT SELECT, INSERT, UPDATE, DELETE ON steps TO "works %%s:x"')
+            conn.exec_driver_sql('GRANT SELECT, INSERT ON steps TO "asks"')
+        store.close()
+        store = RunStore(empty_url)
+        store.check()
+        granted = postgres_server.execute(
+            "SELECT grantee, string_agg(privilege_type, ' ' ORDER BY privilege_type) FROM "
+            "information_schema.role_table_grants WHERE table_name = 'folded_steps' "
+            "AND grantee <> current_user GROUP BY grantee ORDER BY grantee",
+            url=empty_url,
+        )
+        assert granted == [("asks", "SELECT"), ("works %s:x", "DELETE INSERT SELECT UPDATE")]
+    finally:
+        store.close()
+        for role in ("works %s:x", "asks"):
+            postgres_server.execute(f'DROP OWNED BY "{role}"', url=empty_url)
+            postgres_server.execute(f'DROP ROLE "{role}"')

@@ -23,8 +23,10 @@ from strongroom.state.records import (
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (
     COMMIT,
+    PIECES,
     PLAN,
     REPORT,
+    TARGETS,
     capture,
     claimed,
     decide,
@@ -51,12 +53,35 @@ def test_a_backup_goes_from_plan_to_report(store: RunStore) -> None:
 
 def test_finishing_records_the_result_and_what_follows(store: RunStore) -> None:
     (claim,) = start(store, [capture(4)])
-    run, tally = store.finish(claim, {"sha256": "ab", "size": 7}, decide)
+    run, _ = store.finish(claim, {"sha256": "ab", "size": 7}, decide)
     rows = {row.step: row for row in store.rows(run.id)}
     assert rows[capture(4)].result == {"sha256": "ab", "size": 7}
     assert rows[capture(4)].finished_at is not None
     assert set(rows) == {capture(4), upload(4, "a"), upload(4, "b"), upload(4, "c")}
-    assert tally.of(StepKind.CAPTURE, states=(StepState.DONE,)) == 1, "decide counts this one as done"
+
+
+def test_what_is_due_is_given_out_with_the_outcome_that_made_it_due(store: RunStore) -> None:
+    (claim,) = start(store, [capture(4)])
+    run, due = store.finish(claim, {}, decide, window=1)
+    assert [ticket.step for ticket in due] == [upload(4, target) for target in TARGETS]
+    assert take(store, run) == []
+    assert all(store.claim(ticket, owner="worker") for ticket in due)
+
+
+def test_no_more_captures_are_given_out_with_an_outcome_than_the_window_allows(store: RunStore) -> None:
+    (plan,) = start(store, [PLAN])
+    _, due = store.finish(plan, {}, decide, window=2)
+    assert [ticket.step for ticket in due] == [capture(0), capture(1)]
+    _, due = store.finish(claimed(store, due[0]), {}, decide, window=2)
+    assert [ticket.step for ticket in due] == [upload(0, target) for target in TARGETS]
+
+
+def test_a_claim_has_the_run_as_it_stands_now(store: RunStore) -> None:
+    (plan,) = start(store, [PLAN])
+    assert plan.run == store.load(plan.ticket.run)
+    run, due = store.finish(plan, {}, decide, window=1)
+    assert claimed(store, due[0]).run == run
+    assert run.facts == {"pieces": PIECES}
 
 
 def test_a_follower_that_exists_stays_as_it_is(store: RunStore) -> None:

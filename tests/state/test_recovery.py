@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event, update
 
-from strongroom.state import recovery, runs, tables
+from strongroom.state import catalog, engine, recovery, runs, sql, tables
 from strongroom.state.records import Run, RunState, RunStep, StepConsequence, StepKind, StepState, Tally
 from strongroom.state.recovery import LossPatience, Queue, UnsettledStep, is_lost
 from strongroom.state.store import RunStore
@@ -374,20 +374,26 @@ def counted_commits(store: RunStore) -> list[int]:
 
 
 def test_many_lost_steps_are_put_right_in_slices_between_which_others_write(
-    store: RunStore, url: str, monkeypatch: pytest.MonkeyPatch
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = new_run(store, [upload(piece, target) for piece in range(400) for target in ("a", "b", "c")])
     take(store, run)
     let_pass(store, 31)
-    other = RunStore(url)
-    monkeypatch.setattr(recovery.time, "sleep", lambda _: other.event("in between"))
+    begin = sql.begin_writing
+
+    def after_others(database: Any) -> Any:
+        with begin(database) as conn:
+            catalog.append(conn, "in between", None, {})
+        return begin(database)
+
+    monkeypatch.setattr(engine, "begin_writing", after_others)
     written = counted_commits(store)
     assert store.reconcile(decide) == [run.id]
+    monkeypatch.undo()
     assert sum(written) == 1_200
     assert max(written) <= recovery.SLICE
     assert len(store.events(kind="in between")) >= 4
     assert sum(event.detail["steps"] for event in store.events(kind="reconcile.lost")) == 1_200
-    other.close()
 
 
 def test_a_reconcile_that_took_its_turn_leaves_the_rest_to_the_next(
@@ -396,7 +402,6 @@ def test_a_reconcile_that_took_its_turn_leaves_the_rest_to_the_next(
     run = new_run(store, [upload(piece) for piece in range(600)])
     take(store, run)
     let_pass(store, 31)
-    monkeypatch.setattr(recovery, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(recovery, "SLICE_SECONDS", 0.0)  # a slice looks at nothing, and is over
     monkeypatch.setattr(recovery, "TURN_SECONDS", 0.01)
     assert store.reconcile(decide) == []

@@ -68,8 +68,24 @@ def test_a_step_costs_two_commits(store: RunStore) -> None:
     (ticket, *_) = take(store, pieces(store, 200))
     commits: list[object] = []
     event.listen(store._database.engine, "commit", commits.append)
-    store.finish(claimed(store, ticket), {}, lambda *_: StepConsequence())
+    store.finish(claimed(store, ticket), {}, lambda *_: StepConsequence(), window=8)
     assert len(commits) == 2
+
+
+def test_a_step_costs_seven_statements_and_four_more_where_something_follows(store: RunStore) -> None:
+    """Of claiming it, recording what came of it and giving out what is due: the beginnings of two
+    transactions among them. A million secrets are some hundred steps, a billion are 65,000."""
+    asked: list[str] = []
+    event.listen(
+        store._database.engine, "before_cursor_execute", lambda *given: asked.append(given[2].split()[0])
+    )
+    (first, second, *_) = take(store, new_run(store, [upload(0), capture(0), capture(1)]))
+    asked.clear()
+    store.finish(claimed(store, first), {}, lambda *_: StepConsequence(), window=8)
+    assert len(asked) == 7, asked
+    asked.clear()
+    store.finish(claimed(store, second), {}, lambda *_: StepConsequence(follow=(upload(1),)), window=8)
+    assert len(asked) == 7 + 4, asked
 
 
 def test_a_tally_reads_no_results(store: RunStore) -> None:

@@ -6,6 +6,8 @@ for one that has an older revision than :data:`HEAD`, for its import is slow.
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +21,32 @@ from sqlalchemy import (
     Table,
     exc,
     inspect,
+    select,
     text,
 )
 
-from strongroom.state import tables
+from strongroom import __version__
+from strongroom.state import codec, tables
+from strongroom.state.catalog import append
 from strongroom.state.errors import SchemaMismatch
-from strongroom.state.sql import begin_writing
+from strongroom.state.sql import begin_writing, now
 
-HEAD: Final = "0012"
+HEAD: Final = "0016"
 """The newest revision under ``versions/``; a test holds the two together."""
+
+OLDEST: Final = "0013"
+"""The oldest revision whose code can work with a database of :data:`HEAD`. Whoever adds a revision that older
+code cannot work with (a column that it has to fill, a meaning that changed) sets this to it.
+
+It stands in the database too, so code that is older than the database knows whether it may go on: that is
+what lets two versions work beside each other while hosts are upgraded one by one."""
+
+REFUSED: Final = "version.refused"
+QUIET: Final = 3600.0
+"""Seconds in which the same refusal is recorded once: a unit starts again and again what is refused."""
+
+HEARD: Final = 60.0
+"""Seconds in which a process has to be heard of to count as alive."""
 
 _VERSION: Final = Table(
     "alembic_version",
@@ -44,11 +63,39 @@ def bring_up(engine: Engine) -> None:
     """Migrate to :data:`HEAD` if needed. Safe in any number of processes at once.
 
     Raises:
-        SchemaMismatch: the database is at a revision this version does not know.
+        SchemaMismatch: the database is at a revision that this version cannot work with, or processes run
+            that could not work with what it would make of it.
     """
-    if revision(engine) != HEAD:
-        with begin_writing(engine) as conn:
-            _upgrade(conn)
+    found = revision(engine)
+    if found != HEAD and not is_understood(engine, found):
+        try:
+            with begin_writing(engine) as conn:
+                _upgrade(conn)
+        except SchemaMismatch as error:
+            _put_on_record(engine, error, found)
+            raise
+
+
+def _put_on_record(engine: Engine, error: SchemaMismatch, found: str | None) -> None:
+    """Record that a version was refused, unless what a newer one made does not take it."""
+    said = {"host": socket.gethostname(), "version": __version__, "schema": found, "why": error.message}
+    known = tables.events.c
+    same = (known.kind == REFUSED) & (known.detail == codec.encode(said)) & (known.at > now() - QUIET)
+    with suppress(exc.SQLAlchemyError), begin_writing(engine) as conn:
+        if conn.execute(select(known.id).where(same).limit(1)).first() is None:
+            append(conn, REFUSED, None, said)
+
+
+def is_understood(engine: Engine, found: str | None) -> bool:
+    """Tell whether a database is of this version's schema, or of a newer one that says of itself that this
+    version can work with it. What was said of another schema says nothing of this one."""
+    newer = found is not None and found.isdecimal() and len(found) == len(HEAD) and found > HEAD
+    if not newer:
+        return found == HEAD
+    with engine.connect() as conn:
+        said = select(tables.understood.c.oldest).where(tables.understood.c.schema == found)
+        oldest = conn.execute(said).scalar()
+    return oldest is not None and oldest.isdecimal() and oldest <= HEAD
 
 
 def revision(engine: Engine) -> str | None:
@@ -67,13 +114,39 @@ def _upgrade(conn: Connection) -> None:
     if conn.dialect.name == "postgresql":
         conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     if inspect(conn).has_table(_VERSION.name):
+        _require_nobody_left_behind(conn)
         migrate(conn)
+        _say_who_understands(conn)
     else:
         # Make what all revisions together make; a test compares the two.
         tables.metadata.create_all(conn)
         conn.execute(tables.counters.insert().values(name="dispatch", value=0))
         _VERSION.create(conn)
         conn.execute(_VERSION.insert().values(version_num=HEAD))
+        _say_who_understands(conn)
+
+
+def _say_who_understands(conn: Connection) -> None:
+    conn.execute(tables.understood.delete())
+    conn.execute(tables.understood.insert().values(schema=HEAD, oldest=OLDEST))
+
+
+def _require_nobody_left_behind(conn: Connection) -> None:
+    """Refuse to migrate away from under processes that could not go on: what they have begun would end in
+    errors. Whoever upgrades is told what to stop."""
+    if not inspect(conn).has_table(tables.processes.name):
+        return
+    found = tables.processes.c
+    alive = found.heard_at > now() - HEARD
+    query = select(found.host, found.role, found.version).where(alive, found.schema < OLDEST)
+    left = [f"{row.role} on {row.host} ({row.version})" for row in conn.execute(query.order_by(*found[:2]))]
+    if left:
+        raise SchemaMismatch(
+            f"the state database was not migrated to schema {HEAD}, because processes run that could not go "
+            f"on: {', '.join(left[:20])}",
+            hint="Nothing was changed. Stop these; their runs are taken up again. Then start the new "
+            "version: 'strongroom cluster hosts' shows who still runs.",
+        )
 
 
 def migrate(conn: Connection) -> None:
@@ -92,4 +165,8 @@ def migrate(conn: Connection) -> None:
     try:
         command.upgrade(config, HEAD)
     except CommandError:
-        raise SchemaMismatch("the state database has a schema this version does not know") from None
+        raise SchemaMismatch(
+            "the state database has a schema that this version does not know",
+            hint="A newer version made it, which this one cannot work beside. Upgrade this host: "
+            "docs/how-to/upgrade.md.",
+        ) from None
