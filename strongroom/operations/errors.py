@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from strongroom.errors import (
     Alarm,
@@ -17,6 +17,7 @@ from strongroom.errors import (
     Untrusted,
     UsageError,
 )
+from strongroom.sources.errors import EmptySourceYet
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.shortfall import Shortfall
@@ -173,6 +174,19 @@ class NothingSelectedYet(NothingSelected):
     )
 
 
+NOTHING_YET: Final = frozenset({NothingSelectedYet.__name__, EmptySourceYet.__name__})
+"""What a backup ends with where there is nothing to back up, and never was."""
+
+
+class HostIsAlone(UsageError):
+    """Only one of several hosts can do that. Nothing was changed."""
+
+    default_hint = (
+        "If it is to be the first of several, begin: strongroom cluster init. If it is to be one more, join: "
+        "strongroom cluster join TOKEN."
+    )
+
+
 class NothingToDo(UsageError):
     """An entry of the calendar that was asked for has nothing to do now. No run was made."""
 
@@ -304,13 +318,13 @@ class RequirementUnmet(Alarm):
 class RightMissing(Alarm):
     """A probe shows that a credential lacks a right that it needs."""
 
-    default_hint = "Grant what is named, and no more: ops/ holds policies that fit. Then probe again."
+    default_hint = "Grant what is named, and no more: 'strongroom cluster rules' prints it. Then probe again."
 
 
 class RefusalMissing(Alarm):
     """A probe shows that a credential can do more than it should."""
 
-    default_hint = "Take away what is named: ops/ holds policies that fit. Then probe again."
+    default_hint = "Take away what is named: 'strongroom cluster rules' prints what fits. Then probe again."
 
 
 class BackupOverdue(Alarm):

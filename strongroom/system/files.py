@@ -398,6 +398,18 @@ def read_line(path: Path, *, kind: str) -> tuple[str, bytes]:
     raise problem
 
 
+def is_exposed(status: os.stat_result) -> bool:
+    """Tell whether others than those whom its owner chose may use a secret's file.
+
+    A file of root's that a group may read, and nobody may write, was given to this process so: systemd's
+    credentials (by an access list, which shows as the group's right) and the secrets of Kubernetes are.
+    To root itself such a file says that a group may read it, and nothing else.
+    """
+    others = stat.S_IMODE(status.st_mode) & 0o077
+    given = others == stat.S_IRGRP and status.st_uid == 0 and os.geteuid() != 0
+    return stat.S_ISREG(status.st_mode) and others != 0 and not given
+
+
 def read_private(path: Path) -> str:
     """Return the text of a small file that nobody else may read or change.
 
@@ -409,18 +421,18 @@ def read_private(path: Path) -> str:
         # Without O_NONBLOCK, a pipe that nobody writes to would hang here.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            data = file.read(LIMIT + 1) if stat.S_ISREG(mode) else b""
+            status = os.fstat(descriptor)
+            regular = stat.S_ISREG(status.st_mode)
+            data = file.read(LIMIT + 1) if regular else b""
     except OSError as error:
         raise KeyFileUnreadable(
             f"'{path}' cannot be read: {error.strerror}", hint="Check the path and its rights."
         ) from None
-    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
+    if is_exposed(status):
         raise KeyFileExposed(
             f"others may use the key in '{path}'",
             hint=f"Run: chmod 600 '{path}'. If somebody may have read it, make a new key.",
         )
-    regular = stat.S_ISREG(mode)
     # Replaced, not raised: a decoding error carries the bytes it failed on.
     text = data.decode("utf-8", "replace")
     if not regular or len(data) > LIMIT or "\ufffd" in text:

@@ -1,14 +1,18 @@
-"""Functions that are named by a string and imported when first called, and iterables cut into batches."""
+"""What is imported late or never: functions named by a string, packages of extras, and modules whose names
+others have taken. And iterables cut into batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from strongroom.system.errors import PackageMissing
+from strongroom.system.errors import NameTaken, PackageMissing
 
 # -- Packages that a host can do without ----------------------------------------------------------
 
@@ -19,7 +23,9 @@ EXTRAS: Final = {
     "boto3": "aws",
     "botocore": "aws",
     "flower": "flower",
+    "google": "gcs",
     "hvac": "vault",
+    "joserfc": "oidc",
     "pkcs11": "hsm",
     "psycopg": "postgres",
     "sentry_sdk": "sentry",
@@ -47,6 +53,41 @@ def require_package(package: str) -> None:
         missing = package_missing(ModuleNotFoundError(name=package))
         assert missing is not None, f"{package} is of no extra"
         raise missing
+
+
+# -- Modules of ours whose names are common ones ---------------------------------------------------
+
+TOP_LEVEL: Final = frozenset({"beat_schedule", "tasks", "workers"})
+
+
+class OwnModules:
+    """Finds the modules of ours that stand on the top level, and refuses to have others run in their place.
+
+    They would run with the keys of this process. Another package may lie before ours on the path, or have
+    written its files over ours: an installer warns of neither.
+    """
+
+    @classmethod
+    def find_spec(
+        cls, name: str, _path: Sequence[str] | None = None, _target: object = None
+    ) -> ModuleSpec | None:
+        """Leave every other module to whoever finds it. Raises NameTaken."""
+        if name not in TOP_LEVEL:
+            return None
+        spec = PathFinder.find_spec(name)
+        file = Path(spec.origin) if spec and spec.origin else None
+        if spec is None or file is None:
+            return None  # a folder of that name, without a module, is none
+        folder = file.parents[1] if spec.submodule_search_locations else file.parent
+        if folder != Path(__file__).parents[2] or b"trongroom" not in file.read_bytes():
+            raise NameTaken(f"The module '{name}' of this environment is another package's: {file}")
+        return spec
+
+
+def refuse_taken_names() -> None:
+    """Have this process run no module in place of ours. A program that merely uses ours keeps its own."""
+    if OwnModules not in sys.meta_path:
+        sys.meta_path.insert(0, OwnModules)
 
 
 # -- Functions that are named by a string, so that what they need is imported when they are first called

@@ -14,7 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -52,9 +52,24 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def cores(quotas: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many processors this process may use: by its affinity, and by its container's quota."""
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    return max(1, min(len(os.sched_getaffinity(0)), _quota(quotas)))
+
+
+def _quota(folder: Path) -> int:
+    """Return how many processors a container's quota is worth (cgroup v2, or v1), rounded up."""
+    quota, period = "max", ""
+    with suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text().split()
+    if not period:
+        with suppress(OSError):
+            quota, period = ((folder / f"cpu/cpu.cfs_{each}_us").read_text() for each in ("quota", "period"))
+    with suppress(ValueError):
+        return -(-int(quota) // int(period)) if int(quota) > 0 else sys.maxsize
+    return sys.maxsize
 
 
 # -- Holding the cyclic garbage collector off while records stream through ----------------------

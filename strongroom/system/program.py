@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
-import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from strongroom.errors import StrongroomError
 from strongroom.system.attempts import run_all
 from strongroom.system.errors import NotTaken
 from strongroom.system.process import is_loopback
+
+if TYPE_CHECKING:
+    import http.client
 
 # -- Running a program of somebody's own: no shell, nothing of this process's environment, no descriptor
 #
@@ -160,6 +161,9 @@ def post(
 def _send(
     parts: SplitResult, body: bytes, headers: Mapping[str, str], timeout: float, ca_file: Path | None
 ) -> int:
+    import http.client
+    import ssl
+
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection = _connection(parts, timeout, ca_file)
@@ -177,6 +181,9 @@ def _send(
 
 
 def _connection(parts: SplitResult, timeout: float, ca_file: Path | None) -> http.client.HTTPConnection:
+    import http.client
+    import ssl
+
     host = str(parts.hostname)
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, parts.port, timeout=timeout)

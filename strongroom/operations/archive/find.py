@@ -9,15 +9,18 @@ from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.manifest import Manifest
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.name_index import Older, older_versions
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Secret, Selection, VersionState
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.open import DigestedRow, Listed
+from strongroom.operations.archive.open import Backup, DigestedRow, Listed
+from strongroom.operations.archive.reading import Replicated
+from strongroom.system.lazy import batched
 
 # -- What backups say of a secret without its value: version, tags, expiry, and the value's keyed digest
 
@@ -123,16 +126,22 @@ class SecretQuery(Struct, frozen=True, kw_only=True):
         named = facts.name == self.pattern or fnmatchcase(facts.name, self.pattern)
         return named and all(facts.tags.get(key) == value for key, value in self.tags.items())
 
-    def within(self, backup: SearchableBackup) -> Iterator[SecretFacts]:
+    def within(self, backup: Replicated) -> Iterator[SecretFacts]:
         """Yield what a backup has of it. One name costs a few ranged reads, a pattern all the names."""
-        if self.name:
-            found = backup.digested_row(self.name)
-            described = iter([] if found is None else [found])
-        else:
-            described = backup.digested_rows()
-        yield from (
-            facts for facts in (facts_of(*described_row) for described_row in described) if self.means(facts)
-        )
+        if not self.name:
+
+            def meant(backup: Backup, entry: ContainerEntry) -> Iterator[bytes]:
+                found = filter(self.means, (facts_of(*row) for row in backup.digested_rows_in(entry)))
+                yield from map(msgspec.msgpack.encode, batched(found, _TOGETHER))
+
+            for part in backup.parts(meant):
+                yield from _decode_facts(part)
+        elif (found := backup.digested_row(self.name)) is not None and self.means(facts := facts_of(*found)):
+            yield facts
+
+
+_TOGETHER = 1_000
+_decode_facts = msgspec.msgpack.Decoder(list[SecretFacts]).decode
 
 
 class VersionHolding(Struct, frozen=True, kw_only=True):
@@ -276,13 +285,14 @@ def outcomes(
     Args:
         begin: is called for one after the other, in this thread: it puts the attempt on record.
     """
+    alone = 1 if together else len(backups)
+    yield from ((backup, _outcome(look, begin(backup))) for backup in backups[:alone])
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        at, size = 0, 1
-        while window := backups[at : at + size]:
+        for at in range(alone, len(backups), AT_ONCE):
+            window = backups[at : at + AT_ONCE]
             yield from zip(
                 window, list(threads.map(partial(_outcome, look), map(begin, window))), strict=True
             )
-            at, size = at + size, AT_ONCE if together else 1
 
 
 def _outcome(look: Callable[[B], T], backup: B) -> T | StrongroomError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +16,7 @@ from msgspec.structs import replace
 
 from strongroom.container.cobblestone import SIZE, ValueDigester, keyed_hash
 from strongroom.container.errors import FormatError
-from strongroom.container.manifest import Manifest
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.name_index import GONE, BlockRows, IndexRow, NameIndex, decode_row, quoted_name
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Secret, Selection, VersionState
@@ -30,7 +32,16 @@ from strongroom.operations.archive.find import (
     too_many,
 )
 from strongroom.operations.archive.index_files import Indexes, is_of
-from strongroom.operations.archive.live_comparison import Numbers, batches, digests_of, read_each, selected
+from strongroom.operations.archive.live_comparison import (
+    Numbers,
+    batches,
+    digests_of,
+    hashed,
+    read_each,
+    selected,
+)
+from strongroom.operations.archive.open import Backup
+from strongroom.operations.archive.reading import Replicated
 from strongroom.sources import Source
 
 # -- What became of one secret from backup to backup --------------------------------------------
@@ -165,12 +176,23 @@ _NOT_COMPARED = "its value could not be compared with the one before"
 
 # -- How a later backup, or the source now, differs from an earlier backup: by names and keyed digests
 #
-# Memory is bounded by what differs, and by a number for each secret: sixteen bytes, so a million take 16 MB.
-# The earlier side is read twice for that.
+# Memory is bounded by what differs, and by a number for each secret. The earlier side is read again where
+# something differs. A side that is a backup is read by every core: children hand back hashes of names and
+# states, and of what differs all but values.
 
 
-Side = Callable[[], Iterator[SecretFacts]]
-"""One side of a comparison, as often as it is asked for."""
+Telling = Callable[[Iterable["SecretFacts"]], Iterator[bytes]]
+"""What is to be told of secrets, in parts."""
+
+
+class ComparedSide(Protocol):
+    """One side of a comparison, as often as it is asked for."""
+
+    def told(self, telling: Telling) -> Iterator[bytes]:
+        """Yield the parts that come of its secrets, in whatever order."""
+        ...
+
+
 _SEEN = 0
 """The number of a name that both sides have: no state has it."""
 
@@ -192,24 +214,53 @@ class Difference(Struct, frozen=True, kw_only=True):
     same: int
 
 
+class _LaterTold(Struct, frozen=True, array_like=True):
+    """What some secrets of the later side are beside the earlier: ``seen`` are the hashes of those that are
+    on both."""
+
+    seen: bytes
+    same: int
+    added: list[str]
+    otherwise: list[SecretFacts]
+    expired: list[str]
+
+
+class _EarlierTold(Struct, frozen=True, array_like=True):
+    """What some secrets of the earlier side are beside the later."""
+
+    changed: list[Changed]
+    removed: list[str]
+
+
 def compare(
-    earlier: Side, later: Side, *, by_value: bool, has_expired: Callable[[SecretFacts], bool]
+    earlier: ComparedSide,
+    later: ComparedSide,
+    *,
+    by_value: bool,
+    has_expired: Callable[[SecretFacts], bool],
 ) -> Difference:
     """Compare two sides."""
-    states = Numbers()
-    for facts in earlier():
-        states.set(facts.name, _state(facts, by_value=by_value))
+    states, seen = Numbers(), array("Q")
+    for part in earlier.told(partial(_states, by_value=by_value)):
+        pairs = iter(array("Q", part))
+        for key, state in zip(pairs, pairs, strict=True):
+            states.put(key, state)
     added, otherwise, expired, same = list[str](), dict[str, SecretFacts](), list[str](), 0
-    for facts in later():
-        before = states.get(facts.name)
-        if before is None:
-            added.append(facts.name)
-            continue
-        same += (alike := before == _state(facts, by_value=by_value))
-        otherwise |= {} if alike else {facts.name: facts}
-        expired += [facts.name] if has_expired(facts) else []
-        states.set(facts.name, _SEEN)
-    changed, removed = _looked_up(earlier, states, otherwise, by_value=by_value)
+    telling = partial(_beside, states=states, by_value=by_value, has_expired=has_expired)
+    for told in map(_decode_later, later.told(telling)):
+        seen.frombytes(told.seen)
+        same += told.same
+        added += told.added
+        expired += told.expired
+        otherwise |= {facts.name: facts for facts in told.otherwise}
+    for key in seen:
+        states.put(key, _SEEN)
+    changed, removed = list[Changed](), list[str]()
+    if otherwise or len(seen) < len(states):
+        again = partial(_looked_up, states=states, otherwise=otherwise, by_value=by_value)
+        for found in map(_decode_earlier, earlier.told(again)):
+            changed += found.changed
+            removed += found.removed
     return Difference(
         added=tuple(sorted(added)),
         changed=tuple(sorted(changed, key=lambda changed_secret: changed_secret.name)),
@@ -219,52 +270,110 @@ def compare(
     )
 
 
+_decode_later = msgspec.msgpack.Decoder(_LaterTold).decode
+_decode_earlier = msgspec.msgpack.Decoder(_EarlierTold).decode
+
+
+def _states(secrets: Iterable[SecretFacts], *, by_value: bool) -> Iterator[bytes]:
+    """Yield the hash of each name, and a number for what is compared of it."""
+    for batch in batches(secrets):
+        pairs = array("Q")
+        for facts in batch:
+            pairs.extend((hashed(facts.name), _state(facts, by_value=by_value)))
+        yield pairs.tobytes()
+
+
+def _beside(
+    secrets: Iterable[SecretFacts],
+    *,
+    states: Numbers,
+    by_value: bool,
+    has_expired: Callable[[SecretFacts], bool],
+) -> Iterator[bytes]:
+    for batch in batches(secrets):
+        seen, there = array("Q"), list[SecretFacts]()
+        added, otherwise = list[str](), list[SecretFacts]()
+        for facts in batch:
+            if (before := states.get(facts.name)) is None:
+                added.append(facts.name)
+                continue
+            seen.append(hashed(facts.name))
+            there.append(facts)
+            if before != _state(facts, by_value=by_value):
+                otherwise.append(facts)
+        expired = [facts.name for facts in there if facts.expires_at and has_expired(facts)]
+        same = len(there) - len(otherwise)
+        yield msgspec.msgpack.encode(_LaterTold(seen.tobytes(), same, added, otherwise, expired))
+
+
 def _looked_up(
-    earlier: Side, states: Numbers, otherwise: dict[str, SecretFacts], *, by_value: bool
-) -> tuple[list[Changed], list[str]]:
+    secrets: Iterable[SecretFacts], *, states: Numbers, otherwise: Mapping[str, SecretFacts], by_value: bool
+) -> Iterator[bytes]:
     """Say of each secret that differs in what, and which ones are on the earlier side alone."""
-    changed, removed = list[Changed](), list[str]()
-    for before in earlier():
-        if (after := otherwise.get(before.name)) is not None:
-            changed.append(Changed(name=before.name, what=changes(before, after, by_value=by_value)))
-        elif states.get(before.name) != _SEEN:
-            removed.append(before.name)
-    return changed, removed
+    for batch in batches(secrets):
+        changed = [
+            Changed(name=before.name, what=changes(before, after, by_value=by_value))
+            for before in batch
+            if (after := otherwise.get(before.name)) is not None
+        ]
+        removed = [before.name for before in batch if states.get(before.name) != _SEEN]
+        if changed or removed:
+            yield msgspec.msgpack.encode(_EarlierTold(changed, removed))
 
 
 def _state(facts: SecretFacts, *, by_value: bool) -> int:
     """Return a number for what is compared. Each process keys hashes anew, so nobody makes two meet."""
-    tags = tuple(sorted(facts.tags.items()))
-    version = "" if by_value and facts.digest else str(facts.version)
-    told = (version, facts.digest, facts.state.value, tags, facts.expires_at or "")
+    version = 0 if by_value and facts.digest else facts.version + 1
+    told = (version, facts.digest, facts.state.value, frozenset(facts.tags.items()), facts.expires_at or "")
     return hash(told) % (2**63 - 1) + 1
 
 
-def digests_held(backup: SearchableBackup) -> Side:
-    """Return a backup as a side, by the digests that lie in it: no value is read."""
-    return lambda: (facts_of(*row) for row in backup.digested_rows())
+class BackupSide:
+    """A backup as a side.
+
+    Args:
+        digest: makes digests now of the values in it; without, those that lie in it count, and none is read.
+        values: whether values are compared; not where the other side has none.
+    """
+
+    def __init__(
+        self, backup: Replicated, digest: ValueDigester | None = None, *, values: bool = True
+    ) -> None:
+        self._backup = backup
+        self._digest = digest
+        self._values = values
+
+    def told(self, telling: Telling) -> Iterator[bytes]:
+        return self._backup.parts(lambda backup, entry: telling(self._facts(backup, entry)))
+
+    def _facts(self, backup: Backup, entry: ContainerEntry) -> Iterator[SecretFacts]:
+        if (digest := self._digest) is not None:
+            found = (facts_of(secret, digests_of(secret, digest)) for secret in backup.secrets_in(entry))
+        else:
+            found = (facts_of(*row) for row in backup.digested_rows_in(entry))
+        return found if self._values else map(_without_value, found)
 
 
-def without_values(side: Side) -> Side:
-    """Return a side of which no value is compared, for the other one has none."""
-    return lambda: (replace(facts, digest=b"") for facts in side())
-
-
-def values_held(backup: SearchableBackup, digest: ValueDigester) -> Side:
-    """Return a backup as a side, by digests made now of the values in it."""
-    return lambda: (facts_of(secret, digests_of(secret, digest)) for secret in backup.secrets())
+def _without_value(facts: SecretFacts) -> SecretFacts:
+    return replace(facts, digest=b"")
 
 
 class LiveSide:
     """A source as a side. ``unread`` has the secrets that it does not give, and why."""
 
-    def __init__(self, source: Source, selection: Selection, digest: ValueDigester) -> None:
+    def __init__(
+        self, source: Source, selection: Selection, digest: ValueDigester, *, values: bool = True
+    ) -> None:
         self._source = source
         self._selection = selection
         self._digest = digest
+        self._values = values
         self.unread: dict[str, str] = {}
 
-    def __call__(self) -> Iterator[SecretFacts]:
+    def told(self, telling: Telling) -> Iterator[bytes]:
+        return telling(self if self._values else map(_without_value, self))
+
+    def __iter__(self) -> Iterator[SecretFacts]:
         for batch in batches(selected(self._source, self._selection)):
             for entry, live in zip(batch, read_each(self._source, batch), strict=True):
                 if isinstance(live, Secret):

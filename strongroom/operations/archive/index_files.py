@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,8 +28,11 @@ from strongroom.keys import Opener
 from strongroom.operations.archive.envelopes import KEYS, find_newest, newest_of
 from strongroom.operations.archive.open import ObjectReader
 from strongroom.operations.engine.layout import INDEXES
+from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 from strongroom.targets.reading import Objects, sound_copy
+
+_temporary_file = lazy("tempfile:TemporaryFile")
 
 # -- The indexes of names that places show: which there are, which count, and how they continue one another
 #
@@ -356,7 +358,7 @@ def _first(attempts: Sequence[Callable[[], T]]) -> T:
 
 
 def _copied(file: File, sha256: str, *, in_memory: bool) -> RangeReader:
-    kept: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115  # its reader's
+    kept: IO[bytes] = io.BytesIO() if in_memory else _temporary_file()  # its reader's
     reader = OpenFileRanges(kept, file.size)
     weakref.finalize(reader, kept.close)
     digest = hashlib.sha256()

@@ -7,10 +7,8 @@ nothing but metadata is read of the backup.
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import partial
 from typing import TypeVar
 
 from strongroom.container.cobblestone import ValueDigester
@@ -25,8 +23,6 @@ from strongroom.words import plural
 T = TypeVar("T")
 
 BATCH = 1_000
-PARTS = 65_536
-"""Parts of a table: one of a million names has 15 of them in each."""
 
 Live = Secret | StrongroomError | None
 """What a source has of a secret now: nothing, or why this one cannot be read."""
@@ -115,36 +111,62 @@ def describe_drift(changed: int, missing: int, extra: int = 0) -> str:
 
 
 class Numbers:
-    """A number for each name, in 16 bytes where a dictionary takes a hundred: a backup may hold a million.
+    """A number for each name, in a place of 16 bytes; up to three quarters of the places are taken. A
+    dictionary takes a hundred bytes a name, and a backup may hold a million.
 
-    A name is known by its hash. Each process keys hashes anew, so nobody makes two names meet.
+    A name is known by its hash. Each process keys hashes anew, so nobody makes two names meet; a child that
+    this process forked has the same.
     """
 
     def __init__(self) -> None:
-        self._parts: defaultdict[int, array[int]] = defaultdict(partial(array, "Q"))
+        self._table = array("Q", bytes(_LEAST_PLACES * 16))
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return self._taken
 
     def get(self, name: str) -> int | None:
         """Return the number of a name; ``None`` if it has none."""
-        part, place = self._find(name)
-        return None if place is None else part[place]
+        place = self._place(hashed(name))
+        return self._table[place + 1] if self._table[place] else None
 
     def set(self, name: str, number: int) -> None:
         """Give a name a number, in the place of the one that it has."""
-        part, place = self._find(name)
-        if place is None:
-            part.extend((_hash(name), number))
-        else:
-            part[place] = number
+        self.put(hashed(name), number)
 
-    def _find(self, name: str) -> tuple[array[int], int | None]:
-        number = _hash(name)
-        part = self._parts[number % PARTS]
-        names = part[::2]
-        return part, 2 * names.index(number) + 1 if number in names else None
+    def put(self, key: int, number: int) -> None:
+        """Give a name a number, by its hash."""
+        place = self._place(key)
+        if not self._table[place]:
+            self._table[place] = key
+            self._taken += 1
+        self._table[place + 1] = number
+        if self._taken * 8 > len(self._table) * 3:
+            self._grow()
+
+    def _place(self, key: int) -> int:
+        """Return where a name is, or is to be: the first free place from where its hash points on."""
+        table, most = self._table, len(self._table) - 1
+        place = key * 2 & most
+        while (there := table[place]) and there != key:
+            place = place + 2 & most
+        return place
+
+    def _grow(self) -> None:
+        before = self._table
+        self._table = array("Q", bytes(len(before) * 16))
+        for at in range(0, len(before), 2):
+            if key := before[at]:
+                place = self._place(key)
+                self._table[place], self._table[place + 1] = key, before[at + 1]
 
 
-def _hash(name: str) -> int:
-    return hash(name) % 2**64
+_LEAST_PLACES = 1_024
+
+
+def hashed(name: str) -> int:
+    """Return what a name is known by in a table: never 0, which is a free place."""
+    return hash(name) % 2**64 or 1
 
 
 # -- How many secrets a backup must hold not to be called degraded ------------------------------

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from msgspec import Struct
 
@@ -29,9 +31,11 @@ from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
 from strongroom.container.segment import SecretRow
 from strongroom.container.signing import ever_trusted, require_in_time
-from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord
 from strongroom.container.writer import scrub
+from strongroom.errors import StrongroomError
 from strongroom.keys import Identity
+from strongroom.keys.passphrase import unasked
 from strongroom.model import Depth, Secret
 from strongroom.operations.archive.envelopes import (
     Newest,
@@ -41,6 +45,7 @@ from strongroom.operations.archive.envelopes import (
     wrapping_keys,
 )
 from strongroom.operations.engine.layout import container_name, manifest_name
+from strongroom.system import every_core
 from strongroom.targets.reading import ManifestListing, Objects, held_to_name, readable_copy, sound_copy
 from strongroom.words import plural
 
@@ -58,6 +63,7 @@ __all__ = [
     "carried_record",
     "manifest_bytes",
     "nothing_there",
+    "on_every_core",
     "open_all",
     "open_backup",
     "read_back",
@@ -119,6 +125,7 @@ class Backup:
         self._newest = Newest(objects, trusted=trusted, known=known)
         self._name_key: bytes | None = None
         self._names = dict(names or {})
+        self._unlocked: dict[str, WrappingKey] = {}
 
     def container(self, entry: ContainerEntry) -> Container:
         """Open one container: the one, at its place, that the manifest's signer vouched for.
@@ -135,6 +142,7 @@ class Backup:
                 newer=newer,
                 trusted=self._trusted,
                 entry=entry,
+                unlocked=self._unlocked,
             )
         except WrongKey as error:
             raise self._newest.explained(entry.wrapping_key, error) from None
@@ -416,6 +424,53 @@ def open_backup(
     return Backup(objects, manifest, identities, trusted=trusted, known=known)
 
 
+# -- Containers, each core on one of them (the bars of verifying, comparing and sealing anew) ----
+
+
+WORTH = 2 * 1024 * 1024
+"""Sealed bytes from which on children are forked: below, that takes longer than it saves."""
+ContainerWork = Callable[[ContainerEntry], Iterator[bytes]]
+
+
+def on_every_core(
+    entries: Sequence[ContainerEntry],
+    here: ContainerWork,
+    there: ContainerWork | None = None,
+    *,
+    unlock: Callable[[], None] = lambda: None,
+    ordered: bool = True,
+) -> Generator[bytes]:
+    """Yield the parts that some work makes of each container, no value among them.
+
+    Args:
+        here: does it in this process, where it may ask people, go on to another place and say so.
+        there: does it in a child; what is raised there has ``here`` do it. The same, if left out.
+        unlock: opens what the containers are sealed under, so that children inherit the keys: nobody is
+            asked twice, nor a key service. If it fails, the work meets that here.
+        ordered: whether they are to come container by container.
+    """
+    parent = os.getpid()
+
+    def work(entry: ContainerEntry) -> Iterator[bytes]:
+        if os.getpid() == parent:
+            yield from here(entry)
+            return
+        with unasked():
+            yield from (there or here)(entry)
+
+    if len(entries) < 2 or sum(entry.size for entry in entries) < WORTH or not _unlocks(unlock):
+        return (part for entry in entries for part in here(entry))
+    return every_core.in_order(work, entries) if ordered else every_core.as_they_come(work, entries)
+
+
+def _unlocks(unlock: Callable[[], None]) -> bool:
+    try:
+        unlock()
+    except StrongroomError:
+        return False
+    return True
+
+
 # -- Reading a backup back from wherever it lies, with nothing but its bytes and a key ----------
 #
 # What a run's verify step does with a record, a target and a configuration, this does for a
@@ -450,8 +505,19 @@ def read_back(
             that is wrong, and in which container.
     """
     backup = Backup(objects, manifest, keys.identities, trusted=keys.trusted)
-    for entry in manifest.containers:
+
+    def read(entry: ContainerEntry) -> Iterator[bytes]:
         _read_container(objects, backup, entry, depth, keys)
+        yield b""
+
+    entries = manifest.containers
+    if depth is Depth.PRESENT:  # nothing is read
+        parts: Iterator[bytes] = chain.from_iterable(map(read, entries))
+    elif depth is Depth.DIGEST:
+        parts = on_every_core(entries, read)
+    else:
+        parts = on_every_core(entries, read, unlock=backup.unlock)
+    for entry, _ in zip(entries, parts, strict=True):
         if progress is not None:
             progress(entry.secrets)
     return manifest.counts.secrets
@@ -486,25 +552,8 @@ def _read_container(
 def open_all(container: Container, *, digest_key: bytes | None) -> int:
     """Decrypt every secret of a container, and compare each value if there is a digest key."""
     if digest_key is None:
-        return sum(1 for _ in container.secrets())
-    return _compare_all(container, digest_key)
-
-
-def _compare_all(container: Container, key: bytes) -> int:
-    compute = value_digester(key, container.about.source)
-    recorded = container.digests()
-    seen = 0
-    for secret in container.secrets():
-        seen += 1
-        stored = [(v.number, v.value.reveal()) for v in secret.versions if v.value is not None]
-        for number, value in stored:
-            if next(recorded, None) != (secret.name, number, compute(secret.name, number, value)):
-                raise VerificationFailed(
-                    f"secret '{secret.name}' version {number} is not the value that was captured"
-                )
-    if next(recorded, None) is not None:
-        raise VerificationFailed(f"container {container.about.piece} lacks a value that was captured")
-    return seen
+        return container.check_all()
+    return container.compare_all(value_digester(digest_key, container.about.source))
 
 
 # -- One container alone: what is left where the file or target around it is lost. It opens by itself

@@ -40,6 +40,7 @@ from strongroom.operations.archive.open import (
     Listed,
     Objects,
     backup_ids,
+    on_every_core,
     read_manifest,
     signed_copy,
 )
@@ -159,6 +160,22 @@ class Replicated:
     def digested_row(self, name: str) -> DigestedRow | None:
         """Return one secret's metadata and digests with a few ranged reads, or ``None``."""
         return self.first(lambda backup: backup.digested_row(name))
+
+    def parts(
+        self, work: Callable[[Backup, ContainerEntry], Iterator[bytes]], *, ordered: bool = False
+    ) -> Iterator[bytes]:
+        """Yield the parts that some work makes of each container, by every core; no value may be in one.
+
+        A child asks the best place alone. What that does not give whole is asked here of the next ones, and
+        told.
+        """
+        return on_every_core(
+            self.manifest.containers,
+            lambda entry: self.each(lambda backup: work(backup, entry)),
+            lambda entry: work(next(iter(self._places.values())), entry),
+            unlock=self.unlock,
+            ordered=ordered,
+        )
 
     def name_key(self) -> bytes:
         """Return the key under which the backup hashes names: any container that opens has it.

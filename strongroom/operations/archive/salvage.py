@@ -187,7 +187,11 @@ class Sound:
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret of the sound parts."""
         for entry in self.manifest.containers:
-            yield from self._of(entry, lambda backup: backup.secrets_in(entry), Container.secrets_of)  # noqa: B023
+            yield from self.secrets_in(entry)
+
+    def secrets_in(self, entry: ContainerEntry) -> Iterator[Secret]:
+        """Yield every secret of the sound parts of one container."""
+        return self._of(entry, lambda backup: backup.secrets_in(entry), Container.secrets_of)
 
     def rows(self) -> Iterator[Listed]:
         """Yield the metadata of every secret of the parts whose rows are sound."""
@@ -416,8 +420,18 @@ class Salvaged:
 
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret that is to be had; memory is bounded by one segment."""
+        for entry in self.manifest.containers:
+            yield from self.secrets_in(entry)
+        yield from self.instead_of_lost()
+
+    def secrets_in(self, entry: ContainerEntry) -> Iterator[Secret]:
+        """Yield every secret of one container that is to be had; all containers are asked for."""
         self._sought = None
-        yield from self.newest.secrets()
+        return self.newest.secrets_in(entry)
+
+    def instead_of_lost(self) -> Iterator[Secret]:
+        """Yield, once all containers were read, what earlier backups have of what is lost of them."""
+        self._sought = None
         for number, older in self._older():
             here = (row.name for row in older.rows() if self._is_of(row.name, number))
             for batch in batches(here):

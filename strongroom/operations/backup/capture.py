@@ -6,7 +6,8 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -29,21 +30,26 @@ from strongroom.operations.backup.plan import ListedPieces, open_name_key, plan_
 from strongroom.operations.engine import integrity
 from strongroom.operations.engine.approving import require_known_recipients
 from strongroom.operations.engine.jobs import read_result
-from strongroom.operations.engine.layout import Placed, index_rows_chunk, sealed_receipt, staged_name
+from strongroom.operations.engine.layout import Placed, sealed_receipt
 from strongroom.operations.engine.services import Services
-from strongroom.operations.engine.steps import get_sealed, put_sealed
+from strongroom.operations.engine.stage import Stage, index_rows_chunk, stage_of
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceChanged
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep
+from strongroom.system.lazy import batched
 from strongroom.system.process import uncollected
 from strongroom.times import rfc3339
 
 # -- What an index of names says of the secrets of one piece, spilled to the stage by whoever read them
 
 
-FULL = 256 * 1024
-"""Bytes of lines in a chunk: as many of them as there are pieces are in memory at once to make one list."""
+MERGED = 8 * 1024 * 1024
+"""Bytes of lines that are in memory to make one list of several: a chunk of each."""
+FULL, LEAST = 256 * 1024, 64 * 1024
+"""Bytes of lines in a chunk, by how many lists there are."""
+WAYS = MERGED // LEAST
+"""Lists that are made one at once. Where there are more, so many at a time become one first."""
 
 
 class IndexRows:
@@ -60,18 +66,10 @@ class IndexRows:
         rows = [_row(secret, digests, end) for (_, secret), end in zip(pairs, ends, strict=True)]
         self._lines += encode_rows(rows)
 
-    def spill(self, piece: int) -> tuple[str, ...]:
-        """Put what was noted on the stage, sealed under the work key, sorted by name; return the digests."""
-        return tuple(
-            put_sealed(
-                self._services.stage,
-                zstandard.compress(b"\n".join(lines), level=1),
-                place=partial(index_rows_chunk, self._run.id, piece),
-                work_key=self._services.work_key,
-                context=_context(self._run.id, piece),
-            )
-            for lines in portions(sorted(self._lines), FULL)
-        )
+    def spill(self, piece: int, pieces: int) -> tuple[str, ...]:
+        """Put what was noted on the stage, sorted by name; return the digests."""
+        stage = stage_of(self._run, self._services)
+        return spill_lines(stage, self._run.id, piece, sorted(self._lines), lists=pieces)
 
 
 def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
@@ -90,16 +88,39 @@ def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
     )
 
 
-def read_lines(run: str, piece: int, chunks: Sequence[str], services: Services) -> Iterator[bytes]:
-    """Yield the lines that were spilled of a piece; memory is bounded by one chunk."""
-    for sha256 in chunks:
-        content = get_sealed(
-            services.stage,
-            index_rows_chunk(run, piece, sha256),
-            sha256=sha256,
-            work_key=services.work_key,
+def spill_lines(stage: Stage, run: str, piece: int, lines: Iterable[bytes], *, lists: int) -> tuple[str, ...]:
+    """Put the lines of one of so many lists on the stage, sealed under the work key; return the digests."""
+    return tuple(
+        stage.seal(
+            zstandard.compress(b"\n".join(chunk), level=1),
+            name=partial(index_rows_chunk, run, piece),
             context=_context(run, piece),
         )
+        for chunk in portions(lines, max(LEAST, min(FULL, MERGED // lists)))
+    )
+
+
+def merged_lines(stage: Stage, run: str, lists: Mapping[int, Sequence[str]]) -> Iterator[bytes]:
+    """Yield the lines of all pieces, ascending by name; memory is bounded, however many there are.
+
+    What is merged of many on the way goes with the run: another attempt needs what it is made of.
+    """
+    while len(lists) > WAYS:
+        groups = [dict(group) for group in batched(lists.items(), WAYS)]
+        lists = {
+            next(iter(group)): spill_lines(
+                stage, run, next(iter(group)), merged_lines(stage, run, group), lists=len(groups)
+            )
+            for group in groups
+        }
+    return heapq.merge(*(read_lines(stage, run, piece, chunks) for piece, chunks in lists.items()))
+
+
+def read_lines(stage: Stage, run: str, piece: int, chunks: Sequence[str]) -> Iterator[bytes]:
+    """Yield the lines that were spilled of a piece; memory is bounded by one chunk."""
+    for sha256 in chunks:
+        name = index_rows_chunk(run, piece, sha256)
+        content = stage.open(name, sha256=sha256, context=_context(run, piece))
         yield from zstandard.ZstdDecompressor().decompress(content).split(b"\n")
 
 
@@ -135,10 +156,9 @@ def capture(run: Run, step: RunStep, services: Services) -> Captured:
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     plan = plan_of(run).plan
     # What there is no room for is refused before the source is read: that costs work and audit lines.
-    services.stage.require_room(plan.size // plan.pieces)
-    listed = name_list.read_range(
-        services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
-    )
+    stage = stage_of(run, services)
+    stage.require_room(plan.size // plan.pieces)
+    listed = name_list.read_range(stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces)
     reading = _RangeReading(services.source(pinned.spec.source), listed)
     content = bytearray()
     index = IndexRows(run, services) if pinned.index_recipients else None
@@ -154,14 +174,13 @@ def capture(run: Run, step: RunStep, services: Services) -> Captured:
         )
     else:
         receipt = _document(run, step.piece, plan, reading, content)
-    staged = staged_name(run.id, step.piece, receipt.sha256)
-    services.stage.put(staged, [memoryview(content)], size=len(content), sha256=bytes.fromhex(receipt.sha256))
+    staged = stage.put_container(run.id, step.piece, receipt.sha256, content, sealed=run.spec.sealed)
     return Captured(
         receipt=receipt,
         signature=sign_receipt(receipt, services.signers(Role.SEAL)),
         staged=staged,
         vanished=reading.vanished,
-        rows=index.spill(step.piece) if index else (),
+        rows=index.spill(step.piece, plan.pieces) if index else (),
     )
 
 
@@ -173,8 +192,9 @@ def discard(run: Run, step: RunStep, captured: Captured, services: Services) -> 
         )
     except RecordRefused:  # nothing is recorded, or something else
         recorded = frozenset()
+    stage = stage_of(run, services)
     for name in sorted(_staged_by(captured, run, step) - recorded):
-        services.stage.delete(name)
+        stage.place.delete(name)
 
 
 def _staged_by(captured: Captured, run: Run, step: RunStep) -> frozenset[str]:

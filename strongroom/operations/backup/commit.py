@@ -32,9 +32,10 @@ from strongroom.operations.backup.plan import plan_of
 from strongroom.operations.backup.verify import complete_targets, has_manifest, missing_from_quorum
 from strongroom.operations.engine import integrity
 from strongroom.operations.engine.jobs import read_result
-from strongroom.operations.engine.layout import container_entry, container_name, manifest_name, staged_name
+from strongroom.operations.engine.layout import container_entry, container_name, manifest_name
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.spread import put_lists
+from strongroom.operations.engine.stage import stage_of
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Replica, Run, RunStep, StepKind, StepState
@@ -48,8 +49,8 @@ from strongroom.words import plural
 
 # -- upload: one container to one target, put only if absent, and read back ---------------------
 #
-# The digest comes from the capture's signed receipt, never from the message, and the bytes
-# from whatever lies on the stage under it: a stage that lies is caught by the put itself.
+# The digest comes from the capture's signed receipt, never from the message, and the bytes from whatever lies
+# on the stage under it: one that lies is caught there, and again by the put itself.
 
 
 class Uploaded(Struct, frozen=True, kw_only=True):
@@ -66,9 +67,9 @@ def upload(run: Run, step: RunStep, services: Services) -> Uploaded:
     target = integrity.check_target(run, step.target, services)
     captured = services.store.row(run.id, RunStep(StepKind.CAPTURE, step.piece)).result
     receipt = integrity.receipt_of(run, step.piece, captured, services).receipt
-    staged = staged_name(run.id, step.piece, receipt.sha256)
+    stage = stage_of(run, services)
     name = container_name(run.id, receipt.sha256)
-    content = lambda: services.stage.read(staged)  # noqa: E731
+    content = lambda: stage.container(run.id, step.piece, receipt.sha256, sealed=run.spec.sealed)  # noqa: E731
     return Uploaded(created=place(target, name, content, size=receipt.size, sha256=receipt.sha256))
 
 
@@ -137,7 +138,8 @@ def clear_stage(run: Run, piece: int, services: Services) -> None:
     captured = services.store.row(run.id, RunStep(StepKind.CAPTURE, piece))
     if captured.state is StepState.DONE:
         with suppress(RecordRefused):
-            services.stage.delete(read_result(run, captured.step, captured.result, Captured).staged)
+            staged = read_result(run, captured.step, captured.result, Captured).staged
+            stage_of(run, services).place.delete(staged)
 
 
 # -- Who a backup is not sealed for, by its containers' own envelopes: these are signed, a row is not

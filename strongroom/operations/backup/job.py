@@ -48,14 +48,13 @@ from strongroom.operations.backup.verify import (
     verifications,
     with_wake,
 )
-from strongroom.operations.engine import run_log
+from strongroom.operations.engine import integrity, run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.jobs import Ending, Job, ReportFacts, Result, StepAction, Where, to_facts
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted, submit
-from strongroom.operations.errors import NothingSelectedYet, QuorumNotMet
+from strongroom.operations.errors import NOTHING_YET, QuorumNotMet
 from strongroom.operations.evidence.ledger_heads import put_heads_at_end
-from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import (
     Pool,
     Run,
@@ -80,9 +79,11 @@ class BackupJob(Job):
     """Seals what a policy selects and places it on its targets."""
 
     first = RunStep(StepKind.PLAN)
+    in_turn = True
+    apart = True  # its index of names continues that of the one before it
     seals = True
     carries = frozenset({StepKind.CAPTURE, StepKind.UPLOAD})
-    terms = Spec.__struct_fields__
+    terms = integrity.WHOLE
     states = MappingProxyType(
         {
             RunState.ACTIVE: "running",
@@ -222,7 +223,7 @@ def first_tries(services: Services, policy: str) -> str:
     runs = services.store.runs_of(policy, RunKind.BACKUP, limit=A_DAY_OF_TRIES)
     if not runs or runs[0].state is not RunState.FAILED or services.store.backups(policy=policy, limit=1):
         return ""
-    if run_log.class_in(runs[0].error) in {NothingSelectedYet.__name__, EmptySourceYet.__name__}:
+    if run_log.class_in(runs[0].error) in NOTHING_YET:
         return ""
     return HOURLY if len(runs) < A_DAY_OF_TRIES else DAILY
 
@@ -244,9 +245,11 @@ def _decide_uploaded(run: Run, tally: Tally) -> StepConsequence:
     captured = tally.of(StepKind.CAPTURE, states=(StepState.DONE,))
     if captured < pieces or tally.unsettled(StepKind.UPLOAD):
         return StepConsequence()
-    lacking = missing_from_quorum(run.spec, complete_targets(run.spec, tally, pieces))
-    if lacking:
-        return StepConsequence(state=RunState.FAILED, error=f"QuorumNotMet: {lacking}")
+    complete = complete_targets(run.spec, tally, pieces)
+    if lacking := missing_from_quorum(run.spec, complete):
+        without = ", ".join(f"'{pin.name}'" for pin in run.spec.targets if pin.name not in complete)
+        why = f"; it is not on {without}: 'strongroom runs show {run.id}' says why" if without else ""
+        return StepConsequence(state=RunState.FAILED, error=f"QuorumNotMet: {lacking}{why}")
     return StepConsequence(follow=(RunStep(StepKind.COMMIT),))
 
 

@@ -19,7 +19,7 @@ import strongroom
 from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import Stanza
-from strongroom.errors import ConfigError, StrongroomError
+from strongroom.errors import ConfigError, StrongroomError, UsageError
 from strongroom.keys import allof
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.open import carried_record
@@ -68,6 +68,75 @@ def recovery_files() -> dict[str, bytes]:
     return {**found, "FORMAT.md": (_HERE / "container" / "FORMAT.md").read_bytes()}
 
 
+WHEELS = "wheels"
+LOCKED = "wheels.txt"
+"""What the recovery program runs with, with the digest of each wheel that counts: pinned as in the lock."""
+_WHEEL = re.compile(r"(?P<name>[a-z]+)-[^-]+-(?P<python>[a-z0-9]+)-[^-]+-(?P<platform>[^-]+)\.whl")
+_PROCESSOR = re.compile(r"(?P<system>manylinux|musllinux|macosx)\w*?_(?P<processor>x86_64|aarch64|arm64)\b")
+
+
+class Wheels(Struct, frozen=True, kw_only=True):
+    """Wheels for a machine without a package index: the files by name, and for which systems they are whole,
+    such as ``Python 3.13 on manylinux x86_64``."""
+
+    files: Mapping[str, bytes]
+    systems: tuple[str, ...]
+
+
+def wheels_of(folder: Path, locked: str) -> Wheels:
+    """Read the wheels that the recovery program needs.
+
+    Args:
+        locked: the lines of :data:`LOCKED`.
+
+    Raises:
+        UsageError: one is not as it is locked, or they are not whole for two systems.
+    """
+    digests = set(re.findall(r"sha256:([0-9a-f]{64})", locked))
+    needed = set(re.findall(r"^([a-z]+)==", locked, re.MULTILINE))
+    files: dict[str, bytes] = {}
+    found: dict[tuple[str, str], set[str]] = {}
+    for file in sorted(folder.glob("*.whl")):
+        content, match = file.read_bytes(), _WHEEL.fullmatch(file.name)
+        if match is None or match["name"] not in needed:
+            continue
+        if hashlib.sha256(content).hexdigest() not in digests:
+            raise UsageError(
+                f"The wheel '{file.name}' is not one of those that are locked.", hint=_GET_WHEELS
+            )
+        files[file.name] = content
+        place = _PROCESSOR.search(match["platform"].rpartition(".")[2] or match["platform"])
+        found.setdefault(
+            (match["python"], f"{place['system']} {place['processor']}" if place else ""), set()
+        ).add(match["name"])
+    systems = tuple(
+        f"Python {python[2]}.{python[3:]} on {place}"
+        for python, place in sorted(found)
+        if place and not python.startswith("py") and _whole(python, place, found) >= needed
+    )
+    if len(systems) < 2:
+        named = " and ".join(systems) or "none"
+        raise UsageError(
+            f"The wheels in {folder} have to be whole for two systems, and are for {named}: "
+            f"{', '.join(sorted(needed))}, of one version of Python each.",
+            hint=_GET_WHEELS,
+        )
+    return Wheels(files=files, systems=systems)
+
+
+_GET_WHEELS = "docs/how-to/make-an-emergency-backup.md says how to get them. Nothing was captured."
+
+
+def _whole(python: str, place: str, found: Mapping[tuple[str, str], set[str]]) -> set[str]:
+    """Return which packages a Python on a system has: with them those for newer ones, and for every one."""
+    names: set[str] = set()
+    for (other, where), packages in found.items():
+        # cryptography's wheels are for their Python and all newer ones.
+        usable = packages if other == python else packages & {"cryptography", "pycparser"}
+        names |= usable if where in (place, "") else set()
+    return names
+
+
 def runbook(
     *,
     backup: str,
@@ -77,6 +146,7 @@ def runbook(
     quorums: tuple[str, ...] = (),
     configured: bool = False,
     part: bool = False,
+    systems: tuple[str, ...] = (),
 ) -> bytes:
     """Return the runbook for one backup on a medium: what to type, in order.
 
@@ -87,12 +157,14 @@ def runbook(
         quorums: the names of the quorums' files beside the backup.
         configured: whether a strongroom.toml that names the HSM's and key services' keys lies there too.
         part: the backup was made of some secrets only, and restores what it holds.
+        systems: for which the wheels of the two packages lie there, too.
     """
     folder = f"emergency/{backup}"
     text = _RUNBOOK.format(
         backup=backup,
         medium=medium,
         marks=MARKS,
+        wheels=_FROM_WHEELS.format(folder=folder, systems=", ".join(systems)) if systems else "",
         signers="\n".join(f"       {signer}" for signer in signers),
         opens_for="\n".join(f"   - {words}" for words in opens_for),
         beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
@@ -201,7 +273,7 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
    It restores, reads back and compares.{marks[3]}
 
-5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`.{marks[4]}
+5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`.{marks[4]}{wheels}
 
 {marks[5]}
 {recover}
@@ -214,6 +286,14 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 6. **Afterwards**: change every secret that may have been seen, make a new emergency backup, put the medium
    back.
 """
+
+
+_FROM_WHEELS = """
+   They are in `{folder}/wheels`, for {systems}. Without a network:
+
+       python3 -m pip install --target ~/recovery --no-index --find-links {folder}/wheels \\
+           cryptography zstandard
+       export PYTHONPATH=~/recovery"""
 
 
 # -- The emergency backup: on a medium that lies in a safe, and is here once a month ------------

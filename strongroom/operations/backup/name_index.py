@@ -13,7 +13,6 @@ control role signs which index is a backup's while that is made, from the record
 from __future__ import annotations
 
 import hashlib
-import heapq
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
-from strongroom.container import canonical, cobblestone
+from strongroom.container import canonical
 from strongroom.container.errors import FormatError, Malformed, MissingPiece, Tampered
 from strongroom.container.name_index import (
     INDEX,
@@ -49,20 +48,21 @@ from strongroom.model import COMMAND, Role, prepare
 from strongroom.operations.archive.envelopes import copy_newest
 from strongroom.operations.archive.index_files import read_receipt
 from strongroom.operations.archive.open import ObjectReader
-from strongroom.operations.backup.capture import Captured, read_lines
+from strongroom.operations.backup.capture import Captured, merged_lines
 from strongroom.operations.backup.commit import place
 from strongroom.operations.engine import integrity
 from strongroom.operations.engine.approving import require_known_index_recipients, require_known_recipients
 from strongroom.operations.engine.jobs import read_result
-from strongroom.operations.engine.layout import INDEXES, index_name, kept_head, kept_prefix, receipt_name
+from strongroom.operations.engine.layout import INDEXES, index_name, receipt_name
 from strongroom.operations.engine.services import Pinned, Services
-from strongroom.operations.engine.steps import get_sealed, put_sealed
+from strongroom.operations.engine.stage import kept_head, kept_prefix, stage_of
 from strongroom.state.errors import RecordRefused, RunNotFound, StateError
 from strongroom.state.records import Run, RunStep, StepKind, StepState
 from strongroom.targets import Target
+from strongroom.targets.errors import StageDiffers
 from strongroom.times import rfc3339
 
-IN_MEMORY = 16 * 1024 * 1024
+IN_MEMORY = 1024 * 1024
 """Bytes of an index that is being written; a larger one goes through a file, sealed as it is."""
 
 
@@ -136,7 +136,7 @@ def index(run: Run, step: RunStep, services: Services) -> Indexed:
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     require_known_index_recipients(services, run.spec.policy, pinned.index_recipients)
     if not pinned.index_recipients:
-        _remove(services.stage, kept_prefix(run.spec.policy))  # from when there was one
+        stage_of(run, services).forget(kept_prefix(run.spec.policy))  # from when there was one
         return Indexed()
     return _Making(run, pinned, services).make()
 
@@ -146,23 +146,17 @@ class _Making:
         self._run = run
         self._services = services
         self._pinned = pinned
+        self._at = stage_of(run, services)
         self._prefix = kept_prefix(run.spec.policy, run.id)
 
     def make(self) -> Indexed:
         before = self._before()
-        _remove(self._services.stage, self._prefix)  # what an earlier attempt left
-        # The rows of all pieces, ascending by name.
+        self._at.forget(self._prefix)  # what an earlier attempt left
         captures = self._services.store.rows(self._run.id, StepKind.CAPTURE)
-        pieces = (
-            read_lines(
-                self._run.id,
-                row.step.piece,
-                read_result(self._run, row.step, row.result, Captured).rows,
-                self._services,
-            )
-            for row in captures
-        )
-        rows = self._put(blocks(heapq.merge(*pieces)))
+        pieces = {
+            row.step.piece: read_result(self._run, row.step, row.result, Captured).rows for row in captures
+        }
+        rows = self._put(blocks(merged_lines(self._at, self._run.id, pieces)))
         written = self._written(before, rows)
         self._keep(written)
         self._forget_others()
@@ -195,7 +189,7 @@ class _Making:
 
     def _changed(self, before: StagedIndex, rows: Sequence[KeptBlock]) -> tuple[KeptBlock, ...] | None:
         """Return what differs; nothing if what was kept is damaged, or another backup just forgot it."""
-        with suppress(FormatError, RecordRefused):
+        with suppress(FormatError, RecordRefused, StageDiffers):
             return self._put(blocks(differences(self._lines(before.blocks), self._lines(rows))))
         return None
 
@@ -246,7 +240,7 @@ class _Making:
         file.seek(0)
         chunks = iter(lambda: file.read(1024 * 1024), b"")
         name = f"{self._prefix}{sealed.hexdigest}"
-        self._services.stage.put(name, chunks, size=sealed.size, sha256=sealed.sha256)
+        self._at.place.put(name, chunks, size=sealed.size, sha256=sealed.sha256)
 
     def _recipients(self) -> tuple[str, ...]:
         return tuple(sorted(recipient.fingerprint for recipient in self._pinned.index_recipients))
@@ -259,25 +253,16 @@ class _Making:
                 first=block.first,
                 rows=block.rows,
                 prefix=self._prefix,
-                sha256=put_sealed(
-                    self._services.stage,
-                    block.content,
-                    place=lambda sha256: f"{self._prefix}{sha256}",
-                    work_key=self._services.work_key,
-                    context=self._context(),
+                sha256=self._at.seal(
+                    block.content, name=lambda sha256: f"{self._prefix}{sha256}", context=self._context()
                 ),
             )
             for block in made
         )
 
     def _content(self, block: KeptBlock) -> bytes:
-        return get_sealed(
-            self._services.stage,
-            f"{block.prefix}{block.sha256}",
-            sha256=block.sha256,
-            work_key=self._services.work_key,
-            context=self._context(),
-        )
+        name = f"{block.prefix}{block.sha256}"
+        return self._at.open(name, sha256=block.sha256, context=self._context())
 
     def _lines(self, kept: Sequence[KeptBlock]) -> Iterator[bytes]:
         for block in kept:
@@ -289,16 +274,15 @@ class _Making:
     def _before(self) -> StagedIndex | None:
         """Return what is kept of the newest index that this one can continue."""
         prefix = kept_prefix(self._run.spec.policy)
-        heads = [info.name for info in self._services.stage.list(prefix) if info.name.endswith("/head")]
+        heads = [info.name for info in self._at.place.list(prefix) if info.name.endswith("/head")]
         others = (name for name in sorted(heads, reverse=True) if not name.startswith(self._prefix))
         staged_indexes = (staged_index for name in others if (staged_index := self._read(name)) is not None)
         return next(filter(self._fits, staged_indexes), None)
 
     def _read(self, name: str) -> StagedIndex | None:
-        with suppress(FormatError, msgspec.MsgspecError):
-            sealed = b"".join(self._services.stage.read(name))
-            plain = cobblestone.open_(self._services.work_key, sealed, context=self._context())
-            return msgspec.json.decode(plain, type=StagedIndex)
+        with suppress(StageDiffers, msgspec.MsgspecError):
+            plain = self._at.open_as(name, context=self._context())
+            return None if plain is None else msgspec.json.decode(plain, type=StagedIndex)
         return None
 
     def _fits(self, staged_index: StagedIndex) -> bool:
@@ -331,20 +315,18 @@ class _Making:
         return any(row.state is StepState.DONE for row in rows)
 
     def _keep(self, staged_index: StagedIndex) -> None:
-        plain = msgspec.json.encode(staged_index)
-        sealed = cobblestone.seal(self._services.work_key, plain, context=self._context())
         name = kept_head(self._run.spec.policy, self._run.id)
-        self._services.stage.put(name, [sealed], size=len(sealed), sha256=hashlib.sha256(sealed).digest())
+        self._at.seal_as(name, msgspec.json.encode(staged_index), context=self._context())
 
     def _forget_others(self) -> None:
         """Remove what is kept of other indexes, but for those that their own runs are still to upload."""
         prefix = kept_prefix(self._run.spec.policy)
-        names = [info.name for info in self._services.stage.list(prefix)]
+        names = [info.name for info in self._at.place.list(prefix)]
         runs = {name: name.removeprefix(prefix).partition("/")[0] for name in names}
         ended = {run for run in set(runs.values()) - {self._run.id} if self._has_ended(run)}
         for name in names:
             if runs[name] in ended:
-                self._services.stage.delete(name)
+                self._at.place.delete(name)
 
     def _has_ended(self, run: str) -> bool:
         try:
@@ -382,11 +364,6 @@ def containers_of(run: Run, services: Services) -> str:
 
 def _link(file: IndexFile) -> IndexLink:
     return IndexLink(backup_id=file.backup, sha256=file.sha256)
-
-
-def _remove(stage: Target, prefix: str) -> None:
-    for name in [info.name for info in stage.list(prefix)]:
-        stage.delete(name)
 
 
 # -- the control role's word --------------------------------------------------------
@@ -435,7 +412,8 @@ def upload_index(run: Run, step: RunStep, services: Services) -> IndexUploaded:
     for file in lacking:
         _carry(file, indexed.chain, target, run, services)
     name, receipt = _names(indexed.chain, own)
-    place(target, name, lambda: services.stage.read(indexed.staged), size=own.size, sha256=own.sha256)
+    stage = stage_of(run, services)
+    place(target, name, lambda: stage.chunks(indexed.staged, own.sha256), size=own.size, sha256=own.sha256)
     _place_receipt(target, receipt, _vouched(run, services).document.encode())
     return IndexUploaded(placed=len(lacking) + (not {name, receipt} <= there))
 
@@ -471,7 +449,7 @@ def _carry(file: IndexFile, chain: str, target: Target, run: Run, services: Serv
                 )
                 return
     # No target has it, so nobody could read what continues it: the next one begins anew.
-    services.stage.delete(kept_head(run.spec.policy, run.id))
+    stage_of(run, services).place.delete(kept_head(run.spec.policy, run.id))
     raise MissingPiece(f"no target has the index of names of {file.backup}, which later ones continue")
 
 
@@ -479,7 +457,7 @@ def abort_uploads(run: Run, services: Services, targets: Iterable[str]) -> None:
     """Remove what interrupted puts of indexes left. Best effort: the next backup does so again."""
     with suppress(StrongroomError):
         if run.spec.policy != COMMAND:
-            services.stage.abort_incomplete(kept_prefix(run.spec.policy))
+            stage_of(run, services).place.abort_incomplete(kept_prefix(run.spec.policy))
     for name in targets:
         with suppress(StrongroomError):
             services.target(name).abort_incomplete(INDEXES)

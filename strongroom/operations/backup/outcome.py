@@ -35,7 +35,7 @@ from strongroom.operations.engine.drive import GONE, drive, is_abandoned, take_u
 from strongroom.operations.engine.jobs import Ending, read_result
 from strongroom.operations.engine.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.engine.services import Services
-from strongroom.operations.engine.steps import sweep_stage
+from strongroom.operations.engine.stage import sweep_stage
 from strongroom.state.errors import RecordRefused, RunNotFound
 from strongroom.state.records import (
     ContainerCheck,

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from io import FileIO
-from queue import Queue
-from selectors import EVENT_READ, DefaultSelector
 from struct import Struct as Packed
-from threading import Thread
-from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -27,24 +21,25 @@ from strongroom.operations.backup.verify import PlannedPieces
 from strongroom.operations.engine.approving import require_known_recipients
 from strongroom.operations.engine.jobs import read_facts
 from strongroom.operations.engine.layout import (
-    SECTIONS,
     InProcessListing,
     ListingBatch,
     ListingLost,
     Placed,
     SecretListing,
-    names_chunk,
+    cut,
+    repacked,
     sections,
 )
 from strongroom.operations.engine.services import Services
-from strongroom.operations.engine.steps import get_sealed, put_sealed
+from strongroom.operations.engine.stage import Stage, names_chunk, stage_of
 from strongroom.operations.errors import NothingSelected, NothingSelectedYet
 from strongroom.sources import Listable, Source
 from strongroom.sources.errors import EmptySource, EmptySourceYet
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunStep, Spec
-from strongroom.system.process import cores, die_with_parent, may_fork, uncollected, uninterrupted
-from strongroom.targets import Target
+from strongroom.system.every_core import Spread
+from strongroom.system.lazy import batched
+from strongroom.system.process import cores, uncollected
 
 # -- The list of names that a plan makes, spilled to the stage and cut into ranges --------------
 #
@@ -55,11 +50,30 @@ from strongroom.targets import Target
 # the hash range in a manifest tells nothing.
 
 
-class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A spilled chunk on the stage, named by its digest."""
+PARTS, DIGITS = 16, 4
+"""A part of the list has the names whose hashes begin with the same digits in hex, at most 4 of them. Else
+each capture opened the whole list for its own range, and captures of 10,000,000 secrets read more of the list
+than of the secrets."""
+GATHERED = 8 * 1024 * 1024
+"""Bytes of all parts that are in memory until the largest is put on the stage."""
+FINE = 16 * 1024 * 1024
+"""Bytes of a part from which on it is parted again: so what a capture opens is the same at any size."""
+NAMED = 32
+"""Chunks that are named in one place. Each step of a run reads its facts: 1,000,000,000 secrets have some
+100,000 chunks."""
 
-    name: str
+
+class ChunkRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A chunk of the list on the stage, named by its digest. It has ``names``, or names further chunks, of
+    hashes that begin with two bytes from ``low`` to ``high``, in sections by the first or the ``second``.
+    One that an older version spilled says its own name, and has any."""
+
     sha256: str
+    name: str = ""
+    low: int = 0
+    high: int = 0xFFFF
+    second: bool = False
+    names: bool = True
 
 
 class Spilled(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,36 +84,99 @@ class Spilled(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-def spill(stage: Target, run: str, listing: SecretListing, *, work_key: bytes) -> Spilled:
-    """Write a listing to the stage; memory is bounded by one batch."""
-    chunks: list[ChunkRef] = []
+def spill(stage: Stage, run: str, listing: SecretListing) -> Spilled:
+    """Write a listing to the stage; memory is bounded by one batch, and by what is gathered of all parts."""
+    parts = _Parts(stage, run)
     count = size = 0
     for batch in listing.batches():
-        place = partial(names_chunk, run)
-        sha256 = put_sealed(stage, batch.packed, place=place, work_key=work_key, context=_names_context(run))
-        chunks.append(ChunkRef(name=place(sha256), sha256=sha256))
+        stage.require_room(len(batch.packed))
+        parts.add(batch.packed)
         count += batch.secrets
         size += batch.size
+    chunks = list(parts.put_all())
+    while len(chunks) > NAMED:
+        chunks = [_named(stage, run, some) for some in batched(chunks, NAMED)]
     return Spilled(chunks=tuple(chunks), secrets=count, size=size)
 
 
+class _Parts:
+    """The 16 parts that some names fall into by the next digit of their hashes; ``low`` has those before."""
+
+    def __init__(self, stage: Stage, run: str, *, low: int = 0, digit: int = 0) -> None:
+        self._stage, self._run, self._low, self._digit = stage, run, low, digit
+        self._width = 0x1000 >> 4 * digit
+        self._gathered = [bytearray() for _ in range(PARTS)]
+        self._chunks: list[list[ChunkRef]] = [[] for _ in range(PARTS)]
+        self._sizes = [0] * PARTS
+        self._held = 0
+
+    def add(self, packed: bytes) -> None:
+        """Add a batch whose sections are by the byte that the digit is in."""
+        for part in range(PARTS):
+            low = self._low + part * self._width
+            own = cut(packed, *_sections_of(low, low + self._width - 1, second=self._digit > 1))
+            self._gathered[part] += own
+            self._held += len(own)
+        while self._held >= GATHERED:
+            largest = max(range(PARTS), key=lambda part: len(self._gathered[part]))
+            self._put(largest, largest)
+
+    def put_all(self) -> Iterator[ChunkRef]:
+        """Put what is left on the stage, and part again what is too large; yield all chunks."""
+        begun, left = 0, 0
+        for part in range(PARTS):  # a small listing is one chunk
+            left += len(self._gathered[part])
+            if left >= GATHERED // PARTS or (left and part == PARTS - 1):
+                self._put(begun, part)
+                begun, left = part + 1, 0
+        for part, chunks in enumerate(self._chunks):
+            last = self._digit == DIGITS - 1
+            yield from chunks if self._sizes[part] <= FINE or last else self._finer(part, chunks)
+
+    def _put(self, first: int, last: int) -> None:
+        content = b"".join(self._gathered[first : last + 1])
+        self._gathered[first : last + 1] = [bytearray() for _ in range(first, last + 1)]
+        self._held -= len(content)
+        self._sizes[first] += len(content)
+        low, high = self._low + first * self._width, self._low + (last + 1) * self._width - 1
+        sha256 = self._stage.seal(content, name=self._name, context=_names_context(self._run))
+        self._chunks[first].append(ChunkRef(sha256=sha256, low=low, high=high, second=self._digit > 1))
+
+    def _finer(self, part: int, chunks: Sequence[ChunkRef]) -> Iterator[ChunkRef]:
+        """Part a part again; yield its chunks then."""
+        low = self._low + part * self._width
+        finer = _Parts(self._stage, self._run, low=low, digit=self._digit + 1)
+        own = [chunk for chunk in chunks if chunk.high < low + self._width]
+        shared = [chunk for chunk in chunks if chunk.high >= low + self._width]
+        for chunk in own:
+            name = self._name(chunk.sha256)
+            content = self._stage.open(name, sha256=chunk.sha256, context=_names_context(self._run))
+            finer.add(repacked(content, second=finer._digit > 1))
+        yield from shared
+        yield from finer.put_all()
+        for chunk in own:
+            self._stage.place.delete(self._name(chunk.sha256))
+
+    def _name(self, sha256: str) -> str:
+        return names_chunk(self._run, sha256)
+
+
+def _named(stage: Stage, run: str, chunks: Sequence[ChunkRef]) -> ChunkRef:
+    """Put the names of chunks on the stage."""
+    sha256 = stage.seal(
+        msgspec.msgpack.encode(chunks), name=partial(names_chunk, run), context=_chunks_context(run)
+    )
+    low, high = min(chunk.low for chunk in chunks), max(chunk.high for chunk in chunks)
+    return ChunkRef(sha256=sha256, low=low, high=high, names=False)
+
+
 def read_range(
-    stage: Target, run: str, chunks: Iterable[ChunkRef], *, piece: int, pieces: int, work_key: bytes
+    stage: Stage, run: str, chunks: Iterable[ChunkRef], *, piece: int, pieces: int
 ) -> list[Placed]:
     """Return one piece's entries, ascending by name: neighbours are then alike, and compress."""
     low, high = _bounds(piece, pieces)
-    last = SECTIONS - 1 if high is None else high[0]
-    found: list[Placed] = []
     try:
-        for chunk in chunks:
-            for section in sections(
-                get_sealed(
-                    stage, chunk.name, sha256=chunk.sha256, work_key=work_key, context=_names_context(run)
-                ),
-                low[0],
-                last,
-            ):
-                found += section.placed()
+        found = list(_read_chunks(stage, run, chunks, low, high))
     except msgspec.MsgspecError:
         raise RecordRefused(
             "another version of Strongroom planned this run: cancel it, and start again"
@@ -107,6 +184,32 @@ def read_range(
     here = [placed for placed in found if low <= placed[0] and (high is None or placed[0] < high)]
     here.sort(key=lambda placed: placed[1].name)
     return here
+
+
+def _read_chunks(
+    stage: Stage, run: str, chunks: Iterable[ChunkRef], low: bytes, high: bytes | None
+) -> Iterator[Placed]:
+    """Yield the entries of all sections that a range of hashes touches."""
+    for chunk in chunks:
+        first = max(chunk.low, int.from_bytes(low[:2], "big"))
+        last = min(chunk.high, 0xFFFF if high is None else int.from_bytes(high[:2], "big"))
+        if first > last:
+            continue
+        name, context = chunk.name or names_chunk(run, chunk.sha256), _names_context(run)
+        if chunk.names:
+            content = stage.open(name, sha256=chunk.sha256, context=context)
+            for section in sections(content, *_sections_of(first, last, second=chunk.second)):
+                yield from section.placed()
+        else:
+            further = stage.open(name, sha256=chunk.sha256, context=_chunks_context(run))
+            yield from _read_chunks(
+                stage, run, msgspec.msgpack.decode(further, type=list[ChunkRef]), low, high
+            )
+
+
+def _sections_of(low: int, high: int, *, second: bool) -> tuple[int, int]:
+    """Return the first and the last section that has hashes from ``low`` to ``high``, by their two bytes."""
+    return (low & 0xFF, high & 0xFF) if second else (low >> 8, high >> 8)
 
 
 def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
@@ -118,6 +221,10 @@ def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
 
 def _names_context(run: str) -> bytes:
     return b"strongroom/v1/names/" + run.encode()
+
+
+def _chunks_context(run: str) -> bytes:
+    return b"strongroom/v1/names-of-chunks/" + run.encode()
 
 
 # -- One server under two names: it would count twice, or as apart from the source that lies in it ---
@@ -234,8 +341,7 @@ def _spill_names(run: Run, source: Source, selection: Selection, services: Servi
     """Spill the names, and return the key that they were hashed with."""
     for listing in (services.listing(source, selection), InProcessListing(source, selection)):
         with suppress(ListingLost):
-            spilled = spill(services.stage, run.id, listing, work_key=services.work_key)
-            return spilled, listing.name_key
+            return spill(stage_of(run, services), run.id, listing), listing.name_key
     raise AssertionError("a listing made here is not lost")
 
 
@@ -278,68 +384,48 @@ MOST = 4
 AHEAD = 4
 """Batches, of some 4 MB each, that are kept by all of them until their parent reads."""
 
-_FRAME = Packed(">QQQ")
+_COUNTS = Packed(">QQ")
 
 
 class Ahead:
-    """A listing that child processes make from now on, a part in each; its batches come through pipes.
+    """A listing that child processes make from now on, a part in each.
 
-    Whatever goes wrong there ends a pipe early: :class:`ListingLost`.
+    Whatever goes wrong there ends it early: :class:`ListingLost`. A part is not listed again by itself, since
+    the source may have changed, and a name would be there twice or not at all.
     """
 
     def __init__(self) -> None:
         self.name_key = os.urandom(32)
-        self._children: list[_Child] = []
+        self._spread: Spread[Listable] | None = None
+
+    @property
+    def processes(self) -> list[int]:
+        """The children's ids."""
+        return [] if self._spread is None else self._spread.processes
 
     def start(self, parts: Sequence[Listable], selection: Selection) -> None:
-        """Start a child for each part. Raises OSError when the system has no more of something."""
-        kept = max(1, AHEAD // len(parts))
-        with uninterrupted():
-            for part in parts:
-                listing = InProcessListing(part, selection, name_key=self.name_key)
-                self._children.append(_start(listing, kept))
+        """Start a child for each part."""
+        parent = os.getpid()
+
+        def listed(part: Listable) -> Iterator[bytes]:
+            if os.getpid() == parent:
+                raise ListingLost
+            for batch in InProcessListing(part, selection, name_key=self.name_key).batches():
+                yield _COUNTS.pack(batch.secrets, batch.size) + batch.packed
+
+        ahead = max(1, AHEAD // max(1, len(parts)))
+        self._spread = Spread(listed, parts, most=len(parts), fewest=1, ahead=ahead)
 
     def batches(self) -> Iterator[ListingBatch]:
         """Yield the batches as the children make them."""
-        with DefaultSelector() as waiting:
-            for child in self._children:
-                waiting.register(child.pipe, EVENT_READ, child)
-            while waiting.get_map():
-                for ready, _ in waiting.select():
-                    if batch := ready.data.batch():
-                        yield batch
-                    else:
-                        waiting.unregister(ready.fileobj)
+        for part in () if self._spread is None else self._spread.as_they_come():
+            secrets, size = _COUNTS.unpack_from(part)
+            yield ListingBatch(packed=part[_COUNTS.size :], secrets=secrets, size=size)
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
-        for child in self._children:
-            child.kill()
-        for child in self._children:
-            # Wait until it has ended, unless nobody may: where SIGCHLD is ignored the kernel does.
-            with suppress(ChildProcessError):
-                os.waitpid(child.process, 0)
-        self._children.clear()
-
-
-class _Child(NamedTuple):
-    """A process that lists, and the pipe that its batches come through."""
-
-    process: int
-    pipe: FileIO
-
-    def batch(self) -> ListingBatch | None:
-        """Wait for the next batch; ``None`` follows the last one."""
-        secrets, size, length = _FRAME.unpack(_exactly(self.pipe, _FRAME.size))
-        return (
-            ListingBatch(packed=_exactly(self.pipe, length), secrets=secrets, size=size) if secrets else None
-        )
-
-    def kill(self) -> None:
-        """End it, if it has not ended."""
-        self.pipe.close()
-        with suppress(ProcessLookupError):
-            os.kill(self.process, signal.SIGKILL)
+        if self._spread is not None:
+            self._spread.close()
 
 
 @contextmanager
@@ -347,69 +433,9 @@ def listed_ahead(source: Source, selection: Selection) -> Iterator[SecretListing
     """List in child processes while the block runs; yield ``None`` where that cannot be done."""
     ahead = Ahead()
     try:
-        yield ahead if may_fork() and _started(ahead, source, selection) else None
+        # What is wrong with the source, the plan meets.
+        with suppress(SourceError, OSError):
+            ahead.start(source.parts(min(MOST, cores())), selection)
+        yield ahead if ahead.processes else None
     finally:
         ahead.close()
-
-
-def _started(ahead: Ahead, source: Source, selection: Selection) -> bool:
-    """Start listing. If that fails, the plan lists instead, and meets what is wrong with the source."""
-    try:
-        most = min(MOST, cores())
-        ahead.start(source.parts(most), selection)
-    except (SourceError, OSError):
-        ahead.close()
-        return False
-    return True
-
-
-def _start(listing: InProcessListing, kept: int) -> _Child:
-    reading, writing = os.pipe()
-    parent = os.getpid()
-    try:
-        process = os.fork()
-    except OSError:
-        os.close(reading)
-        os.close(writing)
-        raise
-    if not process:
-        _list_in_child(listing, kept, writing, parent)
-    os.close(writing)
-    return _Child(process, FileIO(reading))
-
-
-def _list_in_child(listing: InProcessListing, kept: int, writing: int, parent: int) -> NoReturn:
-    try:
-        die_with_parent(parent)
-        queue: Queue[ListingBatch | None] = Queue(kept)
-        # A pipe holds little of a batch, and the parent reads late: listing goes on meanwhile.
-        writer = Thread(target=_write, args=(writing, queue))
-        writer.start()
-        with uncollected():
-            for batch in listing.batches():
-                queue.put(batch)
-        queue.put(None)
-        writer.join()
-    finally:
-        os._exit(0)  # no exception, exit handler or buffer of the parent's may run here
-
-
-def _write(writing: int, queue: Queue[ListingBatch | None]) -> None:
-    try:
-        with os.fdopen(writing, "wb") as pipe:
-            while batch := queue.get():
-                pipe.write(_FRAME.pack(batch.secrets, batch.size, len(batch.packed)))
-                pipe.write(batch.packed)
-            pipe.write(_FRAME.pack(0, 0, 0))
-    except BaseException:  # noqa: BLE001 - nobody reads any more, and the lister would wait for ever
-        os._exit(1)
-
-
-def _exactly(pipe: FileIO, length: int) -> bytes:
-    data = bytearray(length)
-    rest = memoryview(data)
-    while rest:
-        if not (count := pipe.readinto(rest)):
-            raise ListingLost
-        rest = rest[count:]
-    return bytes(data)

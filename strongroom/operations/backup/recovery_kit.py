@@ -277,7 +277,14 @@ and a copy with each medium.</p>
 SOURCE = "escrow"
 CONFIGURATION = "strongroom.toml"
 ALLOWED_SIGNERS = "allowed_signers"
-_PATTERNS = ("keys/*.key", "keys/roles/*.key", "keys/roles/trusted.json", "keys/roles/trust/*.json")
+_PATTERNS = (
+    "keys/*.key",
+    "keys/roles/*.key",
+    "keys/roles/trusted.json",
+    "keys/roles/trust/*.json",
+    "keys/roles/host",
+    "keys/roles/hosts/*.json",
+)
 _HINT = "Nothing was changed. Open the escrow into an empty state directory."
 
 

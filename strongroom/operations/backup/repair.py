@@ -364,6 +364,7 @@ class RepairJob(Job):
     """Brings the bad replicas of a backup up again, from any good one."""
 
     first = RunStep(StepKind.PLAN)
+    in_turn = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
         StepKind.PLAN: StepAction(list_to_repair, ToRepair, Pool.CONTROL),

@@ -304,6 +304,7 @@ class ScrubJob(Job):
     """
 
     first = RunStep(StepKind.PLAN)
+    in_turn = True
     reads = True
     actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
         StepKind.PLAN: StepAction(plan_slice, Slice, Pool.CONTROL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,14 +17,15 @@ from strongroom.container.manifest import ContainerEntry, Counts, Manifest, pars
 from strongroom.container.metadata import ManifestPlace, check_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Opener
-from strongroom.model import Depth, Secret, prepare
+from strongroom.model import Depth, prepare
 from strongroom.operations.archive import shredding as shredding_record
 from strongroom.operations.archive.envelopes import Elsewhere, Newest
 from strongroom.operations.archive.inventory import in_a_file, made_by_a_command
-from strongroom.operations.archive.live_comparison import Digests, SecretState, beside, digests_of, standing
+from strongroom.operations.archive.live_comparison import Digests, SecretState, beside, standing
 from strongroom.operations.archive.open import (
     Backup,
     ObjectReader,
+    open_all,
     read_manifest,
     readable_container,
     require_digest,
@@ -33,7 +35,7 @@ from strongroom.operations.archive.quarantine import on_record
 from strongroom.operations.engine import integrity
 from strongroom.operations.engine.jobs import StepAction, Where, read_facts, read_result
 from strongroom.operations.engine.layout import manifest_name
-from strongroom.operations.engine.services import Services, openers
+from strongroom.operations.engine.services import CachedManifest, Services, openers
 from strongroom.sources import Source
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
@@ -290,23 +292,62 @@ def _reached_targets(run: Run, services: Services) -> list[str]:
 
 
 def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
-    """Read a target's manifest of the run's backup; it must be the one on record."""
+    """Read a target's manifest of the run's backup; it must be the one on record.
+
+    A process does so once a minute, run and target. Each step of a backup of many containers would read as
+    much, and check as many signatures, as there are containers: of 20,000 that is as much as the data. But a
+    run may be retried days later, and what a target had then is no proof of what it has.
+    """
     backup, trusted = run.spec.backup or run.id, services.signer_fingerprints
     expected = replica_facts(run).manifest
     if expected is None:
         return read_manifest(target, backup, trusted=trusted)
-    return held_manifest(target, backup, expected, trusted=trusted)
+    held, key = services.held_manifests, (run.id, target.name, expected)
+    known, now = held.get(key), time.monotonic()
+    # Who counts now is asked anew, whatever they have in common.
+    if known is None or known.trusted is not trusted or now - known.read_at >= HOLDS_SECONDS:
+        parsed = [
+            other.manifest
+            for (*_, digest), other in list(held.items())
+            if digest == expected and other.trusted is trusted
+        ]
+        # One in memory for all targets of a run. The very same bytes say the same, and as many signatures as
+        # there are containers are not checked again for each target and minute.
+        manifest = held_manifest(target, backup, expected, trusted=trusted, parsed=next(iter(parsed), None))
+        known = CachedManifest(trusted=trusted, manifest=manifest, read_at=now)
+        held.pop(key, None)
+        while len(held) >= HELD_MANIFESTS:
+            held.pop(next(iter(held), key), None)
+        held[key] = known
+    return known.manifest
 
 
-def held_manifest(target: ReadableTarget, backup: str, digest: str, *, trusted: frozenset[str]) -> Manifest:
-    """Read a target's manifest of a backup, and hold it to its digest (hex)."""
+HELD_MANIFESTS = 8
+"""Manifests that a process keeps, each of a run and a target."""
+HOLDS_SECONDS = 60.0
+"""How long it does so before it reads the target's own again."""
+
+
+def held_manifest(
+    target: ReadableTarget,
+    backup: str,
+    digest: str,
+    *,
+    trusted: frozenset[str],
+    parsed: Manifest | None = None,
+) -> Manifest:
+    """Read a target's manifest of a backup, and hold it to its digest (hex).
+
+    Args:
+        parsed: what the bytes of this digest say, if that is known for the same ``trusted``.
+    """
     name = manifest_name(backup)
     copy = whole_copy(target, name, sha256=bytes.fromhex(digest))
     if copy is None and not copies(target, name):
         raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
     if copy is None:
         raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
-    return parse_manifest(b"".join(target.read(copy, length=MOST_BYTES)), trusted=trusted)
+    return parsed or parse_manifest(b"".join(target.read(copy, length=MOST_BYTES)), trusted=trusted)
 
 
 def read_container(
@@ -345,13 +386,8 @@ def read_container(
 def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> ReadBackFindings:
     manifest = backup.manifest
     container = backup.container(ref)
-    digest = value_digester(services.digest_key, manifest.source)
-    kept = dict(container.digested())
-    seen = 0
-    for secret in container.secrets():
-        seen += 1
-        if reaches(depth, Depth.COMPARED):
-            _compare(secret, kept.get(secret.name, {}), digest)
+    compared = reaches(depth, Depth.COMPARED)
+    seen = open_all(container, digest_key=services.digest_key if compared else None)
     if seen != ref.secrets:
         raise VerificationFailed(
             f"container {ref.piece} holds {plural(seen, 'secret')}, its manifest says {ref.secrets}"
@@ -359,16 +395,9 @@ def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Servi
     name_key = hashlib.sha256(container.about.name_key).hexdigest()
     if not reaches(depth, Depth.LIVE):
         return ReadBackFindings(name_key=name_key)
-    stands = _stand(kept, services.source(manifest.source), digest)
+    digest = value_digester(services.digest_key, manifest.source)
+    stands = _stand(dict(container.digested()), services.source(manifest.source), digest)
     return ReadBackFindings(stands[SecretState.CHANGED], stands[SecretState.MISSING], name_key)
-
-
-def _compare(secret: Secret, kept: Digests, digest: ValueDigester) -> None:
-    for number, value in digests_of(secret, digest).items():
-        if kept.get(number) != value:
-            raise VerificationFailed(
-                f"secret '{secret.name}' version {number} is not the value that was captured"
-            )
 
 
 def _stand(kept: Mapping[str, Digests], source: Source, digest: ValueDigester) -> Counter[SecretState]:
@@ -438,6 +467,7 @@ def spec_of_policy(services: Services, kind: RunKind, policy: str, **fields: Any
         regions=pinned.regions,
         providers=pinned.providers,
         minimum_retention_days=pinned.minimum_retention_days,
+        stage=pinned.stage,
         **fields,
     )
 

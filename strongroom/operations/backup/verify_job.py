@@ -41,6 +41,7 @@ class VerifyJob(Job):
     """Reads a backup back from every target of its policy."""
 
     first = RunStep(StepKind.PLAN)
+    in_turn = True
     opens = True
     reads = True
     terms = TERMS

@@ -369,7 +369,11 @@ def destination(source: Source) -> Iterator[Finding]:
     yield good(DESTINATION, f"it answers, and {found}")
     if lacking := [right for right in rights if right.missing]:
         said = f"what is stored next to the secrets may not be written there: {_paths(lacking)}"
-        yield remark(DESTINATION, said, "A restore leaves it out, and names it. ops/ has a policy that fits.")
+        yield remark(
+            DESTINATION,
+            said,
+            "A restore leaves it out, and names it. 'strongroom cluster rules' prints what fits.",
+        )
 
 
 def _paths(lacking: Sequence[CredentialRights]) -> str:
@@ -394,7 +398,8 @@ def read_only(kind: str) -> Finding:
     """Say that a source cannot be restored into by itself."""
     if kind == "raft":
         return remark(DESTINATION, "a server as a whole: 'strongroom restore snapshot' replaces all of it")
-    return remark(DESTINATION, "files are read, not written: restore into another source with --to")
+    what = "files are" if kind == "files" else f"a source of kind '{kind}' is"
+    return remark(DESTINATION, f"{what} read, not written: restore into another source with --to")
 
 
 def escrow(entries: Iterable[CatalogEntry]) -> Finding:

@@ -201,6 +201,7 @@ class DriftJob(Job):
     """
 
     first = RunStep(StepKind.PLAN)
+    in_turn = True
     opens = True
     reads = True
     terms = TERMS

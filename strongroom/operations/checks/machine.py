@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import zstandard
 from msgspec import Struct
 
+from strongroom.config.registry import broken_plugins, loaded_plugins
 from strongroom.container import cobblestone
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.keys import Opener
@@ -132,7 +133,7 @@ def _normal(name: str) -> str:
 
 
 ALGORITHMS, RANDOMNESS, CORES, SWAP = "algorithms", "randomness", "core-dumps", "swap"
-DISK, CLOCK = "disk", "clock"
+DISK, CLOCK, PLUGIN = "disk", "clock", "plug-in"
 
 TIMES = 3
 """A restore takes at most so many times a backup's size: the store, its journal, and the undo file."""
@@ -228,6 +229,14 @@ def cores(pattern: Path = Path("/proc/sys/kernel/core_pattern")) -> Iterator[Fin
         yield remark(CORES, words, f"See {pattern}, and what that program keeps.")
     else:
         yield good(CORES, "off")
+
+
+def plugins() -> Iterator[Finding]:
+    """Say which plug-ins the configuration had this process load, and which of them cannot be used."""
+    for plugin in loaded_plugins():
+        yield good(PLUGIN, f"{plugin}, {plugin.file or 'of no file'}")
+    for broken in broken_plugins():
+        yield wrong(PLUGIN, broken)
 
 
 def swap(swaps: Path = Path("/proc/swaps")) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,11 +15,13 @@ from msgspec import Struct
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ListedSecret, Role
+from strongroom.operations.rights.needs import ON_TARGETS, TargetAction
 from strongroom.sources import Source
 from strongroom.targets import ProbeCheck, ProbeResult, Target
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.probing import DESTROYS, of_mode
 from strongroom.targets.resilient import bare
+from strongroom.times import rfc3339
 from strongroom.words import plural
 
 # -- probe: prove with real requests that targets and sources work, and that refusals refuse ----
@@ -35,30 +36,6 @@ BYTES = 64 * 1024
 STALE = timedelta(hours=1)
 """An older probe's object is nobody's any more."""
 PARALLEL = 8
-
-
-class TargetAction(StrEnum):
-    """What a credential of a target may be needed for."""
-
-    PUT = "put"
-    READ = "read"
-    LIST = "list"
-    DELETE = "delete"
-    VERSIONS = "tell what is hidden"
-    DESTROY = "remove versions"
-
-
-NEEDS: dict[Role, frozenset[TargetAction]] = {
-    Role.OPERATOR: frozenset(TargetAction) - {TargetAction.DESTROY},
-    Role.CONTROL: frozenset(TargetAction) - {TargetAction.DESTROY},
-    Role.TRANSFER: frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST}),
-    Role.RECOVER: frozenset({TargetAction.PUT, TargetAction.READ, TargetAction.LIST, TargetAction.VERSIONS}),
-    Role.VERIFY: frozenset({TargetAction.READ, TargetAction.LIST}),
-    Role.DRILL: frozenset({TargetAction.READ, TargetAction.LIST}),
-    Role.PRUNE: frozenset(TargetAction),
-}
-"""What the pool of each role does with a target. ``control`` writes manifests and sweeps; who rotates or
-removes says what old keys still open, what deletes only hid included. ``prune`` deletes for good."""
 
 
 class Probe(Struct, frozen=True, kw_only=True):
@@ -88,25 +65,38 @@ def probe_storage(target: Target, *, now: datetime | None = None) -> Probe:
 
     An object that is locked stays until its lock ends; the next probe after that removes it.
     """
-    inner = bare(target)
-    checks = list(_storage(inner, now or datetime.now(UTC)))
-    return Probe(kind="target", name=inner.name, place=inner.address, checks=tuple(checks))
+    return _probe("target", target, now, _of_target)
 
 
-def _storage(target: Target, now: datetime) -> Iterator[ProbeCheck]:
-    own = _Own(target, now)
-    put = works("write an object", own.put)
-    yield put
-    if put.failed:
-        return
-    yield works("read it back", own.read)
-    yield works("read a range of it", own.read_range)
-    yield works("list it", own.list)
-    yield own.overwrite()
+def _of_target(target: Target, own: _Own) -> Iterator[ProbeCheck]:
     yield from _guarded(target.refusals, own.name)
     yield from target.settings()
     yield from own.remove()
-    yield works("remove what earlier probes left", lambda: sweep(target, now))
+
+
+def _probe(
+    kind: str,
+    place: Target,
+    now: datetime | None,
+    beside: Callable[[Target, _Own], Iterator[ProbeCheck]],
+) -> Probe:
+    """Put an object into a place, and try what each allows and refuses, and what its kind does."""
+    inner, at = bare(place), now or datetime.now(UTC)
+
+    def checks() -> Iterator[ProbeCheck]:
+        own = _Own(inner, at)
+        put = works("write an object", own.put)
+        yield put
+        if put.failed:
+            return
+        yield works("read it back", own.read)
+        yield works("read a range of it", own.read_range)
+        yield works("list it", own.list)
+        yield own.overwrite()
+        yield from beside(inner, own)
+        yield works("remove what earlier probes left", lambda: sweep(inner, at))
+
+    return Probe(kind=kind, name=inner.name, place=inner.address, checks=tuple(checks()))
 
 
 def works(what: str, attempt: Callable[[], object]) -> ProbeCheck:
@@ -131,6 +121,50 @@ def _guarded(checks: Callable[[str], Iterator[ProbeCheck]], name: str) -> Iterat
         yield from checks(name)
     except StrongroomError as error:
         yield ProbeCheck(what="further refusals", outcome=ProbeResult.NOT_SHOWN, detail=error.message)
+
+
+def probe_stage(stage: Target, *, now: datetime | None = None) -> Probe:
+    """Do with a stage what runs do, and look whether anything locks or keeps what is removed from it."""
+
+    def beside(place: Target, own: _Own) -> Iterator[ProbeCheck]:
+        yield _unlocked(place, own.name)
+        yield from own.remove()
+        yield _forgets(place, own.name)
+
+    return _probe("stage", stage, now, beside)
+
+
+def _unlocked(stage: Target, name: str) -> ProbeCheck:
+    what = "nothing locks what is put there"
+    try:
+        until = stage.locked_until(name)
+    except StrongroomError as error:
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
+    if until is None:
+        return ProbeCheck(what=what)
+    detail = f"the place locks each object by itself, this one until {rfc3339(until)}: {_NO_STAGE}"
+    return ProbeCheck(what=what, outcome=ProbeResult.EXCESS, detail=detail)
+
+
+_NO_STAGE = "it is no stage, for a run removes its objects at its end; give the stage a place without a lock"
+
+
+def _forgets(stage: Target, name: str) -> ProbeCheck:
+    what = "nothing stays of what is removed"
+    try:
+        hidden = stage.hidden(name)
+    except StrongroomError as error:
+        return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
+    if any(version.locked_until for version in hidden):
+        return ProbeCheck(
+            what=what, outcome=ProbeResult.EXCESS, detail=f"old versions are locked: {_NO_STAGE}"
+        )
+    if hidden and any(version.expires is None for version in hidden):
+        return ProbeCheck(what=what, outcome=ProbeResult.ADVICE, detail=_VERSIONS)
+    return ProbeCheck(what=what)
+
+
+_VERSIONS = "the place keeps old versions, which take up space: give it a rule that removes them after a day"
 
 
 class _Own:
@@ -238,7 +272,7 @@ def probe_rights(target: Target, *, role: Role, now: datetime | None = None) -> 
     even put one, there is nothing to try it on.
     """
     inner = bare(target)
-    checks = tuple(_rights(inner, NEEDS[role], now or datetime.now(UTC)))
+    checks = tuple(_rights(inner, ON_TARGETS[role], now or datetime.now(UTC)))
     return Probe(kind="target", name=inner.name, place=inner.address, checks=checks)
 
 
@@ -247,7 +281,7 @@ def _rights(target: Target, needs: frozenset[TargetAction], now: datetime) -> It
     yield works("list", lambda: list(target.list(PREFIX)))
     if TargetAction.VERSIONS in needs:
         yield from target.telling()
-    put = _expected("put", own.put, needed=TargetAction.PUT in needs)
+    put = _expected("put", own.put, needed=bool({TargetAction.PUT, TargetAction.MARK} & needs))
     yield put
     if not _is_there(target, own.name):
         yield _reads_something(target)
@@ -308,7 +342,7 @@ def _reads_something(target: Target) -> ProbeCheck:
 
 
 _HIDES = "what is deleted stays hidden, and takes up space, until a rule of the store removes it"
-_NO_NEED = "a process of this role has no need of it; see ops/ for policies that leave it out"
+_NO_NEED = "a process of this role has no need of it; 'strongroom cluster rules' leaves it out"
 
 
 # -- Proving that a source can be read, and that its credential can do no more than that --------
@@ -376,4 +410,4 @@ def _rights_of_source(source: Source, *, writing: bool) -> Iterator[ProbeCheck]:
         )
 
 
-_UNTOLD = "its server does not tell what a credential may do; compare it with ops/"
+_UNTOLD = "its server does not tell what a credential may do; compare it with 'strongroom cluster rules'"

@@ -29,8 +29,9 @@ from strongroom.operations.drills.work import RehearsedPart
 from strongroom.operations.engine.jobs import read_facts
 from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.errors import NothingSelected, NothingToRehearse
+from strongroom.operations.restore.batch import Progress, present
 from strongroom.operations.restore.by_record import open_anywhere, shortfall_of
-from strongroom.operations.restore.restore import Progress, chosen, present
+from strongroom.operations.restore.restore import chosen
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.sources import Destination, ScratchPlace
 from strongroom.sources.local import LocalStore

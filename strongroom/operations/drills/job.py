@@ -213,6 +213,7 @@ class DrillJob(Job):
     """
 
     first = RunStep(StepKind.PLAN)
+    in_turn = True
     opens = True
     reads = True
     swept_again = ""

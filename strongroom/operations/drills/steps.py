@@ -151,6 +151,8 @@ def restore(run: Run, step: RunStep, services: Services) -> Rehearsed:
             done = restore_secrets(
                 rehearsal.secrets, store, overwrite=False, account=account, progress=progress
             )
+            if _is_of_a_host(run):
+                (drill.folder / run.id / WHOLE).touch()
     return Rehearsed(
         backup=rehearsal.backup,
         created_at=rehearsal.created_at,
@@ -171,7 +173,8 @@ def compare(run: Run, step: RunStep, services: Services) -> DrillComparison:
     """Compare every value that came back with what was backed up."""
     began = time.monotonic()
     drill = services.drilling(run, services)
-    store = drill.place.open(run.id)
+    here = not _is_of_a_host(run) or (drill.folder / run.id / WHOLE).exists()
+    store = drill.place.open(run.id) if here else _restored_here(run, drill)
     counts = drill.open().compare(store)
     stand_out = _stand_out(store) if options_of(run).drill is DrillScope.EMERGENCY else None
     return DrillComparison(
@@ -181,6 +184,23 @@ def compare(run: Run, step: RunStep, services: Services) -> DrillComparison:
         stand_out=stand_out,
         seconds=time.monotonic() - began,
     )
+
+
+WHOLE = "whole"
+"""The file that a scratch store of a host has once all of a drill is in it."""
+
+
+def _is_of_a_host(run: Run) -> bool:
+    """Tell whether the scratch store is on one of several hosts, any of which may compare it."""
+    return run.spec.stage is not None and options_of(run).into == LOCAL
+
+
+def _restored_here(run: Run, drill: DrillWork) -> Destination:
+    """Restore again what another host restored, which may be gone: its time is on record, its store is
+    there."""
+    store = drill.place.make(run.id)
+    restore_secrets(drill.open().secrets, store, overwrite=False)
+    return store
 
 
 def _stand_out(store: Destination) -> int:

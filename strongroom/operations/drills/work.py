@@ -21,8 +21,8 @@ from strongroom.operations.archive.live_comparison import Digests
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.drills.facts import Picked
 from strongroom.operations.errors import NothingSelected
+from strongroom.operations.restore.batch import Choose, Progress, present
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.restore import Choose, Progress, present
 from strongroom.operations.restore.scratch import scratch
 from strongroom.sources import Destination, ScratchPlace
 from strongroom.sources.batches import batched_secrets, matches

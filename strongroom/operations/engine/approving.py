@@ -30,29 +30,35 @@ from strongroom.operations.engine.approvals import (
     rules_for,
 )
 from strongroom.operations.engine.services import ApprovalRule, ConfiguredPolicy, KeepRules, Services
+from strongroom.operations.engine.stage import USED, Stage, shared_stage
 from strongroom.operations.errors import ApprovalNeeded, NotApproved
 from strongroom.state.records import RecipientPin
 from strongroom.system.files import write_whole
-from strongroom.times import for_people
+from strongroom.times import compact, for_people
 
 # -- Each approval is used once: by one run, or by one command ----------------------------------
 #
-# Two records hold it. A lease in the state database keeps another host from using it as well. A file of this
-# host's own keeps whoever edits the database from having it used again.
+# Several records hold it. A lease in the state database keeps another host from using it as well. A file of
+# this host's own, and where there are several hosts a mark on their stage, keep whoever edits the database
+# from having it used again, on whatever host.
 
 
 SPENT = "spent"
 
 
 def is_ours(services: Services, document: ApprovalDocument, holder: str) -> bool:
-    """Tell whether this host has used it for this run before."""
-    return _read(_file(services, document)) == holder
+    """Tell whether it was used for this run before, here or on another host."""
+    known = _read(_file(services, document))
+    marks = _UseMarks.of(services, document)
+    return holder == (known or (marks.holder() if marks else "")) and not (marks and marks.spent())
 
 
 def take(services: Services, document: ApprovalDocument, holder: str) -> bool:
     """Take an approval for a run or a command; return whether it has it now, or had it before."""
-    file = _file(services, document)
+    file, marks = _file(services, document), _UseMarks.of(services, document)
     if (known := _read(file)) not in ("", holder):
+        return False
+    if marks is not None and not marks.take(holder):  # first: where it does not answer, nothing is used up
         return False
     if services.store.take_lease(_lease(document), holder, seconds=LONGEST + 86_400.0) != holder:
         return False
@@ -64,6 +70,40 @@ def take(services: Services, document: ApprovalDocument, holder: str) -> bool:
 def spend(services: Services, document: ApprovalDocument) -> None:
     """Let nobody use it any more, not even who had it: what was approved is over."""
     _write(_file(services, document), SPENT)
+    if (marks := _UseMarks.of(services, document)) is not None:
+        with suppress(StrongroomError):  # the run ends all the same, and no other has it
+            marks.spend()
+
+
+class _UseMarks:
+    """What the stage that all hosts reach says of the use of an approval: it is put there once, by one."""
+
+    def __init__(self, stage: Stage, document: ApprovalDocument) -> None:
+        self._stage = stage
+        self._folder = f"{USED}{compact(document.ends)}-{document.id}/"
+        self._context = b"strongroom/v1/approval-used/" + document.id.encode()
+
+    @classmethod
+    def of(cls, services: Services, document: ApprovalDocument) -> _UseMarks | None:
+        """Return them; ``None`` on a single host."""
+        stage = shared_stage(services)
+        return None if stage is None else cls(stage, document)
+
+    def holder(self) -> str:
+        """Return who has it; empty if nobody has."""
+        content = self._stage.open_as(f"{self._folder}by", context=self._context)
+        return "" if content is None else content.decode()
+
+    def spent(self) -> bool:
+        return self._stage.place.stat(f"{self._folder}{SPENT}") is not None
+
+    def take(self, holder: str) -> bool:
+        """Be the one who has it, if nobody else was; return whether that is so."""
+        self._stage.seal_as(f"{self._folder}by", holder.encode(), context=self._context)
+        return self.holder() == holder and not self.spent()
+
+    def spend(self) -> None:
+        self._stage.seal_as(f"{self._folder}{SPENT}", b"", context=self._context)
 
 
 def _file(services: Services, document: ApprovalDocument) -> Path:

@@ -6,22 +6,31 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import nullcontext
-from multiprocessing import get_context
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from strongroom.keys.passphrase import unasked
 from strongroom.operations.engine import process_lock, run_log
-from strongroom.operations.engine.jobs import Where, job_of
+from strongroom.operations.engine.jobs import Where, fold_old_steps, job_of
 from strongroom.operations.engine.process_lock import driving
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.steps import perform, recover
 from strongroom.operations.errors import ApprovalNeeded, StillEnding
+from strongroom.state.errors import StateError
 from strongroom.state.records import Run, RunKind, StepKind, StepState, Ticket
 from strongroom.state.store import RunStore
-from strongroom.system.process import cores, die_with_parent, may_fork
+from strongroom.system.every_core import begin_as_child
+from strongroom.system.lazy import lazy
+from strongroom.system.process import cores, may_fork
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+_process_pool = lazy("concurrent.futures:ProcessPoolExecutor")
+_context_of = lazy("multiprocessing:get_context")
 
 # -- The in-process driver: the same steps, without a broker ------------------------------------
 #
@@ -32,6 +41,9 @@ from strongroom.system.process import cores, die_with_parent, may_fork
 
 
 THREADS = 8
+
+FOLDS_SECONDS = 0.2
+"""How long a run that is over keeps who waits for it, to fold the steps of those of long ago."""
 
 ENDS_SECONDS = 60.0
 """How long a run that is being cancelled waits for others: four of the usual leases."""
@@ -65,11 +77,12 @@ def drive(
     where = {kind: actions[kind].where for kind in actions if apart is None or kind in apart}
     pool = _Pool(services, processes or cores(), where)
     with driving(services.state_dir, run_id, services.owner):
-        _drive_to_end(run_id, list(tickets), pool, services, watch=watch, patience=patience)
-    ended = services.store.load(run_id)
+        ended = _drive_to_end(run_id, list(tickets), pool, services, watch=watch, patience=patience)
     for started in (ended.facts.get("report") or {}).get("started", ()):
         due = services.store.take_ready(started, window=services.limits.window)
         drive(started, due, services, watch=watch, processes=processes, apart=apart, patience=patience)
+    with suppress(StateError):  # this run is over, whatever becomes of those of long ago
+        fold_old_steps(services, seconds=FOLDS_SECONDS)
     return ended
 
 
@@ -91,15 +104,17 @@ def _drive_to_end(
     *,
     watch: Watch | None,
     patience: float,
-) -> None:
+) -> Run:
     until = time.monotonic() + patience
     try:
-        while not services.store.load(run_id).state.final or queue or pool.busy:
-            if queue or pool.busy:
+        while True:
+            while queue or pool.busy:  # what is given out is performed, whoever ends the run meanwhile
                 queue += _do_round(queue, pool, services, watch)
                 until = time.monotonic() + patience
-            if not queue and not pool.busy:
-                queue = _take_overdue(run_id, services)
+            run = services.store.load(run_id)
+            if run.state.final:
+                return run
+            queue = _take_overdue(run_id, services)
             if not queue and time.monotonic() > until:
                 _raise_still_ending(run_id, services)
     finally:
@@ -138,8 +153,6 @@ def _require_no_approval(run_id: str, services: Services) -> None:
 
 
 def _take_overdue(run_id: str, services: Services) -> list[Ticket]:
-    if services.store.load(run_id).state.final:
-        return []
     recover(services, strict=run_id)
     tickets = services.store.take_ready(run_id, window=services.limits.window)
     if not tickets:
@@ -215,10 +228,10 @@ class _Pool:
         if self._executor is None:
             # A fork inherits the services; nothing of them could be pickled, nor should it be.
             _Forked.services = self._services
-            self._executor = ProcessPoolExecutor(
+            self._executor = _process_pool(
                 self._processes,
-                mp_context=get_context("fork"),
-                initializer=die_with_parent,
+                mp_context=_context_of("fork"),
+                initializer=begin_as_child,
                 initargs=(os.getpid(),),
             )
         self._futures[self._executor.submit(_perform_forked, ticket, asks=asks)] = ticket

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.engine import channel_log, run_log
+from strongroom.operations.engine import noted, run_log
 from strongroom.operations.engine.calendar_entries import Hooks, Ping, Signal
 from strongroom.operations.engine.jobs import Ending, job_of
 from strongroom.operations.engine.services import Services
@@ -79,7 +79,7 @@ def _ping(ping: Ping, signal: Signal, words: str, services: Services) -> None:
         error = failure
         log.warning("ping-failed", extra={"channel": ping.name, "why": failure.code})
     with suppress(StrongroomError):
-        channel_log.record_channel(services.store, {ping.name: error}, now=time.time())
+        noted.record_channel(services.store, {ping.name: error}, now=time.time())
 
 
 def _words(run: Run, ending: Ending | None = None) -> str:

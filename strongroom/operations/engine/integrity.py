@@ -24,8 +24,13 @@ from strongroom.times import stamp
 def check_policy(run: Run, services: Services) -> Pinned:
     """Return a backup's policy, refusing a run that differs from it in anything."""
     pinned = services.pinned(run.spec.policy)
-    _compare(run, pinned.spec, Spec.__struct_fields__)
+    _compare(run, pinned.spec, WHOLE)
     return pinned
+
+
+WHOLE = tuple(field for field in Spec.__struct_fields__ if field != "stage")
+"""The fields of a policy's backup. Its stage may have changed since: a run keeps the one that it began with,
+if this process's configuration still names that."""
 
 
 TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "minimum_retention_days")
@@ -35,7 +40,7 @@ TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "m
 def agrees(run: Run, services: Services) -> bool:
     """Tell whether a run is what this configuration of its policy asks for. Raises ConfigError."""
     own = services.pinned(run.spec.policy).spec
-    fields = Spec.__struct_fields__ if run.spec.kind is own.kind else TERMS
+    fields = WHOLE if run.spec.kind is own.kind else TERMS
     return all(getattr(run.spec, field) == getattr(own, field) for field in fields)
 
 
@@ -137,7 +142,8 @@ _SPEC, _FACT = "spec.", "facts."
 
 
 def _digests(run: Run, planned: Mapping[str, Any]) -> dict[str, str]:
-    fields = {f"{_SPEC}{name}": getattr(run.spec, name) for name in Spec.__struct_fields__}
+    named = WHOLE if run.spec.stage is None else Spec.__struct_fields__  # a record of before there was any
+    fields = {f"{_SPEC}{name}": getattr(run.spec, name) for name in named}
     fields |= {"created_at": run.created_at}
     fields |= {f"{_FACT}{name}": value for name, value in planned.items()}
     return {name: hashlib.sha256(_encode(value)).hexdigest() for name, value in fields.items()}

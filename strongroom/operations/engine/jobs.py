@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
@@ -17,7 +18,7 @@ from strongroom.operations.engine import run_log
 from strongroom.operations.engine.approving import end_approval
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.services import Services
-from strongroom.state.errors import RecordRefused
+from strongroom.state.errors import RecordRefused, StateUnavailable
 from strongroom.state.records import (
     Pool,
     Run,
@@ -30,10 +31,13 @@ from strongroom.state.records import (
     StepRow,
     StepState,
     Tally,
+    Ticket,
 )
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.shortfall import Shortfall
+
+log = logging.getLogger(__name__)
 
 
 # -- The jobs: for each kind of run the module that holds its ``JOB``, which loads on first use ---
@@ -143,6 +147,12 @@ class Job(Protocol):
     that seal or carry, and judge no signature on a target. ``seals`` says that it seals something to the
     policy's recipients, and ``opens`` that it opens backups, or may.
 
+    ``in_turn`` says that a cluster begins only so many of its runs at once, and ``apart`` that of a policy it
+    begins one at a time.
+
+    ``keeps_steps`` says that later runs read what its steps did, however long ago. Those of any other are
+    folded some time after its end (:mod:`strongroom.state.folding`).
+
     ``subject`` is what a person calls that which a run is about, ``states`` say more of a state than its own
     word, and ``swept_again`` says when it is tried again to remove what a run could not remove.
     """
@@ -154,6 +164,9 @@ class Job(Protocol):
     carries: ClassVar[frozenset[StepKind]] = frozenset()
     seals: ClassVar[bool] = False
     opens: ClassVar[bool] = False
+    in_turn: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
+    keeps_steps: ClassVar[bool] = False
     subject: ClassVar[str] = "policy"
     states: ClassVar[Mapping[RunState, str]] = MappingProxyType({})
     swept_again: ClassVar[str] = "a later backup of the policy tries again"
@@ -281,6 +294,46 @@ def to_facts(record: msgspec.Struct, *names: str) -> dict[str, Any]:
 def is_signed(job: Job) -> bool:
     """Tell whether a job's runs have a signed record: whatever is planned has."""
     return StepKind.PLAN in job.actions
+
+
+# -- Whose turn it is. What a person waits for in an emergency never waits for a turn: no restore does ----
+
+
+def waits_its_turn(services: Services, kind: RunKind) -> bool:
+    """Tell whether runs of a kind wait for their turn here: not where the process drives what it begins."""
+    return services.limits.at_once > 0 and job_of(kind).in_turn
+
+
+def begin_next(services: Services, only: RunKind | None = None) -> list[Ticket]:
+    """Begin the runs whose turn has come, of one kind or of all, and return what is due of them.
+
+    Where the database does not answer for that, it is done when it is asked again. Who asks has put something
+    else on record just now, or taken what is to be sent, and neither is to be lost for it.
+    """
+    limits = services.limits
+    if not limits.at_once or (only is not None and not job_of(only).in_turn):
+        return []
+    begun: list[Ticket] = []
+    try:
+        for kind in services.store.queued_kinds():
+            if only in (None, kind):
+                begun += services.store.begin_next(
+                    kind, most=limits.at_once, window=limits.window, apart=job_of(kind).apart
+                )
+    except StateUnavailable as error:
+        log.warning("next-not-begun", extra={"why": error.message})
+    return begun
+
+
+FOLDS_SECONDS = 2.0
+"""How long old steps are folded at once: a check that comes every half minute has others to make."""
+
+
+def fold_old_steps(services: Services, *, seconds: float = FOLDS_SECONDS) -> int:
+    """Put a few records in the place of the steps of runs that ended long ago; return how many steps went."""
+    return services.store.fold(
+        keeps=lambda: [kind for kind in JOBS if job_of(kind).keeps_steps], seconds=seconds
+    )
 
 
 # -- A job that waits for people's approval -----------------------------------------------------

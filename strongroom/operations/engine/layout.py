@@ -1,5 +1,4 @@
-"""Names on targets and the stage; and a source's names, selected, placed by keyed hash and packed into
-batches."""
+"""Names on targets; and a source's names, selected, placed by keyed hash and packed into batches."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from strongroom.sources.batches import matches
 from strongroom.system.lazy import batched
 from strongroom.targets.reading import MANIFESTS
 
-# -- Names on targets and the stage, and the records that a sealed container gets ---------------
+# -- Names on targets, and the records that a sealed container gets ------------------------------
 
 
 EMERGENCY = "emergency/"
@@ -47,28 +46,8 @@ def container_name(backup: str, sha256: str) -> str:
     return f"{containers_prefix(backup)}{sha256}"
 
 
-def staged_prefix(run: str) -> str:
-    """Return what the names of all that a run stages begin with."""
-    return f"runs/{run}/"
-
-
-def staged_name(run: str, piece: int, sha256: str) -> str:
-    """Return where a piece lies on the stage: by digest, so two attempts never collide."""
-    return f"{staged_prefix(run)}sealed/{piece}/{sha256}"
-
-
-def names_chunk(run: str, sha256: str) -> str:
-    """Return where a chunk of the plan's list lies on the stage."""
-    return f"{staged_prefix(run)}names/{sha256}"
-
-
-def index_rows_chunk(run: str, piece: int, sha256: str) -> str:
-    """Return where a chunk of the rows lies on the stage that a piece has for the index of names."""
-    return f"{staged_prefix(run)}index/{piece}/{sha256}"
-
-
 INDEXES = "index/"
-"""What the names of indexes of names begin with on targets, and on the stage of what makes the next."""
+"""What the names of indexes of names begin with on targets."""
 
 
 def index_name(chain: str, backup: str, sha256: str) -> str:
@@ -79,21 +58,6 @@ def index_name(chain: str, backup: str, sha256: str) -> str:
 def receipt_name(index: str) -> str:
     """Return the name of the receipt of an index that has this name."""
     return f"{index}.json"
-
-
-def kept_prefix(policy: str, run: str = "") -> str:
-    """Return what the names begin with of what the stage keeps of a policy's indexes, or of one of them."""
-    return f"{INDEXES}{policy}/{run}/" if run else f"{INDEXES}{policy}/"
-
-
-def kept_head(policy: str, run: str) -> str:
-    """Return where the stage keeps what says which of it counts."""
-    return f"{kept_prefix(policy, run)}head"
-
-
-def staged_plan(run: str, sha256: str) -> str:
-    """Return where a part of a restore plan lies on the stage."""
-    return f"{staged_prefix(run)}plan/{sha256}"
 
 
 def sealed_receipt(about: ContainerHeader, sealed: SealedContainer) -> Receipt:
@@ -134,7 +98,7 @@ def successor_of(backup: str) -> str:
 # -- A source's names, selected, placed by keyed hash and packed into batches -------------------
 
 
-BATCH_ENTRIES = 32_768
+BATCH_ENTRIES = 8_192
 SECTIONS = 256
 _INDEX = Packed(f">{SECTIONS + 1}I")
 
@@ -209,21 +173,42 @@ def _selected(source: Listable, selection: Selection) -> Iterable[ListedSecret]:
     return (entry for entry in entries if matches(selection, entry))
 
 
-def _pack(hashes: list[bytes], entries: list[ListedSecret]) -> bytes:
+def _pack(hashes: list[bytes], entries: list[ListedSecret], byte: int = 0) -> bytes:
     # Who reads has to sort what several batches hold anyway.
     hashes_of: list[list[bytes]] = [[] for _ in range(SECTIONS)]
     entries_of: list[list[ListedSecret]] = [[] for _ in range(SECTIONS)]
     for name_hash, entry in zip(hashes, entries, strict=True):
-        section = name_hash[0]
+        section = name_hash[byte]
         hashes_of[section].append(name_hash)
         entries_of[section].append(entry)
     found = map(ListingSection, map(b"".join, hashes_of), entries_of)
-    encoded = list(map(_encode, found))
+    encoded = [_encode(section) if section.entries else b"" for section in found]
     return _INDEX.pack(*accumulate(map(len, encoded), initial=_INDEX.size)) + b"".join(encoded)
 
 
-def sections(packed: bytes, low: int = 0, high: int = SECTIONS - 1) -> Iterator[ListingSection]:
-    """Yield the sections from ``low`` up to and with ``high``."""
+def repacked(content: bytes, *, second: bool) -> bytes:
+    """Return packed batches as one, with its sections by the second byte of the hashes, or else the first."""
+    placed = [placed for section in sections(content) for placed in section.placed()]
+    return _pack([name_hash for name_hash, _ in placed], [entry for _, entry in placed], byte=int(second))
+
+
+def cut(packed: bytes, low: int, high: int) -> bytes:
+    """Return a batch's sections from ``low`` up to and with ``high``, packed like a whole one; nothing if all
+    of them are empty."""
     offsets = _INDEX.unpack_from(packed)
-    for section in range(low, high + 1):
-        yield _decode(memoryview(packed)[offsets[section] : offsets[section + 1]])
+    begin, end = offsets[low], offsets[high + 1]
+    if begin == end:
+        return b""
+    own = (min(max(offset, begin), end) - begin + _INDEX.size for offset in offsets)
+    return _INDEX.pack(*own) + packed[begin:end]
+
+
+def sections(content: bytes, low: int = 0, high: int = SECTIONS - 1) -> Iterator[ListingSection]:
+    """Yield the sections from ``low`` up to and with ``high`` of packed batches, one after another."""
+    rest = memoryview(content)
+    while rest:
+        offsets = _INDEX.unpack_from(rest)
+        for section in range(low, high + 1):
+            if offsets[section] < offsets[section + 1]:
+                yield _decode(rest[offsets[section] : offsets[section + 1]])
+        rest = rest[offsets[-1] :]

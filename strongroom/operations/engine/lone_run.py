@@ -126,6 +126,11 @@ class LoneStore:
         """Give out what is due."""
         return [self._send(step) for step, row in sorted(self._rows.items()) if row.state is StepState.READY]
 
+    def forsake(self, run: str) -> None:
+        """Take back what was given out and not begun."""
+        for step in [step for step, row in self._rows.items() if row.state is StepState.SENT]:
+            self._change(step, state=StepState.READY)
+
     def _send(self, step: RunStep) -> Ticket:
         self._dispatch += 1
         self._change(step, state=StepState.SENT)
@@ -141,7 +146,7 @@ class LoneStore:
         self._change(
             ticket.step, state=StepState.RUNNING, attempts=attempt, owner=owner, started_at=time.time()
         )
-        return Claim(ticket=ticket, owner=owner, fence=attempt, attempt=attempt)
+        return Claim(ticket=ticket, run=self._known, owner=owner, fence=attempt, attempt=attempt)
 
     def renew(self, claim: Claim, *, lease: float | None = None) -> bool:
         """Tell that the claim holds: there is nobody who could take it over."""
@@ -149,9 +154,12 @@ class LoneStore:
 
     # -- outcomes --------------------------------------------------------------------------
 
-    def finish(self, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
-        """Record a step's result, and what follows from it."""
-        return self._settle(claim.ticket.step, StepState.DONE, decide, result=result)
+    def finish(
+        self, claim: Claim, result: Mapping[str, Any], decide: Decide, *, window: int
+    ) -> tuple[Run, list[Ticket]]:
+        """Record a step's result and what follows from it, and give out what is due."""
+        run, _ = self._settle(claim.ticket.step, StepState.DONE, decide, result=result)
+        return run, self.take_ready(run.id, window=window)
 
     def fail(
         self,
@@ -303,7 +311,9 @@ def drive_alone(
         try:
             following, outcome = perform_step(ticket, services)
         except KeyboardInterrupt as interrupt:  # what it left is taken away, and the record says how it ended
-            error, due = error or interrupt, store.take_ready(run.id, window=1)
+            error = error or interrupt
+            store.forsake(run.id)
+            due = store.take_ready(run.id, window=1)
             continue
         due += following
         failed = outcome.error if outcome is not None else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from strongroom.config.approvals import ApprovalRuleSettings, ApprovalSettings
 from strongroom.config.policies import KeepSettings
+from strongroom.container.manifest import Manifest
 from strongroom.container.signing import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
@@ -106,19 +106,6 @@ class ConfiguredPolicy(Struct, frozen=True, kw_only=True):
 # -- Rotators as this process's own configuration has them: which secrets they are for, and what they do
 
 
-class RotatorKind(StrEnum):
-    """Who makes the new value."""
-
-    RANDOM = "random"
-    """Strongroom makes it and writes it."""
-    COMMAND = "command"
-    """The same; then a program gets it on its standard input, and brings it to whatever checks it."""
-    VAULT_ENGINE = "vault-engine"
-    """A secrets engine of a Vault makes it."""
-    AWS = "aws"
-    """The secret's own rotation function, which Secrets Manager calls."""
-
-
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """What a value is made of. Each of ``classes`` has at least one of its characters in it."""
 
@@ -145,6 +132,42 @@ class Engine(Protocol):
         ...
 
 
+class CarriedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A new value of a secret, which is at its source already, on its way to whatever checks it.
+
+    A process that dies gives the same value again: whoever takes it takes it twice.
+    """
+
+    value: SecretBytes
+    secret: str
+    source: str
+    run: str
+
+
+class RotatorWork(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kind of rotator does to one secret.
+
+    With a ``shape`` Strongroom makes the value and writes it; then ``program`` gets it on its standard input,
+    or ``carry`` is called with it, and brings it to whatever checks it. ``carry`` raises SecretNotRotated if
+    that does not take the value: then the former one is made current again. With an ``engine`` another makes
+    the value, for the secret of a name. With neither the secret's source rotates it by itself.
+
+    Args:
+        does: what it does, for people: "writes a random value".
+    """
+
+    does: str
+    shape: Shape | None = None
+    program: Program | None = None
+    carry: Callable[[CarriedValue], None] | None = None
+    engine: Callable[[str], Engine] | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person has to bring the new value to whatever checks it."""
+        return self.shape is not None and self.program is None and self.carry is None
+
+
 class SecretRotator(msgspec.Struct, frozen=True, kw_only=True):
     """What gives secrets a new value.
 
@@ -152,23 +175,18 @@ class SecretRotator(msgspec.Struct, frozen=True, kw_only=True):
         source: the source whose secrets it is for; empty for any.
         destination: the source whose login writes; empty for the one that is found (``Services.writer``).
         field: the field of a JSON object that holds the value; empty for the whole value, or the only field.
-        shape: what the value is made of, where Strongroom makes it.
-        program: gets the value on its standard input, and brings it where it is checked.
-        engine: returns a secret's endpoints, by its name.
+        work: what it does.
         check: gets the value on its standard input; its exit code says whether the value works.
         timeout: seconds to wait for a rotation that somebody else performs.
         to_do: what a person must still do afterwards.
     """
 
     name: str
-    kind: RotatorKind
+    work: RotatorWork
     source: str = ""
     destination: str = ""
     selection: Selection = Selection()
     field: str = ""
-    shape: Shape | None = None
-    program: Program | None = None
-    engine: Callable[[str], Engine] | None = None
     check: Program | None = None
     timeout: float = 60.0
     to_do: str = ""
@@ -187,17 +205,29 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     """Bounds on a run. Times in seconds.
 
     ``window`` is how many containers may be between capture and their last upload: with
-    ``container_bytes`` it bounds the stage. ``attempts`` is how often a step may start. ``patience`` is how
+    ``container_bytes`` it bounds what one run has on the stage; ``stage_bytes`` bounds what all have there
+    (0: nothing does). ``attempts`` is how often a step may start. ``patience`` is how
     long a step waits for room or for a place that does not answer before that counts as a failure, and
-    ``pause`` how long it does before it looks again.
+    ``pause`` how long it does before it looks again. ``at_once`` is how many runs of a kind a cluster has at
+    work (0: whoever begins a run drives it, and none waits for its turn).
     """
 
     lease: float = 15.0
     attempts: int = 5
     window: int = 8
+    stage_bytes: int = 0
     backoff: float = 1.0
     patience: float = 0.0
     pause: float = 15.0
+    at_once: int = 0
+
+
+class CachedManifest(Struct, frozen=True, kw_only=True):
+    """A manifest as a target had it at a time (of the monotonic clock), and who counted as its signer."""
+
+    trusted: frozenset[str]
+    manifest: Manifest
+    read_at: float
 
 
 class Pinned(Struct, frozen=True, kw_only=True):
@@ -228,6 +258,15 @@ def no_scratch(name: str) -> ScratchPlace:
     )
 
 
+class StageUsage(Struct, frozen=True, kw_only=True):
+    """How many bytes of runs a process takes a stage to hold, up to how many it goes by that, and until when
+    (by its monotonic clock)."""
+
+    taken: int
+    up_to: int
+    until: float
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Services:
     """Everything an operation may touch. Adapters connect on first use, after any fork.
@@ -240,10 +279,14 @@ class Services:
     ``checks`` are what a run of kind CHECK does, by name.
     ``rotators`` give secrets new values; the first that fits a secret is its own.
     ``scratch`` gives the server on which drills make mounts of their own.
+    ``stage`` is the folder in the state directory, ``stages`` are those that several hosts reach: which of
+    them a run has, :mod:`~strongroom.operations.engine.stage` says.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     ``span`` is within how many seconds verification reads each container once.
     ``approvals`` says what people have to approve before this process does it.
-    ``known_lists`` says who counts by the trust lists on the targets of each run that this process is at.
+    ``known_lists`` says who counts by the trust lists on the targets of each run that this process is at,
+    ``held_manifests`` has the manifests that it read of some just now, by run, target and digest,
+    ``stage_usage`` how much it takes each stage to hold.
     ``restoring``, ``undoing`` and ``drilling`` give what the steps of such a run work with.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
@@ -262,6 +305,7 @@ class Services:
     identities: Callable[[], Sequence[Opener]]
     work_key: bytes
     digest_key: bytes
+    stages: Mapping[str, Target] = field(default_factory=dict)
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     hooks: Mapping[str, Hooks] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Services], CheckResult]] = field(default_factory=dict)
@@ -280,6 +324,8 @@ class Services:
     drilling: Callable[[Run, Services], DrillWork] = _RECORDED_DRILL
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
     known_lists: dict[str, frozenset[str]] = field(default_factory=dict)
+    held_manifests: dict[tuple[str, str, str], CachedManifest] = field(default_factory=dict)
+    stage_usage: dict[str, StageUsage] = field(default_factory=dict)
 
     @property
     def read_within(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from strongroom.container import cobblestone
-from strongroom.errors import StrongroomError, name_of
+from strongroom.errors import StrongroomError, name_of, raised_at
 from strongroom.model import prepare
 from strongroom.operations.engine import hooks, integrity, run_log
 from strongroom.operations.engine.hooks import call_after
@@ -27,6 +25,7 @@ from strongroom.operations.engine.jobs import (
     ReportFacts,
     StepAction,
     action_of,
+    begin_next,
     decide,
     decide_given_up,
     exhausted,
@@ -35,9 +34,9 @@ from strongroom.operations.engine.jobs import (
     job_of,
     read_result,
 )
-from strongroom.operations.engine.layout import staged_prefix
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.spread import adopted
+from strongroom.operations.engine.stage import sweep_stage, sweep_stages
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.state.errors import ClaimLost, RecordRefused, StillNeeded
 from strongroom.state.records import (
@@ -54,46 +53,13 @@ from strongroom.state.records import (
     Ticket,
 )
 from strongroom.system.attempts import backoff
+from strongroom.system.errors import lack_of_host
 from strongroom.system.lazy import package_missing
-from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
-
-
-# -- The stage: what a run keeps there between its steps goes with the run ----------------------
-
-
-def put_sealed(
-    stage: Target, content: bytes, *, place: Callable[[str], str], work_key: bytes, context: bytes
-) -> str:
-    """Seal something under the cluster work key, put it where its digest says, and return that digest."""
-    sealed = cobblestone.seal(work_key, content, context=context)
-    digest = hashlib.sha256(sealed)
-    stage.put(place(digest.hexdigest()), [sealed], size=len(sealed), sha256=digest.digest())
-    return digest.hexdigest()
-
-
-def get_sealed(stage: Target, name: str, *, sha256: str, work_key: bytes, context: bytes) -> bytes:
-    """Return what was sealed, refusing anything but the bytes of this digest."""
-    sealed = b"".join(stage.read(name))
-    if hashlib.sha256(sealed).hexdigest() != sha256:
-        raise RecordRefused("a staged list of names is not the one that was planned")
-    return cobblestone.open_(work_key, sealed, context=context)
-
-
-def sweep_stage(run: Run, services: Services) -> bool:
-    """Remove all that a run staged; tell whether the stage was reached."""
-    prefix = staged_prefix(run.id)
-    try:
-        services.stage.abort_incomplete(prefix)
-        for name in [info.name for info in services.stage.list(prefix)]:
-            services.stage.delete(name)
-    except StrongroomError:
-        return False
-    return True
 
 
 # -- report: the last step of every run. Sweeps what the run left, says what came of it ---------
@@ -180,6 +146,7 @@ def _refusal(run: Run, refused: RecordRefused, services: Services) -> Ending:
 def _sweep(run: Run, job: Job, services: Services) -> dict[str, str]:
     """Remove leftovers; return the places that still hold some, and why."""
     unswept = job.sweep(run, services)
+    sweep_stages(run, services)
     return unswept if sweep_stage(run, services) else {**unswept, "stage": "it could not be emptied"}
 
 
@@ -318,22 +285,24 @@ def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Atte
     claim = services.store.claim(ticket, owner=services.owner, lease=services.limits.lease)
     if claim is None:
         return [], None
-    run = services.store.load(ticket.run)
     try:
-        outcome = _work(run, claim, services)
+        tickets, outcome = _work(claim.run, claim, services)
     except ClaimLost:
-        log.info("claim-lost", extra={"run": run.id, "step": str(ticket.step)})
+        log.info("claim-lost", extra={"run": ticket.run, "step": str(ticket.step)})
         return [], None
-    return services.store.take_ready(run.id, window=services.limits.window), outcome
+    if outcome.run.state.final:
+        tickets = [*tickets, *begin_next(services, outcome.run.spec.kind)]
+    return tickets, outcome
 
 
 def reconcile(services: Services) -> list[Ticket]:
     """Take again whatever is overdue where workers serve the queues: lost messages, dead workers, retries."""
-    return [
+    due = [
         ticket
         for run in recover(services, queues=pools())
         for ticket in services.store.take_ready(run, window=services.limits.window)
     ]
+    return due + begin_next(services)
 
 
 def recover(
@@ -354,10 +323,12 @@ def recover(
     )
 
 
-def _work(run: Run, claim: Claim, services: Services) -> AttemptOutcome:
-    step, job = claim.ticket.step, job_of(run.spec.kind)
+def _work(run: Run, claim: Claim, services: Services) -> tuple[list[Ticket], AttemptOutcome]:
+    step, job, window = claim.ticket.step, job_of(run.spec.kind), services.limits.window
     if (refused := _refuse_record(run, step, services)) is not None:
-        return _record_refusal(run, claim, services, refused)
+        outcome = _record_refusal(run, claim, services, refused)
+        return services.store.take_ready(run.id, window=window), outcome
+    due: list[Ticket] | None = None
     try:
         with kept_alive(services.store, claim, lease=services.limits.lease):
             result = _perform_action(run, step, services)
@@ -368,11 +339,16 @@ def _work(run: Run, claim: Claim, services: Services) -> AttemptOutcome:
         services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the record must know
-        outcome = _record_failure(run, claim, services, error, "unexpected; see the log", wait=0.0)
+        if (lack := lack_of_host(error)) is not None:
+            outcome = _wait_or_fail(run, claim, services, lack)
+        else:
+            what = f"unexpected, at {raised_at(error)}"
+            outcome = _record_failure(run, claim, services, error, what, wait=0.0)
     else:
-        outcome = AttemptOutcome(_record_success(run, claim, services, result))
+        now, due = _record_success(run, claim, services, result)
+        outcome = AttemptOutcome(now)
     job.after_step(run, step, services)
-    return outcome
+    return services.store.take_ready(run.id, window=window) if due is None else due, outcome
 
 
 def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> AttemptOutcome:
@@ -456,15 +432,18 @@ def pools() -> Mapping[StepKind, Pool]:
     return found
 
 
-def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> Run:
+def _record_success(
+    run: Run, claim: Claim, services: Services, result: dict[str, Any]
+) -> tuple[Run, list[Ticket]]:
+    """Record a result; return the run as it is now, and what is due."""
     decider = _Decider(lambda r, tally, step: decide(r, tally, step, result))
     try:
-        now, _ = services.store.finish(claim, result, decider)
+        now, due = services.store.finish(claim, result, decider, window=services.limits.window)
     except ClaimLost:
         _take_back(run, claim.ticket.step, result, services)
         raise
     run_log.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
-    return now
+    return now, due
 
 
 def _take_back(run: Run, step: RunStep, result: dict[str, Any], services: Services) -> None:

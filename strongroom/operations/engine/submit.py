@@ -8,7 +8,7 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.hooks import first_step
-from strongroom.operations.engine.jobs import decide, job_of
+from strongroom.operations.engine.jobs import begin_next, decide, job_of, waits_its_turn
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import NothingToDo
 from strongroom.state.errors import StateError
@@ -20,15 +20,21 @@ Submitted = tuple[str, list[Ticket]]
 
 def submit(services: Services, spec: Spec, *, request_id: str | None = None) -> Submitted:
     """Create a run and return its id and what to send first."""
-    run = services.store.create(spec, first=(first_step(services, spec),), request_id=request_id)
+    first, queued = first_step(services, spec), waits_its_turn(services, spec.kind)
+    run = services.store.create(spec, first=(first,), request_id=request_id, queued=queued)
     assert run is not None  # only a slot can be taken already
     run_log.begun(run)
-    return run.id, first_tickets(services, run.id)
+    return run.id, first_tickets(services, run)
 
 
-def first_tickets(services: Services, run: str) -> list[Ticket]:
-    """Take what is due of a run that was just put on record, where this process hands out work."""
-    return services.store.take_ready(run, window=services.limits.window) if services.hands_out else []
+def first_tickets(services: Services, run: Run) -> list[Ticket]:
+    """Take what is due of a run that was just put on record, where this process hands out work; where runs
+    wait for their turn, of those whose turn it is."""
+    if not services.hands_out:
+        return []
+    if waits_its_turn(services, run.spec.kind):
+        return begin_next(services, run.spec.kind)
+    return services.store.take_ready(run.id, window=services.limits.window)
 
 
 def open_due(
@@ -122,11 +128,12 @@ def _begin_now(services: Services, entry: Scheduled, request_id: str | None) -> 
     if spec is None:
         return []
     first, slot = first_step(services, spec, entry.name), (entry.name, now)
-    run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot)
+    queued = waits_its_turn(services, spec.kind)
+    run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot, queued=queued)
     if run is None:
         return []
     run_log.begun(run)
-    return [(run.id, first_tickets(services, run.id))]
+    return [(run.id, first_tickets(services, run))]
 
 
 def _check_can_run(entry: Scheduled) -> None:
@@ -139,11 +146,12 @@ def _check_can_run(entry: Scheduled) -> None:
 
 def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[Ticket]:
     """Create the run of a slot that has come, unless somebody was faster; return what to send first."""
-    run = services.store.create(spec, first=(first_step(services, spec, slot),), slot=(slot, due))
+    first, queued = first_step(services, spec, slot), waits_its_turn(services, spec.kind)
+    run = services.store.create(spec, first=(first,), slot=(slot, due), queued=queued)
     if run is None:
         return []
     run_log.begun(run, slot=slot)
-    return services.store.take_ready(run.id, window=services.limits.window)
+    return first_tickets(services, run)
 
 
 def retry(services: Services, run: str) -> Run:
@@ -156,4 +164,5 @@ def retry(services: Services, run: str) -> Run:
     job = job_of(failed.spec.kind)
     job.check_retry(failed, services)
     first = first_step(services, failed.spec, services.store.slot_of(run) or "")
-    return services.store.retry(run, decide, first=(first,))
+    queued = waits_its_turn(services, failed.spec.kind)
+    return services.store.retry(run, decide, first=(first,), queued=queued)

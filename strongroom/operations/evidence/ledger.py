@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Final
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
+from strongroom.errors import StrongroomError
 from strongroom.state.catalog import digest
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.records import ChainedEvent, Event
 from strongroom.state.store import RunStore
+from strongroom.system.files import write_whole
 from strongroom.times import rfc3339
 
 # -- The record of events as a ledger: its head, and whether it still leads to one that was printed ---
@@ -54,12 +59,98 @@ class LedgerFindings(Struct, frozen=True, kw_only=True):
 
 def verify_chain(store: RunStore, *, number: int | None = None) -> LedgerFindings:
     """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
-    count, head, printed, broken = 0, None, None, None
+    count, newest, printed, broken = 0, None, None, None
     for link, made in chain(store):
-        count, head = count + 1, head_of(link, made)
-        printed = head if link.id == number else printed
-        broken = link.id if broken is None and link.chain != made else broken
+        count, newest = count + 1, (link, made)
+        if link.id == number:
+            printed = head_of(link, made)
+        if broken is None and link.chain != made:
+            broken = link.id
+    head = head_of(*newest) if newest else None
     return LedgerFindings(events=count, head=head, printed=printed, broken=broken)
+
+
+# -- What one look reads of a long record -------------------------------------------------------
+#
+# A look comes every few minutes, and a record of a million events takes many seconds to read. So of a long
+# one this host reads all once a day, and at each look what came since. Only a whole reading that found
+# nothing is remembered: what is found is found by every look from then on. Where the record does not have
+# the event up to which all was read, with the digest of all up to it, somebody made the chain anew or put an
+# older record there, and all is read.
+
+
+LONG: Final = 50_000
+"""Events. A record that is no longer is read whole at each look: some tenths of a second."""
+
+WHOLE_EVERY: Final = 86_400.0
+"""Seconds after which a long record is read whole again: so long a change of an old event stays unseen."""
+
+_MEMORY: Final = "ledger-read.json"
+
+
+class WholeReading(Struct, frozen=True, kw_only=True):
+    """When (epoch seconds) this host last read all of a record and found it sound, the event it ended with,
+    the digest of all up to that (hex), and how many there were."""
+
+    at: float
+    event: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    sha256: str
+    events: int
+
+
+class LedgerLook(Struct, frozen=True, kw_only=True):
+    """What a look found: how many events there are, and the first that is not what was appended.
+
+    ``fresh`` counts those that it read if it did not read all, which was done at ``whole_at`` (epoch
+    seconds).
+    """
+
+    events: int
+    broken: int | None = None
+    fresh: int = 0
+    whole_at: float | None = None
+
+
+def look(store: RunStore, folder: Path | None, *, now: float) -> LedgerLook:
+    """Hold the record against itself: all of it, or of a long one what came since all was read today.
+
+    Args:
+        folder: where this host remembers that; without one all is read.
+    """
+    whole = _remembered(store, folder, now)
+    if whole is None:
+        return _look_at_all(store, folder, now)
+    fresh, broken = 0, None
+    for link, made in chain(store, after=whole.event, made=whole.sha256):
+        fresh += 1
+        if broken is None and link.chain != made:
+            broken = link.id
+    return LedgerLook(events=whole.events + fresh, broken=broken, fresh=fresh, whole_at=whole.at)
+
+
+def _look_at_all(store: RunStore, folder: Path | None, now: float) -> LedgerLook:
+    found = verify_chain(store)
+    if folder is not None and found.broken is None and found.head is not None and found.events > LONG:
+        whole = WholeReading(at=now, event=found.head.id, sha256=found.head.sha256, events=found.events)
+        with suppress(OSError, StrongroomError):  # the next look reads all
+            write_whole(folder / _MEMORY, msgspec.json.encode(whole), replace=True)
+    return LedgerLook(events=found.events, broken=found.broken)
+
+
+def _remembered(store: RunStore, folder: Path | None, now: float) -> WholeReading | None:
+    """Return the whole reading of this host, if it is of today and of this record."""
+    if folder is None:
+        return None
+    try:
+        whole = msgspec.json.decode((folder / _MEMORY).read_bytes(), type=WholeReading)
+    except (OSError, ValueError):
+        return None
+    there = store.links(after=whole.event - 1, limit=1)
+    same = bool(there) and (there[0].id, there[0].chain) == (whole.event, whole.sha256)
+    return whole if same and whole.events > LONG and now - WHOLE_EVERY < whole.at <= now else None
+
+
+# -- Holding it against what was printed, or lies elsewhere -------------------------------------
 
 
 def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> LedgerFindings:
@@ -150,10 +241,14 @@ def _unreadable(number: int) -> ChainedEvent:
 def _readable(link: ChainedEvent) -> bool:
     """Tell whether an event has what each has: SQLite keeps anything in any column."""
     at: object = link.at
-    words: tuple[object, ...] = (link.kind, link.run or "", link.detail, link.chain)
-    if not isinstance(at, float | int) or not all(isinstance(word, str) for word in words):
-        return False
-    return 0 <= at < _LAST_TIME
+    kind: object = link.kind
+    run: object = link.run or ""
+    detail: object = link.detail
+    chained: object = link.chain
+    # Spelt out: of a million events a loop over the four takes longer than their digests.
+    texts = isinstance(kind, str) and isinstance(run, str)
+    texts = texts and isinstance(detail, str) and isinstance(chained, str)
+    return texts and isinstance(at, float | int) and 0 <= at < _LAST_TIME
 
 
 def head_of(link: ChainedEvent, made: str) -> LedgerPosition:

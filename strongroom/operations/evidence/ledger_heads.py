@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -267,8 +267,36 @@ class TargetLedger(Struct, frozen=True, kw_only=True):
     doubt: str = ""
 
 
+class Made(Struct, frozen=True):
+    """The digests that the record leads to at some events, and the number of its last one."""
+
+    digests: Mapping[int, str]
+    last: int
+
+
+def leads_to(store: RunStore, wanted: Collection[int]) -> Made:
+    """Return the digests that the record leads to, by reading all of it."""
+    digests, last = {}, 0
+    for link, made in chain(store):
+        last = link.id
+        if link.id in wanted:
+            digests[link.id] = made
+    return Made(digests, last)
+
+
+def carries(store: RunStore, wanted: Collection[int]) -> Made:
+    """Return the digests that these events carry. Whether they are the right ones is another's to read
+    (:func:`~strongroom.operations.evidence.ledger.look`)."""
+    newest = store.newest_link()
+    return Made(store.chained(wanted), newest.id if newest else 0)
+
+
 def compare_with_heads(
-    services: Services, targets: Sequence[str], *, known: Collection[str] = ()
+    services: Services,
+    targets: Sequence[str],
+    *,
+    known: Collection[str] = (),
+    digests: Callable[[RunStore, Collection[int]], Made] = leads_to,
 ) -> tuple[TargetLedger, ...]:
     """Hold the record against the signed heads on targets.
 
@@ -277,6 +305,7 @@ def compare_with_heads(
     Args:
         known: other ledgers, by their first digests, that may have been kept while this one is, with
             signing keys of their own, too.
+        digests: says which digests the record has at the events that heads are of.
 
     Raises:
         LedgerChanged: a signed head is of an event that is another one now, or of another ledger that
@@ -290,7 +319,7 @@ def compare_with_heads(
         listed = dict(zip(targets, found, strict=True))
     there = [heads_on for heads_on in listed.values() if not isinstance(heads_on, str)]
     wanted = {head_name.event for heads in there for head_name in heads.named()}
-    hold = partial(_hold, ledger=ledger, made=_digests(services, wanted), known=known)
+    hold = partial(_hold, ledger=ledger, made=digests(services.store, wanted), known=known)
     told = tuple(hold(name, found) for name, found in listed.items())
     if first:
         _refuse_beside(told, rfc3339(first[0].at), known)
@@ -312,27 +341,11 @@ def _refuse_beside(told: Iterable[TargetLedger], began: str, known: Collection[s
                 )
 
 
-class Made(Struct, frozen=True):
-    """The digests that the record leads to at some events, and the number of its last one."""
-
-    digests: Mapping[int, str]
-    last: int
-
-
 def _listed(services: Services, name: str) -> HeadsOn | str:
     try:
         return HeadsOn(services.target(name), services.signer_fingerprints)
     except StrongroomError as error:
         return error.message
-
-
-def _digests(services: Services, wanted: set[int]) -> Made:
-    digests, last = {}, 0
-    for link, made in chain(services.store):
-        last = link.id
-        if link.id in wanted:
-            digests[link.id] = made
-    return Made(digests, last)
 
 
 def _hold(

@@ -38,8 +38,7 @@ def backups(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
     """Judge each policy."""
     for policy in facts.policies:
         if is_idle(policy):
-            what = f"policy '{policy.name}' has never had a backup: its source holds no secret that it is for"
-            yield wrong("policy.idle", policy.name, what=what)
+            yield _idle(policy, facts)
         else:
             yield _fresh(policy, facts, limits)
             yield from _failed(policy)
@@ -55,6 +54,16 @@ def backups(facts: InstallationFacts, limits: AlertLimits) -> Iterator[Finding]:
         many = plural(len(facts.lost), "backup")
         what = f"{many} on record, and on no target: {name_first_few(facts.lost)}"
         yield wrong("backup.lost", what=what, weight=len(facts.lost))
+
+
+def _idle(policy: Policy, facts: InstallationFacts) -> Finding:
+    """Judge a policy that has nothing to back up yet. As long as another one backs up all of its source, no
+    secret is without a backup, and that nothing is tagged is no reason to call anybody."""
+    what = f"policy '{policy.name}' has never had a backup: its source holds no secret that it is for"
+    whole = (other for other in facts.policies if other.whole and other.source == policy.source)
+    if covers := next((other.name for other in whole if other.verified and other is not policy), ""):
+        return remark("policy.idle", policy.name, what=f"{what}; '{covers}' backs all of it up meanwhile")
+    return wrong("policy.idle", policy.name, what=what)
 
 
 # -- by the schedule -----------------------------------------------------------------

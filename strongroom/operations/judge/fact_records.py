@@ -27,7 +27,18 @@ from strongroom.operations.restore.job import progress_of
 from strongroom.schedule import next_slot
 from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RESTORES, Run, RunCount, RunKind, RunState, StepKind, StepState, Waiting
+from strongroom.state.records import (
+    RESTORES,
+    Run,
+    RunCount,
+    RunKind,
+    RunProgress,
+    RunState,
+    StepKind,
+    StepState,
+    Tally,
+    Waiting,
+)
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.times import at_least
@@ -151,6 +162,14 @@ class BackupContents(Struct, frozen=True, kw_only=True):
     size: int
 
 
+class DayOfRuns(Struct, frozen=True, kw_only=True):
+    """A day by the clock of a policy, such as ``2026-07-20``, and how the last of its backup runs stands that
+    began then; ``None`` if none did."""
+
+    date: str
+    state: RunState | None = None
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """A policy, and what there is of its backups and runs, each the newest first.
 
@@ -160,10 +179,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     ``blind``: neither the record nor any of its targets could be asked. ``on_targets`` says how its newest
     backup on record lies on each target, ``wanted`` on how many it is to lie, and ``lacks`` what it lacks of
     the policy's quorum. ``begun`` is when the installation began, or 0 if that is not known. ``targets`` are
-    those that it names, ``unlocked`` those where its newest backup should be locked and is not.
+    those that it names, ``unlocked`` those where its newest backup should be locked and is not. ``days`` are
+    the last thirty, the oldest first. ``whole``: it backs up the values of all secrets of its ``source``.
     """
 
     name: str
+    source: str = ""
+    whole: bool = False
     schedule: str | None = None
     time_zone: str = "UTC"
     offline: bool = False
@@ -183,6 +205,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     begun: float = 0.0
     targets: tuple[str, ...] = ()
     unlocked: tuple[str, ...] = ()
+    days: tuple[DayOfRuns, ...] = ()
 
     def interval(self, now: float) -> float | None:
         """Return how many seconds lie between the two next times of the schedule, if it has one."""
@@ -316,8 +339,9 @@ class Signs(Struct, frozen=True, kw_only=True):
     on, which is a fault and no stranger. ``records`` names runs in which a worker refused a row.
     ``shreds`` counts orders to shred that nobody who is trusted signed. ``broken_at`` is the first event of
     the ledger that is not what was appended, ``unlike`` says which signed head on a target it does not fit.
-    ``events`` counts those on record, ``heads`` has what each target says of them. ``uncovered`` is since
-    when an event is under no head there.
+    ``events`` counts those on record; if this look did not read all, it read the ``fresh``, and all were read
+    at ``whole_at`` (epoch seconds). ``heads`` has what each target says of them. ``uncovered`` is since when
+    an event is under no head there.
     """
 
     messages: Mapping[str, int] = {}
@@ -327,6 +351,8 @@ class Signs(Struct, frozen=True, kw_only=True):
     broken_at: int | None = None
     unlike: str | None = None
     events: int | None = None
+    fresh: int = 0
+    whole_at: float | None = None
     heads: tuple[HeadsOnTarget, ...] = ()
     uncovered: float | None = None
 
@@ -363,6 +389,7 @@ class LateEntry(Struct, frozen=True, kw_only=True):
 class Approval(Struct, frozen=True, kw_only=True):
     """Something that people have to approve.
 
+    ``waits``: nobody did yet, and it can still be approved until ``ends``.
     ``late``: half of its time is over, and it is not done. ``broken``: it was done by break-glass, and nobody
     looked into that yet. ``refused`` counts what did not count in the last week, and may be an attack.
     """
@@ -371,6 +398,8 @@ class Approval(Struct, frozen=True, kw_only=True):
     action: str
     requester: str
     asked_at: float
+    ends: float = 0.0
+    waits: bool = False
     late: bool = False
     broken: bool = False
     refused: int = 0
@@ -444,7 +473,8 @@ class InstallationFacts(Struct, frozen=True, kw_only=True):
     ``waiting`` the steps that have not ended, ``incidents`` those that are open, and ``recoveries`` those
     that are not over. ``channels`` are those that do not work, ``intrusions`` what access logs told in
     the last week. ``late`` are the entries that should have been begun, ``quarantined`` counts the backups in
-    quarantine.
+    quarantine. ``stage_users`` are the hosts that hand runs on to one another, if they are several, and
+    ``unshared`` the policies whose stage is a folder of each.
     """
 
     now: float
@@ -477,6 +507,8 @@ class InstallationFacts(Struct, frozen=True, kw_only=True):
     intrusions: tuple[Intrusion, ...] = ()
     late: tuple[LateEntry, ...] = ()
     quarantined: int = 0
+    stage_users: tuple[str, ...] = ()
+    unshared: tuple[str, ...] = ()
     state: str | None = None
 
     @property
@@ -526,7 +558,8 @@ class WatchedInstallation:
     without a line it is silent.
     ``channels`` are those by which people are told; ``None``: any on record.
     ``checks`` names the checks of the calendar, ``calendar`` has its entries. ``configured_at`` is when the
-    configuration file was last written (epoch seconds), if there is one.
+    configuration file was last written (epoch seconds), if there is one. ``unshared`` names the policies
+    whose stage is a folder of each host.
     """
 
     store: Callable[[], RunStore]
@@ -551,6 +584,7 @@ class WatchedInstallation:
     secret_files: tuple[Path, ...] = ()
     local_stores: tuple[LocalStore, ...] = ()
     cluster: Callable[[], ClusterFacts] | None = None
+    unshared: tuple[str, ...] = ()
 
     @property
     def verification(self) -> Scheduled | None:
@@ -571,8 +605,13 @@ COPIED = (StepKind.CAPTURE, StepKind.UPLOAD, StepKind.VERIFY)
 ENDED = (StepState.DONE, StepState.MISSED, StepState.POISONED)
 
 
-def pace_of(run: Run, store: RunStore, *, now: float) -> RunPace:
-    """Return how far a run is. An odd row hides how far its run is, and nothing else."""
+def pace_of(run: Run, store: RunStore, of: RunProgress | None = None, *, now: float) -> RunPace:
+    """Return how far a run is. An odd row hides how far its run is, and nothing else.
+
+    Args:
+        of: what the record has of it, if that was read.
+    """
+    tally = store.tally(run.id) if of is None else of.tally
     with suppress(RecordRefused):
         if run.spec.kind in RESTORES:
             rows = store.rows(run.id, StepKind.RESTORE)
@@ -580,13 +619,12 @@ def pace_of(run: Run, store: RunStore, *, now: float) -> RunPace:
                 rate, left = (found.rate, found.left_seconds) if found.rate else (None, None)
                 return RunPace(unit="secret", done=found.done, total=found.total, rate=rate, left=left)
         if run.spec.kind is RunKind.BACKUP and (plan := replica_facts(run).plan):
-            return _of_steps(run, store, COPIED, plan.pieces * (1 + 2 * len(run.spec.targets)), now)
-    return _of_steps(run, store, tuple(StepKind), 0, now)
+            return _of_steps(run, tally, COPIED, plan.pieces * (1 + 2 * len(run.spec.targets)), now)
+    return _of_steps(run, tally, tuple(StepKind), 0, now)
 
 
-def _of_steps(run: Run, store: RunStore, kinds: tuple[StepKind, ...], total: int, now: float) -> RunPace:
+def _of_steps(run: Run, tally: Tally, kinds: tuple[StepKind, ...], total: int, now: float) -> RunPace:
     """Count steps. Of a run that makes its steps as it goes, nobody knows how long it takes yet."""
-    tally = store.tally(run.id)
     done = sum(tally.of(kind, states=ENDED) for kind in kinds)
     known = sum(tally.of(kind) for kind in kinds)
     rate = done / max((run.finished_at or now) - run.created_at, 0.001) if done else None

@@ -98,6 +98,8 @@ def _facts(
         quarantined=len(on_record_aside(store)),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),
+        stage_users=facts_on_record.stage_users(store, watched),
+        unshared=watched.unshared,
     )
 
 

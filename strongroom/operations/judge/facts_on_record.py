@@ -6,12 +6,13 @@ What a run said in its own words is left behind: it may name a secret, and a mai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from strongroom.keys import BY_LABEL, passphrase
+from strongroom.alert_kinds import HOST_IS_GONE
+from strongroom.keys import BY_LABEL, hosts, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.access.look import REWRITTEN, SILENT, STRANGE, beat_of
 from strongroom.operations.archive import shredding
@@ -21,12 +22,13 @@ from strongroom.operations.archive.recoveries import recoveries_on
 from strongroom.operations.backup.verified_share import VerificationState, scope_of, standing
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.engine import approvals as approval_record
-from strongroom.operations.engine import channel_log, run_log
+from strongroom.operations.engine import noted, run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import is_abandoned
 from strongroom.operations.engine.hooks import FAILED
 from strongroom.operations.engine.jobs import read_facts
 from strongroom.operations.engine.noted import untaken
+from strongroom.operations.engine.stage import rights_on_stage
 from strongroom.operations.errors import (
     ApprovalNeeded,
     MessageRefused,
@@ -34,13 +36,14 @@ from strongroom.operations.errors import (
     NothingSelected,
     OwnMessageFailed,
 )
-from strongroom.operations.evidence.ledger import BEFORE_ALL, verify_chain
+from strongroom.operations.evidence.ledger import BEFORE_ALL, look
 from strongroom.operations.evidence.ledger_heads import TargetLedger as HeadsOnTarget
 from strongroom.operations.judge.fact_records import (
     Approval,
     BrokenChannel,
     CalendarCheck,
     Dated,
+    DayOfRuns,
     Drilled,
     Drills,
     IncidentFacts,
@@ -69,6 +72,7 @@ from strongroom.operations.keys.health import (
     read_proofs,
 )
 from strongroom.operations.keys.usage import pinned_key
+from strongroom.schedule import zone
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
 from strongroom.state.records import (
@@ -77,9 +81,11 @@ from strongroom.state.records import (
     Event,
     Run,
     RunKind,
+    RunProgress,
     RunState,
     StepKind,
     StepState,
+    Tally,
 )
 from strongroom.state.store import RunStore
 
@@ -92,6 +98,8 @@ VERSIONED: Final = BY_LABEL - {passphrase.TYPE}
 WITH_KEYS: Final = frozenset({*RESTORING, *ROTATING})
 """The steps that are done where keys are at hand, which is not always."""
 YEAR: Final = 400 * DAY
+DAYS: Final = 30
+"""Days of a policy's backups that are shown at a glance."""
 TURNS: Final = 20
 """Rotations and drills that are looked through for the newest that ended."""
 
@@ -114,6 +122,17 @@ def _code(run: Run) -> str:
     return run_log.class_in(run.error)
 
 
+def days(store: RunStore, policy: str, time_zone: str, *, now: float) -> tuple[DayOfRuns, ...]:
+    """Return the last thirty days of a policy's backups by its clock, the oldest first."""
+    today, clock = datetime.fromtimestamp(now, zone(time_zone)).date(), zone(time_zone)
+    dates = [(today - timedelta(days=back)).isoformat() for back in range(DAYS - 1, -1, -1)]
+    runs = store.states_of(policy, RunKind.BACKUP, since=now - (DAYS + 1) * DAY)
+    last = {
+        datetime.fromtimestamp(at, clock).date().isoformat(): state for at, state in runs if at <= now + SKEW
+    }
+    return tuple(DayOfRuns(date=date, state=last.get(date)) for date in dates)
+
+
 def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
     """Return the rotations of a policy's backups, the newest first."""
     return ran(store.runs_of(policy, RunKind.ROTATE, limit=TURNS), now=now)
@@ -131,6 +150,12 @@ def prunes(store: RunStore, *, now: float) -> tuple[Ran, ...]:
 
 def active(store: RunStore, watched: WatchedInstallation, *, now: float) -> tuple[Running, ...]:
     """Return the runs that have not ended."""
+    found, known = list(not_ahead(store.active(), now)), store.progress()
+    progress = {run.id: known.get(run.id, _NOTHING_YET) for run in found}
+    moved = {run.id: max(run.created_at, progress[run.id].moved_at) for run in found}
+    if any(run.queued for run in found):
+        queues = _queues_moved(store, found, moved)
+        moved |= {run.id: max(moved[run.id], queues.get(run.spec.kind, 0.0)) for run in found if run.queued}
     return tuple(
         Running(
             run=run.id,
@@ -139,28 +164,42 @@ def active(store: RunStore, watched: WatchedInstallation, *, now: float) -> tupl
             ended=run.finished_at,
             kind=run.spec.kind,
             policy=run.spec.policy,
-            pace=pace_of(run, store, now=now),
-            waits_for_approval=_waits_for_approval(run, store),
-            **_signs_of_life(run, store, watched.state_dir),
+            pace=pace_of(run, store, progress[run.id], now=now),
+            waits_for_approval=_waits_for_approval(run, progress[run.id], store),
+            moved_at=moved[run.id],
+            **_signs_of_life(run, progress[run.id], store, watched.state_dir),
         )
-        for run in not_ahead(store.active(), now)
+        for run in found
     )
 
 
-def _signs_of_life(run: Run, store: RunStore, state_dir: Path | None) -> dict[str, Any]:
-    tally = store.tally(run.id)
-    kinds = {kind for kind, _, state in tally.counts if not state.settled}
-    at_work = any(state is StepState.RUNNING for _, _, state in tally.counts)
+_NOTHING_YET: Final = RunProgress(tally=Tally({}), moved_at=0.0)
+
+
+def _queues_moved(store: RunStore, active: Iterable[Run], moved: Mapping[str, float]) -> dict[RunKind, float]:
+    """Return when the runs of each kind last moved: one that waits for its turn is stuck when those before it
+    are."""
+    newest = store.newest_ends()
+    for run in active:
+        if not run.queued:
+            newest[run.spec.kind] = max(newest.get(run.spec.kind, 0.0), moved[run.id])
+    return newest
+
+
+def _signs_of_life(run: Run, of: RunProgress, store: RunStore, state_dir: Path | None) -> dict[str, Any]:
+    kinds = {kind for kind, _, state in of.tally.counts if not state.settled}
+    at_work = any(state is StepState.RUNNING for _, _, state in of.tally.counts)
     return {
-        "moved_at": max(run.created_at, store.moved_at(run.id)),
         "at_work": at_work,
         "waits_for_keys": bool(kinds) and kinds <= WITH_KEYS and not at_work,
         "abandoned": state_dir is not None and is_abandoned(run, store, state_dir),
     }
 
 
-def _waits_for_approval(run: Run, store: RunStore) -> bool:
-    asking = (row for row in store.rows(run.id, StepKind.APPROVE) if row.waits_since and not run.closing)
+def _waits_for_approval(run: Run, of: RunProgress, store: RunStore) -> bool:
+    if run.closing or not of.tally.of(StepKind.APPROVE):
+        return False
+    asking = (row for row in store.rows(run.id, StepKind.APPROVE) if row.waits_since)
     return any(run_log.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
 
 
@@ -207,7 +246,7 @@ def hooks(store: RunStore, *, now: float) -> tuple[str, ...]:
 
 def channels(store: RunStore, watched: WatchedInstallation, *, now: float) -> Iterator[BrokenChannel]:
     """Yield the channels that people cannot be told by. One that nobody uses any more cannot work again."""
-    for name, event in channel_log.failing(store, now=now).items():
+    for name, event in noted.failing(store, now=now).items():
         if watched.channels is None or name in watched.channels:
             yield BrokenChannel(name=name, since=event.at, why=str(event.detail.get("error")))
 
@@ -227,6 +266,8 @@ def approvals(store: RunStore, *, now: float) -> Iterator[Approval]:
             action=request.action.value,
             requester=request.requester,
             asked_at=case.at,
+            ends=ends,
+            waits=waits,
             late=waits and now - case.at > (ends - case.at) / 2,
             broken=case.broken and not case.acknowledged,
             refused=refused.pop(request.subject, 0),
@@ -262,6 +303,22 @@ def unused(store: RunStore) -> Iterator[Unused]:
         said = event.detail
         waits = tuple(map(str, said.get("waits") or ()))
         yield Unused(host=str(said.get("host")), problem=str(said.get("problem", "")), waits=waits)
+
+
+def stage_users(store: RunStore, watched: WatchedInstallation) -> tuple[str, ...]:
+    """Return the hosts that hand runs on to one another; none, if there is only one.
+
+    Only the host list tells hosts apart: containers of one host that share its folders have names of their
+    own, and are not on it.
+    """
+    heard = {
+        process.host
+        for process in store.processes()
+        if process.age < HOST_IS_GONE and rights_on_stage(process.role)
+    }
+    if len(heard) > 1 and watched.state_dir is not None:
+        heard &= hosts.roles_of(watched.state_dir / "keys" / "roles").keys()
+    return tuple(sorted(heard)) if len(heard) > 1 else ()
 
 
 def drills(store: RunStore, watched: WatchedInstallation, *, now: float) -> Iterator[Drills]:
@@ -417,7 +474,7 @@ def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs
             messages[event.kind][str(event.detail.get("pool"))] += _count(event.detail.get("count"))
         elif event.run and run_log.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
-    chain, (unlike, heads) = verify_chain(store), _heads(watched)
+    chain, (unlike, heads) = look(store, watched.state_dir, now=now), _heads(watched)
     covered = max((on_target.newest.event for on_target in heads if on_target.newest), default=BEFORE_ALL)
     uncovered = store.links(after=covered, limit=1) if watched.hold_ledger is not None else []
     return Signs(
@@ -428,6 +485,8 @@ def signs(store: RunStore, watched: WatchedInstallation, *, now: float) -> Signs
         broken_at=chain.broken,
         unlike=unlike,
         events=chain.events,
+        fresh=chain.fresh,
+        whole_at=chain.whole_at,
         heads=heads,
         uncovered=uncovered[0].at if uncovered else None,
     )

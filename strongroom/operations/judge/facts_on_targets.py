@@ -13,7 +13,7 @@ from msgspec import Struct
 from strongroom.container.errors import FormatError, MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
-from strongroom.model import Depth
+from strongroom.model import Depth, Selection
 from strongroom.operations.archive import shredding as shredding_record
 from strongroom.operations.archive.coverage import lacking_on
 from strongroom.operations.archive.deletions import forget_deleted
@@ -484,6 +484,8 @@ def policy_facts(
     on_targets = backups.on_targets(policy)
     return Policy(
         name=policy.name,
+        source=policy.spec.source,
+        whole=policy.spec.values and policy.spec.selection == Selection(),
         schedule=policy.schedule,
         time_zone=policy.time_zone,
         offline=policy.offline,
@@ -505,6 +507,7 @@ def policy_facts(
         lacks=_lacks(policy, on_targets),
         begun=_begun(watched, store),
         unlocked=backups.unlocked(policy),
+        days=facts_record.days(store, policy.name, policy.time_zone, now=now) if store else (),
     )
 
 

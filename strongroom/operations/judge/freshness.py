@@ -14,10 +14,9 @@ from __future__ import annotations
 from msgspec import Struct
 
 from strongroom.model import Depth
-from strongroom.operations.errors import NothingSelectedYet
+from strongroom.operations.errors import NOTHING_YET
 from strongroom.operations.judge.fact_records import Policy, VerifiedBackup
 from strongroom.schedule import last_slot, next_slot
-from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import RunState
 from strongroom.times import if_any
 
@@ -136,9 +135,11 @@ def _has_had_any(policy: Policy) -> bool:
 
 def _is_first(policy: Policy, now: float, threshold: float) -> bool:
     """Tell whether the very first backup is being made, and not for too long: nobody is woken for that."""
-    began = [ran.began for ran in policy.runs if ran.state is RunState.ACTIVE]
-    waited = now - min(began, default=0.0)
-    return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < threshold
+    active = {ran.run: ran.began for ran in policy.runs if ran.state is RunState.ACTIVE}
+    waited = now - min(active.values(), default=0.0)
+    # It lies on the targets, unverified, before its run has ended.
+    none_before = policy.newest is None or policy.newest.backup in active
+    return none_before and len(active) == len(policy.runs) and 0 <= waited < threshold
 
 
 def _counting(policy: Policy, *, recorded: bool) -> VerifiedBackup | None:
@@ -162,7 +163,7 @@ def is_idle(policy: Policy) -> bool:
     (invariant 7)."""
     ended = (ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.FAILED))
     newest = next(ended, None)
-    nothing = newest is not None and newest.code in {NothingSelectedYet.__name__, EmptySourceYet.__name__}
+    nothing = newest is not None and newest.code in NOTHING_YET
     return nothing and not _has_had_any(policy)
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-
-from cryptography import x509
 
 from strongroom.alert_kinds import CLOCKS_FAR_APART, CLOCKS_MAY_DIFFER
 from strongroom.errors import StrongroomError
@@ -34,6 +31,7 @@ from strongroom.sources.local import LocalStore
 from strongroom.state.errors import StateError, StateUnavailable
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
+from strongroom.system.files import is_exposed
 from strongroom.times import about
 from strongroom.words import name_first_few, plural, size
 
@@ -42,8 +40,8 @@ LEAST: Final = 64 * 1024 * 1024
 MOST_BYTES: Final = 1024 * 1024
 BUNDLE: Final = 10
 """A file of more certificates is a bundle of public authorities, of which some have always ended."""
-OTHERS, OTHERS_WRITE = 0o077, 0o022
-"""What others may not do with a secret's file; with the folder that it lies in, which they may look into."""
+OTHERS_WRITE: Final = 0o022
+"""What others may not do with the folder that secrets lie in, which they may look into."""
 
 
 def host_facts(watched: WatchedInstallation, store: RunStore | None) -> HostFacts:
@@ -99,6 +97,8 @@ def certificates(paths: Mapping[str, Path]) -> tuple[Dated, ...]:
 
 
 def _ends(path: Path) -> Iterator[float]:
+    from cryptography import x509
+
     with suppress(OSError, ValueError):
         with path.open("rb") as file:
             found = x509.load_pem_x509_certificates(file.read(MOST_BYTES))
@@ -116,19 +116,17 @@ def exposed_files(state_dir: Path | None, secrets: Iterable[Path]) -> tuple[tupl
     if state_dir is not None:
         own += [*sorted((state_dir / "keys").rglob("*.key")), state_dir / "state.db"]
         own += [state_dir / "store" / "secrets.db"]
-    modes: dict[Path, int] = {}
+    statuses: dict[Path, os.stat_result] = {}
     for path in dict.fromkeys(own):
         with suppress(OSError):  # it is not there, or its folder is another's
-            modes[path] = path.stat().st_mode
+            statuses[path] = path.stat()
     found = [
-        ExposedFile(path=str(path), mode="600")
-        for path, mode in modes.items()
-        if stat.S_ISREG(mode) and mode & OTHERS
+        ExposedFile(path=str(path), mode="600") for path, status in statuses.items() if is_exposed(status)
     ]
     with suppress(OSError):
         if state_dir is not None and state_dir.stat().st_mode & OTHERS_WRITE:
             found.append(ExposedFile(path=str(state_dir), mode="700"))
-    return tuple(found), len(modes)
+    return tuple(found), len(statuses)
 
 
 def _unsound(store: RunStore) -> tuple[str, ...]:

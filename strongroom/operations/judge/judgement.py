@@ -128,6 +128,20 @@ def cluster(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]
         yield _workers(shown)
 
 
+def stages(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
+    """Judge whether hosts that hand runs on to one another have a place for that."""
+    users = facts.stage_users
+    if not users:
+        return
+    said = f"{plural(len(users), 'host')} hand runs on to one another ({name_first_few(users)})"
+    if facts.unshared:
+        none = f"{plural(len(facts.unshared), 'policy')} without a stage: {name_first_few(facts.unshared)}"
+        what = f"{said}, and there is no [stages.default]; {none}"
+        yield wrong("stage.unshared", what=what, weight=len(facts.unshared))
+    else:
+        yield good("stage.unshared", what=f"{said}, by a stage in [stages]")
+
+
 def _workers(shown: ClusterFacts) -> Finding:
     if shown.unasked:
         return unknown("worker.silent", what=shown.unasked)
@@ -308,8 +322,13 @@ def ledger(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]:
     elif signs.events is not None:
         on = [on_target.target for on_target in signs.heads if on_target.agree]
         led = f", and the signed heads on {', '.join(on)} lead up to it" if on else ""
-        many = plural(signs.events, "event")
-        yield good("ledger.broken", what=f"{many} on record: each is what was appended{led}")
+        what = f"{plural(signs.events, 'event')} on record: each is what was appended{led}"
+        if signs.whole_at is not None:
+            what += (
+                f"; all were read at {moment(signs.whole_at)}, {signs.fresh:,} newer ones now, and "
+                "'strongroom ledger check' reads all at once"
+            )
+        yield good("ledger.broken", what=what)
         yield from _covered(facts, signs.events)
     for target_ledger in signs.heads:
         if target_ledger.doubt:
@@ -432,6 +451,7 @@ RULES: Final[tuple[Rule, ...]] = (
     backups.verification,
     host.host,
     cluster,
+    stages,
     strangers,
     ledger,
     approvals,

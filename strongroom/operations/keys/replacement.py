@@ -120,12 +120,20 @@ def renew(services: Services, settings: Settings, *, now: datetime | None = None
     """Do what is due for the signing keys, as far as this host can; say what a person has to do."""
     moment, folder = now or datetime.now(UTC), settings.state_dir / "keys" / "roles"
     listed = rolelist.read(folder)
-    found = [_due(role, keys, moment) for role, keys in sorted(listed.roles.items())]
+    here = rolelist.this_host(folder)
+    found = [
+        _due(role, listed.on(host, role), moment)
+        for role, keys in sorted(listed.roles.items())
+        for host in sorted({key.host for key in keys})
+    ]
     due = [key for key in found if key is not None]
     if not roles.can_certify(folder) or _people_approve(settings):
         return _left_to_people(due)
     done, left = list[_Due](), list[_Due]()
     for due_key in due:
+        if due_key.key.host != here:
+            left.append(due_key)
+            continue
         try:
             done += [due_key] * _advanced(services, settings, due_key, moment)
         except StrongroomError:  # its private key lies on another host, or is another user's
@@ -180,12 +188,13 @@ def _left_to_people(due: list[_Due]) -> CheckResult:
     by = min(due_key.by for due_key in due)
     return CheckResult(
         bad=tuple(
-            f"the key of role '{key.role}' signs since {key.key.since[:10]}; the next is due {_day(key.by)}"
+            f"the key of role '{key.role}'{f' on {key.key.host}' if key.key.host else ''} signs since "
+            f"{key.key.since[:10]}; the next is due {_day(key.by)}"
             for key in due
         ),
         do="Bring the installation key to where the roles work. There: 'strongroom keys signers rotate "
-        f"{' '.join(key.role for key in due)} --announce --installation-key FILE'. Copy {roles.TRUSTED} to "
-        f"the other hosts, and repeat it without --announce by {_day(by)}.",
+        f"{' '.join(dict.fromkeys(key.role for key in due))} --announce --installation-key FILE'. Repeat it "
+        f"without --announce by {_day(by)}.",
     )
 
 

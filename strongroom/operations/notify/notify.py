@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.alert_kinds import Severity
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.inventory import LostReplica, put_on_record
-from strongroom.operations.engine import channel_log
+from strongroom.operations.engine import muted, noted
 from strongroom.operations.engine.calendar_entries import Ping, Signal
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted, read_muted
@@ -38,6 +38,7 @@ from strongroom.operations.notify.message import (
     write_message,
 )
 from strongroom.state.notes import NotifiedAlert
+from strongroom.state.store import RunStore
 from strongroom.words import plural, spelled_out
 
 NO_RECORD = (
@@ -223,7 +224,7 @@ class _Notifier:
         """Put on record which channels worked, so that the others tell of those that do not."""
         if self._on_record:
             with suppress(StrongroomError):
-                channel_log.record_channel(self._watched.store(), self._used, now=self._found.facts.now)
+                noted.record_channel(self._watched.store(), self._used, now=self._found.facts.now)
 
     def _notes(self) -> Iterator[str]:
         if not self._on_record:
@@ -284,3 +285,26 @@ class _Notifier:
             with suppress(StrongroomError):
                 heard, forget = self._audience(route), self._found.facts.now - FORGOTTEN
                 self._watched.store().put_told(heard, telling.rows, forget=forget)
+
+
+def acknowledge(
+    store: RunStore, watched: WatchedInstallation, limits: AlertLimits, key: str, *, by: str, reason: str
+) -> None:
+    """Put on record that somebody works on an alert, as bad as people were told that it is, or as it is now.
+
+    Raises:
+        UsageError: nobody was told of such an alert, and there is none.
+    """
+    told = store.told_of(key)
+    worst = max(told, key=lambda alert: (alert.severity == "critical", alert.weight), default=None)
+    if worst is not None:
+        muted.acknowledge(store, key, severity=worst.severity, weight=worst.weight, by=by, reason=reason)
+        return
+    found = gather_and_judge(watched, limits, look=False).alerts
+    alert = next((finding for finding in found if finding.key == key), None)
+    if alert is None:
+        raise UsageError(
+            f"Nobody was notified of an alert '{key}', and the record shows none.",
+            hint="Nothing was changed. 'strongroom alerts' lists the alerts by their names.",
+        )
+    muted.acknowledge(store, key, severity=alert.severity.value, weight=alert.weight, by=by, reason=reason)

@@ -5,7 +5,7 @@ Nobody is asked: what the record names must be what this process's own configura
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -31,10 +31,12 @@ from strongroom.operations.engine.integrity import check_target
 from strongroom.operations.engine.jobs import read_result
 from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.errors import BackupQuarantined
+from strongroom.operations.restore.batch import ChosenParts, Progress
+from strongroom.operations.restore.carried import WHOLE, CarriedRecord, bring_run, carried, note_undone_by
 from strongroom.operations.restore.journal import Interrupted, Journal, RestoreAccount, begin_run
 from strongroom.operations.restore.plan import TELLS, PlanEntry, RestorePlan, manifest_digest
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.restore import Progress, chosen
+from strongroom.operations.restore.restore import chosen
 from strongroom.operations.restore.staged import (
     REST,
     RunRestored,
@@ -55,6 +57,7 @@ from strongroom.sources import Destination
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RESTORES, Run, RunKind, StepKind, StepRow, StepState
 from strongroom.targets import Target
+from strongroom.targets.errors import StageDiffers
 from strongroom.targets.single_file import BundleReader
 from strongroom.times import rfc3339
 from strongroom.words import plural
@@ -85,6 +88,9 @@ class RecordedRestore:
     def secrets(self, origin: Restorable) -> Iterator[Secret]:
         assert origin.backup is not None
         return chosen(origin.backup, names=self._options.names, selection=self._run.spec.selection)
+
+    def parts(self, origin: Restorable) -> ChosenParts | None:
+        return None  # a run of the cluster goes by its plan
 
     def planned(self, origin: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:
         assert origin.backup is not None
@@ -128,6 +134,12 @@ class RecordedRestore:
         )
         folder = begin_run(self._services.state_dir / "undo" / self._run.id, journal)
         return folder / f"{plan.made_at}-{piece:05}"
+
+    def carried(self, folder: Path) -> CarriedRecord | None:
+        if (record := carried(self._run, folder, self._services)) is not None:
+            # What other hosts wrote by plans before this one.
+            bring_run(self._run, self._services, besides=folder.name.rpartition("-")[0])
+        return record
 
     def sealer(self, origin: Restorable) -> UndoSealer:
         return _sealer(self._run, self._services, origin.readers)
@@ -175,7 +187,8 @@ class RecordedUndo:
 
     @contextmanager
     def undoing(self) -> Iterator[Undoing]:
-        self._require_whole_record()
+        undone = self._services.store.load(self._options.undoes)
+        self._require_whole_record(undone, bring_run(undone, self._services))
         undo = self._services.state_dir / "undo"
         what = undoable(undo, self._options.undoes)
         openers(self._run.spec, self._services)
@@ -192,6 +205,8 @@ class RecordedUndo:
                 to=self._options.destination,
                 goes_on=self.goes_on,
                 selection=self._options.selection,
+                carried=carried(self._run, undo / self._run.id, self._services, part=WHOLE),
+                began=lambda: note_undone_by(undone, self._run.id, self._services),
             )
 
     def _open(self, files: ExitStack, opened: dict[Path, Backup], file: Path) -> Backup:
@@ -202,14 +217,15 @@ class RecordedUndo:
             opened[file] = open_backup(bundle, identities=self._services.identities(), trusted=trusted)
         return opened[file]
 
-    def _require_whole_record(self) -> None:
-        """Refuse to undo a part: what another host's worker restored is on record there alone."""
-        undone = self._services.store.load(self._options.undoes)
+    def _require_whole_record(self, undone: Run, heads: Mapping[str, str]) -> None:
+        """Refuse to undo a part, or by what is not the record that the restore left."""
         if undone.spec.kind is RunKind.UNDO:  # one piece, which is there or not
             return
         folder = self._services.state_dir / "undo" / undone.id
         rows = self._services.store.rows(undone.id, StepKind.RESTORE)
         wrote = [row.step.piece for row in rows if _wrote(undone, row)]
+        for row in rows if heads else ():
+            _require_head(undone, row, heads)
         if elsewhere := sum(not any(folder.glob(f"*-{piece:05}")) for piece in wrote):
             raise UsageError(
                 f"{elsewhere:,} of the {plural(len(wrote), 'piece')} of run {undone.id} are not on record "
@@ -231,6 +247,19 @@ class RecordedUndo:
 
     def counting(self, doing: str) -> AbstractContextManager[Progress]:
         return nullcontext(_uncounted)
+
+
+def _require_head(undone: Run, row: StepRow, heads: Mapping[str, str]) -> None:
+    """Refuse a piece's record that lacks something: what was left out of it would stay as it was restored."""
+    if not _wrote(undone, row):
+        return
+    wanted = read_result(undone, row.step, row.result, RunRestored).carried
+    if wanted and wanted not in heads.values():
+        raise StageDiffers(
+            f"the stage has another record of piece {row.step.piece} of run {undone.id} than was put there",
+            hint="Nothing was changed. Find out who else writes to the stage. What each host restored itself "
+            f"'strongroom restore undo {undone.id}' undoes on that host.",
+        )
 
 
 def undo_options_of(run: Run) -> UndoOptions:

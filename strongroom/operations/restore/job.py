@@ -214,6 +214,7 @@ class RestoreJob(ApprovedJob):
     """
 
     first = RunStep(StepKind.PLAN)
+    keeps_steps = True
     opens = True
     reads = True
     terms = TERMS

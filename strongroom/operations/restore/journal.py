@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -23,8 +23,8 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.model import Secret, prepare
-from strongroom.operations.restore.record import Recorder, Wrote, key_file, records, spelled
+from strongroom.model import prepare
+from strongroom.operations.restore.record import Recorder, key_file, records, spelled
 from strongroom.system import files
 from strongroom.system.errors import Conflict
 from strongroom.words import plural, verb
@@ -123,6 +123,8 @@ class RestoreAccount:
         journal: what is on record from the start; with ``folder``.
         earlier: the interrupted restores that this one goes on with: what they lost is told too.
         recorder: puts each secret on record that is written, so that this can be undone.
+        carry: brings what is on record to where other hosts find it; where that cannot be, nothing is
+            written.
     """
 
     def __init__(
@@ -132,8 +134,10 @@ class RestoreAccount:
         *,
         earlier: Iterable[Interrupted] = (),
         recorder: Recorder | None = None,
+        carry: Callable[[], None] | None = None,
     ) -> None:
         self.folder = folder
+        self._carry = carry
         self._journal = journal
         self._lock = threading.Lock()
         self._running: int | None = None
@@ -176,18 +180,18 @@ class RestoreAccount:
         """What is told of each secret that is written; ``None`` where nothing is recorded."""
         return self._recorder if self.folder is not None else None
 
-    def writing(self, names: Sequence[str], intended: Iterable[Wrote] = ()) -> None:
-        """Put on record which secrets are being written from now on."""
+    def writing(self, names: Sequence[str], intended: Iterable[bytes] = ()) -> None:
+        """Put on record which secrets are being written from now on, and the recorder's line of each."""
         if self.recorder is not None:
             self.recorder.intend(intended)
         self._writing = tuple(names)
         self._writing_since = time.monotonic()
-        self._save()
+        self._save_elsewhere()
 
-    def found(self, secret: Secret) -> None:
-        """Note what is there after a write."""
+    def found(self, lines: Iterable[bytes]) -> None:
+        """Note what is there after a write, by the recorder's line of each."""
         if self.recorder is not None:
-            self.recorder.left(secret)
+            self.recorder.left(lines)
 
     def removed(self, names: Sequence[str]) -> None:
         """Note secrets that were removed, and are gone."""
@@ -195,7 +199,7 @@ class RestoreAccount:
             self.recorder.removed(names)
         self.counts = self.counts.plus(Restored(removed=len(names)))
         self._writing = ()
-        self._save()
+        self._save_elsewhere()
 
     def refuse(self, name: str, error: StrongroomError, *, tried: bool = False) -> None:
         """Note a secret that is not restored."""
@@ -224,7 +228,7 @@ class RestoreAccount:
             self._writing_seconds += time.monotonic() - self._writing_since
             self._writing_since = 0.0
         self._losses = tuple(losses)
-        self._save()
+        self._save_elsewhere()
 
     def wrote_before(self, counts: Restored) -> None:
         """Count as written what a killed attempt at the same piece wrote, and this one found in place."""
@@ -306,6 +310,11 @@ class RestoreAccount:
             for name in (JOURNAL, NAMES, LOSSES, RUN, LOCK):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
+
+    def _save_elsewhere(self) -> None:
+        self._save()
+        if self._carry is not None and self.folder is not None:
+            self._carry()
 
     def _save(self) -> None:
         """A full disk costs the record, never the restore."""

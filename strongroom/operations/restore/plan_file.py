@@ -20,6 +20,7 @@ from strongroom.model import Role
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.shortfall import MissingSecret
+from strongroom.operations.restore.batch import Choose
 from strongroom.operations.restore.plan import (
     FIRST,
     TELLS,
@@ -33,7 +34,7 @@ from strongroom.operations.restore.plan import (
     manifest_digest,
 )
 from strongroom.operations.restore.record import spelled
-from strongroom.operations.restore.restore import Choose, plan_restore
+from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.restore.undo import seal_to_file
 from strongroom.sources import Destination
 from strongroom.sources.batches import only

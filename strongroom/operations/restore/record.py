@@ -56,6 +56,7 @@ class Wrote(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 prepare(Wrote)
 _ENCODER = msgspec.json.Encoder()
+_SORTED = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder(Wrote)
 
 
@@ -67,7 +68,7 @@ class Recorder:
         self._seal_key = seal_key
         self._path: Path | None = None
         self._digest: Digest | None = None
-        self._new: list[Wrote] = []
+        self._new: list[bytes] = []
         self.problem: StrongroomError | None = None
 
     def begin(self) -> StrongroomError | None:
@@ -78,31 +79,36 @@ class Recorder:
         self._begin()
         return self.problem
 
-    def intend(self, intended: Iterable[Wrote]) -> None:
-        """Put on record what is about to be done."""
+    def intend(self, intended: Iterable[bytes]) -> None:
+        """Put on record, as :func:`line_of` spells it, what is about to be done."""
         self.save(intended)
 
-    def left(self, secret: Secret) -> None:
-        """Note what is there after the write; :meth:`save` puts it on record."""
-        digest, value = self.digest(secret)
-        self._new.append(Wrote(name=secret.name, version=secret.current.number, digest=digest, value=value))
+    def left(self, lines: Iterable[bytes]) -> None:
+        """Note what is there after the write, as :meth:`line_left` spells it; :meth:`save` puts it on
+        record."""
+        self._new += lines
+
+    def line_left(self, secret: Secret, digests: tuple[str, str] | None = None) -> bytes:
+        """Return the line of what was left of a secret; its digests may be known."""
+        digest, value = digests or self.digest(secret)
+        return line_of(Wrote(name=secret.name, version=secret.current.number, digest=digest, value=value))
 
     def removed(self, names: Iterable[str]) -> None:
         """Note what was removed."""
-        self._new += (Wrote(name=name, version=0, removed=True) for name in names)
+        self._new += (line_of(Wrote(name=name, version=0, removed=True)) for name in names)
 
     def digest(self, secret: Secret) -> tuple[str, str]:
         """Return a secret's digests; empty ones, where the key could not be sealed."""
         self._begin()
         return self._digest(secret) if self._digest is not None else ("", "")
 
-    def save(self, more: Iterable[Wrote] = ()) -> None:
+    def save(self, more: Iterable[bytes] = ()) -> None:
         """Append all that was noted. A full disk costs the record, never the restore."""
         new, self._new = [*self._new, *more], []
         if not new:
             return
         with suppress(OSError):
-            _append(self._begin(), b"".join(map(_line, new)))
+            _append(self._begin(), b"".join(new))
 
     def _begin(self) -> Path:
         if self._path is None:
@@ -131,10 +137,11 @@ def digest_under(key: bytes) -> Digest:
         state = (secret.name, current.value is None, current.media, current.state)
         about = (secret.type, secret.tags, secret.expires_at, secret.rotation, secret.metadata)
         try:
-            parts = [msgspec.json.encode(part, order="sorted") for part in (state, about)]
+            named, described = _SORTED.encode(state), _SORTED.encode(about)
         except (ValueError, TypeError, OverflowError):
             return "", ""
-        of_value, of_all = (compute(part + b"\0" + value).hex()[:32] for part in (parts[0], b"".join(parts)))
+        of_value = compute(named + b"\0" + value)[:16].hex()
+        of_all = compute(named + described + b"\0" + value)[:16].hex()
         return of_all, of_value
 
     return digest
@@ -214,13 +221,15 @@ def _lines(record: Path) -> Iterator[Wrote]:
                 yield _DECODER.decode(line)
 
 
-def _line(wrote: Wrote) -> bytes:
-    return _ENCODER.encode(replace(wrote, name=spelled(wrote.name))) + b"\n"
+def line_of(wrote: Wrote) -> bytes:
+    """Return the line that a record has of something."""
+    name = spelled(wrote.name)
+    return _ENCODER.encode(wrote if name == wrote.name else replace(wrote, name=name)) + b"\n"
 
 
 def spelled(name: str) -> str:
     """Spell out a name that is no Unicode text, so that it can be written down."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from shlex import quote
 
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from strongroom.container.errors import DuplicateSecret, Malformed
 from strongroom.container.manifest import Manifest
+from strongroom.container.name_index import older_versions
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Earlier
+from strongroom.operations.restore.batch import ChosenParts
 from strongroom.operations.restore.restore import chosen
-from strongroom.operations.restore.version import at_version
 from strongroom.sources.batches import matches
-from strongroom.sources.errors import SecretNotFound
+from strongroom.sources.errors import EmptySource, SecretNotFound, VersionNotFound
+from strongroom.sources.json_files import JsonLayout
+from strongroom.sources.records import BadRecordError
 
 
 class Restorable:
@@ -95,6 +104,23 @@ class Restorable:
             return chosen(self.backup, selection=selection)
         return (secret for secret in self._secrets if matches(selection, secret))
 
+    def parts(self, selection: Selection) -> ChosenParts | None:
+        """Return the same, container by container; ``None`` where it is not of one sealed backup alone."""
+        if self.filled is not None or self.backup is None or not self.backup.manifest.sealed:
+            return None
+        backup, best = self.backup, next(iter(self.backup.replicated.places.values()))
+
+        def meant(secrets: Iterable[Secret]) -> Iterator[Secret]:
+            return (secret for secret in secrets if matches(selection, secret))
+
+        return ChosenParts(
+            entries=backup.manifest.containers,
+            here=lambda entry: meant(backup.secrets_in(entry)),
+            there=lambda entry: meant(best.secrets_in(entry)),
+            rest=lambda: meant(backup.instead_of_lost()),
+            unlock=backup.unlock,
+        )
+
     def find_or_none(self, name: str) -> Secret | None:
         """Return one secret, ``None`` if it is not in this backup."""
         if self.backup is not None:
@@ -144,3 +170,99 @@ class Restorable:
     def away(self) -> Mapping[str, str]:
         """What was wrong with each place that did not give it whole."""
         return self.backup.failed if self.backup is not None else {}
+
+
+# -- A secret as it was at one of its versions: what was overwritten since is what people come for --
+
+
+def holds(secret: Secret, number: int | None) -> bool:
+    """Tell whether a secret has a version's value, or whether none is asked for."""
+    return number is None or any(v.number == number and v.value is not None for v in secret.versions)
+
+
+def at_version(secret: Secret, number: int | None, *, where: str) -> Secret:
+    """Return a secret with what was newest at a version as its newest; as it is, if none is asked for.
+
+    Its tags and dates stay those of the whole secret: no source keeps them by version.
+
+    Args:
+        where: what holds it, for the error.
+
+    Raises:
+        VersionNotFound: there is no such version.
+    """
+    if number is None:
+        return secret
+    versions = tuple(version for version in secret.versions if version.number <= number)
+    if not versions or versions[-1].number != number:
+        raise no_version(secret, number, where=where)
+    return replace(secret, versions=versions, updated_at=versions[-1].created_at or secret.updated_at)
+
+
+def no_version(secret: Secret, number: int, *, where: str) -> VersionNotFound:
+    """Return what to say where a version is not, or has no value."""
+    said = f"{where} holds no value of version {number} of '{secret.name}'"
+    return VersionNotFound(
+        f"{said}. It has {spelled_versions(secret)}.",
+        hint=f"See which backups have it: strongroom backups find {quote(secret.name)} --version {number}",
+    )
+
+
+def spelled_versions(secret: Secret) -> str:
+    """Return the numbers of a secret's versions, and which have no value: '3 (destroyed), 5-9, 10'."""
+    with_value = {version.number for version in secret.versions if version.value is not None}
+    runs = older_versions((*secret.versions, secret.current), with_value.__contains__)
+    return ", ".join(run.words for run in runs)
+
+
+# -- The secrets in an old file: its plaintext is JSON that earlier tools laid out freely. It is read in
+# memory only; nothing of it touches the disk.
+
+
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_list = msgspec.json.Decoder(list[Raw]).decode
+_WHOLE = "secrets"
+
+
+def secrets_in(plaintext: bytes) -> list[Secret]:
+    """Return the secrets of an old file's plaintext.
+
+    It is an object of names and values or records, or a list of records; either may lie
+    under ``secrets`` beside whatever else the tool kept.
+
+    Raises:
+        Malformed: it is no such JSON.
+        EmptySource, DuplicateSecret: it has no secret, or two of one name.
+    """
+    secrets = _parsed(plaintext)
+    if not secrets:
+        raise EmptySource("the old file opens, but holds no secret")
+    names = [secret.name for secret in secrets]
+    if (
+        twice := next((name for name in names if names.count(name) > 1), None)
+        if len(set(names)) < len(names)
+        else None
+    ):
+        raise DuplicateSecret(f"the old file has two secrets named {twice!r}")
+    return secrets
+
+
+def _parsed(plaintext: bytes) -> list[Secret]:
+    try:
+        return [JsonLayout().parse(piece) for piece in _pieces(plaintext)]
+    except BadRecordError as error:
+        problem = str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        problem = "it is not JSON"
+    # Outside of the handler: what was caught can quote a value.
+    raise Malformed(f"The old file opens, but its content cannot be read: {problem}.")
+
+
+def _pieces(plaintext: bytes) -> list[bytes]:
+    text = plaintext.strip()
+    if text[:1] == b"{":
+        members = _object(text)
+        if _WHOLE in members and bytes(members[_WHOLE])[:1] in (b"{", b"["):
+            return _pieces(bytes(members[_WHOLE]))
+        return [msgspec.json.encode(name) + b":" + bytes(value) for name, value in members.items()]
+    return [bytes(record) for record in _list(text)]

@@ -19,9 +19,8 @@ from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.engine.approvals import UNKNOWN, ApprovalRequest, shown, shown_lines
 from strongroom.operations.engine.approving import require_approval
 from strongroom.operations.engine.jobs import read_facts
-from strongroom.operations.engine.layout import staged_plan
 from strongroom.operations.engine.services import Services
-from strongroom.operations.engine.steps import get_sealed, put_sealed
+from strongroom.operations.engine.stage import stage_of, staged_plan
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.plan import (
     FIRST,
@@ -129,7 +128,8 @@ class RunRestored(Restored, frozen=True, kw_only=True):
     """What a piece of a restore run did, or all of them. ``losses`` could not be restored in full,
     ``not_done_by`` counts what was not restored by the code of the error. ``record`` is the folder that
     names each. ``aside`` names objects next to the backup that do not count. ``away`` says what was wrong
-    with each target that did not give the backup whole: another one did."""
+    with each target that did not give the backup whole: another one did. ``carried`` says which record of it
+    the stage has, of a piece alone."""
 
     backup: str
     losses: tuple[str, ...] = ()
@@ -137,6 +137,7 @@ class RunRestored(Restored, frozen=True, kw_only=True):
     record: str = ""
     aside: tuple[str, ...] = ()
     away: Mapping[str, str] = {}
+    carried: str = ""
 
     def with_piece(self, piece: RunRestored) -> RunRestored:
         """Add what another piece did."""
@@ -291,9 +292,7 @@ def stage_plan(
 
 def _seal(run: Run, content: bytes, services: Services) -> str:
     place = partial(staged_plan, run.id)
-    return put_sealed(
-        services.stage, content, place=place, work_key=services.work_key, context=_context(run.id)
-    )
+    return stage_of(run, services).seal(content, name=place, context=_context(run.id))
 
 
 def wave_of_names(backup: Salvaged, destination: Destination, first: Sequence[str]) -> WaveOf:
@@ -338,10 +337,8 @@ def _decoded(lines: bytes) -> Iterator[PlanEntry]:
 
 
 def _read(run: Run, sha256: str, services: Services) -> bytes:
-    name = staged_plan(run.id, sha256)
-    return get_sealed(
-        services.stage, name, sha256=sha256, work_key=services.work_key, context=_context(run.id)
-    )
+    stage = stage_of(run, services)
+    return stage.open(staged_plan(run.id, sha256), sha256=sha256, context=_context(run.id))
 
 
 def _signed_bytes(run: Run, plan: StagedPlan) -> bytes:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from strongroom.errors import InstallationError, StrongroomError
 from strongroom.operations.engine.approving import end_approval
 from strongroom.operations.engine.services import Services
@@ -100,13 +102,16 @@ def restore_step(run: Run, step: RunStep, services: Services) -> RunRestored:
     entries = work.entries(work.plan(), step.piece)
     backup = work.open()
     undo, folder = services.state_dir / "undo", work.folder(step.piece)
+    if (carried := work.carried(folder)) is not None:
+        carried.bring()  # what another host did of this piece, which was killed at it
     sealer = work.sealer(backup)
     recorder = Recorder(folder, partial(seal_record_key, sealer))
     earlier = list(interrupted(undo, to=options.destination, backup=backup.id, run=run.id))
     journal = Journal(
         started_at=rfc3339(time.time()), backup=backup.id, to=options.destination, goes_on=work.goes_on
     )
-    account = RestoreAccount(folder, journal, earlier=earlier, recorder=recorder)
+    carry = carried.send if carried is not None else None
+    account = RestoreAccount(folder, journal, earlier=earlier, recorder=recorder, carry=carry)
     account.begin()
     before = traces_of([folder])
     begun = bool(before or account.tried)
@@ -128,10 +133,13 @@ def restore_step(run: Run, step: RunStep, services: Services) -> RunRestored:
             tried=account.tried.union(*(attempt.tried for attempt in earlier)),
             newest_only=options.secret_version is not None,
             loss=backup.loss,
+            parts=work.parts(backup),
         )
     if before:
         account.wrote_before(_written_before(entries or (), before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)
+    if carried is not None:
+        carried.send()
     ours = undo / run.id
     continue_with(
         [
@@ -141,7 +149,8 @@ def restore_step(run: Run, step: RunStep, services: Services) -> RunRestored:
         ],
         ours,
     )
-    return restored_by(account, backup.id, ours, aside=backup.aside, away=backup.away)
+    done = restored_by(account, backup.id, ours, aside=backup.aside, away=backup.away)
+    return replace(done, carried=carried.head) if carried is not None else done
 
 
 def _no_way_back(folder: Path, account: RestoreAccount, recorder: Recorder) -> StrongroomError | None:

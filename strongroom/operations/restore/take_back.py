@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import SourceError, StrongroomError, UsageError
 from strongroom.model import ListedSecret, Secret, Selection
+from strongroom.operations.restore.batch import Progress, as_far, present, refusal_of, without_right
 from strongroom.operations.restore.journal import (
     Journal,
     RestoreAccount,
@@ -32,20 +33,12 @@ from strongroom.operations.restore.record import (
     digest_under,
     done_in,
     key_file,
+    line_of,
     records,
     spelled,
     traces_of,
 )
-from strongroom.operations.restore.restore import (
-    Progress,
-    Undo,
-    as_far,
-    plan_restore,
-    present,
-    refusal_of,
-    restore,
-    without_right,
-)
+from strongroom.operations.restore.restore import Undo, plan_restore, restore
 from strongroom.sources import Destination
 from strongroom.sources.batches import matches
 from strongroom.system.errors import Conflict
@@ -379,7 +372,7 @@ class TakeBack:
 
     def _remove_all(self, heads: Mapping[str, int], account: RestoreAccount, undo: Undo) -> None:
         kept = undo(list(heads))
-        account.writing(list(heads), (_removal(name, head, kept) for name, head in heads.items()))
+        account.writing(list(heads), (line_of(_removal(name, head, kept)) for name, head in heads.items()))
         denied: dict[str, StrongroomError] = {}
         refused: dict[str, StrongroomError] = {}
 

@@ -20,6 +20,8 @@ from strongroom.operations.engine.jobs import ApprovedJob, Ending, Result, RunAc
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.operations.errors import ApprovalNeeded, RunDegraded
+from strongroom.operations.restore.batch import Progress
+from strongroom.operations.restore.carried import CarriedRecord
 from strongroom.operations.restore.job import PASSING, REPORT, restore_account
 from strongroom.operations.restore.journal import (
     DONE,
@@ -35,7 +37,6 @@ from strongroom.operations.restore.journal import (
 )
 from strongroom.operations.restore.plan import Note, PlanEntry, RestorePlan, encode_entry, name_destination
 from strongroom.operations.restore.record import Recorder, key_file, records, traces_of
-from strongroom.operations.restore.restore import Progress
 from strongroom.operations.restore.staged import Approved, RunRestored, StagedPlan, UndoOptions, facts_of
 from strongroom.operations.restore.step import restored_by
 from strongroom.operations.restore.take_back import Decided, Open, TakeBack, Undoable, decided, undone_before
@@ -128,6 +129,7 @@ class UndoJob(ApprovedJob):
     """Brings back what a restore run replaced, and removes what it created, where nobody changed it since."""
 
     first = RunStep(StepKind.PLAN)
+    keeps_steps = True
     opens = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
@@ -232,6 +234,8 @@ class Undoing:
         sealer: seals what undoes the undo; made once the files are open.
         to: the name of the destination, as the record has it.
         goes_on: what to type after it was interrupted.
+        carried: brings its record to other hosts, if there are any.
+        began: is called before the first change, so that they know of it.
     """
 
     def __init__(
@@ -245,6 +249,8 @@ class Undoing:
         to: str,
         goes_on: str,
         selection: Selection = Selection(),
+        carried: CarriedRecord | None = None,
+        began: Callable[[], None] = lambda: None,
     ) -> None:
         self.about, self.to, self.folder = about(what), to, folder
         self._what = what
@@ -255,6 +261,9 @@ class Undoing:
             started_at=rfc3339(time.time()), backup=self.about, to=to, goes_on=goes_on, undoes=what.run
         )
         self._selection = selection
+        self._carried, self._tell = carried, began
+        if carried is not None:
+            carried.bring()
         self._earlier = list(interrupted(folder.parent, to=to, backup=self._journal.backup))
         self.account = RestoreAccount()
         self._require_keys()
@@ -280,17 +289,23 @@ class Undoing:
         """Do what a plan says. Whatever ends it, :attr:`account` tells what was done by then."""
         sealer = self._sealer()
         recorder = Recorder(self.folder, partial(seal_record_key, sealer))
-        self.account = RestoreAccount(self.folder, self._journal, earlier=self._earlier, recorder=recorder)
+        carry = self._carried.send if self._carried is not None else None
+        self.account = RestoreAccount(
+            self.folder, self._journal, earlier=self._earlier, recorder=recorder, carry=carry
+        )
         self.account.begin()
         before = traces_of([self.folder])
         with on_failure(lambda: self.account.end(STOPPED)):
             undoing = self.take_back(plan)
             note_undone(self.folder.parent / self._what.run, self.folder.name)
+            self._tell()
             keep = undo_into(self.folder, self._destination, sealer)
             undoing.perform(self.account, keep, progress=progress)
             done = undone_before(before, traces_of([self.folder]), self.account)
             self.account.counts = self.account.counts.plus(done)
         self.account.end(PARTIAL if self.account.counts.not_done else DONE)
+        if self._carried is not None:
+            self._carried.send()
         if self.account.folder is not None:
             continue_with(
                 [

@@ -251,7 +251,10 @@ def _typed(error: VaultError, doing: str) -> SourceError:
 
 
 _UNTOUCHED = "Nothing was sent, and the server is as it was."
-_RIGHTS = "The server is as it was. The token needs ops/vault/raft-restore.hcl and the policy 'default'."
+_RIGHTS = (
+    "The server is as it was. The token needs what 'strongroom cluster rules vault --role restore-snapshot' "
+    "prints, and the policy 'default'."
+)
 _LOG = "Look into the server's log. What was there before is in the undo files."
 _OTHER_KEYS = (
     "The server is as it was. If the snapshot is from before its keys were made again, say --foreign-keys: "

@@ -15,10 +15,11 @@ from typing import Protocol
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
+from strongroom.operations.restore.batch import ChosenParts, Progress
+from strongroom.operations.restore.carried import CarriedRecord
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.restore import Progress
 from strongroom.operations.restore.staged import StagedPlan
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import Undoing
@@ -70,6 +71,10 @@ class RestoreWork(PlannedWork, Protocol):
         """Yield what is asked for."""
         ...
 
+    def parts(self, origin: Restorable) -> ChosenParts | None:
+        """Return it container by container, if it is a backup's and no plan names what is to be done."""
+        ...
+
     def planned(self, origin: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:
         """Yield what these entries are about; all that is asked for where the plan keeps its own."""
         ...
@@ -93,6 +98,10 @@ class RestoreWork(PlannedWork, Protocol):
 
     def folder(self, piece: int) -> Path:
         """Return where a piece is put on record."""
+        ...
+
+    def carried(self, folder: Path) -> CarriedRecord | None:
+        """Return what brings that record to other hosts; ``None`` if there are no others."""
         ...
 
     def sealer(self, origin: Restorable) -> UndoSealer:

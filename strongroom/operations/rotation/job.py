@@ -336,6 +336,7 @@ class RotateJob(Job):
     """
 
     first = RunStep(StepKind.PLAN)
+    keeps_steps = True
     opens = True
     seals = True
     reads = True

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from struct import Struct as Packed
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -40,7 +41,14 @@ from strongroom.operations.archive.envelopes import (
     wrapping_keys,
 )
 from strongroom.operations.archive.holds import Holds, HoldSubject, read_holds
-from strongroom.operations.archive.open import Backup, ReadBackKeys, manifest_bytes, read_back, read_manifest
+from strongroom.operations.archive.open import (
+    Backup,
+    ReadBackKeys,
+    manifest_bytes,
+    on_every_core,
+    read_back,
+    read_manifest,
+)
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.removal import (
     Successors,
@@ -77,9 +85,36 @@ class Resealed:
 
     __slots__ = ("content", "entry")
 
-    def __init__(self, content: bytearray, entry: ContainerEntry) -> None:
+    def __init__(self, content: bytearray | memoryview, entry: ContainerEntry) -> None:
         self.content = content
         self.entry = entry
+
+
+Seal = Callable[[Container], Resealed]
+_LENGTH = Packed(">I")
+
+
+def reseal_all(
+    entries: Sequence[ContainerEntry],
+    opened: Callable[[ContainerEntry], Container],
+    seal: Seal,
+    *,
+    unlock: Callable[[], None],
+) -> Iterator[Resealed]:
+    """Yield each container sealed anew, in order, while every core seals one. Memory is bounded by that.
+
+    A container is handed over whole or not at all: sealed again it is another one.
+    """
+
+    def work(entry: ContainerEntry) -> Iterator[bytes]:
+        resealed = seal(opened(entry))
+        line = msgspec.msgpack.encode(resealed.entry)
+        yield b"".join((_LENGTH.pack(len(line)), line, resealed.content))
+
+    for part in on_every_core(entries, work, unlock=unlock):
+        (length,) = _LENGTH.unpack_from(part)
+        line, content = memoryview(part)[_LENGTH.size :][:length], memoryview(part)[_LENGTH.size + length :]
+        yield Resealed(content, msgspec.msgpack.decode(line, type=ContainerEntry))
 
 
 def reseal(
@@ -267,27 +302,31 @@ class _Reencryption:
         return sign_manifest(manifest, self._rotation.signer)
 
     def _containers(self) -> Iterator[ContainerEntry]:
-        wrapping_key = WrappingKey.create(self._rotation.recipients)
-        for entry in self._old.containers:
-            new = reseal(
-                self._opened(entry),
-                backup=self._id,
-                wrapping_key=wrapping_key,
-                signer=self._rotation.signer,
-                digest_key=self._services.digest_key,
-            )
-            content = bytes(new.content)
-            self._each(partial(_place, backup=self._id, entry=new.entry, content=lambda: [content]))  # noqa: B023
-            self._require_quorum(f"container {entry.piece}")
-            yield new.entry
-
-    def _opened(self, entry: ContainerEntry) -> Container:
-        """Open one container from the first target that gives it back."""
-        return first_answer(
-            self._targets,
-            lambda target: self._backup(target, self._old).container(entry),
-            of=f"backup {self._id}",
+        seal = partial(
+            reseal,
+            backup=self._id,
+            wrapping_key=WrappingKey.create(self._rotation.recipients),
+            signer=self._rotation.signer,
+            digest_key=self._services.digest_key,
         )
+        opening = {target.name: self._backup(target, self._old) for target in self._targets}
+
+        def opened(entry: ContainerEntry) -> Container:
+            """Open one container from the first target that gives it back."""
+            return first_answer(
+                self._targets, lambda target: opening[target.name].container(entry), of=f"backup {self._id}"
+            )
+
+        def unlock() -> None:
+            for entry in wrapping_keys(self._old).values():
+                opened(entry)
+
+        for new in reseal_all(self._old.containers, opened, seal, unlock=unlock):
+            self._each(
+                partial(_place, backup=self._id, entry=new.entry, content=lambda: [bytes(new.content)])  # noqa: B023
+            )
+            self._require_quorum(f"container {new.entry.piece}")
+            yield new.entry
 
     def _backup(self, target: Target, manifest: Manifest) -> Backup:
         return Backup(target, manifest, self._rotation.identities, trusted=self._rotation.trusted)

@@ -15,7 +15,7 @@ from strongroom.model import ApprovalAction, ListedSecret, Secret, prepare
 from strongroom.operations.engine.approvals import UNKNOWN, ApprovalRequest
 from strongroom.operations.engine.approving import require_approval
 from strongroom.operations.engine.jobs import read_facts
-from strongroom.operations.engine.services import RotatorKind, SecretRotator, Services
+from strongroom.operations.engine.services import SecretRotator, Services
 from strongroom.operations.rotation.secret_values import SecretPlace, identify
 from strongroom.sources import Source, is_setting
 from strongroom.sources.batches import matches
@@ -175,12 +175,6 @@ MOST = 10_000
 """Secrets of one run: each has a step of its own."""
 NO_ROTATOR = "no rotator is for it: give it a new value by hand"
 NOT_THERE = "it is not there"
-DOES = {
-    RotatorKind.RANDOM: "writes a random value",
-    RotatorKind.COMMAND: "writes a random value and runs '{0}'",
-    RotatorKind.VAULT_ENGINE: "has the Vault's secrets engine make a new value",
-    RotatorKind.AWS: "has AWS run the secret's rotation function",
-}
 
 
 def plan_rotation(
@@ -256,15 +250,10 @@ def _plan_one(
     return PlannedRotation(
         name=name,
         rotator=rotator.name,
-        does=_does(rotator),
+        does=rotator.work.does,
         already=last is not None and lasts and bool(incident) and last.incident == incident,
         last=rfc3339(last.began_at) if last else "",
     )
-
-
-def _does(rotator: SecretRotator) -> str:
-    program = rotator.program.command[0] if rotator.program else ""
-    return DOES[rotator.kind].format(program)
 
 
 def _digest(source: str, planned: Sequence[PlannedRotation]) -> str:

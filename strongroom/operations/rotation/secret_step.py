@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from msgspec.structs import replace
@@ -18,7 +18,13 @@ from msgspec.structs import replace
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Secret, SecretBytes
 from strongroom.operations.engine.jobs import read_facts
-from strongroom.operations.engine.services import Engine, Program, RotatorKind, SecretRotator, Services
+from strongroom.operations.engine.services import (
+    CarriedValue,
+    Engine,
+    Program,
+    SecretRotator,
+    Services,
+)
 from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.rotation.secret_plan import (
     RotateSecretsOptions,
@@ -84,6 +90,7 @@ class SecretRotationStep:
         self._run = run
         self._options = options
         self._rotator = rotator
+        self._work = rotator.work
         self._place = place
         self._services = services
         self._on_record = services.store.secret_rotation(place.id)
@@ -96,13 +103,9 @@ class SecretRotationStep:
         """Rotate it, unless that is on record as done in this run."""
         if self._earlier is not None and self._earlier.state is RotationState.DONE:
             return self._result(there)
-        how: Mapping[RotatorKind, Callable[[Secret], Secret]] = {
-            RotatorKind.RANDOM: self._by_us,
-            RotatorKind.COMMAND: self._by_us,
-            RotatorKind.VAULT_ENGINE: self._by_engine,
-            RotatorKind.AWS: self._by_service,
-        }
-        return self._result(how[self._rotator.kind](there))
+        if self._work.engine is not None:
+            return self._result(self._by_engine(there))
+        return self._result(self._by_us(there) if self._work.shape is not None else self._by_service(there))
 
     # -- what Strongroom makes -----------------------------------------------------
 
@@ -129,18 +132,35 @@ class SecretRotationStep:
         if self._begun is not None and self._begun.was != now:
             raise self._changed_by_another()
         there = self._place.without_leftovers(there, self._on_record)
-        assert self._rotator.shape is not None
-        value = make_value(self._rotator.shape)
+        assert self._work.shape is not None
+        value = make_value(self._work.shape)
         begun = self._begin(there, was=now, becomes=self._place.digest(value))
-        checked = bool(self._rotator.program or self._rotator.check)
+        checked = not self._work.by_hand or bool(self._rotator.check)
         return begun, make_offer(self._place, there, value, begun, checked=checked)
 
     def _give(self, value: SecretBytes) -> None:
         """Give the value to the program that brings it where it is checked, then see whether it works."""
-        if self._rotator.program is not None:
-            self._call(self._rotator.program, value, "the command")
+        if self._work.program is not None:
+            self._call(self._work.program, value, "the command")
+        if self._work.carry is not None:
+            self._carry(self._work.carry, value)
         if self._rotator.check is not None:
             self._call(self._rotator.check, value, "the check")
+
+    def _carry(self, carry: Callable[[CarriedValue], None], value: SecretBytes) -> None:
+        """Have a plug-in bring the value. Of what else it raises the class is said: the words may hold it."""
+        carried = CarriedValue(
+            value=value, secret=self._place.name, source=self._place.source, run=self._run.id
+        )
+        words = f"rotator '{self._rotator.name}' for secret '{self._place.name}'"
+        try:
+            carry(carried)
+        except StrongroomError as error:
+            if error.transient or isinstance(error, SecretNotRotated):
+                raise
+            raise SecretNotRotated(f"{words}: {error.message}", hint=error.hint) from None
+        except Exception as error:  # noqa: BLE001 - a package of others fails as it likes
+            raise SecretNotRotated(f"{words} failed with {type(error).__name__}") from None
 
     def _call(self, program: Program, value: SecretBytes, what: str) -> None:
         told = {
@@ -161,8 +181,8 @@ class SecretRotationStep:
     # -- what an engine makes ------------------------------------------------------
 
     def _by_engine(self, there: Secret) -> Secret:
-        assert self._rotator.engine is not None
-        engine = self._rotator.engine(self._place.name)
+        assert self._work.engine is not None
+        engine = self._work.engine(self._place.name)
         held = self._place.value_of(there)  # raises while nothing is rotated if there is no such field
         before = engine.read()
         if before is None:
@@ -280,7 +300,7 @@ class SecretRotationStep:
         """Yield what a person must still do about this secret."""
         if self._rotator.to_do:
             yield self._rotator.to_do
-        elif self._rotator.kind is RotatorKind.RANDOM:
+        elif self._work.by_hand:
             yield f"bring the new value from '{self._place.source}' to whatever checks it, and to its users"
         yield from self._said
         if self._options.incident and (others := self._place.others(there)):

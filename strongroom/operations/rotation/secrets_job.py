@@ -93,6 +93,7 @@ class RotateSecretsJob(ApprovedJob):
     """
 
     first = RunStep(StepKind.PLAN)
+    keeps_steps = True
     subject = "source"
     actions: ClassVar[Mapping[StepKind, StepAction[Any]]] = {
         StepKind.PLAN: StepAction(name_step, SecretsNamed, Pool.CONTROL),
@@ -165,7 +166,7 @@ def submit_secrets(
     wanted = msgspec.structs.replace(options, names=unique_names(options.names))
     if (going := _unended(services, source, wanted, request_id)) is not None:
         abandoned = is_abandoned(going, services.store, services.state_dir)
-        return going.id, take_up(going.id, services) if abandoned else first_tickets(services, going.id)
+        return going.id, take_up(going.id, services) if abandoned else first_tickets(services, going)
     given: dict[str, Any] = msgspec.to_builtins(wanted)
     spec = Spec(kind=RunKind.ROTATE_SECRET, policy=source, source=source, options=given)
     return submit(services, spec, request_id=request_id)

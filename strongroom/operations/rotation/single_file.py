@@ -32,7 +32,7 @@ from strongroom.operations.archive.envelopes import (
 from strongroom.operations.archive.open import Backup, ReadBackKeys, manifest_bytes, read_back, read_manifest
 from strongroom.operations.engine.layout import container_name, manifest_name, successor_of
 from strongroom.operations.engine.services import Services
-from strongroom.operations.rotation.reencrypt import reseal, resealed_manifest
+from strongroom.operations.rotation.reencrypt import reseal, reseal_all, resealed_manifest
 from strongroom.operations.rotation.rewrap import RewrapOrder, rewrap_backup
 from strongroom.system.errors import Conflict, WouldOverwrite
 from strongroom.targets.single_file import BundleReader, BundleWriter
@@ -180,14 +180,10 @@ def _reseal(
         digest_key=digest_key,
     )
     entries = []
-    for container in backup.containers():
-        resealed = seal(container)
+    for resealed in reseal_all(manifest.containers, backup.container, seal, unlock=backup.unlock):
         entries.append(resealed.entry)
-        _add(
-            new,
-            container_name(successor_of(manifest.backup_id), resealed.entry.sha256),
-            bytes(resealed.content),
-        )
+        name = container_name(successor_of(manifest.backup_id), resealed.entry.sha256)
+        _add(new, name, resealed.content)
     content = manifest_bytes(old, manifest.backup_id, trusted=rotation.trusted)
     sealed = resealed_manifest(
         manifest,
@@ -203,8 +199,8 @@ def _reseal(
     return sealed
 
 
-def _add(new: BundleWriter, name: str, content: bytes) -> None:
-    new.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+def _add(new: BundleWriter, name: str, content: bytes | bytearray | memoryview) -> None:
+    new.put(name, [memoryview(content)], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def _read_back(new: BundleWriter, manifest: Manifest, rotation: RewrapOrder) -> Depth:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Final
-from urllib.parse import quote
+from urllib import parse
 
 from msgspec import Struct
 
 from strongroom import sheet
 from strongroom.alert_kinds import Severity
+from strongroom.errors import by_name, meaning_of
+from strongroom.model import COMMAND
 from strongroom.operations.archive.cases import Incident
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge.calendar import EntryState, EntryStatus
 from strongroom.operations.judge.fact_records import AlertLimits, InstallationFacts
-from strongroom.sheet import Cell, Content, Mood, Part, Picture, Sheet, Table, marked, markup
+from strongroom.sheet import Cell, Content, Folded, Mood, Part, Picture, Sheet, Table, marked, markup
 from strongroom.state.records import CatalogEntry, Replica, Run, RunState
 from strongroom.times import as_written, for_people, measured, rfc3339
 from strongroom.words import plural, size
@@ -73,13 +76,23 @@ text-decoration:none}}
 tbody th{{min-width:9rem}}
 td{{min-width:6rem}}
 footer{{max-width:76rem;margin:0 auto;padding:0 1.25rem 2rem}}
+.act label{{display:block;margin:.8rem 0 .2rem}}
+.act input{{width:100%;max-width:40rem;font:inherit;padding:.5rem;border:1px solid var(--soft);
+border-radius:.3rem;background:var(--ground);color:var(--ink)}}
+.act button{{display:block;margin-top:1.2rem;padding:.55rem 1.2rem;border:1px solid var(--link);
+border-radius:.3rem;text-decoration:none}}
+.who{{color:var(--soft)}}
 @media (max-width:36rem){{.top>div{{justify-content:space-between}}.top nav{{order:3;width:100%}}}}
 """
 
 
 class PageFacts(Struct, frozen=True, kw_only=True):
     """What the pages show: facts as they are now, what is wrong by them, what people said of that, and where
-    Flower is, if it is."""
+    Flower is, if it is.
+
+    ``visitor`` is who looks, ``acts`` tells whether they may act, and ``leaves`` whether they can log out
+    here. ``here`` is where the page is, and ``still``: it does not load itself again.
+    """
 
     facts: InstallationFacts
     limits: AlertLimits
@@ -88,6 +101,11 @@ class PageFacts(Struct, frozen=True, kw_only=True):
     muted: Muted = Muted()
     looked_at: float | None = None
     flower: str = ""
+    visitor: str = ""
+    acts: bool = False
+    leaves: bool = True
+    here: str = "/"
+    still: bool = True
 
     def alert(self, kind: str, subject: str) -> Finding | None:
         """Return how something is judged, if it is wrong."""
@@ -114,10 +132,13 @@ def _menu(shown: PageFacts, here: str) -> str:
     items = "".join(_item(path, name, shown, here) for path, name in PAGES.items())
     if shown.flower:
         items += f'<li><a href="{markup(shown.flower)}">Flower</a></li>\n'
+    leave = f'<span class="who">{markup(shown.visitor)}</span>\n' if shown.visitor else ""
+    if shown.leaves:
+        leave += '<form method="post" action="/logout"><button>Log out</button></form>'
     return (
         '<header class="top"><div><span class="name">Strongroom</span>\n'
         f'<nav aria-label="Pages"><ul>\n{items}</ul></nav>\n'
-        '<form method="post" action="/logout"><button>Log out</button></form></div></header>\n'
+        f"{leave}</div></header>\n"
     )
 
 
@@ -140,13 +161,22 @@ def _foot(shown: PageFacts) -> str:
     if shown.looked_at:
         looked = ("The targets were checked ", moment(shown.looked_at), ".")
     as_of = ("By the record as of ", moment(shown.facts.now), ". ", looked)
-    version = f" Strongroom {shown.version}; this page changes nothing."
-    return f"<footer><p>{markup((*as_of, version))}</p></footer>\n"
+    what = "what people do here is on record with their names" if shown.acts else "this page changes nothing"
+    version = f" Strongroom {shown.version}; {what}."
+    sign = "&" if "?" in shown.here else "?"
+    still = Cell("Stop that", link=f"{shown.here}{sign}still=1")
+    again: Content = ("This page loads itself again every minute. ", still)
+    if shown.still:
+        again = ("This page stays as it is. ", Cell("Load it again every minute", link=shown.here))
+    more = (
+        f"<p>{markup(again)}</p>" if shown.here else ""
+    )  # a form never loads itself: what is typed would go
+    return f"<footer><p>{markup((*as_of, version))}</p>\n{more}</footer>\n"
 
 
 def quoted(name: str) -> str:
     """Return a name as one part of a path, whatever it is made of."""
-    return quote(name, safe="")
+    return parse.quote(name, safe="")
 
 
 # -- parts -----------------------------------------------------------------------------
@@ -163,6 +193,30 @@ _MOODS: Final = {
 def state_mark(of: RunState) -> Cell:
     """Return how a run stands."""
     return Cell("running" if of is RunState.ACTIVE else of.value, _MOODS.get(of, Mood.PLAIN))
+
+
+def reason_of(code: str) -> str:
+    """Return what a run failed of, in our own words: in its own it may name a secret."""
+    kind = by_name(code)
+    return f"{code}: {meaning_of(kind)}" if kind is not None else "A fault of Strongroom."
+
+
+def to_do_about(code: str) -> str:
+    """Return what to do about it."""
+    kind = by_name(code)
+    return kind.default_hint if kind is not None else ""
+
+
+def commands_of(entry: CatalogEntry) -> list[str]:
+    """Return what to type to find a secret in a backup, and to bring its secrets back by a plan."""
+    policy = "" if entry.policy == COMMAND else f" --policy {quote(entry.policy)}"
+    plan = quote(f"{entry.backup}.plan")
+    restore = [
+        f"strongroom restore --backup {quote(entry.backup)} --full-restore --plan-out {plan}",
+        f"strongroom restore --plan {plan}",
+    ]
+    find = f"strongroom backups find NAME{policy} --at {quote(entry.created_at)}"
+    return [find, *restore] if entry.values else [find]
 
 
 def small(said: Content) -> Cell:
@@ -214,7 +268,7 @@ def backups(
     policy: str = "",
 ) -> bytes:
     """Return a page of backups, the newest first. More than :data:`PAGE`: there are older ones."""
-    head = ("Backup", "Policy", "Made", "Secrets", "Size", "Good replicas")
+    head = ("Backup", "Policy", "Made", "Secrets", "Size", "Good replicas", "To use it")
     rows = [_backup(entry, replicas.get(entry.backup, ())) for entry in found[:PAGE]]
     only = f"&policy={quoted(policy)}" if policy else ""
     parts = [Table(head, rows, nothing="The catalog has none here."), _older(found, "/backups", only)]
@@ -233,6 +287,7 @@ def _backup(entry: CatalogEntry, replicas: Sequence[Replica]) -> tuple[Content, 
         entry.secrets,
         size(entry.size),
         f"{good} of {len(replicas)}",
+        Folded("What to type", tuple(Cell("", small=Cell(line, code=True)) for line in commands_of(entry))),
     )
 
 
@@ -248,7 +303,8 @@ def _run(run: Run, now: float) -> tuple[Content, ...]:
     took = length((run.finished_at or now) - run.created_at)
     what = f"{run.spec.kind.value} of {run.spec.policy}"
     name = Cell(run.id, link=f"/runs/{quoted(run.id)}")
-    return (name, what, state_mark(run.state), moment(run.created_at), took)
+    stands = Cell("waits for its turn") if run.queued else state_mark(run.state)
+    return (name, what, stands, moment(run.created_at), took)
 
 
 def _older(found: Sequence[CatalogEntry] | Sequence[Run], path: str, more: str) -> Part:
@@ -264,7 +320,8 @@ def _older(found: Sequence[CatalogEntry] | Sequence[Run], path: str, more: str) 
 def schedule(found: Iterable[EntryStatus], shown: PageFacts) -> bytes:
     """Return the calendar: each entry's last and next time, and what keeps it."""
     head = ("Entry", "Last", "Came to", "Next", "State")
-    table = Table(head, list(map(_entry, found)), nothing="Nothing is scheduled.")
+    rows = [_entry(entry, shown) for entry in found]
+    table = Table(head, rows, nothing="Nothing is scheduled.")
     return document(Sheet(title="Schedule", parts=[table]), shown, here="/schedule")
 
 
@@ -278,11 +335,13 @@ _SAYS_WHY = (EntryState.OVERDUE, EntryState.PAUSED, EntryState.WAITING, EntrySta
 """Of the others the reason is what a run said in its own words, and that may name a secret."""
 
 
-def _entry(found: EntryStatus) -> tuple[Content, ...]:
+def _entry(found: EntryStatus, shown: PageFacts) -> tuple[Content, ...]:
     run, why = found.run, found.why if found.state in _SAYS_WHY else ""
+    asks = shown.acts and not (found.entry.needs or found.entry.offline)
+    now = Cell("Run now", link=f"/act/run?of={quoted(found.entry.name)}") if asks else ""
     name = Cell(found.entry.name, small=f"{found.entry.schedule} ({found.entry.time_zone})")
     slot = small(together("due", moment(found.made_up_for))) if found.made_up_for else ""
-    state = Cell(found.state.value, _STATES.get(found.state, Mood.PLAIN), small=why)
+    state = together(Cell(found.state.value, _STATES.get(found.state, Mood.PLAIN), small=why), now)
     return (
         marked(name, bad=found.state is EntryState.OVERDUE),
         together(moment(found.last_ran), slot),  # and its slot, if that was another time

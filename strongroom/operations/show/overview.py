@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
+from typing import Final
 
 from strongroom.alert_kinds import Severity
 from strongroom.operations.backup.verified_share import Coverage, describe, percent
 from strongroom.operations.engine.findings import Finding
-from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge.fact_records import (
     Dated,
     Drilled,
@@ -19,14 +20,16 @@ from strongroom.operations.judge.fact_records import (
     Running,
     RunPace,
 )
-from strongroom.operations.judge.freshness import Freshness, judge
+from strongroom.operations.judge.freshness import Freshness, is_idle, judge
 from strongroom.operations.keys.health import ProofState
 from strongroom.operations.show import frame
+from strongroom.operations.show.acting import link
 from strongroom.operations.show.frame import PageFacts, moment, quoted, small, together
 from strongroom.schedule import next_slot
-from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Share, Sheet, Table, marked
+from strongroom.sheet import Bars, Cell, Content, Lines, Mood, Pairs, Part, Share, Sheet, Table, marked
+from strongroom.state.records import RunState
 from strongroom.times import about, measured
-from strongroom.words import plural
+from strongroom.words import name_first_few, plural
 
 # -- The first page: is all well, how each policy lies on each target, and what runs ------------
 
@@ -41,7 +44,12 @@ def overview(shown: PageFacts) -> bytes:
         verdict = frame.alerts_in_words(shown.alerts, shown.muted)
         mood = Mood.BAD if worst.severity is Severity.CRITICAL else Mood.WARN
         more = together(worst.what, Cell("What it means, and what to do", link="/alerts"))
-    parts: list[Part] = [_matrix(shown), _running(shown.facts), Pairs(list(_glance(shown)), "At a glance")]
+    parts: list[Part] = [
+        _matrix(shown),
+        _waiting(shown.facts),
+        _running(shown.facts),
+        Pairs(list(_glance(shown)), "At a glance"),
+    ]
     page = Sheet(title="Overview", verdict=verdict, mood=mood, about=more, parts=parts)
     return frame.document(page, shown, here="/")
 
@@ -52,7 +60,8 @@ def overview(shown: PageFacts) -> bytes:
 def _matrix(shown: PageFacts) -> Table:
     policies = shown.facts.policies
     targets = sorted({newest.target for policy in policies for newest in policy.on_targets} | _known(shown))
-    head = ("Policy", "Verified backup", "Newest run", "Replicas", *(f"On {name}" for name in targets))
+    runs = ("Last 30 days", "Newest run")
+    head = ("Policy", "Verified backup", *runs, "Replicas", *(f"On {name}" for name in targets))
     rows = [_policy(policy, targets, shown) for policy in policies]
     return Table(head, rows, "Policies and targets", nothing="No policy is configured.")
 
@@ -70,7 +79,36 @@ def _policy(policy: Policy, targets: Sequence[str], shown: PageFacts) -> tuple[C
     newest = next(iter(policy.runs), None)
     bad = found.overdue or shown.alert("backup.failed", policy.name) is not None
     run = _newest_run(policy, newest, found, facts.now)
-    return (marked(name, bad=bad), _verified(found), run, _replicas(policy), *cells)
+    return (marked(name, bad=bad), _verified(found), _days(policy), run, _replicas(policy), *cells)
+
+
+_DAYS: Final = {
+    RunState.DONE: (Mood.GOOD, "done"),
+    RunState.DEGRADED: (Mood.WARN, "degraded"),
+    RunState.CANCELLED: (Mood.WARN, "cancelled"),
+    RunState.FAILED: (Mood.BAD, "failed"),
+    RunState.ACTIVE: (Mood.PLAIN, "running"),
+}
+
+
+def _days(policy: Policy) -> Content:
+    """Return a bar for each day by how its last run stands, and in words the days that are not good."""
+    bars: list[tuple[Mood | None, str]] = []
+    by_state: dict[str, list[str]] = {}
+    for day in policy.days:
+        mood, word = _DAYS[day.state] if day.state else (None, "no run")
+        if day.state is RunState.FAILED and is_idle(policy):
+            mood, word = Mood.PLAIN, "nothing to back up"
+        bars.append((mood, f"{day.date}: {word}"))
+        by_state.setdefault(word, []).append(day.date)
+    if not bars:
+        return "-"
+    odd = ("failed", "degraded", "cancelled")
+    said = [
+        f"{word} on {plural(len(dates), 'day')}{f' ({name_first_few(dates[::-1])})' if word in odd else ''}"
+        for word, dates in by_state.items()
+    ]
+    return Bars(bars, f"By the last run of each day: {'; '.join(said)}.")
 
 
 def _verified(found: Freshness) -> Content:
@@ -87,8 +125,10 @@ def _newest_run(policy: Policy, newest: Ran | None, found: Freshness, now: float
         said: tuple[object, ...] = ("none",)
     else:
         when = f"{about(max(0.0, now - newest.began))} ago"
-        ended = small(f"{newest.code}, {when}" if newest.code else when)
-        said = (Cell(newest.run, link=f"/runs/{quoted(newest.run)}"), frame.state_mark(newest.state), ended)
+        why = small(frame.reason_of(newest.code)) if newest.code else ""
+        run = Cell(newest.run, link=f"/runs/{quoted(newest.run)}")
+        ended = Cell("nothing to back up yet") if is_idle(policy) else frame.state_mark(newest.state)
+        said = (run, ended, small(when), why)
     following = next_slot(policy.schedule, now, policy.time_zone) if policy.schedule else None
     late = small(f"due for {about(now - found.missed_at)}") if found.missed_at is not None else ""
     return together(*said, late, small(f"next in {about(following - now)}") if following else "")
@@ -118,6 +158,26 @@ def replica(good: bool, depth: object, read_at: float | None, now: float) -> Con
     if read_at is None:
         return Cell("not read back", Mood.WARN)
     return Cell("good", Mood.GOOD, small=f"{depth}, {about(max(0.0, now - read_at))} ago")
+
+
+# -- what waits for people --------------------------------------------------------------
+
+
+def _waiting(facts: InstallationFacts) -> Table:
+    """Return what people have to approve, with the line to type."""
+    head = ("Asked for", "By", "Asked", "Until", "To approve it, type")
+    rows = [
+        (
+            marked(f"{approval.action} ({approval.subject})", bad=approval.late),
+            approval.requester,
+            f"{about(max(0.0, facts.now - approval.asked_at))} ago",
+            moment(approval.ends),
+            Cell(f"strongroom approvals approve {quote(approval.subject)}", code=True),
+        )
+        for approval in facts.approvals
+        if approval.waits
+    ]
+    return Table(head, rows, "Waits for approval")
 
 
 # -- what runs -------------------------------------------------------------------------
@@ -159,7 +219,7 @@ def _glance(shown: PageFacts) -> Iterator[tuple[str, Content]]:
         )
     yield "Keys in use", Cell(plural(len(facts.keys.used), "key"), link="/keys")
     yield "Incidents open", Cell(str(len(facts.incidents)), link="/incidents")
-    yield "Waiting for approval", str(len(facts.approvals))
+    yield "Waiting for approval", str(sum(approval.waits for approval in facts.approvals))
     beat = "never seen" if facts.beat_age is None else f"seen {about(facts.beat_age)} ago"
     yield "Beat", beat
 
@@ -170,15 +230,17 @@ def _glance(shown: PageFacts) -> Iterator[tuple[str, Content]]:
 def alerts(shown: PageFacts) -> bytes:
     """Return everything that is wrong, the worst first, with what to do."""
     head = ("Alert", "What happened", "What it means", "What to do")
-    rows = [_alert(alert, shown.muted) for alert in shown.alerts]
+    rows = [_alert(alert, shown) for alert in shown.alerts]
     table = Table(head, rows, nothing="Nothing is wrong, as far as is known.")
     return frame.document(Sheet(title="Alerts", parts=[table]), shown, here="/alerts")
 
 
-def _alert(alert: Finding, muted: Muted) -> tuple[Content, ...]:
+def _alert(alert: Finding, shown: PageFacts) -> tuple[Content, ...]:
     mood = Mood.BAD if alert.severity is Severity.CRITICAL else Mood.WARN
     kind = Cell(alert.kind, code=True, small=alert.subject)
-    what = together(alert.what, *map(small, muted.said_of(alert.key)))
+    told = list(map(small, shown.muted.said_of(alert.key)))
+    answer = link("acknowledge", alert.key) if shown.acts else ""
+    what = together(alert.what, *told, answer)
     return (together(Cell(alert.severity.value, mood), kind), what, alert.means, alert.to_do)
 
 

@@ -12,6 +12,7 @@ from strongroom.operations.engine import run_log
 from strongroom.operations.judge.fact_records import RunPace
 from strongroom.operations.procedures.incident_report import account_of, status_of
 from strongroom.operations.show import frame
+from strongroom.operations.show.acting import link
 from strongroom.operations.show.frame import PageFacts, moment, quoted, together
 from strongroom.operations.show.overview import far, replica
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
@@ -71,6 +72,7 @@ def backup(found: OneBackup, shown: PageFacts) -> bytes:
         parts=[
             Pairs(list(_backup(found))),
             Table(("Target", "Replica", "Read back"), places, "Where it lies", nothing="Nowhere."),
+            Lines(frame.commands_of(found.entry), "To use it, type", style="code"),
             *_readers(found),
             Table(("When", "What", "About"), events, "History", nothing="Nothing since."),
         ],
@@ -128,14 +130,15 @@ def run(of: Run, rows: Sequence[StepRow], pace: RunPace, shown: PageFacts) -> by
     """Return how a run stands, and each kind of its steps."""
     trouble = [_trouble(row) for row in rows if row.error and row.state is not StepState.DONE]
     parts: list[Part] = [
-        Pairs(list(_run(of, pace, shown.facts.now))),
+        Pairs(list(_run(of, pace, shown))),
         Table(("Step", "Done", "Attempts"), list(_steps(rows)), "Steps", nothing="None yet."),
         Table(("Step", "State", "Attempts", "Error"), trouble[:STEPS], "Trouble"),
     ]
     return frame.document(Sheet(title=f"Run {of.id}", parts=parts), shown)
 
 
-def _run(of: Run, pace: RunPace, now: float) -> Iterator[tuple[str, Content]]:
+def _run(of: Run, pace: RunPace, shown: PageFacts) -> Iterator[tuple[str, Content]]:
+    now = shown.facts.now
     yield "What", f"{of.spec.kind.value} of {of.spec.policy}"
     yield (
         "State",
@@ -148,17 +151,17 @@ def _run(of: Run, pace: RunPace, now: float) -> Iterator[tuple[str, Content]]:
         yield "Rate", pace.rate_words
         yield "Left", pace.left_words
     if of.error:
-        yield "Error", Cell(_code(of.error), code=True)
+        code = run_log.class_in(of.error)
+        yield "Reason", frame.reason_of(code)
+        yield "What to do", frame.to_do_about(code)
+    if of.state is RunState.FAILED and shown.acts:
+        yield "Again", link("retry", of.id)
+    if of.error:
         yield "In full", Cell(f"strongroom runs show {of.id}", code=True)
     made = of.spec.kind is RunKind.BACKUP and of.state in (RunState.DONE, RunState.DEGRADED)
     if of.spec.backup or made:
         backup = of.spec.backup or of.id
         yield "Backup", Cell(backup, link=f"/backups/{quoted(backup)}")
-
-
-def _code(error: str) -> str:
-    """Return the class of an error: in its own words it may name a secret."""
-    return run_log.class_in(error) or "a fault"
 
 
 def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:
@@ -171,8 +174,8 @@ def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:
 
 
 def _trouble(row: StepRow) -> tuple[Content, ...]:
-    code = Cell(_code(row.error or ""), code=True)
-    return (marked(str(row.step), bad=True), _STATES.get(row.state, row.state.value), row.attempts, code)
+    why = frame.reason_of(run_log.class_in(row.error))
+    return (marked(str(row.step), bad=True), _STATES.get(row.state, row.state.value), row.attempts, why)
 
 
 # -- an incident -----------------------------------------------------------------------

@@ -7,7 +7,8 @@ import pytest
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Acknowledgement, Muted, Silence
 from strongroom.operations.judge.kinds import wrong
-from strongroom.operations.notify.channels import AlertMessage, letter
+from strongroom.operations.notify.channels import AlertMessage
+from strongroom.operations.notify.mail import letter
 from strongroom.operations.notify.message import DueNews, News, subject, tell, write_message
 from strongroom.state.notes import NotifiedAlert
 

@@ -383,9 +383,11 @@ def test_media_in_a_safe_are_judged_by_the_record_and_never_called_away(world: W
 def test_a_run_that_failed_is_told_by_its_class_alone(world: World) -> None:
     world.back_up()
     broken = world.services(sources={})
-    world.back_up(broken)
+    for _ in range(3):
+        world.back_up(broken)
     found = gather_and_judge(watching(world), LIMITS)
     assert [alert.key for alert in found.alerts] == [f"backup.failed:{POLICY}"]
+    assert "3 runs failed" in found.alerts[0].what
     assert "CANARY" not in str(found)
     assert "app/" not in str(found), "nor the name of a secret"
 

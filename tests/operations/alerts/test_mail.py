@@ -16,7 +16,7 @@ import pytest
 from strongroom.errors import ConfigError
 from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.operations.notify.channels import MailServer as Server
-from strongroom.operations.notify.channels import _Limited, send
+from strongroom.operations.notify.mail import _Limited, send
 from tests.live.certificates import server_context
 from tests.operations.alerts.mail_server import MailServer
 

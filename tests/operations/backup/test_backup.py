@@ -94,8 +94,18 @@ def test_too_few_targets_fail_the_run_and_leave_no_object_anywhere(tmp_path: Pat
     run = world.back_up(world.services(targets={**world.targets, **broken}))
     assert run.state is RunState.FAILED
     assert "QuorumNotMet" in (run.error or "")
+    assert f"it is not on 'us', 'ap': 'strongroom runs show {run.id}' says why" in (run.error or "")
     assert names_on(world.targets["eu"]) == []
     assert names_on(world.stage) == []
+
+
+def test_an_unexpected_error_is_on_record_with_its_place_and_without_its_words(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    services = world.services(targets={**world.targets, "us": _Odd(name="us", region="us")})
+    run = world.back_up(services)
+    errors = [row.error or "" for row in services.store.rows(run.id) if row.error]
+    assert any("ValueError: unexpected, at test_backup.py:" in error for error in errors)
+    assert "CANARY" not in "".join(errors)
 
 
 def test_two_targets_in_one_region_do_not_satisfy_a_policy_of_two_regions(tmp_path: Path) -> None:
@@ -253,6 +263,13 @@ class _Forgetful(MemoryTarget):
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         return name.startswith("manifests/") or super().put(name, chunks, size=size, sha256=sha256)
+
+
+class _Odd(MemoryTarget):
+    """Fails as nobody foresaw."""
+
+    def put(self, *args: object, **kwargs: object) -> bool:  # noqa: ARG002
+        raise ValueError("CANARY-words")
 
 
 class _Down(MemoryTarget):

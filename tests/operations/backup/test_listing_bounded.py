@@ -10,11 +10,10 @@ from struct import Struct
 import pytest
 
 from strongroom.model import Selection
-from strongroom.operations.backup import plan
 from strongroom.operations.backup.plan import AHEAD, Ahead
 from strongroom.operations.engine import layout
-from strongroom.operations.engine.layout import ListingBatch
 from strongroom.sources.memory import MemoryStore
+from strongroom.system import every_core
 from strongroom.system.process import may_fork
 from tests.operations.world import made_up
 
@@ -28,11 +27,11 @@ SMALL = 4_000
 """Entries a batch: more bytes than a pipe holds, and few enough for a test to make many."""
 
 
-def watched(telling: int) -> type[Queue[ListingBatch | None]]:
-    """Return a queue that tells, of each batch that a child puts there, whether it has to wait."""
+def watched(telling: int) -> type[Queue[tuple[bytes, bytes]]]:
+    """Return a queue that tells, of what a child puts there, whether it has to wait."""
 
-    class Watched(Queue[ListingBatch | None]):
-        def put(self, item: ListingBatch | None, block: bool = True, timeout: float | None = None) -> None:
+    class Watched(Queue[tuple[bytes, bytes]]):
+        def put(self, item: tuple[bytes, bytes], block: bool = True, timeout: float | None = None) -> None:
             os.write(telling, TOLD.pack(os.getpid(), self.full()))
             super().put(item, block, timeout)
 
@@ -45,18 +44,18 @@ def test_a_child_that_is_ahead_of_its_parent_waits_when_it_keeps_its_share(
 ) -> None:
     kept = AHEAD // children
     told, telling = os.pipe()
-    monkeypatch.setattr(plan, "Queue", watched(telling))
+    monkeypatch.setattr(every_core, "Queue", watched(telling))
     monkeypatch.setattr(layout, "BATCH_ENTRIES", SMALL)
     parts = [MemoryStore(made_up(SMALL * (kept + 4), size=1)) for _ in range(children)]
     ahead = Ahead()
     try:
         ahead.start(parts, Selection())
         waits: dict[int, list[bool]] = defaultdict(list)
-        # One batch is in the pipe, a share is kept, and the one after that has to wait.
-        while sum(len(each) >= kept + 2 for each in waits.values()) < children:
+        # A word that it began, one batch in the pipe, a share that is kept; the one after that has to wait.
+        while sum(len(each) >= kept + 3 for each in waits.values()) < children:
             process, full = TOLD.unpack(os.read(told, TOLD.size))
             waits[process].append(full)
-        assert [each[kept + 1] for each in waits.values()] == [True] * children
+        assert [each[kept + 2] for each in waits.values()] == [True] * children
         assert not any(each[0] for each in waits.values())
         assert sum(batch.secrets for batch in ahead.batches()) == SMALL * (kept + 4) * children
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -20,13 +21,15 @@ from strongroom.container.name_index import GONE, INDEX, IndexRow, NameIndex, de
 from strongroom.container.ranges import BytesReader
 from strongroom.container.signing import CertifiedSigner, Signer, Signers
 from strongroom.model import Secret, SecretBytes, SecretVersion
+from strongroom.operations.backup import capture as capture_module
 from strongroom.operations.backup import name_index
 from strongroom.operations.backup.capture import capture
 from strongroom.operations.backup.job import JOB, submit_backup
 from strongroom.operations.backup.name_index import vouch
 from strongroom.operations.engine.drive import drive
-from strongroom.operations.engine.layout import INDEXES, kept_head, kept_prefix
+from strongroom.operations.engine.layout import INDEXES
 from strongroom.operations.engine.services import Pinned, Services
+from strongroom.operations.engine.stage import Stage, kept_head, kept_prefix
 from strongroom.sources import SecretChange
 from strongroom.state.records import Run, RunState, RunStep, StepKind, StepState, Ticket
 from strongroom.system import files
@@ -363,6 +366,28 @@ def test_the_lines_of_many_blocks_come_back_in_order(world: World, monkeypatch: 
     assert len(first.head.blocks) > 5
     assert all(a.name < b.name for a, b in pairwise(rows(first)))
     assert [row.name for row in rows(second)] == [f"app/{number:04}" for number in range(9)]
+
+
+@pytest.mark.parametrize("ways", [2, 3])
+def test_more_pieces_than_are_merged_at_once_make_the_same_index(
+    world: World, monkeypatch: pytest.MonkeyPatch, ways: int
+) -> None:
+    """Else who makes the index holds a chunk of each piece in memory: of 18,000 if there are 10^9 secrets."""
+    monkeypatch.setattr(capture_module, "WAYS", ways)
+    monkeypatch.setattr(capture_module, "FULL", 300)
+    monkeypatch.setattr(capture_module, "LEAST", 300)
+    read = Counter[str]()
+    really = Stage.open
+    monkeypatch.setattr(
+        Stage, "open", lambda self, name, **how: read.update([name]) or really(self, name, **how)
+    )
+    world = world.with_spec(container_bytes=world.spec.container_bytes // 3)
+    back_up(world)
+    names = [row.name for [index] in [indexes(world)] for row in rows(index)]
+    assert names == [secret.name for secret in world.source.list()]
+    pieces = {name.split("/")[3] for name in read if "/index/" in name and name.startswith("runs/")}
+    assert len(pieces) > ways
+    assert max(count for name, count in read.items() if "/index/" in name) == 1
 
 
 def test_a_chain_ends_at_its_longest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,9 @@ from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan as listed_ahead_module
 from strongroom.operations.backup.plan import Ahead, listed_ahead, read_range, spill
 from strongroom.operations.backup.single_file import backup_to_file
+from strongroom.operations.engine import layout
 from strongroom.operations.engine.layout import SECTIONS, ListingBatch, ListingLost, SecretListing, sections
+from strongroom.operations.engine.stage import Stage
 from strongroom.sources import Listable, Source, json_files
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
@@ -214,10 +217,67 @@ class OfAnotherVersion:
 
 
 def test_names_that_another_version_staged_are_refused_in_words(world: World) -> None:
-    stage, key = world.services().stage, bytes(32)
-    spilled = spill(stage, "run", OfAnotherVersion(), work_key=key)
+    stage = Stage(world.services().stage, key=bytes(32))
+    spilled = spill(stage, "run", OfAnotherVersion())
     with pytest.raises(RecordRefused, match="another version"):
-        read_range(stage, "run", spilled.chunks, piece=0, pieces=1, work_key=key)
+        read_range(stage, "run", spilled.chunks, piece=0, pieces=1)
+
+
+@pytest.mark.parametrize("secrets", [1, 40, 3_000])
+def test_a_piece_is_read_from_the_chunks_that_may_have_its_names(
+    world: World, monkeypatch: pytest.MonkeyPatch, secrets: int
+) -> None:
+    """Else a backup of ten times the secrets opens a hundred times the bytes of their list."""
+    monkeypatch.setattr(listed_ahead_module, "GATHERED", 32_768 * 16)
+    monkeypatch.setattr(layout, "BATCH_ENTRIES", 500)
+    source = MemoryStore(made_up(secrets, size=1), name="vault")
+    stage = Stage(world.services().stage, key=bytes(32))
+    opened: list[str] = []
+    really = Stage.open
+    monkeypatch.setattr(
+        Stage, "open", lambda self, name, **how: opened.append(name) or really(self, name, **how)
+    )
+    spilled = spill(stage, "run", layout.InProcessListing(source, Selection()))
+    pieces = 32
+    found = [read_range(stage, "run", spilled.chunks, piece=piece, pieces=pieces) for piece in range(pieces)]
+    assert sorted(placed.name for each in found for _, placed in each) == sorted(
+        entry.name for entry in source.list()
+    )
+    assert max(Counter(opened).values()) <= (8 if secrets == 3_000 else pieces)
+    assert len(spilled.chunks) == 1 or secrets == 3_000
+
+
+def test_what_a_piece_opens_and_what_a_run_names_is_the_same_however_long_the_list(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed_ahead_module, "GATHERED", 65_536)
+    monkeypatch.setattr(listed_ahead_module, "FINE", 2_048)
+    monkeypatch.setattr(listed_ahead_module, "NAMED", 4)
+    monkeypatch.setattr(layout, "BATCH_ENTRIES", 500)
+    stage = Stage(world.services().stage, key=bytes(32))
+    opened: list[int] = []
+    really = Stage.open
+
+    def counting(self: Stage, name: str, *, sha256: str, context: bytes) -> bytes:
+        content = really(self, name, sha256=sha256, context=context)
+        opened.append(len(content))
+        return content
+
+    monkeypatch.setattr(Stage, "open", counting)
+    most = []
+    for secrets in (1_000, 8_000):
+        source = MemoryStore(made_up(secrets, size=1), name="vault")
+        spilled = spill(stage, str(secrets), layout.InProcessListing(source, Selection()))
+        names, sizes, pieces = [], [], secrets // 40
+        for piece in range(pieces):
+            opened.clear()
+            found = read_range(stage, str(secrets), spilled.chunks, piece=piece, pieces=pieces)
+            names += [placed.name for _, placed in found]
+            sizes.append(sum(opened))
+        assert sorted(names) == sorted(entry.name for entry in source.list())
+        assert len(spilled.chunks) <= 4
+        most.append(sum(sizes) / pieces)
+    assert most[1] < 3 * most[0]  # of a list that is 8 times as long
 
 
 class Stopped(BaseException):

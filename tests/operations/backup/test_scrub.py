@@ -114,6 +114,7 @@ def whole_everywhere(at: Rotated, services: Services) -> None:
                 at.opened(entry.backup, target, at.old)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_is_found_by_the_next_slice_and_repaired_in_one_go(kind: str, at: Rotated) -> None:
     plant, found = KINDS[kind]

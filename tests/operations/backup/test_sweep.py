@@ -172,6 +172,7 @@ def objects_of(targets: dict[str, Absent], run: str) -> dict[str, list[str]]:
 AWAY = [gone for count in (0, 1, 2, 3) for gone in combinations(REGIONS, count)]
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("quorum", [1, 2, 3])
 @pytest.mark.parametrize("trimmed", [False, True], ids=["all targets in the row", "those away cut out of it"])
 def test_no_outage_and_no_edited_row_has_a_good_backup_swept(

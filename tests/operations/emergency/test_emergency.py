@@ -125,6 +125,7 @@ def test_the_tool_and_the_format_are_at_hand() -> None:
         "recover.py",
         "recover_extra.py",
         "requirements.txt",
+        "wheels.txt",
         "README.md",
         "FORMAT.md",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from strongroom.errors import UsageError
 from strongroom.model import Secret, SecretBytes, SecretVersion, Selection, VersionState
 from strongroom.operations.archive import find
 from strongroom.operations.archive.find import Findings, SecretFacts, changes, facts_of
-from strongroom.operations.archive.history import LiveSide, compare, digest_for_now, without_values
+from strongroom.operations.archive.history import LiveSide, Telling, compare, digest_for_now
 from strongroom.sources.memory import MemoryStore
 
 ONE = SecretFacts(
@@ -25,6 +25,16 @@ ONE = SecretFacts(
 )
 
 
+class Facts:
+    """A side of a comparison."""
+
+    def __init__(self, *facts: SecretFacts) -> None:
+        self._facts = facts
+
+    def told(self, telling: Telling) -> Iterator[bytes]:
+        return telling(self._facts)
+
+
 def never(facts: SecretFacts) -> bool:
     return False
 
@@ -32,7 +42,7 @@ def never(facts: SecretFacts) -> bool:
 def differ(
     earlier: Sequence[SecretFacts], later: Sequence[SecretFacts], *, by_value: bool = False
 ) -> tuple[object, ...]:
-    found = compare(lambda: iter(earlier), lambda: iter(later), by_value=by_value, has_expired=never)
+    found = compare(Facts(*earlier), Facts(*later), by_value=by_value, has_expired=never)
     return found.added, [one.name for one in found.changed], found.removed, found.same
 
 
@@ -65,14 +75,22 @@ def test_by_value_an_equal_value_under_another_number_is_the_same() -> None:
 
 
 def test_where_a_side_has_no_values_they_make_no_difference() -> None:
-    side = without_values(lambda: iter([ONE]))
-    found = compare(side, lambda: iter([replace(ONE, digest=b"")]), by_value=False, has_expired=never)
+    store = MemoryStore(
+        [Secret(name="one", versions=(SecretVersion(number=3, value=SecretBytes(b"CANARY")),))]
+    )
+    live = LiveSide(store, Selection(), digest_for_now(), values=False)
+    found = compare(live, Facts(replace(ONE, digest=b"")), by_value=False, has_expired=never)
     assert found.same == 1
 
 
 def test_what_expired_is_told_of_what_both_sides_have() -> None:
     new = replace(ONE, name="new")
-    found = compare(lambda: iter([ONE]), lambda: iter([ONE, new]), by_value=False, has_expired=lambda _: True)
+    found = compare(
+        Facts(replace(ONE, expires_at="2031-01-31")),
+        Facts(replace(ONE, expires_at="2031-01-31"), replace(new, expires_at="2031-01-31")),
+        by_value=False,
+        has_expired=lambda _: True,
+    )
     assert (found.expired, found.same, found.added) == (("one",), 1, ("new",))
 
 
@@ -84,7 +102,7 @@ def test_a_source_beside_its_backup_is_read_through_its_selection() -> None:
     digest = digest_for_now()
     live = LiveSide(MemoryStore(secrets), Selection(include=("in/*",)), digest)
     expected = facts_of(secrets[0], {1: digest("in/a", 1, b"CANARY-VALUE")})
-    assert (list(live()), live.unread) == ([expected], {})
+    assert (list(live), live.unread) == ([expected], {})
 
 
 def test_more_than_a_person_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

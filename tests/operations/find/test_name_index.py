@@ -32,7 +32,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.operations.archive import index_files
-from strongroom.operations.archive.find import Findings, FoundSecret, SecretQuery
+from strongroom.operations.archive.find import Findings, FoundSecret, SecretQuery, facts_of
 from strongroom.operations.archive.history import NameIndexes
 from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.engine.layout import INDEXES, index_name, receipt_name
@@ -175,7 +175,8 @@ def read_themselves(world: World, wanted: SecretQuery) -> list[FoundSecret]:
     findings, pins = Findings(), frozenset({world.installation.fingerprint})
     for backup, manifest in manifests(world).items():
         opened = Backup(world.targets["eu"], manifest, (world.identity,), trusted=pins)
-        for facts in wanted.within(opened):
+        rows = (row for entry in manifest.containers for row in opened.digested_rows_in(entry))
+        for facts in filter(wanted.means, (facts_of(*row) for row in rows)):
             findings.add(facts, backup, source=manifest.source)
     return list(findings.found())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from dataclasses import replace as replaced
@@ -11,10 +12,13 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
+from strongroom.container.signing import Signer
+from strongroom.keys import roles
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
+from strongroom.operations.engine import hosts as cluster
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.findings import Finding, FindingState
@@ -34,6 +38,7 @@ from strongroom.operations.restore.scratch import DrillScope
 from strongroom.schedule import next_slot
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Pause, Replica, RunKind, RunStep, StepKind
+from strongroom.state.store import RunStore
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
@@ -216,7 +221,7 @@ def test_the_last_rehearsal_is_held_to_its_objective(
     drive(run, tickets, services, processes=1)
     [one] = judged(facts(services, after=later), "drills")
     assert one.state is state
-    assert " s of " in one.what
+    assert re.search(r"[0-9] m?s of ", one.what)
 
 
 def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
@@ -348,3 +353,44 @@ def test_a_rotation_that_failed_is_told_until_one_succeeds(tmp_path: Path) -> No
     assert (FindingState.WRONG, "RunFailed") in said(of_runs(services))
     rotate(services)
     assert {one.state for one in of_runs(services)} == {FindingState.GOOD}
+
+
+def test_several_hosts_without_a_stage_are_told_of_by_those_of_the_host_list_that_use_one(
+    world: World,
+) -> None:
+    store, state_dir = RunStore(world.database), world.folder / "state"
+    folder = state_dir / "keys" / "roles"
+    cluster.begin(folder, store, name="ada", wanted=["control"], installation_key=None)
+    watched = WatchedInstallation(
+        store=lambda: store,
+        targets={},
+        trusted=frozenset(),
+        policies=(),
+        state_dir=state_dir,
+        unshared=("p",),
+    )
+
+    def told(*, after: float = 0.0) -> list[str]:
+        found = gather(watched, AlertLimits(), now=time.time() + after, look=False)
+        return [one.what for one in judged(found, "stage.unshared") if one.is_alert]
+
+    store.report_process("ada", "control", version="1")
+    store.report_process("ada", "seal", version="1")
+    assert told() == []
+    store.report_process("5c7a1b", "seal", version="1")  # a container that shares a host's folders
+    assert told() == []
+    public = Signer.generate().public
+    roles.certify_key(folder, "seal", public, host="bob")
+    for role in ("verify", "metrics", "watch"):
+        store.report_process("bob", role, version="1")
+    assert told() == []
+    store.report_process("bob", "seal", version="1")
+    [what] = told()
+    assert "2 hosts" in what
+    assert "ada, bob" in what
+    for age, still in ((HOUR, True), (24 * HOUR, False)):
+        with store._database.writing() as conn:
+            conn.execute(
+                text("UPDATE processes SET heard_at = heard_at - :age WHERE host = 'bob'"), {"age": age}
+            )
+        assert bool(told()) is still

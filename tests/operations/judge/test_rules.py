@@ -97,6 +97,12 @@ def idle(**fields: Any) -> InstallationFacts:
     return policy(**{"newest": None, "verified": None, "runs": (NOTHING_YET,), **fields})
 
 
+def beside(*others: Policy) -> InstallationFacts:
+    """Return a policy for which nothing is tagged yet, beside others."""
+    nothing = replace(WELL, source="s", newest=None, verified=None, runs=(NOTHING_YET,))
+    return InstallationFacts(now=NOON, policies=(nothing, *others))
+
+
 def facts(**fields: Any) -> InstallationFacts:
     return replace(InstallationFacts(now=NOON, policies=(WELL,)), **fields)
 
@@ -199,6 +205,15 @@ CASES: list[tuple[str, InstallationFacts, InstallationFacts]] = [
         policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None),)),
         policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None), ran(2 * HOUR, FAILED))),
     ),
+    (
+        "backup.overdue:p",  # it lies on the targets before it is verified, and its run has ended
+        policy(
+            verified=None, newest=seen(HOUR, backup="r3600", depth=None), runs=(ran(HOUR, ACTIVE, took=None),)
+        ),
+        policy(
+            verified=None, newest=seen(HOUR, backup="b", depth=None), runs=(ran(HOUR, ACTIVE, took=None),)
+        ),
+    ),
     ("backup.failed:p", runs(ran(HOUR, CANCELLED), ran(10 * HOUR)), runs(ran(HOUR, FAILED), ran(10 * HOUR))),
     ("backup.failed:p", runs(ran(HOUR), ran(2 * HOUR, FAILED)), runs(ran(60, ACTIVE), ran(2 * HOUR, FAILED))),
     ("backup.failed:p", runs(ran(11 * HOUR, FAILED)), policy(newest=None, runs=(ran(11 * HOUR, FAILED),))),
@@ -213,6 +228,16 @@ CASES: list[tuple[str, InstallationFacts, InstallationFacts]] = [
         idle(runs=(ran(HOUR, FAILED, code="EmptySourceYet"),)),
     ),
     ("policy.idle:p", idle(runs=(ran(60, FAILED), NOTHING_YET)), idle(runs=(ran(60, ACTIVE), NOTHING_YET))),
+    (
+        "policy.idle:p",  # another one backs up all of the source, and is verified
+        beside(replace(WELL, name="all", source="s", whole=True)),
+        beside(replace(WELL, name="all", source="s", whole=True, verified=None)),
+    ),
+    (
+        "policy.idle:p",
+        beside(replace(WELL, name="all", source="s", whole=True)),
+        beside(replace(WELL, name="all", source="t", whole=True), replace(WELL, name="some", source="s")),
+    ),
     ("backup.lost", facts(), facts(lost=("b1",))),
     ("backup.degraded:p", runs(ran(HOUR), ran(DAY, DEGRADED)), runs(ran(HOUR, DEGRADED))),
     (
@@ -304,6 +329,12 @@ CASES: list[tuple[str, InstallationFacts, InstallationFacts]] = [
         facts(cluster=ClusterFacts(runs=True, host="h", again=("seal",))),
         facts(cluster=ClusterFacts(runs=True, host="h", down=("seal",))),
     ),
+    (
+        "stage.unshared",
+        facts(stage_users=("ada", "bob")),
+        facts(stage_users=("ada", "bob"), unshared=("p",)),
+    ),
+    ("stage.unshared", facts(unshared=("p",)), facts(stage_users=("ada", "bob"), unshared=("p",))),
     (
         "file.exposed:/k on h",
         facts(host=HostFacts(name="h")),

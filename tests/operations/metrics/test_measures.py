@@ -198,7 +198,8 @@ def test_labels_stay_few_whatever_the_record_holds(world: World) -> None:
             conn.execute(
                 text(
                     "INSERT INTO runs SELECT id || :n, kind, :policy, spec, state, closing, NULL, facts, "
-                    "error, created_at, finished_at, remains FROM runs WHERE policy = :mine"
+                    "error, created_at, finished_at, remains, queued, folded, unmade FROM runs "
+                    "WHERE policy = :mine"
                 ),
                 {"n": str(number), "policy": f"made up {number}", "mine": POLICY},
             )

@@ -14,13 +14,14 @@ from msgspec import Struct
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret
 from strongroom.operations.checks.probe import (
-    NEEDS,
     Probe,
     probe_all,
     probe_rights,
     probe_source,
     probe_storage,
 )
+from strongroom.operations.rights.needs import ON_TARGETS
+from strongroom.plugins.conformance.targets import put
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import ProbeCheck, ProbeResult
@@ -28,7 +29,6 @@ from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Resilient
 from tests.operations.world import made_up, names_on
-from tests.targets.conformance import put
 from tests.targets.flaky import FlakyTarget, LockingTarget, gone
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
@@ -228,7 +228,8 @@ def test_a_directory_that_others_may_use_is_too_many(tmp_path: Path, mode: int, 
 
 
 def test_every_role_that_touches_targets_has_needs() -> None:
-    assert set(NEEDS) == {"operator", "control", "transfer", "recover", "verify", "drill", "prune"}
+    pools = {"operator", "control", "transfer", "recover", "verify", "drill", "prune"}
+    assert set(ON_TARGETS) == pools | {"metrics", "page"}
 
 
 # -- sources -----------------------------------------------------------------------------

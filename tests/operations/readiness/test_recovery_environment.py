@@ -42,7 +42,7 @@ from strongroom.system.attempts import run_all
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.vault.client import PathRights
+from strongroom.vault.rights import PathRights
 from tests.operations.world import POLICY, REGIONS, World, make_world
 
 WANTED = (Want(policy=POLICY, targets=REGIONS, values=True, required=True),)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore import scratch as scratches
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.scratch import PREFIX, scratch
-from strongroom.sources import Destination, Refuse, SecretChange
+from strongroom.sources import Destination, SealedRow, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, RunStep, StepKind
@@ -175,8 +175,8 @@ def test_a_secret_too_many_or_too_few_in_the_store_is_found(backup: Backup, fold
 class Full(LocalStore):
     """A store whose disk fills up at the first write, which leaves a part of it."""
 
-    def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
-        super().write(list(changes)[:3], refuse=refuse)
+    def write_sealed(self, rows: Sequence[SealedRow]) -> None:
+        super().write_sealed(rows[:3])
         raise TargetFull("the local store has no room left", hint="What was written before this is kept.")
 
 

@@ -22,9 +22,9 @@ from strongroom.operations.restore.plan import (
 )
 from strongroom.operations.restore.plan_file import make_plan
 from strongroom.operations.restore.restore import restore
+from strongroom.plugins.conformance.sources import secret
 from strongroom.sources import Foreseen, SecretChange
 from strongroom.sources.memory import MemoryStore
-from tests.sources.conformance import secret
 
 ASKED = RestorePlan(
     id="01-plan",

@@ -19,8 +19,8 @@ from strongroom.operations.restore.journal import (
     measured_rate,
 )
 from strongroom.operations.restore.restore import restore
+from strongroom.plugins.conformance.sources import secret
 from strongroom.sources.memory import MemoryStore
-from tests.sources.conformance import secret
 
 ONE = Journal(
     started_at="2026-11-27T00:00:00Z",

@@ -22,12 +22,12 @@ from strongroom.operations.restore.journal import DONE, JOURNAL, Journal, Restor
 from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.restore.staged import RestoreOptions
+from strongroom.plugins.conformance.sources import secret, versions
 from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from tests.operations.restoring import Restoring
 from tests.operations.world import made_up, make_world
-from tests.sources.conformance import secret, versions
 
 COUNT = 7
 T = TypeVar("T")

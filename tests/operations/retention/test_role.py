@@ -11,8 +11,8 @@ from strongroom.container.marks import DELETION
 from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.operations.archive.deletions import make_mark, write_deletion
-from strongroom.operations.checks.probe import NEEDS, TargetAction
 from strongroom.operations.engine.services import Services
+from strongroom.operations.rights.needs import ON_TARGETS, TargetAction
 from strongroom.wiring.services import build_services
 
 CONFIG = """
@@ -62,4 +62,4 @@ def test_it_alone_marks_a_backup_to_be_deleted(folder: Path) -> None:
 
 
 def test_no_other_role_needs_the_right_to_destroy_versions() -> None:
-    assert [role for role, needs in NEEDS.items() if TargetAction.DESTROY in needs] == ["prune"]
+    assert [role for role, needs in ON_TARGETS.items() if TargetAction.DESTROY in needs] == ["prune"]

@@ -1,4 +1,4 @@
-"""A rotation over 200 backups, killed (SIGKILL) at 20 moments: every backup opens throughout."""
+"""A rotation over 200 backups, killed (SIGKILL) again and again: every backup opens throughout."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import pytest
 
 from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest
@@ -28,7 +30,7 @@ from tests.operations.many import enter, make_backup, place
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.world import POLICY
 
-BACKUPS, KILLS, SEED = 200, 20, 7
+BACKUPS, SEED = 200, 7
 
 
 class Told:
@@ -126,11 +128,14 @@ def kill_after(calls: int, work: Callable[[Connection], None]) -> bool:
     return ended
 
 
-def test_killed_twenty_times_every_backup_opens_throughout_and_a_rerun_finishes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.long)])
+def test_killed_again_and_again_every_backup_opens_throughout_and_a_rerun_finishes(
+    tmp_path: Path, kills: int
+) -> None:
     house, chance = House(tmp_path, BACKUPS), random.Random(SEED)
     whole = BACKUPS * len(house.targets)
     rotated = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         # 200 backups, two targets, told twice a put: some forty calls a life, and one to spare.
         ended = kill_after(chance.randrange(10, 60), house.rotate)
         assert not ended

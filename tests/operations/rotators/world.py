@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, Selection
-from strongroom.operations.engine.services import Program, RotatorKind, SecretRotator, Services, Shape
+from strongroom.operations.engine.services import Program, RotatorWork, SecretRotator, Services, Shape
 from strongroom.sources import Destination
 from strongroom.sources.local import LocalStore
 from tests.operations.world import World, make_world
@@ -36,13 +36,14 @@ def held(name: str, value: str = OLD, **more: object) -> Secret:
 
 def random_rotator(**more: object) -> SecretRotator:
     """Return a rotator of kind random for what lies under prod/."""
-    given: dict[str, object] = {"name": "passwords", "kind": RotatorKind.RANDOM, "shape": SHAPE}
+    given: dict[str, object] = {"name": "passwords", "work": RotatorWork(does="makes one", shape=SHAPE)}
     return SecretRotator(**{**given, "selection": Selection(include=("prod/*",)), **more})  # type: ignore[arg-type]
 
 
 def command_rotator(program: Program, **more: object) -> SecretRotator:
     """Return a rotator of kind command."""
-    return random_rotator(**{"name": "database", "kind": RotatorKind.COMMAND, "program": program, **more})
+    work = RotatorWork(does=f"makes one and runs '{program.command[0]}'", shape=SHAPE, program=program)
+    return random_rotator(**{"name": "database", "work": work, **more})
 
 
 def script(path: Path, *lines: str, timeout: float = 20.0) -> Program:

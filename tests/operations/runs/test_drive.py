@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from sqlalchemy import event
 
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.engine import drive as driving
@@ -17,7 +18,7 @@ from strongroom.operations.engine.drive import _Pool, drive
 from strongroom.operations.engine.jobs import Where, decide_given_up
 from strongroom.operations.engine.steps import perform
 from strongroom.operations.errors import StillEnding
-from strongroom.state.errors import StateUnkept
+from strongroom.state.errors import StateUnavailable, StateUnkept
 from strongroom.state.records import RunState, StepKind, StepRow, StepState
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
@@ -67,6 +68,21 @@ def test_forked_processes_leave_once_nothing_is_left_to_spread(tmp_path: Path) -
     pool.close()
     assert active_children() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "dismiss"]
+
+
+def test_what_a_whole_backup_asks_of_the_database_a_step_does_not_grow(tmp_path: Path) -> None:
+    services = make_world(tmp_path, pieces=3).services()
+    run, tickets = submit_backup(services, policy=POLICY)
+    asked: list[
+        str
+    ] = []  # by which thread: those that renew leases do so the more, the slower the machine is
+    event.listen(
+        services.store._database.engine,
+        "before_cursor_execute",
+        lambda *_: asked.append(threading.current_thread().name),
+    )
+    assert drive(run, tickets, services, processes=1).state is RunState.DONE
+    assert 0 < asked.count("MainThread") <= 14.8 * len(services.store.rows(run))
 
 
 def rests(folder: Path, name: str, **policy: int) -> StepRow:
@@ -166,3 +182,16 @@ def test_a_backup_into_a_database_that_ignores_changes_fails_instead_of_spinning
     services.store.cancel(run)
     with pytest.raises(StateUnkept):
         driving.end(run, services)
+
+
+def test_a_run_that_is_over_is_not_spoilt_by_what_becomes_of_those_of_long_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = make_world(tmp_path, pieces=1).services()
+
+    def away(*_: object, **__: object) -> NoReturn:
+        raise StateUnavailable("the state database stayed locked by another process")
+
+    monkeypatch.setattr(services.store, "fold", away)
+    run, tickets = submit_backup(services, policy=POLICY)
+    assert drive(run, tickets, services, processes=1).state is RunState.DONE

@@ -72,6 +72,7 @@ def run_edited_after(kind: StepKind, services: Services, made: Submitted, edits:
     return drive(*made, services, processes=1, watch=watch)
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("odd", [value for value in ODD if isinstance(value, dict)], ids=repr)
 @pytest.mark.parametrize("kind", SUBMIT)
 def test_a_run_whose_result_was_replaced_fails_and_says_of_what(
@@ -125,6 +126,7 @@ def test_an_odd_fact_of_an_earlier_run_removes_nothing_of_its_backup_and_keeps_n
     assert all(set(before[name]) <= set(after[name]) for name in before)
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_health_tells_of_a_drill_whose_record_is_odd(tmp_path: Path, odd: Any) -> None:
     world = make_world(tmp_path, pieces=1)
