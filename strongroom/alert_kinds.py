@@ -46,6 +46,8 @@ BEAT_RESTS, BEAT_IS_GONE = 75.0, 14 * DAY
 """Beat asks every half minute: two of its intervals, and a moment until it is recorded.
 
 After two weeks another does its work: what it missed is overdue by then."""
+HOST_IS_GONE = DAY
+"""How long a host counts as one of several after it was last heard: one that is off at night is back."""
 UNCOVERED = 2 * DAY
 """How long an event may be under no signed head. Each backup puts one, and workers one an hour."""
 MONTH = 31 * DAY
@@ -271,6 +273,15 @@ KINDS: Final[Mapping[str, AlertKind]] = {
         means="No worker answers for a queue: what is on it waits.",
         do="Start them: 'strongroom up', or their service. Runs go on where they stopped.",
         glimpsed=True,
+    ),
+    "stage.unshared": AlertKind(
+        area="stage",
+        error="ConfigError",
+        means="What one host leaves there for the next step of a run, the others do not find: runs fail as "
+        "soon as another host goes on with them, and an approval counts once on each host. Backups that were "
+        "made stay whole.",
+        do="Name a place that all hosts reach in [stages.default], in the strongroom.toml of each, and start "
+        "their processes again: docs/how-to/deploy.md#the-stage has examples.",
     ),
     "file.exposed": AlertKind(
         area="files",

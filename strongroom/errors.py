@@ -173,3 +173,12 @@ def by_name(name: str) -> type[StrongroomError] | None:
 def name_of(error: BaseException) -> str:
     """Return what a record, a log or ``--json`` names an error, expected or not."""
     return error.code if isinstance(error, StrongroomError) else type(error).__name__
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the file and line where an error arose, of which neither quotes data."""
+    found, trace = "?", error.__traceback__
+    while trace is not None:
+        found = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

@@ -65,6 +65,8 @@ class Role(StrEnum):
     RECOVER = "recover"
     PRUNE = "prune"
     WATCH = "watch"
+    PAGE = "page"
+    """The page, where people may act on it. It asks the control pool for the few things that they may."""
     OPERATOR = "operator"
     """A person's own command line: it may do what all others may, and signs as whichever it acts for."""
 

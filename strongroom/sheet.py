@@ -53,9 +53,24 @@ class Share(Struct, frozen=True):
     mood: Mood = Mood.PLAIN
 
 
+class Bars(Struct, frozen=True):
+    """A row of bars, such as a day each, and what they say in words. ``bars`` has for each of them its mood,
+    ``None`` for an empty place, and what a pointer over it shows."""
+
+    bars: Sequence[tuple[Mood | None, str]]
+    text: str = ""
+
+
+class Folded(Struct, frozen=True):
+    """Content that a page shows when somebody opens it, by what it is called there."""
+
+    name: str
+    content: object
+
+
 Content: TypeAlias = object
-"""What can stand in a cell or a line: a text, a number, a :class:`Cell`, a :class:`Share`, ``None``, or a
-tuple of these, one after the other."""
+"""What can stand in a cell or a line: a text, a number, a :class:`Cell`, a :class:`Share`, :class:`Bars`,
+what is :class:`Folded`, ``None``, or a tuple of these, one after the other."""
 
 
 class Pairs(Struct, frozen=True):
@@ -191,8 +206,10 @@ def plain(content: Content) -> str:
             return "".join(map(plain, content))
         case Cell():
             return " ".join(filter(None, (plain(content.text), plain(content.small))))
-        case Share():
+        case Share() | Bars():
             content = content.text
+        case Folded():
+            return plain(content.content)
         case None | bool():
             content = {None: "", True: "yes", False: "no"}[content]
     return f"{content:,}" if isinstance(content, int) else spelled_out(str(content))
@@ -283,6 +300,17 @@ def markup(content: Content) -> str:
             bar = f'<rect class="{content.mood}" width="{wide}" height="8"/>'
             room = '<svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
             return f"{room}{bar}</svg>{markup(content.text)}"
+        case Bars():
+            bars = "".join(
+                f'<rect class="{mood or "none"}" x="{4 * at}" y="{16 - _HEIGHTS[mood]}" width="3" '
+                f'height="{_HEIGHTS[mood]}"><title>{markup(said)}</title></rect>'
+                for at, (mood, said) in enumerate(content.bars)
+            )
+            room = f'<svg class="bars" viewBox="0 0 {4 * len(content.bars)} 16" role="img"'
+            return f'{room} aria-label="{markup(content.text)}">{bars}</svg>'
+        case Folded():
+            name = f"<summary>{markup(content.name)}</summary>"
+            return f"<details>{name}{markup(content.content)}</details>"
     return plain(content).translate(_ESCAPES)
 
 
@@ -297,6 +325,10 @@ def _cell(cell: Cell) -> str:
     if cell.mood is not Mood.PLAIN:
         inner = f'<span class="mark {cell.mood}">{inner}</span>'
     return inner + (f'<span class="small">{markup(cell.small)}</span>' if cell.small else "")
+
+
+_HEIGHTS = {Mood.GOOD: 16, Mood.WARN: 11, Mood.PLAIN: 7, Mood.BAD: 4, None: 1}
+"""How high a bar is: no colour says a thing alone."""
 
 
 _SIGNS = {Mood.GOOD: "✓ ", Mood.WARN: "! ", Mood.BAD: "✕ ", Mood.PLAIN: ""}
@@ -416,6 +448,13 @@ border-radius:.3rem}
 .share .good{fill:var(--good)}
 .share .warn{fill:var(--warn)}
 .share .bad{fill:var(--bad)}
+.bars{display:block;width:100%;min-width:8rem;max-width:12rem;height:1.6rem;margin:.2rem 0}
+.bars .none{fill:var(--line)}
+.bars .plain{fill:var(--bar)}
+.bars .good{fill:var(--good)}
+.bars .warn{fill:var(--warn)}
+.bars .bad{fill:var(--bad)}
+details summary{cursor:pointer;color:var(--link)}
 .note{color:var(--soft);font-size:.9rem}
 li{margin:.4rem 0}
 code,pre{font-family:ui-monospace,"DejaVu Sans Mono",Consolas,monospace;font-size:.88rem}

@@ -36,6 +36,19 @@ def as_written(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def beginning(text: str) -> float:
+    """Return when a date that a person wrote begins, or a time, in seconds since the epoch; without a zone
+    they are UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found).timestamp()
+
+
+def by_then(text: str) -> float:
+    """Return the last moment that a person means by a date, or by a time. Raises ValueError."""
+    is_date = len(text) <= len("2026-07-20")
+    return beginning(text) + (86_399.0 if is_date else 0.0)
+
+
 def compact(moment: Moment) -> str:
     """Return a moment as names begin with it that sort by it: ``20261126T080000Z``."""
     return _utc(moment).strftime("%Y%m%dT%H%M%SZ")

@@ -1,1 +1,1 @@
-"""Celery tasks: thin. Rebuild what the message refers to, perform it, send what comes next."""
+"""Celery tasks of Strongroom: thin. Rebuild what the message refers to, perform it, send what comes next."""

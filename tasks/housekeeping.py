@@ -27,6 +27,7 @@ def tick(*, entry: str | None = None, instead: bool = False) -> int:
     silent. That is no sign that beat lives.
     """
     from strongroom.operations.backup.medium import remind_all
+    from strongroom.operations.engine.jobs import fold_old_steps
     from strongroom.operations.engine.submit import open_due
     from strongroom.operations.rotation.job import remind
     from strongroom.wiring.calendar import calendar
@@ -39,6 +40,7 @@ def tick(*, entry: str | None = None, instead: bool = False) -> int:
     remind(services)
     for waiting in remind_all(services, entries):
         log.warning("emergency-backup-waits", extra={"policy": waiting})
+    fold_old_steps(services)
     return sent
 
 

@@ -7,6 +7,7 @@ A process says which role it plays with ``STRONGROOM_ROLE``; a plain Python shel
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +21,7 @@ from workers import transport
 from workers.broker import broker_url, tls_options
 from workers.celery_settings import celery_settings
 from workers.messages import register_envelope
-from workers.names import BEAT, ROLES, SUBMIT
+from workers.names import BEAT, QUEUES, ROLES, SUBMIT
 from workers.paths import role_keys
 from workers.refusals import Refusals
 from workers.services import PerProcess
@@ -31,6 +32,7 @@ TASK_MODULES = (
     "tasks.schedule",
     "tasks.housekeeping",
     "tasks.ledger",
+    "tasks.page",
     "tasks.repair",
     "tasks.restore",
     "tasks.rotate",
@@ -54,6 +56,8 @@ class Strongroom(Celery):  # type: ignore[misc]
         self.role = role
         self.services = PerProcess(live, role=role)
         settings = live.current
+        self.pulse: Callable[[], None] = lambda: None
+        """What the main loop calls each time that it comes round."""
         self.refusals = Refusals(self.services.record, pool=role)
         super().__init__(
             "strongroom",
@@ -88,7 +92,7 @@ def make_app(live: LiveSettings, *, role: str) -> Strongroom:
         raise ConfigError(f"STRONGROOM_ROLE is '{role}'; it must be one of {', '.join(ROLES)}")
     register_envelope(role, Keyring(role_keys(live.current.state_dir)))
     strongroom = Strongroom(live, role=role)
-    transport.install(lambda error: strongroom.refusals.refuse(error, where=role))
+    transport.install(lambda error: strongroom.refusals.refuse(error, where=role), takes=role in QUEUES)
     return strongroom
 
 

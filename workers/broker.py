@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +23,19 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from strongroom.config import BrokerSettings, Settings
 from strongroom.errors import ConfigError
+from strongroom.system.tls import ClientTls
 from workers.errors import BrokerRefused, BrokerUnavailable
 from workers.paths import broker_data, broker_file, broker_socket, private_folder
 
@@ -35,6 +44,7 @@ OLDEST: Final = (6, 2)
 """The Redis that kombu 5.7 needs (``ZRANGE BYSCORE``, ``ZADD GT``)."""
 
 _SOCKET: Final = "redis+socket://"
+_PORT: Final = 6379
 _KEPT: Final = "appendonly*"
 """A folder; of a server before 7.0, a file."""
 
@@ -57,9 +67,12 @@ def tls_options(broker: BrokerSettings) -> dict[str, Any] | None:
     if broker.url is None or not broker.url.startswith("rediss://"):
         return None
     options: dict[str, Any] = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
-    if broker.ca_file is not None:
-        options["ssl_ca_certs"] = str(broker.ca_file)
-    return options
+    files = {
+        "ssl_ca_certs": broker.ca_file,
+        "ssl_certfile": broker.certificate_file,
+        "ssl_keyfile": broker.key_file or broker.certificate_file,
+    }
+    return options | {option: str(path) for option, path in files.items() if path is not None}
 
 
 def check(url: str, *, tls: dict[str, Any] | None = None, seconds: float = ANSWER_SECONDS) -> None:
@@ -82,8 +95,46 @@ def check(url: str, *, tls: dict[str, Any] | None = None, seconds: float = ANSWE
             client.ping()
     except AuthenticationError:
         raise BrokerRefused(f"the broker at {without_credentials(url)} refuses the login") from None
-    except (RedisError, OSError):
-        raise BrokerUnavailable(f"the broker at {without_credentials(url)} does not answer") from None
+    except NoPermissionError:
+        raise BrokerRefused(
+            f"the broker at {without_credentials(url)} grants this login too little", hint=_GRANT
+        ) from None
+    except (RedisError, OSError) as error:
+        why, hint = _tls_refusal(url, tls, error, seconds) or ("does not answer", None)
+        raise BrokerUnavailable(f"the broker at {without_credentials(url)} {why}", hint=hint) from None
+
+
+_GRANT: Final = "'strongroom cluster rules redis' prints what each role needs; have the broker load it."
+
+
+def _tls_refusal(
+    url: str, tls: dict[str, Any] | None, error: Exception, seconds: float
+) -> tuple[str, str] | None:
+    """Say what is wrong with a certificate, theirs or ours, if that is what keeps us apart."""
+    if tls is None:
+        return None
+    parts = urlsplit(url)
+    host, port = parts.hostname or "localhost", parts.port or _PORT
+    if isinstance(error, TimeoutError | RedisTimeout):
+        return _PLAIN if _speaks_plainly(host, port, seconds) else None
+    files = (tls.get(option) for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    ca, certificate, key = (Path(path) if path else None for path in files)
+    ours = ClientTls(section="broker", ca_file=ca, certificate_file=certificate, key_file=key)
+    return ours.refusal(host, port, seconds=seconds)
+
+
+def _speaks_plainly(host: str, port: int, seconds: float) -> bool:
+    """Tell whether a Redis without TLS is there: it waits on, for a handshake is no whole line to it."""
+    with suppress(OSError), socket.create_connection((host, port), seconds) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(1) in (b"+", b"-")
+    return False
+
+
+_PLAIN: Final = (
+    "speaks no TLS at that port",
+    "Neither message nor password was sent. Write in 'broker.url' the port where it does.",
+)
 
 
 def without_credentials(url: str) -> str:
@@ -207,3 +258,18 @@ def _with_password(broker: BrokerSettings) -> str:
 def forget_ephemeral(state_dir: Path) -> None:
     """Remove the address of an ephemeral broker that is gone."""
     broker_file(state_dir).unlink(missing_ok=True)
+
+
+def telling(connection: Any, pulse: Callable[[], None]) -> Any:
+    """Have a connection call this once a second for as long as it waits for the broker; return it."""
+    wait = connection.ensure_connection
+
+    def ensure_connection(*args: Any, callback: Callable[[], object] = lambda: None, **kwargs: Any) -> Any:
+        def each_second() -> None:
+            pulse()
+            callback()
+
+        return wait(*args, callback=each_second, **kwargs)
+
+    connection.ensure_connection = ensure_connection
+    return connection

@@ -7,7 +7,7 @@ from typing import Any, Final
 from workers import names
 from workers.envelope import SERIALIZER
 from workers.pools import HARD_GRACE, POOLS
-from workers.rights import queue_of
+from workers.rights import queue_of, unacked_keys
 
 VISIBILITY_SECONDS: Final = 900
 """After which the transport hands a message out again. A step may take longer: the second
@@ -65,9 +65,13 @@ def _connection(role: str, broker: str) -> dict[str, Any]:
         "visibility_timeout": VISIBILITY_SECONDS,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
+        "priority_steps": [0],  # one list a queue, so that a role is granted that list and no other
+        **unacked_keys(role),
     }
     if shell:
         transport |= {"socket_connect_timeout": 1.0, "socket_timeout": 5.0}
+    else:  # else the kernel's two minutes, in which the main loop could not tell that it works
+        transport |= {"socket_connect_timeout": 10.0}
     return {
         "broker_url": broker,
         "broker_transport_options": transport,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.judge.fact_records import ClusterFacts
-from workers import broker, status
+from workers import status
 from workers.names import SUBMIT
 from workers.paths import role_keys
 from workers.pools import POOLS
@@ -32,6 +32,8 @@ def cluster_facts(settings: Settings, *, ask: bool = True) -> ClusterFacts:
     facts = _processes(running) if running is not None else ClusterFacts(runs=True)
     if not ask:
         return facts
+    from workers import broker  # with the clients of Redis: whoever has no cluster waits for none of it
+
     facts = replace(facts, broker=str(settings.broker.url or "the embedded broker"))
     try:
         broker.check(broker.broker_url(settings), tls=broker.tls_options(settings.broker))
@@ -74,6 +76,7 @@ def _silent(answered: set[str]) -> tuple[str, ...]:
 
 def _answered(settings: Settings, patience: float) -> set[str]:
     """Return the pools of which a worker answers a signed ping. Raises BrokerUnavailable."""
+    from workers import broker
     from workers.app import app
 
     with broker.failing_fast(broker.broker_url(settings), tls=broker.tls_options(settings.broker)):

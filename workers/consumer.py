@@ -18,8 +18,11 @@ from kombu.pidbox import Mailbox, Node
 from redis.exceptions import RedisError
 
 from strongroom.operations.errors import MessageRefused, OwnMessageFailed
+from workers.broker import telling
+from workers.host_watch import LOOK_SECONDS, HostWatch
 from workers.messages import check_command, check_task
 from workers.refusals import QUIET_SECONDS, Refusal, Refusals, admit, reason_of
+from workers.status import TELLS_EVERY
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +33,27 @@ class StrictConsumer(Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.timer.call_repeatedly(QUIET_SECONDS, self.refusals.flush)
+        watch = HostWatch(self.app.role, self.app.settings.state_dir, self.app.services.store)
+        self.timer.call_after(0.0, watch.look)
+        self.timer.call_repeatedly(LOOK_SECONDS, watch.look)
+        if self.hub:  # this timer is the main loop's own there; where there is none, it is a thread's
+            self.timer.call_repeatedly(TELLS_EVERY, self._pulse)
+
+    def perform_pending_operations(self) -> None:
+        """Tell that the main loop of a pool of threads came round."""
+        if not self.hub:
+            self._pulse()
+        super().perform_pending_operations()
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait for the broker, however long, and tell meanwhile that the process works."""
+        return super().ensure_connected(telling(conn, self._pulse))
+
+    def _pulse(self) -> None:
+        """Tell that the process works, unless its pool has no process left to work with."""
+        processes = getattr(getattr(self.pool, "_pool", None), "_pool", None)
+        if processes is None or any(process.exitcode is None for process in processes):
+            self.app.pulse()
 
     @property
     def refusals(self) -> Refusals:

@@ -18,12 +18,14 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys.keyring import Keyring
 from strongroom.state.errors import RunNotFound, StateUnavailable
 from workers import broker, status, submission_receipts
 from workers.app import Strongroom, app
 from workers.base import StrongroomTask, TypedTask
 from workers.logs import TaskFailed
 from workers.names import SUBMIT
+from workers.paths import role_keys
 from workers.send import send_tickets
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def _known(services: Services, request: str) -> Submitted | None:
 
     with suppress(RunNotFound):
         run = services.store.find(request)
-        return run.id, [] if run.state.final else first_tickets(services, run.id)
+        return run.id, [] if run.state.final else first_tickets(services, run)
     return None
 
 
@@ -140,6 +142,7 @@ def submit(task: EntryTask, request: str, send: Callable[[], Any], arguments: di
     from strongroom.api.client import Submission
 
     _require_policy(arguments.get("policy"))
+    _require_key()
     services = app.services.get()
     broker.check(app.conf.broker_url, tls=app.conf.broker_use_ssl)
     run = _on_record(task, services, request, arguments)
@@ -159,6 +162,17 @@ def _require_policy(name: str | None) -> None:
     if name is not None and name not in app.settings.policies:
         known = ", ".join(sorted(app.settings.policies)) or "none"
         raise ConfigError(f"There is no policy '{name}'; nothing was submitted.", hint=f"Known: {known}.")
+
+
+def _require_key() -> None:
+    """Refuse on a host that cannot sign the message, before a run is on record that nobody was told of."""
+    try:
+        Keyring(role_keys(app.settings.state_dir)).signer(SUBMIT)
+    except ConfigError as error:
+        raise ConfigError(
+            f"This host cannot ask the cluster for a run: {error.message}; nothing was submitted.",
+            hint=error.hint,
+        ) from None
 
 
 def _on_record(task: EntryTask, services: Services, request: str, arguments: dict[str, Any]) -> str | None:

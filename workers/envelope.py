@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -50,11 +51,17 @@ def seal(data: Any, *, role: str, signer: Signer, encode: Callable[[Any], str]) 
     return b".".join([head, signature, body]).decode()
 
 
-def open_(raw: str | bytes, *, trusted: Callable[[str], Sequence[bytes]]) -> Opened:
+def open_(
+    raw: str | bytes,
+    *,
+    trusted: Callable[[str], Sequence[bytes]],
+    removed: Callable[[str], Mapping[bytes, str]] = lambda _role: {},
+) -> Opened:
     """Return what was signed.
 
     Args:
         trusted: the public keys of a role whose signatures count now; none for one that is not known.
+        removed: those of hosts that were thrown out, with their names, so that it is said who sends still.
 
     Raises:
         MessageRefused: unsigned, altered, or signed by nobody known.
@@ -63,14 +70,22 @@ def open_(raw: str | bytes, *, trusted: Callable[[str], Sequence[bytes]]) -> Ope
     if len(data) > LIMIT:
         raise MessageRefused("a message of too many bytes")  # how many would make each a reason of its own
     role, head, signature, body = _parts(data)
-    publics = trusted(role)
-    if not publics:
+    publics, gone = trusted(role), removed(role)
+    if not publics and not gone:
         raise MessageRefused("a message signed by an unknown role")
+    signed = head + b"." + body
     try:
-        verify_any(publics, DOMAIN, head + b"." + body, signature)
+        verify_any(publics, DOMAIN, signed, signature)
     except Tampered:
-        raise MessageRefused(f"a message whose signature is not of role '{role}'") from None
+        raise MessageRefused(_stranger(role, gone, signed, signature)) from None
     return _opened(body, role)
+
+
+def _stranger(role: str, removed: Mapping[bytes, str], signed: bytes, signature: bytes) -> str:
+    with suppress(Tampered):
+        host = removed[verify_any(tuple(removed), DOMAIN, signed, signature)]
+        return f"a message of role '{role}' from host '{host}', which was removed"
+    return f"a message whose signature is not of role '{role}'"
 
 
 def _parts(data: bytes) -> tuple[str, bytes, bytes, bytes]:

@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from strongroom.model import Role
+from strongroom.operations.rights.needs import READS_SOURCES
 from workers import names
 
 EVERYONE: Final = frozenset(
@@ -36,7 +38,7 @@ OPENERS: Final = frozenset({names.SEAL, names.VERIFY, names.DRILL, names.RECOVER
 """Sealing to a passphrase takes the passphrase; sealing to a public key does not."""
 
 SOURCE_PREFIXES: Final = ("VAULT_", "BAO_")
-READERS: Final = frozenset({names.CONTROL, names.SEAL, names.VERIFY, names.RECOVER})
+READERS: Final = READS_SOURCES - {Role.OPERATOR}
 
 TARGET_PREFIXES: Final = ("AWS_", "AZURE_", "PG")
 WRITERS: Final = frozenset({*names.QUEUES, names.METRICS, names.PAGE})

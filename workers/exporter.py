@@ -141,7 +141,7 @@ class Exporter:
         settings = self._settings()
         if self._watched is None or self._watched[0] != self._live.version:
             cluster = partial(cluster_facts, settings, ask=False)
-            watched = replace(watching.watched(settings), store=_store(settings), cluster=cluster)
+            watched = replace(watching.watched(settings), store=opener(settings), cluster=cluster)
             self._watched = (self._live.version, watched)
         return self._watched[1]
 
@@ -152,7 +152,7 @@ def _quick(watched: WatchedInstallation) -> WatchedInstallation:
     return replace(watched, calendar=tuple(entry for entry in watched.calendar if entry != verification))
 
 
-def _store(settings: Settings) -> Callable[[], RunStore]:
+def opener(settings: Settings) -> Callable[[], RunStore]:
     """Return what opens the record: whoever only looks makes none."""
 
     @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 from strongroom.config import Settings
-from strongroom.config.model import Served
+from strongroom.config.served import Served
 from strongroom.errors import ConfigError
 from workers import http_server, names, status
 from workers.paths import given_or_made, secret_file
@@ -48,6 +49,20 @@ def ask_login_for_metrics() -> None:
     from tornado.web import authenticated
 
     Metrics.get = authenticated(Metrics.get)
+
+
+def call_each_round(on_round: Callable[[], None]) -> None:
+    """Have Flower's loop call this each second."""
+    from flower.app import Flower
+    from tornado.ioloop import PeriodicCallback
+
+    start = Flower.start
+
+    def calling(flower: Any) -> None:
+        PeriodicCallback(on_round, 1000).start()
+        start(flower)
+
+    Flower.start = calling
 
 
 def link_to_page(settings: Settings) -> None:

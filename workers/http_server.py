@@ -27,7 +27,7 @@ from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream
 from tornado.web import Application, HTTPError, RequestHandler
 
-from strongroom.config.model import Served
+from strongroom.config.served import Served
 from strongroom.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,15 @@ def check_certificate(settings: Served) -> None:
         _context(settings)
 
 
-def serve(settings: Served, site: Site, *, section: str, on_ready: Callable[[], object]) -> None:
-    """Serve until the process is asked to end.
+def serve(
+    settings: Served,
+    site: Site,
+    *,
+    section: str,
+    on_ready: Callable[[], object],
+    on_round: Callable[[], None],
+) -> None:
+    """Serve until the process is asked to end. ``on_round`` is called by the loop that serves, each second.
 
     Raises:
         ConfigError: the certificate cannot be read, or the address cannot be listened on.
@@ -75,6 +82,8 @@ def serve(settings: Served, site: Site, *, section: str, on_ready: Callable[[], 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ends.set)
         server = listen(settings, site, section=section)
         on_ready()
+        on_round()
+        PeriodicCallback(on_round, 1000).start()
         await ends.wait()
         server.stop()
 
@@ -168,6 +177,16 @@ def _context(settings: Served) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or "no certificate with its key"
         raise ConfigError(f"listen.certificate_file {settings.certificate_file}: {why}") from None
+    if settings.client_ca_file:
+        try:
+            context.load_verify_locations(settings.client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            why = error.strerror or "no certificate"
+            raise ConfigError(f"page.proxy.ca_file {settings.client_ca_file}: {why}") from None
+        context.verify_mode = ssl.CERT_OPTIONAL
+        # Each connection shows its certificate anew: a session would outlive what it was let in by.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     return context
 
 

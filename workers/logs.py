@@ -91,7 +91,7 @@ QUIETER: Final = {
 # record, which 'strongroom runs' reads. What is told is the class of an error.
 
 
-HIDDEN: Final = "(its message may quote data or a name, and stays in the record)"
+HIDDEN: Final = "(its message may quote data or a name; 'strongroom runs show' has what may be told)"
 
 
 class TaskCrashed(Exception):

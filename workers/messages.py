@@ -75,7 +75,7 @@ def register_envelope(role: str, keyring: Keyring) -> None:
         return seal(data, role=role, signer=keyring.signer(role), encode=dumps)
 
     def decode(raw: str | bytes) -> Opened:
-        return open_(raw, trusted=keyring.accepted)
+        return open_(raw, trusted=keyring.accepted, removed=keyring.removed)
 
     register(  # type: ignore[no-untyped-call]
         SERIALIZER, encode, decode, content_type=CONTENT_TYPE, content_encoding="utf-8"

@@ -22,7 +22,9 @@ from workers.paths import given_or_made, secret_file
 GENERATED: Final = "metrics-token"
 
 
-def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> None:
+def serve(
+    live: LiveSettings, *, on_ready: Callable[[], object], on_round: Callable[[], None] = lambda: None
+) -> None:
     """Serve metrics until the process ends.
 
     Raises:
@@ -35,7 +37,8 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
         on_ready()
 
     shown = site(registry_of(exporter.observe), token(settings))
-    http_server.serve(settings.served(settings.metrics), shown, section="metrics", on_ready=begin)
+    served = settings.served(settings.metrics)
+    http_server.serve(served, shown, section="metrics", on_ready=begin, on_round=on_round)
 
 
 def token(settings: Settings) -> str:

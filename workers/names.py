@@ -14,10 +14,17 @@ from strongroom.state.records import Pool, StepKind
 QUEUES: Final = tuple(pool.value for pool in Pool)
 CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER, PRUNE = QUEUES
 SUBMIT, BEAT, WATCH = Role.SUBMIT.value, Role.BEAT.value, Role.WATCH.value
-METRICS, PAGE = "metrics", "page"
-"""Processes that only read: they send no message, so they are no roles and have no key."""
+METRICS, PAGE = "metrics", Role.PAGE.value
+"""Processes that read. The first sends no message, so it is no role and has no key; nor has the page one, as
+long as nobody may act on it."""
 
-ROLES: Final = (SUBMIT, BEAT, WATCH, *QUEUES)
+ROLES: Final = (SUBMIT, BEAT, WATCH, PAGE, *QUEUES)
+
+
+def roles_in_use(*, page_acts: bool) -> tuple[str, ...]:
+    """Return the roles that have a key and a user of the broker: the page only where people may act on it."""
+    return tuple(role for role in ROLES if page_acts or role != PAGE)
+
 
 BACKUP_FULL: Final = "strongroom.backup.full"
 BACKUP_METADATA: Final = "strongroom.backup.metadata"
@@ -35,6 +42,9 @@ RECONCILE: Final = "strongroom.reconcile"
 SHRED_PENDING: Final = "strongroom.shred.pending"
 ALERTS: Final = "strongroom.watch.alerts"
 LEDGER: Final = "strongroom.ledger.publish"
+PAGE_RUN: Final = "strongroom.page.run"
+PAGE_RETRY: Final = "strongroom.page.retry"
+PAGE_ACKNOWLEDGE: Final = "strongroom.page.acknowledge"
 
 ENTRY_TASKS: Final = frozenset(
     {
@@ -51,6 +61,8 @@ ENTRY_TASKS: Final = frozenset(
         RUN_ENTRY,
     }
 )
+PAGE_TASKS: Final = frozenset({PAGE_RUN, PAGE_RETRY, PAGE_ACKNOWLEDGE})
+"""What people may ask for on the page. Nobody else sends these: they put a person's name on record."""
 INSTEAD_OF_BEAT: Final = frozenset({TICK, RECONCILE, ALERTS})
 """What a transfer worker asks for while beat is silent. Each only does what is due."""
 
@@ -71,7 +83,7 @@ def step_task(kind: StepKind) -> str:
 
 
 HOME_OF: Final[Mapping[str, str]] = {
-    **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
+    **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS | PAGE_TASKS, CONTROL),
     SHRED_PENDING: VERIFY,  # it tries whether a key still opens, which no other pool can that always runs
 }
 """The queue of each task that performs no step. That of a step its action says: see ``workers/rights.py``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -19,9 +19,10 @@ from strongroom.operations.judge import calendar as entry_states
 from strongroom.operations.judge.fact_records import pace_of
 from strongroom.operations.retention.delete import PRUNED, UNDELETED
 from strongroom.operations.rotation.job import rotated_backups
-from strongroom.operations.show import frame, overview, single
+from strongroom.operations.show import acting, frame, overview, single
 from strongroom.operations.show.frame import PAGE, PageFacts
 from strongroom.operations.show.single import OneBackup
+from strongroom.sheet import Sheet
 from strongroom.state.errors import RecordRefused, RunNotFound
 from strongroom.state.records import ROTATING, CatalogEntry, Event, RecipientPin, Run, RunKind
 from strongroom.state.store import RunStore
@@ -30,6 +31,8 @@ from strongroom.wiring.calendar import calendar
 from strongroom.wiring.read_only import looking_services
 from workers.exporter import Exporter
 
+ASKED_LASTS: Final = 86_400.0
+"""Seconds for which what became of something that was asked for is shown."""
 ROTATIONS: Final = 100
 """Of a policy, how many are read for the one that sealed a backup last."""
 ABOUT_BACKUPS: Final = (
@@ -39,6 +42,14 @@ ABOUT_BACKUPS: Final = (
 
 class NotThere(Exception):
     """There is no such page, backup, run or incident."""
+
+
+class StillAsked(Exception):
+    """What somebody asked for on the page has no answer on record yet."""
+
+    def __init__(self, page: Sheet) -> None:
+        super().__init__()
+        self.page = page
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -72,6 +83,7 @@ class Views:
             "/schedule": self._schedule,
             "/incidents": self._all_incidents,
             "/incidents/(.+)": self._incident,
+            "/asked/([0-9a-f-]{36})": self._asked,
         }
 
     def missing(self, _asked: Asked, _facts: PageFacts) -> bytes:
@@ -89,6 +101,10 @@ class Views:
             if self._services is None or self._services[0] is not settings:
                 self._services = (settings, looking_services(settings))
             return self._services[1]
+
+    def record(self, kind: str, **detail: Any) -> None:
+        """Put on record that something was refused. Raises StateError where this process may not write."""
+        self.services().store.event(kind, **detail)
 
     # -- pages -------------------------------------------------------------------------
 
@@ -136,6 +152,14 @@ class Views:
         if incident is None:
             raise NotThere("No incident on record has that name.")
         return single.incident(incident, facts)
+
+    def _asked(self, asked: Asked, facts: PageFacts) -> bytes:
+        since = facts.facts.now - ASKED_LASTS
+        events = self.services().store.happened(acting.ASKED, acting.REFUSED, since=since)
+        found = next((event for event in events if event.detail.get("request") == asked.name), None)
+        if found is None:
+            raise StillAsked(acting.waits(asked.name))
+        return frame.document(acting.answer(found), facts)
 
     def _schedule(self, _asked: Asked, facts: PageFacts) -> bytes:
         entries = calendar(self._exporter.settings())

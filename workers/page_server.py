@@ -1,47 +1,49 @@
-"""The page of the installation over HTTP: behind a login, read-only, without a script."""
+"""The page of the installation over HTTP: behind a login, without a script, and read-only unless people may
+act on it."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import re
 import secrets
-import time
-from collections import deque
+import uuid
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from tornado.web import authenticated
 
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.show import frame
+from strongroom.errors import StrongroomError
+from strongroom.keys.keyring import Keyring
+from strongroom.operations.errors import MessageRefused
+from strongroom.operations.show import acting, frame
 from strongroom.operations.show.frame import PageFacts
 from strongroom.sheet import Lines, Mood, Sheet, markup
 from strongroom.state.errors import StateError
+from strongroom.system.lazy import require_package
 from workers import http_server, names, status
 from workers.exporter import Exporter
 from workers.http_server import Handler, Healthcheck, in_thread
-from workers.page_routes import Asked, NotThere, Show, Views
-from workers.paths import given_or_made, secret_file
+from workers.page_oidc import Oidc
+from workers.page_people import LASTS, PER, LoginRefused, People, Visitor, allowed_values, is_name
+from workers.page_routes import Asked, NotThere, Show, StillAsked, Views
+from workers.paths import given_or_made, role_keys, secret_file
+from workers.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
 GENERATED: Final = "page-password"
-LASTS: Final = 12 * 3600
-"""Seconds that a session lasts."""
-SESSIONS: Final = 100
-"""Sessions at once; the oldest ends when there are more."""
-GUESSES: Final = 5
-PER: Final = 60.0
-"""So many wrong logins from an address are answered in so many seconds; a right one is not tried either."""
-ADDRESSES: Final = 1000
-"""Addresses that are counted apart. Whoever comes from more is counted together with the others."""
+AGAIN: Final = 60
+"""Seconds after which a page loads itself again."""
+SOON: Final = 2
+"""The same of a page that waits for something."""
+BACK: Final = "/login/oidc/back"
 
 _HERE: Final = re.compile(r"/[A-Za-z0-9_.~%/-]*(\?[A-Za-z0-9_.~%=&-]*)?")
 """A path of ours, to go on to after the login: no other host, and nothing that a browser reads as one."""
@@ -61,11 +63,14 @@ HEADERS: Final = {
 }
 
 
-def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> None:
+def serve(
+    live: LiveSettings, *, on_ready: Callable[[], object], on_round: Callable[[], None] = lambda: None
+) -> None:
     """Serve the page until the process ends.
 
     Raises:
         ConfigError: the password or the certificate cannot be read, or the address cannot be listened on.
+        PackageMissing: the extra for logins by a provider is not installed.
     """
     settings, exporter = live.current, Exporter(live)
 
@@ -74,7 +79,11 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
         on_ready()
 
     site = Site(settings, exporter)
-    http_server.serve(settings.served(settings.page), site, section="page", on_ready=begin)
+    if settings.page.oidc is not None:
+        require_package("joserfc")
+    if settings.page.act:  # so that a key that is not there is told at the start, and not to who acts
+        Keyring(role_keys(settings.state_dir)).signer(names.PAGE)
+    http_server.serve(settings.served(settings.page), site, section="page", on_ready=begin, on_round=on_round)
 
 
 def password(settings: Settings) -> str:
@@ -102,57 +111,6 @@ def flower_address(settings: Settings) -> str:
     return http_server.address(settings.served(settings.flower), "/") if runs else ""
 
 
-# -- the login -------------------------------------------------------------------------
-
-
-class Login:
-    """Who may see the page: one user with a password, and few guesses.
-
-    A session is a cookie that Tornado signs and dates. It counts as long as it is on this list, of which only
-    digests are kept: so a logout ends it for whoever has it, and whoever starts the process again logs
-    everybody out.
-    """
-
-    def __init__(self, user: str, password: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._wanted = _digest(user), _digest(password)
-        self._clock = clock
-        self._sessions: dict[bytes, None] = {}
-        self._wrong: dict[str, deque[float]] = {}
-
-    def try_login(self, user: str, password: str, address: str) -> str | HTTPStatus:
-        """Return a new session for the right login; else how it is refused."""
-        since = self._clock() - PER
-        self._wrong = {who: times for who, times in self._wrong.items() if times[-1] > since}
-        counted = address if address in self._wrong or len(self._wrong) < ADDRESSES else ""
-        wrong = self._wrong.get(counted, deque(maxlen=GUESSES))
-        if sum(at > since for at in wrong) >= GUESSES:
-            return HTTPStatus.TOO_MANY_REQUESTS
-        # Both are compared, as digests: no time tells which one was wrong, or how long it is.
-        given = _digest(user), _digest(password)
-        right = [hmac.compare_digest(*pair) for pair in zip(given, self._wanted, strict=True)]
-        if not all(right):
-            wrong.append(self._clock())
-            self._wrong[counted] = wrong
-            return HTTPStatus.FORBIDDEN
-        while len(self._sessions) >= SESSIONS:
-            self._sessions.pop(next(iter(self._sessions)))
-        session = secrets.token_urlsafe(32)
-        self._sessions[_digest(session)] = None
-        return session
-
-    def holds(self, session: str) -> bool:
-        """Tell whether a session was begun here and not ended."""
-        return _digest(session) in self._sessions
-
-    def end(self, session: str) -> None:
-        """End a session."""
-        self._sessions.pop(_digest(session), None)
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
-
-
 # -- what is served --------------------------------------------------------------------
 
 
@@ -161,32 +119,39 @@ class Site(http_server.Site):
 
     def __init__(self, settings: Settings, exporter: Exporter) -> None:
         self.exporter = exporter
-        self.login = Login(settings.page.user, password(settings))
+        shared = password(settings) if settings.page.password else None
+        self.people, self.oidc = People(settings.page.user, shared), Oidc()
         # Browsers take a cookie of such a name only with Secure, for this host alone, and over TLS.
         secure = settings.listen.certificate_file is not None
         self.cookie = "__Host-strongroom" if secure else "strongroom"
         self.cookie_options: dict[str, Any] = {"httponly": True, "samesite": "Strict", "secure": secure}
         own = urlsplit(settings.page.url or "")
+        self.acts = settings.page.act
         views = Views(exporter)
+        self.refusals = Refusals(views.record, pool=names.PAGE)
+        acts = [("/act/(run|retry|acknowledge)", _Act)] if self.acts else []
         super().__init__(
             [
                 ("/healthcheck", Healthcheck),
                 (r"/style\.css", _Style),
                 ("/login", _LogIn),
+                ("/login/oidc", _BeginOidc),
+                (BACK, _EndOidc),
                 ("/logout", _LogOut),
+                *acts,
                 *((path, _Page, {"show": show}) for path, show in views.of_path.items()),
             ],
             default_handler_class=_Page,
             default_handler_args={"show": views.missing},
             login_url="/login",
             cookie_secret=secrets.token_hex(32),
-            # A page of a stranger would use up the guesses of who looks at it, or log them out.
+            # A page of a stranger would use up the guesses of who looks at it, log them out, or act as them.
             cross_origin_protection=True,
             trusted_origins=[f"{own.scheme}://{own.netloc}"] if own.netloc else [],
         )
 
-    def facts(self) -> PageFacts:
-        """Return what the pages show, as it is now."""
+    def facts(self, visitor: Visitor, here: str = "", *, still: bool = True) -> PageFacts:
+        """Return what the pages show to somebody, as it is now."""
         settings, current = self.exporter.settings(), self.exporter.current()
         return PageFacts(
             facts=current.facts,
@@ -196,11 +161,17 @@ class Site(http_server.Site):
             version=__version__,
             looked_at=self.exporter.looked_at,
             flower=flower_address(settings),
+            visitor=visitor.on_record,
+            acts=self.acts,
+            leaves=visitor.how != "proxy",
+            here=here,
+            still=still,
         )
 
 
 class _Handler(Handler):
     application: Site
+    current_user: Visitor | None
     WORDS: ClassVar = {
         **Handler.WORDS,
         HTTPStatus.FORBIDDEN: "A form of another place is not taken.",
@@ -216,15 +187,62 @@ class _Handler(Handler):
         signed = self.get_signed_cookie(self.application.cookie, max_age_days=LASTS / 86400)
         return (signed or b"").decode()
 
-    def get_current_user(self) -> bool:
-        """Tell whether somebody is logged in."""
-        return self.application.login.holds(self.session())
+    def get_current_user(self) -> Visitor | None:
+        """Return who is logged in.
+
+        Raises:
+            MessageRefused: a header names a person, and the proxy did not send it.
+            LoginRefused: the proxy names a person who may not look.
+        """
+        page = self.application.exporter.settings().page
+        people = self.application.people
+        if page.proxy is not None:
+            address = str(self.request.remote_ip)
+            shown = self.request.get_ssl_certificate() if self.request.protocol == "https" else None
+            assert not isinstance(shown, bytes)  # as which it comes on request alone
+            if found := people.of_header(self.request.headers, address, page.proxy, shown):
+                return found
+        return people.of_session(self.session(), page)
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Refuse a forged header before anything else, and have that on record."""
+        super().prepare()
+        where = str(self.request.remote_ip)
+        try:
+            _ = self.current_user
+        except MessageRefused as error:
+            self.current_user = None
+            await in_thread(partial(self.application.refusals.refuse, error, where=where))
+            self.said("You are not logged in", f"This came with {error.message}.", HTTPStatus.FORBIDDEN)
+        except LoginRefused as refused:
+            self.current_user = None
+            self.refused(refused)
 
     def show(self, page: bytes, code: HTTPStatus = HTTPStatus.OK) -> None:
         """End with a page."""
         self.set_status(code)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(page)
+
+    def said(self, title: str, words: str, code: HTTPStatus) -> None:
+        """End with a few words for whoever has not logged in."""
+        link = '<p><a href="/login">Log in</a></p>\n'
+        self.show(frame.bare(title, f'<p role="alert" class="bad">{markup(words)}</p>\n{link}'), code)
+
+    def refused(self, refused: LoginRefused) -> None:
+        """End with why somebody is not let in."""
+        log.warning("login-refused", extra={"address": str(self.request.remote_ip), "why": str(refused)})
+        self.said("You are not logged in", str(refused), HTTPStatus.FORBIDDEN)
+
+    def log_in(self, session: str) -> None:
+        """Give a session to the browser."""
+        site = self.application
+        self.set_signed_cookie(site.cookie, session, expires_days=None, max_age=LASTS, **site.cookie_options)
+
+    def onward(self) -> str:
+        """Return where to go on to: a page of ours, whatever was asked for."""
+        asked = self.get_argument("next", "/")
+        return asked if _HERE.fullmatch(asked) and not asked.startswith("//") else "/"
 
 
 class _Style(_Handler):
@@ -233,17 +251,23 @@ class _Style(_Handler):
         self.finish(frame.STYLE)
 
 
+# -- logging in and out ----------------------------------------------------------------
+
+
 class _LogIn(_Handler):
     def get(self) -> None:
         self._form(HTTPStatus.OK)
 
     def post(self) -> None:
+        if not self.application.exporter.settings().page.password:
+            self._form(HTTPStatus.FORBIDDEN, "Nobody logs in by a password here.")
+            return
         given = (
             self.get_body_argument("user", "", strip=False),
             self.get_body_argument("password", "", strip=False),
         )
         address = str(self.request.remote_ip)
-        session = self.application.login.try_login(*given, address)
+        session = self.application.people.try_login(*given, address)
         if session is HTTPStatus.TOO_MANY_REQUESTS:
             self.set_header("Retry-After", f"{PER:.0f}")
             self._form(session, f"Too many wrong logins. Wait {PER:.0f} seconds.")
@@ -251,34 +275,94 @@ class _LogIn(_Handler):
             log.warning("login-refused", extra={"address": address})
             self._form(session, "The user or the password is wrong.")
         else:
-            site = self.application
-            self.set_signed_cookie(
-                site.cookie, session, expires_days=None, max_age=LASTS, **site.cookie_options
-            )
-            self.redirect(self._next(), status=HTTPStatus.SEE_OTHER)
-
-    def _next(self) -> str:
-        """Return where to go on to: a page of ours, whatever was asked for."""
-        asked = self.get_argument("next", "/")
-        return asked if _HERE.fullmatch(asked) and not asked.startswith("//") else "/"
+            self.log_in(session)
+            self.redirect(self.onward(), status=HTTPStatus.SEE_OTHER)
 
     def _form(self, code: HTTPStatus, wrong: str = "") -> None:
+        page = self.application.exporter.settings().page
         told = f'<p role="alert" class="bad">{markup(wrong)}</p>\n' if wrong else ""
         form = (
-            f'{told}<form method="post" action="/login">\n'
-            f'<input type="hidden" name="next" value="{markup(self._next())}">\n'
+            '<form method="post" action="/login">\n'
+            f'<input type="hidden" name="next" value="{markup(self.onward())}">\n'
             '<label for="user">User</label><input id="user" name="user" autocomplete="username" required>\n'
             '<label for="password">Password</label><input id="password" name="password" type="password" '
             'autocomplete="current-password" required>\n<button>Log in</button></form>\n'
         )
-        self.show(frame.bare("Strongroom", form), code)
+        provider = (
+            f'<p><a href="/login/oidc?{markup(urlencode({"next": self.onward()}))}">Log in by '
+            f"{markup(urlsplit(page.oidc.issuer).netloc)}</a></p>\n"
+            if page.oidc
+            else ""
+        )
+        proxy = "<p>Come by way of the proxy that logs you in.</p>\n" if page.proxy else ""
+        self.show(frame.bare("Strongroom", told + provider + proxy + (form if page.password else "")), code)
+
+
+class _BeginOidc(_Handler):
+    """Sends a browser to the provider. It is to come back with the cookie that it gets here."""
+
+    @property
+    def cookie(self) -> str:
+        return f"{self.application.cookie}-begun"
+
+    @property
+    def back(self) -> str:
+        """Where the provider sends people back."""
+        return f"{address(self.application.exporter.settings()).rstrip('/')}{BACK}"
+
+    async def get(self) -> None:
+        oidc = self.application.exporter.settings().page.oidc
+        if oidc is None:
+            self.redirect("/login", status=HTTPStatus.SEE_OTHER)
+            return
+        browser = secrets.token_urlsafe(32)
+        try:
+            there = await self.application.oidc.begin(
+                oidc, back=self.back, onward=self.onward(), browser=browser
+            )
+        except LoginRefused as refused:
+            self.refused(refused)
+            return
+        # The provider's page sends the browser back: a cookie that is Strict would stay behind.
+        options = self.application.cookie_options | {"samesite": "Lax"}
+        self.set_signed_cookie(self.cookie, browser, expires_days=None, max_age=600, **options)
+        self.redirect(there, status=HTTPStatus.SEE_OTHER)
+
+
+class _EndOidc(_BeginOidc):
+    async def get(self) -> None:
+        oidc = self.application.exporter.settings().page.oidc
+        if oidc is None:
+            self.redirect("/login", status=HTTPStatus.SEE_OTHER)
+            return
+        browser = (self.get_signed_cookie(self.cookie, max_age_days=600 / 86400) or b"").decode()
+        self.clear_cookie(self.cookie, **self.application.cookie_options)
+        answer = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        try:
+            claims, onward = await self.application.oidc.end(oidc, answer, back=self.back, browser=browser)
+            name, values = claims.get(oidc.person), allowed_values(claims, oidc)
+            if not isinstance(name, str) or not is_name(name):
+                raise LoginRefused(f"The provider does not tell your name by the claim '{oidc.person}'.")
+            if not values:
+                raise LoginRefused("You are not among those who may look: see page.oidc.allowed.")
+        except LoginRefused as refused:
+            self.refused(refused)
+            return
+        self.log_in(self.application.people.begin(name, urlsplit(oidc.issuer).netloc, values))
+        # From here on it is our own page that leads on, so that the browser sends the new cookie along.
+        self.set_header("Refresh", f"0; url={onward}")
+        link = f'<p><a href="{markup(onward)}">Go on</a></p>\n'
+        self.show(frame.bare("You are logged in", link))
 
 
 class _LogOut(_Handler):
     def post(self) -> None:
-        self.application.login.end(self.session())
+        self.application.people.end(self.session())
         self.clear_cookie(self.application.cookie, **self.application.cookie_options)
         self.redirect("/login", status=HTTPStatus.SEE_OTHER)
+
+
+# -- the pages -------------------------------------------------------------------------
 
 
 class _Page(_Handler):
@@ -287,18 +371,30 @@ class _Page(_Handler):
 
     @authenticated
     async def get(self, name: str = "") -> None:
+        assert self.current_user is not None  # Tornado asks before
         asked = Asked(
             name=name,
             policy=self.get_query_argument("policy", ""),
             before=self.get_query_argument("before", None),
         )
-        code, page = await in_thread(lambda: self._made(asked))
+        still = bool(self.get_query_argument("still", ""))
+        query = {"policy": asked.policy, "before": asked.before or ""}
+        told = urlencode({name: said for name, said in query.items() if said})
+        here = f"{self.request.path}{'?' if told else ''}{told}"
+        visitor = self.current_user
+        code, page, soon = await in_thread(lambda: self._made(asked, visitor, here, still=still))
+        if not still and code != HTTPStatus.NOT_FOUND:
+            self.set_header("Refresh", str(SOON if soon else AGAIN))
         self.show(page, code)
 
-    def _made(self, asked: Asked) -> tuple[HTTPStatus, bytes]:
-        facts = self.application.facts()
+    def _made(
+        self, asked: Asked, visitor: Visitor, here: str, *, still: bool
+    ) -> tuple[HTTPStatus, bytes, bool]:
+        facts = self.application.facts(visitor, here, still=still)
         try:
-            return HTTPStatus.OK, self._show(asked, facts)
+            return HTTPStatus.OK, self._show(asked, facts), False
+        except StillAsked as waits:
+            return HTTPStatus.OK, frame.document(waits.page, facts), True
         except NotThere as gone:
             code, page = HTTPStatus.NOT_FOUND, Sheet(title="Not found", parts=[Lines([str(gone)])])
         except StateError as error:
@@ -310,4 +406,67 @@ class _Page(_Handler):
             code = HTTPStatus.INTERNAL_SERVER_ERROR
             words = "This page could not be made; see the log of the process."
             page = Sheet(title="A fault", parts=[Lines([words])])
-        return code, frame.document(page, facts)
+        return code, frame.document(page, facts), False
+
+
+# -- acting ----------------------------------------------------------------------------
+
+
+class _Act(_Handler):
+    """Asks once more, and then asks the control pool by a message that the page's role signs."""
+
+    TASKS: ClassVar = {
+        "run": (names.PAGE_RUN, "entry"),
+        "retry": (names.PAGE_RETRY, "run"),
+        "acknowledge": (names.PAGE_ACKNOWLEDGE, "alert"),
+    }
+
+    @authenticated
+    async def get(self, what: str) -> None:
+        self._ask(what)
+
+    async def post(self, what: str) -> None:
+        visitor, site = self.current_user, self.application
+        if visitor is None:
+            words = "You are logged out by now. Nothing was asked for: log in, then do it again."
+            self.said("You are not logged in", words, HTTPStatus.FORBIDDEN)
+            return
+        if not secrets.compare_digest(self.get_body_argument("token", "").encode(), visitor.token.encode()):
+            self.refuse(HTTPStatus.FORBIDDEN)
+            return
+        if not site.people.may_ask(visitor):
+            self.set_header("Retry-After", f"{PER:.0f}")
+            self._ask(what, "That is too much at once. Wait a minute.", HTTPStatus.TOO_MANY_REQUESTS)
+            return
+        task, subject = self.TASKS[what]
+        said = {subject: self.get_body_argument("of", ""), "by": visitor.on_record}
+        if what == "acknowledge":
+            said["reason"] = self.get_body_argument("reason", "")
+            if not is_name(said["reason"]):
+                self._ask(what, "Say in a line why, or what you do.", HTTPStatus.BAD_REQUEST)
+                return
+        request = str(uuid.uuid4())
+        try:
+            await in_thread(partial(_send, task, request, said))
+        except StrongroomError as error:
+            words = f"Nothing was asked for: {error.message}. {error.hint}"
+            self._ask(what, words, HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        log.info("page-asked", extra={"task": task, "request": request, "by": visitor.on_record})
+        self.redirect(f"/asked/{request}", status=HTTPStatus.SEE_OTHER)
+
+    def _ask(self, what: str, wrong: str = "", code: HTTPStatus = HTTPStatus.OK) -> None:
+        assert self.current_user is not None
+        facts = self.application.facts(self.current_user)
+        form = acting.form(what, self.get_argument("of", ""), token=self.current_user.token, wrong=wrong)
+        self.show(frame.document(form, facts), code)
+
+
+def _send(task: str, request: str, said: dict[str, str]) -> None:
+    """Send what somebody asked for. Raises BrokerUnavailable or ConfigError: nothing was asked for then."""
+    from workers import broker
+    from workers.app import app
+    from workers.rights import queue_of
+
+    with broker.failing_fast(app.conf.broker_url, tls=app.conf.broker_use_ssl):
+        app.send_task(task, kwargs=said, queue=queue_of(task), task_id=request)

@@ -7,11 +7,13 @@ import logging
 import os
 import secrets
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from strongroom.errors import ConfigError
+from strongroom.system.lazy import lazy
+
+_temporary_folder = lazy("tempfile:gettempdir")
 
 SOCKET_LIMIT: Final = 100
 """Bytes of a Unix socket's path; the kernel's limit is 108, or 104 on macOS."""
@@ -42,6 +44,11 @@ def status_file(state_dir: Path) -> Path:
     return run_folder(state_dir) / "cluster.json"
 
 
+def pulse_folder(state_dir: Path) -> Path:
+    """Return the folder in which each process tells that it works, by host."""
+    return run_folder(state_dir) / "pulse"
+
+
 def broker_file(state_dir: Path) -> Path:
     """Return the file in which an ephemeral broker leaves its address."""
     return run_folder(state_dir) / "broker.url"
@@ -56,7 +63,7 @@ def broker_socket(state_dir: Path) -> Path:
     if len(os.fsencode(socket)) <= SOCKET_LIMIT:
         return socket
     digest = hashlib.sha256(os.fsencode(state_dir.absolute())).hexdigest()[:16]
-    parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    parent = os.environ.get("XDG_RUNTIME_DIR") or _temporary_folder()
     return Path(parent) / f"strongroom-{os.getuid()}-{digest}" / "broker.sock"
 
 

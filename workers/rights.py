@@ -7,10 +7,14 @@ its own queue, for a task whose process was killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Final
+from urllib.parse import urlsplit
 
+from msgspec import Struct
+
+from strongroom.config import BrokerSettings
 from strongroom.state.records import StepKind
 from workers import names
 
@@ -29,6 +33,7 @@ ASKED_FOR: Final[Mapping[str, frozenset[str]]] = {
     names.SUBMIT: names.ENTRY_TASKS,
     names.BEAT: names.BEAT_TASKS,
     names.WATCH: frozenset(),
+    names.PAGE: names.PAGE_TASKS,
 }
 """Who asks sends no step. None of them loads a job."""
 
@@ -76,3 +81,106 @@ LOOKING: Final = frozenset(
 MAY_COMMAND: Final[Mapping[str, frozenset[str]]] = {names.SUBMIT: LOOKING, names.WATCH: LOOKING}
 """Nobody may shut down, revoke, rate-limit or re-queue by message: signals and the run
 record do that, so a broker in the wrong hands cannot."""
+
+
+# -- The same towards Redis: which keys and channels the user of a role may touch, and by which commands --
+
+
+class BrokerUser(Struct, frozen=True, kw_only=True):
+    """What the broker has to grant to the user of a role, as Redis 7 and Valkey spell it."""
+
+    role: str
+    keys: tuple[str, ...]
+    channels: tuple[str, ...]
+    commands: tuple[str, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The words of its line in a file of users, but for its name and its password."""
+        return ("on", "sanitize-payload", *self.keys, "resetchannels", *self.channels, *self.commands)
+
+
+def broker_users(broker: BrokerSettings) -> Iterator[BrokerUser]:
+    """Yield the user of each role that sends or takes messages."""
+    database = (urlsplit(broker.url or "").path.strip("/") or "0") if broker.url else "0"
+    control, events = f"&/{database}.celery.pidbox", f"&/{database}.celeryev/*"
+    for role in names.ROLES:
+        takes = role in names.QUEUES
+        commands = _SENDING + (_TAKING if takes else () if role in _ONLY_SENDS else _LISTENING)
+        yield BrokerUser(
+            role=role,
+            keys=tuple(_keys(role)),
+            channels=() if role in _ONLY_SENDS else (control, events),
+            commands=("-@all", *(f"+{command}" for command in sorted(commands))),
+        )
+
+
+def unacked_keys(role: str) -> dict[str, str]:
+    """Return where kombu keeps what a role's workers have not acknowledged: apart from that of the others, so
+    that each reads no queue but its own."""
+    return {key: f"strongroom.{key.removesuffix('_key')}.{role}" for key in _UNACKED}
+
+
+_UNACKED: Final = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
+_CONNECTING: Final = ("client|setinfo", "client|setname", "hello", "info", "ping", "select")
+_SENDING: Final = (*_CONNECTING, "discard", "exec", "llen", "lpush", "multi", "sadd", "smembers")
+_LISTENING: Final = (
+    *(
+        "brpop",
+        "del",
+        "evalsha",
+        "exists",
+        "pexpire",
+        "psubscribe",
+        "publish",
+        "punsubscribe",
+        "rpop",
+    ),
+    *(
+        "script|exists",
+        "script|load",
+        "srem",
+        "subscribe",
+        "time",
+        "unsubscribe",
+        "zadd",
+        "zrangebyscore",
+        "zrem",
+    ),
+)
+"""Remote control and events. The scripts are kombu's, which look after the queues of answers."""
+_ONLY_SENDS: Final = frozenset({names.BEAT, names.PAGE})
+"""Roles that listen to nobody."""
+_TAKING: Final = (
+    *_LISTENING,
+    "expire",
+    "get",
+    "hdel",
+    "hget",
+    "hset",
+    "rpush",
+    "set",
+    "unwatch",
+    "watch",
+    "zrange",
+)
+
+
+def _keys(role: str) -> Iterator[str]:
+    sends = {queue_of(task) for task in may_send(role)} - {role}
+    for queue in sorted(sends):
+        yield f"~{queue}" if role == names.BEAT else f"%W~{queue}"  # it asks for nothing twice: how many wait
+    for queue in sorted({*sends, role} & {*names.QUEUES}):
+        yield f"~_kombu.binding*.{queue}"
+    if role in names.QUEUES:
+        yield f"~{role}"
+        yield from (f"~{key}" for key in unacked_keys(role).values())
+    if role not in _ONLY_SENDS:
+        yield from ("~*.celery.pidbox", "~_kombu.binding*celery.pidbox", "~_kombu.binding*.celeryev")
+        yield from ("~_kombu.binding_deadlines", "~celeryev.*")
+    if role == names.CONTROL:
+        yield "%W~strongroom.seen.*"
+    elif role == names.SUBMIT:
+        yield "~strongroom.seen.*"
+    elif role == names.WATCH:
+        yield from (f"%R~{queue}" for queue in names.QUEUES)  # how many messages wait

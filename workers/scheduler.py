@@ -13,6 +13,7 @@ import time
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from celery.beat import Scheduler
@@ -20,6 +21,8 @@ from celery.schedules import schedule as Every  # noqa: N812 - a class in lower 
 
 from strongroom.errors import StrongroomError
 from workers import names
+from workers.broker import telling
+from workers.host_watch import HostWatch
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,12 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._lease = Lease(self.app.services.store)
         self._version = self.app.services.version
+        self._watch = HostWatch(self.app.role, self.app.settings.state_dir, self.app.services.store)
+
+    @cached_property
+    def connection(self) -> Any:
+        """What it sends by: as long as the broker is away beat waits, and tells that it works."""
+        return telling(self.app.connection_for_write(), self.app.pulse)
 
     def setup_schedule(self) -> None:
         """Take the entries from the configuration; mark the interval ones as due.
@@ -63,8 +72,10 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, if it is this beat that sends; return in how many seconds to ask again."""
+        self.app.pulse()
         self._reread()
         self._heed_the_clock()
+        self._watch.look()
         if not self._lease.held():
             return RENEW_SECONDS
         return min(float(super().tick(*args, **kwargs)), RENEW_SECONDS)

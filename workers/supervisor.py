@@ -24,6 +24,7 @@ from typing import Final
 from strongroom.config import Settings
 from strongroom.config.live import LAST_GOOD
 from strongroom.errors import UsageError
+from strongroom.keys.hosts import own_roles
 from strongroom.keys.roles import load_or_create_role
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status
@@ -61,6 +62,7 @@ class Cluster:
         log_folder: where each process's output goes; to ours if left out.
         on_line: called with each line that a process logs, if it goes to a folder.
         attended: a person waits for it, so a process that cannot start ends it.
+        beat: run beat too.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Cluster:
         log_folder: Path | None,
         on_line: OnLine,
         attended: bool,
+        beat: bool = True,
     ) -> None:
         self.settings = settings
         self._attended = attended
@@ -87,9 +90,9 @@ class Cluster:
         self._broker = None if settings.broker.url else self._embedded(ephemeral=ephemeral)
         self._workers = [self._python(role) for role in pools]
         others = ((names.WATCH, flower), (names.METRICS, metrics), (names.PAGE, page))
-        self._scheduling = [self._python(names.BEAT)]
+        self._scheduling = [self._python(names.BEAT)] if beat else []
+        self._unready = {child.name for child in (*self._workers, *self._scheduling)}
         self._scheduling += [self._python(role) for role, wanted in others if wanted]
-        self._unready = {child.name for child in (*self._workers, self._scheduling[0])}
 
     @property
     def children(self) -> list[Child]:
@@ -248,7 +251,7 @@ class Cluster:
         self._end(self._workers, WARM_FIRST)
         self._end([self._broker] if self._broker else [], SOON)
         broker.forget_ephemeral(self._state)
-        status.remove(self._state)
+        status.remove(self._state, [child.name for child in self.children])
         (self._state / LAST_GOOD).unlink(missing_ok=True)
 
     def _end(self, children: Iterable[Child], escalation: Steps) -> None:
@@ -285,6 +288,8 @@ def run_cluster(
     Call from the main thread. ``on_ready`` is called in it once every process is ready, and
     must not take long; give work of its own a thread, and let that call ``stop``.
 
+    One of several hosts runs what it has roles for, and no more.
+
     Waits for a configured broker that does not answer, and for room under the state directory: nobody may be
     there to start it again when the night's backup is due.
 
@@ -294,7 +299,15 @@ def run_cluster(
         BrokerUnavailable: the embedded broker does not start, or the configured one refuses the login.
         ProcessNotStarted: ``attended``, and a process cannot start.
     """
-    chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else pools
+    chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else list(pools)
+    own = own_roles(paths.role_keys(settings.state_dir))
+    if own is not None:
+        chosen = [role for role in chosen if role in own]
+        if not chosen and names.BEAT not in own:
+            raise UsageError(
+                "This host has no role that a process plays.",
+                hint="'strongroom cluster hosts' shows what it has. A new token grants it more.",
+            )
     make = partial(
         Cluster,
         settings,
@@ -306,19 +319,21 @@ def run_cluster(
         log_folder=log_folder,
         on_line=on_line,
         attended=attended,
+        beat=own is None or names.BEAT in own,
     )
-    while not _has_run(settings.state_dir, make, on_ready):
+    while not _has_run(settings.state_dir, make, on_ready, acts=page and settings.page.act):
         _say_once(f"the disk under {settings.state_dir} is full; the cluster starts as soon as there is room")
         if _is_stopped_within(LOOK_AGAIN):
             return
 
 
-def _has_run(state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | None) -> bool:
+def _has_run(state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | None, *, acts: bool) -> bool:
     """Run a cluster to its end; tell whether there was room for what it keeps beside the state database."""
     try:
         with _alone(state_dir):
             _need_room(state_dir)
-            for role in names.ROLES:
+            own = own_roles(paths.role_keys(state_dir))
+            for role in names.roles_in_use(page_acts=acts) if own is None else own:
                 load_or_create_role(paths.role_keys(state_dir), role)
             make().run(on_ready)
     except OSError as error:

@@ -27,6 +27,7 @@ from kombu.transport.redis import Channel, QoS, Transport
 from kombu.utils.json import loads
 from redis import Redis
 from redis.client import Pipeline, PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
 from strongroom.model import prepare
@@ -237,6 +238,10 @@ class StrictQoS(QoS):  # type: ignore[misc, unused-ignore]
     Redis refuses each command then; the run record sends again what got lost.
     """
 
+    acknowledges: ClassVar[bool] = True
+    """Whether this process takes from a queue. Who only gets answers has nothing to hand out again, nor the
+    right to look for it."""
+
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Note a message that is being worked on."""
         with _mistyped():
@@ -254,6 +259,8 @@ class StrictQoS(QoS):  # type: ignore[misc, unused-ignore]
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Hand out again what nobody acknowledged for long."""
+        if not self.acknowledges:
+            return
         with _mistyped():
             super().restore_visible(*args, **options)  # type: ignore[no-untyped-call, unused-ignore]
 
@@ -273,6 +280,18 @@ class StrictChannel(Channel):  # type: ignore[misc, unused-ignore]
             for kind, read in self.handlers.items()
         }
 
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Give a client to ask with.
+
+        Once the connection was given up, kombu's own meets None in its place, and that ends the worker.
+        From an error of the connection kombu and Celery go on: they close, or leave a message unacknowledged.
+        """
+        if client is None and getattr(self.connection, "client", None) is None:
+            raise RedisConnectionError("the connection of this channel was given up")
+        with super().conn_or_acquire(client) as made:  # type: ignore[no-untyped-call, unused-ignore]
+            yield made
+
     @property
     def Client(self) -> type[StrictRedis]:  # noqa: N802 - kombu's
         """What kombu makes its clients with. It sets its own, as it begins, which is not kept."""
@@ -291,8 +310,14 @@ class StrictTransport(Transport):  # type: ignore[misc, unused-ignore]
     refuse: ClassVar[Refuse] = staticmethod(lambda _error: None)
 
 
-def install(refuse: Refuse) -> None:
-    """Use this transport for Redis in this process; ``refuse`` is told of each bad entry."""
+def install(refuse: Refuse, *, takes: bool) -> None:
+    """Use this transport for Redis in this process.
+
+    Args:
+        refuse: is told of each bad entry.
+        takes: whether the process takes from a queue, and acknowledges what it took.
+    """
     StrictTransport.refuse = staticmethod(refuse)
+    StrictQoS.acknowledges = takes
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "workers.transport:StrictTransport"

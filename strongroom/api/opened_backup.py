@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -27,10 +29,11 @@ from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.rolelist import ROLES
-from strongroom.model import COMMAND, ApprovalAction, Role, Secret
+from strongroom.model import COMMAND, ApprovalAction, ListedSecret, Role, Secret, Selection
 from strongroom.operations.archive.coverage import (
     NO_VALUES,
     Asked,
+    BackupChoice,
     BackupPlace,
     describe_ignored,
     describe_skipped,
@@ -39,12 +42,20 @@ from strongroom.operations.archive.coverage import (
 )
 from strongroom.operations.archive.on_record import BackupsOnRecord
 from strongroom.operations.archive.open import Backup, LoneContainer, Objects
-from strongroom.operations.archive.reading import InOnePlace, maker_of, maker_of_backup, manifest_of
+from strongroom.operations.archive.reading import (
+    InOnePlace,
+    Replicated,
+    maker_of,
+    maker_of_backup,
+    manifest_of,
+)
 from strongroom.operations.archive.salvage import LostPart, LostParts, Salvaged, before_in
+from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import NotCovered, NothingOpens
 from strongroom.operations.evidence import access_log
+from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.files import LocalFileReader
 from strongroom.system.process import who
@@ -52,10 +63,14 @@ from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.reading import ManifestListing
 from strongroom.targets.single_file import BundleReader
+from strongroom.times import beginning, by_then
+from strongroom.words import plural
 
 NOBODY = Signers()
 T = TypeVar("T")
 Identities = str | Path | Opener | Sequence[str | Path | Opener]
+Places = str | Path | Sequence[str | Path]
+log = logging.getLogger(__name__)
 
 
 class LeftAsideWarning(UserWarning):
@@ -176,6 +191,19 @@ class OpenedSecret:
 class OpenedBackup:
     """A backup whose signer counts. Secrets are read as they are asked for."""
 
+    chosen: str
+    """Which backup it is, and on which targets."""
+    signer: str
+    """The fingerprint of the installation that signed it."""
+    maker_known: bool
+    """Whether that is one that is believed here."""
+    less: str
+    """What makes it less than is known; empty if nothing does."""
+    left_aside: str
+    """What lies beside it and does not count; empty if nothing does."""
+    quarantine: str
+    """Why it was set aside; empty if it was not."""
+
     def __init__(
         self,
         backup: Salvaged,
@@ -184,11 +212,15 @@ class OpenedBackup:
         left_aside: str,
         record: _Attempt,
         settings: Settings,
+        chosen: str = "",
+        selection: Selection = Selection(),
         less: str = "",
         maker_known: bool = True,
         quarantine: str = "",
     ) -> None:
         self._backup = backup
+        self._selection = selection
+        self.chosen = chosen
         self._admit = cache(partial(_require_approved, settings, backup.manifest))
         self._record = record
         self.signer = signer
@@ -218,13 +250,17 @@ class OpenedBackup:
         return self._backup.manifest.created_at
 
     def __len__(self) -> int:
-        return self._backup.manifest.counts.secrets
+        everything = self._selection == Selection()
+        return self._backup.manifest.counts.secrets if everything else sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
-        return (row.name for row in self._record.of(self._backup.rows()))
+        rows = self._record.of(self._backup.rows())
+        return (
+            row.name for row in rows if matches(self._selection, ListedSecret(row.name, 0, tags=row.tags))
+        )
 
     def names(self) -> list[str]:
-        """Return the names of all its secrets. No value is read."""
+        """Return the names of all its secrets that are asked for. No value is read."""
         return list(self)
 
     def __contains__(self, name: object) -> bool:
@@ -232,7 +268,8 @@ class OpenedBackup:
 
     def _find(self, name: str) -> Secret | None:
         with self._record.settling():
-            return self._backup.find(name)
+            found = self._backup.find(name)
+        return found if found is not None and matches(self._selection, found) else None
 
     def __getitem__(self, name: str) -> OpenedSecret:
         """Return one secret, by a few ranged reads. Raises SecretNotFound."""
@@ -247,19 +284,24 @@ class OpenedBackup:
         return OpenedSecret(secret, self._admit, self._backup.source_of(secret.name))
 
     def secrets(self) -> Iterator[OpenedSecret]:
-        """Yield every secret; memory is bounded, whatever their number.
+        """Yield every secret that is asked for; memory is bounded, whatever their number.
 
         What lay in lost parts comes last, out of earlier backups. :attr:`lost` says then what is missing.
         """
-        return map(self._opened, self._record.of(self._backup.secrets()))
+        found = self._record.of(self._backup.secrets())
+        return (self._opened(secret) for secret in found if matches(self._selection, secret))
 
 
 @contextmanager
 def open(  # noqa: A001 - strongroom.open, as gzip.open
-    file_or_target: str | Path,
+    file_or_target: Places = (),
     *,
     backup: str | None = None,
     policy: str | None = None,
+    at: str | datetime | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    filter_tag: Mapping[str, str] | None = None,
     partial: bool = False,
     identity: Identities = (),
     passphrase: str | None = None,
@@ -268,14 +310,21 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
     use_quarantined: bool = False,
     config: str | Path | None = None,
 ) -> Iterator[OpenedBackup]:
-    """Open a backup to read secrets from it.
+    """Open a backup to read secrets from it. ``chosen`` of what is opened says which one it is, and why.
 
     Args:
-        file_or_target: a backup file, a container, a target's directory, or a configured target's name.
-        backup: which one of a target. If left out, the newest that is trusted, whole, in no quarantine and
-            made of everything; where there is none such, the newest that is made of less, with a warning.
+        file_or_target: a backup file, a container, or a target: its directory, or its configured name. Of
+            several targets, what one does not give whole is read from the next. All configured ones if left
+            out.
+        backup: which one of the targets. If left out, the newest that is trusted, whole, in no quarantine and
+            made of all that is asked for; where there is none such, the newest that is made of less, with a
+            warning.
         policy: the newest of this policy.
-        partial: also take one that is made of less.
+        at: the newest that was made by then: a date, which means its end, or a time.
+        include: only secrets named like one of these patterns, such as ``prod/*``.
+        exclude: no secret named like one of these.
+        filter_tag: only secrets with all these tags.
+        partial: also take a backup that is made of less.
         identity: what opens it: key files, private keys, or identities of ``strongroom.keys``. The
             configured keys if neither this nor ``passphrase`` is given.
         passphrase: one that opens it, or a sealed file of ``identity``.
@@ -293,22 +342,25 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
         StrongroomError: it cannot be read or opened; each class says what to do.
     """
     settings = load_settings(path=config)
-    known = _trusted(settings, [signer] if isinstance(signer, str) else signer)
-    openers = _openers(settings, identity, passphrase)
-    record = _Attempt(settings.state_dir, str(file_or_target))
+    places = [file_or_target] if isinstance(file_or_target, str | Path) else list(file_or_target)
+    opening = _OpeningTerms(
+        settings=settings,
+        openers=_openers(settings, identity, passphrase),
+        known=_trusted(settings, [signer] if isinstance(signer, str) else signer),
+        anybody=trust_any,
+        asked=Asked(
+            backup=backup or "",
+            policy=policy or "",
+            until=None if at is None else _until(at),
+            selection=Selection(include=tuple(include), exclude=tuple(exclude), tags=dict(filter_tag or {})),
+            partial=partial,
+            use_quarantined=use_quarantined,
+        ),
+        record=_Attempt(settings.state_dir, ", ".join(map(str, places)) or "the configured targets"),
+    )
     with ExitStack() as stack:
-        opened = _opened(
-            file_or_target,
-            asked=Asked(
-                backup=backup or "", policy=policy or "", partial=partial, use_quarantined=use_quarantined
-            ),
-            openers=openers,
-            known=known,
-            anybody=trust_any,
-            settings=settings,
-            stack=stack,
-            record=record,
-        )
+        opened = opening.of_places(places, stack)
+        log.info("backup-chosen", extra={"backup": opened.id, "policy": opened.policy})
         if opened.less:
             warnings.warn(opened.less, LessThanKnownWarning, stacklevel=3)
         if opened.left_aside:
@@ -316,81 +368,164 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
         yield opened
 
 
-def _opened(
-    where: str | Path,
-    *,
-    asked: Asked,
-    openers: Sequence[Opener],
-    known: Signers,
-    anybody: bool,
-    settings: Settings,
-    stack: ExitStack,
-    record: _Attempt,
-) -> OpenedBackup:
-    if Path(where).is_file() and _kind(Path(where)) is FileKind.CONTAINER:
-        reader = stack.enter_context(LocalFileReader(Path(where)))
-        return _lone(reader, openers, known, settings, record, anybody=anybody)
-    objects = _objects(where, settings, stack)
-    here = _on_record(settings)
-    folder = settings.state_dir / ROLES
-    places = [ManifestListing(objects)]
-    known = believed_on(known, places, folder=folder, strict=not anybody, strangers=anybody)
-    name, less = _chosen(objects, asked, known, here, anybody=anybody)
-    signed = manifest_of(objects, name, known, anybody=anybody)
-    maker = maker_of_backup(signed, known)
-    maker.require(anybody=anybody)
-    pins = maker.pins(known)
-    name = signed.manifest.backup_id
-    looked = here.of_one_place(objects, trusted=pins)
-    quarantine = looked.why_quarantined(name)
-    if quarantine and not asked.use_quarantined:
-        raise looked.refusal(name)
-    _require_values(signed.manifest)
-    record.begin(name)
-    aside = look_beside(objects, signed.manifest, trusted=pins, newest=not asked.backup).aside
-    left_aside = f"Objects next to the backup were ignored: {describe_ignored(aside)}" if aside else ""
-    odd = [f"{folder}: {why}" for folder, why in looked.marks_aside.items()]
-    left_aside = "; ".join(filter(None, [left_aside, *odd]))
-    return OpenedBackup(
-        _salvaged(Backup(objects, signed.manifest, openers, trusted=pins), pins),
-        signer=signed.fingerprint,
-        left_aside=left_aside,
-        record=record,
-        settings=settings,
-        less=less,
-        maker_known=maker.known,
-        quarantine=quarantine,
-    )
+def _until(at: str | datetime) -> float:
+    try:
+        return by_then(at) if isinstance(at, str) else beginning(at.isoformat())
+    except ValueError:
+        raise UsageError(
+            f"'{at}' is no date or time.", hint="Such as 2026-07-20 or 2026-07-20T18:00."
+        ) from None
 
 
-def _lone(
-    reader: LocalFileReader,
-    openers: Sequence[Opener],
-    known: Signers,
-    settings: Settings,
-    record: _Attempt,
-    *,
-    anybody: bool,
-) -> OpenedBackup:
-    """Open one container alone, which counts by its own certificate."""
-    maker = maker_of(read_outer(reader, trusted=None).envelope.certificate, known)
-    maker.require(anybody=anybody)
-    record.begin("")  # which backup it is of, its key alone tells
-    with record.settling():
-        lone = LoneContainer.open(reader, openers, trusted=maker.pins(known))
-    return OpenedBackup(
-        _salvaged(lone),
-        signer=maker.fingerprint,
-        left_aside=f"This is {lone.described}.",
-        record=record,
-        settings=settings,
-        maker_known=maker.known,
-    )
+class _OpeningTerms(NamedTuple):
+    """With what a backup is opened, and which is asked for."""
 
+    settings: Settings
+    openers: Sequence[Opener]
+    known: Signers
+    anybody: bool
+    asked: Asked
+    record: _Attempt
 
-def _salvaged(backup: Backup, pins: Signers = NOBODY) -> Salvaged:
-    """Return a backup as far as it is sound, and what is lost of it out of those before it in its place."""
-    return Salvaged(InOnePlace(backup), before_in(backup, trusted=pins) if pins else (), told=_warn_of_lost)
+    def of_places(self, places: Sequence[str | Path], stack: ExitStack) -> OpenedBackup:
+        """Open what lies in a file, or the backup of targets that is asked for."""
+        files = [
+            place for place in places if str(place) not in self.settings.targets and Path(place).is_file()
+        ]
+        if not files:
+            return self._on_targets(places)
+        if len(places) > 1:
+            raise UsageError("A file holds one backup: name it alone.", hint="Several targets can be named.")
+        path = Path(files[0])
+        match _kind(path):
+            case FileKind.CONTAINER:
+                return self._lone(stack.enter_context(LocalFileReader(path)))
+            case FileKind.METADATA:
+                raise UsageError(
+                    f"'{path}' is a metadata backup, which holds no values.", hint="Name a full one."
+                )
+        return self._in_file(stack.enter_context(BundleReader(path)))
+
+    def _in_file(self, file: BundleReader) -> OpenedBackup:
+        folder = self.settings.state_dir / ROLES
+        listing = [ManifestListing(file)]
+        strict = not self.anybody
+        known = believed_on(self.known, listing, folder=folder, strict=strict, strangers=self.anybody)
+        signed = manifest_of(file, self.asked.backup or None, known, anybody=self.anybody)
+        maker = maker_of_backup(signed, known)
+        maker.require(anybody=self.anybody)
+        pins, name = maker.pins(known), signed.manifest.backup_id
+        looked = _on_record(self.settings).of_one_place(file, trusted=pins)
+        quarantine = looked.why_quarantined(name)
+        if quarantine and not self.asked.use_quarantined:
+            raise looked.refusal(name)
+        backup = Backup(file, signed.manifest, self.openers, trusted=pins)
+        before = before_in(backup, trusted=pins) if pins else ()
+        return self._opened(
+            InOnePlace(backup),
+            before,
+            signer=signed.fingerprint,
+            maker_known=maker.known,
+            quarantine=quarantine,
+            aside=self._aside([file], signed.manifest, pins, looked.marks_aside),
+            where="in the file",
+        )
+
+    def _on_targets(self, places: Sequence[str | Path]) -> OpenedBackup:
+        """Open a backup on targets, chosen by the rule of every command."""
+        here = _on_record(self.settings)
+        chooser = here.chooser(
+            _holders(places, self.settings),
+            trusted=self.known,
+            folder=self.settings.state_dir / ROLES,
+            strict=not self.anybody,
+            strangers=self.anybody,
+        )
+        choice, asked, less = _chosen(chooser, self.asked, here, self.known)
+        known = chooser.trusted
+        maker = maker_of_backup(choice.signed, known)
+        maker.require(anybody=self.anybody)
+        pins = maker.pins(known)
+
+        def read(of: BackupChoice) -> Replicated:
+            return Replicated(of, self.openers, trusted=pins, told=chooser.note)
+
+        objects = [replica.objects for replica in choice.replicas]
+        names = ", ".join(f"'{replica.name}'" for replica in choice.replicas)
+        return self._opened(
+            read(choice),
+            map(read, chooser.before(choice.manifest, asked)) if pins else (),
+            signer=choice.signed.fingerprint,
+            maker_known=maker.known,
+            quarantine=choice.quarantine,
+            aside=self._aside(objects, choice.manifest, pins, chooser.marks_aside),
+            where=f"on {names}",
+            less=less,
+        )
+
+    def _aside(
+        self, places: Sequence[Objects], manifest: Manifest, pins: Signers, odd_marks: Mapping[str, str]
+    ) -> str:
+        """Say what lies beside a backup and does not count. Raises UsageError for one without values."""
+        if not manifest.values:
+            raise UsageError(
+                f"Backup {manifest.backup_id} holds no values.", hint="Name a full backup with 'backup'."
+            )
+        self.record.begin(manifest.backup_id)
+        newest = not self.asked.backup
+        aside = [
+            copy
+            for objects in places
+            for copy in look_beside(objects, manifest, trusted=pins, newest=newest).aside
+        ]
+        ignored = (
+            [f"Objects next to the backup were ignored: {describe_ignored(tuple(aside))}"] if aside else []
+        )
+        return "; ".join([*ignored, *(f"{folder}: {why}" for folder, why in odd_marks.items())])
+
+    def _opened(
+        self,
+        backup: Replicated,
+        before: Iterable[Replicated],
+        *,
+        signer: str,
+        maker_known: bool,
+        quarantine: str,
+        aside: str,
+        where: str,
+        less: str = "",
+    ) -> OpenedBackup:
+        manifest = backup.manifest
+        return OpenedBackup(
+            Salvaged(backup, before, told=_warn_of_lost),
+            signer=signer,
+            left_aside=aside,
+            record=self.record,
+            settings=self.settings,
+            selection=self.asked.selection,
+            chosen=f"Backup {manifest.backup_id} of policy '{manifest.policy}', made {manifest.created_at}: "
+            f"{plural(manifest.counts.secrets, 'secret')}, {where}.",
+            less=less,
+            maker_known=maker_known,
+            quarantine=quarantine,
+        )
+
+    def _lone(self, reader: LocalFileReader) -> OpenedBackup:
+        """Open one container alone, which counts by its own certificate."""
+        maker = maker_of(read_outer(reader, trusted=None).envelope.certificate, self.known)
+        maker.require(anybody=self.anybody)
+        self.record.begin("")  # which backup it is of, its key alone tells
+        with self.record.settling():
+            lone = LoneContainer.open(reader, self.openers, trusted=maker.pins(self.known))
+        return self._opened(
+            InOnePlace(lone),
+            (),
+            signer=maker.fingerprint,
+            maker_known=maker.known,
+            quarantine="",
+            aside=f"This is {lone.described}.",
+            where="of which one container is here",
+        )
 
 
 def _warn_of_lost(part: LostPart) -> None:
@@ -423,28 +558,30 @@ def _require_approved(settings: Settings, manifest: Manifest) -> None:
 
 
 def _chosen(
-    objects: Objects, asked: Asked, known: Signers, record: BackupsOnRecord, *, anybody: bool
-) -> tuple[str | None, str]:
-    """Return which backup is opened, by the rule of every command, and what makes it less than is known."""
-    if asked.backup or isinstance(objects, BundleReader):
-        return asked.backup or None, ""
-    name = getattr(objects, "name", "")
-    chooser = record.chooser([BackupPlace(name, lambda: objects)], trusted=known, strangers=anybody)
+    chooser: Chooser, asked: Asked, record: BackupsOnRecord, known: Signers
+) -> tuple[BackupChoice, Asked, str]:
+    """Return which backup is opened, by what was it asked for, and what makes it less than is known."""
     less: list[str] = []
     try:
         choice = chooser.choose(asked)
     except NotCovered:
+        if asked.partial or asked.backup:
+            raise
         asked = replace(asked, partial=True)
         choice = chooser.choose(asked)
         less.append(f"It holds only secrets {limits_of(choice.manifest)}: no backup there is of everything.")
+    if asked.backup:
+        return choice, asked, ""
     newer = [
         passed_over for passed_over in chooser.passed if passed_over.policy and passed_over.why != NO_VALUES
     ]
     less += [f"Newer, and not taken: {line}." for line in describe_skipped(newer)]
+    if (vanished := chooser.lost(asked, choice.manifest)) is not None:
+        less.append(vanished.error(choice.manifest).message)
     found = Earlier(choice, asked, chooser, identities=(), trusted=known, opened=None, held=record.held)
     less += [f"About it: {line}." for line in found.shortfall().lines()]
     chosen = f"Backup {choice.manifest.backup_id} was chosen. " if less else ""
-    return choice.manifest.backup_id, chosen + " ".join(less)
+    return choice, asked, chosen + " ".join(less)
 
 
 def _on_record(settings: Settings) -> BackupsOnRecord:
@@ -459,37 +596,36 @@ def _on_record(settings: Settings) -> BackupsOnRecord:
     return BackupsOnRecord()
 
 
-def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects:
-    path = Path(where)
-    if str(where) in settings.targets:
-        from strongroom.wiring import adapters
+def _holders(places: Sequence[str | Path], settings: Settings) -> list[BackupPlace]:
+    """Return the targets that are named, or all that are configured."""
+    from strongroom.wiring import adapters
 
-        return adapters.target(str(where), settings, prepare=False)
-    if path.is_file():
-        if _kind(path) is FileKind.METADATA:
-            raise UsageError(
-                f"'{path}' is a metadata backup, which holds no values.", hint="Name a full one."
+    def configured(name: str) -> BackupPlace:
+        online = name in settings.online
+        return BackupPlace(name, lambda: adapters.target(name, settings, prepare=False), online)
+
+    holders: dict[str, BackupPlace] = {}
+    for place in places or settings.targets:
+        if str(place) in settings.targets:
+            holders[str(place)] = configured(str(place))
+            continue
+        path = Path(place)
+        if not (path / MARKER).exists():
+            targets = ", ".join(settings.targets) or "none"
+            raise TargetUnavailable(
+                f"'{place}' is no backup file, no target's directory and no configured target (known: "
+                f"{targets}).",
+                hint=f"Check the path. A copy of a target needs the file {MARKER} in it.",
             )
-        return stack.enter_context(BundleReader(path))
-    if (path / MARKER).exists():
-        return DirectoryTarget(path, name=path.name or "target", region="")
-    targets = ", ".join(settings.targets) or "none"
-    raise TargetUnavailable(
-        f"'{where}' is no backup file, no target's directory and no configured target (known: {targets}).",
-        hint=f"Check the path. A copy of a target needs the file {MARKER} in it.",
-    )
+        name = str(path) if path.name in holders or not path.name else path.name
+        target = DirectoryTarget(path, name=name, region="")
+        holders[name] = BackupPlace(name, lambda target=target: target)  # type: ignore[misc]
+    return list(holders.values())
 
 
 def _kind(path: Path) -> FileKind:
     with LocalFileReader(path) as reader:
         return sniff(reader.read(0, HEAD))
-
-
-def _require_values(manifest: Manifest) -> None:
-    if not manifest.values:
-        raise UsageError(
-            f"Backup {manifest.backup_id} holds no values.", hint="Name a full backup with 'backup'."
-        )
 
 
 def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:

@@ -77,6 +77,8 @@ READ_NONE: Final[dict[str, tuple[str, ...]]] = {
             "runs",
             "runs cancel",
             "runs show",
+            *("cluster hosts", "cluster init", "cluster token", "cluster join", "cluster certify"),
+            "cluster remove",
             "approvals",
             "approvals approve",
             "approvals show",
@@ -104,6 +106,14 @@ READ_NONE: Final[dict[str, tuple[str, ...]]] = {
         "keys quorum",
         "keys prove",
     ),
-    "the configuration": ("init", "check config", "config reference", "check rights", "completion"),
+    "the configuration": (
+        "init",
+        "check config",
+        "config reference",
+        "config schema",
+        "check rights",
+        "cluster rules",
+        "completion",
+    ),
 }
 """Commands that read no backup, by the reason."""

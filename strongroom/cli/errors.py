@@ -45,6 +45,15 @@ class KeyNotOnPaper(Refused):
     )
 
 
+class CertificateAwaited(Degraded):
+    """This host's keys wait for the installation key to certify them."""
+
+    default_hint = (
+        "Where the installation key is: 'strongroom cluster certify', with the request's file if no database "
+        "is there. Then repeat 'strongroom cluster join' here: it goes on."
+    )
+
+
 class CommandCutShort(Alarm):
     """A command of the recovery ended without saying how far it came. What it had done by then stays."""
 

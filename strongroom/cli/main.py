@@ -14,13 +14,15 @@ from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_streams
 from strongroom.cli.terminal.stopping import in_order
 from strongroom.errors import StrongroomError
-from strongroom.system.lazy import package_missing, resolve
+from strongroom.system.errors import lack_of_host
+from strongroom.system.lazy import package_missing, refuse_taken_names, resolve
 from strongroom.system.process import keep_in_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     keep_in_memory()
+    refuse_taken_names()
     atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
     fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -45,6 +47,7 @@ def _settle_accesses(error: BaseException | None) -> None:
 
 
 def _explain(error: BaseException, output: Output) -> int:
+    error = lack_of_host(error) or error
     match error:
         case StrongroomError():
             return failures.report(error, output)
@@ -69,6 +72,8 @@ def _run(words: list[str], output: Output) -> None:
         print(table.overview(), end="")
     elif first in ("--version", "version"):
         print(f"{table.PROGRAM} {__version__}")
+    elif first == table.COMPLETE:
+        resolve("strongroom.cli.commands.setup.completion:print_names")(*words[1:2] or [""])
     elif name:
         resolve("strongroom.cli.parser:run_command")(name, behind, output)
     elif first in table.SUBJECTS and {"-h", "--help"} & set(behind):

@@ -15,7 +15,6 @@ import math
 import time
 from argparse import SUPPRESS, ArgumentTypeError, Namespace, _ActionsContainer
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from shlex import join
@@ -332,18 +331,19 @@ def duration(word: str) -> float:
 
 def beginning(text: str) -> float:
     """Parse a date, which means its beginning, or a time; without a zone they are UTC."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UnreadableWord(f"'{text}' is no date or time, such as 2026-07-20 or 2026-07-20T18:00") from None
-    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found).timestamp()
+    return _as_time(times.beginning, text)
 
 
 def moment(text: str) -> float:
     """Parse a date, which means its end, or a time; without a zone they are UTC."""
-    is_date = len(text) <= len("2026-07-20")
-    whole = timedelta(days=1) - timedelta(seconds=1) if is_date else timedelta()
-    return beginning(text) + whole.total_seconds()
+    return _as_time(times.by_then, text)
+
+
+def _as_time(parse: Callable[[str], float], text: str) -> float:
+    try:
+        return parse(text)
+    except ValueError:
+        raise UnreadableWord(f"'{text}' is no date or time, such as 2026-07-20 or 2026-07-20T18:00") from None
 
 
 def version_number(text: str) -> int:

@@ -23,6 +23,7 @@ from strongroom.cli.table import (
 from strongroom.cli.terminal.output import Output, columns
 from strongroom.errors import Untrusted, UsageError
 from strongroom.system.lazy import resolve
+from strongroom.system.process import loading
 
 if TYPE_CHECKING:
     from msgspec import Struct
@@ -76,12 +77,14 @@ class Parsed(NamedTuple):
 def run_command(name: str, words: list[str], output: Output) -> None:
     """Read what stands behind a command, do its work, and give its answer."""
     try:
-        parsed = parse(name, words)
+        with loading():  # the collector would walk all of it twice: a tenth of what a short command takes
+            parsed = parse(name, words)
+            work = load_work(parsed)
     except SystemExit:  # --help has printed
         return
     output.command, output.json, output.quiet = name, parsed.json, parsed.quiet
     try:
-        if (answer := load_work(parsed)(parsed.given, output)) is not None:
+        if (answer := work(parsed.given, output)) is not None:
             output.give(answer)
         if output.ending is not None:
             raise output.ending
@@ -137,8 +140,8 @@ def _beside(name: str) -> Iterator[str]:
         yield from listed({f"{name} {word}": entry.summary for word, entry in words.items()})
 
 
-def whole_parser(*, files: object) -> Parser:
-    """Return the parser of all commands, for completion scripts; ``files`` completes what takes a file."""
+def whole_parser() -> Parser:
+    """Return the parser of all commands, for completion scripts."""
     parser = Parser(prog=PROGRAM, description=INTRODUCTION)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -153,18 +156,7 @@ def whole_parser(*, files: object) -> Parser:
             )
             for word, entry in words.items():
                 fill(nested.add_parser(word, help=entry.summary), command_of([name, word])[0])
-    _complete_files(parser, files)
     return parser
-
-
-def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
-    """Complete with files whatever takes one, in every command."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
-        if action.metavar in ("FILE", "PATH[:FORMAT]"):
-            action.complete = files  # type: ignore[attr-defined]
-        if isinstance(action.choices, dict):
-            for command in action.choices.values():
-                _complete_files(command, files)
 
 
 def _nested_in(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Parser] | None:

@@ -1,20 +1,34 @@
-"""The pages of commands and of exit codes, made from the parsers and the errors so that they cannot go stale.
+"""The pages of commands and of exit codes, made from the parsers and the errors so that they cannot go stale,
+and the same texts as pages of the manual.
 
-``python scripts/make_reference.py`` writes them.
+``python scripts/make_reference.py`` writes the pages, and building the package the manual.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from textwrap import wrap
 from types import ModuleType
 from typing import Final
 
+from strongroom import __version__
 from strongroom.cli.parser import load, parser_of
-from strongroom.cli.table import ALSO, COMMANDS, GROUPS, PROCEDURES
+from strongroom.cli.table import (
+    ALSO,
+    COMMANDS,
+    GROUPS,
+    INTRODUCTION,
+    PROCEDURES,
+    PROGRAM,
+    summaries,
+    summaries_of,
+)
 from strongroom.cli.terminal import failures
+from strongroom.config.reference import reference_markdown
 from strongroom.errors import FAMILIES, MODULES, StrongroomError, meaning_of
 
 _HEAD = """\
@@ -182,3 +196,114 @@ def _defined(module: ModuleType) -> list[type[StrongroomError]]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+# -- The manual: the same texts as `man` shows them -------------------------------------------------
+
+
+def manual(date: str) -> dict[str, str]:
+    """Return each page of the manual by the name of its file: ``strongroom.1``, a page for each word that a
+    command begins with, and ``strongroom.toml.5``. ``date`` is when the package was made, as 2026-11-30."""
+    words, settings = summaries(), f"`{PROGRAM}.toml(5)`"
+    codes = exit_codes_markdown().partition("|---:|---|---|\n")[2].partition("\n\n")[0]
+    families = [re.split(r"(?<!\\\\) \\| ", row.strip("| ")) for row in codes.splitlines()]
+    texts = {
+        f"{PROGRAM}.1": (
+            INTRODUCTION.rstrip("."),
+            f"# SYNOPSIS\n\n`{PROGRAM} COMMAND` …\n\n# DESCRIPTION\n"
+            + _HEAD.partition("-->")[2].partition("`python scripts/secrets_cli.py")[0]
+            + _HEAD.partition("runs the same program.")[2]
+            + "".join(
+                f"## {group}\n\n" + "".join(f"- `{PROGRAM} {word}`: {says}\n" for word, says in rows.items())
+                for group in GROUPS
+                if (rows := summaries_of(group))
+            )
+            + "\n# EXIT STATUS\n\n"
+            + "".join(f"- `{code}`: {' '.join(rest)}\n" for code, *rest in families)
+            + f"\n# SEE ALSO\n\n{', '.join(f'`{PROGRAM}-{word}(1)`' for word in words)}, {settings}\n",
+        ),
+        f"{PROGRAM}.toml.5": (
+            "configuration of Strongroom",
+            "# DESCRIPTION\n"
+            + reference_markdown().partition("-->")[2]
+            + f"\n# SEE ALSO\n\n`{PROGRAM}(1)`\n",
+        ),
+    }
+    for word, summary in words.items():
+        names = [name for name in COMMANDS if name.partition(" ")[0] == word]
+        synopsis = "".join(
+            f"{_typed(name, parser)}\n" for name in names for name, _, parser in _parsers(name)
+        )
+        texts[f"{PROGRAM}-{word}.1"] = (
+            summary,
+            f"# SYNOPSIS\n\n```\n{synopsis}```\n\n"
+            + "".join(_command(name, {}).replace("### ", f"# {PROGRAM} ", 1) for name in names)
+            + f"# SEE ALSO\n\n`{PROGRAM}(1)`, {settings}\n",
+        )
+    pages = {}
+    for file, (summary, text) in texts.items():
+        name, _, section = file.rpartition(".")
+        head = f'.TH {name.upper()} {section} {date} "strongroom {__version__}" Strongroom\n.ad l\n.nh\n'
+        head += f".SH NAME\n{_in_roff(name)} \\- {_in_roff(summary)}\n"
+        pages[file] = head + "".join(_roff(text))
+    return pages
+
+
+def _typed(name: str, parser: argparse.ArgumentParser) -> str:
+    """Return how a command is typed, without its options."""
+    words = [f"{PROGRAM} {name} [OPTION]..."]
+    for action in parser._actions:  # noqa: SLF001
+        if not action.option_strings and not isinstance(action.choices, dict):
+            word = f"{action.metavar or action.dest.upper()}" + ("..." if action.nargs in ("+", "*") else "")
+            words.append(f"[{word}]" if action.nargs in ("?", "*") else word)
+    return " ".join(words)
+
+
+_LEFT_OUT: Final = ("<!--", "|---", "| ---", "| Setting", "| Variable", "| Code")
+
+
+def _roff(text: str) -> Iterator[str]:
+    """Yield Markdown, as far as our pages use it, in the language of manual pages."""
+    verbatim, new_paragraph, after_heading = False, False, True
+    for line in text.splitlines():
+        if line.startswith("```"):
+            verbatim = not verbatim
+            yield ("" if after_heading else ".PP\n") + ".nf\n" if verbatim else ".fi\n"
+        elif verbatim:
+            yield f"{_in_roff(line, code=True)}\n"
+        elif not line:
+            new_paragraph = not after_heading
+        elif not line.startswith(_LEFT_OUT):
+            request = _request(line)
+            yield request or (".PP\n" if new_paragraph else "") + _filled(line.strip())
+            new_paragraph = False
+        after_heading = line.startswith("#") if line else after_heading
+
+
+def _request(line: str) -> str:
+    """Return the request for a line that is a heading, a row of a table or an item of a list."""
+    if heading := re.fullmatch(r"(#+) (.*)", line):
+        return f'.{"SH" if len(heading[1]) == 1 else "SS"} "{_in_roff(heading[2])}"\n'
+    if line.startswith("| "):
+        term, *cells = re.split(r"(?<!\\) \| ", line.strip("|").strip().replace("\\|", "|"))
+        default = f" Default: {cells.pop(0)}." if len(cells) > 1 and cells[0] else ""
+        return f".TP\n{_in_roff(term)}\n{_filled(' '.join(filter(None, cells)) + default)}"
+    if item := re.fullmatch(r"- (`[^`]+`): (.*)", line):
+        return f".TP\n{_in_roff(item[1])}\n{_filled(item[2])}"
+    if item := re.fullmatch(r"(?:-|(\d\.)) (.*)", line):
+        return f".IP {item[1] or chr(92) + '(bu'} 3\n{_filled(item[2])}"
+    return ""
+
+
+def _filled(text: str) -> str:
+    lines = wrap(_in_roff(text), 78, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"\\&{line}\n" if line.startswith(".") else f"{line}\n" for line in lines)
+
+
+def _in_roff(text: str, *, code: bool = False) -> str:
+    """Return a line so that nothing of it is taken for a request, with what is typed in bold."""
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq").replace("'", "\\(aq")
+    if not code:
+        text = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text)
+        text = re.sub(r"`([^`]*)`", r"\\fB\1\\fR", text)
+    return f"\\&{text}" if text.startswith(".") else text

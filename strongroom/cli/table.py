@@ -14,6 +14,8 @@ from strongroom.errors import UsageError
 from strongroom.words import did_you_mean
 
 PROGRAM = "strongroom"
+COMPLETE: Final = "__complete"
+"""What a completion script types, and nobody else: the names of a kind, one a line."""
 OF_EVERY_COMMAND: Final = frozenset({"--json", "-q", "--quiet"})
 INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
 ENDING = """\
@@ -124,6 +126,19 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
     },
     "Cluster and runs": {
         "up": CommandEntry("runs", "run the whole cluster on this machine"),
+        "cluster init": CommandEntry("cluster", "make this host the first of several"),
+        "cluster token": CommandEntry("cluster", "make a token with which another host joins, once"),
+        "cluster join": CommandEntry("cluster", "have this host join, by a token"),
+        "cluster certify": CommandEntry(
+            "cluster", "certify hosts that wait to join, by the installation key"
+        ),
+        "cluster remove": CommandEntry("cluster", "throw a host out: nothing that it sends counts any more"),
+        "cluster rules": CommandEntry(
+            "cluster", "print what each role needs of Redis, PostgreSQL, Vault, AWS or Azure"
+        ),
+        "cluster hosts": CommandEntry(
+            "cluster", "show which hosts there are, which version, when last heard"
+        ),
         "runs": CommandEntry("runs", "list the runs and how each policy stands, or watch all that happens"),
         "runs show": CommandEntry("runs", "show a run, or follow it to its end"),
         "runs cancel": CommandEntry("runs", "end a run and remove what it staged"),
@@ -153,8 +168,11 @@ GROUPS: Final[dict[str, dict[str, CommandEntry]]] = {
         "init": CommandEntry("setup", "set this machine up: write a configuration, and say what is next"),
         "demo": CommandEntry("setup", "show everything on 1,000 made-up secrets in under a minute"),
         "config reference": CommandEntry("setup", "print every setting with its meaning, as Markdown"),
+        "config schema": CommandEntry(
+            "setup", "print the JSON Schema of the configuration, by which editors complete it"
+        ),
         "bench": CommandEntry("setup", "measure sealing and each target, on made-up secrets"),
-        "completion": CommandEntry("setup", "print a completion script for bash or zsh"),
+        "completion": CommandEntry("setup", "print a completion script for bash, zsh or fish"),
     },
 }
 
@@ -165,6 +183,7 @@ SUBJECTS: Final = {
     "keys": "make, list, prove, rotate, retire and destroy keys",
     "reports": "write signed reports for an auditor, and check them",
     "config": "check and explain the configuration",
+    "cluster": "have several hosts work as one: add, show and remove them",
 }
 """What stands in the help for the commands of a subject that is no command by itself."""
 

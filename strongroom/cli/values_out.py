@@ -85,6 +85,7 @@ GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {
             "keys hsm",
             "keys quorum",
             "keys signers",
+            *("cluster init", "cluster token", "cluster join", "cluster certify", "cluster remove"),
         ),
     ),
     "what is on record, and no backup": (
@@ -104,8 +105,16 @@ GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {
             "metrics",
             "reports check",
         ),
-        *("reports audit", "check controls", "reports review", "ledger", "emergency kit"),
+        *("reports audit", "check controls", "reports review", "ledger", "emergency kit", "cluster hosts"),
     ),
-    "the configuration": ("init", "check config", "config reference", "check rights", "completion"),
+    "the configuration": (
+        "init",
+        "check config",
+        "config reference",
+        "config schema",
+        "check rights",
+        "cluster rules",
+        "completion",
+    ),
 }
 """Commands that give no value out, by the reason."""

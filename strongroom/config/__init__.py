@@ -12,7 +12,6 @@ from strongroom.config.keys import (
     AllOfKey,
     HpkeKey,
     KeyFileKey,
-    KeySettings,
     KmsKey,
     PassphraseKey,
     Pkcs11Key,
@@ -22,11 +21,9 @@ from strongroom.config.keys import (
 from strongroom.config.load import default_state_dir, find_config, load_settings
 from strongroom.config.model import (
     BrokerSettings,
-    FlowerSettings,
     LimitSettings,
     SentrySettings,
     Settings,
-    StageSettings,
     StateSettings,
     TrustSettings,
     WorkerSettings,
@@ -36,24 +33,23 @@ from strongroom.config.rotators import (
     AwsRotator,
     CommandRotator,
     RandomRotator,
-    RotatorSettings,
     VaultEngineRotator,
 )
 from strongroom.config.schema import ConfigProblem, ConfigProblems
+from strongroom.config.served import FlowerSettings
 from strongroom.config.sources import (
     AwsSourceSettings,
     FilesSourceSettings,
     LocalSourceSettings,
     RaftSourceSettings,
-    SourceSettings,
     VaultSourceSettings,
 )
 from strongroom.config.targets import (
     AzureTargetSettings,
     DirectoryTargetSettings,
+    GcsTargetSettings,
     S3TargetSettings,
     SftpTargetSettings,
-    TargetSettings,
     VaultTargetSettings,
 )
 from strongroom.config.vaults import VaultSettings
@@ -72,9 +68,9 @@ __all__ = [
     "DrillSettings",
     "FilesSourceSettings",
     "FlowerSettings",
+    "GcsTargetSettings",
     "HpkeKey",
     "KeyFileKey",
-    "KeySettings",
     "KmsKey",
     "LimitSettings",
     "LocalSourceSettings",
@@ -86,15 +82,11 @@ __all__ = [
     "RaftSourceSettings",
     "RandomRotator",
     "RestoreSettings",
-    "RotatorSettings",
     "S3TargetSettings",
     "SentrySettings",
     "Settings",
     "SftpTargetSettings",
-    "SourceSettings",
-    "StageSettings",
     "StateSettings",
-    "TargetSettings",
     "TransitKeySettings",
     "TrustSettings",
     "VaultEngineRotator",

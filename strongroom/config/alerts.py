@@ -1,17 +1,16 @@
 """Who is told when something is wrong with the backups, when, and by which mail server."""
 
-from __future__ import annotations
-
+# Annotations are no text here: see strongroom.config.schema.
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
+from strongroom.config.kinds import ChannelKind, Misfit, absent
 from strongroom.config.schema import SettingsSection
 from strongroom.config.shared import CaFile, LoginName, Port
 from strongroom.config.values import AbsolutePath, Duration, Host, MailAddress, Name, Text, Url
-
-# Annotations are no text here: see strongroom.config.schema.
-
 
 FIXED = "It is fixed now: take the line out."
 _FIXED_TIME = {"timeout": FIXED}
@@ -132,9 +131,6 @@ class MailSettings(SettingsSection, frozen=True, kw_only=True):
 # -- How people are notified of alerts: channels, and which alerts go through which -------------
 
 
-# Annotations are no text here: see strongroom.config.schema.
-
-
 CHANNEL_KIND = Meta(description="Which kind of channel this is.")
 _Address = Annotated[
     Url | None,
@@ -155,8 +151,19 @@ _CaFile = Annotated[
 ]
 
 
-class MailChannel(SettingsSection, frozen=True, kw_only=True):
+def _reached(url: str | None, url_file: Path | None, ca_file: Path | None) -> Iterator[Misfit]:
+    if (url is None) == (url_file is None):
+        what = "missing" if url is None else "given twice, with url_file"
+        yield Misfit(("url",), what, "Give one of url and url_file.")
+    if ca_file and (why := absent(ca_file)):
+        yield Misfit(("ca_file",), why, "Name the file of certificates (PEM).")
+
+
+class MailChannel(ChannelKind, frozen=True, kw_only=True):
     """Mail to some addresses, by the server in `[mail]`."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.watching:mail_channel"
+    MAILS: ClassVar[bool] = True
 
     kind: Annotated[Literal["mail"], CHANNEL_KIND]
     to: Annotated[
@@ -165,8 +172,10 @@ class MailChannel(SettingsSection, frozen=True, kw_only=True):
     ]
 
 
-class WebhookChannel(SettingsSection, frozen=True, kw_only=True):
+class WebhookChannel(ChannelKind, frozen=True, kw_only=True):
     """A POST of JSON, signed with HMAC-SHA256 as Standard Webhooks says."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.watching:webhook_channel"
 
     REPLACED = _FIXED_TIME
 
@@ -188,10 +197,16 @@ class WebhookChannel(SettingsSection, frozen=True, kw_only=True):
     ]
     ca_file: _CaFile = None
 
+    def unfit(self) -> Iterator[Misfit]:
+        return _reached(self.url, self.url_file, self.ca_file)
 
-class AppriseChannel(SettingsSection, frozen=True, kw_only=True):
+
+class AppriseChannel(ChannelKind, frozen=True, kw_only=True):
     """Any service that Apprise knows, such as Slack, Teams, PagerDuty or ntfy. It needs
     `strongroom[apprise]`."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.watching:apprise_channel"
+    LIBRARY: ClassVar[str | None] = "apprise"
 
     REPLACED = _FIXED_TIME
 
@@ -207,9 +222,12 @@ class AppriseChannel(SettingsSection, frozen=True, kw_only=True):
     ]
 
 
-class PingChannel(SettingsSection, frozen=True, kw_only=True):
+class PingChannel(ChannelKind, frozen=True, kw_only=True):
     """A dead man's switch that takes pings as Healthchecks does: at its address, `/start` and `/fail`.
     `alerts.ping` or the `ping` of policies name it; a route cannot."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.watching:no_channel"
+    CARRIES: ClassVar[bool] = False
 
     REPLACED = _FIXED_TIME
 
@@ -227,8 +245,8 @@ class PingChannel(SettingsSection, frozen=True, kw_only=True):
     ] = "critical"
     ca_file: _CaFile = None
 
-
-ChannelSettings = MailChannel | WebhookChannel | AppriseChannel | PingChannel
+    def unfit(self) -> Iterator[Misfit]:
+        return _reached(self.url, self.url_file, self.ca_file)
 
 
 class RouteSettings(SettingsSection, frozen=True, kw_only=True):

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-from strongroom.config.keys import (
-    AllOfKey,
-    HpkeKey,
-    KeyFileKey,
-    KeySettings,
-    KmsKey,
-    PassphraseKey,
-    Pkcs11Key,
-    QuorumKey,
-    TransitKeySettings,
-)
-from strongroom.config.kinds import server
+from strongroom.config.keys import AllOfKey, HpkeKey
+from strongroom.config.kinds import KeyKind, server
 from strongroom.config.model import Settings
 from strongroom.config.targets import VaultTargetSettings
 from strongroom.model import Depth
@@ -95,65 +82,16 @@ def called(settings: Settings, thing: str) -> str:
     names = [
         name
         for name, key in settings.keys.items()
-        if not isinstance(key, AllOfKey) and _thing(settings, key) == thing
+        if not isinstance(key, AllOfKey) and key.lost_with(settings.vaults) == thing
     ]
     return " and ".join(f"keys.{name}" for name in names) or thing
 
 
-def _unlock_path(settings: Settings, key: KeySettings) -> UnlockPath:
+def _unlock_path(settings: Settings, key: KeyKind) -> UnlockPath:
     if not isinstance(key, AllOfKey):
-        return ((_thing(settings, key),),)
+        return ((key.lost_with(settings.vaults),),)
     legs = [[settings.keys[name] for name in leg if name in settings.keys] for leg in key.legs]
-    return [[_thing(settings, each) for each in leg] for leg in legs]
-
-
-def _thing(settings: Settings, key: KeySettings) -> str | None:
-    match key:
-        case QuorumKey():
-            return f"a share of the quorum {_real(key.file)}" if _needs_all(key.file) else None
-        case Pkcs11Key() | TransitKeySettings() | KmsKey():
-            return _kept(settings, key)
-        case PassphraseKey():
-            return f"the passphrase in {_real(key.file)}" if key.file else "the environment's passphrase"
-        case KeyFileKey():
-            return f"the key file {_real(key.file)}"
-        case HpkeKey():
-            return f"the private key of {_public(key)}"
-        case AllOfKey():
-            return None  # its legs are
-
-
-def _kept(settings: Settings, key: Pkcs11Key | TransitKeySettings | KmsKey) -> str:
-    match key:
-        case Pkcs11Key():
-            return f"the token `{key.token}`" if key.token else f"the HSM key `{key.label}` v{key.version}"
-        case TransitKeySettings():
-            return server_of(settings, key.vault)
-        case KmsKey():
-            return f"the KMS key {key.key_id} in {key.region}"
-
-
-def _public(key: HpkeKey) -> str:
-    """Name a key pair by its public half, wherever that is written."""
-    if key.public_key is not None or key.public_key_file is None:
-        return str(key.public_key)
-    try:
-        return key.public_key_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return str(_real(key.public_key_file))
-
-
-def _needs_all(file: Path) -> bool:
-    """Whether every custodian of a quorum is needed; of a file that cannot be read, others tell."""
-    try:
-        quorum = json.loads(file.read_bytes())
-        return int(quorum["threshold"]) >= len(quorum["custodians"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return False
-
-
-def _real(path: Path) -> str:
-    return os.path.realpath(path)
+    return [[each.lost_with(settings.vaults) for each in leg] for leg in legs]
 
 
 # -- What is right in a configuration, and will not do on this host alone -----------------------
@@ -183,20 +121,11 @@ def remarks(settings: Settings) -> Iterator[str]:
 
 def opens(settings: Settings, names: Sequence[str]) -> bool:
     """Tell whether this host opens what is sealed to these keys: any one is enough."""
-    return any(_is_opener(settings, settings.keys[name]) for name in names if name in settings.keys)
-
-
-def _is_opener(settings: Settings, key: KeySettings) -> bool:
-    match key:
-        case HpkeKey():
-            return key.identity_file is not None
-        case Pkcs11Key():
-            return key.module is not None
-        case QuorumKey():
-            return False  # its custodians are
-        case AllOfKey():
-            return all(opens(settings, leg) for leg in key.legs)
-    return True
+    keys = (settings.keys[name] for name in names if name in settings.keys)
+    return any(
+        all(opens(settings, leg) for leg in key.legs) if isinstance(key, AllOfKey) else key.opens_here
+        for key in keys
+    )
 
 
 def _needed(settings: Settings, names: Sequence[str]) -> str:

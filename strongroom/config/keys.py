@@ -1,20 +1,25 @@
 """Who can open sealed backups."""
 
 # Annotations are no text here: see strongroom.config.schema.
+import json
+import os
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from strongroom.config.kinds import KindSection
+from strongroom.config.kinds import KeyKind, Vaults, server
 from strongroom.config.shared import KEY_KIND, AwsEndpoint, AwsProfile, VaultName
 from strongroom.config.values import AbsolutePath, Name, PublicKey, Text
 
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 
 
-class PassphraseKey(KindSection, frozen=True, kw_only=True):
+class PassphraseKey(KeyKind, frozen=True, kw_only=True):
     """Anyone who knows the passphrase can open."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.keys:passphrase_recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.keys:passphrase_identity"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
 
     kind: Annotated[Literal["passphrase"], KEY_KIND]
@@ -38,10 +43,19 @@ class PassphraseKey(KindSection, frozen=True, kw_only=True):
         ),
     ] = None
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        return f"the passphrase in {_real(self.file)}" if self.file else "the environment's passphrase"
 
-class KeyFileKey(KindSection, frozen=True, kw_only=True):
+    def outlives(self, name: str) -> str:
+        return "a passphrase cannot be made forgotten"
+
+
+class KeyFileKey(KeyKind, frozen=True, kw_only=True):
     """Anyone who has the key file (`strongroom keys new --algorithm AES256`) can open."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.keys:keyfile_recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.keys:file_identity"
+    DESTROYED_BY: ClassVar[str] = "strongroom.wiring.key_services:file_destroyer"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
 
     kind: Annotated[Literal["keyfile"], KEY_KIND]
@@ -53,10 +67,16 @@ class KeyFileKey(KindSection, frozen=True, kw_only=True):
         ),
     ]
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        return f"the key file {_real(self.file)}"
 
-class HpkeKey(KindSection, frozen=True, kw_only=True):
+
+class HpkeKey(KeyKind, frozen=True, kw_only=True):
     """Anyone who has the private half (`strongroom keys new`) can open; sealing needs the public half."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.keys:pair_recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.keys:file_identity"
+    DESTROYED_BY: ClassVar[str] = "strongroom.wiring.key_services:pair_destroyer"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("identity_file",)
 
     kind: Annotated[Literal["hpke"], KEY_KIND]
@@ -79,10 +99,32 @@ class HpkeKey(KindSection, frozen=True, kw_only=True):
         ),
     ] = None
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        """Name the pair by its public half, wherever that is written."""
+        public = self.public_key
+        if public is None and self.public_key_file is not None:
+            try:
+                public = self.public_key_file.read_text(encoding="ascii").strip()
+            except (OSError, UnicodeDecodeError):
+                public = str(_real(self.public_key_file))
+        return f"the private key of {public}"
 
-class Pkcs11Key(KindSection, frozen=True, kw_only=True):
+    @property
+    def opens_here(self) -> bool:
+        return self.identity_file is not None
+
+    def outlives(self, name: str) -> str:
+        return (
+            "" if self.identity_file else f"the private half of '{name}' is not on this host (identity_file)"
+        )
+
+
+class Pkcs11Key(KeyKind, frozen=True, kw_only=True):
     """A key in a hardware security module (PKCS#11); it never leaves it."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.hsm:recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.hsm:identity"
+    DESTROYED_BY: ClassVar[str] = "strongroom.wiring.hsm:destroyer"
     LIBRARY: ClassVar[str | None] = "python-pkcs11"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("pin_file",)
 
@@ -135,10 +177,24 @@ class Pkcs11Key(KindSection, frozen=True, kw_only=True):
         ),
     ] = None
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        return f"the token `{self.token}`" if self.token else f"the HSM key `{self.label}` v{self.version}"
 
-class TransitKeySettings(KindSection, frozen=True, kw_only=True):
+    @property
+    def opens_here(self) -> bool:
+        return self.module is not None
+
+    def outlives(self, name: str) -> str:
+        return "" if self.module else f"this host does not reach the token of '{name}' (module)"
+
+
+class TransitKeySettings(KeyKind, frozen=True, kw_only=True):
     """A key of Vault's transit engine. Anyone who may use it there can open."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.key_services:transit_recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.key_services:transit_identity"
+    DESTROYED_BY: ClassVar[str] = "strongroom.wiring.key_services:transit_destroyer"
+    NEWER_VERSIONS: ClassVar[bool] = True
     LIBRARY: ClassVar[str | None] = "hvac"
 
     kind: Annotated[Literal["transit"], KEY_KIND]
@@ -146,13 +202,24 @@ class TransitKeySettings(KindSection, frozen=True, kw_only=True):
     key: Annotated[Text, Meta(description="The key's name.", examples=["backup"])]
     mount: Annotated[Text, Meta(description="Where the engine is mounted.", examples=["transit"])] = "transit"
 
+    @property
+    def on_vault(self) -> str | None:
+        return self.vault
+
     def logged_as(self, log: str) -> str:
         return f"{self.mount.strip('/')}//{self.key}" if log == "vault" else ""
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        return f"the Vault {server(vaults, self.vault) or self.vault}"
 
-class KmsKey(KindSection, frozen=True, kw_only=True):
+
+class KmsKey(KeyKind, frozen=True, kw_only=True):
     """A key of AWS KMS, of one region: name one for each region that might be lost."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.key_services:kms_recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.key_services:kms_identity"
+    DESTROYED_BY: ClassVar[str] = "strongroom.wiring.key_services:kms_destroyer"
+    NEWER_VERSIONS: ClassVar[bool] = True
     LIBRARY: ClassVar[str | None] = "boto3"
 
     kind: Annotated[Literal["kms"], KEY_KIND]
@@ -172,10 +239,18 @@ class KmsKey(KindSection, frozen=True, kw_only=True):
     def logged_as(self, log: str) -> str:
         return self.key_id if log == "cloudtrail" else ""
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        return f"the KMS key {self.key_id} in {self.region}"
 
-class QuorumKey(KindSection, frozen=True, kw_only=True):
+    def outlives(self, name: str) -> str:
+        moved = f"'{name}' is an alias, which can be moved to another key: name the key"
+        return moved if "alias/" in self.key_id else ""
+
+
+class QuorumKey(KeyKind, frozen=True, kw_only=True):
     """Any k of n custodians, each with a share on paper, can open together."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.keys:quorum_recipient"
     LIBRARY: ClassVar[str | None] = "shamir-mnemonic"
 
     kind: Annotated[Literal["quorum"], KEY_KIND]
@@ -187,9 +262,17 @@ class QuorumKey(KindSection, frozen=True, kw_only=True):
         ),
     ]
 
+    def lost_with(self, vaults: Vaults) -> str | None:
+        return f"a share of the quorum {_real(self.file)}" if _needs_all(self.file) else None
 
-class AllOfKey(KindSection, frozen=True, kw_only=True):
+    def outlives(self, name: str) -> str:
+        return "shares on paper are with their custodians, and nobody can prove that they were burnt"
+
+
+class AllOfKey(KeyKind, frozen=True, kw_only=True):
     """Several keys of which every one is needed; in place of each there may be spares."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.keys:all_of_recipient"
 
     kind: Annotated[Literal["all-of"], KEY_KIND]
     legs: Annotated[
@@ -201,7 +284,18 @@ class AllOfKey(KindSection, frozen=True, kw_only=True):
         ),
     ]
 
+    def outlives(self, name: str) -> str:
+        return "an all-of inside another cannot be destroyed"
 
-KeySettings = (
-    PassphraseKey | KeyFileKey | HpkeKey | Pkcs11Key | TransitKeySettings | KmsKey | QuorumKey | AllOfKey
-)
+
+def _needs_all(file: Path) -> bool:
+    """Whether every custodian of a quorum is needed; of a file that cannot be read, others tell."""
+    try:
+        quorum = json.loads(file.read_bytes())
+        return int(quorum["threshold"]) >= len(quorum["custodians"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)

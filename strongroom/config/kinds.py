@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from strongroom.config import registry
 from strongroom.config.policies import PolicySettings
 from strongroom.config.schema import KeyPath, SettingsSection, toml_value
 from strongroom.config.vaults import VaultSettings
+from strongroom.system.errors import PluginBroken
 
 Vaults = Mapping[str, VaultSettings]
 ToType = tuple[str, str]
@@ -37,14 +39,47 @@ class Misfit(NamedTuple):
 
 
 class KindSection(SettingsSection, frozen=True, kw_only=True):
-    """A section that has a ``kind``. ``LIBRARY`` is the distribution that such a thing needs."""
+    """A section that has a ``kind``. ``LIBRARY`` is the distribution that such a thing needs.
 
+    ``MADE_BY`` names the function, as ``module:function``, that makes one of its name, its settings and all
+    settings. It is imported on first use. ``FAMILY`` is the section whose kinds inherit from a record.
+    ``PLUGIN_API`` is the version of all this for which a plug-in was written.
+    """
+
+    if TYPE_CHECKING:  # each kind has it as a field of its own
+        kind: str
+
+    FAMILY: ClassVar[str] = ""
     LIBRARY: ClassVar[str | None] = None
+    MADE_BY: ClassVar[str]
+    PLUGIN_API: ClassVar[int] = 0
+
+    @classmethod
+    def choices(cls) -> tuple[type[SettingsSection], ...]:
+        return registry.own_kinds(cls.FAMILY) if "FAMILY" in vars(cls) else (cls,)
+
+    @classmethod
+    def of_kind(cls, kind: str, raw: Mapping[str, Any]) -> type[SettingsSection] | SettingsSection | None:
+        """Return the record of a kind of this family, or what stands in for a plug-in that is broken."""
+        try:
+            return registry.find_kind(cls.FAMILY, kind, cls)
+        except PluginBroken as broken:
+            return cls.stand_in(kind, raw, broken)
+
+    @classmethod
+    def stand_in(cls, kind: str, raw: Mapping[str, Any], broken: PluginBroken) -> SettingsSection:
+        """Return what the rest of the configuration goes on with; whatever needs the plug-in is refused."""
+        raise NotImplementedError
+
+    @classmethod
+    def installed(cls) -> tuple[str, ...]:
+        """Return the kinds of other packages that are installed here."""
+        return registry.installed_kinds(cls.FAMILY)
 
     @property
     def on_vault(self) -> str | None:
         """The server, a name under ``vaults``, that it is on, or that it asks."""
-        return getattr(self, "vault", None)
+        return None
 
     def logged_as(self, log: str) -> str:
         """Return what an access log of this format calls it; empty if such a log does not tell of it."""
@@ -58,21 +93,19 @@ class KindSection(SettingsSection, frozen=True, kw_only=True):
 class PlaceKind(KindSection, frozen=True, kw_only=True):
     """A source or a target.
 
-    ``MADE_BY`` names the function, as ``module:function``, that makes one of its name, its settings and all
-    settings. It is imported on first use. ``GRANTED`` says that a credential reaches it, so that rights can
-    lack or be too many. ``EXAMPLE`` is what a new configuration file shows of the kind, and ``SPELT`` how
-    ``init`` takes one in one word.
+    ``GRANTED`` says that a credential reaches it, so that rights can lack or be too many. ``EXAMPLE`` is what
+    a new configuration file shows of the kind, and ``SPELT`` how ``init`` takes one in one word.
     """
 
-    MADE_BY: ClassVar[str]
     GRANTED: ClassVar[bool] = True
     EXAMPLE: ClassVar[str] = ""
     SPELT: ClassVar[str] = ""
 
     @property
     def folder(self) -> Path | None:
-        """The file or directory on this machine that it is, if its settings name one."""
-        return getattr(self, "path", None)
+        """The file or directory on this machine that it is, if it is one: no key and no live secret may lie
+        in a target's, and its disk is watched. What a setting is called says nothing of that."""
+        return None
 
 
 class SourceKind(PlaceKind, frozen=True, kw_only=True):
@@ -81,15 +114,25 @@ class SourceKind(PlaceKind, frozen=True, kw_only=True):
     tags a secret there with a key and a value.
     """
 
+    FAMILY: ClassVar[str] = "sources"
     WRITABLE: ClassVar[bool] = True
     SNAPSHOT: ClassVar[bool] = False
     BY_FILE: ClassVar[bool] = False
     TAG: ClassVar[str] = ""
 
     @classmethod
+    def stand_in(cls, kind: str, raw: Mapping[str, Any], broken: PluginBroken) -> SettingsSection:
+        return UnusableSource(kind=kind, problem=broken.message, mend=broken.hint)
+
+    @classmethod
     def of_word(cls, kind: str, place: str) -> OwnSource | None:
         """Return what is meant by ``kind:place``; nothing if this kind is not meant. Raises ValueError."""
         return None
+
+    @property
+    def restored_into(self) -> bool:
+        """Whether it is marked as what a recovery restores into: its login may write."""
+        return False
 
     def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
         """Yield what to type so that it can be read, and has something to read."""
@@ -110,12 +153,28 @@ class TargetKind(PlaceKind, frozen=True, kw_only=True):
     stands as a comment in the file if it is not.
     """
 
+    FAMILY: ClassVar[str] = "targets"
     REMOTE: ClassVar[bool] = True
     RIGHTS: ClassVar[ToType | None] = None
     MORE: ClassVar[Mapping[str, str]] = {}
 
+    if TYPE_CHECKING:  # each kind has these as fields of its own, with its own examples
+        region: str
+        provider: str
+
     @classmethod
-    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
+    def stand_in(cls, kind: str, raw: Mapping[str, Any], broken: PluginBroken) -> SettingsSection:
+        region, provider = raw.get("region"), raw.get("provider")
+        return UnusableTarget(
+            kind=kind,
+            region=region if isinstance(region, str) else "unknown",
+            provider=provider if isinstance(provider, str) else kind,
+            problem=broken.message,
+            mend=broken.hint,
+        )
+
+    @classmethod
+    def of_word(cls, place: str, url: SplitResult) -> Mapping[str, str | int] | None:
         """Return the settings, but for the region, of a place; nothing if this kind is not meant."""
         return None
 
@@ -129,10 +188,129 @@ class TargetKind(PlaceKind, frozen=True, kw_only=True):
         with tools of its own."""
         return ()
 
+    def below(self) -> str:
+        """Return where it begins in what ``store`` names; what says nothing of it is all of that."""
+        return ""
+
+    @property
+    def locking(self) -> str:
+        """How objects are locked there, as it is configured, in the words of the place."""
+        return "none"
+
+    @property
+    def longest_lock(self) -> int | None:
+        """For how many days an object can be locked there at most, if its administrator said so."""
+        return None
+
     @property
     def could_lock(self) -> bool:
         """Whether nobody asked to lock anything here, and the place could say that it can."""
         return False
+
+
+class KeyKind(KindSection, frozen=True, kw_only=True):
+    """A key that opens backups: a recipient to seal to, and an identity to open with.
+
+    ``MADE_BY`` makes the recipient of its name, its settings, all settings and who may ask a person (``None``
+    where nobody sits). ``OPENED_BY`` names the function that takes the same and yields what opens here;
+    ``DESTROYED_BY`` the one that returns what destroys it, or ``None``.
+    """
+
+    FAMILY: ClassVar[str] = "keys"
+    OPENED_BY: ClassVar[str] = ""
+    DESTROYED_BY: ClassVar[str] = ""
+    NEWER_VERSIONS: ClassVar[bool] = False
+    """Whether it gets newer versions by itself, which a rotation takes up."""
+
+    @classmethod
+    def stand_in(cls, kind: str, raw: Mapping[str, Any], broken: PluginBroken) -> SettingsSection:
+        return UnusableKey(kind=kind, problem=broken.message, mend=broken.hint)
+
+    def lost_with(self, vaults: Vaults) -> str | None:
+        """Return what it is lost with, such as a file or a token with all that is in it; ``None`` if no one
+        loss takes it. What says nothing of it counts as lost with every other key of its kind."""
+        return f"the keys of kind '{self.kind}'"
+
+    @property
+    def opens_here(self) -> bool:
+        """Whether this host opens with it."""
+        return bool(self.OPENED_BY)
+
+    def outlives(self, name: str) -> str:
+        """Return why it stays whatever Strongroom does to destroy it; nothing if it can be destroyed."""
+        return "" if self.DESTROYED_BY else f"'{name}' is of a kind that Strongroom cannot destroy"
+
+
+class ChannelKind(KindSection, frozen=True, kw_only=True):
+    """A way to people, or what is pinged. ``CARRIES`` says that a message can go there, so that a route may
+    name it; to what carries none, pings go."""
+
+    FAMILY: ClassVar[str] = "channels"
+    CARRIES: ClassVar[bool] = True
+    MAILS: ClassVar[bool] = False
+    """Whether it needs the server in ``[mail]``."""
+
+    @classmethod
+    def stand_in(cls, kind: str, raw: Mapping[str, Any], broken: PluginBroken) -> SettingsSection:
+        return UnusableChannel(kind=kind, problem=broken.message, mend=broken.hint)
+
+
+class UnusableSource(SourceKind, frozen=True, kw_only=True):
+    """What stands in for a source whose plug-in cannot be used: each use of it says why."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:broken_source"
+    GRANTED: ClassVar[bool] = False
+
+    kind: str
+    problem: str
+    mend: str
+
+
+class UnusableTarget(TargetKind, frozen=True, kw_only=True):
+    """What stands in for a target whose plug-in cannot be used."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:broken_target"
+    GRANTED: ClassVar[bool] = False
+    REMOTE: ClassVar[bool] = False
+
+    kind: str
+    region: str
+    provider: str
+    problem: str
+    mend: str
+
+
+class UnusableKey(KeyKind, frozen=True, kw_only=True):
+    """What stands in for a key whose plug-in cannot be used."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.keys:broken_recipient"
+    OPENED_BY: ClassVar[str] = "strongroom.wiring.keys:broken_identity"
+
+    kind: str
+    problem: str
+    mend: str
+
+    @property
+    def opens_here(self) -> bool:
+        return False
+
+
+class UnusableChannel(ChannelKind, frozen=True, kw_only=True):
+    """What stands in for a channel whose plug-in cannot be used."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.watching:broken_channel"
+
+    kind: str
+    problem: str
+    mend: str
+
+
+def absent(path: Path) -> str | None:
+    """Say why a file that holds no secret cannot be used, if so."""
+    try:
+        return None if path.is_file() else "there is no such file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def said_besides(url: SplitResult, known: Iterable[str]) -> dict[str, str]:
@@ -143,7 +321,7 @@ def said_besides(url: SplitResult, known: Iterable[str]) -> dict[str, str]:
     return said
 
 
-def table(name: str, settings: Mapping[str, str | bool]) -> str:
+def table(name: str, settings: Mapping[str, str | int]) -> str:
     """Write a table of the configuration file."""
     lines = "".join(f"{key} = {toml_value(value)}\n" for key, value in settings.items())
     return f"[{name}]\n{lines}"

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom.config import load as environment
 from strongroom.config.load import load_settings
@@ -26,7 +26,7 @@ AT_START: Final = (
     "state_dir",
     "broker",
     "state",
-    "stage",
+    "stages",
     "workers",
     "listen",
     "flower",
@@ -133,7 +133,7 @@ class LiveSettings:
 
     def _replace(self, settings: Settings, digest: str) -> tuple[str, ...]:
         """Put other settings in force, unless some of them wait for a restart; return those."""
-        waits = tuple(name for name in AT_START if getattr(settings, name) != getattr(self.current, name))
+        waits = tuple(name for name in AT_START if _at_start(settings, name) != _at_start(self.current, name))
         if not waits:
             self.before, self.current, self._digest = self.current, settings, digest
             self.version += 1
@@ -160,12 +160,21 @@ class LiveSettings:
         return self.current.state_dir / LAST_GOOD
 
 
+def _at_start(settings: Settings, name: str) -> object:
+    """Return a section but for what is looked up anew each time: who may log in to the page, so that somebody
+    who was taken out is out at once. By which authority its proxy is known is what it listens with."""
+    if name != "page":
+        return getattr(settings, name)
+    page = settings.page
+    return structs.replace(page, proxy=None, oidc=None), page.proxy.ca_file if page.proxy else None
+
+
 def _why(error: ConfigError) -> str:
     """Say the first thing that is wrong: 'config check' has all of them, and what is right."""
     if not isinstance(error, ConfigProblems) or not error.problems:
         return error.message
     first, more = error.problems[0], len(error.problems) - 1
-    said = ": ".join(filter(None, (first.where, first.key, first.what)))
+    said = ": ".join(filter(None, (first.place, first.key, first.what)))
     return f"{said} (and {more} more)" if more else said
 
 

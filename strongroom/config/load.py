@@ -14,7 +14,8 @@ from typing import Any, Final, cast, get_args, get_origin
 from msgspec import Struct
 
 from strongroom.config.checks import Context, people, policies, stores
-from strongroom.config.kinds import Misfit
+from strongroom.config.kinds import KindSection, Misfit
+from strongroom.config.lines import line_of, lines_of
 from strongroom.config.model import Settings
 from strongroom.config.schema import (
     ConfigProblem,
@@ -104,7 +105,7 @@ class _SettingsReading:
             if get_origin(kind) is tuple:
                 return self._list(kind, marks, raw, place)
             if models := models_of(kind):
-                return self._section(models, raw, place)
+                return self._section(kind, models, raw, place)
             if read := getattr(kind, "read", None):  # it says itself what it takes
                 return read(".".join(map(str, place.path[-1:])), raw)
             return self._plain(kind, marks, raw, place)
@@ -148,12 +149,14 @@ class _SettingsReading:
             return False
         return True
 
-    def _section(self, models: tuple[type[SettingsSection], ...], raw: Any, place: _Place) -> Any:
+    def _section(
+        self, annotation: Any, models: tuple[type[SettingsSection], ...], raw: Any, place: _Place
+    ) -> Any:
         if not isinstance(raw, dict):
             raise wrong_type("a table")
-        model = models[0] if len(models) == 1 else self._of_kind(models, raw, place)
-        if model is None:
-            return NOTHING
+        model = models[0] if len(models) == 1 else self._of_kind(annotation, models, raw, place)
+        if not isinstance(model, type):  # none, or what stands in for a plug-in that is broken
+            return NOTHING if model is None else model
         fields = fields_of(model)
         values = {name: self._key(field, raw, place) for name, field in fields.items()}
         for name in raw:
@@ -164,14 +167,21 @@ class _SettingsReading:
         return model(**right) if whole else NOTHING
 
     def _of_kind(
-        self, models: tuple[type[SettingsSection], ...], raw: dict[str, Any], place: _Place
-    ) -> type[SettingsSection] | None:
+        self, annotation: Any, models: tuple[type[SettingsSection], ...], raw: dict[str, Any], place: _Place
+    ) -> type[SettingsSection] | SettingsSection | None:
         kinds = {kind: model for model in models if (kind := kind_of(model))}
         kind = raw.get("kind")
         if isinstance(kind, str) and kind in kinds:
             return kinds[kind]
+        family = annotation if isinstance(annotation, type) and issubclass(annotation, KindSection) else None
+        if isinstance(kind, str) and family and (found := family.of_kind(kind, raw)) is not None:
+            return found
         what = "unknown kind" if "kind" in raw else "missing"
-        self._note(place.inside("kind"), InvalidValue(what, f"One of: {', '.join(kinds)}.", example=False))
+        known = [*kinds, *(family.installed() if family else ())]
+        right = f"One of: {', '.join(known)}."
+        if family and "kind" in raw:
+            right += " If a plug-in has it, install the package of that plug-in beside Strongroom."
+        self._note(place.inside("kind"), InvalidValue(what, right, example=False))
         return None
 
     def _key(self, field: Field, raw: dict[str, Any], above: _Place) -> Any:
@@ -363,17 +373,19 @@ def load_settings(env: Mapping[str, str] | None = None, path: str | Path | None 
     """
     env = os.environ if env is None else env
     file = Path(path).absolute() if path is not None else find_config(env)
-    return _Loading(_read(file) if file else {}, env, file).settings()
+    text, raw = _read(file) if file else ("", {})
+    return _Loading(raw, env, file, text).settings()
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    """Return the file's text, and what it says."""
     text = ""
     try:
         str(file).encode()  # it is named in all that is said of it
         text = file.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
         if not is_deep(raw):
-            return raw
+            return text, raw
         problem = _file_problem(file, *_TOO_DEEP)
     except tomllib.TOMLDecodeError as error:
         problem = _syntax_problem(file, str(error), text)
@@ -393,16 +405,17 @@ def _read(file: Path) -> dict[str, Any]:
 def _syntax_problem(file: Path, message: str, text: str) -> ConfigProblem:
     match = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
     what = message[: match.start()].strip() if match else message
-    line = f":{match[1]}" if match and match[1] else ""
-    column = f" (column {match[2]})" if match and match[2] else " (at the end)" if match else ""
+    line = int(match[1]) if match and match[1] else None
     if match and what == "Cannot overwrite a value":
-        second = text.splitlines()[int(match[1] or 0) - 1]  # at the end of the document it is in the last
+        second = text.splitlines()[(line or 0) - 1]  # at the end of the document it is in the last
         key = printable(second.partition("=")[0].strip())
         return ConfigProblem(
-            where=f"{file}{line}", key=key, what="stands there twice", right="Take one away."
+            where=str(file), line=line, key=key, what="stands there twice", right="Take one away."
         )
+    column = f" (column {match[2]})" if match and match[2] else " (at the end)" if match else ""
     return ConfigProblem(
-        where=f"{file}{line}",
+        where=str(file),
+        line=line,
         key="",
         what=f"not TOML: {what[:1].lower()}{what[1:]}{column}",
         right='Write key = "text", and a list as ["a", "b"].',
@@ -416,16 +429,21 @@ def _file_problem(file: Path, what: str, right: str) -> ConfigProblem:
 class _Loading:
     """One load: the raw tables, where each part came from, and what is wrong so far."""
 
-    def __init__(self, raw: dict[str, Any], env: Mapping[str, str], file: Path | None) -> None:
+    def __init__(self, raw: dict[str, Any], env: Mapping[str, str], file: Path | None, text: str) -> None:
         self._raw = raw
+        self._text = text
+        self._lines: dict[KeyPath, int] | None = None
         self._written = copy.deepcopy(raw)
         self._file = file
         self._base = file.parent if file else Path.cwd()
         self._env = env
-        # Variables that look like an override with an underscore forgotten.
+        # Variables that look like an override with an underscore forgotten. Sections are looked through for
+        # those alone that are there: to read what keys each has is most of what a load takes.
+        named = tuple(variable for variable in env if variable.startswith(PREFIX) and variable != STATE_DIR)
         meant = {
             f"{PREFIX}{section}_{_plain(key)}".upper(): f"{PREFIX}{section}__{_plain(key)}".upper()
             for section, field in fields_of(Settings).items()
+            if any(variable.startswith(f"{PREFIX}{section}_".upper()) for variable in named)
             for model in models_of(field.kind)
             for key in fields_of(model)
         }
@@ -436,7 +454,7 @@ class _Loading:
                 what="not read, for a section and its key are joined by two underscores",
                 right=f"Call it {meant[variable]}.",
             )
-            for variable in sorted(env.keys() & meant.keys() - {STATE_DIR})
+            for variable in sorted(meant.keys() & named)
         ]
         self._bad: set[KeyPath] = set()
         self._overrides = overrides(env, raw)
@@ -509,20 +527,24 @@ class _Loading:
         return read(Settings, self._raw, base=self._base, texts=texts)
 
     def _add(self, key: KeyPath, what: str, right: str) -> None:
-        self._note(self._where(key), key, what, right)
-
-    def _note(self, where: str, key: KeyPath, what: str, right: str) -> None:
-        """Note a problem that can be shown, wherever the links lead that it tells of."""
-        what, right = printable(what), printable(right)
-        self._problems.append(ConfigProblem(where=where, key=dotted(key), what=what, right=right))
-
-    def _where(self, key: KeyPath) -> str:
         written = look_up(self._written, key) is not None
         for override in self._overrides:
             path = override.path
             if key[: len(path)] == path or (not written and path[: len(key)] == key):
-                return f"environment {override.variable}"
-        return str(self._file) if self._file else NO_FILE
+                self._note(f"environment {override.variable}", key, what, right)
+                return
+        if self._file and self._lines is None:
+            self._lines = lines_of(self._text)
+        line = line_of(key, self._lines or {})
+        self._note(str(self._file) if self._file else NO_FILE, key, what, right, line)
+
+    def _note(self, where: str, key: KeyPath, what: str, right: str, line: int | None = None) -> None:
+        """Note a problem that can be shown, wherever the links lead that it tells of."""
+        self._problems.append(
+            ConfigProblem(
+                where=where, line=line, key=dotted(key), what=printable(what), right=printable(right)
+            )
+        )
 
 
 def _is_writable_by_all(file: Path) -> bool:
@@ -547,6 +569,7 @@ def _misfits(context: Context) -> Iterator[Misfit]:
         policies.check_schedules,
         stores.check_paths,
         stores.check_secrets,
+        stores.check_stages,
         stores.check_servers,
         stores.check_stores,
         policies.check_snapshots,

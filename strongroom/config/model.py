@@ -5,13 +5,14 @@ these and checks how they fit together; nothing here reads a file.
 """
 
 # Annotations are no text here: see strongroom.config.schema.
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
-from strongroom.config.alerts import FIXED, AlertSettings, ChannelSettings, MailSettings, RouteSettings
+from strongroom.config.alerts import FIXED, AlertSettings, MailSettings, RouteSettings
 from strongroom.config.approvals import AccessLogSettings, ApprovalSettings
 from strongroom.config.calendar import (
     CalendarSettings,
@@ -22,21 +23,29 @@ from strongroom.config.calendar import (
     RotationSettings,
     VerificationSettings,
 )
-from strongroom.config.keys import KeySettings, KmsKey, TransitKeySettings
+from strongroom.config.kinds import ChannelKind, KeyKind, SourceKind, TargetKind
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
 from strongroom.config.recovery import ContactsSettings, RecoverySettings
-from strongroom.config.rotators import RotatorSettings
+from strongroom.config.rotators import RotatorKind
 from strongroom.config.schema import KIB, MIB, KeyPath, SettingsSection
-from strongroom.config.shared import ListenAddress, LoginName, Port
-from strongroom.config.sources import LocalSourceSettings, SourceSettings
-from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
-from strongroom.config.values import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
+from strongroom.config.served import (
+    FlowerSettings,
+    ListenSettings,
+    MetricsSettings,
+    PageSettings,
+    Served,
+    ServedSettings,
+)
+from strongroom.config.shared import ClientCertificate, PlainAway, PrivateKey
+from strongroom.config.sources import LocalSourceSettings
+from strongroom.config.targets import DirectoryTargetSettings
+from strongroom.config.values import AbsolutePath, Fingerprint, Name, Size, Text, Url
 from strongroom.config.vaults import VaultSettings
 from strongroom.model import Selection
 
 
 class BrokerSettings(SettingsSection, frozen=True, kw_only=True):
-    """What carries the messages between workers."""
+    """What carries the messages between workers. Another host is reached with TLS."""
 
     url: Annotated[
         str | None,
@@ -61,10 +70,14 @@ class BrokerSettings(SettingsSection, frozen=True, kw_only=True):
             extra={"default": "those of the system"},
         ),
     ] = None
+    certificate_file: Annotated[ClientCertificate, Meta(examples=["/etc/strongroom/redis-client.pem"])] = None
+    key_file: Annotated[PrivateKey, Meta(examples=["/run/secrets/redis-client-key.pem"])] = None
+    plain: PlainAway = False
 
 
 class StateSettings(SettingsSection, frozen=True, kw_only=True):
-    """Where run records, catalog and slots are kept."""
+    """Where run records, catalog and slots are kept. A database on another host is reached with TLS, and its
+    certificate has to be of its name."""
 
     url: Annotated[
         str | None,
@@ -83,19 +96,19 @@ class StateSettings(SettingsSection, frozen=True, kw_only=True):
             extra={"default": "what PostgreSQL's own client finds (`~/.pgpass`)"},
         ),
     ] = None
-
-
-class StageSettings(SettingsSection, frozen=True, kw_only=True):
-    """Where sealed containers wait on their way to the targets."""
-
-    path: Annotated[
+    ca_file: Annotated[
         AbsolutePath | None,
         Meta(
-            description="Directory. All workers must see the same one.",
-            examples=["/var/lib/strongroom/stage"],
-            extra={"default": "`stage` in the state directory"},
+            description="Certificates (PEM) that may sign the database's.",
+            examples=["/etc/strongroom/postgresql-ca.pem"],
+            extra={"default": "those of the system"},
         ),
     ] = None
+    certificate_file: Annotated[
+        ClientCertificate, Meta(examples=["/etc/strongroom/postgresql-client.pem"])
+    ] = None
+    key_file: Annotated[PrivateKey, Meta(examples=["/run/secrets/postgresql-client-key.pem"])] = None
+    plain: PlainAway = False
 
 
 class TrustSettings(SettingsSection, frozen=True, kw_only=True):
@@ -183,6 +196,16 @@ class LimitSettings(SettingsSection, frozen=True, kw_only=True):
             examples=[14_400],
         ),
     ] = 3600
+    runs_at_once: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="How many runs of a kind the cluster has at work. Later ones begin when one has "
+            "ended. A fleet that so many do not keep busy takes more. No restore waits for its turn.",
+            examples=[100],
+        ),
+    ] = 8
     container_bytes: Annotated[
         Size,
         Meta(
@@ -193,138 +216,13 @@ class LimitSettings(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = 32 * MIB
     stage_bytes: Annotated[
-        Size, Meta(ge=MIB, description="How much may lie on the stage.", examples=["4GiB"])
+        Size,
+        Meta(
+            ge=MIB,
+            description="How much all runs together may keep on a stage. One that finds no room waits.",
+            examples=["4GiB"],
+        ),
     ] = 2048 * MIB
-
-
-class ListenSettings(SettingsSection, frozen=True, kw_only=True):
-    """Where the page, Flower and the metrics are served over HTTP: to this host alone, or with TLS."""
-
-    host: Annotated[ListenAddress, Meta(examples=["10.0.0.7"])] = "127.0.0.1"
-    certificate_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Certificate (PEM, with those between it and its authority) to serve TLS with.",
-            examples=["/etc/strongroom/server.pem"],
-            extra={"default": "no TLS: then only this host may ask, unless `plain` says otherwise"},
-        ),
-    ] = None
-    key_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Private key (PEM) of that certificate.",
-            examples=["/run/secrets/server-key.pem"],
-            extra={"default": "in the certificate's file"},
-        ),
-    ] = None
-    plain: Annotated[
-        bool,
-        Meta(
-            description="Serve other hosts without TLS, on a network that nobody else can listen on.",
-            examples=[True],
-        ),
-    ] = False
-
-
-_SHARED = "Write it under [listen], where the page, Flower and the metrics have it in common."
-
-
-class ServiceSettings(SettingsSection, frozen=True, kw_only=True):
-    """What is served over HTTP, as `[listen]` says."""
-
-    REPLACED = dict.fromkeys(("certificate_file", "key_file", "plain"), _SHARED)
-
-    host: Annotated[
-        ListenAddress | None, Meta(examples=["127.0.0.1"], extra={"default": "`listen.host`"})
-    ] = None
-    port: Port
-
-
-class FlowerSettings(ServiceSettings, frozen=True, kw_only=True):
-    """The task monitor (`strongroom up --flower`). It always asks for a login."""
-
-    port: Annotated[Port, Meta(examples=[5555])] = 5555
-    user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
-    password_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="File that holds the password and nothing else.",
-            examples=["/run/secrets/flower-password"],
-            extra={"default": "made once, in run/flower-password under the state directory"},
-        ),
-    ] = None
-
-
-class ServedSettings(ServiceSettings, frozen=True, kw_only=True):
-    """What reads the record and the targets, and is served over HTTP."""
-
-    check_targets: Annotated[
-        Duration,
-        Meta(
-            ge=60,
-            le=86_400,
-            description="How often the targets are checked. The record is read each time somebody asks.",
-            examples=["5m"],
-            extra={"default": '`"15m"`'},
-        ),
-    ] = 900
-
-
-class MetricsSettings(ServedSettings, frozen=True, kw_only=True):
-    """Metrics for Prometheus (`strongroom up --metrics`, `strongroom metrics --serve`). They are given
-    to a client that has the token."""
-
-    port: Annotated[Port, Meta(examples=[9464])] = 9464
-    token_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="File that holds the token that a client needs, and nothing else.",
-            examples=["/run/secrets/metrics-token"],
-            extra={"default": "made once, in run/metrics-token under the state directory"},
-        ),
-    ] = None
-
-
-class PageSettings(ServedSettings, frozen=True, kw_only=True):
-    """The page of the installation, for a browser (`strongroom up --page`). It asks for a login and changes
-    nothing."""
-
-    port: Annotated[Port, Meta(examples=[5556])] = 5556
-    user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
-    password_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="File that holds the page's password and nothing else.",
-            examples=["/run/secrets/page-password"],
-            extra={"default": "made once, in run/page-password under the state directory"},
-        ),
-    ] = None
-    url: Annotated[
-        Url | None,
-        Meta(
-            description="Where people reach the page, for Flower's link to it.",
-            examples=["https://backups.example.org"],
-            extra={"default": "`host` and `port`"},
-        ),
-    ] = None
-    flower_url: Annotated[
-        Url | None,
-        Meta(
-            description="Where people reach Flower, for the page's link to it.",
-            examples=["https://flower.example.org"],
-            extra={"default": "Flower's own address, if it runs in the same `strongroom up`"},
-        ),
-    ] = None
-
-
-class Served(Struct, frozen=True, kw_only=True):
-    """Where something is served over HTTP."""
-
-    host: str
-    port: int
-    certificate_file: Path | None
-    key_file: Path | None
-    plain: bool
 
 
 class TraceSettings(SettingsSection, frozen=True, kw_only=True):
@@ -357,19 +255,26 @@ class SentrySettings(SettingsSection, frozen=True, kw_only=True):
 
 
 # What targets are when they are left out, told by its identity: an empty table has none.
-_LEFT_OUT: dict[str, TargetSettings] = {}
+_LEFT_OUT: dict[str, TargetKind] = {}
 
 
-def _local_source() -> dict[str, SourceSettings]:
+def _local_source() -> dict[str, SourceKind]:
     return {"local": LocalSourceSettings(kind="local")}
 
 
+DEFAULT_STAGE = "default"
+"""The stage of policies that name no other."""
 DEFAULT_TARGETS = ("region-a", "region-b", "region-c")
 """Directories in the state directory, which are there while no target is named but media for a safe."""
 
 
 class Settings(SettingsSection, frozen=True, kw_only=True):
     """Everything that can be set, as one frozen value."""
+
+    REPLACED: ClassVar = {
+        "stage": 'Name the place in [stages.default]: kind = "directory", path = "/mnt/stage", region = '
+        '"stage".'
+    }
 
     state_dir: Annotated[
         AbsolutePath,
@@ -385,7 +290,16 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
     ]
     broker: BrokerSettings = BrokerSettings()
     state: StateSettings = StateSettings()
-    stage: StageSettings = StageSettings()
+    stages: Annotated[
+        dict[Name, TargetKind],
+        Meta(
+            description="Where what runs hand from one host to another waits, sealed: places that every host "
+            "reaches, of the kinds that targets have, and none of them inside a target. Policies that name "
+            "no other use the one that is called `default`.",
+            examples=["default"],
+            extra={"default": "none: a folder in the state directory, on the one host that there is"},
+        ),
+    ] = field(default_factory=dict)
     vaults: Annotated[
         dict[Name, VaultSettings],
         Meta(
@@ -395,7 +309,7 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = field(default_factory=dict)
     sources: Annotated[
-        dict[Name, SourceSettings],
+        dict[Name, SourceKind],
         Meta(
             description="Where live secrets are.",
             examples=["local"],
@@ -403,7 +317,7 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = field(default_factory=_local_source)
     targets: Annotated[
-        dict[Name, TargetSettings],
+        dict[Name, TargetKind],
         Meta(
             description="Where backups lie.",
             examples=["region-a"],
@@ -414,7 +328,7 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = field(default_factory=lambda: _LEFT_OUT)
     keys: Annotated[
-        dict[Name, KeySettings],
+        dict[Name, KeyKind],
         Meta(description="Who can open sealed backups.", examples=["recovery"], extra={"default": "none"}),
     ] = field(default_factory=dict)
     hooks: Annotated[
@@ -438,7 +352,7 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = field(default_factory=dict)
     rotators: Annotated[
-        dict[Name, RotatorSettings],
+        dict[Name, RotatorKind],
         Meta(
             description="What gives secrets new values (`strongroom secrets rotate`), in the order in which "
             "they are tried.",
@@ -467,7 +381,7 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()
     channels: Annotated[
-        dict[Name, ChannelSettings],
+        dict[Name, ChannelKind],
         Meta(
             description="How people are notified of alerts, and what is pinged.",
             examples=["pager"],
@@ -516,6 +430,9 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
             certificate_file=shared.certificate_file,
             key_file=shared.key_file,
             plain=shared.plain,
+            client_ca_file=service.proxy.ca_file
+            if isinstance(service, PageSettings) and service.proxy
+            else None,
         )
 
     @property
@@ -525,8 +442,25 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
 
     @property
     def stage_path(self) -> Path:
-        """The stage's directory, with the default filled in."""
-        return self.stage.path or self.state_dir / "stage"
+        """The folder that is the stage of runs which name none: those of the one host that there is, and
+        those that began while the default stage, if it is a folder, was called otherwise."""
+        shared = self.stages.get(DEFAULT_STAGE)
+        return (shared.folder if shared else None) or self.state_dir / "stage"
+
+    def unshared_policies(self) -> Iterator[str]:
+        """Yield the policies whose stage is a folder of each host, so that no other goes on with their runs.
+
+        Backups onto offline media are made by one command.
+        """
+        for name, policy in self.policies.items():
+            if not policy.offline and not self.stage_of(name):
+                yield name
+
+    def stage_of(self, policy: str) -> str:
+        """Return the name of the stage of a policy; empty for the folder in the state directory."""
+        found = self.policies.get(policy)
+        chosen = found.stage if found else None
+        return chosen or (DEFAULT_STAGE if DEFAULT_STAGE in self.stages else "")
 
     @property
     def online(self) -> tuple[str, ...]:
@@ -551,7 +485,7 @@ class Settings(SettingsSection, frozen=True, kw_only=True):
     def _has_versions(self, policy: PolicySettings) -> bool:
         """Tell whether one of a policy's keys gets newer versions by itself, which a rotation takes up."""
         keys = (self.keys.get(name) for name in policy.recipients if policy.sealed)
-        return any(isinstance(key, KmsKey | TransitKeySettings) for key in keys)
+        return any(key is not None and key.NEWER_VERSIONS for key in keys)
 
     @property
     def drilled(self) -> str:

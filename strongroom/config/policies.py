@@ -72,6 +72,14 @@ class PolicySettings(SettingsSection, frozen=True, kw_only=True):
             examples=[["recovery"]],
         ),
     ] = ()
+    stage: Annotated[
+        Name | None,
+        Meta(
+            description="The stage that its runs use, a name under `stages`.",
+            examples=["default"],
+            extra={"default": "`default`, if there is one"},
+        ),
+    ] = None
     single_recipient_reason: Annotated[
         Text | None,
         Meta(

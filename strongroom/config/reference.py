@@ -1,19 +1,22 @@
-"""The page of settings, made from the models so that it cannot go stale.
+"""What every setting is, made from the models so that it cannot go stale: the page, and the JSON Schema by
+which editors complete and check the file.
 
-``python scripts/make_reference.py`` writes it.
+``python scripts/make_reference.py`` writes the page.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
-from typing import Literal, get_args, get_origin
+from enum import Enum, StrEnum
+from typing import Any, Literal, get_args, get_origin
 
-from msgspec import NODEFAULT
+from msgspec import NODEFAULT, to_builtins
 
 from strongroom.config.calendar import Entry
+from strongroom.config.kinds import KindSection
 from strongroom.config.model import Settings
+from strongroom.config.registry import find_kind, loaded_plugins
 from strongroom.config.schema import (
     Field,
     SettingsSection,
@@ -25,7 +28,7 @@ from strongroom.config.schema import (
     stripped,
     toml_value,
 )
-from strongroom.config.values import TextForm
+from strongroom.config.values import LARGEST, TextForm
 
 _HEAD = """\
 # Configuration
@@ -87,6 +90,12 @@ def reference_markdown() -> str:
     for section, field in fields_of(Settings).items():
         parts += _section(section, field, shown)
     return "\n".join(parts)
+
+
+def kind_markdown(model: type[SettingsSection]) -> str:
+    """Return what this page says of one kind: of a plug-in's, which its own page can show."""
+    head = f"#### kind = {toml_value(kind_of(model))}\n\n{stated(model.__doc__)}\n"
+    return "\n".join([head, *_described("", model, {}, but=())])
 
 
 Shown = dict[type[SettingsSection], str]
@@ -209,3 +218,117 @@ def _default(field: Field) -> str:
     if isinstance(field.default, Entry):
         return f"`{toml_value(field.default.schedule)}`"
     return "none" if empty else f"`{toml_value(field.default)}`"
+
+
+# -- The JSON Schema --------------------------------------------------------------------------------
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema of ``strongroom.toml``. It accepts every file that has no problem by itself. How its
+    parts fit together, and what is on this host, only ``strongroom check config`` sees."""
+    definitions: dict[str, Any] = {}
+    root = _object_schema(Settings, definitions)
+    del root["required"]  # the state directory has a default, though not in the file
+    head = {
+        "$schema": DIALECT,
+        "title": "strongroom.toml",
+        "description": "The configuration of Strongroom.",
+    }
+    return head | root | {"$defs": dict(sorted(definitions.items()))}
+
+
+def _object_schema(model: type[SettingsSection], definitions: dict[str, Any]) -> dict[str, Any]:
+    described = fields_of(model)
+    required = [name for name, field in described.items() if field.required]
+    if kind_of(model):
+        required = ["kind", *(name for name in required if name != "kind")]
+    return {
+        "type": "object",
+        "properties": {name: _field_schema(field, definitions) for name, field in described.items()},
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _field_schema(field: Field, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return what a key takes, with what an editor shows beside it."""
+    said: dict[str, Any] = {}
+    if described := " ".join(filter(None, (field.description, _takes(field)))):
+        said["description"] = described
+    if isinstance(field.default, Entry):
+        said["default"] = field.default.schedule
+    elif not models_of(field.kind) and not field.required and field.default not in (None, (), NODEFAULT):
+        said["default"] = to_builtins(field.default, enc_hook=str)
+    if field.examples and not is_table(field.kind):
+        said["examples"] = field.examples
+    return said | _value_schema(field.annotation, definitions)
+
+
+def _value_schema(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    kind, marks = stripped(annotation)
+    schema: dict[str, Any]
+    if models := models_of(kind) if not is_table(kind) else ():
+        schema = _reference(models, definitions)
+        if isinstance(kind, type) and issubclass(kind, KindSection) and kind.FAMILY:
+            schema = {"oneOf": [*schema["oneOf"], *_plugged_in(kind, definitions)]}
+    elif is_table(kind):
+        name, entry = get_args(kind)
+        schema = {
+            "type": "object",
+            "propertyNames": _value_schema(name, definitions),
+            "additionalProperties": _value_schema(entry, definitions),
+        }
+    elif get_origin(kind) is tuple:
+        items = _value_schema(get_args(kind)[0], definitions)
+        schema = {"type": "array", "items": items} | _bounds(marks, min_length="minItems")
+    elif kind is Entry:
+        schema = {"oneOf": [{"type": "string", "minLength": 1}, {"const": False}]}
+    elif get_origin(kind) is Literal:
+        schema = {"enum": list(get_args(kind))}
+    elif issubclass(kind, Enum):
+        schema = {"enum": [word.value for word in kind]}
+    else:
+        schema = _plain_schema(kind, marks)
+    return schema
+
+
+def _reference(models: Sequence[type[SettingsSection]], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Refer to sections, each of which is described once."""
+    for model in models:
+        if model.__name__ not in definitions:
+            definitions[model.__name__] = {}
+            described = {"description": stated(model.__doc__)}
+            definitions[model.__name__] = described | _object_schema(model, definitions)
+    choices = [{"$ref": f"#/$defs/{model.__name__}"} for model in models]
+    return choices[0] if len(choices) == 1 else {"oneOf": choices}
+
+
+def _plugged_in(family: type[KindSection], definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what other packages' kinds take: of one that the configuration names, its record says it. Of the
+    others only the name is known, since nothing of a plug-in is loaded for a look."""
+    loaded = {plugin.kind for plugin in loaded_plugins() if plugin.section == family.FAMILY}
+    for kind in family.installed():
+        if kind in loaded and (record := find_kind(family.FAMILY, kind, family)):
+            yield _reference([record], definitions)
+        else:
+            yield {"type": "object", "properties": {"kind": {"const": kind}}, "required": ["kind"]}
+
+
+def _plain_schema(kind: Any, marks: tuple[Any, ...]) -> dict[str, Any]:
+    if kind is bool:
+        return {"type": "boolean"}
+    if kind is float:
+        return {"type": "number"} | _bounds(marks, gt="exclusiveMinimum")
+    if kind is not int:
+        return {"type": "string"} | _bounds(marks, min_length="minLength", pattern="pattern")
+    number = {"type": "integer", "maximum": LARGEST} | _bounds(marks, ge="minimum", le="maximum")
+    as_text = any(isinstance(mark, TextForm) for mark in marks)
+    return {"oneOf": [number, {"type": "string", "minLength": 1}]} if as_text else number
+
+
+def _bounds(marks: tuple[Any, ...], **keywords: str) -> dict[str, Any]:
+    """Return what the annotations say, each under its keyword in a schema."""
+    bounds = {keyword: noted(marks, mark) for mark, keyword in keywords.items()}
+    return {keyword: bound for keyword, bound in bounds.items() if bound is not None}

@@ -1,13 +1,17 @@
 """What gives secrets new values, in an incident or because they have been in use for long."""
 
 # Annotations are no text here: see strongroom.config.schema.
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from math import log2
+from typing import Annotated, Any, ClassVar, Literal, TypeGuard
 
 from msgspec import Meta, field
 
-from strongroom.config.kinds import KindSection
+from strongroom.config.kinds import KindSection, Misfit
+from strongroom.config.schema import SettingsSection
 from strongroom.config.shared import VaultName
 from strongroom.config.values import Duration, Name, Text
+from strongroom.system.errors import PluginBroken
 
 ROTATOR_KIND = Meta(description="Which kind of rotator this is.")
 _Field = Annotated[
@@ -38,8 +42,14 @@ _Command = Annotated[
 ]
 
 
-class RotatorSection(KindSection, frozen=True, kw_only=True):
-    """Which secrets a rotator is for, and what every kind has. The first that fits a secret is used."""
+class RotatorKind(KindSection, frozen=True, kw_only=True):
+    """Which secrets a rotator is for, and what every kind has. The first that fits a secret is used.
+
+    ``MADE_BY`` makes, of its name, its settings and all settings, what it does: a
+    :class:`~strongroom.operations.engine.services.RotatorWork`.
+    """
+
+    FAMILY: ClassVar[str] = "rotators"
 
     source: Annotated[
         Name | None,
@@ -97,31 +107,88 @@ class RotatorSection(KindSection, frozen=True, kw_only=True):
             examples=["restart the web servers of the shop"],
         ),
     ] = ""
+    field: _Field = ""
+
+    def unfit(self) -> Iterator[Misfit]:
+        return _relative("check", self.check)
+
+    @classmethod
+    def stand_in(cls, kind: str, raw: Mapping[str, Any], broken: PluginBroken) -> SettingsSection:
+        """Return what keeps its secrets from being left to the next rotator, which may not know them."""
+        tags = raw.get("tags")
+        return UnusableRotator(
+            kind=kind,
+            problem=broken.message,
+            mend=broken.hint,
+            source=source if isinstance(source := raw.get("source"), str) else None,
+            include=_texts(raw.get("include")),
+            exclude=_texts(raw.get("exclude")),
+            tags=dict(tags) if isinstance(tags, Mapping) and all(map(_is_text, tags.values())) else {},
+        )
 
 
-class RandomRotator(RotatorSection, frozen=True, kw_only=True):
+def _texts(listed: object) -> tuple[str, ...]:
+    return tuple(filter(_is_text, listed)) if isinstance(listed, list) else ()
+
+
+def _is_text(given: object) -> TypeGuard[str]:
+    return isinstance(given, str)
+
+
+_PATH = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
+LEAST_BITS = 64
+CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
+
+
+def _relative(key: str, program: Sequence[str]) -> Iterator[Misfit]:
+    if program and not program[0].startswith("/"):
+        yield Misfit((key,), "the program is not named by its absolute path", _PATH)
+
+
+def _weak(length: int, alphabet: str, symbols: str) -> Iterator[Misfit]:
+    """Yield that values can be guessed."""
+    bits = length * log2(CHARACTERS[alphabet] + len(set(symbols)))
+    if bits < LEAST_BITS:
+        what = f"values of {bits:.0f} bits can be guessed"
+        yield Misfit(("length",), what, f"Make it longer: {LEAST_BITS} bits at least.")
+
+
+class RandomRotator(RotatorKind, frozen=True, kw_only=True):
     """Writes a random value. Whatever checks the value has to read it at the source by itself."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.jobs:random_work"
+
     kind: Annotated[Literal["random"], ROTATOR_KIND]
-    field: _Field = ""
     length: _Length = 32
     alphabet: _Alphabet = "alphanumeric"
     symbols: _Symbols = ""
 
+    def unfit(self) -> Iterator[Misfit]:
+        yield from super().unfit()
+        yield from _weak(self.length, self.alphabet, self.symbols)
 
-class CommandRotator(RotatorSection, frozen=True, kw_only=True):
+
+class CommandRotator(RotatorKind, frozen=True, kw_only=True):
     """Writes a random value, then hands it to a program, which brings it to whatever checks it."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.jobs:command_work"
 
     kind: Annotated[Literal["command"], ROTATOR_KIND]
     command: _Command
-    field: _Field = ""
     length: _Length = 32
     alphabet: _Alphabet = "alphanumeric"
     symbols: _Symbols = ""
 
+    def unfit(self) -> Iterator[Misfit]:
+        yield from super().unfit()
+        yield from _relative("command", self.command)
+        yield from _weak(self.length, self.alphabet, self.symbols)
 
-class VaultEngineRotator(RotatorSection, frozen=True, kw_only=True):
+
+class VaultEngineRotator(RotatorKind, frozen=True, kw_only=True):
     """Has a secrets engine of a Vault rotate, such as `database`, and writes what it made to the secret."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.jobs:engine_work"
 
     kind: Annotated[Literal["vault-engine"], ROTATOR_KIND]
     vault: Annotated[VaultName, Meta(examples=["main"])]
@@ -143,14 +210,32 @@ class VaultEngineRotator(RotatorSection, frozen=True, kw_only=True):
     read_field: Annotated[
         Text, Meta(description="Field of that answer that holds the value.", examples=["password"])
     ] = "password"
-    field: _Field = ""
+
+    @property
+    def on_vault(self) -> str | None:
+        return self.vault
+
+    def unfit(self) -> Iterator[Misfit]:
+        yield from super().unfit()
+        if self.check and not self.read:
+            yield Misfit(
+                ("check",), "there is nothing to try: 'read' is missing", "Add read, or leave it out."
+            )
 
 
-class AwsRotator(RotatorSection, frozen=True, kw_only=True):
+class AwsRotator(RotatorKind, frozen=True, kw_only=True):
     """Has Secrets Manager run the rotation function that the secret has, and waits for its end."""
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.jobs:aws_work"
+
     kind: Annotated[Literal["aws"], ROTATOR_KIND]
-    field: _Field = ""
 
 
-RotatorSettings = RandomRotator | CommandRotator | VaultEngineRotator | AwsRotator
+class UnusableRotator(RotatorKind, frozen=True, kw_only=True):
+    """What stands in for a rotator whose plug-in cannot be used: its secrets are left to no other one."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.jobs:broken_work"
+
+    kind: str
+    problem: str
+    mend: str

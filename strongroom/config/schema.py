@@ -38,6 +38,11 @@ class SettingsSection(Struct, frozen=True, kw_only=True):
     REPLACED: ClassVar[Mapping[str, str]] = {}
     SECRET_FILES: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def choices(cls) -> tuple[type[SettingsSection], ...]:
+        """Return the records that a table may be read as: this one, or those of the family that it is of."""
+        return (cls,)
+
     def secret_files(self) -> dict[str, Path]:
         """Return each file that holds a secret, by the key that names it."""
         files = {key: getattr(self, key) for key in self.SECRET_FILES}
@@ -57,6 +62,7 @@ class ConfigProblem(Struct, frozen=True, kw_only=True):
 
     Args:
         where: the file, or the environment variable.
+        line: of the file, on which the key stands, or the table that it is missing in.
         key: the setting, e.g. ``policies.weekly.targets[1]``; empty if it is the file.
         what: what is wrong. It repeats names at most, never a value: somebody may have
             written a passphrase into the wrong place.
@@ -67,9 +73,15 @@ class ConfigProblem(Struct, frozen=True, kw_only=True):
     key: str
     what: str
     right: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.what) if part) + f". {self.right}"
+        return ": ".join(part for part in (self.place, self.key, self.what) if part) + f". {self.right}"
+
+    @property
+    def place(self) -> str:
+        """The file and the line, as editors and terminals open it."""
+        return self.where if self.line is None else f"{self.where}:{self.line}"
 
 
 class ConfigProblems(ConfigError):
@@ -188,7 +200,10 @@ def models_of(annotation: Any) -> tuple[type[SettingsSection], ...]:
     if is_table(annotation):
         annotation = get_args(annotation)[1]
     return tuple(
-        each for each in _choices(annotation) if isinstance(each, type) and issubclass(each, SettingsSection)
+        record
+        for each in _choices(annotation)
+        if isinstance(each, type) and issubclass(each, SettingsSection)
+        for record in each.choices()
     )
 
 

@@ -30,6 +30,24 @@ Hooks = Annotated[
 VaultName = Annotated[Name, Meta(description="The server, a name under `vaults`.")]
 CaFile = Annotated[AbsolutePath | None, Meta(description="Certificates (PEM) that may sign the server's.")]
 
+ClientCertificate = Annotated[
+    AbsolutePath | None,
+    Meta(description="Our own certificate (PEM), if the server asks its clients for one."),
+]
+PrivateKey = Annotated[
+    AbsolutePath | None,
+    Meta(
+        description="Private key (PEM) of that certificate.", extra={"default": "in the certificate's file"}
+    ),
+]
+PlainAway = Annotated[
+    bool,
+    Meta(
+        description="Reach another host without TLS, on a network that nobody else can listen on.",
+        examples=[True],
+    ),
+]
+
 LoginName = Annotated[Text, Meta(description="Name to log in with.")]
 ListenAddress = Annotated[Text, Meta(description="Address it listens on.")]
 Port = Annotated[int, Meta(ge=1, le=65_535, description="Port it listens on.")]

@@ -2,6 +2,7 @@
 
 # Annotations are no text here: see strongroom.config.schema.
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -38,6 +39,10 @@ class LocalSourceSettings(SourceKind, frozen=True, kw_only=True):
             extra={"default": "the state directory"},
         ),
     ] = None
+
+    @property
+    def folder(self) -> Path | None:
+        return self.path
 
     @classmethod
     def of_word(cls, kind: str, place: str) -> OwnSource | None:
@@ -80,6 +85,10 @@ class FilesSourceSettings(SourceKind, frozen=True, kw_only=True):
         ),
     ] = None
 
+    @property
+    def folder(self) -> Path | None:
+        return self.path
+
     @classmethod
     def of_word(cls, kind: str, place: str) -> OwnSource | None:
         if kind != "files" or not place.startswith("/"):
@@ -88,7 +97,7 @@ class FilesSourceSettings(SourceKind, frozen=True, kw_only=True):
 
 
 _LOGIN = {"token_file": "/etc/strongroom/vault-token"}
-_OF_VAULT = "docs/how-to/back-up-vault.md has the policies that"
+_OF_VAULT = "'strongroom cluster rules vault' prints what"
 
 
 class VaultSourceSettings(SourceKind, frozen=True, kw_only=True):
@@ -142,6 +151,14 @@ class VaultSourceSettings(SourceKind, frozen=True, kw_only=True):
     ] = ()
     destination: Destination = False
 
+    @property
+    def restored_into(self) -> bool:
+        return self.destination
+
+    @property
+    def on_vault(self) -> str | None:
+        return self.vault
+
     @classmethod
     def of_word(cls, kind: str, place: str) -> OwnSource | None:
         url = urlsplit(place)
@@ -154,10 +171,12 @@ class VaultSourceSettings(SourceKind, frozen=True, kw_only=True):
         return OwnSource("vault", f"# {_OF_VAULT} the token needs\n{server}\n{source}{tags}", cls.EXAMPLE)
 
     def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
-        write = "bao policy write strongroom-backup ops/vault/backup-read.hcl"
-        yield write, "the rights; or 'vault policy …'"
-        login = "bao token create -orphan -period=768h -policy=strongroom-backup -field=token"
-        yield f"(umask 077; {login} >{vaults[self.vault].token_file or 'FILE'})", "the login"
+        server, at = vaults[self.vault], f"-address={vaults[self.vault].address}"
+        which = f" --server {self.vault}" if len(vaults) > 1 else ""
+        rights = f"strongroom cluster rules vault --role operator{which}"
+        yield f"{rights} | bao policy write {at} strongroom -", "the rights; or 'vault policy …'"
+        login = f"bao token create {at} -orphan -period=768h -policy=strongroom -field=token"
+        yield f"(umask 077; {login} >{server.token_file or 'FILE'})", "the login"
 
 
 class RaftSourceSettings(SourceKind, frozen=True, kw_only=True):
@@ -174,6 +193,10 @@ class RaftSourceSettings(SourceKind, frozen=True, kw_only=True):
 
     kind: Annotated[Literal["raft"], SOURCE_KIND]
     vault: Annotated[VaultName, Meta(examples=["main"])]
+
+    @property
+    def on_vault(self) -> str | None:
+        return self.vault
 
 
 class AwsSourceSettings(SourceKind, frozen=True, kw_only=True):
@@ -232,6 +255,10 @@ class AwsSourceSettings(SourceKind, frozen=True, kw_only=True):
     ] = False
     destination: Destination = False
 
+    @property
+    def restored_into(self) -> bool:
+        return self.destination
+
     @classmethod
     def of_word(cls, kind: str, place: str) -> OwnSource | None:
         if kind != "aws" or not place:
@@ -239,9 +266,4 @@ class AwsSourceSettings(SourceKind, frozen=True, kw_only=True):
         return OwnSource("aws", table("sources.aws", {"kind": "aws", "region": place}), cls.EXAMPLE)
 
     def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
-        yield "less ops/aws/secrets-manager/backup.json", "the rights to grant"
-
-
-SourceSettings = (
-    LocalSourceSettings | FilesSourceSettings | VaultSourceSettings | RaftSourceSettings | AwsSourceSettings
-)
+        yield "strongroom cluster rules aws --role operator", "the rights to grant"

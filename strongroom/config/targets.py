@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta
@@ -61,6 +61,10 @@ class DirectoryTargetSettings(TargetKind, frozen=True, kw_only=True):
         ),
     ] = False
 
+    @property
+    def folder(self) -> Path | None:
+        return self.path
+
     @classmethod
     def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
         return {"kind": "directory", "path": place} if place.startswith("/") else None
@@ -69,10 +73,10 @@ class DirectoryTargetSettings(TargetKind, frozen=True, kw_only=True):
 class SftpTargetSettings(TargetKind, frozen=True, kw_only=True):
     """A directory on an SFTP server, such as OpenSSH's."""
 
-    MADE_BY: ClassVar[str] = "strongroom.wiring.sftp_adapters:sftp_target"
+    MADE_BY: ClassVar[str] = "strongroom.targets.sftp:make"
     LIBRARY: ClassVar[str | None] = "asyncssh"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("key_file",)
-    SPELT: ClassVar[str] = "REGION=sftp://USER@HOST/DIR?key_file=FILE&known_hosts_file=FILE"
+    SPELT: ClassVar[str] = "REGION=sftp://USER@HOST[:PORT]/DIR?key_file=FILE&known_hosts_file=FILE"
     MORE: ClassVar[Mapping[str, str]] = {
         "key_file": '"/etc/strongroom/sftp.key"  # of this login alone, without a passphrase',
         "known_hosts_file": '"/etc/strongroom/sftp_known_hosts"  # ssh-keyscan writes it; compare it',
@@ -124,36 +128,59 @@ class SftpTargetSettings(TargetKind, frozen=True, kw_only=True):
         ),
     ] = False
 
-    @property
-    def folder(self) -> Path | None:
-        """None: its path is one of another machine."""
-        return None
-
     @classmethod
-    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
-        if url.scheme != "sftp" or url.port or not (url.hostname and url.username and url.path):
+    def of_word(cls, place: str, url: SplitResult) -> Mapping[str, str | int] | None:
+        # A password would lie in the configuration: a login is by a key.
+        if url.scheme != "sftp" or url.password is not None:
             return None
-        said = {"kind": "sftp", "host": url.hostname, "user": url.username, "path": url.path}
-        return said | said_besides(url, cls.MORE)
+        if not (url.hostname and url.username and url.path) or url.port == 0:
+            return None
+        said: dict[str, str | int] = {"kind": "sftp", "host": url.hostname}
+        if url.port:
+            said["port"] = url.port
+        return said | {"user": url.username, "path": url.path} | said_besides(url, cls.MORE)
 
     def store(self, vaults: Vaults) -> tuple[str, ...] | None:
         """Return the server: all that is on it is lost with it."""
         return "server", self.host.lower()
+
+    def below(self) -> str:
+        return str(self.path)
 
     def copied_by(self, copy: str) -> tuple[str, ...]:
         key, port = quote(str(self.key_file)), f"-P {self.port} " * (self.port != 22)
         return (f"scp -r {port}-i {key} {quote(f'{self.user}@{self.host}:{self.path}')} {copy}",)
 
 
-class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
+class ObjectStore(TargetKind, frozen=True, kw_only=True):
+    """A bucket or a container, in which each object can be locked."""
+
+    if TYPE_CHECKING:  # each kind has these as fields, at their place among its own
+        prefix: str
+        lock: str
+        max_lock_days: int
+
+    def below(self) -> str:
+        return self.prefix
+
+    @property
+    def locking(self) -> str:
+        return self.lock
+
+    @property
+    def longest_lock(self) -> int | None:
+        return self.max_lock_days
+
+
+class S3TargetSettings(ObjectStore, frozen=True, kw_only=True):
     """A bucket of Amazon S3, or of anything that speaks its protocol."""
 
     MADE_BY: ClassVar[str] = "strongroom.wiring.aws_adapters:s3_target"
     LIBRARY: ClassVar[str | None] = "boto3"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("credentials_file",)
     RIGHTS: ClassVar[ToType | None] = (
-        "less ops/aws/README.md",
-        "the rights of the credentials of a bucket, and its settings",
+        "strongroom cluster rules aws --role operator",
+        "the rights of the credentials of a bucket; '--target NAME': its settings",
     )
     SPELT: ClassVar[str] = "REGION=s3://BUCKET[?endpoint_url=URL&credentials_file=FILE]"
     MORE: ClassVar[Mapping[str, str]] = {
@@ -246,15 +273,15 @@ class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
         return self.lock == "none"
 
 
-class AzureTargetSettings(TargetKind, frozen=True, kw_only=True):
+class AzureTargetSettings(ObjectStore, frozen=True, kw_only=True):
     """A container of Azure Blob Storage."""
 
-    MADE_BY: ClassVar[str] = "strongroom.wiring.azure_adapters:azure_target"
+    MADE_BY: ClassVar[str] = "strongroom.targets.azure.target:make"
     LIBRARY: ClassVar[str | None] = "azure-storage-blob"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("credential_file",)
     RIGHTS: ClassVar[ToType | None] = (
-        "less ops/azure/README.md",
-        "the rights of the credential of a container, and its settings",
+        "strongroom cluster rules azure --role operator",
+        "the rights of the credential of a container; '--target NAME': its settings",
     )
     SPELT: ClassVar[str] = "REGION=https://ACCOUNT.blob.core.windows.net/CONTAINER[?credential_file=FILE]"
     MORE: ClassVar[Mapping[str, str]] = {
@@ -328,6 +355,77 @@ class AzureTargetSettings(TargetKind, frozen=True, kw_only=True):
         return in_log(f"{account}/{self.container}", self.prefix) if log == "azure" else ""
 
 
+class GcsTargetSettings(ObjectStore, frozen=True, kw_only=True):
+    """A bucket of Google Cloud Storage."""
+
+    MADE_BY: ClassVar[str] = "strongroom.targets.gcs:make"
+    LIBRARY: ClassVar[str | None] = "google-cloud-storage"
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("credentials_file",)
+    RIGHTS: ClassVar[ToType | None] = (
+        "less docs/how-to/store-backups.md",
+        "the rights of the service account of a bucket, and its settings",
+    )
+    SPELT: ClassVar[str] = "REGION=gs://BUCKET[?credentials_file=FILE]"
+    MORE: ClassVar[Mapping[str, str]] = {
+        "credentials_file": '"/etc/strongroom/gcs.json"  # else the service account of this machine',
+        "lock": '"unlocked"  # if the bucket has object retention: without, who may delete removes backups',
+    }
+    EXAMPLE: ClassVar[str] = """\
+#[targets.gcs]
+#kind = "gcs"
+#bucket = "acme-strongroom-eu"
+#region = "europe-west3"
+"""
+
+    kind: Annotated[Literal["gcs"], TARGET_KIND]
+    bucket: Annotated[
+        Text, Meta(description="The bucket; it must be there.", examples=["acme-strongroom-eu"])
+    ]
+    prefix: Prefix = ""
+    region: Annotated[Region, Meta(examples=["europe-west3"])]
+    provider: Annotated[Provider, Meta(examples=["gcs"])] = "gcs"
+    credentials_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="File that holds the key of a service account, in JSON.",
+            examples=["/run/secrets/gcs-backup"],
+            extra={"default": "what Google's library finds, such as the service account of the machine"},
+        ),
+    ] = None
+    endpoint_url: Annotated[
+        Url | None,
+        Meta(
+            description="Address of the service, if it is not the public one.",
+            examples=["https://storage-acme.p.googleapis.com"],
+        ),
+    ] = None
+    ca_file: Annotated[
+        CaFile, Meta(examples=["/etc/strongroom/gcs-ca.pem"], extra={"default": "those of the library"})
+    ] = None
+    lock: Annotated[
+        Literal["none", "unlocked", "locked"],
+        Meta(
+            description="Retention of each object: a short one at the upload, extended to the policy's "
+            "`minimum_retention_days` once the backup is whole. Nobody can shorten a `locked` one.",
+            examples=["locked"],
+        ),
+    ] = "none"
+    lock_days: ShortLock = 2
+    max_lock_days: LongestLock = 3650
+
+    @classmethod
+    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
+        if url.scheme != "gs" or not url.netloc or url.path not in ("", "/"):
+            return None
+        return {"kind": "gcs", "bucket": url.netloc} | said_besides(url, cls.MORE)
+
+    def store(self, vaults: Vaults) -> tuple[str, ...] | None:
+        return "bucket", spelt(self.endpoint_url) if self.endpoint_url else "gs", self.bucket
+
+    def copied_by(self, copy: str) -> tuple[str, ...]:
+        return (f"gcloud storage rsync -r {quote(f'gs://{self.bucket}/{self.prefix}'.rstrip('/'))} {copy}",)
+
+
 class VaultTargetSettings(TargetKind, frozen=True, kw_only=True):
     """A KV version 2 mount of a Vault or OpenBao server, in chunks below its entry limit."""
 
@@ -370,14 +468,12 @@ class VaultTargetSettings(TargetKind, frozen=True, kw_only=True):
     def store(self, vaults: Vaults) -> tuple[str, ...] | None:
         return "Vault server", server(vaults, self.vault) or self.vault
 
+    @property
+    def on_vault(self) -> str | None:
+        return self.vault
+
+    def below(self) -> str:
+        return f"{self.mount.strip('/')}/{self.prefix.strip('/')}"
+
     def logged_as(self, log: str) -> str:
         return in_log(f"{self.mount.strip('/')}/data", self.prefix) if log == "vault" else ""
-
-
-TargetSettings = (
-    DirectoryTargetSettings
-    | SftpTargetSettings
-    | S3TargetSettings
-    | AzureTargetSettings
-    | VaultTargetSettings
-)

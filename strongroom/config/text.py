@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
-from typing import Final, NamedTuple, get_args
+from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from strongroom.config.calendar import CalendarSettings
 from strongroom.config.kinds import OwnSource, PlaceKind, SourceKind, TargetKind, table
 from strongroom.config.model import DEFAULT_TARGETS
 from strongroom.config.schema import fields_of, kind_of, toml_value
-from strongroom.config.sources import SourceSettings
-from strongroom.config.targets import TargetSettings
 
 # -- A source and targets as somebody names each in one word, and what the configuration file says of them
 
 
-SOURCE_KINDS: Final[tuple[type[SourceKind], ...]] = get_args(SourceSettings)
-TARGET_KINDS: Final[tuple[type[TargetKind], ...]] = get_args(TargetSettings)
+SOURCE_KINDS: Final = cast("tuple[type[SourceKind], ...]", SourceKind.choices())
+TARGET_KINDS: Final = cast("tuple[type[TargetKind], ...]", TargetKind.choices())
 
 
 def _spelt(kinds: Sequence[type[PlaceKind]]) -> str:
@@ -41,7 +39,7 @@ class OwnTarget(NamedTuple):
     """A target's region, and its settings but for that."""
 
     region: str
-    settings: dict[str, str]
+    settings: Mapping[str, str | int]
 
 
 class OwnMail(NamedTuple):
@@ -119,7 +117,7 @@ def named(targets: Iterable[OwnTarget]) -> dict[str, OwnTarget]:
 def with_locks(targets: Iterable[OwnTarget], locked: Container[str]) -> list[OwnTarget]:
     """Have locked what is put into buckets that can, by the lock that a right can still end."""
     return [
-        target._replace(settings=target.settings | {"lock": "governance"}) if name in locked else target
+        target._replace(settings={**target.settings, "lock": "governance"}) if name in locked else target
         for name, target in named(targets).items()
     ]
 
@@ -137,7 +135,7 @@ def target_tables(targets: dict[str, OwnTarget]) -> str:
     )
 
 
-def _left_to_say(settings: dict[str, str]) -> str:
+def _left_to_say(settings: Mapping[str, str | int]) -> str:
     more = next(target_kind.MORE for target_kind in TARGET_KINDS if kind_of(target_kind) == settings["kind"])
     return "".join(f"#{key} = {example}\n" for key, example in more.items() if key not in settings)
 

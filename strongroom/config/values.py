@@ -157,6 +157,12 @@ def read_value(kind: Any, marks: Marks, value: Any, *, base: Path) -> Any:
     return _READERS[kind](value, marks)
 
 
+def is_readable(kind: Any) -> bool:
+    """Say whether :func:`read_value` takes values for settings of a type."""
+    plain = kind is Path or kind in _READERS or get_origin(kind) is Literal
+    return plain or (isinstance(kind, type) and issubclass(kind, Enum))
+
+
 def wrong_type(wanted: str) -> InvalidValue:
     """Return what is said of a value that is of another type than it is to be."""
     return InvalidValue("wrong type", f"It must be {wanted}")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from strongroom.config.schema import SettingsSection
-from strongroom.config.shared import CaFile
+from strongroom.config.shared import CaFile, ClientCertificate, PrivateKey
 from strongroom.config.values import AbsolutePath, Text, Url
 
 
@@ -16,6 +16,7 @@ class VaultSettings(SettingsSection, frozen=True, kw_only=True):
     SECRET_FILES: ClassVar[tuple[str, ...]] = (
         "token_file",
         "secret_id_file",
+        "key_file",
     )
 
     address: Annotated[
@@ -32,10 +33,12 @@ class VaultSettings(SettingsSection, frozen=True, kw_only=True):
         CaFile, Meta(examples=["/etc/strongroom/vault-ca.pem"], extra={"default": "those of the system"})
     ] = None
     login: Annotated[
-        Literal["token", "approle", "kubernetes"],
+        Literal["token", "approle", "kubernetes", "jwt", "cert", "aws"],
         Meta(
             description="How to log in: with the token in `token_file`; as the AppRole of `role_id` and "
-            "`secret_id_file`; or as the Kubernetes service account of `jwt_file`, in `role`.",
+            "`secret_id_file`; in `role` as the Kubernetes service account, or as whom an issuer of JWT "
+            "(OIDC) says, of `jwt_file`; by the certificate of `certificate_file`; or in `role` as who this "
+            "host is in AWS, which OpenBao has as a plug-in alone.",
             examples=["approle"],
         ),
     ] = "token"
@@ -60,12 +63,16 @@ class VaultSettings(SettingsSection, frozen=True, kw_only=True):
         ),
     ] = None
     role: Annotated[
-        Text | None, Meta(description="Role to log in as with `kubernetes`.", examples=["strongroom"])
+        Text | None,
+        Meta(
+            description="Role to log in as with `kubernetes`, `jwt` or `aws`; `cert` needs none.",
+            examples=["strongroom"],
+        ),
     ] = None
     jwt_file: Annotated[
         AbsolutePath | None,
         Meta(
-            description="File that holds the service account's token; read again at each login.",
+            description="File that holds the token of `kubernetes` or `jwt`; read again at each login.",
             examples=["/var/run/secrets/kubernetes.io/serviceaccount/token"],
         ),
     ] = None
@@ -74,9 +81,23 @@ class VaultSettings(SettingsSection, frozen=True, kw_only=True):
         Meta(
             description="Where the auth method is mounted.",
             examples=["approle"],
-            extra={"default": "`approle` or `kubernetes`"},
+            extra={"default": "the name of the method"},
         ),
     ] = None
+    certificate_file: Annotated[ClientCertificate, Meta(examples=["/etc/strongroom/vault-client.pem"])] = None
+    key_file: Annotated[PrivateKey, Meta(examples=["/run/secrets/vault-client-key.pem"])] = None
+    aws_server_id: Annotated[
+        Text | None,
+        Meta(
+            description="What the method `aws` asks for in the header `X-Vault-AWS-IAM-Server-ID`.",
+            examples=["vault.example.org"],
+            extra={"default": "nothing"},
+        ),
+    ] = None
+    aws_region: Annotated[
+        Text,
+        Meta(description="Region whose STS vouches for this host with `aws`.", examples=["eu-central-1"]),
+    ] = "us-east-1"
     scratch: Annotated[
         bool,
         Meta(

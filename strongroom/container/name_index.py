@@ -49,7 +49,7 @@ GONE = -1
 MOST_OLDER = 100_000
 """Older versions of one secret that a row may tell of: more are nobody's, and would be counted one by one."""
 MOST_BLOCK = 16 * 1024 * 1024
-FULL_BLOCK = 4 * 1024 * 1024
+FULL_BLOCK = 2 * 1024 * 1024
 """Bytes of lines at which a writer ends a block."""
 LONGEST = 200
 """Indexes that continue one another at most: whoever reads the last reads them all."""

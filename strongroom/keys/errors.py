@@ -118,3 +118,9 @@ class SignatureRefused(Untrusted):
     """An SSH signature is forged, damaged, or by a key that does not count. Nothing was done on its word."""
 
     default_hint = "Sign again with a key of the allowed signers: 'strongroom approvals approve ID'."
+
+
+class TokenRefused(Untrusted):
+    """A token to join with, or what came with it, counts for nothing here."""
+
+    default_hint = "Make another where the cluster was begun: strongroom cluster token --role ROLE."

@@ -41,6 +41,12 @@ class Keyring:
             now = datetime.now(UTC)
             return tuple(key.raw for key in reversed(self._listed.of(role)) if key.accepts(now))
 
+    def removed(self, role: str) -> dict[bytes, str]:
+        """Return the public keys of a role whose hosts were thrown out, each with its host's name."""
+        with self._lock:
+            self._look()
+            return {key.raw: key.host for key in self._listed.of(role) if key.removed}
+
     def _look(self) -> None:
         if (seen := stamp(self._folder)) != self._seen:
             self._listed, self._seen = rolelist.read(self._folder), seen

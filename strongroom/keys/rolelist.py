@@ -156,8 +156,10 @@ LIMIT = 1024 * 1024
 class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One version of a role's signing key, with its certificate; times RFC 3339, or empty.
 
-    ``announced``: others shall know it before it signs. ``until``: nothing that is made later
-    counts. ``distrusted``: since when nothing of it counts at all, with the ``reason``.
+    ``host``: where its private half lies, once there are several hosts. ``announced``: others shall know it
+    before it signs. ``until``: nothing that is made later counts. ``removed``: its host was thrown out, so
+    nothing counts that comes from now on, whatever the time. ``distrusted``: since when nothing of it counts
+    at all, with the ``reason``.
     """
 
     version: int
@@ -167,6 +169,8 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     until: str = ""
     distrusted: str = ""
     reason: str = ""
+    host: str = ""
+    removed: bool = False
 
     @property
     def raw(self) -> bytes:
@@ -180,12 +184,14 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     @property
     def signs(self) -> bool:
-        """Whether it is the version that its role signs with now."""
-        return not (self.announced or self.until or self.distrusted)
+        """Whether it is the version that its role signs with now, on its host."""
+        return not (self.announced or self.until or self.distrusted or self.removed)
 
     def accepts(self, now: datetime) -> bool:
         """Tell whether what it signs now counts: messages, plans, receipts."""
-        return not self.distrusted and (not self.until or now <= datetime.fromisoformat(self.until))
+        if self.distrusted or self.removed:
+            return False
+        return not self.until or now <= datetime.fromisoformat(self.until)
 
 
 class RoleKeyList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,6 +210,10 @@ class RoleKeyList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def of(self, role: str) -> tuple[RoleKey, ...]:
         """Return a role's keys."""
         return self.roles.get(role, ())
+
+    def on(self, host: str, role: str) -> tuple[RoleKey, ...]:
+        """Return the keys of a role that lie, or lay, on one host."""
+        return tuple(key for key in self.of(role) if key.host == host)
 
     def with_keys(self, role: str, keys: tuple[RoleKey, ...]) -> RoleKeyList:
         """Return the list with a role's keys exchanged."""
@@ -274,8 +284,22 @@ def write(folder: Path, listed: RoleKeyList) -> None:
         ) from None
 
 
+HOST = "host"
+"""The file with this host's name, once it is one of several."""
+
+
+def this_host(folder: Path) -> str:
+    """Return the name that this host has among several; empty if it is alone."""
+    try:
+        return (folder / HOST).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError):
+        raise ConfigError(f"'{folder / HOST}' cannot be read", hint="It holds this host's name.") from None
+
+
 def current(keys: tuple[RoleKey, ...]) -> RoleKey | None:
-    """Return the version that signs; ``None`` if every one is retired or distrusted."""
+    """Return which of one host's keys signs; ``None`` if every one is retired or distrusted."""
     return next((key for key in reversed(keys) if key.signs), None)
 
 
@@ -290,7 +314,7 @@ def _parse(path: Path, text: str) -> RoleKeyList:
             raise ValueError(listed.former)
         for role, keys in listed.roles.items():
             for key in keys:
-                _check(key, role, (listed.installation, *listed.former))
+                check(key, role, (listed.installation, *listed.former))
     except (ValueError, TypeError, RecursionError, msgspec.ValidationError, FormatError):
         raise ConfigError(f"'{path}' is damaged", hint="Bring it back from another host.") from None
     return listed
@@ -334,7 +358,7 @@ def _is_early(plain: object) -> bool:
     return bool(plain.get("roles")) or any(isinstance(entry, list) and entry for entry in plain.values())
 
 
-def _check(key: RoleKey, role: str, installations: tuple[str, ...]) -> None:
+def check(key: RoleKey, role: str, installations: tuple[str, ...]) -> None:
     """Hold an entry to its certificate: whoever edits the list cannot add a key to it."""
     for moment in filter(None, (key.since, key.until, key.distrusted)):
         if datetime.fromisoformat(moment).tzinfo is None:

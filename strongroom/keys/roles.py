@@ -2,8 +2,9 @@
 
 The installation key vouches for the roles' keys; its fingerprint is all that people pin. It is needed
 only to certify, and may lie offline. On one host all lie in one folder. On several, each host has the
-private keys of its own roles and a copy of ``trusted.json``. Only the newest private half is kept: what
-the ones before it signed is checked with their public halves, which stay listed.
+private keys of its own roles, and ``trusted.json`` says which key is whose: see
+:mod:`strongroom.keys.hosts`. Only the newest private half is kept: what the ones before it signed is checked
+with their public halves, which stay listed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from strongroom.container.marks import counting, number_in, with_lists
 from strongroom.container.signing import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.signing import PUBLIC, CertifiedSigner, Signer, Signers, certify, is_small_order
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import rolelist
+from strongroom.keys import hosts, rolelist
 from strongroom.keys.rolelist import (
     TRUSTED,
     RoleKey,
@@ -63,7 +64,7 @@ def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier 
     with files.locked_folder(folder):
         _finish(folder, role)
         if not _path(folder, role).exists():
-            if rolelist.read(folder).of(role):
+            if _own(folder, role):
                 raise ConfigError(
                     f"the private key of role '{role}' is gone",
                     hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
@@ -73,7 +74,19 @@ def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier 
             _installation(folder, role, installation_key)  # before a key is made that nobody could certify
             _install(_path(folder, role), Signer.generate())
         _trust(folder, role, _load(_path(folder, role), role), installation_key)
+        _tell_hosts(folder, installation_key)
         return load_role(folder, role)
+
+
+def _own(folder: Path, role: str) -> tuple[RoleKey, ...]:
+    """Return the keys of a role that are this host's."""
+    return rolelist.read(folder).on(rolelist.this_host(folder), role)
+
+
+def _tell_hosts(folder: Path, installation_key: Certifier) -> None:
+    """Sign the list anew for the other hosts, if there are any and the installation key is at hand."""
+    if rolelist.this_host(folder) and can_certify(folder, installation_key):
+        hosts.sign_next(folder, _installation(folder, "installation", installation_key))
 
 
 def load_role(folder: Path, role: str) -> CertifiedSigner:
@@ -85,7 +98,8 @@ def load_role(folder: Path, role: str) -> CertifiedSigner:
             return CertifiedSigner.of(signer, key.certificate, trust=trust, lists=lists)
     raise ConfigError(
         f"the private key of role '{role}' is not listed as certified",
-        hint=f"Copy {TRUSTED} from the host that certified it, or run: strongroom keys signers rotate {role}",
+        hint="On one of several hosts: wait until it is certified ('strongroom cluster join' says how). "
+        f"Else run: strongroom keys signers rotate {role}",
     )
 
 
@@ -95,7 +109,8 @@ def trusted(folder: Path) -> dict[str, bytes]:
     Raises:
         ConfigError: the list is damaged, or others may change it: whoever can narrows what is believed.
     """
-    found = {role: rolelist.current(keys) for role, keys in rolelist.read(folder).roles.items()}
+    listed, host = rolelist.read(folder), rolelist.this_host(folder)
+    found = {role: rolelist.current(listed.on(host, role)) for role in listed.roles}
     return {role: key.raw for role, key in found.items() if key is not None}
 
 
@@ -144,11 +159,12 @@ def write_installation_key(path: Path, key: Signer) -> None:
 def make_all(folder: Path) -> Signer:
     """Make a key for every role that has none yet, and return the installation key that certifies them.
 
-    It can go offline then: whatever this host does for the first time later would have to ask for it.
+    It can go offline then: whatever this host does for the first time later would have to ask for it. Which
+    roles one of several hosts has was said when it began or joined.
     """
     installation = installation_signer(folder)
     listed = rolelist.read(folder)
-    for role in ROLES:
+    for role in () if rolelist.this_host(folder) else ROLES:
         if not listed.of(role):  # one that is listed may be another host's
             load_or_create_role(folder, role)
     return installation
@@ -181,6 +197,7 @@ def hand_over(folder: Path, successor: Signer, *, installation_key: Certifier, n
             if not named_successor(folder, old, successor):
                 next_list(folder, old, now=now, successor=successor.public.hex())
             rolelist.write(folder, _certified_anew(listed, successor, now))
+        _tell_hosts(folder, successor)
         known = known_lists(folder)[0]
         own = [signed_index for _, signed_index in rolelist.files_of(folder, [successor.fingerprint])]
         return known if own else next_list(folder, successor, now=now)
@@ -230,7 +247,9 @@ def announce(
     one has to lie where the role works.
     """
     with _rotating(folder, role, installation_key):
-        return _announced(folder, role, now or datetime.now(UTC), installation_key)
+        made = _announced(folder, role, now or datetime.now(UTC), installation_key)
+        _tell_hosts(folder, installation_key)
+        return made
 
 
 def rotate(
@@ -248,7 +267,9 @@ def rotate(
     moment = now or datetime.now(UTC)
     with _rotating(folder, role, installation_key):
         made = _announced(folder, role, moment, installation_key)
-        return _begin(folder, role, made, ends=_stamp(moment + grace))
+        begun = _begin(folder, role, made, ends=_stamp(moment + grace))
+        _tell_hosts(folder, installation_key)
+        return begun
 
 
 def replace(
@@ -270,7 +291,7 @@ def replace(
     moment = now or datetime.now(UTC)
     with files.locked_folder(folder):
         _finish(folder, role)
-        if not rolelist.read(folder).of(role):
+        if not _own(folder, role):
             raise UsageError(f"Role '{role}' never had a key here.", hint="It gets one on first use.")
         if _path(folder, role).exists():
             raise UsageError(
@@ -278,7 +299,9 @@ def replace(
                 hint=f"To change it: strongroom keys signers rotate {role}",
             )
         made = _announced(folder, role, moment, installation_key)
-        return _begin(folder, role, made, ends=_stamp(moment + grace))
+        begun = _begin(folder, role, made, ends=_stamp(moment + grace))
+        _tell_hosts(folder, installation_key)
+        return begun
 
 
 # -- a key that is made on another host than the installation key -------------------
@@ -302,7 +325,7 @@ def request(folder: Path, role: str) -> bytes:
 
 
 def _is_spent(public: bytes, keys: tuple[RoleKey, ...]) -> bool:
-    return any(key.raw == public and bool(key.until or key.distrusted) for key in keys)
+    return any(key.raw == public and not (key.signs or key.announced) for key in keys)
 
 
 def certify_key(
@@ -310,11 +333,12 @@ def certify_key(
     role: str,
     public: bytes,
     *,
+    host: str = "",
     grace: timedelta = GRACE,
     now: datetime | None = None,
     installation_key: Certifier = None,
 ) -> RoleKey:
-    """Certify and list a key that :func:`request` made on another host: its role signs with it from now.
+    """Certify and list a key that :func:`request` made on a host: its role signs with it there from now.
 
     Repeated, it does nothing, or what an attempt that died left undone.
 
@@ -338,9 +362,11 @@ def certify_key(
         if made is not None and not made.announced:
             return made
         if made is None:
-            keys = _ready(folder, installation_key).of(role)
-            made = _certified(folder, role, public, moment, installation_key, version=len(keys) + 1)
-        return _begin(folder, role, made, ends=_stamp(moment + grace))
+            _ready(folder, installation_key)
+            made = structs.replace(_certified(folder, role, public, moment, installation_key), host=host)
+        begun = _begin(folder, role, made, ends=_stamp(moment + grace))
+        _tell_hosts(folder, installation_key)
+        return begun
 
 
 def _known(listed: RoleKeyList, role: str, public: bytes) -> RoleKey | None:
@@ -357,8 +383,7 @@ def _known(listed: RoleKeyList, role: str, public: bytes) -> RoleKey | None:
             if key.distrusted:
                 raise UsageError(
                     f"That key is distrusted since {key.distrusted}: {key.reason}",
-                    hint=f"Copy {TRUSTED} to its host and run 'strongroom keys signers create {role} "
-                    "--request' there: it makes another.",
+                    hint=f"Run 'strongroom keys signers create {role} --request' there: it makes another.",
                 )
             return key
     return None
@@ -398,21 +423,25 @@ def distrust(
     with files.locked_folder(folder):
         listed = rolelist.read(folder)
         role, leaked = _found(listed, fingerprint)
+        # One that was announced lay beside the one that leaked.
+        beside = [key for key in listed.on(leaked.host, role) if leaked.signs and key.announced]
         keys = tuple(
             structs.replace(key, distrusted=_stamp(moment), reason=reason)
-            if not key.distrusted and (key == leaked or (leaked.signs and key.announced))
-            else key  # one that was announced lay beside the one that leaked
+            if not key.distrusted and (key == leaked or key in beside)
+            else key
             for key in listed.of(role)
         )
         rolelist.write(folder, listed.with_keys(role, keys))
         number = 0
         if can_certify(folder, installation_key):
-            if rolelist.current(keys) is None and _path(folder, role).exists():
+            here = leaked.host == rolelist.this_host(folder)
+            if here and rolelist.current(_own(folder, role)) is None and _path(folder, role).exists():
                 made = _announced(folder, role, moment, installation_key)
                 _begin(folder, role, made, ends=_stamp(moment))
             number = _listed_as_leaked(folder, leaked) or next_list(
                 folder, _installation(folder, role, installation_key), now=moment
             )
+            _tell_hosts(folder, installation_key)
         return Distrust(role, next(key for key in keys if key.fingerprint == fingerprint), number)
 
 
@@ -436,31 +465,33 @@ def _rotating(folder: Path, role: str, installation_key: Certifier) -> Iterator[
 
 def _announced(folder: Path, role: str, now: datetime, installation_key: Certifier) -> RoleKey:
     listed = _ready(folder, installation_key)
-    keys = listed.of(role)
-    if keys[-1].announced and not keys[-1].distrusted:
-        return keys[-1]
+    newest = _own(folder, role)[-1]
+    if newest.announced and not (newest.distrusted or newest.removed):
+        return newest
     signer = Signer.generate()
-    made = _certified(folder, role, signer.public, now, installation_key, version=keys[-1].version + 1)
+    made = _certified(folder, role, signer.public, now, installation_key)
     _next(folder, role).unlink(missing_ok=True)  # of an attempt that did not get as far as the list
     _install(_next(folder, role), signer)
-    rolelist.write(folder, listed.with_keys(role, (*keys, made)))
+    rolelist.write(folder, listed.with_keys(role, (*listed.of(role), made)))
     return made
 
 
-def _certified(
-    folder: Path, role: str, public: bytes, now: datetime, installation_key: Certifier, *, version: int
-) -> RoleKey:
-    """Return a new entry that does not sign yet."""
+def _certified(folder: Path, role: str, public: bytes, now: datetime, installation_key: Certifier) -> RoleKey:
+    """Return a new entry of this host that does not sign yet. Versions count over all hosts."""
     installation = _installation(folder, role, installation_key)
     certificate = certify(installation, role=role, public=public, issued_at=now)
-    return RoleKey(version=version, certificate=certificate, since=_stamp(now), announced=True)
+    version = 1 + max((key.version for key in rolelist.read(folder).of(role)), default=0)
+    host = rolelist.this_host(folder)
+    return RoleKey(version=version, certificate=certificate, since=_stamp(now), announced=True, host=host)
 
 
 def _begin(folder: Path, role: str, made: RoleKey, *, ends: str) -> RoleKey:
-    """Let one key sign, listed or new, and what any other signs count until its end only."""
+    """Let one key sign, listed or new, and what any other of its host signs count until its end only."""
     listed = rolelist.read(folder)
     begun = structs.replace(made, announced=False)
-    before = tuple(_ended(key, ends) for key in listed.of(role) if key.raw != made.raw)
+    before = tuple(
+        _ended(key, ends) if key.host == made.host else key for key in listed.of(role) if key.raw != made.raw
+    )
     rolelist.write(
         folder, listed.with_keys(role, tuple(sorted((*before, begun), key=lambda key: key.version)))
     )
@@ -480,8 +511,8 @@ def _finish(folder: Path, role: str) -> None:
     path = _next(folder, role)
     if not path.exists():
         return
-    now = rolelist.current(rolelist.read(folder).of(role))
-    if now is not None and _load(path, role).public == now.raw:
+    public = _load(path, role).public
+    if any(key.raw == public and key.signs for key in rolelist.read(folder).of(role)):
         path.replace(_path(folder, role))
         files.sync(folder)
 
@@ -516,7 +547,7 @@ def _ready(folder: Path, installation_key: Certifier) -> RoleKeyList:
         raise ConfigError(
             f"there are role keys in '{folder}', but neither {TRUSTED} nor {INSTALLATION}",
             hint=f"Bring {TRUSTED} back from another host or from the escrow. A host that joins an "
-            "installation gets its copy first.",
+            "installation gets it by 'strongroom cluster join'.",
         )
     if any(_path(folder, role).exists() for role in ROLES):
         raise ConfigError(
@@ -544,7 +575,8 @@ def _installation(folder: Path, role: str, installation_key: Certifier) -> Signe
     if not can_certify(folder, installation_key):
         raise ConfigError(
             f"a new key of role '{role}' needs the installation key to certify it, and '{path}' is not there",
-            hint="Keys that are certified already go on working. Run 'strongroom keys signers create "
+            hint="Keys that are certified already go on working. One of several hosts gets a role by a token "
+            "that grants it ('strongroom cluster join'). Or run 'strongroom keys signers create "
             f"{role} --request' here: it prints what to run where the key of {listed.fingerprint} is kept. "
             "Or bring that key here for one command: 'strongroom keys signers "
             f"create {role} {'--lost ' if listed.of(role) else ''}--installation-key FILE'.",
@@ -603,11 +635,12 @@ def _install_as(path: Path, signer: Signer, kind: str) -> None:
 
 def _trust(folder: Path, role: str, signer: Signer, installation_key: Certifier) -> None:
     """Certify a role's key that is new, or whose making was interrupted; never another one."""
-    keys = rolelist.read(folder).of(role)
+    keys = _own(folder, role)
     if not keys:
         listed = _ready(folder, installation_key)
-        made = _certified(folder, role, signer.public, datetime.now(UTC), installation_key, version=1)
-        rolelist.write(folder, listed.with_keys(role, (structs.replace(made, announced=False),)))
+        made = _certified(folder, role, signer.public, datetime.now(UTC), installation_key)
+        begun = structs.replace(made, announced=False)
+        rolelist.write(folder, listed.with_keys(role, (*listed.of(role), begun)))
         return
     if (refusal := _refusal(role, keys, signer)) is not None:
         raise refusal
@@ -628,8 +661,8 @@ def refused(folder: Path) -> Iterator[ConfigError]:
 
 
 def _refusal(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError | None:
-    now = rolelist.current(keys)
-    return None if now is not None and now.raw == signer.public else _mistrusted(role, keys, signer)
+    signs = any(key.raw == signer.public and key.signs for key in keys)
+    return None if signs else _mistrusted(role, keys, signer)
 
 
 def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError:
@@ -638,6 +671,12 @@ def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigE
             return ConfigError(
                 f"the private key of role '{role}' is distrusted since {key.distrusted}: {key.reason}",
                 hint=f"Nothing is signed with it. Make another: 'strongroom keys signers rotate {role}'.",
+            )
+        if key.raw == signer.public and key.removed:
+            return ConfigError(
+                f"this host was removed from the installation, and its key of role '{role}' with it",
+                hint="Every other host refuses what it sends. To have it join again: move its 'keys' folder "
+                "elsewhere, then 'strongroom cluster join' with a new token.",
             )
         if key.raw == signer.public and key.until:
             return ConfigError(

@@ -54,6 +54,20 @@ Refuse = Callable[[str, StrongroomError], None]
 """Is told of a secret that was not written, by name, and why. Threads may call it."""
 
 
+class SealedRow(Struct, frozen=True, array_like=True, gc=False):
+    """A secret that is new to a destination, as its table will have it: all that holds a value is sealed.
+
+    ``head`` is its current version's number. ``older`` are the numbers of the versions before, each with its
+    seal.
+    """
+
+    name: str
+    head: int
+    size: int
+    sealed: bytes
+    older: tuple[tuple[int, bytes], ...] = ()
+
+
 class Foreseen(Struct, frozen=True, kw_only=True):
     """What a destination says of a write beforehand, in words; each is empty where nothing is to be said."""
 
@@ -65,7 +79,7 @@ class Source:
     """Something that lists and reads secrets.
 
     A kind answers what is true of it; what it leaves out is answered by "nothing". Contract, held by
-    ``tests/sources/conformance.py``:
+    ``strongroom/plugins/conformance/sources.py``:
 
     * ``name`` identifies the source in digests, manifests and messages to people. ``kind`` and ``address``
       say what it is and where, whatever a configuration calls it; empty: a plan knows it by its name alone;
@@ -85,7 +99,8 @@ class Source:
     def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield every secret once, in any order, without holding them all in memory.
 
-        ``with_tags`` asks for ``Entry.tags`` too, which some sources must read for.
+        ``size`` is about how many bytes the values and metadata have: work is divided by it. ``with_tags``
+        asks for ``tags`` too, which some sources must read for; unasked, they are ``None``.
         A name that the source holds twice is yielded twice; planning refuses it.
         """
         raise NotImplementedError
@@ -93,7 +108,9 @@ class Source:
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield, in the given order, each secret with all its versions.
 
-        ``None`` means it vanished since it was listed. Raises
+        ``None`` means it vanished since it was listed. Versions ascend by ``number``, and the last is the
+        current one; what knows no versions gives one with the number 1. ``media`` says what a value's
+        bytes are: text if left out; what is no UTF-8 is ``Media.BINARY``. Raises
         :class:`~strongroom.sources.errors.SourceChanged` if a locator no longer fits.
         """
         raise NotImplementedError
@@ -167,6 +184,32 @@ class Destination(Source):
             refuse: is told of each secret that cannot be written, and the others are written. Without
                 it the first such secret is raised. What concerns all of them is always raised.
         """
+        raise NotImplementedError
+
+    def read_written(self, names: Sequence[str]) -> Iterator[Secret | None]:
+        """Yield, in the given order, what is there of secrets that this instance just wrote, with all their
+        versions. What the answers to the writing told of them need not be asked again; values are read."""
+        return self.read([ListedSecret(name, 0) for name in names])
+
+    # -- what is new, sealed by any process and written by one of them: a destination seals, or it does not
+
+    seals: ClassVar[bool] = False
+    """Whether it keeps secrets sealed under a key of its own. Nothing rests on anything there, nothing is
+    settled after a write, and no write loses anything."""
+
+    def seal(self, secrets: Iterable[Secret]) -> Iterator[tuple[SealedRow, Secret]]:
+        """Seal secrets as :meth:`write` would that has not found them, and yield each with what it opens to.
+
+        Writes nothing, and refuses what :meth:`write` refuses.
+        """
+        raise NotImplementedError
+
+    def write_sealed(self, rows: Sequence[SealedRow]) -> None:
+        """Write all of these rows, durably, or none. Raises Conflict: a secret of such a name is there."""
+        raise NotImplementedError
+
+    def unlike(self, rows: Sequence[SealedRow]) -> dict[str, int | None]:
+        """Read rows back; return, by name, the version of what is there in place of one, byte for byte."""
         raise NotImplementedError
 
     def delete(self, names: Iterable[str]) -> int:

@@ -27,14 +27,16 @@ _VERSION = 64  # what a version takes at least, however short its value
 T = TypeVar("T")
 
 
-def batched_secrets(items: Iterable[T], *, by: Callable[[T], Secret]) -> Iterator[list[T]]:
+def batched_secrets(
+    items: Iterable[T], *, by: Callable[[T], Secret], most: int | None = None, most_bytes: int | None = None
+) -> Iterator[list[T]]:
     """Yield ``items`` in batches that hold each secret's name once."""
     batch: list[T] = []
     names: set[str] = set()
     size = 0
     for item in items:
         secret = by(item)
-        if len(batch) == BATCH or size >= BATCH_BYTES or secret.name in names:
+        if len(batch) == (most or BATCH) or size >= (most_bytes or BATCH_BYTES) or secret.name in names:
             yield batch
             batch, names, size = [], set(), 0
         batch.append(item)

@@ -33,11 +33,11 @@ from strongroom.model import (
     VersionState,
     prepare,
 )
-from strongroom.sources import Refuse, SecretChange
+from strongroom.sources import Refuse, SealedRow, SecretChange
 from strongroom.sources.batches import Refusing, check_expected, check_writable, is_text, on_top
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system import files
-from strongroom.system.errors import TargetFull
+from strongroom.system.errors import Conflict, TargetFull
 
 # -- What the local store seals: a secret's attributes with its current version, and, each on its own, its
 # older versions. Plaintext is ``length(4) | JSON | value``
@@ -152,9 +152,6 @@ def unpack_older(plain: bytes, number: int) -> SecretVersion:
 
 def _pack(about: bytes, value: SecretBytes | None) -> bytes:
     return len(about).to_bytes(4, "big") + about + (b"" if value is None else value.reveal())
-
-
-# -- The local store's SQLite database and its rows: fetched, opened and written a batch at a time ---
 
 
 # -- The local store's SQLite database: connections, schema, and errors put into words ----------
@@ -441,10 +438,9 @@ def bound_to(kind: bytes, name: str, number: int) -> bytes:
     return b"%s%s/%d/%s" % (_DOMAIN, kind, number, name.encode())
 
 
-# -- The local store's rows: fetched, opened, and written a batch at a time ---------------------
+# -- The local store's rows: fetched, opened, and written a batch at a time. Every query is put together of
+# constants; keys are parameters.
 
-
-# Every query is put together of constants; keys are parameters.
 
 Older = dict[int, list[tuple[int, bytes]]]
 COLUMNS = "id, name, head, older, size, sealed"
@@ -560,6 +556,53 @@ def write_batch(
     return written
 
 
+def seal_row(seal: Sealer, secret: Secret) -> SealedRow:
+    """Return the row of a secret that the store does not have."""
+    name, (*past, current) = secret.name, secret.versions
+    sealed = seal(pack_head(secret, current, len(past)), bound_to(HEAD, name, current.number))
+    older = tuple([(v.number, seal(pack_older(v), bound_to(OLDER, name, v.number))) for v in past])
+    return SealedRow(name, current.number, len(sealed) + sum(len(kept) for _, kept in older), sealed, older)
+
+
+def open_row(seals: Seals, row: SealedRow) -> Secret:
+    """Return the secret of a sealed row, opened as one that was read."""
+    return open_secret(
+        seals, StoredRow(0, row.name, row.head, len(row.older), row.size, row.sealed), row.older
+    )
+
+
+def insert(connection: sqlite3.Connection, seals: Seals, rows: Sequence[SealedRow]) -> None:
+    """Insert sealed rows inside the caller's transaction. Raises Conflict: one of the names is there."""
+    writer = _RowWriter(connection, seals)
+    for row in sorted(rows, key=lambda row: row.name):  # kinder to the index than a random order
+        writer.add_sealed(row)
+    try:
+        writer.flush()
+    except sqlite3.IntegrityError:
+        raise Conflict("somebody wrote one of these secrets into the local store meanwhile") from None
+
+
+def unlike(connection: sqlite3.Connection, rows: Sequence[SealedRow]) -> dict[str, int | None]:
+    """Return which of these rows are not there byte for byte, with the version that is."""
+    names = _listed([row.name for row in rows])
+    query = f"SELECT name, head, size, sealed, older FROM secrets WHERE name IN ({_LISTED})"
+    there = {found[0]: found for found in connection.execute(query, (names,))}
+    history: dict[str, list[tuple[int, bytes]]] = {row.name: [] for row in rows if row.older}
+    if history:
+        query = (
+            "SELECT name, number, history.sealed FROM history JOIN secrets USING (id) "
+            f"WHERE name IN ({_LISTED}) ORDER BY name, number"
+        )
+        for name, number, sealed in connection.execute(query, (_listed(list(history)),)):
+            history[name].append((number, sealed))
+    return {
+        row.name: there[row.name][1] if row.name in there else None
+        for row in rows
+        if there.get(row.name) != (row.name, row.head, row.size, row.sealed, len(row.older))
+        or (row.older and tuple(history[row.name]) != row.older)
+    }
+
+
 def delete(connection: sqlite3.Connection, names: Collection[str]) -> int:
     """Delete the secrets of these names with their histories; return how many there were."""
     ids = _listed([row.id for row in by_name(connection, names).values()])
@@ -582,15 +625,14 @@ class _RowWriter:
 
     def add(self, secret: Secret, row: StoredRow | None) -> None:
         if row is None:
-            id_, self._next_id = self._next_id, self._next_id + 1
-            *past, current = secret.versions
-            sealed = self._head(secret, current, len(past))
-            size = len(sealed)
-            for version in past:
-                size += self._keep(id_, secret.name, version)
-            self._new.append((id_, secret.name, current.number, len(past), size, sealed))
+            self.add_sealed(seal_row(self._seal, secret))
         else:
             self._put_on_top(secret, row)
+
+    def add_sealed(self, row: SealedRow) -> None:
+        id_, self._next_id = self._next_id, self._next_id + 1
+        self._new.append((id_, row.name, row.head, len(row.older), row.size, row.sealed))
+        self._older += [(id_, number, sealed) for number, sealed in row.older]
 
     def flush(self) -> None:
         self._connection.executemany("INSERT INTO secrets VALUES (?, ?, ?, ?, ?, ?)", self._new)
@@ -603,19 +645,14 @@ class _RowWriter:
         replaced = open_head(self._seals, row).current
         *past, current = on_top(secret.versions, row.head)
         older = row.older + len(secret.versions)
-        sealed = self._head(secret, current, older)
+        bound = bound_to(HEAD, secret.name, current.number)
+        sealed = self._seal(pack_head(secret, current, older), bound)
         size = row.size - len(row.sealed) + len(sealed)
         for version in (replaced, *past):
-            size += self._keep(row.id, row.name, version)
+            kept = self._seal(pack_older(version), bound_to(OLDER, row.name, version.number))
+            self._older.append((row.id, version.number, kept))
+            size += len(kept)
         self._changed.append((current.number, older, size, sealed, row.id))
-
-    def _head(self, secret: Secret, current: SecretVersion, older: int) -> bytes:
-        return self._seal(pack_head(secret, current, older), bound_to(HEAD, secret.name, current.number))
-
-    def _keep(self, id_: int, name: str, version: SecretVersion) -> int:
-        sealed = self._seal(pack_older(version), bound_to(OLDER, name, version.number))
-        self._older.append((id_, version.number, sealed))
-        return len(sealed)
 
 
 # One parameter for any number of keys; SQLite unpacks it in memory.

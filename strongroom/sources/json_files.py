@@ -95,7 +95,7 @@ class SlicedFile(Source):
         with opened(self._path) as fd:
             cut = _state(fd)
             layouts = self._layout.parts(fd, most)
-        return [_Part(self._path, layout, cut) for layout in layouts]
+        return [SlicedFilePart(self._path, layout, cut) for layout in layouts]
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret from its slice.
@@ -140,7 +140,7 @@ class SlicedFile(Source):
 _State = tuple[int, int, int, int]
 
 
-class _Part:
+class SlicedFilePart:
     """One part of a file, which has to be the very file that was cut.
 
     Processes open it one after the other: were it replaced between them, a secret could be in no part.

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from strongroom.container.errors import DuplicateSecret, WrongKey
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, RotationSchedule, Secret, SecretBytes, SecretVersion
-from strongroom.sources import Destination, Refuse, SecretChange, database
-from strongroom.sources.batches import batched_secrets, check_name, media_of, windows
+from strongroom.sources import Destination, Refuse, SealedRow, SecretChange, database
+from strongroom.sources.batches import batched_secrets, check_name, check_writable, media_of, windows
 from strongroom.sources.database import Seals, StoreDatabase, StoredRow
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system import files
@@ -93,6 +93,7 @@ class LocalStore(Destination):
     """
 
     kind = "local"
+    seals = True
 
     def __init__(self, state_dir: str | os.PathLike[str], *, name: str = "local") -> None:
         self.name = name
@@ -216,6 +217,23 @@ class LocalStore(Destination):
             with self._database.writing() as connection:
                 written += database.write_batch(connection, seals, batch, refuse=refuse)
         return written
+
+    def seal(self, secrets: Iterable[Secret]) -> Iterator[tuple[SealedRow, Secret]]:
+        seals = self._seals()
+        seal = seals.batch()
+        for secret in secrets:
+            check_writable(secret)
+            row = database.seal_row(seal, secret)
+            yield row, database.open_row(seals, row)
+
+    def write_sealed(self, rows: Sequence[SealedRow]) -> None:
+        seals = self._seals()
+        with self._database.writing() as connection:
+            database.insert(connection, seals, rows)
+
+    def unlike(self, rows: Sequence[SealedRow]) -> dict[str, int | None]:
+        with self._database.reading() as connection:
+            return database.unlike(connection, rows)
 
     def delete(self, names: Iterable[str]) -> int:
         """Remove secrets with all their versions; return how many there were."""

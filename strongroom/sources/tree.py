@@ -17,13 +17,15 @@ import os
 import resource
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret
-from strongroom.sources import Source
+from strongroom.sources import Listable, Source
 from strongroom.sources.batches import is_text, only
-from strongroom.sources.errors import EmptySource
+from strongroom.sources.errors import EmptySource, SourceChanged
 from strongroom.sources.json_files import BLOCK, LARGEST, refusal, refusals
+from strongroom.words import plural
 
 _log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,6 +55,25 @@ class SecretTree(Source):
         if entry is None:
             raise EmptySource(f"'{self._path}' holds no secret")
 
+    def parts(self, most: int) -> Sequence[Listable]:
+        """Cut the tree between its topmost directories, if there are many and nothing but plain files beside.
+
+        The bar that needs it: a backup of a tree in 0.4 of the time of restic, which lists on every core.
+        """
+        with refusals(self._path), os.scandir(self._path) as listing:
+            items = list(islice(listing, MOST_CUT + 1))
+        directories = [item.name for item in items if item.is_dir(follow_symlinks=False)]
+        files = [item for item in items if item.is_file(follow_symlinks=False)]
+        plain = len(directories) + len(files) == len(items) <= MOST_CUT
+        count = min(most, len(directories))
+        if count < 2 or len(directories) < FEWEST_CUT or not plain or any(map(_hides, directories)):
+            return (self,)
+        cut = [SecretTreePart(self._path, directories[number::count]) for number in range(count)]
+        cut[0].files += [
+            (_checked(item.name, self._path), _size(item)) for item in files if not _hides(item.name)
+        ]
+        return cut
+
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each file's secret, or ``None`` if there is no such file (any more)."""
         directories = Directories(self._path)
@@ -80,6 +101,32 @@ class SecretTree(Source):
             os.close(descriptor)
 
 
+FEWEST_CUT, MOST_CUT = 16, 4096
+"""Topmost directories of a tree that is worth several processes to list, and entries that are looked at to
+tell."""
+
+
+class SecretTreePart:
+    """Some of a tree's topmost directories, with all that is below them; and maybe topmost ``files``."""
+
+    def __init__(self, path: str, directories: Sequence[str]) -> None:
+        self._path = path
+        self._directories = directories
+        self.files: list[tuple[str, int]] = []
+
+    def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
+        """Yield what the tree's own listing yields of it.
+
+        Raises:
+            SourceChanged: a link leads to what machinery hides in another part, and only one of both may
+                follow it.
+        """
+        tags: dict[str, str] | None = {} if with_tags else None
+        walk = SecretTreeWalk(self._path, self._directories)
+        for name, size in chain(self.files, walk.files()):
+            yield ListedSecret(name, size, (), tags)
+
+
 GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG))
 """What opening a path says when there is no such file (any more)."""
 
@@ -103,11 +150,13 @@ def contents(descriptor: int, name: str) -> bytes | None:
 
 
 class SecretTreeWalk:
-    """Lists a tree's files; holds one directory's listing at a time."""
+    """Lists a tree's files, or those below some of its topmost directories; holds one directory's listing at
+    a time."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, topmost: Sequence[str] = ()) -> None:
         self._path = path
-        self._pending = [""]
+        self._topmost = frozenset(topmost)
+        self._pending = [*topmost] or [""]
         self._followed: set[str] = set()
         self._left_out = 0
 
@@ -116,7 +165,8 @@ class SecretTreeWalk:
         while self._pending:
             yield from self._directory(self._pending.pop())
         if self._left_out:
-            _log.warning("%d links of '%s' lead nowhere or out of it; left out", self._left_out, self._path)
+            links = plural(self._left_out, "link")
+            _log.warning("left out of '%s': %s to nowhere or out of it", self._path, links)
 
     def _directory(self, below: str) -> Iterator[tuple[str, int]]:
         path = os.path.join(self._path, below) if below else self._path
@@ -130,7 +180,7 @@ class SecretTreeWalk:
                 raise
         with refusals(path), listing:
             for item in listing:
-                if item.name.startswith(".."):
+                if _hides(item.name):
                     continue
                 if item.is_symlink():
                     yield from self._link(prefix + item.name)
@@ -147,6 +197,9 @@ class SecretTreeWalk:
         elif stat.S_ISREG(mode):
             yield _checked(name, self._path), size
         elif stat.S_ISDIR(mode) and _hidden(self._path, real) and real not in self._followed:
+            topmost = os.path.relpath(real, os.path.realpath(self._path)).partition("/")[0]
+            if self._topmost and topmost not in self._topmost:
+                raise SourceChanged(f"'{self._path}' has to be listed as a whole: {name!r} leads across it")
             # What any other link to a directory shows is listed there under its own name.
             self._followed.add(real)
             self._pending.append(name)
@@ -201,9 +254,14 @@ class Directories:
         return held
 
 
+def _hides(part: str) -> bool:
+    """Say whether a file or directory of this name is machinery."""
+    return part.startswith("..")
+
+
 def _unlisted(part: str) -> bool:
     """Say whether a path's part is one that a listing never shows."""
-    return part in ("", ".") or part.startswith("..") or "\x00" in part
+    return part in ("", ".") or _hides(part) or "\x00" in part
 
 
 def _resolved(root: str, name: str) -> str | None:
@@ -216,7 +274,7 @@ def _resolved(root: str, name: str) -> str | None:
 def _hidden(root: str, real: str) -> bool:
     """Say whether a resolved path lies where a listing does not go by itself."""
     below = os.path.relpath(real, os.path.realpath(root))
-    return any(part.startswith("..") for part in below.split("/"))
+    return any(map(_hides, below.split("/")))
 
 
 def _size(item: os.DirEntry[str]) -> int:

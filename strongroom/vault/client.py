@@ -27,6 +27,7 @@ from strongroom.vault import answers
 from strongroom.vault.answers import Ambiguous, ServerAnswer, Unavailable
 from strongroom.vault.hvac_adapter import SendingAdapter
 from strongroom.vault.patience import RequestPatience, passing, reason_of, sealed
+from strongroom.vault.rights import Need, PathRights, compared
 from strongroom.vault.tokens import Tokens
 from strongroom.vault.transport import (
     REDIRECTS,
@@ -117,7 +118,7 @@ KEPT_HEADERS = 64
 
 Happened = Callable[[], bool]
 """Looks whether a write has happened whose reply was lost."""
-_DONE = ServerAnswer(204, {}, b"")
+DONE = ServerAnswer(204, {}, b"{}")
 """Stands for the lost reply to a write that has happened."""
 
 
@@ -256,7 +257,7 @@ class _VaultProcess:
         self._latest = Latest()
         self._pace = RequestPace(connection.requests_per_second, shared=connection.pace_file, clock=clock)
         self._headers: dict[tuple[str | None, str], dict[str, str]] = {}
-        self.tokens = Tokens(connection.login, self._with_token)
+        self.tokens = Tokens(connection.login, self._with_token, before=self._transport.renew_certificate)
         self.streams = Streams(connection, self._transport, self.tokens)
         self.threads = ThreadPoolExecutor(connection.in_flight, thread_name_prefix="vault")
         self._is_one_of_many: bool | None = None
@@ -272,7 +273,9 @@ class _VaultProcess:
         if answer.status == 403 and self.tokens.recover(token):
             self._latest.forget()
             answer = self._patiently(method, target, body, self.tokens.current(), namespace, again=again)
-        return _accepted(answer, written=not again, asked=f"{method} {namespace}{_path_of(target)}")
+        if answer.status < 300 or answer.status == 404:
+            return answer
+        raise _refusal(answer, written=not again, asked=f"{method} {namespace}{_path_of(target)}")
 
     def write(
         self, target: str, body: bytes, namespace: str, *, repeatable: bool, happened: Happened | None
@@ -286,7 +289,7 @@ class _VaultProcess:
                 if happened is None or lost.reason is not None:
                     raise
                 if happened():
-                    return _DONE
+                    return DONE
                 trial.after_lost(lost)
 
     def wait_until(self, is_so: Callable[[], bool]) -> bool:
@@ -384,19 +387,17 @@ class _VaultProcess:
             return _HealthStatus()
 
 
-def _accepted(answer: ServerAnswer, *, written: bool, asked: str) -> ServerAnswer:
-    if answer.status < 300 or answer.status == 404:
-        return answer
+def _refusal(answer: ServerAnswer, *, written: bool, asked: str) -> answers.VaultError:
     about: dict[str, Any] = {
         "status": answer.status,
         "headers": answer.headers,
         "reason": reason_of(answer),
     }
     if answer.status == 403:
-        raise answers.Denied(f"the token may not {asked}", **about)
+        return answers.Denied(f"the token may not {asked}", **about)
     if answer.status >= 500:
-        raise (Ambiguous if written else Unavailable)(f"it failed (status {answer.status})", **about)
-    raise answers.VaultRefused(f"it refuses (status {answer.status})", **about)
+        return (Ambiguous if written else Unavailable)(f"it failed (status {answer.status})", **about)
+    return answers.VaultRefused(f"it refuses (status {answer.status})", **about)
 
 
 def _path_of(target: str) -> str:
@@ -422,37 +423,6 @@ BATCH = 200
 ROOT = "root"
 EVERYWHERE = "*"
 """The one path that is told of a token that may do everything."""
-CHANGING = frozenset({"create", "update", "patch", "delete", "sudo"})
-
-
-class Need(Struct, frozen=True, kw_only=True):
-    """What is needed at a path, which begins with its namespace.
-
-    Args:
-        capabilities: each of them has to be there; of others, those that change something are too many.
-        secret: which secret it is needed for; empty for all.
-        beside: whether it is for what lies beside the secrets: policies, mounts, ways to log in.
-    """
-
-    path: str
-    capabilities: frozenset[str]
-    secret: str = ""
-    beside: bool = False
-
-
-class PathRights(Struct, frozen=True):
-    """What is missing at a path, and what is there and should not be."""
-
-    path: str
-    missing: tuple[str, ...] = ()
-    excess: tuple[str, ...] = ()
-    secret: str = ""
-    beside: bool = False
-
-    @property
-    def fits(self) -> bool:
-        """Whether it is just right."""
-        return not self.missing and not self.excess
 
 
 def rights(vault: Vault, needs: Iterable[Need]) -> tuple[PathRights, ...]:
@@ -466,21 +436,10 @@ def rights(vault: Vault, needs: Iterable[Need]) -> tuple[PathRights, ...]:
         has = vault.system().get_capabilities([need.path for need in batch]).data()
         if any(ROOT in has.get(_echoed(need.path), ()) for need in batch):
             return (PathRights(EVERYWHERE, excess=(ROOT,)),)
-        judged += (_compared(need, has) for need in batch)
+        judged += (compared(need, has.get(_echoed(need.path), ())) for need in batch)
     return tuple(judged)
 
 
 def _echoed(path: str) -> str:
     """Return a path as the server answers for it: it cuts the blanks at the ends off, also of a name's."""
     return path.strip()
-
-
-def _compared(need: Need, capabilities: Mapping[str, Any]) -> PathRights:
-    has = {str(each) for each in capabilities.get(_echoed(need.path), ())}
-    return PathRights(
-        need.path,
-        missing=tuple(sorted(need.capabilities - has)),
-        excess=tuple(sorted((has & CHANGING) - need.capabilities)),
-        secret=need.secret,
-        beside=need.beside,
-    )

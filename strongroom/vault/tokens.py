@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from hvac.api import auth_methods
@@ -21,6 +23,7 @@ from strongroom.vault.answers import (
     ServerAnswer,
     Unavailable,
     VaultRefused,
+    target,
 )
 from strongroom.vault.hvac_adapter import SendingAdapter
 
@@ -113,6 +116,83 @@ class Kubernetes(Struct, frozen=True, kw_only=True):
         return _granted(method.login(self.role, jwt, use_token=False, mount_point=self.mount))
 
 
+class JwtLogin(Struct, frozen=True, kw_only=True):
+    """Whoever an issuer of JWT (OIDC) says that we are: a CI's job, a workload of a cloud or of SPIFFE."""
+
+    role: str
+    jwt_file: Path
+    mount: str = "jwt"
+
+    def obtain(self, exchange: Exchange) -> Lease:
+        method = _over(exchange, auth_methods.JWT)
+        return _granted(method.jwt_login(self.role, _text(self.jwt_file), use_token=False, path=self.mount))
+
+
+class CertificateLogin(Struct, frozen=True, kw_only=True):
+    """Whom our own certificate names, which the connection shows."""
+
+    role: str = ""
+    mount: str = "cert"
+
+    def obtain(self, exchange: Exchange) -> Lease:
+        body = msgspec.json.encode({"name": self.role} if self.role else {})
+        return _granted(exchange("POST", target("auth", self.mount, "login"), body, None))
+
+
+class AwsLogin(Struct, frozen=True, kw_only=True):
+    """Who this host is in AWS: the server asks STS, with a request that we have signed and not sent."""
+
+    role: str
+    region: str = "us-east-1"
+    server_id: str = ""
+    mount: str = "aws"
+
+    def obtain(self, exchange: Exchange) -> Lease:
+        address = f"https://sts.{self.region}.amazonaws.com/"
+        headers = {"X-Vault-AWS-IAM-Server-ID": self.server_id} if self.server_id else {}
+        signed = _signed_by_aws(address, self.region, headers)
+        request = {
+            "iam_http_request_method": "POST",
+            "iam_request_url": _base64(address.encode()),
+            "iam_request_body": _base64(_WHO_AM_I),
+            "iam_request_headers": _base64(msgspec.json.encode({name: [value] for name, value in signed})),
+        }
+        body = msgspec.json.encode({"role": self.role} | request)
+        return _granted(exchange("POST", target("auth", self.mount, "login"), body, None))
+
+
+_WHO_AM_I = b"Action=GetCallerIdentity&Version=2011-06-15"
+
+
+def _signed_by_aws(address: str, region: str, headers: dict[str, str]) -> list[tuple[str, str]]:
+    """Sign that question with whatever the SDK finds: environment, profile, the role of the host."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        found = Session().get_credentials()
+        if found is None:
+            raise ConfigError(
+                "there are no AWS credentials to log in with",
+                hint="Give this host a role, or set AWS_PROFILE.",
+            )
+        form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+        request = AWSRequest(method="POST", url=address, data=_WHO_AM_I, headers=headers | form)
+        SigV4Auth(found.get_frozen_credentials(), "sts", region).add_auth(request)
+    except BotoCoreError as error:
+        raise ConfigError(
+            f"the AWS credentials cannot be used ({type(error).__name__})",
+            hint="Look with 'aws sts get-caller-identity'.",
+        ) from None
+    return [*request.headers.items(), ("Host", urlsplit(address).netloc)]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 def renewed(exchange: Exchange, lease: Lease) -> Lease:
     """Renew a token. Raises :class:`Refused` if the server will not."""
     answer = _over(exchange, auth_methods.Token, token=lease.token).renew_self()
@@ -143,7 +223,8 @@ def _granted(answer: ServerAnswer) -> Lease:
         raise LoginRefused(
             "the login was refused",
             status=answer.status,
-            hint="Check role, secret id or service account, and from which addresses they may be used.",
+            hint="Check the role, from which addresses it may be used, and what proves the login (secret id, "
+            "token or certificate): when it ends, and for whom it is.",
         )
     return _lease(answer.body)
 
@@ -180,7 +261,10 @@ def _text(path: Path) -> str:
     try:
         return _one_line(path, path.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"'{path}' cannot be read", hint="Does this process run in a pod?") from None
+        raise ConfigError(
+            f"'{path}' cannot be read",
+            hint="Check 'jwt_file': a pod, an agent or a CI has to write the token there.",
+        ) from None
 
 
 def _one_line(path: Path, text: str) -> str:
@@ -211,8 +295,11 @@ class Tokens:
     again, while the old token still works.
     """
 
-    def __init__(self, login: Login, exchange: Exchange) -> None:
+    def __init__(
+        self, login: Login, exchange: Exchange, *, before: Callable[[], None] = lambda: None
+    ) -> None:
         self._login = login
+        self._before = before
         self._exchange = exchange
         self._held: _HeldToken | None = None
         self._lock = threading.Lock()
@@ -271,6 +358,7 @@ class Tokens:
 
     def _log_in(self) -> _HeldToken:
         self.logins += 1
+        self._before()
         return self._hold(self._login.obtain(self._exchange))
 
     def _hold(self, lease: Lease) -> _HeldToken:

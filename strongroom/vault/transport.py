@@ -6,11 +6,13 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
+from cryptography.x509 import load_pem_x509_certificate
 from msgspec import Struct
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
@@ -116,9 +118,9 @@ class Transport:
 
     def __init__(self, connection: VaultConnection) -> None:
         self._connection = connection
-        self._manager = urllib3.PoolManager(
-            num_pools=4, maxsize=connection.in_flight, block=True, **_tls(connection)
-        )
+        self._context = _tls(connection)
+        tls: dict[str, Any] = {} if self._context is None else {"ssl_context": self._context}
+        self._manager = urllib3.PoolManager(num_pools=4, maxsize=connection.in_flight, block=True, **tls)
         self._timeout = urllib3.Timeout(connect=connection.connect_seconds, read=connection.read_seconds)
         self._home = self._manager.connection_from_url(connection.address)
         prefix = urlsplit(connection.address).path.rstrip("/")
@@ -185,6 +187,17 @@ class Transport:
             raise explained(error) from None
         return ServerAnswer(response.status, response.headers, content)
 
+    def renew_certificate(self) -> None:
+        """Read our own certificate again, which somebody renews while we run, and show it from now on.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        if self._context is not None and self._connection.certificate_file is not None:
+            _show_certificate(self._context, self._connection)
+            self._manager.clear()  # an open connection goes on with the one before
+            self._home = self._manager.connection_from_url(self._connection.address)
+
     def close(self) -> None:
         """Close idle connections."""
         self._manager.clear()
@@ -203,29 +216,49 @@ def check_redirect(connection: VaultConnection, url: str, *, hops: int, status: 
 
 
 def _content(response: Any, deadline: float) -> bytes:
-    """Read to the end. The library's own limit counts each read anew: a server that drips
+    """Read to the end, as it comes. The library's own limit counts each read anew: a server that drips
     would hold us for ever."""
-    if response.length_remaining is not None and response.length_remaining <= CHUNK:
-        return bytes(response.read())  # one chunk, which no deadline would interrupt either
     pieces: list[bytes] = []
     size = 0
-    while piece := response.read(CHUNK):
+    while piece := response.read1(CHUNK):
         pieces.append(piece)
         size += len(piece)
         if time.monotonic() > deadline or size > LARGEST:
             response.close()
             raise Unavailable("the answer takes too long" if size <= LARGEST else "the answer is too large")
-    return b"".join(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _tls(connection: VaultConnection) -> dict[str, Any]:
+def _tls(connection: VaultConnection) -> ssl.SSLContext | None:
     if not connection.address.startswith("https:"):
-        return {}
+        return None
     context = ssl.create_default_context(cafile=connection.ca_file and str(connection.ca_file))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if connection.certificate_file is not None:
-        context.load_cert_chain(connection.certificate_file, connection.certificate_key_file)
-    return {"ssl_context": context}
+        _show_certificate(context, connection)
+    return context
+
+
+def _show_certificate(context: ssl.SSLContext, connection: VaultConnection) -> None:
+    assert connection.certificate_file is not None
+    try:
+        # A key with a passphrase would ask for it here, where nobody types.
+        context.load_cert_chain(
+            connection.certificate_file, connection.certificate_key_file, password=lambda: ""
+        )
+    except OSError as error:
+        why = "no certificate with its key" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"'{connection.certificate_file}' cannot be shown to the server: {why}",
+            hint="Name a certificate (PEM) and its key, which has no passphrase.",
+        ) from None
+
+    end = load_pem_x509_certificate(connection.certificate_file.read_bytes()).not_valid_after_utc
+    if end < datetime.now(UTC):  # to which servers say all kinds of things
+        raise ConfigError(
+            f"'{connection.certificate_file}' ended on {end:%Y-%m-%d}",
+            hint="Nothing was sent. Have the certificate renewed.",
+        )
 
 
 def explained(error: Exception) -> Exception:

@@ -94,7 +94,7 @@ class Machine:
     def run(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:
         """Run one command line to its end."""
         content = stdin.encode() if isinstance(stdin, str) else stdin
-        done = warm.run(command(*words)[1:], cwd=self.home, env=self.env | env, stdin=content, timeout=110)
+        done = warm.run(command(*words)[1:], cwd=self.home, env=self.env | env, stdin=content, timeout=250)
         ended = Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
         ended.check_contract(json="--json" in words)
         return ended

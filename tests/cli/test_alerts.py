@@ -15,10 +15,12 @@ from strongroom.container.errors import Stale
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import BackupOverdue, MailRefused, WarningsRaised
 from strongroom.state.errors import StateUnavailable
+from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import REGIONS, Machine
 from tests.live.certificates import server_context
 from tests.operations.alerts.mail_server import MailServer
+from workers import names
 
 PASSWORD = "CANARY-mail-password"
 ADDRESS = "alerts@example.org"
@@ -125,6 +127,27 @@ def test_a_target_that_was_rolled_back_is_stale_each_time_it_is_asked(house: Mac
 def record(machine: Machine) -> list[str]:
     with closing(sqlite3.connect(machine.state / "state.db")) as database:
         return list(database.iterdump())
+
+
+def test_another_host_tells_that_a_host_is_dead_and_what_it_left_undone(
+    house: Machine, server: MailServer, other: Machine
+) -> None:
+    with closing(RunStore(f"sqlite:///{house.state}/state.db")) as store:
+        store.heartbeat(names.BEAT)
+    with closing(sqlite3.connect(house.state / "state.db")) as database, database:
+        database.execute("UPDATE heartbeats SET at = at - 600")
+    for name in ("recovery.key.pub", "mail-password", "mail-ca.pem"):
+        shutil.copy(house.path(name), other.path(name))
+    fingerprint = house.ok("keys", "signers", "list", "--json").document["installation"]
+    text = house.path("strongroom.toml").read_text().replace('"regions/', f'"{house.home}/regions/')
+    other.path("strongroom.toml").write_text(
+        f'{text}[state]\nurl = "sqlite:///{house.state}/state.db"\n[trust]\nsigners = ["{fingerprint}"]\n'
+    )
+    other.began_long_ago()
+    code, keys, told = alerts(other, "--email", ADDRESS)
+    assert (code, set(keys)) == (BackupOverdue.exit_code, {"backup.overdue:full", "beat.silent"})
+    assert set(told) == set(keys)
+    assert all(key in server.mails[0].text for key in keys)
 
 
 def test_a_mail_server_that_refuses_is_what_the_command_ends_with(house: Machine, server: MailServer) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from strongroom.operations.errors import NothingSelected, QuorumNotMet
 from strongroom.sources.errors import EmptySource
 from strongroom.system.errors import TargetFull, TargetReadOnly, WouldOverwrite
 from strongroom.targets.directory import DirectoryTarget
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import PASSPHRASE, Done, Machine, command
 from tests.targets.disks import read_only
 
@@ -70,6 +72,15 @@ def old_file(path: Path, secrets: object, passphrase: str) -> None:
     path.write_bytes(salt + token)
 
 
+def lose_one(machine: Machine) -> None:
+    """Back everything up into ``full.sr``, and delete a secret."""
+    machine.seal()
+    machine.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
+
+
+without_one = furnished(stock, lose_one)
+
+
 # -- what cannot be opened -------------------------------------------------------------------
 
 
@@ -83,12 +94,10 @@ def old_file(path: Path, secrets: object, passphrase: str) -> None:
         ("restore", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
     ],
 )
-def test_a_wrong_passphrase_opens_nothing(stocked: Machine, words: tuple[str, ...]) -> None:
-    stocked.seal()
-    stocked.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
-    with nothing_left(stocked):
-        assert refused(stocked.run(*words, STRONGROOM_PASSPHRASE="CANARY-WRONG"), WrongKey)
-    assert "JWT_SECRET_KEY" not in stocked.ok("list").out
+def test_a_wrong_passphrase_opens_nothing(without_one: Machine, words: tuple[str, ...]) -> None:
+    with nothing_left(without_one):
+        assert refused(without_one.run(*words, STRONGROOM_PASSPHRASE="CANARY-WRONG"), WrongKey)
+    assert "JWT_SECRET_KEY" not in without_one.ok("list").out
 
 
 def test_without_any_key_the_error_says_what_to_give(sealed: Machine) -> None:
@@ -302,42 +311,35 @@ def test_every_problem_of_the_configuration_is_told_at_once(machine: Machine) ->
     ["this is not [ TOML", f"x = {'[' * 30_000}{']' * 30_000}", f"x = {'9' * 5000}"],
     ids=["no TOML", "nested without end", "a number beyond all measure"],
 )
-def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(stocked: Machine, text: str) -> None:
-    stocked.seal()
-    stocked.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
-    stocked.path("strongroom.toml").write_text(text)
+def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(without_one: Machine, text: str) -> None:
+    without_one.path("strongroom.toml").write_text(text)
     words = ("restore", "--backup-file", "full.sr", "--full-restore")
-    done = stocked.ok(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    done = without_one.ok(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert "ignored" in done.err
-    assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
+    assert without_one.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
 
 
-@pytest.mark.parametrize(
-    "break_it",
-    [
-        pytest.param(lambda target: target.rename(target.with_suffix(".gone")), id="missing"),
-        pytest.param(None, id="read-only"),
-    ],
-)
-def test_targets_that_fail_make_no_backup_and_leave_the_last_one(
-    stocked: Machine, break_it: Callable[[Path], object] | None
-) -> None:
+@contextmanager
+def missing(target: Path) -> Iterator[None]:
+    gone = target.rename(target.with_suffix(".gone"))
+    yield
+    gone.rename(target)
+
+
+def test_targets_that_fail_make_no_backup_and_leave_the_last_one(stocked: Machine) -> None:
     stocked.ok("keys", "new", "--algorithm", "AES256", "--output", "backup.key")
     targets = [stocked.path(f"target-{name}") for name in "ab"]
     stocked.path("strongroom.toml").write_text(_policy(targets, stocked.path("backup.key")))
     for target in targets:
         _marked(target)
     first = stocked.ok("backup", "--policy", "full", "--force", "--json").document
-    if break_it is not None:
-        break_it(targets[1])
-        done = stocked.run("backup", "--policy", "full", "--force")
-    else:
-        with read_only(targets[1]):
+    for failing in (read_only, missing):
+        with failing(targets[1]):
             done = stocked.run("backup", "--policy", "full", "--force")
-    assert refused(done, QuorumNotMet)
-    assert stocked.staged() == []
-    ids = [path.stem for path in (targets[0] / "manifests").iterdir()]
-    assert ids == [first["backup"]]
+        assert refused(done, QuorumNotMet)
+        assert stocked.staged() == []
+        ids = [path.stem for path in (targets[0] / "manifests").iterdir()]
+        assert ids == [first["backup"]]
     words = ("backups", "verify", targets[0], "--depth", "opened", "--identity", "backup.key")
     assert stocked.run(*words).code == 0
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from strongroom.cli.commands.setup import demo
 from strongroom.errors import UsageError
 from tests.cli.program import Machine, command
+from tests.workers.cluster import FORKED
 
 
 @pytest.fixture
@@ -43,23 +45,6 @@ def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None
     assert secrets == list(demo.secrets(300))
     assert len({secret.name for secret in secrets}) == 300
     assert len({secret.type for secret in secrets}) == 8
-
-
-@pytest.mark.timeout(180)
-def test_the_demo_holds_what_it_promises(near: Machine) -> None:
-    scratch = near.path("scratch")
-    done = near.run("demo", "--json", TMPDIR=str(near.home), STRONGROOM_PASSPHRASE="CANARY")
-    assert done.code == 0, done
-    report = done.document
-    assert report["secrets"] == report["compared"] == 1000
-    assert [(r["good"], r["verified"]) for r in report["regions"]] == [(True, "digest")] * 3
-    assert report["post_quantum"]
-    assert "recovery" in report["recipients"][0]
-    assert {"Lose the machine", "Restore on a new machine"} <= {took["stage"] for took in report["stages"]}
-    assert [path.name for path in near.home.iterdir() if path.name.startswith("strongroom-demo")] == []
-    assert running(near.home) == []
-    assert not near.state.exists()
-    assert not scratch.exists()
 
 
 @pytest.mark.timeout(180)
@@ -98,7 +83,7 @@ targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
 """)
     with subprocess.Popen(
-        command("up", "--json"),
+        [sys.executable, FORKED, "up", "--json"],
         cwd=near.home,
         env=near.env,
         stdout=subprocess.PIPE,

@@ -229,7 +229,7 @@ def printed(house: Machine, other: Machine, furnish: Furnish) -> dict[str, list[
 @pytest.mark.parametrize(
     ("title", "ways"),
     [
-        ("policy 'emergency', from its medium 'safe'", 5),
+        pytest.param("policy 'emergency', from its medium 'safe'", 5, marks=pytest.mark.long),
         ("policy 'daily', from a copy of a target 'disk'", 5),
         ("the file a b.sr", 1),
     ],

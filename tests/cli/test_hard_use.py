@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from strongroom.container.errors import SecretTooLarge
 from strongroom.errors import SourceError, UsageError
 from strongroom.operations.errors import NotCovered
 from strongroom.sources.errors import SecretNotFound
-from strongroom.system.errors import TargetFull, WouldOverwrite
-from tests.cli.program import PASSPHRASE, Done, Machine, command
+from strongroom.system.errors import HostExhausted, TargetFull, WouldOverwrite
+from tests.cli.program import PASSPHRASE, ROOT, Done, Machine, command
 from tests.cli.test_bad_input import KINDS, SEALED, back_up, nothing_left, refused
 from tests.targets.disks import read_only, small_disk
 
@@ -31,6 +32,43 @@ def without_stream(machine: Machine, number: int, *words: str) -> Done:
         preexec_fn=lambda: os.close(number),
     )
     return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+NO_THREAD = """
+import sys, threading
+threading.stack_size(1 << 46)  # more than any address space has: the system starts none
+sys.argv[0] = "strongroom"
+from strongroom.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("backups", "verify", "full.sr"),
+        ("backup", "other.sr", "--include-values", "--force", "--source", "files:some.jsonl"),
+    ],
+    ids=["verify", "backup"],
+)
+def test_a_host_that_gives_no_thread_is_named_and_no_fault_of_ours(
+    sealed: Machine, words: tuple[str, ...]
+) -> None:
+    (sealed.home / "some.jsonl").write_text('{"name":"a","value":"CANARY-a"}\n')
+    done = subprocess.run(
+        [sys.executable, "-c", NO_THREAD, *words],
+        cwd=sealed.home,
+        env=sealed.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_PASSPHRASE": PASSPHRASE},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == HostExhausted.exit_code, done
+    assert "no further thread" in done.stderr
+    assert "fault of its own" not in done.stderr
+    assert not (sealed.home / "other.sr").exists()
 
 
 def test_a_closed_stdout_or_stderr_is_like_the_null_device(stocked: Machine) -> None:

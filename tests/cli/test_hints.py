@@ -24,8 +24,13 @@ PLACE = "X"
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 NAMES = "|".join(sorted({*COMMANDS, *PROCEDURES, *ALSO}, key=len, reverse=True))
 WORD = r"(?:[ \t]|\\\n)+[^\s'\";,()`|#]+"
+NO_LINE = "".join(
+    f"(?<!{before})" for before in ("-n ", "namespace ", "install ", "upgrade ", "role/", "policies=")
+)
+"""A namespace, a policy and a release are called as the program is."""
 TYPED = re.compile(
-    rf"strongroom ([a-z][a-z-]*)((?:{WORD})*)|(?<![\w-] )\b({NAMES})((?:\s+--(?:[a-z-]+)(?:{WORD})?)+)"
+    rf"{NO_LINE}strongroom ([a-z][a-z-]*)((?:{WORD})*)"
+    rf"|(?<![\w-] )(?<!-)\b({NAMES})((?:\s+--(?:[a-z-]+)(?:{WORD})?)+)"
 )
 
 

@@ -99,12 +99,14 @@ def test_with_a_vault_and_clouds_it_says_which_rights_to_grant_and_what_comes_ne
     assert "The bucket of target 'eu-central-1' did not say whether it has Object Lock" in done.out
     _, _, steps = done.out.partition("\nNext\n")
     assert "strongroom set NAME" not in steps
-    assert f"-policy=strongroom-backup -field=token >{token})" in steps
+    assert f"-policy=strongroom -field=token >{token})" in steps
     assert "bao kv metadata patch -custom-metadata=priority=critical" in steps
     assert "who is notified when something is wrong; nobody is now" in steps
     steps_of = [line.split("  ")[1] for line in steps.splitlines() if line.startswith("  strongroom ")]
     assert [step.removeprefix("strongroom ") for step in steps_of] == [
-        *("check config", "keys signers offline", "check rights", "check storage", "up", "schedule")
+        "cluster rules vault --role operator | bao policy write -address=https://127.0.0.1:1 strongroom -",
+        "cluster rules aws --role operator",
+        *("check config", "keys signers offline", "check rights", "check storage", "up", "schedule"),
     ]
     for line in steps.splitlines():
         for word in line.split():
@@ -122,9 +124,29 @@ def test_what_stands_after_the_question_mark_and_is_no_setting_is_refused_and_no
     word = "west=https://acme.blob.core.windows.net/backups?sv=2024-01-01&sig=CANARY-signature"
     done = machine.run("init", f"--target={word}")
     assert done.code == 2
-    assert "after a '?' may stand credential_file and lock" in done.err
+    assert "after a '?' may stand credential_file and lock" in " ".join(done.err.split())
     assert "CANARY" not in done.err + done.out
     assert not machine.state.exists()
+
+
+def test_a_password_in_the_address_of_a_target_is_refused_and_not_shown(machine: Machine) -> None:
+    word = "west=sftp://backup:CANARY-password@host/backups?key_file=/k&known_hosts_file=/h"
+    done = machine.run("init", f"--target={word}")
+    assert (done.code, "CANARY" in done.err + done.out) == (2, False)
+    assert not machine.state.exists()
+
+
+@pytest.mark.parametrize(("port", "line"), [("", None), (":2222", "port = 2222")])
+def test_an_sftp_server_is_named_with_its_port(machine: Machine, port: str, line: str | None) -> None:
+    files = "?key_file=/k&known_hosts_file=/h"
+    machine.ok("init", f"--target=a=sftp://backup@host{port}/b{files}", f"--target=b={machine.path('b')}")
+    text = (machine.state / "strongroom.toml").read_text()
+    assert 'host = "host"' in text
+    table = text.partition("[targets.a]")[2].partition("[targets")[0]
+    assert [found for found in table.splitlines() if found.startswith("port")] == ([line] if line else [])
+    for wrong in (":0", ":99999", ":x"):
+        word = f"--target=a=sftp://backup@host{wrong}/b{files}"
+        assert machine.run("init", word, "--output", "other.toml").failed_with(UsageError)
 
 
 def test_the_check_says_that_nobody_types_a_passphrase_at_night(machine: Machine) -> None:

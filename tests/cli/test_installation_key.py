@@ -33,6 +33,8 @@ def test_a_machine_is_set_up_with_its_installation_key_on_a_medium_and_a_spare_p
     assert "not on this machine" in done.out
     assert not beside(machine).exists()
     assert {path.stem for path in beside(machine).parent.glob("*.key")} == set(roles.ROLES)
+    shared = beside(machine).parent.parent
+    assert {path.stem for path in shared.glob("*.key")} == {"work", "digest"}, "to be copied to other hosts"
     assert roles.read_installation_key(stick).fingerprint == installation(machine)
     pinned = roles.read_installation_key(spare).fingerprint
     assert f'signers = ["{pinned}"]' in Path(machine.state, "strongroom.toml").read_text()

@@ -128,6 +128,7 @@ def add_a_strangers_third(objects: dict[str, bytes], file: Rotated) -> None:
 OPENS = {damage: "old", sign_by_a_stranger: "old", sign_by_another_role: "old", add_a_strangers_third: "new"}
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("pinned", ["known", "signer", "nobody"])
 @pytest.mark.parametrize("change", OPENS)
 def test_an_envelope_that_does_not_count_is_said_and_is_not_exit_0(

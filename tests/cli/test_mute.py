@@ -81,24 +81,22 @@ def test_a_silenced_alert_is_listed_with_its_reason_and_sent_when_the_silence_is
     assert told(house, people) == [OVERDUE]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("backup.overdu", "--until", "4h", "--reason", "x"),
-        ("*", "--until", "31d", "--reason", "x"),
-        ("*", "--until", "2020-01-01", "--reason", "x"),
-        ("*", "--reason", "x"),
-        ("*", "--until", "4h"),
-        ("--end", "nothing"),
-        ("--until", "4h"),
-        ("--reason", "x"),
-        ("*", "--end", "nothing"),
-    ],
-)
-def test_a_silence_of_nothing_for_ever_or_without_a_reason_is_refused(
-    words: tuple[str, ...], house: Machine
-) -> None:
-    assert house.run("alerts", "silence", *words).failed_with(UsageError)
+REFUSED = [
+    ("backup.overdu", "--until", "4h", "--reason", "x"),
+    ("*", "--until", "31d", "--reason", "x"),
+    ("*", "--until", "2020-01-01", "--reason", "x"),
+    ("*", "--reason", "x"),
+    ("*", "--until", "4h"),
+    ("--end", "nothing"),
+    ("--until", "4h"),
+    ("--reason", "x"),
+    ("*", "--end", "nothing"),
+]
+
+
+def test_a_silence_of_nothing_for_ever_or_without_a_reason_is_refused(house: Machine) -> None:
+    for words in REFUSED:
+        assert house.run("alerts", "silence", *words).failed_with(UsageError), words
     assert house.ok("alerts", "silence", "--json").document["silences"] == []
 
 

@@ -21,7 +21,7 @@ from tests.cli.program import ROOT
 
 PAGES = sorted({*ROOT.glob("docs/**/*.md"), ROOT / "README.md"})
 SOURCES = sorted(ROOT.glob("strongroom/**/*.py"))
-NAMED_ONLY = ("required", "expected one argument")
+NAMED_ONLY = ("required", "expected one argument", "Which roles?")
 """What is said of a line that names a command, and not all that it takes."""
 
 
@@ -50,7 +50,7 @@ def in_source(source: Path) -> Iterator[str]:
 
 def refusal(line: str) -> str:
     """Return why the program does not take a line; nothing if it does."""
-    line = re.split(r"   #| [|>] | \|\| | < ", line)[0]
+    line = re.split(r"   #| \| | >| \|\| | < ", line)[0]
     line = line.replace("...", "").replace("…", "").replace("ROLE", "verify").replace("TIME", "2026-07-20")
     words = shlex.split(line.replace("\n", " ").rstrip("\\"))
     name, behind = command_of(words)

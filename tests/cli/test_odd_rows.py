@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from strongroom.container.errors import Tampered
+from tests import warm
 from tests.cli.conftest import configure
-from tests.cli.program import ROOT, Machine
+from tests.cli.program import Machine
 
 OWN_FAULT = 1
 
@@ -81,14 +80,9 @@ print(json.dumps(codes), file=sys.__stdout__)
 
 def run_all(machine: Machine, commands: list[list[str]]) -> dict[str, int]:
     """Run command lines one after the other in one process; return their exit codes."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, json.dumps(commands)],
-        cwd=machine.home,
-        env=machine.env | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=110,
-        check=False,
-    )
+    program = machine.path("run_all.py")
+    program.write_text(RUN_ALL)
+    done = warm.run([str(program), json.dumps(commands)], cwd=machine.home, env=machine.env, timeout=110)
     assert done.returncode == 0, done.stderr.decode()
     codes: dict[str, int] = json.loads(done.stdout)
     return codes
@@ -115,6 +109,7 @@ def edit(machine: Machine, whole: bytes, statement: str) -> None:
         connection.commit()
 
 
+@pytest.mark.sampled(every=6)
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_rows_end_no_command_with_a_fault_of_its_own(
     backed_up: tuple[Machine, bytes, str], odd: str
@@ -131,6 +126,7 @@ def test_odd_rows_end_no_command_with_a_fault_of_its_own(
         )
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize(
     "change",
     [

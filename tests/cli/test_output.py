@@ -6,11 +6,10 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from strongroom.cli.table import COMMANDS, PROCEDURES
+from strongroom.cli.table import COMMANDS
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
@@ -222,21 +221,3 @@ def test_a_command_that_goes_on_running_gives_its_document_once_and_at_once(
     assert json.loads(capfdbinary.readouterr().out) == {"ready": True, "error": None}
     output.settle({"code": "TargetUnavailable"})
     assert capfdbinary.readouterr().out == b""
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_knows_every_command(machine: Machine, shell: str) -> None:
-    script = machine.ok("completion", shell).out
-    assert all(word in script for name in (*COMMANDS, *PROCEDURES) for word in name.split())
-    assert "--include-values" in script
-
-
-def test_bash_completes_a_command(machine: Machine, tmp_path: Path) -> None:
-    script = tmp_path / "completion.bash"
-    script.write_text(machine.ok("completion", "bash").out)
-    line = (
-        f"source {script}; COMP_WORDS=(strongroom verify-b); COMP_CWORD=1; "
-        "$(complete -p strongroom | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); echo ${COMPREPLY[@]}"
-    )
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.split() == ["verify-backup"], done

@@ -37,6 +37,7 @@ def test_without_the_password_nobody_is_let_in(asked: Machine) -> None:
     assert asked.run("runs").failed_with(StateUnavailable)
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize(
     "words",
     [

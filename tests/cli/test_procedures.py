@@ -96,9 +96,8 @@ def test_a_metadata_backup_by_hand_needs_no_yes(typed, line: str) -> None:
     assert typed(line).code == 0
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_a_full_backup_by_hand_asks_first(typed, stocked: Machine) -> None:
+    lines = (
         """python scripts/secrets_cli.py backup secrets_full_backup.json \\
             --include-values \\
             --encrypt-backup""",
@@ -108,14 +107,14 @@ def test_a_metadata_backup_by_hand_needs_no_yes(typed, line: str) -> None:
         """python scripts/secrets_cli.py backup db_secrets.json \\
             --filter-tag "category=database" \\
             --include-values""",
-    ],
-)
-def test_a_full_backup_by_hand_asks_first(typed, stocked: Machine, line: str) -> None:
-    done = typed(line)
-    assert done.failed_with(ConfirmationRequired)
-    assert "needs a yes" in done.err
-    assert not list(stocked.home.glob("*.json"))
-    assert typed(f"{line} --force").code == 0
+    )
+    for line in lines:
+        done = typed(line)
+        assert done.failed_with(ConfirmationRequired), line
+        assert "needs a yes" in done.err
+        assert not list(stocked.home.glob("*.json")), line
+    for line in lines:
+        assert typed(f"{line} --force").code == 0, line
 
 
 def test_one_secret_is_recovered(typed, stocked: Machine) -> None:

@@ -10,6 +10,9 @@ import pytest
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
 from strongroom.operations.errors import RunDegraded
+from strongroom.state.records import RunKind, RunStep, Spec, StepKind
+from strongroom.state.store import RunStore
+from strongroom.targets.directory import DirectoryTarget
 from tests.cli.program import PASSPHRASE, Machine
 
 PASS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
@@ -122,6 +125,37 @@ def test_restores_are_listed_with_what_they_did_and_what_undid_them(machine: Mac
     assert (oldest["id"], oldest["created"], oldest["changed"], oldest["undone_by"]) == (run, 1, 1, [back])
     assert (newest["id"], newest["removed"], newest["of"]) == (back, 1, f"undo of {run}")
     assert f"1 created, 1 changed (done; undone by {back})" in machine.ok("restore", "undo", "--list").out
+
+
+def test_what_other_hosts_restored_is_listed_too_as_long_as_the_stage_can_be_asked(
+    machine: Machine, tmp_path: Path
+) -> None:
+    here, stage, config = restored(machine), tmp_path / "stage", machine.path("strongroom.toml")
+    config.write_text(f'[stages.default]\nkind = "directory"\nregion = "stage"\npath = "{stage}"\n')
+    store = RunStore(f"sqlite:///{machine.state / 'state.db'}")
+    options = {"destination": "vault", "overwrite": True}
+    spec = Spec(kind=RunKind.RESTORE, policy="p", backup="20260101T000000Z-abcdefgh", options=options)
+    run = store.create(spec, first=(RunStep(StepKind.RESTORE, 0),))
+    assert run is not None
+    [ticket] = store.take_ready(run.id, window=1)
+    assert store.claim(ticket, owner="bob:1:recover") is not None
+    store.close()
+    DirectoryTarget(stage, name="default", region="stage").prepare()
+    for name in ("0001/000001", "undone-by/20300101T000000Z-abcdefgh"):
+        (stage / "undo" / run.id / name).parent.mkdir(parents=True, exist_ok=True)
+        (stage / "undo" / run.id / name).write_bytes(b"sealed")
+
+    lines = machine.ok("restore", "undo", "--list").out.splitlines()
+    [line] = [line for line in lines if line.startswith(run.id)]
+    assert f"{spec.backup} into vault" in line
+    assert "(not ended; by bob; undone by 20300101T000000Z-abcdefgh)" in line
+    assert [line for line in lines if line.startswith(here)]
+
+    stage.rename(tmp_path / "away")
+    done = machine.ok("restore", "undo", "--list")
+    assert "note: what other hosts restored is not listed: " in done.err
+    assert run.id not in done.out
+    assert here in done.out
 
 
 def test_a_wrong_key_and_an_unknown_restore_change_nothing(machine: Machine) -> None:

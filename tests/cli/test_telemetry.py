@@ -45,3 +45,13 @@ def test_an_expected_error_is_not_reported(machine: Machine, sink: Sink) -> None
 def test_a_sink_that_is_gone_changes_nothing(machine: Machine, sink: Sink) -> None:
     sink.close()
     assert run(machine, sink, "list") == UNEXPECTED
+
+
+def test_a_fault_is_told_where_the_package_of_the_sink_is_not_installed(machine: Machine, sink: Sink) -> None:
+    without = f"import sys\nsys.modules['sentry_sdk'] = None\n{BROKEN}"
+    env = machine.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_SENTRY__DSN": sink.dsn}
+    words = [sys.executable, "-c", without, "list"]
+    told = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode == UNEXPECTED
+    assert "a fault of its own (RuntimeError" in told.stderr
+    assert "sentry_sdk" not in told.stderr

@@ -106,9 +106,9 @@ def test_what_was_refused_and_is_put_back_is_taken_as_it_was(file: File) -> None
     ("text", "section"),
     [
         ('state_dir = "/elsewhere"\n', "state_dir"),
-        ('[broker]\nurl = "redis://broker.example.org/0"\n', "broker"),
+        ('[broker]\nurl = "rediss://broker.example.org/0"\n', "broker"),
         ('[state]\nurl = "postgresql://strongroom@db.example.org/strongroom"\n', "state"),
-        ('[stage]\npath = "/elsewhere"\n', "stage"),
+        ('[stages.default]\nkind = "directory"\npath = "/elsewhere"\nregion = "x"\n', "stages"),
         ("[workers]\nseal = 7\n", "workers"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from msgspec.structs import replace
 
 from strongroom.config import ConfigProblem, ConfigProblems, load_settings
 from strongroom.errors import ConfigError
@@ -18,6 +19,11 @@ META = 'kind = "metadata"\ntargets = ["region-a", "region-b", "region-c"]\n'
 
 def policy(body: str, *, name: str = "p") -> str:
     return f"{KEY}[policies.{name}]\n{body}"
+
+
+def stage_in(path: str, *, name: str = "s") -> str:
+    """Write a stage in a directory."""
+    return f'[stages.{name}]\nkind = "directory"\npath = "{path}"\nregion = "{name}"\n'
 
 
 def directory(name: str, path: str, region: str = "r") -> str:
@@ -148,10 +154,10 @@ BY_ITSELF = {
         "At most 256.",
     ),
     "path in the home of nobody": (
-        '[stage]\npath = "~nobody-of-that-name/x"\n',
-        "stage.path",
+        '[broker]\npassword_file = "~nobody-of-that-name/x"\n',
+        "broker.password_file",
         "not of the right form",
-        "path = ",
+        "password_file = ",
     ),
     "address with a bracket left open": (
         '[vaults.v]\naddress = "https://[::1"\ntoken_file = "t"\n',
@@ -196,7 +202,24 @@ BY_ITSELF = {
         "wrong type",
         "true or false",
     ),
-    "path with a NUL": ('[stage]\npath = "a\\u0000b"\n', "stage.path", "not of the right form", "path = "),
+    "path with a NUL": (
+        '[broker]\npassword_file = "a\\u0000b"\n',
+        "broker.password_file",
+        "not of the right form",
+        "password_file = ",
+    ),
+    "stage as it was written once": (
+        '[stage]\npath = "x"\n',
+        "stage",
+        "was replaced",
+        "[stages.default]",
+    ),
+    "stage that is not there": (
+        policy('kind = "metadata"\nstage = "other"\ntargets = ["region-a"]'),
+        "policies.p.stage",
+        "there is no stage 'other'",
+        "",
+    ),
     "only wrong things in a list": (
         policy('kind = "metadata"\ntargets = [7]'),
         "policies.p.targets[0]",
@@ -254,7 +277,7 @@ BY_ITSELF = {
         '[targets.a]\nkind = "s4"\npath = "a"\nregion = "r"\n',
         "targets.a.kind",
         "unknown kind",
-        "One of: directory, sftp, s3, azure, vault.",
+        "One of: directory, sftp, s3, azure, gcs, vault.",
     ),
     "unknown word": (
         policy(META + 'verify = "deep"'),
@@ -615,10 +638,43 @@ TOGETHER = {
         "Keep it outside of",
     ),
     "stage is a target": (
-        '[stage]\npath = "x"\n' + directory("a", "x"),
-        "stage.path",
+        stage_in("x") + directory("a", "x"),
+        "stages.s",
+        "is the same place as target 'a'",
+        "of its own",
+    ),
+    "stage inside a target": (
+        stage_in("x/stage") + directory("a", "x"),
+        "stages.s",
         "lies inside target 'a'",
-        "Keep it outside of",
+        "of its own",
+    ),
+    "target inside a stage": (
+        stage_in("x") + directory("a", "x/a"),
+        "stages.s",
+        "holds target 'a'",
+        "of its own",
+    ),
+    "stage in the bucket of a target": (
+        (
+            '[stages.s]\nkind = "s3"\nbucket = "b"\nprefix = "stage"\nregion = "r"\n'
+            '[targets.a]\nkind = "s3"\nbucket = "b"\nregion = "r"\n'
+        ),
+        "stages.s",
+        "lies inside target 'a'",
+        "a prefix of its own",
+    ),
+    "two stages in one place": (
+        stage_in("x") + stage_in("x", name="t"),
+        "stages.t",
+        "is the same place as stage 's'",
+        "of its own",
+    ),
+    "stage that locks": (
+        '[stages.s]\nkind = "s3"\nbucket = "b"\nregion = "r"\nlock = "governance"\n',
+        "stages.s.lock",
+        "the objects on a stage are removed with their run",
+        "Leave it out",
     ),
     "source inside a target": (
         '[sources.s]\nkind = "files"\npath = "x/.env"\n' + directory("a", "x"),
@@ -676,13 +732,13 @@ TOGETHER = {
         "rediss://",
     ),
     "broker with its password": (
-        '[broker]\nurl = "redis://:CANARY-p@host/0"\n',
+        '[broker]\nurl = "redis://:CANARY-p@localhost/0"\n',
         "broker.url",
         "holds a password",
         "name that in broker.password_file",
     ),
     "broker certificates without TLS": (
-        '[broker]\nurl = "redis://host"\nca_file = "strongroom.toml"\n',
+        '[broker]\nurl = "redis://localhost"\nca_file = "strongroom.toml"\n',
         "broker.ca_file",
         "has no effect without TLS",
         "rediss://",
@@ -692,6 +748,30 @@ TOGETHER = {
         "broker.ca_file",
         "there is no such file",
         "certificates",
+    ),
+    "broker on another host in the clear": (
+        '[broker]\nurl = "redis://redis.example.org/0"\n',
+        "broker.url",
+        "would send messages and the password to redis.example.org in the clear",
+        "Use rediss://, or set broker.plain",
+    ),
+    "client key of a broker without its certificate": (
+        '[broker]\nurl = "rediss://host"\nkey_file = "key.pem"\n',
+        "broker.key_file",
+        "has no effect without a certificate",
+        "Give both",
+    ),
+    "database on another host that is not checked": (
+        '[state]\nurl = "postgresql://u@db.example.org/x?sslmode=require"\n',
+        "state.url",
+        "sslmode=require would not check that it is db.example.org that answers",
+        "set state.plain",
+    ),
+    "certificates of a database that is a file": (
+        '[state]\nca_file = "strongroom.toml"\n',
+        "state.ca_file",
+        "has no effect without TLS",
+        "postgresql://",
     ),
     "database of another kind": (
         '[state]\nurl = "mysql://host/x"\n',
@@ -918,13 +998,13 @@ def test_it_is_the_one_problem_found(place: Place, text: str, key: str, what: st
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a = 1\nb = \n", ":2"), ("x\n", ":1"), ('[a]\nb = "CANARY-open', "")],
+    [("a = 1\nb = \n", 2), ("x\n", 1), ('[a]\nb = "CANARY-open', None)],
     ids=["no value", "no equals sign", "open quote at the end"],
 )
-def test_a_syntax_error_is_given_with_its_line(place: Place, text: str, line: str) -> None:
+def test_a_syntax_error_is_given_with_its_line(place: Place, text: str, line: int | None) -> None:
     (found,) = place.problems(text)
 
-    assert found.where == f"{place.file}{line}"
+    assert (found.where, found.line) == (str(place.file), line)
     assert found.what.startswith("not TOML: ")
     assert "CANARY" not in str(found)
 
@@ -1325,8 +1405,8 @@ def test_the_error_lists_the_problems_and_is_a_configuration_error(place: Place)
     assert caught.value.exit_code == 3
     assert caught.value.message.splitlines() == [
         "The configuration has 2 problems:",
-        f"  {place.file}: broker.ulr: unknown key. Did you mean 'url'?",
-        f"  {place.file}: flower.port: too small. At least 1.",
+        f"  {place.file}:2: broker.ulr: unknown key. Did you mean 'url'?",
+        f"  {place.file}:4: flower.port: too small. At least 1.",
     ]
 
 
@@ -1375,6 +1455,7 @@ def test_a_problem_reads_as_where_key_what_right() -> None:
     problem = ConfigProblem(where="f.toml", key="a.b", what="wrong", right="Do this.")
 
     assert str(problem) == "f.toml: a.b: wrong. Do this."
+    assert str(replace(problem, line=7)) == "f.toml:7: a.b: wrong. Do this."
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,10 @@ password_file = "/run/secrets/broker"
 [state]
 url = "postgresql://strongroom@db.example.org/strongroom"
 
-[stage]
+[stages.default]
+kind = "directory"
 path = "~/stage"
+region = "stage"
 
 [sources.local]
 kind = "local"
@@ -128,7 +130,9 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
     assert settings.state_dir == Path("/var/lib/strongroom")
     assert settings.broker.url == "rediss://strongroom@redis.example.org:6380/0"
     assert settings.database_url == "postgresql://strongroom@db.example.org/strongroom"
-    assert settings.stage_path == Path("~/stage").expanduser()
+    assert settings.stages["default"].folder == Path("~/stage").expanduser()
+    assert settings.stage_of("weekly") == settings.stage_of("") == "default"
+    assert settings.stage_path == Path("~/stage").expanduser()  # of runs that began when it had no name
     assert settings.sources == {
         "local": LocalSourceSettings(kind="local"),
         "mounted": FilesSourceSettings(kind="files", path=place.path / "mounted", format="tree"),
@@ -193,6 +197,7 @@ def test_without_a_file_there_is_a_local_store_and_three_regions(
     }
     assert settings.broker.url is None
     assert settings.database_url == f"sqlite:///{state}/state.db"
+    assert (settings.stages, settings.stage_of("daily-metadata")) == ({}, "")
     assert settings.stage_path == state / "stage"
     limits = settings.limits
     assert (limits.lease_seconds, limits.max_attempts) == (15, 5)
@@ -335,11 +340,12 @@ def test_a_path_from_a_directory_whose_name_is_no_text_is_refused(
     here.mkdir()
     monkeypatch.chdir(here)
 
-    (found,) = problems_from(lambda: load_settings({**place.env, "STRONGROOM_STAGE__PATH": "stage"}))
+    variable = "STRONGROOM_BROKER__PASSWORD_FILE"
+    (found,) = problems_from(lambda: load_settings({**place.env, variable: "stage"}))
 
-    assert (found.where, found.key) == ("environment STRONGROOM_STAGE__PATH", "stage.path")
+    assert (found.where, found.key) == (f"environment {variable}", "broker.password_file")
     assert found.what.startswith("leads through a directory whose name is not a text")
-    assert load_settings({**place.env, "STRONGROOM_STAGE__PATH": "/stage"}).stage_path == Path("/stage")
+    assert load_settings({**place.env, variable: "/stage"}).broker.password_file == Path("/stage")
 
 
 @pytest.mark.parametrize("text", ["", "x\n"], ids=["right", "no TOML"])
@@ -359,7 +365,8 @@ def test_a_link_into_a_directory_whose_name_is_no_text_can_be_shown(place: Place
     (place.path / "link").symlink_to(real)
 
     (found,) = place.problems(
-        '[targets.t]\nkind = "directory"\nregion = "r"\npath = "link"\n[stage]\npath = "link/stage"\n'
+        '[targets.t]\nkind = "directory"\nregion = "r"\npath = "link"\n'
+        '[approvals]\nallowed_signers = "link/people"\n'
     )
 
     assert str(found).encode().endswith(b"\\udcff.")
@@ -430,7 +437,8 @@ def test_whatever_looks_like_a_value_can_be_text(place: Place, text: str) -> Non
 
 
 def test_a_number_is_read_as_a_path_where_one_is_wanted(place: Place) -> None:
-    assert place.load("", {"STRONGROOM_STAGE__PATH": "7"}).stage_path == place.path / "7"
+    given = place.load("", {"STRONGROOM_BROKER__PASSWORD_FILE": "7"})
+    assert given.broker.password_file == place.path / "7"
 
 
 def test_text_of_the_environment_replaces_only_what_it_overrides(place: Place) -> None:
@@ -455,16 +463,16 @@ def test_what_is_no_text_is_not_taken_as_one(place: Place) -> None:
         ("STRONGROOM_BROKR__URL", "x", "brokr", "unknown key"),
         ("STRONGROOM_" + "__".join("A" * 3000), "x", "a", "unknown key"),
         ("STRONGROOM_BROKER__ULR", "x", "broker.ulr", "unknown key"),
-        ("STRONGROOM_BROKER__URL", "redis://:CANARY-p@host", "broker.url", "holds a password"),
+        ("STRONGROOM_BROKER__URL", "redis://:CANARY-p@localhost", "broker.url", "holds a password"),
         ("STRONGROOM_BROKER__URL__X", "x", "broker.url.x", "goes deeper"),
-        ("STRONGROOM_BROKER_URL", "redis://host", "broker.url", "joined by two underscores"),
+        ("STRONGROOM_BROKER_URL", "redis://localhost", "broker.url", "joined by two underscores"),
         ("STRONGROOM_FLOWER__USER", "\udcff", "flower.user", "not a text in UTF-8"),
     ],
 )
 def test_a_problem_of_the_environment_names_the_variable(
     place: Place, variable: str, text: str, key: str, what: str
 ) -> None:
-    (found,) = place.problems('[broker]\nurl = "redis://host"\n', {variable: text})
+    (found,) = place.problems('[broker]\nurl = "redis://localhost"\n', {variable: text})
 
     assert found.where == f"environment {variable}"
     assert found.key == key

@@ -16,7 +16,7 @@ from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum.ceremony import open_together
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 from tests.keys.quorum.made import made
 from tests.keys.together import with_all_of
 

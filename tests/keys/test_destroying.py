@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.keys.destroying import Fate, attempt
-from strongroom.keys.destroying.services import FileDestroyer, is_destroyed
+from strongroom.keys.destroying import Fate, attempt, is_destroyed
+from strongroom.keys.destroying.services import FileDestroyer
 from strongroom.keys.errors import KeyNotDestroyed, KeyServiceUnavailable, PinRefused
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, generate_key_file, load_key_file
-from tests.keys.conformance import CONTEXT, KEY
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY
 
 
 def load(path: Path) -> KeyFileIdentity:

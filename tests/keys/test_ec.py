@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import hpke
 from strongroom.keys.ec import Curve, EcPublicKey, EcRecipient, open_stanza
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, with_arg
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance, with_arg
 from tests.keys.software import EcIdentity
 
 FOLDER = Path(__file__).with_name("vectors")

@@ -11,8 +11,8 @@ import pytest
 from strongroom.container.wrapping import Stanza
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.hpke import KIND, HpkeIdentity, HpkeRecipient, Kem, PublicKey
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 from strongroom.system import files
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 
 SEED = bytes(range(200, 232))
 OTHER = bytes(range(32, 64))

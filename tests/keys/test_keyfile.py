@@ -14,8 +14,8 @@ from strongroom.keys.keyfile import (
     generate_key_file,
     load_key_file,
 )
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance
 from strongroom.system import files
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance
 
 SECRET = bytes(range(200, 232))
 OTHER = bytes(range(32, 64))

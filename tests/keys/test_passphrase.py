@@ -20,8 +20,16 @@ from strongroom.container.wrapping import Stanza, WrappingKey, unlock
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import passphrase
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
+from strongroom.plugins.conformance.recipients import (
+    CONTEXT,
+    KEY,
+    RecipientConformance,
+    outcome,
+    shown,
+    with_arg,
+)
 from strongroom.system import files
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, shown, with_arg
+from tests import cheap_passphrases
 
 CANARY = "CANARY-passphrase é"
 LEAST = 100_000
@@ -105,7 +113,10 @@ def derivations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int]]:
 # -- scrypt --------------------------------------------------------------------
 
 
-def test_scrypt_with_128_mib_is_the_default_and_stands_in_the_stanza() -> None:
+def test_scrypt_with_128_mib_is_the_default_and_stands_in_the_stanza(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(passphrase, "DEFAULT_LOG_N", cheap_passphrases.REAL)
     stanza = PassphraseRecipient(CANARY).wrap(KEY, context=CONTEXT)
 
     assert (stanza.type, stanza.kind, stanza.args["log_n"]) == ("scrypt", "passphrase", 17)

@@ -234,3 +234,26 @@ def test_a_key_file_is_refused_in_the_same_way(tmp_path: Path) -> None:
 
     with pytest.raises(KeyFileExposed, match="others may use"):
         load_key_file(path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "who", "exposed"),
+    [
+        (0o600, 10001, 10001, False),
+        (0o400, 0, 0, False),
+        (0o440, 0, 10001, False),  # systemd's LoadCredential, and a secret of Kubernetes with fsGroup
+        (0o440, 0, 0, True),
+        (0o440, 10001, 10001, True),
+        (0o640, 0, 10001, False),
+        (0o460, 0, 10001, True),
+        (0o444, 0, 10001, True),
+        (0o404, 0, 10001, True),
+    ],
+)
+def test_a_file_of_roots_may_be_given_to_a_group(
+    monkeypatch: pytest.MonkeyPatch, mode: int, owner: int, who: int, *, exposed: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: who)
+    status = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, owner, 0, 1, 0, 0, 0))
+
+    assert files.is_exposed(status) is exposed

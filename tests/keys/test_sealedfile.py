@@ -16,9 +16,9 @@ from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient, generate_key_file
 from strongroom.keys.passphrase import SealedIdentity
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY
 from strongroom.system import files
 from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
-from tests.keys.conformance import CONTEXT, KEY
 
 WORDS = "CANARY-passphrase é"
 

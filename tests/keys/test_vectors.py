@@ -18,8 +18,8 @@ from strongroom.container.wrapping import Stanza
 from strongroom.keys.hpke import SUITES, HpkeIdentity, Kem, private_handle, public_of
 from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY
 from tests.keys import rfc9180
-from tests.keys.conformance import CONTEXT, KEY
 
 Vector = dict[str, Any]
 

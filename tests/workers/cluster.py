@@ -16,7 +16,7 @@ from tests.cli.program import Machine, command
 from tests.process import ends_with_this, free_port
 from workers import status
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 FORKED = str(Path(__file__).with_name("forked.py"))
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Started:
             assert self.process.poll() is None, self.errors()
             return words in self.answer()
 
-        until(ready, what=f"the cluster\n{self.errors()}", seconds=2 * PATIENCE)
+        until(ready, what=f"the cluster\n{self.errors()}")
         self.note()
 
     def note(self) -> set[int]:
@@ -115,7 +115,7 @@ class Started:
         assert self.process is not None
         self.note()
         self.process.send_signal(how)
-        return self.process.wait(2 * PATIENCE)  # warm, then cold, then killed
+        return self.process.wait(PATIENCE)  # warm, then cold, then killed
 
     def close(self) -> None:
         """End it and whatever is left of it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from strongroom.config.model import Served
+from strongroom.config.served import Served
 from strongroom.errors import ConfigError
 from workers import http_server
 from workers.http_server import Site

@@ -102,12 +102,13 @@ def judged(keys: Iterable[str]) -> set[str]:
 LONG_AGO = f"UPDATE heartbeats SET at = at - 600 WHERE name = '{names.BEAT}'"
 
 
+@pytest.mark.long  # tests/cli/test_alertmanager.py holds it of one receiver, tests/journeys of one cluster
 @pytest.mark.timeout(240)
 def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_outside_and_called_over(
     site: Site,
 ) -> None:
     site.configure("daily")
-    with up(site.machine) as running:
+    with up(site.machine, forked=True) as running:
         site.backed_up("daily")
         assert site.look() == (set(), set(), set())
 

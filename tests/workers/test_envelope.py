@@ -79,3 +79,16 @@ def test_a_signed_body_of_another_shape_is_refused(data: object) -> None:
 def test_a_huge_message_is_refused_before_its_signature_is_looked_at() -> None:
     with pytest.raises(MessageRefused, match="bytes"):
         opened(b"SR1.seal.1." + b"A" * 2_000_000)
+
+
+def test_what_a_removed_host_signs_is_refused_by_its_name() -> None:
+    gone = Signer.generate()
+
+    def read(raw: str) -> SignedList | SignedDict:
+        return open_(raw, trusted=lambda role: KEYS.get(role, ()), removed=lambda role: {gone.public: "eve"})
+
+    with pytest.raises(MessageRefused, match="role 'seal' from host 'eve', which was removed"):
+        read(sealed(signer=gone))
+    with pytest.raises(MessageRefused, match="not of role 'seal'"):
+        read(sealed(signer=Signer.generate()))
+    assert list(read(sealed())) == BODY

@@ -33,7 +33,7 @@ def test_a_sources_token_reaches_who_reads_sources() -> None:
 
 
 def test_a_targets_key_reaches_neither_beat_nor_flower() -> None:
-    assert who_gets("AWS_SECRET_ACCESS_KEY") == set(names.QUEUES)
+    assert who_gets("AWS_SECRET_ACCESS_KEY") == {*names.QUEUES, names.PAGE}  # which looks at the targets
 
 
 def test_what_is_not_ours_reaches_nobody() -> None:

@@ -24,6 +24,7 @@ def celery(state_dir: Path, *words: str, role: str | None) -> subprocess.Complet
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("role", [None, "submit", "beat", "control"])
 def test_a_worker_of_a_queue_that_is_not_its_roles_does_not_start(tmp_path: Path, role: str | None) -> None:
     told = celery(tmp_path / "state", "worker", "-Q", "seal", role=role)

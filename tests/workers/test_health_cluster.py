@@ -8,8 +8,6 @@ import signal
 import subprocess
 from typing import Any
 
-import pytest
-
 from tests.cli.program import command
 from tests.workers.cluster import RunningCluster, until
 from workers.pools import POOLS
@@ -31,7 +29,6 @@ def of(found: dict[str, Any], check: str) -> list[tuple[str, str]]:
     return [(one["state"], one["what"]) for one in found["findings"] if one["check"] == check]
 
 
-@pytest.mark.timeout(110)
 def test_queues_that_nobody_works_on_are_named_and_a_dead_broker_too(cluster: RunningCluster) -> None:
     cluster.arguments = ["control"]
     cluster.start()

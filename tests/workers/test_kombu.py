@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import kombu
 import pytest
+import redis
 from kombu.transport.redis import Channel, QoS, Transport
 
+from tests.redis_server import RedisServer
+from workers import transport
 from workers.transport import StrictChannel, StrictQoS, StrictTransport
 
 READ_IN = "5.7.0"
@@ -48,3 +52,28 @@ def test_nothing_private_of_kombus_is_replaced(ours: type, kombus: type) -> None
     private = {name for name in vars(ours) if name.startswith("_") and not name.endswith("__")}
 
     assert not private & set(dir(kombus))
+
+
+def test_what_a_channel_holds_stays_with_the_broker_once_its_connection_was_given_up(
+    redis_server: RedisServer,
+) -> None:
+    """kombu gives a connection up in the midst of closing it, where Redis went away while it waited there.
+
+    Its channel is closed, and what a worker has done by then is acknowledged, afterwards.
+    """
+    transport.install(lambda _error: None, takes=True)
+    redis.Redis.from_url(redis_server.url).flushall()
+    with kombu.Connection(redis_server.broker_url) as connection:
+        queue = connection.SimpleQueue("held")
+        queue.put({"a": 1})
+        message = queue.get(timeout=10)
+        channel = queue.channel
+        channel.connection.client = None
+
+        connection.maybe_close_channel(channel)
+        message.ack_log_error(logging.getLogger("tests"), connection.connection_errors)
+        channel.connection = None
+        message.ack_log_error(logging.getLogger("tests"), connection.connection_errors)
+
+        assert channel.closed
+    assert redis.Redis.from_url(redis_server.url).hlen("unacked") == 1

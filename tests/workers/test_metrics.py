@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from strongroom.config import load_settings
-from strongroom.config.model import Served
+from strongroom.config.served import Served
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
 from tests.process import free_port
@@ -61,7 +61,12 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 def here(certificate: Path | None = None, key: Path | None = None, *, port: int = 0) -> Served:
     """Return a free address of this host, or that of a port."""
     return Served(
-        host="127.0.0.1", port=port or free_port(), certificate_file=certificate, key_file=key, plain=False
+        host="127.0.0.1",
+        port=port or free_port(),
+        certificate_file=certificate,
+        key_file=key,
+        plain=False,
+        client_ca_file=None,
     )
 
 

@@ -33,6 +33,8 @@ kind = "full"
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
 """
+BACKUP = ("control", "seal", "transfer", "verify")
+"""The pools that a backup needs: each other one costs a process."""
 ASK = "from tasks.backup import full_backup; print(full_backup.delay(policy='weekly-critical').id)"
 
 
@@ -92,13 +94,17 @@ def test_a_backup_asked_for_from_a_shell_is_made_and_the_next_one_survives_the_k
     installation: Installation,
 ) -> None:
     """One cluster for both, since it takes seconds to start; it leaves only its own files."""
-    installation.start()
+    installation.start(*BACKUP)
     run = installation.finished(installation.ask())
     assert (run.state, run.error) == (RunState.DONE, None)
     assert {row.state for row in installation.store.rows(run.id)} == {StepState.DONE}
 
+    transfer = installation.cluster.pid("transfer")
+    assert transfer is not None
+    os.kill(transfer, signal.SIGSTOP)  # so the run has not ended before anybody is killed
     request = installation.ask()
-    until(lambda: _exists(installation.store, request), what="the run")
+    with installation.redis() as redis:
+        until(lambda: redis.llen("transfer"), what="the uploads of one container")
     for pool in ("control", "seal", "transfer", "verify"):
         if pid := installation.cluster.pid(pool):
             os.kill(pid, signal.SIGKILL)
@@ -106,7 +112,9 @@ def test_a_backup_asked_for_from_a_shell_is_made_and_the_next_one_survives_the_k
 
     assert installation.cluster.stop() == 0
     left = {file.name for file in Path(paths.run_folder(installation.cluster.state_dir)).iterdir()}
-    assert left == {"up.lock", "work"}
+    assert left == {"pulse", "up.lock", "work"}
+    pulses = paths.pulse_folder(installation.cluster.state_dir).rglob("*")
+    assert not [file.name for file in pulses if file.is_file()]
     assert list(paths.work_folder(installation.cluster.state_dir).iterdir()) == []
 
 
@@ -126,7 +134,7 @@ def test_waiting_messages_outlive_the_broker_hold_no_secret_and_do_nothing_twice
         body = base64.b64decode(json.loads(message)["body"])
         assert VALUE not in body
         assert b"app/" not in body
-    installation.start()
+    installation.start(*BACKUP)
     (run,) = installation.backups()
     run = installation.finished(run.id)
 
@@ -136,6 +144,7 @@ def test_waiting_messages_outlive_the_broker_hold_no_secret_and_do_nothing_twice
     assert list(installation.store.events(kind="message-refused")) == []
 
 
+@pytest.mark.long  # tests/state/test_races.py holds it of many processes
 def test_a_request_that_is_delivered_twice_makes_one_run(installation: Installation) -> None:
     installation.start("seal")
     installation.ask()
@@ -144,7 +153,7 @@ def test_a_request_that_is_delivered_twice_makes_one_run(installation: Installat
         redis.lpush("control", message)
     assert installation.cluster.stop() == 0
 
-    installation.start()
+    installation.start(*BACKUP)
     (run,) = until(installation.backups, what="a run")
     installation.finished(run.id)
     with installation.redis() as redis:
@@ -155,7 +164,7 @@ def test_a_request_that_is_delivered_twice_makes_one_run(installation: Installat
 
 def test_a_broker_that_becomes_a_replica_for_a_while_is_waited_for(installation: Installation) -> None:
     """As in a failover: it answers, and takes no writes."""
-    installation.start()
+    installation.start(*BACKUP)
     with installation.redis() as redis:
         redis.replicaof("127.0.0.1", "1")
         for pool in ("seal", "transfer", "verify"):  # those of control may be busy with sending
@@ -165,10 +174,3 @@ def test_a_broker_that_becomes_a_replica_for_a_while_is_waited_for(installation:
     assert installation.finished(installation.ask()).state is RunState.DONE
     assert "process-exited" not in installation.cluster.log
     assert "refused" not in installation.cluster.log
-
-
-def _exists(store: RunStore, request: str) -> bool:
-    try:
-        return bool(store.find(request))
-    except RunNotFound:
-        return False

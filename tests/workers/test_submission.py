@@ -24,7 +24,7 @@ from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 from tests.redis_server import RedisServer
 from tests.workers.cluster import RunningCluster, until
-from tests.workers.test_pipeline import Installation
+from tests.workers.test_pipeline import BACKUP, Installation
 from tests.workers.test_worker_refuses import shell
 from workers import names, paths, submission_receipts
 from workers.app import Strongroom
@@ -85,7 +85,7 @@ def test_a_run_is_made_though_the_broker_was_emptied_before_its_message_was_read
     assert row.state is StepState.READY
     assert installation.cluster.stop() == 0
 
-    installation.start()
+    installation.start(*BACKUP)
 
     assert installation.finished(request).state is RunState.DONE
     assert len(installation.backups()) == 1
@@ -94,7 +94,7 @@ def test_a_run_is_made_though_the_broker_was_emptied_before_its_message_was_read
 def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_cluster_answers_in_time_or_not(
     on_postgres: Installation, own_postgres: PostgresServer
 ) -> None:
-    on_postgres.start()
+    on_postgres.start(*BACKUP)
     own_postgres.kill()
     submitting = begin_submit(on_postgres)
     until(lambda: met_it(on_postgres), what="the control pool to meet the outage")
@@ -199,6 +199,27 @@ def test_what_does_not_exist_is_refused_at_the_call_and_not_submitted(idle: Inst
     assert idle.store.runs(10) == []
 
 
+def test_a_host_that_cannot_sign_puts_no_run_on_record_that_nobody_is_told_of(idle: Installation) -> None:
+    """One of several hosts whose token granted it no role that asks: it was a fault of its own, and the run
+    stood, and began by itself."""
+    keys = paths.role_keys(idle.cluster.state_dir)
+    (keys / "submit.key").unlink(missing_ok=True)
+    kept = (keys / "installation.key").rename(keys / "kept")
+    try:
+        ended = subprocess.run(
+            [str(SCRIPT), "backup", "--policy", POLICY, "--cluster"],
+            env=idle.cluster.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        kept.rename(keys / "installation.key")
+    assert ended.returncode == ConfigError.exit_code, ended.stderr
+    assert "nothing was submitted" in ended.stderr
+    assert idle.store.runs(10) == []
+
+
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A cluster whose control pool does not run."""
@@ -212,7 +233,7 @@ def test_a_request_whose_run_is_on_record_needs_nothing_to_be_as_it_was(installa
     assert installation.cluster.stop() == 0
     (installation.cluster.state_dir / "strongroom.toml").write_text("")
 
-    installation.start()
+    installation.start(*BACKUP)
 
     assert installation.finished(request).state is RunState.FAILED
     assert installation.store.events(kind="submission-refused") == []

@@ -24,19 +24,32 @@ def small(cluster: RunningCluster) -> RunningCluster:
     return cluster.start()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly_and_leaves_no_process(small: RunningCluster, how: signal.Signals) -> None:
-    seen = small.note()
-    assert len(seen) >= 5  # broker, two mains, a forked child, beat
-
+def stops_cleanly(small: RunningCluster, how: signal.Signals) -> None:
+    """Stop a cluster, which leaves no process and no file of those that run."""
+    assert len(small.note()) >= 5  # broker, two mains, a forked child, beat
     assert small.stop(how) == 0
-
     assert small.left_over() == set()
     assert not paths.status_file(small.state_dir).exists()
     assert not paths.broker_socket(small.state_dir).exists()
 
 
-def test_a_killed_process_is_started_again_whichever_it_is(small: RunningCluster) -> None:
+def test_it_stops_cleanly_by_ctrl_c(small: RunningCluster) -> None:
+    stops_cleanly(small, signal.SIGINT)
+
+
+def test_it_answers_alone_starts_again_what_is_killed_and_stops_cleanly(small: RunningCluster) -> None:
+    assert ping(small) == ["control", "transfer"]
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.workers.up"],
+        env=small.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "a cluster already runs" in told.stderr
+    assert status.read(small.state_dir) is not None
+
     for name in ("control", "transfer", "beat", "broker"):
         first = small.pid(name)
         assert first is not None
@@ -47,8 +60,7 @@ def test_a_killed_process_is_started_again_whichever_it_is(small: RunningCluster
         second = renewed(small, name, first)
         assert is_alive(second)
         until(lambda below=below: not any(map(is_alive, below)), what=f"the end of {name}'s children")
-    assert small.stop() == 0
-    assert small.left_over() == set()
+    stops_cleanly(small, signal.SIGTERM)
 
 
 def test_a_broker_that_cannot_read_what_it_kept_starts_without_it(cluster: RunningCluster) -> None:
@@ -113,23 +125,6 @@ def test_a_disk_that_fills_up_ends_no_running_cluster(small: RunningCluster) -> 
     assert is_alive(small.supervisor)
     paths.status_file(small.state_dir).with_suffix(".new").unlink()
     assert small.stop() == 0
-
-
-def test_a_running_cluster_answers_signed_questions_and_lets_no_second_one_start(
-    small: RunningCluster,
-) -> None:
-    assert ping(small) == ["control", "transfer"]
-    told = subprocess.run(
-        [sys.executable, "-m", "tests.workers.up"],
-        env=small.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert "a cluster already runs" in told.stderr
-    assert status.read(small.state_dir) is not None
 
 
 def test_a_killed_supervisor_takes_everything_along_and_the_cluster_starts_again(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from shutil import which
 
@@ -60,6 +62,17 @@ class Beats:
         messages = [json.loads(text) for text in self.client.lrange(names.CONTROL, 0, -1)]
         return sum(one["headers"]["origin"].partition("@")[0] == f"gen{beat.pid}" for one in messages)
 
+    def stopped(self, beat: subprocess.Popen[bytes]) -> bool:
+        """Stop a beat, unless it is in the midst of writing to SQLite, which holds up everybody else."""
+        os.kill(beat.pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(self.folder / "state.db", timeout=5.0, isolation_level=None)) as record:
+            try:
+                record.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(beat.pid, signal.SIGCONT)
+                return False
+        return True
+
     def close(self) -> None:
         for process in self.processes:
             process.kill()
@@ -102,11 +115,21 @@ def test_a_beat_that_hung_does_not_send_beside_the_one_that_took_over(beats: Bea
     first = beats.start()
     until(lambda: beats.sent(first), what="what the first sends")
     second = beats.start()
-    os.kill(first.pid, signal.SIGSTOP)
+    until(lambda: beats.stopped(first), what="a moment at which the first writes nothing")
     until(lambda: beats.sent(second), what=f"what the second sends\n{beats.log(second)[-2000:]}")
 
     os.kill(first.pid, signal.SIGCONT)
     beats.says(first, "beat-stands-by")
+
+
+def test_a_beat_that_waits_for_the_answer_of_its_broker_ends_on_sigterm(beats: Beats) -> None:
+    beat = beats.start()
+    until(lambda: beats.sent(beat), what="what it sends")
+    beats.client.client_pause(600_000, all=False)
+    until(lambda: any("b" in one["flags"] for one in beats.client.client_list()), what="a message that waits")
+    assert beat.poll() is None
+    beat.terminate()
+    assert beat.wait(100) == 0
 
 
 @pytest.mark.skipif(which("gcc") is None, reason="no gcc on the path, which makes a clock that can be moved")

@@ -23,6 +23,7 @@ from workers import names, paths
 from workers.envelope import CONTENT_TYPE, seal
 from workers.messages import header_digest
 from workers.pools import POOLS as POOLS_OF_A_CLUSTER
+from workers.rights import unacked_keys
 
 ALWAYS = [pool.role for pool in POOLS_OF_A_CLUSTER.values() if pool.always]
 POOLS = len(ALWAYS)
@@ -79,11 +80,11 @@ def message(body: str, *, content_type: str = CONTENT_TYPE, **headers: Any) -> d
     }
 
 
-def signed(broker: Broker, *, role: str, task: str = names.RECONCILE, **kwargs: Any) -> dict[str, Any]:
+def signed(keyring: Keyring, *, role: str, task: str = names.RECONCILE, **kwargs: Any) -> dict[str, Any]:
     """Return a message that is well-formed and signed by a role."""
     made = message("", task=task)
     body = [[], kwargs, {"bound": header_digest(made["headers"])}]
-    text = seal(body, role=role, signer=broker.keyring.signer(role), encode=dumps)
+    text = seal(body, role=role, signer=keyring.signer(role), encode=dumps)
     made["body"] = base64.b64encode(text.encode()).decode()
     return made
 
@@ -163,7 +164,7 @@ def test_a_genuine_message_with_a_poisoned_header_is_refused_once_and_stops_nobo
     broker: Broker, name: str
 ) -> None:
     before, worker = broker.count(), broker.cluster.pid("control")
-    genuine = json.dumps(signed(broker, role="beat"))
+    genuine = json.dumps(signed(broker.keyring, role="beat"))
 
     broker.put("control", genuine.replace('"headers": {', f'"headers": {{"x": {HEADERS[name]}, '))
 
@@ -198,22 +199,24 @@ def test_a_broadcast_that_nothing_can_read_is_refused_by_each_pool_and_stops_non
     assert_still_working(broker)
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize("name", ENTRIES)
 def test_what_waits_to_be_handed_out_again_is_refused_if_nothing_can_read_it(
     broker: Broker, name: str
 ) -> None:
     before, workers = broker.count(), [broker.cluster.pid(pool) for pool in ALWAYS]
 
-    broker.client.hset("unacked", "poison", ENTRIES[name])
-    broker.client.zadd("unacked_index", {"poison": 1})
+    kept = unacked_keys("control")
+    broker.client.hset(kept["unacked_key"], "poison", ENTRIES[name])
+    broker.client.zadd(kept["unacked_index_key"], {"poison": 1})
 
     until(lambda: broker.count() > before, what="the event")
-    until(lambda: not broker.client.hexists("unacked", "poison"), what="it to be dropped")
+    until(lambda: not broker.client.hexists(kept["unacked_key"], "poison"), what="it to be dropped")
     assert [broker.cluster.pid(pool) for pool in ALWAYS] == workers
     assert_still_working(broker)
 
 
-@pytest.mark.parametrize("key", ["control", "transfer", "unacked", "unacked_index", "unacked_mutex"])
+@pytest.mark.parametrize("key", ["control", "transfer", *unacked_keys("control").values()])
 def test_a_key_of_another_type_stops_nobody_and_work_goes_on_once_it_is_gone(
     broker: Broker, key: str
 ) -> None:
@@ -222,7 +225,7 @@ def test_a_key_of_another_type_stops_nobody_and_work_goes_on_once_it_is_gone(
     broker.client.set(key, "CANARY-of-another-type", px=3_000)
     until(lambda: not broker.client.exists(key) or broker.client.type(key) != b"string", what="its end")
 
-    broker.put("control", signed(broker, role="beat"))
+    broker.put("control", signed(broker.keyring, role="beat"))
     until(lambda: broker.client.llen("control") == 0, what="the queue to be emptied")
     assert [broker.cluster.pid(pool) for pool in ALWAYS] == workers
 
@@ -230,7 +233,7 @@ def test_a_key_of_another_type_stops_nobody_and_work_goes_on_once_it_is_gone(
 def test_a_message_from_a_role_that_may_not_send_it_is_refused(broker: Broker) -> None:
     before = len(broker.refusals())
 
-    broker.put("control", signed(broker, role="transfer", task=names.BACKUP_FULL, policy="x"))
+    broker.put("control", signed(broker.keyring, role="transfer", task=names.BACKUP_FULL, policy="x"))
 
     event = until(lambda: broker.refusals()[before:], what="the event")[0]
     assert event.detail["reason"] == (
@@ -241,7 +244,7 @@ def test_a_message_from_a_role_that_may_not_send_it_is_refused(broker: Broker) -
 def test_a_message_moved_to_another_pools_queue_is_refused(broker: Broker) -> None:
     before = len(broker.refusals())
 
-    broker.put("transfer", signed(broker, role="beat"))
+    broker.put("transfer", signed(broker.keyring, role="beat"))
 
     event = until(lambda: broker.refusals()[before:], what="the event")[0]
     assert "foreign" in event.detail["reason"]
@@ -250,7 +253,7 @@ def test_a_message_moved_to_another_pools_queue_is_refused(broker: Broker) -> No
 
 def test_a_moved_header_is_refused(broker: Broker) -> None:
     before = len(broker.refusals())
-    altered = signed(broker, role="beat", task=names.TICK)
+    altered = signed(broker.keyring, role="beat", task=names.TICK)
     altered["headers"]["task"] = names.RECONCILE
 
     broker.put("control", altered)
@@ -296,7 +299,7 @@ def test_a_request_that_makes_no_run_leaves_an_event_with_its_id(broker: Broker)
 def assert_still_working(broker: Broker) -> None:
     """A signed reconcile is taken from the queue and not refused."""
     before = broker.count()
-    broker.put("control", signed(broker, role="beat"))
+    broker.put("control", signed(broker.keyring, role="beat"))
     until(lambda: broker.client.llen("control") == 0, what="the queue to be emptied")
     assert broker.count() == before
 

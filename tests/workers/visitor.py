@@ -7,7 +7,17 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import urlencode
+
+from tests.workers.cluster import until
+
+FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def token_of(page: str) -> str:
+    """Return what the forms of a page carry."""
+    return re.findall(r'name="token" value="([^"]+)"', page)[0]
 
 
 @dataclass
@@ -47,11 +57,24 @@ class Visitor:
 
     def log_in(self, password: str, user: str = "strongroom", **more: str) -> Answer:
         form = urlencode({"user": user, "password": password, **more})
-        answer = self.ask("/login", "POST", form, **{"Content-Type": "application/x-www-form-urlencoded"})
+        answer = self.ask("/login", "POST", form, **FORM)
         if "set-cookie" in answer.headers:
             self.cookies.append(answer.headers["set-cookie"])
             self.cookie = answer.headers["set-cookie"].partition(";")[0]
         return answer
+
+    def do(self, link: str, **said: str) -> str:
+        """Ask for something on the page, as a person does; return what it says in the end."""
+        action = link.partition("?")[0]
+        form = urlencode({**said, "token": token_of(self.ask(link).text)})
+        answer = self.ask(action, "POST", form, **FORM)
+        assert answer.status == HTTPStatus.SEE_OTHER, answer
+
+        def told() -> str:
+            page = self.ask(answer.headers["location"])
+            return page.text if "It was asked for" not in page.text else ""
+
+        return until(told, what="an answer on record")
 
     def walk(self) -> dict[str, str]:
         """Return every page that can be reached by links from the first one."""
@@ -62,5 +85,6 @@ class Visitor:
             answer = self.ask(path)
             assert answer.status == HTTPStatus.OK, (path, answer)
             pages[path] = answer.text
-            left |= answer.links - pages.keys() - {"/style.css"}
+            other = {link for link in answer.links if "still=1" not in link}  # the same page once more
+            left |= {link.removesuffix("?") for link in other} - pages.keys() - {"/style.css"}
         return pages

@@ -31,7 +31,7 @@ from strongroom.operations.archive.reading import Maker, maker_of, maker_of_back
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.engine.trust_lists import believed_on
 from strongroom.operations.errors import SetAside, TargetUnsound
-from strongroom.state.probe import may_have_event
+from strongroom.state.filesystem import may_have_event
 from strongroom.targets.reading import ManifestListing, Objects
 
 if TYPE_CHECKING:

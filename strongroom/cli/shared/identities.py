@@ -220,7 +220,7 @@ def open_plaintext(path: Path, given: BackupSource, output: Output) -> bytes:
 
 def secrets_of(path: Path, given: BackupSource, output: Output) -> list[Secret]:
     """Return the secrets of an old file: the JSON that it holds."""
-    from strongroom.operations.restore.legacy import secrets_in
+    from strongroom.operations.restore.restorable import secrets_in
 
     return secrets_in(open_plaintext(path, given, output))
 

@@ -282,9 +282,12 @@ def list_role_keys(now: datetime) -> list[RoleKeyStatus]:
 def _state(key: RoleKey) -> str:
     if key.distrusted:
         return f"distrusted since {key.distrusted}: {key.reason}"
+    where = f" on {key.host}" if key.host else ""
+    if key.removed:
+        return f"removed with host {key.host}, counts for what was made until {key.until}"
     if key.announced:
-        return "announced, does not sign yet"
-    return f"retired, counts for what was made until {key.until}" if key.until else "signs"
+        return f"announced{where}, does not sign yet"
+    return f"retired, counts for what was made until {key.until}" if key.until else f"signs{where}"
 
 
 def _old(key: RoleKey, now: datetime) -> bool:

@@ -157,7 +157,10 @@ def _target_folders(place: InstallationPlace) -> dict[str, Path | None]:
     tables = place.section("targets")
     if not tables:
         return {name: place.state_dir / "targets" / name for name in DEFAULTS}
-    return {name: place.path(table.get("path")) for name, table in tables.items()}
+    return {
+        name: place.path(table.get("path")) if table.get("kind") == "directory" else None
+        for name, table in tables.items()
+    }
 
 
 def _configured_remote(name: str) -> Target:

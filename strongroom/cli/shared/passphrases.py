@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.passphrase import may_ask
-from strongroom.system.files import read_private
+from strongroom.system.files import is_exposed, read_private
 
 if TYPE_CHECKING:
     from strongroom.wiring.keys import Ask
@@ -67,14 +66,14 @@ def read_file(path: Path, output: Output) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             passphrase = file.read(65_536).rstrip("\r\n")
-            mode = os.fstat(file.fileno()).st_mode
+            exposed = is_exposed(os.fstat(file.fileno()))
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"The passphrase file {path} cannot be read.", hint="Check its path and mode."
         ) from None
     if not passphrase:
         raise ConfigError(f"The passphrase file {path} is empty.", hint="Write the passphrase into it.")
-    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
+    if exposed:
         output.warn(f"Others on this machine may read {path}. Run: chmod 600 '{path}'")
     return passphrase
 

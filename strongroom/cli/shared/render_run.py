@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 ABANDONED, WAITS_FOR_APPROVAL = "abandoned", "waits for approval"
+WAITS_FOR_TURN = "waits for its turn"
 
 
 def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,
         "closing": run.closing,
+        "queued": run.queued,
         "abandoned": abandoned,
         "created_at": rfc3339(run.created_at),
         "finished_at": if_any(run.finished_at),
@@ -76,8 +78,8 @@ def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         entry = found.setdefault(row.step.kind.value, {"done": 0, "of": 0, "seconds": 0.0})
-        entry["of"] += 1
-        entry["done"] += row.state is StepState.DONE
+        entry["of"] += row.steps
+        entry["done"] += row.steps if row.state is StepState.DONE else 0
         entry["seconds"] = round(entry["seconds"] + _worked(row), 3)
     return found
 
@@ -123,6 +125,8 @@ def parts_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
 def _standing(run: Run, rows: list[StepRow], *, abandoned: bool) -> str:
     if waits_for_people(rows) and not run.closing:
         return WAITS_FOR_APPROVAL
+    if run.queued:
+        return f"{WAITS_FOR_TURN}: as many of its kind as may be are at work"
     if abandoned:
         return f"{ABANDONED}: nobody works on it, its process is gone"
     if run.closing and not run.state.final:
@@ -220,6 +224,8 @@ def _counts(run: Run) -> Mapping[str, Any]:
 
 
 def _worked(row: StepRow) -> float:
+    if row.worked is not None:
+        return row.worked
     if row.started_at is None or row.finished_at is None:
         return 0.0
     return max(0.0, row.finished_at - row.started_at)

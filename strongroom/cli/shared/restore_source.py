@@ -38,9 +38,8 @@ from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
 from strongroom.operations.restore.journal import Rate, Restored, measured_rate
-from strongroom.operations.restore.restorable import Restorable
+from strongroom.operations.restore.restorable import Restorable, at_version, holds, no_version
 from strongroom.operations.restore.undo import UndoSealer
-from strongroom.operations.restore.version import at_version, holds, no_version
 from strongroom.sources import Destination
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound

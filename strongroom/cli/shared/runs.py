@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import LogRecord
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from strongroom.sheet import Lines, Pairs, Sheet
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from strongroom.state.store import RunStore
+from strongroom.system.lazy import lazy
 from strongroom.system.process import loading
 from strongroom.words import nearest
 from workers.logs import JsonLines
@@ -44,6 +44,8 @@ from workers.status import read
 
 if TYPE_CHECKING:
     from strongroom.api.client import Submission
+
+_rotating_file = lazy("logging.handlers:RotatingFileHandler")
 
 
 # -- Live progress of a run: one bar a kind of step, on stderr, if somebody looks ---------------
@@ -289,7 +291,7 @@ def cluster_runs(settings: Settings) -> bool:
 
 def log_to(folder: Path, output: Output | None) -> None:
     """Log in ``folder``, as the processes do; what a person should know is said as well."""
-    file = RotatingFileHandler(private_folder(folder) / "up.log", maxBytes=LIMIT, backupCount=KEPT)
+    file = _rotating_file(private_folder(folder) / "up.log", maxBytes=LIMIT, backupCount=KEPT)
     file.setFormatter(JsonLines("up"))
     handlers: list[logging.Handler] = [file]
     if output is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.shared.passphrases import asking
 from strongroom.cli.terminal.output import Output
@@ -16,18 +17,35 @@ from strongroom.operations.engine.services import Services
 from strongroom.operations.keys.trial import Diagnosed, diagnose
 from strongroom.operations.keys.usage import pinned_key
 from strongroom.state.store import RunStore
+from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 from strongroom.wiring import adapters, keys
 from strongroom.wiring.database import database_url, existing_run_store
 from strongroom.wiring.keys import Ask, opening_file, pin, sealed_file
 from strongroom.wiring.services import build_services
 
-__all__ = ["configured_targets", "existing_run_store", "open_services", "run_store"]
+if TYPE_CHECKING:
+    from strongroom.operations.engine.findings import Finding
+    from strongroom.operations.judge.inspection import KeyMetrics
+
+_check_areas = lazy("strongroom.wiring.health_areas:check_areas")
+_cluster_facts = lazy("workers.cluster_facts:cluster_facts")
+
+__all__ = ["check_areas", "configured_targets", "existing_run_store", "open_services", "run_store"]
 
 
 def open_services(settings: Settings | None = None, *, output: Output | None = None) -> Services:
     """Return everything that a person's own command line may use; for ``output`` see :func:`asking`."""
     return build_services(settings or load_settings(), role=Role.OPERATOR, ask=asking(output))
+
+
+def check_areas(settings: Settings, *, days: int, now: float) -> tuple[list[Finding], KeyMetrics | None]:
+    """Look at every area of the installation, with the broker and its workers; the metrics are missing where
+    the record cannot be read."""
+    found: tuple[list[Finding], KeyMetrics | None] = _check_areas(
+        settings, days=days, now=now, cluster=partial(_cluster_facts, settings)
+    )
+    return found
 
 
 def configured_targets() -> dict[str, Target]:

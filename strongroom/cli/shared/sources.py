@@ -58,7 +58,7 @@ def destination_of(spec: str, place: InstallationPlace) -> Destination:
     if spec == LOCAL:
         return local_store(place)
     configured = place.section("sources")
-    writable = {name for name, table in configured.items() if table.get("kind") not in _READ_ONLY}
+    writable = {name for name, table in configured.items() if takes_writes(table)}
     if spec not in writable:
         known = nearest(spec, {LOCAL, *writable})
         if spec in configured:
@@ -70,12 +70,31 @@ def destination_of(spec: str, place: InstallationPlace) -> Destination:
     return adapters.destination(spec, load_settings())
 
 
+def takes_writes(table: Mapping[str, Any]) -> bool:
+    """Tell whether a source of these settings can be restored into, but for a server as a whole.
+
+    The record of another package is asked. Where that cannot be, whoever writes there is told why.
+    """
+    from strongroom.config import registry
+    from strongroom.config.kinds import SourceKind
+    from strongroom.system.errors import PluginBroken
+
+    kind = table.get("kind")
+    if not isinstance(kind, str) or kind in registry.OWN["sources"]:
+        return kind not in _READ_ONLY
+    try:
+        record = registry.find_kind("sources", kind, SourceKind)
+    except PluginBroken:
+        return True
+    return record is None or not issubclass(record, SourceKind) or record.WRITABLE
+
+
 def way_into(source: str, place: InstallationPlace) -> str:
     """Return the name under which secrets are written into a source: its own, unless another one is marked as
     the destination on the same server. Empty if nothing here writes there."""
     configured = place.section("sources")
     table = configured.get(source, {"kind": LOCAL} if source == LOCAL else {"kind": "files"})
-    if table.get("kind") in _READ_ONLY:
+    if not takes_writes(table):
         return ""
     same = (
         name for name, other in configured.items() if other.get("destination") and _same(other, table, place)

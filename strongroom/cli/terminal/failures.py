@@ -11,7 +11,7 @@ from typing import Final
 
 from strongroom.cli.terminal.output import Output, clean, clear_broken_pipe, columns, paint
 from strongroom.cli.terminal.stopping import Abandoned, Terminated
-from strongroom.errors import StrongroomError, TargetError, UsageError, meaning_of
+from strongroom.errors import StrongroomError, TargetError, UsageError, meaning_of, raised_at
 from strongroom.system.errors import TargetFull, TargetReadOnly
 
 INTERRUPTED: Final = 130
@@ -111,7 +111,7 @@ def interrupted(error: KeyboardInterrupt, output: Output) -> int:
 def unexpected(error: BaseException, output: Output) -> int:
     """Report a fault of our own: its kind and place, never its text, which may quote data."""
     _capture(error)
-    happened = f"a fault of its own ({type(error).__name__} at {_place(error)})"
+    happened = f"a fault of its own ({type(error).__name__} at {raised_at(error)})"
     means = "This should not happen. A backup that was made before is untouched."
     hint = "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened."
     block = [f"{paint('strongroom:', '31;1')} {happened}", ""]
@@ -123,20 +123,10 @@ def unexpected(error: BaseException, output: Output) -> int:
 
 
 def _capture(error: BaseException) -> None:
-    from strongroom.cli.terminal.telemetry import capture
+    with suppress(Exception):  # reporting a fault must not hide it behind another, nor may a missing package
+        from strongroom.cli.terminal.telemetry import capture
 
-    with suppress(Exception):  # reporting a fault must not hide it behind another
         capture(error)
-
-
-def _place(error: BaseException) -> str:
-    found = "?"
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        found = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
-        trace = trace.tb_next
-    return found
 
 
 def debug(error: BaseException) -> None:

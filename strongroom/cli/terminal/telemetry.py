@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-import sentry_sdk
-
 from strongroom import __version__
 from strongroom.cli.terminal.place import find
 from workers import telemetry
@@ -19,6 +17,8 @@ def capture(error: BaseException) -> None:
     dsn = os.environ.get("STRONGROOM_SENTRY__DSN") or _configured("dsn")
     if not dsn:
         return
+    import sentry_sdk  # noqa: PLC0415 - an extra, and needed only now
+
     environment = _configured("environment") or "production"
     telemetry.start(dsn, process="cli", release=__version__, environment=environment)
     sentry_sdk.capture_exception(error)

@@ -6,23 +6,14 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
-from math import log2
 
 from strongroom.alert_kinds import KINDS
-from strongroom.config.alerts import ChannelSettings, MailChannel, PingChannel, WebhookChannel
 from strongroom.config.approvals import AccessLogSettings, ApprovalRuleSettings, BreakGlassSettings
 from strongroom.config.checks import Context
-from strongroom.config.checks.stores import missing
-from strongroom.config.kinds import Misfit
+from strongroom.config.kinds import Misfit, absent
 from strongroom.config.model import Settings
 from strongroom.config.recovery import PLACES
-from strongroom.config.rotators import (
-    AwsRotator,
-    CommandRotator,
-    RandomRotator,
-    RotatorSettings,
-    VaultEngineRotator,
-)
+from strongroom.config.rotators import AwsRotator, RotatorKind
 from strongroom.config.schema import KeyPath, did_you_mean
 from strongroom.config.sources import AwsSourceSettings
 from strongroom.system.process import is_loopback
@@ -41,12 +32,11 @@ def check_alerts(context: Context) -> Iterator[Misfit]:
         if settings.mail.host is None and (who := _who_gets_mail(settings)):
             yield Misfit(("mail", "host"), f"missing, and {who} names who is notified", "Name the server.")
     for name, channel in settings.channels.items():
-        yield from _channel(name, channel)
+        for misfit in channel.unfit():
+            yield misfit._replace(key=("channels", name, *misfit.key))
     for key, named in _named(settings):
         yield from context.reference(key, named, "channels")
-        if named in settings.channels and isinstance(settings.channels[named], PingChannel) == (
-            key[0] == "routes"
-        ):
+        if named in settings.channels and (key[0] == "routes") != settings.channels[named].CARRIES:
             yield Misfit(key, "not a channel that does this", _PINGS)
     yield from _gaps(settings)
     yield from _recovery(context)
@@ -58,17 +48,8 @@ _PINGS = 'Routes need channels that carry a message; alerts.ping and the ping of
 def _who_gets_mail(settings: Settings) -> str:
     if settings.alerts.email:
         return "alerts.email"
-    mails = (name for name, channel in settings.channels.items() if isinstance(channel, MailChannel))
+    mails = (name for name, channel in settings.channels.items() if channel.MAILS)
     return next((f"channels.{name}" for name in mails), "")
-
-
-def _channel(name: str, channel: ChannelSettings) -> Iterator[Misfit]:
-    if isinstance(channel, WebhookChannel | PingChannel):
-        if (channel.url is None) == (channel.url_file is None):
-            what = "missing" if channel.url is None else "given twice, with url_file"
-            yield Misfit(("channels", name, "url"), what, "Give one of url and url_file.")
-        if channel.ca_file and (why := missing(channel.ca_file)):
-            yield Misfit(("channels", name, "ca_file"), why, "Name the file of certificates (PEM).")
 
 
 def _named(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
@@ -109,7 +90,7 @@ def _mail(settings: Settings) -> Iterator[Misfit]:
             yield Misfit(("mail", "security"), "would show the password to the network", right)
         if mail.ca_file is not None:
             yield Misfit(("mail", "ca_file"), "has no effect without TLS", 'Use "starttls" or "tls".')
-    if mail.ca_file and (why := missing(mail.ca_file)):
+    if mail.ca_file and (why := absent(mail.ca_file)):
         yield Misfit(("mail", "ca_file"), why, "Name the file of certificates (PEM).")
 
 
@@ -188,12 +169,9 @@ def check_hooks(context: Context) -> Iterator[Misfit]:
 
 
 _WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
-_PATH_IN_VAULT = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
 _NO_WRITING = ("nothing can be written to this source", "Name one that can be restored into.")
 _WHOSE = "Name the source whose secrets are written there."
 _SAME = "Name a source on the same server, with a login that may write."
-LEAST_BITS = 64
-CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
 
 
 def check_rotators(context: Context) -> Iterator[Misfit]:
@@ -202,28 +180,12 @@ def check_rotators(context: Context) -> Iterator[Misfit]:
         at = ("rotators", name)
         if not (rotator.include or rotator.tags) and not context.is_bad(*at, "include"):
             yield Misfit((*at, "include"), "missing, and there are no tags", _WHICH)
-        yield from _programs(name, rotator)
-        if isinstance(rotator, VaultEngineRotator) and rotator.check and not rotator.read:
-            yield Misfit(
-                (*at, "check"), "there is nothing to try: 'read' is missing", "Add read, or leave it out."
-            )
+        for misfit in rotator.unfit():
+            yield misfit._replace(key=(*at, *misfit.key))
         yield from _source(context, name, rotator)
-        if isinstance(rotator, RandomRotator | CommandRotator):
-            yield from _strength(name, rotator)
 
 
-def _programs(name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
-    programs = {"check": rotator.check}
-    if isinstance(rotator, CommandRotator):
-        programs["command"] = rotator.command
-    for key, program in programs.items():
-        if program and not program[0].startswith("/"):
-            yield Misfit(
-                ("rotators", name, key), "the program is not named by its absolute path", _PATH_IN_VAULT
-            )
-
-
-def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
+def _source(context: Context, name: str, rotator: RotatorKind) -> Iterator[Misfit]:
     yield from _destination(context, name, rotator)
     if rotator.source is None:
         return
@@ -236,7 +198,7 @@ def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[M
         yield Misfit(key, "it is no source of AWS", "Name one of kind aws.")
 
 
-def _destination(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Misfit]:
+def _destination(context: Context, name: str, rotator: RotatorKind) -> Iterator[Misfit]:
     if rotator.destination is None:
         return
     key = ("rotators", name, "destination")
@@ -249,13 +211,6 @@ def _destination(context: Context, name: str, rotator: RotatorSettings) -> Itera
         yield Misfit(("rotators", name, "source"), "missing, and there is a destination", _WHOSE)
     elif there is not None and type(sources.get(rotator.source)) is not type(there):
         yield Misfit(key, f"it is of another kind than '{rotator.source}'", _SAME)
-
-
-def _strength(name: str, rotator: RandomRotator | CommandRotator) -> Iterator[Misfit]:
-    bits = rotator.length * log2(CHARACTERS[rotator.alphabet] + len(set(rotator.symbols)))
-    if bits < LEAST_BITS:
-        what = f"values of {bits:.0f} bits can be guessed"
-        yield Misfit(("rotators", name, "length"), what, f"Make it longer: {LEAST_BITS} bits at least.")
 
 
 # -- Access logs: each lies somewhere, is of targets that there are, and knows networks that are some

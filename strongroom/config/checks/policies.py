@@ -15,20 +15,11 @@ from strongroom.config.failure_domains import (
     single_points_of_failure,
     unlock_paths_of,
 )
-from strongroom.config.keys import (
-    AllOfKey,
-    HpkeKey,
-    KeySettings,
-    KmsKey,
-    PassphraseKey,
-    Pkcs11Key,
-    QuorumKey,
-)
-from strongroom.config.kinds import Misfit
+from strongroom.config.keys import AllOfKey
+from strongroom.config.kinds import KeyKind, Misfit, SourceKind
 from strongroom.config.model import OPEN_CONTAINERS, Settings
 from strongroom.config.policies import YEAR_DAYS, PolicySettings
 from strongroom.config.schema import KeyPath
-from strongroom.config.sources import SourceSettings
 from strongroom.model import Depth
 from strongroom.words import plural
 
@@ -64,6 +55,8 @@ def _index(context: Context) -> Iterator[Misfit]:
 def _references(context: Context, name: str, policy: PolicySettings) -> Iterator[Misfit]:
     at = ("policies", name)
     yield from context.reference((*at, "source"), policy.source, "sources")
+    if policy.stage is not None:
+        yield from context.reference((*at, "stage"), policy.stage, "stages")
     for key, names, section in (
         ("targets", policy.targets, "targets"),
         ("recipients", policy.recipients, "keys"),
@@ -173,7 +166,7 @@ def _scratch(context: Context, into: str) -> Iterator[Misfit]:
         yield Misfit(
             ("drill", "into"),
             f"drills may make no mount on '{into}'",
-            f"Set vaults.{into}.scratch = true; ops/vault/drill-scratch.hcl has the rights of its login.",
+            f"Set vaults.{into}.scratch = true; its rights: 'strongroom cluster rules vault --role drill'.",
         )
 
 
@@ -250,7 +243,7 @@ def _erasable(context: Context, name: str, policy: PolicySettings) -> Iterator[M
         yield Misfit(at, "this policy seals nothing, so no key can be destroyed", "Add encrypt = true.")
     for other in policy.targets:
         target = context.settings.targets.get(other)
-        if target is not None and getattr(target, "lock", "none") != "none":
+        if target is not None and target.locking != "none":
             yield Misfit(
                 at,
                 f"target '{other}' locks what is put on it, so nothing could be removed there",
@@ -280,30 +273,11 @@ def undestroyable(settings: Settings, name: str, policy: str) -> str:
     return "of no leg can every key be destroyed: " + "; ".join(dict.fromkeys(said))
 
 
-def _why(settings: Settings, name: str, key: KeySettings, policy: str) -> str:
+def _why(settings: Settings, name: str, key: KeyKind, policy: str) -> str:
     for other, policy_settings in settings.policies.items():
         if other != policy and _uses(settings, policy_settings, name):
             return f"policy '{other}' also seals to '{name}'"
-    return _kept(name, key)
-
-
-def _kept(name: str, key: KeySettings) -> str:
-    """Return why a key of that kind, or as it is configured, stays whatever we do."""
-    why = ""
-    match key:
-        case PassphraseKey():
-            why = "a passphrase cannot be made forgotten"
-        case QuorumKey():
-            why = "shares on paper are with their custodians, and nobody can prove that they were burnt"
-        case HpkeKey(identity_file=None):
-            why = f"the private half of '{name}' is not on this host (identity_file)"
-        case Pkcs11Key(module=None):
-            why = f"this host does not reach the token of '{name}' (module)"
-        case KmsKey(key_id=key_id) if "alias/" in key_id:
-            why = f"'{name}' is an alias, which can be moved to another key: name the key"
-        case AllOfKey():
-            why = "an all-of inside another cannot be destroyed"
-    return why
+    return key.outlives(name)
 
 
 def _uses(settings: Settings, policy: PolicySettings, name: str) -> bool:
@@ -381,7 +355,7 @@ def check_snapshots(context: Context) -> Iterator[Misfit]:
             yield from _policy(context, name, policy)
 
 
-def _source(context: Context, name: str, source: SourceSettings) -> Iterator[Misfit]:
+def _source(context: Context, name: str, source: SourceKind) -> Iterator[Misfit]:
     vault = context.settings.vaults.get(source.on_vault or "")
     if vault is not None and vault.namespace.strip("/"):
         yield Misfit(

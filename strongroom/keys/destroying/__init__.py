@@ -7,8 +7,10 @@ the whole key (0, or the version that its stanzas carry). No key service is beli
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,7 +19,7 @@ from strongroom.container.wrapping import Identity, Stanza
 from strongroom.errors import KeyServiceError, StrongroomError
 from strongroom.keys.errors import KeyDenied, PinLocked, PinRefused
 
-__all__ = ["Destroyer", "Fate", "KeyVersionState", "attempt"]
+__all__ = ["Destroyer", "Fate", "KeyVersionState", "attempt", "destroyed_mark", "is_destroyed"]
 
 
 UNTRIED = (KeyDenied, PinLocked, PinRefused)
@@ -105,3 +107,13 @@ def attempt(destroyer: Destroyer, version: int, stanza: Stanza, context: bytes) 
     except StrongroomError as error:
         return False, error.code
     return opened, "opened" if opened else "refused"
+
+
+def is_destroyed(path: Path) -> bool:
+    """Say whether a key's file is missing because it was destroyed on purpose."""
+    return not os.path.lexists(path) and destroyed_mark(path).exists()
+
+
+def destroyed_mark(path: Path) -> Path:
+    """Return the file that says of a missing key file that it was destroyed on purpose."""
+    return path.with_name(f"{path.name}.destroyed")

@@ -12,7 +12,7 @@ from typing import Any
 
 from strongroom.container.wrapping import Identity, Stanza
 from strongroom.keys import Opener
-from strongroom.keys.destroying import Fate, KeyVersionState
+from strongroom.keys.destroying import Fate, KeyVersionState, destroyed_mark
 from strongroom.keys.errors import KeyNotDestroyed, KeyNotFound
 from strongroom.keys.kms import TYPE, Kms, KmsIdentity, arn_of
 from strongroom.keys.pkcs11.session import Token
@@ -321,7 +321,7 @@ class FileDestroyer:
             return
         try:
             _overwrite(self._path)
-            _mark(self._path).touch(mode=0o600)
+            destroyed_mark(self._path).touch(mode=0o600)
             self._path.unlink()
             files.sync(self._path.parent)
         except OSError as error:
@@ -329,15 +329,6 @@ class FileDestroyer:
 
     def identity(self, version: int) -> Identity:  # noqa: ARG002 - as above
         return self._load(self._path)
-
-
-def is_destroyed(path: Path) -> bool:
-    """Say whether a key's file is missing because it was destroyed on purpose."""
-    return not os.path.lexists(path) and _mark(path).exists()
-
-
-def _mark(path: Path) -> Path:
-    return path.with_name(f"{path.name}.destroyed")
 
 
 def _overwrite(path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import shamir_mnemonic  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from strongroom.container import canonical
@@ -358,4 +357,6 @@ def _list(numbers: list[int]) -> str:
 
 
 def _slip39() -> Any:
+    import shamir_mnemonic  # type: ignore[import-untyped]  # noqa: PLC0415 - it reads its list of words
+
     return shamir_mnemonic

@@ -96,7 +96,8 @@ _UNUSABLE = frozenset(
 _CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
 
 _HINT_RIGHTS = (
-    "Nothing of it is left out in silence: grant the right (ops/aws/secrets-manager), or exclude the secret."
+    "Nothing of it is left out in silence: grant the right ('strongroom cluster rules aws'), or exclude the "
+    "secret."
 )
 _HINT_KMS = (
     "Look at the secret's KMS key: it may be disabled, pending deletion, or not allowed to us. "

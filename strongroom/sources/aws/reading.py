@@ -59,14 +59,20 @@ class AwsReader:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def read(self, names: Sequence[str]) -> list[Secret | None]:
+    def read(
+        self, names: Sequence[str], looks: Mapping[str, SecretShell | None] | None = None
+    ) -> list[Secret | None]:
         """Return up to :data:`BATCH` secrets; ``None`` for one that is not there.
+
+        Args:
+            looks: what :meth:`look` returned of each, if they were looked at.
 
         Raises:
             SourceChanged: one was written again and again while we were reading.
             SourceError: one may not be read; it is named.
         """
-        looks = {name: self._look(name) for name in dict.fromkeys(names)}
+        if looks is None:
+            looks = {name: self.look(name) for name in dict.fromkeys(names)}
         values = self._current([look.found for look in looks.values() if look is not None])
         secrets = {name: self._whole(name, look, values) for name, look in looks.items()}
         return [secrets[name] for name in names]
@@ -107,11 +113,19 @@ class AwsReader:
                 continue
         raise _restless(name)
 
-    def _look(self, name: str) -> SecretShell | None:
+    def look(self, name: str, whole: str = "") -> SecretShell | None:
+        """Return what there is of a secret but its values.
+
+        Args:
+            whole: the id of its only version, if we just made it whole with one request. As long as it has
+                that one and no other, there is nothing else to ask for.
+        """
         for _ in range(TRIES):
             found = self.describe(name)
             if found is None:
                 return None
+            if whole and found.stages == {whole: (CURRENT,)} and found.deleted is None:
+                return SecretShell(found=found, held=(ListedVersion(whole, (CURRENT,)),), policy=None)
             try:
                 return SecretShell(found=found, held=self.versions(found), policy=self.policy(found))
             except (SecretChanged, AwsMissing):
@@ -129,7 +143,7 @@ class AwsReader:
                     found, look.held, {id_: version for id_, version in read.items() if version}, look.policy
                 )
             except SecretChanged:
-                look = self._look(name)
+                look = self.look(name)
         raise _restless(name)
 
     def policy(self, found: Described) -> str | None:

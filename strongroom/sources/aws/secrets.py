@@ -397,7 +397,7 @@ ASLEEP = "rotation is not switched on again (rearm_rotation = true in the source
 UNSET = "the settings of a rotation that was switched off are not made again"
 FAILED = (
     "rotation could not be switched on again (look at its function and its role, and at the right in "
-    "ops/aws/secrets-manager/rearm.json, then restore once more)"
+    "'strongroom cluster rules aws --role rearm', then restore once more)"
 )
 _HINT_POLICY = (
     "It names people or roles that are not there. Make them, or restore without resource policies: "

@@ -41,7 +41,7 @@ from strongroom.sources.errors import SecretNotFound
 from strongroom.system.attempts import backoff
 from strongroom.system.errors import Conflict
 from strongroom.system.lazy import batched
-from strongroom.vault.client import PathRights
+from strongroom.vault.rights import PathRights
 
 # -- How long a restore takes at the least: the service's own quotas decide ---------------------
 #
@@ -67,14 +67,14 @@ def restore_seconds(count: int, versions: int, *, requests_per_second: float | N
         requests_per_second: our own limit, which counts all requests together.
     """
     further = max(0, versions - count)
-    policies = count  # each is read back; those of unknown number that are put come on top
+    in_steps = min(count, further)  # those of one version, without more to them, take one write
     groups = (
         (count, WRITING),  # CreateSecret
         (further, WRITING),  # PutSecretValue; labels fall into place, but for those of a team's own
-        (count, WRITING),  # UntagResource: the mark of an unfinished restore
-        (policies, WRITING),
-        (count, WRITING),  # ListSecretVersionIds, to read back
-        (4 * count + further, READING),  # DescribeSecret, and each older version read back
+        (in_steps, WRITING),  # UntagResource: the mark of an unfinished restore
+        (in_steps, WRITING),  # the policies that are read back; those that are put come on top
+        (in_steps, WRITING),  # ListSecretVersionIds, to read back
+        (2 * count + in_steps + further, READING),  # DescribeSecret, and each older version read back
         (-(-count // BATCH), BATCHES),
     )
     least = max(requests / rate for requests, rate in groups)
@@ -396,6 +396,15 @@ class AwsSource(Destination):
         """
         batches = batched_secrets(changes, by=lambda change: change.secret)
         return sum(self._writer.write(batch, refuse) for batch in batches)
+
+    def read_written(self, names: Sequence[str]) -> Iterator[Secret | None]:
+        """Yield what is there of secrets that were just written: what each is, many at once, and their values
+        together. Of one that a single request made, versions without a label and a policy are not looked for:
+        nothing has made any."""
+        whole = {name: self._writer.made_whole(name) for name in names}
+        for some in batched(names, READ_AT_ONCE):
+            looks = self._api.each(lambda name: self._reader.look(name, whole[name]), some)
+            yield from self._reader.read(some, dict(zip(some, looks, strict=True)))
 
     def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:  # noqa: ARG002 - its mark tells
         return is_ours(wanted, found)

@@ -180,9 +180,10 @@ def _is_text(value: bytes) -> bool:
 
 # -- Writes secrets back ------------------------------------------------------------------------
 #
-# One that is absent comes back exactly: ids, labels, order. It carries a mark until it is whole, so a
-# restore that died goes on where it stopped instead of putting a second history on top of half a one;
-# until then it belongs to the restore, which does not look out for other writers.
+# One that is absent comes back exactly: ids, labels, order. What CreateSecret makes whole takes that one
+# request. Any other carries a mark until it is whole, so a restore that died goes on where it stopped
+# instead of putting a second history on top of half a one; until then it belongs to the restore, which does
+# not look out for other writers.
 #
 # One that exists keeps its history. New versions come under a label of our own; then AWSCURRENT is
 # taken from the version that the writer saw, by name: the service refuses if it is another by now.
@@ -191,7 +192,8 @@ def _is_text(value: bytes) -> bool:
 
 
 REMEMBERED = 10_000
-"""Names whose current version is remembered between a look and the write."""
+"""Names of which it is remembered what a look found, until the write, and what the write made, until that is
+read back."""
 
 
 class Writer:
@@ -202,14 +204,19 @@ class Writer:
         self._reader = reader
         self._losses = losses
         self._attributes = Attributes(api, losses)
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, str | None] = {}
+        self._made: dict[str, str] = {}
+
+    def made_whole(self, name: str) -> str:
+        """Return, once, the id of the only version of a secret that one request made; empty for others."""
+        return self._made.pop(name, "")
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return current version numbers, and remember the ids behind them for the next write."""
         found = dict(zip(names, self._api.each(self._head, names), strict=True))
         if len(self._seen) > REMEMBERED:
             self._seen.clear()
-        self._seen |= {name: head[1] for name, head in found.items() if head is not None}
+        self._seen |= {name: None if head is None else head[1] for name, head in found.items()}
         return {name: head[0] for name, head in found.items() if head is not None}
 
     def write(self, changes: Sequence[SecretChange], refuse: Refuse | None) -> int:
@@ -255,7 +262,9 @@ class Writer:
     def _plan(self, change: SecretChange) -> PlannedWrite:
         secret, facts = change.secret, facts_of(change.secret)
         check(secret)
-        there = self._reader.head(secret.name)
+        # What was looked for in vain is not looked for again: CreateSecret refuses what is there by now.
+        absent = change.expected is None and self._seen.get(secret.name, "") is None
+        there = None if absent else self._reader.head(secret.name)
         if there is None:
             check_expected(change, None)
             check_key(secret.name, facts, self._api.options)
@@ -265,7 +274,7 @@ class Writer:
         ours = described.tags.get(MARK) == fingerprint_of(secret) and self._agrees(secret, facts)
         if not (ours and change.expected is None):
             check_expected(change, head[0])
-        if self._seen.get(secret.name, head[1]) != head[1]:
+        if (self._seen.get(secret.name) or head[1]) != head[1]:
             raise Conflict(f"secret {secret.name!r} has another current version than the writer saw")
         check_place(secret, described, self._api.options.region)
         return PlannedWrite(secret=secret, facts=facts, found=described, head=head, ours=ours)
@@ -290,7 +299,13 @@ class Writer:
         ids = ids_of(planned, versions)
         here = set(list(ids.values())[:1])
         if planned.found is None:
-            self._create(planned, ids)
+            labels = labels_of(planned, versions, ids)
+            whole = _is_one_request(planned) and [*labels] == [CURRENT]
+            if self._create(planned, ids, whole=whole) and whole:
+                if len(self._made) > REMEMBERED:
+                    self._made.clear()
+                self._made[secret.name] = labels[CURRENT]
+                return
         else:
             here = self._take_up(planned.found, wanted=bool(versions))
         for version in versions:
@@ -311,15 +326,18 @@ class Writer:
         doing = f"take back the deletion of secret '{found.name}'"
         self._api.ask("restore_secret", doing, SecretId=found.arn)
 
-    def _create(self, planned: PlannedWrite, ids: Mapping[int, str]) -> None:
+    def _create(self, planned: PlannedWrite, ids: Mapping[int, str], *, whole: bool) -> bool:
+        """Create a secret; say whether just this request did. One that is ``whole`` by it needs no mark."""
         secret, versions = planned.secret, live(planned.secret)
+        mark = {} if whole else {MARK: fingerprint_of(secret)}
         first = given(versions[0]) if versions else {}
         parameters: dict[str, Any] = {
             "Name": secret.name,
             "ClientRequestToken": ids[versions[0].number] if versions else fingerprint_of(secret),
-            "Tags": listed(self._tags(secret, planned.facts) | {MARK: fingerprint_of(secret)}),
             **first,
         }
+        if tags := self._tags(secret, planned.facts) | mark:
+            parameters["Tags"] = listed(tags)
         if description := description_of(secret):
             parameters["Description"] = description
         if key := self._api.options.kms_key_id or (planned.facts and planned.facts.kms_key_id):
@@ -327,11 +345,17 @@ class Writer:
         try:
             self._api.ask("create_secret", f"create secret '{secret.name}'", **parameters)
         except AwsExists:
-            # The reply of a create that was repeated may be lost; anybody else's secret has no such mark.
+            # The reply of a create that was repeated may be lost; anybody else's secret has no such mark, or
+            # not this very version.
             described = self._reader.describe(secret.name)
-            if described is not None and described.tags.get(MARK) == fingerprint_of(secret):
-                return
+            if described is not None:
+                if described.tags.get(MARK) == fingerprint_of(secret):
+                    return False
+                if whole and {*described.stages} == {*ids.values()} and self._agrees(secret, planned.facts):
+                    return False
             raise Conflict(f"secret {secret.name!r} was created meanwhile") from None
+
+        return True
 
     def _put_on_top(self, planned: PlannedWrite, found: Described) -> None:
         secret, (number, head) = planned.secret, planned.head
@@ -430,6 +454,13 @@ class Writer:
 
     def _tags(self, secret: Secret, facts: AwsFacts | None) -> dict[str, str]:
         return tags_for(secret, rotation=own_rotation(secret, facts))
+
+
+def _is_one_request(planned: PlannedWrite) -> bool:
+    """Say whether CreateSecret takes all that there is of a new secret."""
+    facts = planned.facts
+    more = facts is not None and (facts.policy or facts.replicas or facts.turning or facts.deleted)
+    return len(live(planned.secret)) == 1 and not more
 
 
 def losses_of(secret: Secret) -> Iterator[str]:

@@ -32,7 +32,8 @@ from strongroom.sources.raft.snapshot import (
 from strongroom.system.attempts import on_failure
 from strongroom.times import compact, unique
 from strongroom.vault.answers import Denied, VaultError
-from strongroom.vault.client import Need, PathRights, Vault, rights
+from strongroom.vault.client import Vault, rights
+from strongroom.vault.rights import PathRights, of_snapshot
 
 # -- Parts of a snapshot, sealed, in a place that several processes reach: the stage ------------
 #
@@ -143,12 +144,6 @@ def _context(name: str) -> bytes:
 
 
 SNAPSHOT = ("sys/storage/raft/snapshot",)
-_READ = frozenset({"read"})
-NEEDS = (
-    Need(path="sys/storage/raft/snapshot", capabilities=_READ),
-    Need(path="sys/storage/raft/snapshot-force", capabilities=frozenset()),
-    Need(path="sys/key-status", capabilities=_READ),
-)
 KEEP_SECONDS = 24 * 3600.0
 
 
@@ -225,7 +220,7 @@ class RaftSource(Source):
     def rights(self) -> tuple[PathRights, ...]:
         """Compare what the token may do with what taking a snapshot needs."""
         try:
-            return rights(self._vault, NEEDS)
+            return rights(self._vault, of_snapshot())
         except VaultError as error:
             raise self._refused(error) from None
 
@@ -324,7 +319,7 @@ class RaftSource(Source):
         )
 
 
-_RIGHTS = "Compare the token's policies with ops/vault/raft-snapshot.hcl."
+_RIGHTS = "Compare the token's policies with what 'strongroom cluster rules vault --role control' prints."
 _NOT_WHOLE = "No backup was made; the last good one is untouched. The server's log says why it broke off."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from strongroom.sources.vault.records import (
     KEY,
     LARGEST,
     PLAIN,
+    WORTH,
     Folder,
     KeyInfo,
     KeyVersion,
@@ -177,7 +179,8 @@ _UNPACK = msgspec.msgpack.Decoder(KeyInfo)
 
 
 class WantedKey(Struct, frozen=True, gc=False):
-    """A key to be read, and how many there are in its folder; 0 if nobody counted."""
+    """A key to be read, and how many there are in its folder; 0 if nobody counted: then its folder is listed
+    where several of it are wanted, as far as is worth it."""
 
     mount: Mount
     path: str
@@ -190,38 +193,71 @@ class WantedKey(Struct, frozen=True, gc=False):
 
 
 class Details:
-    """Lists each folder that is worth it once, when its first key is asked for, and lets go of it
-    with its last."""
+    """Lists each folder that is worth it once, and lets go of it with its last key.
 
-    def __init__(self, vault: Vault, wanted: Iterable[WantedKey | None]) -> None:
+    A folder's first key begins the listing of the folder after it too: else all threads would wait for each.
+
+    Args:
+        at_least: how many keys a folder has at the least, where nobody counted them and they were too many;
+            what is learned is added. A folder of which the server tells nothing counts as endless.
+    """
+
+    def __init__(
+        self, vault: Vault, wanted: Iterable[WantedKey | None], at_least: dict[tuple[str, str], float]
+    ) -> None:
         self._vault = vault
+        self._at_least = at_least
         self._left = Counter[tuple[str, str]]()
-        beside = dict[tuple[str, str], int]()
+        first = dict[tuple[str, str], WantedKey]()
         for each in wanted:
-            if each is not None and each.mount.version == 2 and each.beside:
+            if each is not None and each.mount.version == 2:
                 self._left[each.folder] += 1
-                beside[each.folder] = each.beside
-        self._worth = {
-            folder for folder, many in beside.items() if 1 < many <= min(LARGEST, SHARE * self._left[folder])
-        }
+                first.setdefault(each.folder, each)
+        self._most = {folder: min(LARGEST, SHARE * left) for folder, left in self._left.items()}
+        worth = [key for key in first.values() if self._is_worth(key)]
+        self._next = {key.folder: after for key, after in zip(worth, [*worth[1:], None], strict=False)}
         self._held: dict[tuple[str, str], _FolderMetadata] = {}
-        self._locks = {folder: threading.Lock() for folder in self._worth}
+        self._locks = {folder: threading.Lock() for folder in self._next}
+
+    def _is_worth(self, key: WantedKey) -> bool:
+        folder, many = key.folder, key.beside
+        if many:
+            return 1 < many <= self._most[folder]
+        return self._left[folder] >= WORTH and self._at_least.get(folder, 0) < self._most[folder]
 
     def known(self, wanted: WantedKey | None) -> tuple[KeyInfo, datetime] | None:
         """Return a key's metadata and the server's clock when it was listed, if it was. Each
         key is asked for once."""
-        if wanted is None or wanted.folder not in self._worth:
+        if wanted is None or wanted.folder not in self._next:
             return None
         folder = wanted.folder
         with self._locks[folder]:
+            if (after := self._next[folder]) is not None:
+                self._next[folder] = None
+                self._vault.threads.submit(self._list, after)
             if folder not in self._held:
-                self._held[folder] = _held(Lister(self._vault, wanted.mount, detailed=True).pages(folder[1]))
+                self._held[folder] = self._listed(wanted)
             folder_metadata = self._held[folder]
             self._left[folder] -= 1
             if not self._left[folder]:
                 self._held[folder] = _NOTHING
         packed = folder_metadata.info.pop(wanted.path[len(folder[1]) :], None)
         return None if packed is None else (_UNPACK.decode(packed), folder_metadata.moment)
+
+    def _list(self, wanted: WantedKey) -> None:
+        """List a folder before its keys are asked for. What goes wrong shows again when they are."""
+        with self._locks[wanted.folder]:
+            if wanted.folder not in self._held:
+                self._held[wanted.folder] = self._listed(wanted)
+
+    def _listed(self, wanted: WantedKey) -> _FolderMetadata:
+        """List a folder; one that nobody counted as far as is worth it."""
+        most = LARGEST if wanted.beside else self._most[wanted.folder]
+        pages = Lister(self._vault, wanted.mount, detailed=True).pages(wanted.folder[1], most)
+        folder_metadata, keys = _held(pages, most)
+        if not wanted.beside and (not keys or keys >= most):
+            self._at_least[wanted.folder] = keys or math.inf
+        return folder_metadata
 
 
 class _FolderMetadata(Struct, frozen=True, gc=False):
@@ -234,13 +270,18 @@ class _FolderMetadata(Struct, frozen=True, gc=False):
 _NOTHING = _FolderMetadata({}, datetime.min.replace(tzinfo=UTC))
 
 
-def _held(pages: Iterator[Folder]) -> _FolderMetadata:
+def _held(pages: Iterator[Folder], most: int) -> tuple[_FolderMetadata, int]:
+    """Return what is told of a folder's keys, of so many about, and how many these are."""
     moment = None
     packed: dict[str, bytes] = {}
+    keys = 0
     for page in pages:
         moment = moment or page.moment
         packed |= {key: _PACK.encode(info) for key, info in page.info.items()}
-    return _FolderMetadata(packed, moment) if moment else _NOTHING
+        keys += len(page.keys)
+        if keys >= most:
+            break
+    return (_FolderMetadata(packed, moment) if moment else _NOTHING), keys
 
 
 # -- Many requests in flight, answers in the order that was asked for, memory bounded -----------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -96,6 +96,10 @@ class _DataAnswer(Struct):
     data: VersionData | None = None
 
 
+class _WroteAnswer(Struct):
+    data: VersionInfo | None = None
+
+
 class _PlainAnswer(Struct):
     data: Raw
 
@@ -128,10 +132,20 @@ class _SeenAnswer(Struct):
     data: _SeenMount
 
 
-prepare(_KeyAnswer, _DataAnswer, _PlainAnswer, _ListingAnswer, _KvConfigAnswer, _MountsAnswer, _SeenAnswer)
+prepare(
+    _KeyAnswer,
+    _DataAnswer,
+    _WroteAnswer,
+    _PlainAnswer,
+    _ListingAnswer,
+    _KvConfigAnswer,
+    _MountsAnswer,
+    _SeenAnswer,
+)
 
 KEY = msgspec.json.Decoder(_KeyAnswer)
 DATA = msgspec.json.Decoder(_DataAnswer)
+WROTE = msgspec.json.Decoder(_WroteAnswer)
 PLAIN = msgspec.json.Decoder(_PlainAnswer)
 KEYS = msgspec.json.Decoder(_ListingAnswer)
 CONFIG = msgspec.json.Decoder(_KvConfigAnswer)
@@ -190,10 +204,10 @@ GO_ON = (
 )
 """What to do about a secret that could not be restored."""
 _READING = (
-    "Compare the token's policies with ops/vault/*.hcl, or leave out what it may not see: 'exclude_mounts' "
-    "takes mounts and whole namespaces."
+    "Compare the token's policies with 'strongroom cluster rules vault', or leave out what it may not "
+    "see: 'exclude_mounts' takes mounts and whole namespaces."
 )
-_WRITING = "The token's policies lack something of ops/vault/restore*.hcl. "
+_WRITING = "The token's policies lack something of 'strongroom cluster rules vault --role recover'. "
 
 
 @contextmanager
@@ -266,8 +280,8 @@ class Lister:
         self._detailed = detailed and mount.version == 2
 
     def folder(self, folder: str) -> Folder:
-        """Return the keys of one folder; those that are folders end with a slash."""
-        names = _folder(self._list("metadata" if self._mount.version == 2 else "", folder))
+        """Return what :meth:`names` does, with the keys' metadata if it is wanted and to be had."""
+        names = self.names(folder)
         if not self._detailed or not 0 < len(names.keys) <= LARGEST:
             return names
         pages = list(self.pages(folder))
@@ -275,13 +289,18 @@ class Lister:
         info = {key: info for page in pages for key, info in page.info.items()}
         return Folder(names.keys, info, names.moment)
 
-    def pages(self, folder: str) -> Iterator[Folder]:
-        """Yield what the server says of a folder's keys, page by page. Where this kind of listing is unknown
-        or not allowed there is none, or no more: which keys there are :meth:`folder` says."""
-        after = None
+    def names(self, folder: str) -> Folder:
+        """Return the keys of one folder; those that are folders end with a slash."""
+        return _folder(self._list("metadata" if self._mount.version == 2 else "", folder))
+
+    def pages(self, folder: str, most: int = LARGEST) -> Iterator[Folder]:
+        """Yield what the server says of a folder's keys, page by page, of which none is larger than ``most``.
+        Where this kind of listing is unknown or not allowed there is none, or no more: which keys there are
+        :meth:`names` says."""
+        after, limit = None, min(PAGE, most)
         while True:
             try:
-                answer = self._list("detailed-metadata", folder, after=after, limit=PAGE)
+                answer = self._list("detailed-metadata", folder, after=after, limit=limit)
             except (Denied, VaultRefused):
                 return
             if not answer.found:
@@ -289,13 +308,56 @@ class Lister:
             page = _folder(answer)
             yield page
             fresh = [key for key in page.keys if after is None or key > after]
-            if len(page.keys) != PAGE or not fresh:  # a server that ignores 'after' would go on for ever
+            if len(page.keys) != limit or not fresh:  # a server that ignores 'after' would go on for ever
                 return
             after = fresh[-1]
 
     def _list(self, kind: str, folder: str, **parameters: object) -> ServerAnswer:
         mount = self._mount
         return self._vault.list(mount.path, kind, folder, namespace=mount.namespace, **parameters)
+
+
+WORTH = 4
+"""Keys below a folder from which on the folder is asked which of them are there, and not each of them."""
+
+
+def absent(
+    lister: Lister,
+    paths: Sequence[str],
+    *,
+    each: Callable[[Callable[[str], Folder], list[str]], Iterable[Folder]],
+) -> Iterator[str]:
+    """Yield those of these keys that are not there, as far as listings show it: of a mount that is empty one
+    tells of all. It is what keeps a restore within four requests a secret.
+
+    Where listing is not allowed they tell nothing. A policy may filter listings in silence, so whoever
+    writes what is not there writes with check-and-set.
+
+    Args:
+        each: lists folders, as many at once as may be, in their order.
+    """
+    waiting = [paths]
+    while waiting := [some for some in waiting if len(some) >= WORTH]:
+        starts = [_common_folder(some) for some in waiting]
+        below: dict[str, list[str]] = {}
+        try:
+            listings = [frozenset(listing.keys) for listing in each(lister.names, starts)]
+        except (Denied, VaultRefused):
+            return
+        for start, there, some in zip(starts, listings, waiting, strict=True):
+            for path in some:
+                name, slash, _ = path[len(start) :].partition("/")
+                if name + slash not in there:
+                    yield path
+                elif slash:
+                    below.setdefault(start + name + slash, []).append(path)
+        waiting = list(below.values())
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    low, high = min(paths), max(paths)
+    same = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[: low.rfind("/", 0, same) + 1]
 
 
 def walk(vault: Vault, mount: Mount, *, in_flight: int, detailed: bool) -> Iterator[ListedKey]:

@@ -15,7 +15,7 @@ from strongroom.sources import Foreseen, SecretChange
 from strongroom.sources.batches import check_writable
 from strongroom.sources.vault import secrets
 from strongroom.sources.vault.reading import KeyReader
-from strongroom.sources.vault.records import GO_ON, KeyInfo, Mount, kv_mount, walk
+from strongroom.sources.vault.records import GO_ON, KeyInfo, Mount, MountConfig, kv_mount, walk
 from strongroom.sources.vault.secrets import ROLE, custom_of, facts_of, fitting
 from strongroom.sources.vault.survey import ServerSurvey
 from strongroom.sources.vault.system import (
@@ -38,6 +38,7 @@ from strongroom.sources.vault.writing import (
     PLAIN_ONLY,
     KeyWriter,
     VaultLosses,
+    begins_with_version,
     has_numbers_kept,
     is_plain,
     spans,
@@ -102,8 +103,18 @@ class ServerScope:
             return info[0].current_version if info else None
         return 1 if self.read(place) is not None else None
 
-    def write(self, change: SecretChange, losses: VaultLosses) -> None:
-        """Write one change, whose ``expected`` was just found to be true."""
+    def is_checked_by_write(self, change: SecretChange) -> bool:
+        """Say whether writing it begins with a version that the server takes only if the key is new."""
+        place = self.find(change.secret.name)
+        if change.expected is not None or place is None or place.mount is None or place.mount.version == 1:
+            return False
+        return begins_with_version(change.secret, self.survey.config(place.mount) or MountConfig())
+
+    def write(self, change: SecretChange, losses: VaultLosses) -> tuple[KeyInfo, datetime] | None:
+        """Write one change, whose ``expected`` was just found to be true, or is by the write itself.
+
+        Returns the metadata of a new key, as far as the answers told all of it, and the server's clock then.
+        """
         place = self.find(change.secret.name)
         if place is None:
             raise SourceError(
@@ -112,9 +123,9 @@ class ServerScope:
             )
         if place.mount is None:
             SystemWriter(self._vault, losses).write(change, place.namespace, place.path)
-        else:
-            config = self.survey.config(place.mount) if place.mount.version == 2 else None
-            KeyWriter(self._vault, place.mount, config, losses).write(change, place.path)
+            return None
+        config = self.survey.config(place.mount) if place.mount.version == 2 else None
+        return KeyWriter(self._vault, place.mount, config, losses).write(change, place.path)
 
     def delete(self, place: NamePlace, losses: VaultLosses) -> bool:
         """Remove what is there; say whether it was removed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import TypeVar
 
@@ -11,24 +12,40 @@ from strongroom.sources import Destination, Foreseen, Refuse, SecretChange
 from strongroom.sources.batches import Refusing, batched_secrets, check_expected, check_writable
 from strongroom.sources.vault import secrets
 from strongroom.sources.vault.reading import SLICE, Details, KeyReader, Sizes, WantedKey, ordered, size_of
-from strongroom.sources.vault.records import ListedKey, Mount, MountInfo, explained, walk
+from strongroom.sources.vault.records import (
+    Folder,
+    KeyInfo,
+    ListedKey,
+    Lister,
+    Mount,
+    MountInfo,
+    absent,
+    explained,
+    walk,
+)
 from strongroom.sources.vault.scope import NamePlace, ServerScope, foresee
 from strongroom.sources.vault.secrets import ROLE, facts_of, is_unfinished
 from strongroom.sources.vault.survey import MountChoice, ServerSurvey
-from strongroom.sources.vault.system import AUTH, CONFIGURED, LAYERS, MOUNT, NAMESPACE, POLICY, ROLES
+from strongroom.sources.vault.system import AUTH, LAYERS, MOUNT, NAMESPACE, POLICY
 from strongroom.sources.vault.writing import VaultLosses
 from strongroom.system.lazy import batched
 from strongroom.vault.answers import Denied
-from strongroom.vault.client import Need, PathRights, Vault, rights
+from strongroom.vault.client import Vault, rights
+from strongroom.vault.rights import (
+    DELETE,
+    NONE,
+    READ,
+    SUDO,
+    UPDATE,
+    WRITE,
+    Need,
+    PathRights,
+    of_mount,
+    of_namespace,
+)
 
 # -- Which rights a source needs, to be backed up and to be restored into: the shipped policies, derived
 # from what there is
-
-
-DELETE = frozenset({"delete"})
-READ, LIST = frozenset({"read"}), frozenset({"list"})
-WRITE, UPDATE, SUDO = frozenset({"create", "update"}), frozenset({"update"}), frozenset({"sudo"})
-NONE = frozenset[str]()
 
 
 def needs(survey: ServerSurvey, *, system: bool, writing: bool = False) -> Iterator[Need]:
@@ -36,42 +53,11 @@ def needs(survey: ServerSurvey, *, system: bool, writing: bool = False) -> Itera
 
     Whatever else changes something is too many.
     """
-    also = WRITE if writing else NONE
     for namespace in survey.namespaces:
-        yield Need(path=f"{namespace}sys/mounts", capabilities=READ)
-        yield Need(path=f"{namespace}sys/namespaces/", capabilities=LIST)
-        if system:
-            yield from _of_system(survey, namespace, also)
+        methods = {path: info.type for path, info in _methods(survey, namespace).items()} if system else {}
+        yield from of_namespace(namespace, system=system, writing=writing, methods=methods)
     for mount in survey.mounts.values():
-        yield from _of_mount(mount, also, config=also if system else NONE)
-
-
-def _of_mount(mount: Mount, also: frozenset[str], *, config: frozenset[str]) -> Iterator[Need]:
-    name = mount.name
-    if mount.version == 1:
-        yield Need(path=f"{name}*", capabilities=READ | LIST | also)
-        return
-    yield Need(path=f"{name}config", capabilities=READ | config, beside=True)
-    yield Need(path=f"{name}metadata/*", capabilities=READ | LIST | also)
-    yield Need(path=f"{name}data/*", capabilities=READ | also)
-    for change in ("delete", "undelete", "destroy"):
-        yield Need(path=f"{name}{change}/*", capabilities=UPDATE & also if change != "undelete" else NONE)
-
-
-def _of_system(survey: ServerSurvey, namespace: str, also: frozenset[str]) -> Iterator[Need]:
-    yield Need(path=f"{namespace}sys/policies/acl/", capabilities=LIST, beside=True)
-    yield Need(path=f"{namespace}sys/policies/acl/*", capabilities=READ | also, beside=True)
-    yield Need(path=f"{namespace}sys/auth", capabilities=READ, beside=True)
-    if also:
-        yield Need(path=f"{namespace}sys/mounts/*", capabilities=also, beside=True)
-        yield Need(path=f"{namespace}sys/auth/*", capabilities=also | SUDO, beside=True)
-        yield Need(path=f"{namespace}sys/namespaces/*", capabilities=READ | also, beside=True)
-    for path, info in _methods(survey, namespace).items():
-        if info.type in CONFIGURED:
-            yield Need(path=f"{namespace}auth/{path}config", capabilities=READ | also, beside=True)
-        for kind in ROLES.get(info.type, ()):
-            yield Need(path=f"{namespace}auth/{path}{kind}/", capabilities=LIST, beside=True)
-            yield Need(path=f"{namespace}auth/{path}{kind}/*", capabilities=READ | also, beside=True)
+        yield from of_mount(mount.name, mount.version, writing=writing, system=system)
 
 
 def _methods(survey: ServerSurvey, namespace: str) -> Mapping[str, MountInfo]:
@@ -187,6 +173,9 @@ class VaultSource(Destination):
         self._system = system
         self._tag_metadata = frozenset(tag_metadata)
         self._losses = VaultLosses()
+        self._at_least: dict[tuple[str, str], float] = {}
+        self._told: dict[str, tuple[KeyInfo, datetime]] = {}
+        self._written: tuple[frozenset[str], ServerScope] | None = None
 
     def __repr__(self) -> str:
         return f"VaultSource({self.name!r}, {self._vault!r})"
@@ -209,16 +198,36 @@ class VaultSource(Destination):
 
     def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
         """Yield each secret as of one moment of its own, many requests in flight."""
-        with explained(self.name, "look around", whole=True):
-            scope = self._scope(entry.name for entry in entries)
-        details = Details(self._vault, (_wanted(entry, scope.find(entry.name)) for entry in entries))
+        return self._read(entries, {})
+
+    def read_written(self, names: Sequence[str]) -> Iterator[Secret | None]:
+        """Yield what is there of what was just written. The metadata of a new key is what the server answered
+        to the writing of it: the data, read back, carries it again and has to be of that very version."""
+        written, scope = self._written or (frozenset(), None)
+        known = scope if written.issuperset(names) else None
+        return self._read([ListedSecret(name, 0) for name in names], self._told, known)
+
+    def _read(
+        self,
+        entries: Sequence[ListedSecret],
+        told: Mapping[str, tuple[KeyInfo, datetime]],
+        scope: ServerScope | None = None,
+    ) -> Iterator[Secret | None]:
+        if scope is None:
+            with explained(self.name, "look around", whole=True):
+                scope = self._scope(entry.name for entry in entries)
+        asked = (entry for entry in entries if entry.name not in told)
+        details = Details(
+            self._vault, (_wanted(entry, scope.find(entry.name)) for entry in asked), self._at_least
+        )
 
         def one(entry: ListedSecret) -> Secret | None:
             place = scope.find(entry.name)
             if place is None:
                 return None
             with explained(self.name, f"read {place.name!r}"):
-                return scope.read(place, details.known(_wanted(entry, place)))
+                known = told.get(entry.name) or details.known(_wanted(entry, place))
+                return scope.read(place, known)
 
         together = SLICE if sum(entry.size for entry in entries) < SMALL * len(entries) else 1
         yield from self._in_flight(one, entries, weigh=size_of, together=together)
@@ -228,8 +237,7 @@ class VaultSource(Destination):
         1 for what has no versions."""
         with explained(self.name, "look around", whole=True):
             scope = self._scope(names)
-        found = list(self._in_flight(lambda name: self._head(scope, name), names))
-        return {name: head for name, head in zip(names, found, strict=True) if head is not None}
+        return self._heads(scope, names, without=self._absent(scope, names))
 
     def write(self, changes: Iterable[SecretChange], *, refuse: Refuse | None = None) -> int:
         """Write each secret with its whole history; return how many were written.
@@ -244,9 +252,9 @@ class VaultSource(Destination):
     def delete(self, names: Iterable[str]) -> int:
         """Remove keys with all versions, policies and roles; return how many there were."""
         wanted = list(dict.fromkeys(names))
-        heads = self.heads(wanted)
         with explained(self.name, "look around", whole=True):
             scope = self._scope(wanted)
+        heads = self._heads(scope, wanted)
 
         def one(name: str) -> bool:
             place = scope.find(name) if name in heads else None
@@ -254,6 +262,16 @@ class VaultSource(Destination):
                 return place is not None and scope.delete(place, self._losses)
 
         return sum(self._in_flight(one, wanted))
+
+    def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
+        """Remove those whose current version is still this one. Each is asked for: a policy may hide from a
+        listing what is there, and an undo would leave it."""
+        with explained(self.name, "look around", whole=True):
+            scope = self._scope(heads)
+        now = self._heads(scope, [*heads])
+        same = [name for name, head in heads.items() if now.get(name) == head]
+        self.delete(same)
+        return same
 
     def stays(self, secrets: Sequence[Secret], *, without: Collection[str]) -> dict[str, str]:
         """Return, by name, why what others rest on is never removed."""
@@ -352,34 +370,77 @@ class VaultSource(Destination):
     def _tags(self, reader: KeyReader, chunk: Sequence[ListedKey]) -> Iterator[dict[str, str]]:
         return self._in_flight(lambda found: reader.tags(found.path, found.info), chunk)
 
+    def _heads(
+        self, scope: ServerScope, names: Sequence[str], *, without: Collection[str] = ()
+    ) -> dict[str, int]:
+        asked = [name for name in names if name not in without]
+        found = list(self._in_flight(lambda name: self._head(scope, name), asked))
+        return {name: head for name, head in zip(asked, found, strict=True) if head is not None}
+
     def _head(self, scope: ServerScope, name: str) -> int | None:
         place = scope.find(name)
         with explained(self.name, f"look at {name!r}", writing=True):
             return scope.head(place) if place else None
 
-    def _write_batch(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> int:
-        written = 0
-        for is_below, group in _by_layer(self._checked(batch, refuse)):
+    def _absent(self, scope: ServerScope, names: Iterable[str]) -> frozenset[str]:
+        """Return those of ``names`` that are not there, as far as few listings tell. KV version 1 has no
+        check-and-set that would find out where a listing hides a key."""
+        in_mounts: dict[str, list[NamePlace]] = {}
+        for name in names:
+            place = scope.find(name)
+            if place is not None and place.mount is not None and place.mount.version == 2:
+                in_mounts.setdefault(place.mount.name, []).append(place)
+        gone: set[str] = set()
+        for mount_name, places in in_mounts.items():
+            assert places[0].mount is not None
+            lister = Lister(self._vault, places[0].mount, detailed=False)
             with explained(self.name, "look around", writing=True, whole=True):
-                # what the layer below made is there now
-                scope = self._scope(change.secret.name for change in group)
-            write = self._writing(scope, refuse)
-            written += sum(map(write, group) if is_below else self._in_flight(write, group))
-        return written
+                paths = absent(lister, [place.path for place in places], each=self._each)
+                gone.update(mount_name + path for path in paths)
+        return frozenset(gone)
 
-    def _checked(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> Sequence[SecretChange]:
-        """Return the changes that may be written: whole ones, of keys that are as the writer saw them."""
+    def _each(self, work: Callable[[str], Folder], folders: Sequence[str]) -> Iterator[Folder]:
+        return self._in_flight(work, folders, together=1)
+
+    def _write_batch(self, batch: Sequence[SecretChange], refuse: Refuse | None) -> int:
+        self._told, self._written = {}, None
         with explained(self.name, "look around", writing=True, whole=True):
             scope = self._scope(change.secret.name for change in batch)
+        written, is_layered = 0, False
+        for is_below, group in _by_layer(self._checked(scope, batch, refuse)):
+            if is_layered:
+                with explained(self.name, "look around", writing=True, whole=True):
+                    # what the layer below made is there now
+                    scope = self._scope(change.secret.name for change in group)
+            is_layered = is_layered or is_below
+            write = self._writing(scope, refuse)
+            written += sum(map(write, group) if is_below else self._in_flight(write, group))
+        # What is read back lies where it was written, unless mounts or the like were among it.
+        if not is_layered:
+            self._written = frozenset(change.secret.name for change in batch), scope
+        return written
 
-        def may_write(change: SecretChange) -> bool:
-            with Refusing(change.secret.name, refuse):
-                check_writable(change.secret)
-                check_expected(change, self._head(scope, change.secret.name))
+    def _checked(
+        self, scope: ServerScope, batch: Sequence[SecretChange], refuse: Refuse | None
+    ) -> Sequence[SecretChange]:
+        """Return the changes that may be written: whole ones, of keys that are as the writer saw them.
+
+        Where each stands by itself, a new key whose first write is its first version is not looked at:
+        that write is done only if there is none, and says so.
+        """
+        whole = [change for change in batch if _is_writable(change, refuse)]
+        asked = {c.secret.name for c in whole if refuse is None or not scope.is_checked_by_write(c)}
+        gone = self._absent(scope, asked)
+
+        def is_as_seen(change: SecretChange) -> bool:
+            name = change.secret.name
+            with Refusing(name, refuse):
+                if name in asked:
+                    check_expected(change, None if name in gone else self._head(scope, name))
                 return True
             return False
 
-        return [change for change, may in zip(batch, self._in_flight(may_write, batch), strict=True) if may]
+        return [change for change, may in zip(whole, self._in_flight(is_as_seen, whole), strict=True) if may]
 
     def _writing(self, scope: ServerScope, refuse: Refuse | None) -> Callable[[SecretChange], bool]:
         def one(change: SecretChange) -> bool:
@@ -387,7 +448,9 @@ class VaultSource(Destination):
                 Refusing(change.secret.name, refuse),
                 explained(self.name, f"write {change.secret.name!r}", writing=True),
             ):
-                scope.write(change, self._losses)
+                told = scope.write(change, self._losses)
+                if told is not None:
+                    self._told[change.secret.name] = told
                 return True
             return False
 
@@ -403,6 +466,13 @@ class VaultSource(Destination):
     ) -> Iterator[B]:
         many = self._vault.connection.in_flight
         return ordered(self._vault.threads, work, items, in_flight=many, weigh=weigh, together=together)
+
+
+def _is_writable(change: SecretChange, refuse: Refuse | None) -> bool:
+    with Refusing(change.secret.name, refuse):
+        check_writable(change.secret)
+        return True
+    return False
 
 
 def _by_layer(batch: Sequence[SecretChange]) -> Iterator[tuple[bool, list[SecretChange]]]:

@@ -18,6 +18,7 @@ from strongroom.sources.vault.writing import VaultLosses
 from strongroom.system.errors import Conflict
 from strongroom.vault.answers import IN_USE, Denied, ServerAnswer, VaultRefused
 from strongroom.vault.client import Vault
+from strongroom.vault.rights import CONFIGURED, ROLES
 
 # -- Policies, auth methods, roles, mount settings and namespaces as entries of a backup --------
 #
@@ -44,18 +45,6 @@ LAYERS = (NAMESPACE, MOUNT, AUTH, AUTH_CONFIG, POLICY, ROLE)
 POLICIES, NAMESPACES, MOUNTS, AUTHS = "sys/policies/acl/", "sys/namespaces/", "sys/mounts/", "sys/auth/"
 BUILT_IN = frozenset({"root", "response-wrapping", "control-group"})
 """Policies that nobody may change."""
-ROLES = {
-    "approle": ("role",),
-    "cert": ("certs",),
-    "jwt": ("role",),
-    "kubernetes": ("role",),
-    "ldap": ("groups", "users"),
-    "ns_token": ("roles",),
-    "oidc": ("role",),
-    "token": ("roles",),
-}
-"""Where auth methods keep what says who may log in, if it can be read and written whole."""
-CONFIGURED = frozenset({"cert", "jwt", "kubernetes", "ldap", "oidc"})
 _OF_POLICY = frozenset({"name", "version", "modified"})
 
 

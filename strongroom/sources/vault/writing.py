@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,7 +16,17 @@ from strongroom.sources import SecretChange
 from strongroom.sources.errors import SourceChanged
 from strongroom.sources.vault import secrets
 from strongroom.sources.vault.reading import KeyReader
-from strongroom.sources.vault.records import DATA, GO_ON, KEY, KeyInfo, Mount, MountConfig, seconds_of
+from strongroom.sources.vault.records import (
+    DATA,
+    GO_ON,
+    KEY,
+    WROTE,
+    KeyInfo,
+    KeyVersion,
+    Mount,
+    MountConfig,
+    seconds_of,
+)
 from strongroom.sources.vault.secrets import (
     PLACEHOLDER,
     HistoryPlan,
@@ -39,7 +50,7 @@ from strongroom.vault.answers import (
     ServerAnswer,
     VaultRefused,
 )
-from strongroom.vault.client import Happened, Vault
+from strongroom.vault.client import DONE, Happened, Vault
 from strongroom.words import plural
 
 # -- The requests that change one KV v2 key, each safe to repeat after a lost reply -------------
@@ -65,8 +76,8 @@ class KvKey:
         answer = self._vault.get(self._mount.path, "metadata", self._path, namespace=self._mount.namespace)
         return answer.read(KEY).data if answer.found else None
 
-    def put(self, number: int, data: bytes) -> None:
-        """Write version ``number``, which must be the next one.
+    def put(self, number: int, data: bytes) -> ServerAnswer:
+        """Write version ``number``, which must be the next one; return the answer, empty if it was lost.
 
         Args:
             data: a JSON object.
@@ -83,7 +94,7 @@ class KvKey:
             return self._is_written(number, data)
 
         try:
-            self._post("data", body, happened=happened)
+            return self._post("data", body, happened=happened)
         except Ambiguous as ambiguous:
             raise SourceError(
                 f"version {number} of secret {self.name!r} was not stored: {ambiguous.reason}",
@@ -93,10 +104,10 @@ class KvKey:
             if refused.reason == MANY_STRINGS and self._is_next(number):
                 return self._put_bare(number, data)
             if lost and refused.reason == OTHER_VERSION and self._shows(number, data):
-                return None
+                return DONE
             raise self._why(number, refused) from None
 
-    def _put_bare(self, number: int, data: bytes) -> None:
+    def _put_bare(self, number: int, data: bytes) -> ServerAnswer:
         """Write without check-and-set, whose two strings are too many beside a secret of nearly a thousand.
 
         The answer says which version it became. If somebody was faster, theirs stays where it is.
@@ -107,6 +118,7 @@ class KvKey:
             raise self._why(number, refused) from None
         if answer.data().get("version") != number:
             raise self._taken(number)
+        return answer
 
     def configure(self, body: dict[str, Any]) -> None:
         """Write metadata, where its settings are as we know them."""
@@ -189,12 +201,7 @@ class KeyMetadata:
 
     def become(self, **wanted: Any) -> None:
         """Set what is not so already."""
-        changed = {
-            name: value
-            for name, value in wanted.items()
-            if (getattr(self.now, name) or None) != (value or None)
-        }
-        if changed:
+        if changed := _differing(self.now, wanted):
             self._write(**changed)
 
     def pad(self, count: int) -> None:
@@ -276,8 +283,10 @@ class KeyWriter:
         self._losses = losses
         self._reader = KeyReader(vault, mount, config, tag_metadata=frozenset())
 
-    def write(self, change: SecretChange, path: str) -> None:
-        """Write one secret, whose ``expected`` was just found to be true.
+    def write(self, change: SecretChange, path: str) -> tuple[KeyInfo, datetime] | None:
+        """Write one secret, whose ``expected`` was just found to be true, or is by the writing itself.
+
+        Returns the metadata of a new key, as far as the answers told all of it, and the server's clock then.
 
         Raises:
             Conflict: somebody else writes to the key at the same time.
@@ -285,12 +294,12 @@ class KeyWriter:
         """
         if self._mount.version == 1:
             self._write_plain(change, path)
-        elif not has_numbers_kept(change.secret):
+            return None
+        if not has_numbers_kept(change.secret):
             raise SourceError(f"secret {change.secret.name!r} was not written: {INEXACT}", hint=GO_ON)
-        else:
-            self._write_key(change, KvKey(self._vault, self._mount, path, name=change.secret.name), path)
+        return self._write_key(change, KvKey(self._vault, self._mount, path, name=change.secret.name), path)
 
-    def _write_key(self, change: SecretChange, key: KvKey, path: str) -> None:
+    def _write_key(self, change: SecretChange, key: KvKey, path: str) -> tuple[KeyInfo, datetime] | None:
         secret = change.secret
         found = self._reader.read(secret.name, path) if change.expected is not None else None
         info = (key.info() if found else None) or KeyInfo()
@@ -298,14 +307,8 @@ class KeyWriter:
         facts = facts_of(secret) or VaultFacts()
         custom = _custom(secret, info)
         settings = KeyMetadata(key, info)
-        settings.become(
-            max_versions=todo.limit,
-            cas_required=facts.cas_required,
-            metadata_cas_required=facts.metadata_cas_required,
-            custom_metadata=fitting(custom),
-            delete_version_after=facts.delete_version_after if todo.is_stamped_first else "0s",
-        )
-        self._write_versions(key, settings, todo, facts, wrap=secrets.MARK in custom)
+        settings.become(**_settings(todo, facts, custom))
+        answers = self._write_versions(key, settings, todo, facts, wrap=secrets.MARK in custom)
         key.mark("delete", todo.delete)
         key.mark("destroy", todo.destroy)
         settings.become(max_versions=facts.max_versions, delete_version_after=facts.delete_version_after)
@@ -318,6 +321,8 @@ class KeyWriter:
                 lambda: _shows(key.info(), todo, settings.now) and self._reads_back(secret, path)
             )
         self._report(secret, todo, facts, custom, settings)
+        is_new = change.expected is None and not todo.delete and not todo.destroy
+        return _told(answers, settings.now) if is_new else None
 
     def _reads_back(self, secret: Secret, path: str) -> bool:
         """Say whether the newest version is there whole: its data may show later than its metadata."""
@@ -330,15 +335,17 @@ class KeyWriter:
 
     def _write_versions(
         self, key: KvKey, settings: KeyMetadata, todo: HistoryPlan, facts: VaultFacts, *, wrap: bool
-    ) -> None:
+    ) -> list[ServerAnswer]:
         """Set when versions delete themselves just before the first that does: it counts from there on."""
+        answers = []
         for version in todo.write:
             if version.value is not None:
                 after = facts.delete_version_after if version.number in todo.stamped else "0s"
                 settings.become(delete_version_after=after)
             data = PLACEHOLDER if version.value is None else data_of(version, wrap=wrap)
             if version.number:
-                key.put(version.number, data)
+                answers.append(key.put(version.number, data))
+        return answers
 
     def _write_plain(self, change: SecretChange, path: str) -> None:
         secret = change.secret
@@ -409,6 +416,65 @@ class KeyWriter:
         timed = mount >= 0 and (mount > 0 or seconds_of(facts.delete_version_after) > 0)
         what = "will delete itself later than it would have" if timed else "will no longer delete itself"
         self._losses.of(secret.name, live & todo.stamped, what)
+
+
+def _settings(todo: HistoryPlan, facts: VaultFacts, custom: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a key's metadata has to say before its versions are written."""
+    return {
+        "max_versions": todo.limit,
+        "cas_required": facts.cas_required,
+        "metadata_cas_required": facts.metadata_cas_required,
+        "custom_metadata": fitting(custom),
+        "delete_version_after": facts.delete_version_after if todo.is_stamped_first else "0s",
+    }
+
+
+def begins_with_version(secret: Secret, config: MountConfig) -> bool:
+    """Say whether writing a new key begins with its first version, which the server takes only if there is
+    none: nobody needs to look before. Vault would take metadata also of a key that somebody just made."""
+    todo, facts = plan(secret, None, config), facts_of(secret) or VaultFacts()
+    first = todo.write[0] if todo.write else None
+    if first is None or not first.number or (first.value is not None and first.number in todo.stamped):
+        return False
+    return not _differing(KeyInfo(), _settings(todo, facts, custom_of(secret) or {}))
+
+
+def _differing(info: KeyInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wanted.items() if (getattr(info, name) or None) != (value or None)}
+
+
+def _told(answers: Sequence[ServerAnswer], written: KeyInfo) -> tuple[KeyInfo, datetime] | None:
+    """Put a new key's metadata together from what the server answered to the writing of its versions.
+
+    What only metadata shows has to be read again if it was written: all but the custom metadata, which comes
+    with the data too.
+    """
+    if replace(written, custom_metadata=None, current_metadata_version=0) != KeyInfo():
+        return None
+    told = [answer.read(WROTE).data for answer in answers]
+    moment = answers[0].moment if answers else None
+    if moment is None or None in told:
+        return None
+    versions = {
+        version.version: KeyVersion(
+            created_time=version.created_time,
+            deletion_time=version.deletion_time,
+            destroyed=version.destroyed,
+        )
+        for version in told
+        if version is not None
+    }
+    last = max(versions)
+    return (
+        replace(
+            written,
+            versions=versions,
+            current_version=last,
+            created_time=versions[min(versions)].created_time,
+            updated_time=versions[last].created_time,
+        ),
+        moment,
+    )
 
 
 def _shows(info: KeyInfo | None, todo: HistoryPlan, written: KeyInfo) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from strongroom.errors import UsageError
 from strongroom.keys.quorum.ceremony import open_together
 from strongroom.keys.quorum.record import CeremonyBroken, ShareMistyped
-from tests.keys.conformance import shown
+from strongroom.plugins.conformance.recipients import shown
 from tests.keys.quorum.made import NAMES, begin
 
 

@@ -24,7 +24,7 @@ from strongroom.keys.quorum.record import (
     fingerprint,
     parse,
 )
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, shown
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance, shown
 from tests.keys.quorum.made import NAMES, made
 
 SEED = bytes(range(32))

@@ -29,6 +29,7 @@ from strongroom.operations.judge.sheets import counted
 from strongroom.operations.notify.notify import (
     Delivery,
     JudgedFacts,
+    acknowledge,
     gather_and_judge,
     muted_now,
     put_lost_on_record,
@@ -36,7 +37,6 @@ from strongroom.operations.notify.notify import (
     to_tell,
 )
 from strongroom.sheet import Lines, Mood, Sheet, Table
-from strongroom.state.store import RunStore
 from strongroom.system.process import who
 from strongroom.times import about, for_people, rfc3339
 from strongroom.wiring import watching as wiring_alerts
@@ -253,30 +253,11 @@ LONGEST_SUBJECT = 255
 
 
 def acknowledge_alert(given: AcknowledgeAlert, output: Output) -> Answer:
-    settings, store = load_settings(), run_store()
-    severity, weight = _badness(given.key, store)
-    if not severity:
-        watched, limits = wiring_alerts.watched(settings), wiring_alerts.limits(settings)
-        found = gather_and_judge(watched, limits, look=False).alerts
-        severity, weight = next(
-            ((finding.severity.value, finding.weight) for finding in found if finding.key == given.key),
-            ("", 0),
-        )
-    if not severity:
-        raise UsageError(
-            f"Nobody was notified of an alert '{given.key}', and the record shows none.",
-            hint="Nothing was changed. 'strongroom alerts' lists the alerts by their names.",
-        )
-    muted.acknowledge(store, given.key, severity=severity, weight=weight, by=who(), reason=given.reason)
+    settings = load_settings()
+    watched, limits = wiring_alerts.watched(settings), wiring_alerts.limits(settings)
+    acknowledge(run_store(), watched, limits, given.key, by=who(), reason=given.reason)
     said = f"'{given.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."
     return Answer(record={"acknowledged": given.key}, sheet=Sheet(verdict=said))
-
-
-def _badness(key: str, store: RunStore) -> tuple[str, int]:
-    """Return how bad an alert was when people were last told of it; nothing, if nobody was."""
-    told = store.told_of(key)
-    worst = max(told, key=lambda alert: (alert.severity == "critical", alert.weight), default=None)
-    return (worst.severity, worst.weight) if worst else ("", 0)
 
 
 def silence_alerts(given: SilenceAlerts, output: Output) -> Answer:

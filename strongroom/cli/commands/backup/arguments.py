@@ -112,6 +112,13 @@ class EmergencyBackup(Struct, frozen=True, kw_only=True):
     policy: Annotated[str, argument("the policy whose targets are the offline media", metavar="POLICY")]
     status: Annotated[bool, option("only say whether a backup is due, and which media are missing")] = False
     wait: Annotated[bool, option("wait until every medium is mounted")] = False
+    with_wheels: Annotated[
+        Path | None,
+        option(
+            "take along the wheels in this folder with which recover.py runs where there is no network",
+            metavar="DIR",
+        ),
+    ] = None
     force: Annotated[bool, option("do not ask before values are sealed onto the media")] = False
 
     def __post_init__(self) -> None:

@@ -25,14 +25,18 @@ from strongroom.operations.archive.coverage import limits_of
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.medium import (
+    LOCKED,
+    WHEELS,
     MediumState,
     MediumStatus,
+    Wheels,
     absent,
     furnish,
     medium_status,
     recovery_files,
     remind,
     runbook,
+    wheels_of,
 )
 from strongroom.operations.backup.recovery_kit import gather, put_back
 from strongroom.operations.backup.single_file import backup_to_file
@@ -56,6 +60,9 @@ LOOK = 2.0
 def make_emergency_backup(given: EmergencyBackup, output: Output) -> Answer:
     settings = load_settings()
     policy = _policy(given.policy, settings)
+    wheels = None
+    if given.with_wheels is not None:
+        wheels = wheels_of(given.with_wheels, recovery_files().get(LOCKED, b"").decode())
     services = open_services(settings, output=None if given.status else output)
     if given.status:
         return _answer_standing(_standing(given.policy, settings, services), services)
@@ -69,7 +76,7 @@ def make_emergency_backup(given: EmergencyBackup, output: Output) -> Answer:
     _check_complete(settings, services)
     _await_media(given, settings, services, output)
     run = _back_up(given.policy, services, output)
-    names = _furnish_or_explain(run, settings, services)
+    names = _furnish_or_explain(run, settings, services, wheels)
     rows = render_run.rows_of(services.store, run)
     record = {**render_run.as_document(run, rows), "beside": names}
     parts = [*render_run.parts_of(run, rows), Lines(list(_lines(names)))]
@@ -158,9 +165,9 @@ def _check_complete(settings: Settings, services: Services) -> None:
         raise type(error)(error.message, hint=f"{error.hint} Nothing was captured.".strip()) from None
 
 
-def _furnish_or_explain(run: Run, settings: Settings, services: Services) -> list[str]:
+def _furnish_or_explain(run: Run, settings: Settings, services: Services, wheels: Wheels | None) -> list[str]:
     try:
-        return _furnish(run, settings, services)
+        return _furnish(run, settings, services, wheels)
     except StrongroomError as error:
         raise RunDegraded(
             f"The backup {run.id} is whole on its media, but what explains it could not be put beside it: "
@@ -180,10 +187,11 @@ def _kit(settings: Settings, services: Services) -> bytes:
     return render_kit(settings, services).encode()
 
 
-def _furnish(run: Run, settings: Settings, services: Services) -> list[str]:
+def _furnish(run: Run, settings: Settings, services: Services, wheels: Wheels | None) -> list[str]:
     """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
     quorums = quorum_files(settings)
     files = {**_beside(settings, recovery_files()), "kit.html": _kit(settings, services)}
+    files |= {f"{WHEELS}/{name}": content for name, content in (wheels.files if wheels else {}).items()}
     names: list[str] = []
     for pin in run.spec.targets:
         target = services.target(pin.name)
@@ -196,6 +204,7 @@ def _furnish(run: Run, settings: Settings, services: Services) -> list[str]:
             quorums=tuple(quorums),
             configured="strongroom.toml" in files,
             part=bool(limits_of(manifest)),
+            systems=wheels.systems if wheels else (),
         )
         names += [f"{pin.name}: {name}" for name in furnish(target, manifest, files)]
     return names

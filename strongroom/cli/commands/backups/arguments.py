@@ -141,7 +141,7 @@ class VerifyBackup(Struct, frozen=True, kw_only=True):
 def _verify_work(given: VerifyBackup) -> str:
     """Choose: the cluster reads a backup by its id, from every target."""
     if given.by.cluster:
-        return "on_cluster:verify_there"
+        return "verify:verify_there"
     if given.how.structure:
         return "verify:check_format"
     return "verify:test_decrypt" if given.how.opens else "verify:verify_backup"

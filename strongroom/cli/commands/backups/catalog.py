@@ -32,17 +32,19 @@ from strongroom.operations.errors import LeftAside
 from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
+from strongroom.system.lazy import batched
 from strongroom.targets import Target
 from strongroom.times import for_people, if_any
 
 SHOWN = 5
+NAMED = 1000
 Unlocked = Mapping[str, Mapping[str, str]]
 
 
 def list_backups(given: ListBackups, output: Output) -> Answer:
     store = run_store()
     found = store.backups(policy=given.policy, limit=given.limit)
-    replicas = {entry.backup: store.replicas(entry.backup) for entry in found}
+    replicas = _replicas_of(store, [entry.backup for entry in found])
     aside = _quarantined(store, replicas)
     listed = [
         {
@@ -126,10 +128,16 @@ def _nothing_entered(done: Rebuilt, target: str) -> StrongroomError:
     )
 
 
+def _replicas_of(store: RunStore, backups: Sequence[str]) -> dict[str, list[Replica]]:
+    """Return the replicas of each backup. A query takes only so many names."""
+    pages = (store.replicas_of(page) for page in batched(backups, NAMED))
+    return {backup: replicas for page in pages for backup, replicas in page.items()}
+
+
 def show_replicas(given: ShowReplicas, output: Output) -> Answer:
     store = run_store()
     backups = [given.backup] if given.backup else [entry.backup for entry in store.backups(limit=50)]
-    found = [replica for backup in backups for replica in store.replicas(backup)]
+    found = [replica for replicas in _replicas_of(store, backups).values() for replica in replicas]
     if given.backup and not found:
         raise MissingPiece(
             f"The catalog has no backup '{given.backup}'.", hint="See 'strongroom backups list'."

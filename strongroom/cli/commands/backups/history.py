@@ -22,18 +22,15 @@ from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked, BackupChoice, limits_of, made_at
 from strongroom.operations.archive.find import SecretFacts, SecretQuery, facts_of, same_digest_key
 from strongroom.operations.archive.history import (
+    BackupSide,
     Difference,
     HeldVersion,
     LiveSide,
-    Side,
     UnchangedSpan,
     compare,
     digest_for_now,
-    digests_held,
     kept_versions,
     periods,
-    values_held,
-    without_values,
 )
 from strongroom.operations.archive.open import DigestedRow
 from strongroom.operations.archive.reading import Replicated
@@ -260,20 +257,16 @@ def _with_live(backup: Replicated, given: ShowDifferences, reader: BackupReader)
     source = sources.source_of(name, reader.installation)
     digest, chosen = digest_for_now(), manifest.selection
     selection = Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
-    live = LiveSide(source, selection, digest)
+    live = LiveSide(source, selection, digest, values=manifest.values)
     now = time.time()
-    sides = (
-        (values_held(backup, digest), live)
-        if manifest.values
-        else (digests_held(backup), without_values(live))
-    )
+    side = BackupSide(backup, digest if manifest.values else None)
     return _Compared(
         earlier=manifest,
         later={"source": source.name, "at": rfc3339(now)},
         words=f"source '{source.name}' now",
         values=manifest.values,
         difference=_leave_out(
-            compare(*sides, by_value=True, has_expired=_expired_between(manifest, now)), live.unread
+            compare(side, live, by_value=True, has_expired=_expired_between(manifest, now)), live.unread
         ),
         unread=live.unread,
     )
@@ -295,26 +288,20 @@ def _with_backup(earlier: Replicated, later: Replicated, output: Output) -> _Com
     values = before.values and after.values
     by_value = values and not same_digest_key(earlier, later)
     has_expired = _expired_between(before, made_at(after))
+    digest = digest_for_now() if by_value else None
     return _Compared(
         earlier=before,
         later={"backup": after.backup_id, "policy": after.policy, "created_at": after.created_at},
         words=f"backup {after.backup_id} of policy '{after.policy}', made {after.created_at}",
         values=values,
         difference=compare(
-            *_sides(earlier, later, values=values, by_value=by_value),
+            BackupSide(earlier, digest, values=values),
+            BackupSide(later, digest, values=values),
             by_value=by_value,
             has_expired=has_expired,
         ),
         unread={},
     )
-
-
-def _sides(earlier: Replicated, later: Replicated, *, values: bool, by_value: bool) -> tuple[Side, Side]:
-    if by_value:
-        digest = digest_for_now()
-        return values_held(earlier, digest), values_held(later, digest)
-    sides = digests_held(earlier), digests_held(later)
-    return sides if values else (without_values(sides[0]), without_values(sides[1]))
 
 
 def _expired_between(earlier: Manifest, later: float) -> Callable[[SecretFacts], bool]:

@@ -123,7 +123,9 @@ class BackupReader:
         others = [
             backup_choice for backup_choice in choices if backup_choice.manifest.backup_id not in covered
         ]
-        for choice, outcome in outcomes(others, self.open, look, together=self._may_share):
+        # One name costs a few requests each, and waits for them; for a pattern every core reads one backup.
+        together = self._may_share and bool(wanted.name)
+        for choice, outcome in outcomes(others, self.open, look, together=together):
             self._took(choice, outcome, take)
         if wanted.name:
             periods, covered = self._confirmed(choices, periods, covered, look, take)

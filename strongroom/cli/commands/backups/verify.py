@@ -1,7 +1,7 @@
 """backups verify and backups show: looking, never writing.
 
 Each takes a file of any kind that Strongroom ever wrote, or a directory that is a target.
-None of them needs state, configuration or a broker.
+None of them needs state, configuration or a broker, unless the workers are asked to look.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from strongroom.cli.commands.backups.arguments import ShowBackup, VerifyBackup
 from strongroom.cli.shared import identities, inspection
 from strongroom.cli.shared.inspection import Inspection, InspectOptions
 from strongroom.cli.shared.opening import kind_of
+from strongroom.cli.shared.options import refuse_beside
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
@@ -101,7 +102,7 @@ def _signer(inspection: Inspection) -> str:
 # -- backups verify and backups show: looking, never writing ------------------------------------
 #
 # Each takes a file of any kind that Strongroom ever wrote, or a directory that is a target.
-# None of them needs state, configuration or a broker.
+# None of them needs state, configuration or a broker, unless the workers are asked to look.
 
 
 def verify_backup(given: VerifyBackup, output: Output) -> Answer:
@@ -145,3 +146,25 @@ def test_decrypt(given: VerifyBackup, output: Output) -> Answer:
     whose = f"{UNKNOWN} " if found.signer_known is False else ""
     said = f"{whose}It opens{by}: {given.file}. Nothing was written."
     return answer_inspection(found, said, opened_with=opened)
+
+
+# -- backups verify --cluster: the workers read a backup back from every target -----------------
+
+
+_OF_THIS_HOST = (
+    *("opens", "structure", "backup", "policy", "identity", "quorum", "share", "passphrase_file"),
+    *("signer", "any_signer", "use_quarantined", "legacy"),
+)
+
+
+def verify_there(given: VerifyBackup, output: Output) -> Answer:
+    refuse_beside(given, _OF_THIS_HOST, "--cluster")
+    from strongroom.cli.shared.runs import answer_submission, known_backup
+    from strongroom.config import load_settings
+    from tasks.verify import verify_backup
+
+    backup = known_backup(str(given.file), load_settings())
+    depth = given.how.depth or Depth.DIGEST
+    return answer_submission(
+        verify_backup.delay(backup=backup, depth=depth.value), output, wait=given.by.follow
+    )

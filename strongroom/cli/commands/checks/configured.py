@@ -223,6 +223,7 @@ def _findings(given: CheckMachine, output: Output, installation: InstallationPla
         return
     yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(settings)}))
     yield good(CONFIGURATION, "valid")
+    yield from readiness_machine.plugins()
     yield from _approvals(settings)
     exposed, private = exposed_files(settings.state_dir, secret_files(settings).values())
     yield from files(HostFacts(name=socket.gethostname(), private=private, exposed=exposed))
@@ -245,7 +246,7 @@ def _approvals(settings: Settings) -> Iterator[Finding]:
 
 def _needed(settings: Settings) -> set[str]:
     """Return the libraries that the configured sources, targets and keys need."""
-    sections = (settings.sources, settings.targets, settings.keys)
+    sections = (settings.sources, settings.targets, settings.stages, settings.keys)
     return {entry.LIBRARY for section in sections for entry in section.values() if entry.LIBRARY}
 
 
@@ -424,7 +425,7 @@ def _into(to: str | None, settings: Settings) -> dict[str, bool]:
     """
     if to is not None:
         return dict.fromkeys(choose_named([to], {LOCAL, *settings.sources}), True)
-    marked = {name for name, source in settings.sources.items() if getattr(source, "destination", False)}
+    marked = {name for name, source in settings.sources.items() if source.restored_into}
     full = {policy.source for policy in settings.policies.values() if policy.kind == "full"}
     known = [*(policy.source for policy in settings.policies.values()), *sorted(marked)]
     return {name: name in (marked or full) for name in known}

@@ -12,11 +12,11 @@ from msgspec import Struct, structs
 
 from strongroom.cli.commands.checks.arguments import CheckBackups, CheckInstallation
 from strongroom.cli.shared import access_log, identities
-from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.inspection import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
 from strongroom.cli.shared.options import choose_named
 from strongroom.cli.shared.passphrases import asking
+from strongroom.cli.shared.services import check_areas
 from strongroom.cli.shared.target_comparison import recorded
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
@@ -29,13 +29,13 @@ from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.engine.findings import Finding, FindingState, worst_error, worst_first
 from strongroom.operations.engine.services import ConfiguredPolicy, Services
-from strongroom.operations.judge import files as health_files
 from strongroom.operations.judge import sheets
 from strongroom.operations.judge.fact_records import InstallationFacts
-from strongroom.operations.judge.files import file_backups
 from strongroom.operations.judge.inspection import (
     KeyMetrics,
     check,
+    check_files,
+    file_backups,
     newest_of,
     nothing_seen,
     retained_backups,
@@ -130,7 +130,7 @@ def _looked(
     with counting(output, "replicas", len(chosen) * len(only or settings.targets)) as advance:
         means = replace(_means(given, settings, services, output, advance), used=facts.keys.used)
         findings = check(means, chosen, policies, every=every, targets=only)
-        findings += health_files.check(means, files)
+        findings += check_files(means, files)
     first = min(means.checks)
     wanted = [name for name in policies if not given.policy or name in given.policy]
     without = [name for name in wanted if name not in {entry.policy for entry in every}]

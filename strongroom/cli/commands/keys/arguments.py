@@ -163,6 +163,9 @@ class CertifyRoleKey(Struct, frozen=True, kw_only=True):
     key: Annotated[
         str, argument("the public key that 'signers create ROLE --request' printed there", metavar="KEY")
     ]
+    host: Annotated[
+        str | None, option("the host that made it, if there are several (default: this one)", metavar="NAME")
+    ] = None
     certifier: options.InstallationKeyOptions = options.InstallationKeyOptions()
 
 

@@ -41,9 +41,10 @@ from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.container.signing import Certificate, Signer, fingerprint
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys import roles
+from strongroom.keys import rolelist, roles
 from strongroom.keys.rolelist import RoleKey
 from strongroom.model import ApprovalAction, Role
+from strongroom.operations.engine.hosts import exchange
 from strongroom.operations.engine.spread import learn_lists, spread
 from strongroom.operations.procedures.re_sign import ReSigned, Rests, re_sign_backup, rests_on
 from strongroom.sheet import Lines, Part, Sheet, Table
@@ -142,11 +143,17 @@ def create_key(given: CreateRoleKey, output: Output) -> Answer:
 def _request_key(given: CreateRoleKey, folder: Path) -> Answer:
     role = given.role
     public = roles.request(folder, role)
+    host = rolelist.this_host(folder)
+    then = (
+        "This host takes the certificate over by itself, within ten seconds."
+        if host
+        else f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}."
+    )
     lines = [
         f"The next key of role '{role}' is made. It signs nothing before it is certified.",
         "Where the installation key is kept, run:",
-        f"  strongroom keys signers certify {role} {public.hex()}",
-        f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}.",
+        f"  strongroom keys signers certify {role} {public.hex()}{f' --host {host}' if host else ''}",
+        then,
     ]
     record = {"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}
     return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
@@ -165,11 +172,14 @@ def certify_key(given: CertifyRoleKey, output: Output) -> Answer:
         f"certify the key {given.key} of role {given.role}",
     )
     certifier = given_key(given.certifier, folder, output)
-    key = roles.certify_key(folder, given.role, bytes.fromhex(given.key), installation_key=certifier)
+    host = given.host or rolelist.this_host(folder)
+    key = roles.certify_key(
+        folder, given.role, bytes.fromhex(given.key), host=host, installation_key=certifier
+    )
     _record("signer.certified", given.role, key)
     lines = [
         f"{given.role}: version {key.version} is certified: {key.fingerprint}",
-        f"Copy {folder / roles.TRUSTED} to the host that made the key, and to every other host.",
+        *_reaches_others(folder, f"Copy {folder / roles.TRUSTED} to the host that made the key."),
     ]
     return _made(given.role, key.certificate, *lines)
 
@@ -182,10 +192,19 @@ def _replace_key(given: CreateRoleKey, folder: Path, output: Output) -> Answer:
         f"{given.role}: version {key.version} signs: {key.fingerprint}",
         "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
         "What the lost key signed stays good. If somebody may have it: strongroom keys signers distrust KEY",
-        f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
+        *_reaches_others(folder),
         REPEAT_ESCROW,
     ]
     return _made(given.role, key.certificate, *lines)
+
+
+def _reaches_others(folder: Path, alone: str = "") -> Iterator[str]:
+    """Leave the lists for the other hosts, if there are any, and say how they learn of it."""
+    if rolelist.this_host(folder):
+        exchange(folder, run_store())
+        yield "The other hosts take it over by themselves, within a minute."
+    elif alone:
+        yield alone
 
 
 def _record(kind: str, role: str, key: RoleKey) -> None:
@@ -227,18 +246,18 @@ def rotate_keys(given: RotateRoleKeys, output: Output) -> Answer:
         store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
         made.append((role, key))
     record = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
-    lines = list(_rotated(made, folder / roles.TRUSTED, announced=given.announce))
+    lines = list(_rotated(made, announced=given.announce))
+    lines[-1:-1] = _reaches_others(folder)
     return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def _rotated(made: list[tuple[str, RoleKey]], path: object, *, announced: bool) -> Iterator[str]:
+def _rotated(made: list[tuple[str, RoleKey]], *, announced: bool) -> Iterator[str]:
     for role, key in made:
         yield f"{role}: version {key.version} {'is announced' if announced else 'signs'}: {key.fingerprint}"
     if announced:
-        yield f"Copy {path} to every other host, then repeat without --announce."
+        yield "Repeat it later without --announce, and the next keys sign."
         return
     yield "Running workers notice by themselves. What the old keys signed stays good."
-    yield f"Where roles work on other hosts, copy {path} there now: they refuse the new keys until then."
     yield REPEAT_ESCROW
 
 
@@ -274,7 +293,7 @@ def distrust_key(given: DistrustSigner, output: Output) -> Answer:
         "signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason, list=number
     )
     said = f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"
-    advice = _advice(role, folder / roles.TRUSTED, replaced=bool(now))
+    advice = [*(_reaches_others(folder) if number else ()), *_advice(role)]
     unlisted = SignersUnsettled(
         "No trust list was made, since the installation key is not on this host. Other hosts and "
         "recover.py believe the key until there is one.",
@@ -312,9 +331,7 @@ def _successor(role: str, *, found: bool) -> str:
     return f"No other key signs yet: run 'strongroom keys signers rotate {role}' on the role's host."
 
 
-def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
-    if replaced:
-        yield f"Where roles work on other hosts, copy {path} there: they know the new key by it."
+def _advice(role: str) -> Iterator[str]:
     if role in roles.MANIFEST_SIGNERS:
         yield "Backups that it signed are refused from now on. Make a new one first. Then sign again what was"
         yield "made before the leak: strongroom keys signers re-sign --before TIME."
@@ -444,7 +461,7 @@ def hand_over(given: HandOver, output: Output) -> Answer:
         f"Before: {old}. That line stays good: trust list {number} leads on from it.",
         f"The list is on {', '.join(there) or 'no target: none is configured here'}.",
         *(f"  not yet on {name}: {why}" for name, why in missed.items()),
-        f"Copy {folder / roles.TRUSTED} to every other host.",
+        *_reaches_others(folder),
         REPEAT_ESCROW,
     ]
     return Answer(

@@ -211,7 +211,7 @@ def _remark(there: int, held: int, found: tuple[RecoveryPart, ...]) -> str:
 def destinations(installation: InstallationPlace) -> list[str]:
     """Return where a recovery may restore into: the local store, and what is configured and takes writes."""
     configured = installation.section("sources")
-    takes = [name for name, table in configured.items() if table.get("kind") not in ("files", _WHOLE_SERVER)]
+    takes = [name for name, table in configured.items() if sources.takes_writes(table)]
     return list(dict.fromkeys((LOCAL, *takes)))
 
 

@@ -35,8 +35,7 @@ from strongroom.cli.commands.recovery.restoring import left_out
 from strongroom.cli.commands.recovery.tools import RecoveryTools, know_backups
 from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import identities, options
-from strongroom.cli.shared.cluster_check import check_areas
-from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.services import check_areas, open_services
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import VerificationFailed

@@ -30,7 +30,7 @@ from strongroom.errors import StrongroomError, UsageError, meaning_of
 from strongroom.operations.archive.catalog import Rebuilt, rebuild
 from strongroom.operations.archive.recoveries import RecoveryEntryKind, RecoveryStep
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.notify.channels import plain_mail, send
+from strongroom.operations.notify.mail import plain_mail, send
 from strongroom.operations.procedures.perform import AfterFailure
 from strongroom.operations.procedures.recovery import (
     SUBJECTS,

@@ -15,11 +15,10 @@ from msgspec.structs import replace
 
 from strongroom.cli.commands.reports.arguments import CheckControls, CheckReport, ReportAudit, ReviewSecurity
 from strongroom.cli.shared import admission
-from strongroom.cli.shared.cluster_check import check_areas
 from strongroom.cli.shared.installation_key import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.shared.options import TrustOptions
 from strongroom.cli.shared.report_files import refuse_files, said_of_files, write_files
-from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.services import check_areas, open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural

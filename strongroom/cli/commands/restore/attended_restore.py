@@ -45,6 +45,7 @@ from strongroom.operations.archive.filled import Filled
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
 from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
 from strongroom.operations.errors import LeakedValue, NothingSelected, PlanMismatch
+from strongroom.operations.restore.batch import ChosenParts, Progress
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount, Restored, continue_with
 from strongroom.operations.restore.plan import (
     FIRST,
@@ -60,7 +61,7 @@ from strongroom.operations.restore.plan import (
 )
 from strongroom.operations.restore.plan_file import PlanFile, open_sealed, seal_plan, sign_head
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.restore import Progress, plan_restore
+from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.restore.staged import RestoreComparison, RestoreOptions, StagedPlan, facts_of
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.undo import UndoSealer
@@ -509,6 +510,9 @@ class AttendedRestore:
     def secrets(self, backup: Restorable) -> Iterator[Secret]:
         return self.request.secrets_of(self.backup)
 
+    def parts(self, backup: Restorable) -> ChosenParts | None:
+        return None if self.request.names else self.backup.parts(self.request.selection)
+
     def planned(self, backup: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:
         return self.secrets(backup)
 
@@ -573,6 +577,9 @@ class AttendedRestore:
 
     def folder(self, piece: int) -> Path:
         return self.record
+
+    def carried(self, folder: Path) -> None:
+        """Leave the record on this host: it is where the person is who undoes it."""
 
     def sealer(self, backup: Restorable) -> UndoSealer:
         self._sealer = undo_sealer(backup.openers, backup.readers, self.output, self.here)

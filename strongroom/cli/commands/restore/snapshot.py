@@ -30,7 +30,8 @@ from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.reading import Replicated, maker_of_backup
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.restore.restore import SNAPSHOT, Undo
+from strongroom.operations.restore.batch import SNAPSHOT
+from strongroom.operations.restore.restore import Undo
 from strongroom.operations.restore.undo import UndoSealer, undo_into
 from strongroom.operations.restore.vault_snapshot import (
     SnapshotRestoreResult,

@@ -23,7 +23,7 @@ from strongroom.cli.commands.restore.arguments import RestoreUndo
 from strongroom.cli.parameters import command_line
 from strongroom.cli.shared import access_log, identities, opening, options, sources
 from strongroom.cli.shared.restore_source import undo_sealer
-from strongroom.cli.shared.services import existing_run_store
+from strongroom.cli.shared.services import existing_run_store, open_services
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -36,27 +36,31 @@ from strongroom.operations.archive.open import Backup
 from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.operations.restore.batch import Progress
+from strongroom.operations.restore.carried import bring_run, carried_journals
 from strongroom.operations.restore.journal import Journal, RestoreAccount, Restored, journals, parts_of
 from strongroom.operations.restore.plan import PlanEntry, RestoreAction, RestorePlan
 from strongroom.operations.restore.record import key_file, records
-from strongroom.operations.restore.restore import Progress
 from strongroom.operations.restore.staged import StagedPlan, UndoOptions
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import Undoing, about, changed_since
 from strongroom.sheet import Lines, Sheet
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, Spec
 from strongroom.system.errors import Conflict
+from strongroom.wiring.read_only import looking_services
 
 
 def undo_restore(given: RestoreUndo, output: Output) -> Answer | None:
     here = place.find()
     undo = here.state_dir / "undo"
     if given.list:
-        return _list(undo)
+        return _list(undo, output)
     if given.restored is None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
+    _bring(given.restored, output)
     what = undoable(undo, given.restored)
     _refuse_unfinished_run(what.run)
     selection = given.selected.selection()
@@ -68,6 +72,18 @@ def undo_restore(given: RestoreUndo, output: Output) -> Answer | None:
             access_log.end_approval(here, approved)
         undoing.answer()
     return None
+
+
+def _bring(run: str, output: Output) -> None:
+    """Have what other hosts restored on record here too, if the cluster did it and has a stage for that."""
+    try:
+        if (settings := load_settings()).stages and existing_run_store(settings) is not None:
+            services = open_services(settings, output=output)
+            bring_run(services.store.load(run), services)
+    except RunNotFound:  # a restore of the command line
+        return
+    except StrongroomError as error:  # what this host restored can be undone without
+        output.note(f"note: what other hosts restored is not undone here: {in_line(error.message)}")
 
 
 def _require_approved(here: InstallationPlace, what: Undoable, selection: Selection) -> str:
@@ -369,15 +385,35 @@ class AttendedUndo:
             yield f"    {self.goes_on}"
 
 
-def _list(undo: Path) -> Answer:
+def _list(undo: Path, output: Output) -> Answer:
     """List the restores on record, newest first; those that another went on with are told by that one."""
-    found = [(folder, journal) for folder, journal in journals(undo) if not journal.continued_by]
-    rows = [_row(folder, journal) for folder, journal in reversed(found)]
+    known = {folder.name: journal for folder, journal in journals(undo)}
+    found = {name: _row(undo / name, journal) for name, journal in known.items()}
+    for name, journal, machines in _carried(output):
+        found[name] = _row(undo / name, journal, found.get(name), machines=machines)
+    rows = [
+        row
+        for name, row in sorted(found.items(), reverse=True)
+        if name not in known or not known[name].continued_by
+    ]
     lines = list(map(_told, rows)) or ["No restore is on record here."]
     return Answer(record={"restores": rows}, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def _row(folder: Path, journal: Journal) -> dict[str, Any]:
+def _carried(output: Output) -> Iterator[tuple[str, Journal, tuple[str, ...]]]:
+    """Yield what the cluster restored, on any of its hosts."""
+    try:
+        if (settings := load_settings()).stages and existing_run_store(settings) is not None:
+            yield from carried_journals(looking_services(settings))
+    except StrongroomError as error:
+        output.note(f"note: what other hosts restored is not listed: {in_line(error.message)}")
+
+
+def _row(
+    folder: Path, journal: Journal, here: dict[str, Any] | None = None, *, machines: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    there = [name for name in journal.undone_by if machines or (folder.parent / name).is_dir()]
+    parts = () if machines else parts_of(folder)
     return {
         "id": folder.name,
         "started_at": journal.started_at,
@@ -387,18 +423,21 @@ def _row(folder: Path, journal: Journal) -> dict[str, Any]:
         "changed": journal.counts.changed,
         "removed": journal.counts.removed,
         "ended": journal.ended or None,
-        "undone_by": [name for name in journal.undone_by if (folder.parent / name).is_dir()],
-        "can_be_undone": any(key_file(path).exists() for part in parts_of(folder) for path in records(part)),
+        "undone_by": list(dict.fromkeys((*there, *(here["undone_by"] if here else ())))),
+        "can_be_undone": bool(machines)
+        or any(key_file(path).exists() for part in parts for path in records(part)),
+        "machines": machines,
     }
 
 
 def _told(row: dict[str, Any]) -> str:
     counts = ", ".join(f"{row[word]:,} {word}" for word in ("created", "changed", "removed") if row[word])
-    how = row["ended"] or "interrupted"
+    how = row["ended"] or ("not ended" if row["machines"] else "interrupted")
     undone = f"; undone by {row['undone_by'][-1]}" if row["undone_by"] else ""
+    on = f"; by {', '.join(map(in_line, row['machines']))}" if row["machines"] else ""
     only = "; has undo files alone" if counts and not row["can_be_undone"] else ""
     about = f"{in_line(row['of'])} into {in_line(row['to'])}"
-    return f"{row['id']}  {about}: {counts or 'nothing written'} ({how}{undone}{only})"
+    return f"{row['id']}  {about}: {counts or 'nothing written'} ({how}{on}{undone}{only})"
 
 
 _WOULD = {
@@ -412,6 +451,6 @@ _WOULD = {
     RestoreAction.CANNOT: "could not be undone",
 }
 _CANNOT = (
-    "The lines above name each, with its reason. Remove the cause (ops/vault/restore-undo*.hcl has the "
-    "rights for a Vault). All others are undone without them: --exclude leaves them out."
+    "The lines above name each, with its reason. Remove the cause (the rights for a Vault: 'strongroom "
+    "cluster rules vault --role undo'). All others are undone without them: --exclude leaves them out."
 )

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from shlex import quote
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -40,7 +40,7 @@ from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import run_now
-from strongroom.operations.errors import BackupOverdue, NothingToDo
+from strongroom.operations.errors import NOTHING_YET, BackupOverdue, NothingToDo
 from strongroom.operations.judge.calendar import EntryState, EntryStatus, overview, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.sheet import Lines, Sheet, Table
@@ -50,9 +50,10 @@ from strongroom.system.process import who
 from strongroom.times import for_people, if_any, measured
 from strongroom.wiring.calendar import calendar, entries_named
 from strongroom.wiring.read_only import looking_services
-from workers import flower, http_server, metrics_server, page_server
 from workers.pools import POOLS
-from workers.supervisor import Cluster, run_cluster
+
+if TYPE_CHECKING:
+    from workers.supervisor import Cluster
 
 # -- repair: bring missing or damaged replicas up again, from any good one ----------------------
 
@@ -231,6 +232,8 @@ REMEMBERED: Final = 1000
 
 
 def start_cluster(given: StartCluster, output: Output) -> None:
+    from workers.supervisor import run_cluster
+
     settings = load_settings()
     for package, wanted in {"flower": given.flower, "sentry_sdk": settings.sentry.dsn}.items():
         if wanted:
@@ -253,6 +256,8 @@ def start_cluster(given: StartCluster, output: Output) -> None:
 
 
 def _ready(cluster: Cluster, settings: Settings, given: StartCluster, output: Output) -> None:
+    from workers import flower, http_server, metrics_server, page_server
+
     processes = {child.name: child.pid for child in cluster.children}
     broker = settings.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
@@ -303,6 +308,9 @@ class RunReporter:
                 self._output.note(f"{at} {_who(line)}: done in {took} ({line['run']})")
             case "run-cancelled":
                 self._output.note(f"{at} {_who(line)}: cancelled ({line['run']})")
+            case "run-failed" if line["error_class"] in NOTHING_YET:
+                see = f"'strongroom runs show {line['run']}' says more."
+                self._output.note(f"{at} {_who(line)}: nothing to back up yet. {see}")
             case "run-degraded" | "run-failed" as event:
                 how = "degraded" if event == "run-degraded" else "FAILED"
                 see = f"'strongroom runs show {line['run']}' says why."

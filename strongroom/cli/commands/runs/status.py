@@ -178,6 +178,8 @@ def _stands(run: Run, store: RunStore, *, gone: bool) -> str:
     waits = not run.state.final and render_run.waits_for_people(store.rows(run.id, StepKind.APPROVE))
     if waits:  # it needs no process, so that none is missing
         return render_run.WAITS_FOR_APPROVAL
+    if run.queued:
+        return render_run.WAITS_FOR_TURN
     return render_run.ABANDONED if gone else run.state.value
 
 

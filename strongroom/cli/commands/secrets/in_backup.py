@@ -21,7 +21,7 @@ from strongroom.container.metadata import read_document
 from strongroom.model import ListedSecret, Secret
 from strongroom.operations.archive.reading import InOnePlace
 from strongroom.operations.archive.salvage import Salvaged
-from strongroom.operations.restore.version import holds
+from strongroom.operations.restore.restorable import holds
 
 
 def list_in_backup(given: ListSecrets, output: Output) -> Answer:

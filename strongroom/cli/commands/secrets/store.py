@@ -15,7 +15,7 @@ from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.errors import UsageError
 from strongroom.model import ListedSecret, Secret, SecretVersion, VersionState
-from strongroom.operations.restore.version import at_version, spelled_versions
+from strongroom.operations.restore.restorable import at_version, spelled_versions
 from strongroom.sheet import Lines, Pairs, Sheet, Table
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound

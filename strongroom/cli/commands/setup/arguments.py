@@ -100,9 +100,11 @@ def _init_work(given: NewInstallation) -> str:
 
 
 class CheckStorage(Struct, frozen=True, kw_only=True):
-    """Which targets are tried."""
+    """Which targets and stages are tried."""
 
-    target: Annotated[tuple[str, ...], argument("configured targets (default: all)", metavar="TARGET")] = ()
+    target: Annotated[
+        tuple[str, ...], argument("configured targets and stages (default: all)", metavar="TARGET")
+    ] = ()
 
 
 _ON_TARGETS = (Role.OPERATOR, *(Role(pool) for pool in Pool if pool is not Pool.SEAL))
@@ -152,7 +154,7 @@ class ShowDemo(Struct, frozen=True, kw_only=True):
 class PrintCompletion(Struct, frozen=True, kw_only=True):
     """For which shell commands are completed."""
 
-    shell: Annotated[str, argument("bash or zsh", metavar="SHELL", choices=("bash", "zsh"))]
+    shell: Annotated[str, argument("bash, zsh or fish", metavar="SHELL", choices=("bash", "zsh", "fish"))]
 
 
 COMMANDS = {
@@ -163,8 +165,16 @@ COMMANDS = {
         "says), and shows what the calendar does with it, what is off and why, and the next commands. A\n"
         "configuration that is there stays as it is.",
     ),
-    "check config": Command(Nothing, "init:check_config"),
-    "config reference": Command(Nothing, "init:print_reference"),
+    "check config": Command(Nothing, "configuration:check_config"),
+    "config reference": Command(Nothing, "configuration:print_reference"),
+    "config schema": Command(
+        Nothing,
+        "configuration:print_schema",
+        "Editors that know TOML complete, explain and check a file by it:\n"
+        "  strongroom config schema > strongroom.schema.json\n"
+        "and as the first line of strongroom.toml:\n"
+        "  #:schema ./strongroom.schema.json",
+    ),
     "check storage": Command(
         CheckStorage,
         "probe:test_storage",
@@ -192,8 +202,11 @@ COMMANDS = {
     ),
     "completion": Command(
         PrintCompletion,
-        "init:print_completion",
+        "completion:print_completion",
+        "Completes commands, options, files, and the names of policies, targets, sources, keys, backups and\n"
+        "runs of the installation that the shell's environment names.\n"
         f"  bash:  {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}\n"
-        f"  zsh:   {PROGRAM} completion zsh > a directory of $fpath, as _{PROGRAM}",
+        f"  zsh:   {PROGRAM} completion zsh > a directory of $fpath, as _{PROGRAM}\n"
+        f"  fish:  {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish",
     ),
 }

@@ -1,33 +1,25 @@
-"""init, config and completion: set a machine up, and see that it is."""
+"""init: set a machine up, or write a configuration for another."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import shtab
-
-import strongroom
-from strongroom.cli.commands.setup.arguments import NewInstallation, PrintCompletion
-from strongroom.cli.parameters import Nothing
-from strongroom.cli.parser import whole_parser
+from strongroom.cli.commands.setup.arguments import NewInstallation
 from strongroom.cli.shared.installation_key import keep, spare_lines
 from strongroom.cli.shared.options import PaperOptions
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import ConfigProblems, Settings, load_settings
-from strongroom.config.failure_domains import remarks
 from strongroom.config.keys import PassphraseKey
-from strongroom.config.reference import reference_markdown
 from strongroom.config.text import OwnKey, OwnMail, default_config_text, with_locks
 from strongroom.container.signing import Signer
 from strongroom.errors import TargetError, UsageError
-from strongroom.keys import rolelist, roles
+from strongroom.keys import keywrap, rolelist, roles
 from strongroom.keys.hpke import PublicKey
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.judge.calendar import EntryStatus, planned
@@ -39,56 +31,8 @@ from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK
 from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
-from strongroom.wiring.jobs import keyless
-from strongroom.wiring.keys import absent_files, remarks_on_signers, without_passphrase
-from strongroom.wiring.services import absent_programs
 
-# -- config: check it, begin with one, or explain every key -------------------------------------
-
-
-def check_config(given: Nothing, output: Output) -> Answer:
-    try:
-        settings = load_settings()
-    except ConfigProblems as error:
-        return Answer(record={"problems": error.problems}, sheet=Sheet(), error=error)
-    rolelist.require_certificates(settings.state_dir)
-    file = place.find().file
-    remarked = [
-        *remarks(settings),
-        *keyless(settings),
-        *absent_programs(settings),
-        *without_passphrase(settings),
-        *absent_files(settings),
-        *remarks_on_signers(settings),
-    ]
-    off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
-    record = {
-        "file": file,
-        "problems": [],
-        "remarks": remarked,
-        "off": off,
-        "settings": settings,
-    }
-    said = [
-        *(f"remark: {remark}" for remark in remarked),
-        *(f"off: {name}: {why}" for name, why in off.items()),
-    ]
-    found = f"{file or 'No file: the defaults are in force'}. No problem found."
-    sheet = Sheet(parts=[Pairs(list(_summary(settings)), found), Lines(said)])
-    return Answer(record=record, sheet=sheet)
-
-
-def _summary(settings: Settings) -> Iterator[tuple[str, object]]:
-    policies = (
-        f"{name} ({policy.kind}, {policy.schedule or 'when asked'})"
-        for name, policy in settings.policies.items()
-    )
-    yield "state", settings.state_dir
-    yield "sources", ", ".join(settings.sources)
-    yield "targets", ", ".join(f"{name} in {target.region}" for name, target in settings.targets.items())
-    yield "keys", ", ".join(settings.keys) or "none, so only metadata can be backed up by a policy"
-    yield "policies", ", ".join(policies)
-    yield "broker", settings.broker.url or "embedded"
+# -- The configuration that the options ask for -------------------------------------------------
 
 
 def write_config(given: NewInstallation, output: Output) -> Answer:
@@ -147,14 +91,6 @@ def _public_key(word: str) -> OwnKey:
     file = Path(word).absolute()
     PublicKey.parse(file.read_text(encoding="ascii"))
     return {"public_key_file": str(file)}
-
-
-def print_reference(given: Nothing, output: Output) -> Answer | None:
-    text = reference_markdown()
-    if not output.json:
-        output.raw(text.encode())
-        return None
-    return Answer(record={"markdown": text}, sheet=Sheet())
 
 
 # -- init: set a machine up: the configuration at its place, what the calendar does, and what to type next
@@ -227,6 +163,8 @@ def _keys_apart(file: Path, given: NewInstallation, output: Output, *, written: 
     ):
         where = keep(roles.make_all(folder), PaperOptions(to=given.installation_key_to), output)
         roles.remove_installation_key(folder)
+        for name in ("work", "digest"):  # copied to where the roles work, before any of them begins
+            keywrap.load_or_create(folder.parent, name)
         yield f"The private installation key is kept {where}, and not on this machine."
     if given.spare_key_to or (
         written and _wanted("A spare installation key goes onto another paper, for the day the first is lost")
@@ -320,23 +258,4 @@ def _next(file: Path, settings: Settings) -> Pairs:
         ("strongroom up", "run the workers and the calendar"),
         ("strongroom schedule", "see what is due, what was done and what is overdue"),
     ]
-    return Pairs([(_whole(command), words) for command, words in steps], "Next")
-
-
-def _whole(command: str) -> str:
-    """Name files that come with Strongroom where they lie."""
-    folders = (Path(strongroom.__file__).parent.parent, Path(sys.prefix) / "share/doc/strongroom")
-    shipped = next((folder for folder in folders if (folder / "ops" / "vault").is_dir()), None)
-    return command.replace(" ops/", f" {shipped}/ops/") if shipped else command
-
-
-# -- completion: the script that completes commands, options and files in a shell ---------------
-
-
-def print_completion(given: PrintCompletion, output: Output) -> Answer | None:
-    parser = whole_parser(files=shtab.FILE)
-    script: str = shtab.complete(parser, shell=given.shell)
-    if not output.json:
-        output.raw(script.encode())
-        return None
-    return Answer(record={"shell": given.shell, "script": script}, sheet=Sheet())
+    return Pairs(steps, "Next")

@@ -16,6 +16,7 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural, size
 from strongroom.cli.terminal.screen import counting
 from strongroom.config import Settings, load_settings
+from strongroom.config.registry import broken_plugins
 from strongroom.errors import ConfigError, StrongroomError, UsageError
 from strongroom.operations.checks.benchmark import (
     Carried,
@@ -24,7 +25,14 @@ from strongroom.operations.checks.benchmark import (
     measure,
     require_removable,
 )
-from strongroom.operations.checks.probe import Probe, probe_all, probe_rights, probe_source, probe_storage
+from strongroom.operations.checks.probe import (
+    Probe,
+    probe_all,
+    probe_rights,
+    probe_source,
+    probe_stage,
+    probe_storage,
+)
 from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.sources.local import LocalStore
@@ -46,8 +54,12 @@ def test_storage(given: CheckStorage, output: Output) -> Answer:
             "no target is configured, so nothing was tested",
             hint="Name one under 'targets': 'strongroom config reference' shows how.",
         )
-    names = choose_named(given.target, settings.targets)
-    return _answer([partial(_on_target, probe_storage, name, settings) for name in names])
+    names = choose_named(given.target, [*settings.targets, *settings.stages])
+    work: list[Work] = [
+        partial(_on_target, probe_storage, name, settings) for name in names if name in settings.targets
+    ]
+    work += [partial(_on_stage, name, settings) for name in names if name in settings.stages]
+    return _answer(work, settings)
 
 
 def check_permissions(given: CheckRights, output: Output) -> Answer:
@@ -57,7 +69,7 @@ def check_permissions(given: CheckRights, output: Output) -> Answer:
     probed = partial(probe_rights, role=given.role)
     work = [partial(_on_source, name, settings) for name in sources if name in names]
     work += [partial(_on_target, probed, name, settings) for name in settings.targets if name in names]
-    return _answer(work)
+    return _answer(work, settings)
 
 
 # -- probing -------------------------------------------------------------------
@@ -67,6 +79,10 @@ def _on_target(probe: Callable[..., Probe], name: str, settings: Settings) -> Pr
     return probe(adapters.target(name, settings, prepare=True))
 
 
+def _on_stage(name: str, settings: Settings) -> Probe:
+    return probe_stage(adapters.stage(name, settings))
+
+
 def _on_source(name: str, settings: Settings) -> Probe:
     settings_of = settings.sources.get(name)
     source = (
@@ -74,14 +90,15 @@ def _on_source(name: str, settings: Settings) -> Probe:
     )
     if isinstance(source, LocalStore):  # its values are sealed: who has the key has them
         return probe_source(source, path=source.master_key_path)
-    path = settings_of.folder if settings_of else None
-    return probe_source(source, path=path, writing=getattr(settings_of, "destination", False))
+    if settings_of is None:
+        return probe_source(source)
+    return probe_source(source, path=settings_of.folder, writing=settings_of.restored_into)
 
 
 # -- what is said --------------------------------------------------------------
 
 
-def _answer(work: Sequence[Work]) -> Answer:
+def _answer(work: Sequence[Work], settings: Settings) -> Answer:
     probes = probe_all(work)
     rows = [
         (f"{probe.kind} {probe.name}", check.what, check.outcome.value, check.detail)
@@ -89,15 +106,19 @@ def _answer(work: Sequence[Work]) -> Answer:
         for check in probe.checks
     ]
     table = Table(("Place", "Check", "Outcome", "Detail"), rows)
-    return Answer(record={"probes": probes}, sheet=Sheet(parts=[table]), error=_failure(probes))
+    return Answer(record={"probes": probes}, sheet=Sheet(parts=[table]), error=_failure(probes, settings))
 
 
-def _failure(probes: Sequence[Probe]) -> StrongroomError | None:
+def _failure(probes: Sequence[Probe], settings: Settings) -> StrongroomError | None:
     """Return what failed: what does not work first, for nothing is backed up there."""
     missing = [(probe.name, check.error) for probe in probes for check in probe.of(ProbeResult.MISSING)]
     if missing and all(error == TargetAbsent.__name__ for _, error in missing):
         names = list(dict.fromkeys(name for name, _ in missing))
         return TargetAbsent(f"There is no such bucket or container as target {_some(names)} names.")
+    failed_at = [check.detail for probe in probes for check in probe.of(ProbeResult.MISSING)]
+    for broken in (*broken_plugins(), *adapters.unmade(settings)) if failed_at else ():
+        if all(broken.message.rstrip(".") in detail for detail in failed_at):
+            return broken
     for outcome, error, words, hint in (
         (ProbeResult.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
         (ProbeResult.EXCESS, RefusalMissing, "what has to be refused is not", None),
@@ -115,7 +136,7 @@ def _some(failed: Sequence[str]) -> str:
 
 
 _NAMED = 8
-_PUT_RIGHT = "Put right what each line above says; where a right is missing, ops/ holds policies that fit."
+_PUT_RIGHT = "Put right what each line above says; 'strongroom cluster rules' prints the rights that fit."
 
 
 # -- bench: how fast this installation seals and uploads, on made-up secrets that nobody can open ---

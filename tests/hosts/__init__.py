@@ -1,0 +1,1 @@
+"""Several hosts that share a broker and a database, and no folder."""
