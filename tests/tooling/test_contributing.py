@@ -47,6 +47,17 @@ class Tree:
         file.write_text(file.read_text().replace(before, after))
         self.touched.add(path)
 
+    def register(self, section: str, kind: str, record: str) -> None:
+        """Write down a kind where the kinds are looked up, and where others find them."""
+        row = f'{section}": {{\n'
+        self.edit(
+            "strongroom/config/registry.py",
+            f'    "{row}',
+            f'    "{row}        "{kind}": f"{{_RECORDS}}.{section}:{record}",\n',
+        )
+        group = f'[project.entry-points."strongroom.{section}"]\n'
+        self.edit("pyproject.toml", group, f'{group}{kind} = "strongroom.config.{section}:{record}"\n')
+
     def run(self, *words: str, **env: str) -> str:
         """Run Python in the copy, and return what it printed."""
         done = subprocess.run(
@@ -123,7 +134,7 @@ def make(name, own, settings):
     )
     tree.edit(
         "strongroom/config/sources.py",
-        "\nSourceSettings = ",
+        "\nclass FilesSourceSettings(",
         '''
 class ToySource(SourceKind, frozen=True, kw_only=True):
     """What a child keeps."""
@@ -142,14 +153,15 @@ class ToySource(SourceKind, frozen=True, kw_only=True):
         return OwnSource("toy", text) if kind == "toy" else None
 
 
-SourceSettings = ToySource | ''',
+class FilesSourceSettings(''',
     )
+    tree.register("sources", "toy", "ToySource")
     tree.write(
         "tests/sources/test_toy.py",
         """import pytest
 
 from strongroom.sources.toy import Toy
-from tests.sources.conformance import DestinationConformance
+from strongroom.plugins.conformance.sources import DestinationConformance
 
 
 class TestToy(DestinationConformance):
@@ -190,7 +202,7 @@ def make(name, own, settings):
     )
     tree.edit(
         "strongroom/config/targets.py",
-        "\nTargetSettings = ",
+        "\nclass SftpTargetSettings(",
         '''
 class BenchTargetSettings(TargetKind, frozen=True, kw_only=True):
     """A bench in a park."""
@@ -216,14 +228,15 @@ class BenchTargetSettings(TargetKind, frozen=True, kw_only=True):
         return (f"carry bench://{self.park} {copy}",)
 
 
-TargetSettings = BenchTargetSettings | ''',
+class SftpTargetSettings(''',
     )
+    tree.register("targets", "bench", "BenchTargetSettings")
     tree.write(
         "tests/targets/test_bench.py",
         """import pytest
 
 from strongroom.targets.memory import MemoryTarget
-from tests.targets.conformance import TargetConformance
+from strongroom.plugins.conformance.targets import TargetConformance
 
 
 class TestBench(TargetConformance):

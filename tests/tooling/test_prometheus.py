@@ -129,33 +129,11 @@ def test_each_panel_is_about_metrics_that_there_are(board: Path) -> None:
         assert mentioned <= names(), title
 
 
-@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
-def test_prometheus_parses_each_panel(board: Path, tmp_path: Path) -> None:
-    expressions = [expression.replace("$policy", ".*") for _, expression in panels(board)]
-    recorded = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions)]
-    file = tmp_path / "panels.yml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]}))
-    promtool("check", "rules", str(file))
-
-
 def test_each_metric_is_shown_somewhere() -> None:
     """What nobody looks at and no rule heeds is not worth its series."""
     shown = {name for board in BOARDS for _, expression in panels(board) for name in NAME.findall(expression)}
     heeded = {name for rule in rules() for name in NAME.findall(rule["expr"])}
     assert names() - shown - heeded == set()
-
-
-def test_the_example_for_prometheus_is_right(tmp_path: Path) -> None:
-    for file in (OPS / "prometheus" / "prometheus.yml", RULES):
-        (tmp_path / file.name).write_text(file.read_text())
-    (tmp_path / "metrics-token").write_text("CANARY-token")
-    promtool("check", "config", str(tmp_path / "prometheus.yml"))
-
-
-def test_the_example_for_alertmanager_is_right() -> None:
-    command = ["amtool", "check-config", str(OPS / "prometheus" / "alertmanager.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_guide_shows_the_examples_as_they_are() -> None:

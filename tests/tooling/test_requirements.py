@@ -16,7 +16,7 @@ from strongroom.system import lazy
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("base", "apprise", "dev")
-ALL = ("aws", "azure", "flower", "hsm", "postgres", "sentry", "sftp", "vault")
+ALL = ("aws", "azure", "flower", "gcs", "hsm", "oidc", "postgres", "sentry", "sftp", "vault")
 EXTRAS = {"base": ALL, "apprise": (*ALL, "apprise"), "dev": (*ALL, "apprise", "dev")}
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\$")
 

@@ -63,7 +63,6 @@ def test_a_phrase_in_the_comments_of_a_shipped_file_is_named_though_it_is_broken
         "docker-compose.yml",
         "ops/Dockerfile",
         "ops/systemd/strongroom-alerts.service",
-        "ops/vault/restore.hcl",
     ],
 )
 def test_the_files_that_an_administrator_edits_are_read(name: str) -> None:

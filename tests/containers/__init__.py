@@ -1,0 +1,1 @@
+"""Strongroom in containers, run by Podman: for ``make test-long``."""
