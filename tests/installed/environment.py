@@ -7,12 +7,14 @@ and only those are linked in, file by file, out of the locked and hash-checked e
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import Distribution, PathDistribution, distribution
@@ -24,11 +26,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.cli.program import ROOT
+from tests.once_a_run import FOLDER
 from tests.workers.cluster import until
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build the wheel of this checkout, as a release does."""
+@functools.cache
+def build_wheel() -> Path:
+    """Build the wheel of this checkout, as a release does: once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="wheel-", dir=os.environ[FOLDER]))
     words = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
@@ -112,7 +117,7 @@ class Installed:
             input=text,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
 
@@ -138,7 +143,7 @@ class Installed:
                 stderr=err,
             )
         try:
-            until(lambda: "The cluster is up" in said.read_text(), what="the cluster", seconds=45)
+            until(lambda: "The cluster is up" in said.read_text(), what="the cluster", seconds=150)
             yield
         except AssertionError as error:
             raise AssertionError(errors.read_text()) from error

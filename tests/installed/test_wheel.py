@@ -60,8 +60,8 @@ regions = 1
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+def wheel() -> Path:
+    return build_wheel()
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,11 @@ import strongroom, tasks, workers
 names = ["beat_schedule"]
 for package in (strongroom, tasks, workers):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+under_pytest = ("strongroom.plugins.conformance", "strongroom.plugins.pytest_plugin")
 for name in names:
-    if not name.startswith("strongroom.recover") and not name.endswith(("__main__", "migrations.env")):
+    if name.startswith(("strongroom.recover", *under_pytest)):
+        continue
+    if not name.endswith(("__main__", "migrations.env")):
         importlib.import_module(name)
 print(len(names), strongroom.__file__)
 """
@@ -109,7 +112,7 @@ def test_the_documents_that_messages_name_are_installed(installed: Installed) ->
     prefix = Path(installed.python("import sysconfig; print(sysconfig.get_path('data'))").strip())
     documents = prefix / "share" / "doc" / "strongroom"
     assert (documents / "docs" / "how-to" / "symptoms.md").is_file()
-    assert (documents / "ops" / "vault" / "restore.hcl").is_file()
+    assert (documents / "docs" / "how-to" / "grant-rights.md").is_file()
 
 
 def test_every_link_of_an_installed_document_leads_to_an_installed_file(installed: Installed) -> None:
@@ -139,10 +142,6 @@ with engine.begin() as conn:
 print(migrations.revision(engine))
 """
     assert installed.python(program).split() == ["0001", HEAD]
-
-
-def test_the_demo_runs_to_its_end(installed: Installed) -> None:
-    assert "1,000" in installed.ok("strongroom", "demo")
 
 
 def test_a_cluster_does_what_is_scheduled_submitted_and_sent_from_python(installed: Installed) -> None:
