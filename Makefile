@@ -23,7 +23,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-long test-dates test-live live services lint format bench chaos chaos-kills month simulate docs lock clean
+.PHONY: help venv dev demo test test-long test-dates test-live live services lint format bench chaos chaos-kills month simulate fleet docs lock package clean
 
 ##@ Start here
 
@@ -45,8 +45,8 @@ test: ## install what the tests drive, lint meanwhile, and run the tests (TESTS=
 	@$(MAKE) --no-print-directory -j 2 live lint
 	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 $(TESTS)
 
-test-long: live ## the tests that take hours: storms of kills, each value of each byte, 100,000 random backups, Ceph
-	@sh scripts/install-test-services ceph
+test-long: live ## the tests that take hours: storms of kills, each value of each byte, 100,000 random backups, Ceph, containers
+	@sh scripts/install-test-services ceph podman
 	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 -m long $(TESTS)
 	@$(MAKE) --no-print-directory test-dates
 
@@ -78,7 +78,8 @@ format: $(DEV_READY) ## let ruff mend what it can
 
 ##@ Find out more
 
-bench: $(DEMO_READY) ## measure beside restic, borg and age; writes scripts/bench/results/latest.md (BENCH="--secrets 1000")
+bench: live ## measure beside restic, borg and age, 15 minutes; writes scripts/bench/results (BENCH="--million --celery --record --merge", "--help")
+	@sh scripts/install-test-services restic borg age strace
 	@$(WITH_PATH) python -m scripts.bench $(BENCH)
 
 chaos: services ## RUNS=50 backups from SEED=1 on while processes, servers and disks fail, JOBS=2 at once
@@ -93,6 +94,9 @@ month: services ## DAYS=31 of a live cluster in minutes, with kills, an absent r
 simulate: $(DEV_READY) ## RUNS=50 simulated years from SEED=1 on, about a second each, in which everything fails at times, JOBS=2 at once
 	@$(WITH_PATH) python -m tests.simulation --runs $(RUNS) --seed $(SEED) --jobs $(JOBS)
 
+fleet: $(DEV_READY) ## how far one backup goes, by simulation: up to 1,000,000,000 secrets on 1,000 workers; takes some minutes
+	@$(WITH_PATH) python -m tests.simulation.fleet
+
 docs: $(DEV_READY) ## build the site of the documents into build/site, without a network
 	@$(BIN)/python scripts/check_docs.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -102,6 +106,9 @@ docs: $(DEV_READY) ## build the site of the documents into build/site, without a
 
 lock: $(DEV_READY) ## resolve requirements/*.lock again from pyproject.toml
 	@$(WITH_PATH) sh scripts/lock
+
+package: $(DEV_READY) ## build the wheel and the source package of this commit into dist, with digests and provenance
+	@$(WITH_PATH) python scripts/package.py dist
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

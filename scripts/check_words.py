@@ -30,7 +30,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "ops/*.md", "strongroom/co
 
 SHIPPED = (
     *("Makefile", "docker-compose.yml", "ops/Dockerfile"),
-    *("ops/compose/*", "ops/systemd/*", "ops/vault/*.hcl"),
+    *("ops/compose/*", "ops/systemd/*"),
 )
 """Files that an administrator edits, so that their comments are documents, too."""
 

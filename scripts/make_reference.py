@@ -1,5 +1,5 @@
-"""Write what is made from the code: the pages under ``docs/reference``, the picture of the rooms, and the
-rules for Prometheus.
+"""Write what is made from the code: the pages under ``docs/reference``, the picture of the rooms, the rules
+for Prometheus, and the public names of ``strongroom``.
 
 python scripts/make_reference.py            # write them
 python scripts/make_reference.py --check    # exit with 1 if one of them is stale
@@ -11,6 +11,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # This file may be run from anywhere.
+import strongroom  # noqa: E402
+from scripts.chart_values import chart_markdown  # noqa: E402
 from scripts.draw_rooms import rooms_svg  # noqa: E402
 from scripts.prometheus_rules import rules_yaml  # noqa: E402
+from strongroom import errors  # noqa: E402
 from strongroom.alert_kinds import KINDS  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.cli.values_out import GIVE_NONE, WAYS  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
+from strongroom.errors import StrongroomError  # noqa: E402
 from strongroom.operations.judge.metrics import MEASURES, Measure  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
@@ -62,6 +67,13 @@ EVENTS: Final[Mapping[str, str]] = {
     "backup.pruned": "A backup that no retention rule keeps was deleted from a target, for good.",
     "backup.removed": "A rotation removed a backup that a re-encrypted one replaced.",
     "backup.undeleted": "A person kept a backup that was marked to be deleted.",
+    "cluster.begun": "An operator made a host the first of several.",
+    "cluster.certified": "The installation key certified the keys of a host that joins.",
+    "cluster.joined": "A host has joined: its name and roles.",
+    "cluster.refused": "A host that wanted to join was refused, and why.",
+    "cluster.removed": "An operator threw a host out: why, and whether its keys count as leaked.",
+    "cluster.token-made": "An operator made a token to join with: its id, roles and end.",
+    "cluster.token-used": "A host used a token to join up: which host.",
     "channel.works": "A channel took a message or ping, after one that it did not take.",
     "drill.reported": "A drill ended, and its signed report was put on the targets.",
     "emergency.coming": "The medium of an emergency backup will be needed within three days.",
@@ -80,6 +92,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "ledger.unreadable": "An event in the database cannot be decoded.",
     "message-failed": "A worker could not act on a message that this installation sent itself: a fault.",
     "message-refused": "A worker refused a message from the broker.",
+    "page.asked": "Somebody asked for something on the page, and it was done: what, of what, and who.",
+    "page.refused": "Somebody asked for something on the page, and it was refused: why.",
     "reconcile.exhausted": "A step started five times without an outcome and was given up.",
     "reconcile.expired": "Steps became due again because their leases ran out.",
     "reconcile.lost": "Steps became due again because their messages were lost.",
@@ -114,9 +128,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "signer.replaced": "A lost signing key was replaced.",
     "signer.re-signed": "Backups were signed again with the current key.",
     "signer.rotated": "A role signs with a new key.",
+    "stage.unswept": "A stage could not be swept of what killed processes left. The next day tries again.",
     "step.failed": "One attempt of a step failed.",
     "submission-delayed": "A submission was taken up late because the state database did not answer.",
     "submission-refused": "A submission was refused.",
+    "version.refused": "A version was refused: the schema is newer, or processes would have been stranded.",
 }
 """Every kind of event, and what it says."""
 
@@ -124,8 +140,8 @@ MADE_UP = ("emergency.coming", "emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|alert|approval|backup|channel|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
-    r"|schedule|secret|settings|shred|signer|step|ledger)\.[a-z-]+"
+    r"(?:access|alert|approval|backup|channel|cluster|drill|emergency|hold|hook|incident|key|page|reconcile|replica|review|rotation|run"
+    r"|schedule|secret|settings|shred|signer|stage|step|ledger|version)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 
@@ -217,13 +233,54 @@ def pages() -> dict[Path, str]:
         FOLDER.parent / "explanation" / "rooms.svg": rooms_svg(),
         FOLDER / "alerts.md": alerts_markdown(),
         FOLDER / "approvals.md": approvals_markdown(),
+        FOLDER / "chart.md": chart_markdown(MADE),
         FOLDER / "commands.md": commands_markdown(),
         FOLDER / "configuration.md": reference_markdown(),
         FOLDER / "events.md": events_markdown(),
         FOLDER / "exit-codes.md": exit_codes_markdown(),
         FOLDER / "metrics.md": metrics_markdown(),
         ROOT / "ops" / "prometheus" / "strongroom.rules.yml": rules_yaml(),
+        PUBLIC: public_names(),
     }
+
+
+# -- the public names of Python: every error, and what strongroom/__init__.py says where it is made ----
+
+PUBLIC = ROOT / "strongroom" / "__init__.py"
+
+
+def public_names() -> str:
+    """Return the module with the imports and the list of its public names written anew."""
+    homes = strongroom._HOMES | {  # noqa: SLF001 - what else is public
+        name: kind.__module__
+        for module in (errors.__name__, *errors.MODULES)
+        for name, kind in vars(import_module(module)).items()
+        if isinstance(kind, type) and issubclass(kind, StrongroomError) and kind.__module__ == module
+    }
+    by_module: dict[str, list[str]] = {}
+    for name, module in homes.items():
+        by_module.setdefault(module, []).append(name)
+    imports = "".join(
+        f"    from {module} import (\n{''.join(map(_imported, sorted(names, key=_order)))}    )\n"
+        for module, names in sorted(by_module.items())
+    )
+    listed = "".join(f'    "{name}",\n' for name in sorted({*homes, "__version__"}))
+    text = PUBLIC.read_text("utf-8")
+    for begins, ends, made in (
+        ("if TYPE_CHECKING:\n", "\n__version__", imports),
+        ("__all__ = [\n", "]", listed),
+    ):
+        head, _, rest = text.partition(begins)
+        text = f"{head}{begins}{made}{ends}{rest.partition(ends)[2]}"
+    return text
+
+
+def _imported(name: str) -> str:
+    return f"        {name},{'  # noqa: A004' if name == 'open' else ''}\n"
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name[0].islower(), name.lower()
 
 
 def main(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-TAKEN = ("strongroom/container/FORMAT.md", "ops/aws", "ops/azure", "ops/recover/README.md", "ops/vault")
+TAKEN = ("strongroom/container/FORMAT.md", "ops/recover/README.md", "ops/recover/wheels.txt")
 BELOW = "files"
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 

@@ -1,6 +1,6 @@
 """Made-up secrets of the size and shape that companies keep: about 620 bytes of JSON each.
 
-    python -m scripts.bench.gen OUTDIR COUNT [--seed N] [--layout both|jsonl|tree]
+    python -m scripts.bench.gen OUTDIR COUNT [--seed N] [--layout both|jsonl]
 
 writes ``OUTDIR/secrets.jsonl`` and ``OUTDIR/tree/<hh>/<name>.json`` (256 folders by the hash
 of the name). The same seed gives the same bytes on every machine; no two records share
@@ -13,9 +13,12 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ ENVIRONMENTS = ("production", "staging", "development", "dr")
 TEAMS = ("platform", "payments", "identity", "data", "search", "media", "billing", "edge")
 CATEGORIES = ("database", "cache", "queue", "storage", "auth", "third-party", "network", "ml")
 PRIORITIES = ("critical", "high", "normal", "low")
+CHUNK = 5_000
 TYPES = (
     "database_password",
     "api_key",
@@ -99,31 +103,33 @@ def record(seed: int, number: int) -> dict[str, Any]:
     }
 
 
-def lines(seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+def lines(seed: int, numbers: range) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the JSON line of each secret."""
-    for number in range(count):
+    for number in numbers:
         made = record(seed, number)
         yield made["name"], json.dumps(made, separators=(",", ":")).encode() + b"\n"
 
 
-def _tree_path(tree: Path, name: str) -> Path:
-    folder = hashlib.sha256(name.encode()).hexdigest()[:2]
-    return tree / folder / (name.replace("/", "__") + ".json")
+def _write_chunk(out: Path, seed: int, numbers: range, layout: str) -> bytes:
+    """Write these secrets as files, if the layout has files; return them as lines."""
+    made = list(lines(seed, numbers))
+    if layout != "jsonl":
+        for name, line in made:
+            folder = hashlib.sha256(name.encode()).hexdigest()[:2]
+            (out / "tree" / folder / (name.replace("/", "__") + ".json")).write_bytes(line)
+    return b"".join(line for _, line in made)
 
 
 def write(out: Path, count: int, *, seed: int, layout: str) -> None:
-    """Write the set under ``out`` in one or both layouts."""
-    tree = out / "tree"
+    """Write the set under ``out`` in one or both layouts, on all cores."""
+    out.mkdir(parents=True, exist_ok=True)
     if layout != "jsonl":
         for folder in range(256):
-            (tree / f"{folder:02x}").mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "secrets.jsonl").open("wb") as jsonl:
-        for name, line in lines(seed, count):
-            if layout != "tree":
-                jsonl.write(line)
-            if layout != "jsonl":
-                _tree_path(tree, name).write_bytes(line)
+            (out / "tree" / f"{folder:02x}").mkdir(parents=True, exist_ok=True)
+    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    work = partial(_write_chunk, out, seed, layout=layout)
+    with (out / "secrets.jsonl").open("wb") as jsonl, ProcessPoolExecutor(os.cpu_count()) as processes:
+        jsonl.writelines(processes.map(work, chunks))
 
 
 def main() -> None:
@@ -131,7 +137,7 @@ def main() -> None:
     parser.add_argument("outdir", type=Path)
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--layout", choices=("both", "jsonl", "tree"), default="both")
+    parser.add_argument("--layout", choices=("both", "jsonl"), default="both")
     arguments = parser.parse_args()
     write(arguments.outdir, arguments.count, seed=arguments.seed, layout=arguments.layout)
 

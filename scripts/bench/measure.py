@@ -1,15 +1,19 @@
-"""Time one whole process, start-up included, with what it and its children used."""
+"""Time one whole process, start-up included, with what it and its children used, and say on which machine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from scripts.bench.rows import Measured
 
 SAMPLE_SECONDS = 0.05
 TICK = os.sysconf("SC_CLK_TCK")
@@ -18,17 +22,6 @@ CORES = os.cpu_count() or 1
 
 class CommandFailed(Exception):
     """A measured command ended with another code than 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One run. ``peak_mib`` is of the largest single process, children included;
-    ``others`` is the share of the machine that everything else used meanwhile, 0 to 1."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mib: float
-    others: float
 
 
 def _busy_seconds() -> float:
@@ -80,7 +73,6 @@ def run(
     *,
     env: Mapping[str, str],
     cwd: Path | None = None,
-    stdin: Path | None = None,
     stdout: Path | None = None,
     memory: bool = True,
 ) -> Measured:
@@ -90,7 +82,7 @@ def run(
         CommandFailed: it ended with another code than 0; carries the end of its stderr.
     """
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context((stdin or Path(os.devnull)).open("rb"))
+        source = stack.enter_context(Path(os.devnull).open("rb"))
         sink = stack.enter_context((stdout or Path(os.devnull)).open("wb"))
         errors = stack.enter_context(_scratch())
         busy, started = _busy_seconds(), time.perf_counter()
@@ -112,10 +104,10 @@ def run(
     used = usage.ru_utime + usage.ru_stime
     sampled = watch.peak_kib if watch else 0
     return Measured(
-        seconds=seconds,
-        cpu_seconds=used,
-        peak_mib=max(usage.ru_maxrss, sampled) / 1024,
-        others=min(1.0, max(0.0, (busy - used) / (seconds * CORES))),
+        seconds=round(seconds, 4),
+        cpu_seconds=round(used, 4),
+        peak_mib=round(max(usage.ru_maxrss, sampled) / 1024, 1),
+        others=round(min(1.0, max(0.0, (busy - used) / (seconds * CORES))), 3),
     )
 
 
@@ -132,3 +124,73 @@ def _tail(handle: int) -> str:
     size = os.lseek(handle, 0, os.SEEK_END)
     os.lseek(handle, max(0, size - 2000), os.SEEK_SET)
     return os.read(handle, 2000).decode(errors="replace").strip()
+
+
+# -- what a process reads of one file, as the kernel sees it --------------------------------
+
+CALLS = "read,pread64,readv,preadv,preadv2,mmap"
+RETURNED = re.compile(r"^\d+ +(\w+)\(.*\) = (\w+)$")
+
+
+def reads_in(trace: str) -> dict[str, float] | None:
+    """Add up the calls in the output of ``strace -f -P FILE``; ``None`` if the file was mapped, for
+    then nothing can be said of its reads."""
+    found = [match.groups() for match in map(RETURNED.match, trace.splitlines()) if match]
+    sizes = [int(result) for call, result in found if call != "mmap" and int(result) > 0]
+    if any(call == "mmap" for call, _ in found):
+        return None
+    return {"reads": len(sizes), "KiB read": round(sum(sizes) / 1024, 1)}
+
+
+def count_reads(
+    command: Sequence[str], file: Path, *, env: Mapping[str, str], scratch: Path
+) -> dict[str, float] | None:
+    """Run ``command`` under strace; ``None`` without strace, or if either failed."""
+    if not shutil.which("strace"):
+        return None
+    trace = scratch / "trace"
+    watched = ["strace", "-f", "-qq", "-P", str(file), "-e", f"trace={CALLS}", "-e", "signal=none"]
+    done = subprocess.run(
+        [*watched, "-o", str(trace), *command], env=dict(env), capture_output=True, check=False
+    )
+    return reads_in(trace.read_text(errors="replace")) if done.returncode == 0 else None
+
+
+# -- the machine, and nothing that identifies it --------------------------------------------
+
+
+def _first(path: str, key: str) -> str:
+    for line in Path(path).read_text().splitlines():
+        if line.startswith(key):
+            return line.partition(":")[2].strip().strip('"')
+    return "unknown"
+
+
+def _system() -> str:
+    values = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+    )
+    return values.get("PRETTY_NAME", platform.system()).strip('"')
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that holds ``path``: the longest mount point wins."""
+    best, kind = "", "unknown"
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _device, mount, found, *_rest = line.split()
+        if str(path.resolve()).startswith(mount) and len(mount) >= len(best):
+            best, kind = mount, found
+    return kind
+
+
+def machine(scratch: Path) -> dict[str, str]:
+    """Return the machine as label and value, in print order."""
+    memory = int(_first("/proc/meminfo", "MemTotal").split()[0]) / 1024**2
+    return {
+        "Processor": f"{_first('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
+        "Memory": f"{memory:.0f} GiB",
+        "File system": f"{_file_system(scratch)}, warm page cache",
+        "System": f"{_system()}, Linux {platform.release().split('-')[0]}",
+        "Python": platform.python_version(),
+        "Load before": f"{os.getloadavg()[0]:.1f}",
+    }

@@ -1,271 +1,298 @@
-"""Turn what was measured into ``scripts/bench/results/latest.md``."""
+"""Turn what was measured into the pages that show it; ``make bench BENCH=--report`` does that alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
-from scripts.bench.bars import Verdict
-from scripts.bench.regions import DELAY, RATE
-from scripts.bench.rounds import ORDER, Results
-from scripts.bench.tools import Job
-from scripts.bench.vault import DELAY as WIRE
+from scripts.bench import bars, chart, rows
+from scripts.bench.rows import US, Origin, Row, Session
 
-if TYPE_CHECKING:
-    from scripts.bench.session import Session
+PAGE = Path("scripts/bench/results/latest.md")
+CHART = Path("docs/explanation/time-by-secrets.svg")
+BLOCKS = {Path("README.md"): "peers", Path("docs/explanation/performance.md"): "bars"}
+"""Pages with a part that is made from the results, between two marks."""
+BEGIN, END = "<!-- from the results of make bench: {} -->", "<!-- end of the results -->"
 
-TITLES = {
-    "backup": "Backup",
-    "verify": "Verify everything",
-    "one": "One secret by name",
-    "restore": "Restore everything",
+HOW = """\
+Each number is the median of whole processes, start-up, key derivation and exit included; *rounds* says
+of how many. The tools take turns, so that a busy moment falls on all of them; *others* is the share of
+the machine that everything else used meanwhile, the kernel's writing to disk included. *Processor s* are
+user and system seconds of the process and its children. Memory is that of the largest single process,
+children included.
+"""
+PARTS = {
+    "peers": (
+        "Beside other tools",
+        """\
+All are used their usual way: Strongroom sealed to a key pair, restic and borg with a passphrase,
+age (with `tar` for the tree) with a key file. Restic and borg derive their key from the passphrase
+at each start; *strongroom, passphrase* does too (scrypt, 128 MiB). Strongroom's backup times
+contain reading back and opening what was written, the others' do not. Age and tar keep no index and
+check no stored copy: *one secret* there reads everything, and so does every tool on JSONL but
+Strongroom, since one file is all that the others see. Restores write files for the peers, and a
+sealed local store and an undo file for Strongroom. What a bar names is measured most often. rustic
+and kopia are in no package source of Debian, so they are not here.""",
+    ),
+    "million": ("The same with a million, in one file of JSON lines", ""),
+    "targets": (
+        "On a target",
+        """\
+Backups by a policy to a directory, sealed to a key pair, with an index of names; the second after
+one secret in a hundred got another value. *One core* is the same command held to one.""",
+    ),
+    "first": (
+        "The first second",
+        """\
+What a person waits for, on a machine with a configuration and one backup.""",
+    ),
+    "sizes": ("Few secrets", ""),
+    "vault": (
+        "Reading Vault",
+        """\
+KV v2 secrets in a live OpenBao on this machine. *hvac* asks for metadata and data of each secret,
+the plain clients for data only; Strongroom has both. Client and server share the processors, so it
+is read again through a link that takes its time, as a Vault elsewhere does.""",
+    ),
+    "restore": (
+        "Restoring",
+        """\
+Through Celery where a cluster is named, from submission to the end: planned, written with check-
+and-set, read back, and all compared with the backup once more. Server, broker, workers and client
+share this machine.""",
+    ),
+    "celery": (
+        "Through Celery",
+        """\
+To three targets, with a real Redis and PostgreSQL.""",
+    ),
+    "record": ("The run record", ""),
+    "regions": (
+        "Three regions",
+        """\
+One S3 server a region, each behind a link of 4 MB/s and 5, 50 or 100 ms: on one machine they share its
+processors, and a backup to far regions waits for wires. Seconds from the first upload's start to
+the last one's end, read back included.""",
+    ),
+    "rotation": (
+        "Rotation",
+        """\
+A backup by a policy, opened and sealed anew under new keys, compared with the one before, and that one
+removed. *One core* is the same command held to one.""",
+    ),
+    "find": (
+        "Finding names",
+        """\
+Many backups on one target; one secret in a hundred changes from one to the next. Manifests and
+indexes are real; the containers have the right size and no content, since none is opened. *Secrets*
+counts those of all backups.""",
+    ),
 }
 
-METHOD = """\
-Each number is the median of {repeat} whole processes, start-up, key derivation and exit included, after one
-warm-up round. The tools take turns, so that a busy moment falls on all of them; *others* is the share of
-the machine that everything else used meanwhile, the kernel's writing to disk included. Memory is that of the
-largest single process, children included.
 
-All are used their usual way: restic and borg with a passphrase, age (with `tar` for the tree) with a key
-file. Strongroom is sealed to a passphrase (scrypt, 128 MiB); its backup times contain reading back
-and opening what was written, the others' do not. Age and tar keep no index and check no stored copy: *one
-secret* there reads everything, and so does every tool on JSONL but Strongroom, since one file is all that
-the others see. Restores write files for the peers, and a sealed local store for Strongroom.
-"""
+def sessions(folder: Path) -> list[Session]:
+    """Return the sessions of a folder, one a seed."""
+    files = sorted(folder.glob("seed-*.json"), key=lambda file: int(file.stem.partition("-")[2]))
+    return [rows.read(file) for file in files]
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]], *, text: int = 1) -> Iterator[str]:
+def write_pages(root: Path) -> None:
+    """Write the report, the chart, and the parts of other pages that are made from the results."""
+    for file, text in pages(root).items():
+        file.write_text(text)
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Return every page that is made from the results, as it has to be."""
+    found = sessions(root / PAGE.parent)
+    made = {root / PAGE: markdown(found), root / CHART: chart.svg(found[0])}
+    made_of = {"peers": lambda: _beside(found[0]), "bars": lambda: _bars(found)}
+    for page, name in BLOCKS.items():
+        before, begin, rest = (root / page).read_text().partition(BEGIN.format(name))
+        _, end, after = rest.partition(END)
+        block = "\n".join(made_of[name]()).strip()
+        made[root / page] = f"{before}{begin}\n\n{block}\n\n{end}{after}"
+    return made
+
+
+def markdown(found: Sequence[Session]) -> str:
+    """Return the whole report: the bars of every session, and the tables of the first."""
+    return "\n".join(_document(found)).rstrip() + "\n"
+
+
+def _document(found: Sequence[Session]) -> Iterator[str]:
+    first = found[0]
+    yield "# Benchmarks"
+    yield ""
+    yield "Written by `make bench`. Nobody else publishes secrets a second; here they are, with all that it"
+    yield "takes to repeat them. The same numbers for programs are in the JSON files beside this page."
+    yield ""
+    yield HOW
+    yield "## The runs"
+    yield ""
+    yield from _runs(found)
+    yield "## Bars"
+    yield ""
+    yield "A multiple is of two medians in the same run; what misses its bar says so."
+    yield ""
+    yield from _bars(found)
+    yield f"The tables below are of seed {first.seed}."
+    yield ""
+    for part, (title, said) in PARTS.items():
+        measured = list(first.of(part))
+        if measured:
+            yield f"## {title}"
+            yield ""
+            if said:
+                yield said
+                yield ""
+            yield from _part(measured)
+    yield from _failures(found)
+
+
+def _table(head: Iterable[str], lines: Iterable[Iterable[str]], *, text: int = 1) -> Iterator[str]:
     """Yield a table whose first ``text`` columns are words and whose others are numbers."""
     columns = list(head)
     yield "| " + " | ".join(columns) + " |"
     yield "|" + "|".join(" --- " if at < text else " ---: " for at in range(len(columns))) + "|"
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
+    for line in lines:
+        yield "| " + " | ".join(line) + " |"
     yield ""
 
 
-def _peer_of(job: Job, results: Results) -> Job | None:
-    for other in results.runs:
-        if (other.job, other.layout, other.tool) == (job.job, job.layout, "strongroom"):
-            return other
-    return None
+def _runs(found: Sequence[Session]) -> Iterator[str]:
+    for session in found:
+        busy = [one for row in session.rows for one in row.rounds if one.others is not None]
+        spent = sum(one.seconds for one in busy) or 1.0
+        share = sum((one.others or 0.0) * one.seconds for one in busy) / spent
+        facts = {
+            "Begun": session.began,
+            **session.machine,
+            "Other work": f"took {share:.0%} of the machine while the processes ran",
+            "Versions": ", ".join(" ".join(pair) for pair in session.versions.items()),
+            "Parts, s": ", ".join(f"{part} {took:.0f}" for part, took in session.took.items()),
+            **{f"Measured apart: {part}": _apart(origin, session) for part, origin in session.apart.items()},
+        }
+        yield from _table([f"seed {session.seed}", ""], (list(pair) for pair in facts.items()), text=2)
 
 
-def _spread(job: Job, results: Results) -> str:
-    times = [one.seconds for one in results.runs[job]]
-    return f"{min(times):.2f} – {max(times):.2f}"
+def _apart(origin: Origin, session: Session) -> str:
+    """Say when a part was measured, and what was otherwise then. The load is otherwise each time."""
+    before = session.machine | session.versions
+    changed = {
+        name: fact
+        for name, fact in {**origin.machine, **origin.versions}.items()
+        if before.get(name) != fact or name == "Load before"
+    }
+    return ", ".join([origin.began, *(f"{name} {fact}" for name, fact in changed.items())])
 
 
-def _job_rows(name: str, results: Results) -> Iterator[list[str]]:
-    for job in sorted((job for job in results.runs if job.job == name), key=lambda job: job.layout != "tree"):
-        ours = _peer_of(job, results)
-        ratio = f"{results.seconds(ours) / results.seconds(job):.2f} ×" if ours and ours is not job else ""
-        stored = f"{results.sizes[job] / 1e6:.1f}" if job in results.sizes else ""
-        seconds, spread = f"{results.seconds(job):.2f}", _spread(job, results)
-        peak, others = f"{results.peak(job):.0f}", f"{results.others(job):.0%}"
-        yield [job.label, seconds, spread, ratio, peak, stored, others]
-
-
-def _jobs(results: Results) -> Iterator[str]:
-    head = ["", "median s", "range s", "Strongroom / it", "peak MiB", "stored MB", "others"]
-    for name in ORDER:
-        rows = list(_job_rows(name, results))
-        if rows:
-            yield f"### {TITLES[name]}"
-            yield ""
-            yield from _table(head, rows)
-
-
-def _verdicts(verdicts: Iterable[Verdict]) -> Iterator[str]:
-    words = {True: "met", False: "**missed**", None: "–"}
-    yield from _table(
-        ["what", "bar", "reached", ""], [[v.what, v.bar, v.reached, words[v.met]] for v in verdicts]
-    )
-
-
-def _failed(results: Results) -> Iterator[str]:
-    if results.failed:
-        yield "Not measured:"
-        yield ""
-        yield from (f"- {job.job}, {job.label}: it failed" for job in results.failed)
-        yield ""
-
-
-def _memory(session: Session) -> Iterator[str]:
-    if session.memory is None:
-        return
-    yield f"## {session.memory.secrets:,} secrets"
-    yield ""
-    yield "Run once, for memory and reads; JSONL, Strongroom alone."
-    yield ""
-    results = session.memory.results
-    rows = [
-        [TITLES[job.job], f"{results.seconds(job):.2f}", f"{results.peak(job):.0f}"] for job in results.runs
+def _bars(found: Sequence[Session]) -> Iterator[str]:
+    judged = [bars.judge(session) for session in found]
+    head = ["what", "bar", *(f"seed {session.seed}" for session in found)]
+    lines = [
+        [*verdicts[0].bar.texts(found[0]), *(verdict.text for verdict in verdicts)]
+        for verdicts in zip(*judged, strict=True)
     ]
-    yield from _table(["", "seconds", "peak MiB"], rows)
+    yield from _table(head, lines)
 
 
-def _reads(session: Session) -> Iterator[str]:
-    found = [(session.secrets, session.reads)]
-    if session.memory:
-        found.append((session.memory.secrets, session.memory.reads))
-    rows = [
-        [f"{secrets:,}", str(of.calls), "mapped" if of.mapped else f"{of.bytes / 1024:,.0f}"]
-        for secrets, of in found
-        if of is not None
-    ]
-    if rows:
-        yield "## Reads for one secret"
-        yield ""
-        yield from _table(["secrets in the file", "reads", "KiB in all"], rows)
+# -- the tables of one session: a column is there if a row has something to say in it -------
+
+Cell = Callable[[Row], str]
 
 
-def _pipeline(session: Session) -> Iterator[str]:
-    if not session.pipeline:
-        return
-    yield "## The pipeline on Celery"
-    yield ""
-    yield "Three directory targets, a real Redis. Celery's share is what the same steps take less when"
-    yield "one process performs them in a loop, without a broker. No bar: it is here to be watched."
-    yield ""
-    rows = [
-        [run.label, f"{run.seconds:.2f}", "–" if run.share is None else f"{run.share:.0%}"]
-        for run in session.pipeline
-    ]
-    yield from _table(["", "seconds", "Celery's share"], rows)
-    steps = [[run.label, step, f"{took:.2f}"] for run in session.pipeline for step, took in run.steps.items()]
-    yield from _table(["", "step", "seconds in all"], steps)
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
-def _regions(session: Session) -> Iterator[str]:
-    if session.regions is None:
-        return
-    yield "## Three regions"
-    yield ""
-    yield f"One S3 server a region, each behind a link of {RATE / 1e6:.0f} MB/s and {DELAY * 1000:.0f} ms:"
-    yield "on one machine the servers share its processors, and a backup to far regions waits for wires."
-    yield "Seconds from the first upload's start to the last one's end, on the cluster, read back included."
-    yield ""
-    rows = [[name, f"{seconds:.2f}"] for name, seconds in session.regions.alone.items()]
-    yield from _table(["", "seconds"], [*rows, ["all three at once", f"{session.regions.together:.2f}"]])
+def _precise(seconds: float) -> str:
+    return f"{seconds:.3f}" if seconds < 1 else f"{seconds:.2f}"
 
 
-def _vault(session: Session) -> Iterator[str]:
-    found = session.vault
-    if found is None:
-        return
-    yield "## Reading Vault"
-    yield ""
-    yield f"{found.secrets:,} KV v2 secrets of one version in a live OpenBao on this machine, read in turns,"
-    yield f"{found.in_flight} requests in flight. *hvac* asks for metadata and data of each secret, the plain"
-    yield "clients for data only; Strongroom has both. Without a wire, client and server share the"
-    yield "processors, and many in flight gain little; so all but hvac read it again through a link of"
-    yield f"{WIRE * 1000:.0f} ms each way, as a Vault elsewhere has."
-    yield ""
-    head = ["", "requests/s", "requests a secret", "secrets/s", "requests/s through the link"]
-    rows = [
-        [
-            way,
-            f"{rate:,.0f}",
-            f"{found.requests[way]:.3f}",
-            f"{found.secret_rate(way):,.0f}",
-            f"{found.far[way]:,.0f}" if way in found.far else "–",
-        ]
-        for way, rate in found.near.items()
-    ]
-    yield from _table(head, rows)
-    yield "In secrets, without a wire and with all that is known of them, Strongroom reaches"
-    yield f"{found.beside_hvac:.1f} × hvac."
-    yield ""
-
-
-def _finds(session: Session) -> Iterator[str]:
-    found = session.finds
-    if found is None:
-        return
-    yield "## Finding names"
-    yield ""
-    yield f"{found.backups} backups of {found.secrets:,} secrets on one target; one in a hundred changes from"
-    yield f"one to the next. Their indexes of names have {found.index_mib:.0f} MiB. Manifests and indexes"
-    yield "are real; the containers have the right size and no content, since none is opened."
-    yield f"Peak memory of any process: {found.peak_mib:.0f} MiB."
-    yield ""
-    rows = [[f"`{words}`", f"{seconds:.2f}"] for words, seconds in found.seconds.items()]
-    yield from _table(["", "seconds"], rows)
-
-
-def _restores(session: Session) -> Iterator[str]:
-    found = session.restores
-    if found is None:
-        return
-    yield "## Restoring into Vault"
-    yield ""
-    yield "From submission to the end of the run, through Celery: planned, written with"
-    yield "check-and-set, read back, and all compared with the backup once more. Server, broker, workers and"
-    yield f"client share this machine, whose load was {found.load:.1f} before."
-    yield ""
-    rows = [
-        [f"{size:,}", f"{seconds:.1f}", f"{size / seconds:,.0f}"] for size, seconds in found.seconds.items()
-    ]
-    yield from _table(["secrets", "seconds", "secrets/s"], rows)
-
-
-def _machine(session: Session) -> Iterator[str]:
-    yield from _table(["", ""], [[label, value] for label, value in session.machine.items()], text=2)
-    yield from _table(["tool", "version"], [list(pair) for pair in session.versions.items()], text=2)
-
-
-def _noise(session: Session) -> str:
-    runs = [one for runs in session.results.runs.values() for one in runs]
-    if not runs:
+def _spread(row: Row) -> str:
+    if len(row.rounds) < 2:
         return ""
-    share = sum(one.others * one.seconds for one in runs) / sum(one.seconds for one in runs)
-    return (
-        f"In this session other work took {share:.0%} of the machine while these ran. "
-        "Ratios are to be trusted more than seconds."
-    )
+    low, high = row.range
+    return f"{_precise(low)} – {_precise(high)}"
 
 
-def _parts(session: Session) -> Iterator[str]:
-    yield "# Benchmarks"
-    yield ""
-    yield f"Written by `make bench`: {session.secrets:,} made-up secrets of about 620 bytes, made"
-    yield f"{session.generator}, as a tree of one file each and as one JSONL file."
-    yield ""
-    yield METHOD.format(repeat=session.repeat)
-    yield _noise(session)
-    yield ""
-    yield "## The machine"
-    yield ""
-    yield from _machine(session)
-    yield "## Bars"
-    yield ""
-    yield from _verdicts(session.verdicts)
-    yield f"## {session.secrets:,} secrets"
-    yield ""
-    yield from _jobs(session.results)
-    yield from _failed(session.results)
-    yield from _memory(session)
-    yield from _reads(session)
-    yield from _pipeline(session)
-    yield from _regions(session)
-    yield from _vault(session)
-    yield from _finds(session)
-    yield from _restores(session)
+def _columns(measured: Sequence[Row]) -> dict[str, Cell]:
+    ours = {(row.what, row.layout, row.secrets): row for row in measured if row.who == US}
+
+    def beside(number: Callable[[Row], float | None]) -> Cell:
+        def cell(row: Row) -> str:
+            own = ours.get((row.what, row.layout, row.secrets))
+            if own is None or own is row:
+                return ""
+            mine, theirs = number(own), number(row)
+            return f"{mine / theirs:.2f} ×" if mine and theirs else ""
+
+        return cell
+
+    return {
+        "what": lambda row: row.what,
+        "who": lambda row: " ".join(filter(None, (row.who, row.layout))),
+        "secrets": lambda row: _number(row.secrets or None, ","),
+        "rounds": lambda row: str(len(row.rounds)),
+        "median s": lambda row: _precise(row.seconds),
+        "range s": _spread,
+        "secrets/s": lambda row: f"{row.rate:,.0f}" if row.secrets and row.what != "one secret" else "",
+        "Strongroom / it": beside(lambda row: row.seconds),
+        "processor s": lambda row: _number(row.median("cpu_seconds"), ".2f"),
+        "Strongroom / it, processor": beside(lambda row: row.median("cpu_seconds")),
+        "peak MiB": lambda row: _number(row.peak_mib, ".0f"),
+        "stored MB": lambda row: _number(row.stored_bytes and row.stored_bytes / 1e6, ".1f"),
+        "others": lambda row: _number(row.median("others"), ".0%"),
+    }
 
 
-def _excerpt(session: Session) -> Iterator[str]:
-    yield from _machine(session)
-    yield from _verdicts(verdict for verdict in session.verdicts if verdict.met is not None)
-    yield from _pipeline(session)
-    yield from _regions(session)
-    yield from _vault(session)
-    yield from _finds(session)
-    yield from _restores(session)
+def _part(measured: Sequence[Row]) -> Iterator[str]:
+    columns = {
+        name: cell
+        for name, cell in _columns(measured).items()
+        if name in ("what", "who") or any(cell(row) for row in measured)
+    }
+    ordered = sorted(measured, key=lambda row: [other.what for other in measured].index(row.what))
+    yield from _table(columns, ([cell(row) for cell in columns.values()] for row in ordered), text=2)
+    yield from _facts([row for row in ordered if row.facts])
 
 
-def markdown(session: Session) -> str:
-    """Return the whole document; of a session without the peers, what it measured."""
-    parts = _parts if session.results.runs or session.results.failed else _excerpt
-    return "\n".join(parts(session)).rstrip() + "\n"
+def _facts(measured: Sequence[Row]) -> Iterator[str]:
+    """The further numbers: a line for each of them where few rows have any, or else a line for each row."""
+    names = list(dict.fromkeys(name for row in measured for name in row.facts))
+    labels = [", ".join(filter(None, (row.what, row.who * (row.who != US), row.layout))) for row in measured]
+    cells = {name: [_number(row.fact(name), ",.6g") for row in measured] for name in names}
+    if len(measured) <= 3 and measured:
+        yield from _table(["further", *labels], ([name, *found] for name, found in cells.items()))
+    elif measured:
+        lines = zip(labels, (f"{row.secrets:,}" for row in measured), *cells.values(), strict=True)
+        yield from _table(["further", "secrets", *names], lines)
+
+
+def _beside(session: Session) -> Iterator[str]:
+    """The table of the README: our seconds and theirs at the two sizes."""
+    tools = [tool for tool in chart.WHO if any(row.who == tool for row in session.of("peers"))]
+    wanted = [("tree", session.secrets), ("jsonl", session.many)]
+    lines = []
+    for layout, secrets in wanted:
+        for job, title in chart.TITLES.items():
+            own = session.row(job, layout=layout, secrets=secrets)
+            if own is None:
+                continue
+            found = [session.row(job, tool, layout=layout, secrets=secrets) for tool in tools]
+            kind = "files" if layout == "tree" else "lines"
+            rate = f"{own.rate:,.0f}" if job != "one secret" else ""
+            times = [f"{row.seconds:.2f}" if row else "" for row in found]
+            lines.append([f"{title}, {secrets:,} {kind}", *times, rate])
+    yield from _table(["seconds", *(chart.WHO[tool] for tool in tools), "secrets/s"], lines)
+
+
+def _failures(found: Sequence[Session]) -> Iterator[str]:
+    if any(session.failed for session in found):
+        yield "## Not measured"
+        yield ""
+    for session in found:
+        for failure in session.failed:
+            why = " ".join(failure.why.split())
+            yield f"- seed {session.seed}, {failure.part}: {failure.what}: {why}"

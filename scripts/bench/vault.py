@@ -1,5 +1,7 @@
 """Reading KV secrets of a live OpenBao: the source beside plain clients, in turns.
 
+``python -m scripts.bench.vault [--seed N] [--small]`` prints a row of JSON for each measurement.
+
 The *plain pooled client* is what a careful script does: one urllib3 pool, as many threads as requests
 in flight, one GET of data a secret, the answer parsed, nothing checked. *One at a time* is the same
 without threads. *hvac* reads metadata and data of each secret, one at a time, as tools do that
@@ -12,22 +14,21 @@ again through a link that takes its time.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import hvac
 import urllib3
 from msgspec.structs import replace
 
-from scripts.bench.servers import linked
+from scripts.bench.link import linked
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
 from tests.live.openbao import INSTALL, OpenBao, dev_server, program
@@ -39,42 +40,10 @@ DELAY = 0.005
 """Seconds each way: another site of the same country."""
 _UNBOUNDED = 1e9
 POOLED, SINGLE = "plain pooled client", "plain client, one at a time"
-HVAC, OURS = "hvac, one at a time", "Strongroom"
-WAYS = (POOLED, OURS, SINGLE, HVAC)
+HVAC, OURS = "hvac, one at a time", "strongroom"
 
 Read = Callable[[], int]
 """Reads all secrets in one way; returns how many requests that took."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaultReads:
-    """Medians. ``near`` and ``far`` are requests a second, on this machine and through the link;
-    ``requests`` how many each way sends for a secret."""
-
-    secrets: int
-    in_flight: int
-    near: dict[str, float]
-    far: dict[str, float]
-    requests: dict[str, float]
-
-    @property
-    def beside_pooled(self) -> float:
-        """Our rate of requests over the plain pooled client's, where nothing hides what ours computes."""
-        return self.near[OURS] / self.near[POOLED]
-
-    @property
-    def beside_single(self) -> float:
-        """Our rate of requests over that of one request at a time, where each waits for the wire."""
-        return self.far[OURS] / self.far[SINGLE]
-
-    @property
-    def beside_hvac(self) -> float:
-        """Secrets that we read in a second over those that hvac does."""
-        return self.secret_rate(OURS) / self.secret_rate(HVAC)
-
-    def secret_rate(self, way: str) -> float:
-        """Secrets read a second, with all that is known of them where ``way`` asks for it."""
-        return self.near[way] / self.requests[way]
 
 
 class Plain:
@@ -101,6 +70,11 @@ class Plain:
         answer = self._pool.request("POST", f"/v1/secret/data/{name}", body=body, retries=False)
         assert answer.status == 200, answer.status
 
+    def post_and_get(self, name: str) -> object:
+        """Write one secret, and read it back."""
+        self.post(name)
+        return self.get(name)
+
     def each(self, work: Callable[[str], object], names: Sequence[str]) -> int:
         """Do it for all names, as many at once as are in flight; return how many there were."""
         if self._in_flight == 1:
@@ -109,25 +83,75 @@ class Plain:
             return sum(1 for _ in threads.map(work, names))
 
 
-def measure(*, secrets: int, repeat: int) -> VaultReads | None:
-    """Fill a server and read it in each way, in turns; the first round is not counted.
+def row(
+    what: str,
+    who: str,
+    secrets: int,
+    seconds: float,
+    *,
+    cpu: float | None = None,
+    peak: float | None = None,
+    facts: Mapping[str, float] | None = None,
+) -> None:
+    """Print one measurement, as ``make bench`` reads it."""
+    measured = {"cpu_seconds": cpu, "peak_mib": peak, "facts": facts}
+    found = {"what": what, "who": who, "secrets": secrets, "seconds": seconds}
+    print(
+        json.dumps(found | {name: value for name, value in measured.items() if value is not None}), flush=True
+    )
 
-    ``None`` without a server.
-    """
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="few secrets, as a test of this program does")
+    arguments = parser.parse_args()
     if program() is None:
         print(f"  Vault: {INSTALL}", file=sys.stderr)
-        return None
+        return 1
+    secrets, rounds = (40, 1) if arguments.small else (SECRETS, 3)
     names = [f"app-{number % FOLDERS:02}/secret-{number:06}" for number in range(secrets)]
+    random.Random(arguments.seed).shuffle(names)
     with dev_server() as server, tempfile.TemporaryDirectory() as folder:
         print(f"writing {secrets:,} secrets into OpenBao", file=sys.stderr)
         port = server.process.port
         writer = Plain(server, port, in_flight=IN_FLIGHT)
         writer.each(writer.post, names)
-        near = _plain(server, port, Path(folder), names) | {HVAC: _hvac(server, _few(names))}
+        near = {**_plain(server, port, Path(folder), names), HVAC: _hvac(server, _few(names))}
         with linked(port, rate=_UNBOUNDED, delay=DELAY) as link:
             far = _plain(server, link, Path(folder), names)
-            rounds = [(_round(near), _round(far)) for _ in range(repeat + 1)][1:]
-    return _medians(rounds, secrets)
+            for number in range(rounds + 1):  # the first warms up
+                _print_round("read Vault", near, names, is_printed=number > 0)
+                if number <= 1:
+                    _print_round("read Vault, 10 ms away", far, names, is_printed=number > 0)
+        _print_unchanged(server, Path(folder), secrets)
+    return 0
+
+
+def _print_round(what: str, ways: Mapping[str, Read], names: Sequence[str], *, is_printed: bool) -> None:
+    for way, read in ways.items():
+        cpu = time.process_time()
+        count, seconds = _timed(read)
+        cpu = time.process_time() - cpu
+        if is_printed:
+            secrets = len(names) if way == OURS else count // (2 if way == HVAC else 1)
+            row(what, way, secrets, seconds, cpu=cpu, facts={"requests a secret": count / secrets})
+
+
+def _print_unchanged(server: OpenBao, folder: Path, secrets: int) -> None:
+    """Read all a second time with nothing changed; and beside it what would tell that nothing has."""
+    vault = Vault(server.connection(folder, in_flight=IN_FLIGHT))
+    source = VaultSource(vault, mounts=("secret",), system=False)
+    entries = list(source.list())
+    for who, work in (
+        (OURS, lambda: source.read(entries)),
+        ("metadata alone", lambda: source.list(with_tags=True)),
+    ):
+        before, began = vault.requests, time.perf_counter()
+        count = sum(1 for _ in work())
+        seconds = time.perf_counter() - began
+        asked = vault.requests - before
+        row("read Vault, nothing changed", who, count, seconds, facts={"requests a secret": asked / secrets})
 
 
 def _plain(server: OpenBao, port: int, folder: Path, names: Sequence[str]) -> Mapping[str, Read]:
@@ -169,33 +193,11 @@ def _few(names: Sequence[str]) -> Sequence[str]:
     return names[: max(1, len(names) // 10)]
 
 
-def _round(ways: Mapping[str, Read]) -> dict[str, tuple[int, float]]:
-    return {way: _timed(read) for way, read in ways.items()}
-
-
 def _timed(read: Read) -> tuple[int, float]:
     start = time.perf_counter()
     count = read()
     return count, time.perf_counter() - start
 
 
-Round = Mapping[str, tuple[int, float]]
-
-
-def _medians(rounds: Sequence[tuple[Round, Round]], secrets: int) -> VaultReads:
-    near, far = zip(*rounds, strict=True)
-    return VaultReads(
-        secrets=secrets,
-        in_flight=IN_FLIGHT,
-        near=_rates(near),
-        far=_rates(far),
-        requests={OURS: near[0][OURS][0] / secrets, POOLED: 1.0, SINGLE: 1.0, HVAC: 2.0},
-    )
-
-
-def _rates(rounds: Sequence[Round]) -> dict[str, float]:
-    return {
-        way: statistics.median(one[way][0] / one[way][1] for one in rounds)
-        for way in WAYS
-        if way in rounds[0]
-    }
+if __name__ == "__main__":
+    sys.exit(main())
