@@ -11,12 +11,15 @@ from tests.redis_server import RedisServer, server_program
 
 pytest_plugins = [
     "pytester",
+    "tests.cheap_passphrases",
+    "tests.garbage",
     "tests.nothing_skipped",
     "tests.in_memory",
     "tests.once_a_run",
     "tests.sampled",
     "tests.schedule",
     "tests.seed",
+    "tests.statements_once",
 ]
 
 

@@ -90,8 +90,13 @@ class PostgresServer(ServerProcess):
             self._run("initdb", "-D", self.data, "-U", "postgres", *_CLUSTER)
         settings = {"listen_addresses": "", "unix_socket_directories": folder, "max_connections": 200}
         settings |= {"fsync": "on" if self.fsync else "off", "shared_buffers": "16MB", "log_timezone": "UTC"}
+        settings |= self.more()
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [_required("postgres"), "-D", self.data, *options]
+
+    def more(self) -> dict[str, str | Path]:
+        """Return settings beside those."""
+        return {}
 
     def _run(self, name: str, *words: str | Path) -> None:
         done = subprocess.run(

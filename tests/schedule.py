@@ -14,7 +14,10 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 TOGETHER = ("tests/journeys/", "tests/live/test_rgw")
 """Beginnings of paths: one house in which 35 nights went by, and one Ceph cluster."""
 
-LONGEST_FIRST = ("chaos", "journeys", "workers", "live", "leaks", "cli", "operations", "state")
+LONGEST_FIRST = (
+    *("chaos", "journeys", "leaks", "golden", "installed", "hosts", "workers", "live"),
+    *("forgeries", "simulation", "plugins", "tooling", "cli", "operations", "state"),
+)
 """Folders. Those not named here have tests of milliseconds."""
 
 

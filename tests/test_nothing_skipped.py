@@ -31,7 +31,11 @@ def test_known_to_fail():
 def outcomes(pytester: pytest.Pytester, source: str) -> dict[str, int]:
     pytester.makeini("[pytest]\nmarkers = platform: excused\n")
     pytester.makepyfile(source)
-    return pytester.runpytest_inprocess("-p", "tests.nothing_skipped", "-p", "no:timeout").parseoutcomes()
+    # Modules of ours that a test before this one imported are no matter here.
+    quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+    return pytester.runpytest_inprocess(
+        "-p", "tests.nothing_skipped", "-p", "no:timeout", *quiet
+    ).parseoutcomes()
 
 
 def test_a_skip_fails_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

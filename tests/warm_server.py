@@ -87,15 +87,19 @@ def _use_algorithms() -> None:
 
 
 def _use_settings_and_state() -> None:
-    """Read settings and use a state database: the shape of each record and statement is worked out once."""
+    """Read settings and make a backup: the shape of each record and statement is worked out once."""
     from strongroom.config import load_settings
-    from strongroom.state.store import RunStore
+    from tests.operations.world import make_world
+    from tests.statements_once import share
 
+    share()
     with tempfile.TemporaryDirectory() as folder:
         load_settings({"STRONGROOM_STATE_DIR": folder})
-        store = RunStore(f"sqlite:///{folder}/state.db")
-        store.runs()
-        store.close()
+        world = make_world(Path(folder))
+        services = world.services()
+        world.back_up(services)
+        services.store.runs()
+        services.store.close()
 
 
 def _serve(asking: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

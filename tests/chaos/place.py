@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.model import Secret, SecretBytes, SecretVersion
-from strongroom.operations.engine.layout import INDEXES, kept_prefix
+from strongroom.operations.engine.layout import INDEXES
+from strongroom.operations.engine.stage import kept_prefix
 from strongroom.sources.local import LocalStore
 from strongroom.targets.directory import MARKER, DirectoryTarget
 

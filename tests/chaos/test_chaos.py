@@ -17,7 +17,8 @@ from strongroom.config import load_settings
 from strongroom.model import Secret
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.engine.drive import drive
-from strongroom.operations.engine.layout import container_name, staged_name
+from strongroom.operations.engine.layout import container_name
+from strongroom.operations.engine.stage import staged_name
 from strongroom.state.records import Replica, Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.wiring.services import build_services

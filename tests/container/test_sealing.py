@@ -158,10 +158,10 @@ def test_stored_digests_are_those_of_source_name_version_and_value() -> None:
         ),
     )
     data, _ = sealed([two])
-    assert list(opened(data).digests()) == [
-        ("a", 1, value_digest(DIGEST_KEY, "local", "a", 1, b"CANARY-1")),
-        ("a", 3, value_digest(DIGEST_KEY, "local", "a", 3, b"CANARY-3")),
-    ]
+    stored = {
+        number: value_digest(DIGEST_KEY, "local", "a", number, b"CANARY-%d" % number) for number in (1, 3)
+    }
+    assert list(opened(data).digested()) == [("a", stored)]
 
 
 def test_a_digest_differs_where_source_name_version_or_value_does() -> None:
@@ -191,7 +191,7 @@ def test_metadata_only_containers_hold_no_value_and_no_free_form_metadata() -> N
     assert list(container.secrets()) == [
         Secret(name="a", versions=(SecretVersion(number=4),), tags={"team": "x"})
     ]
-    assert list(container.digests()) == []
+    assert list(container.digested()) == [("a", {})]
     assert container.find("a") == Secret(name="a", versions=(SecretVersion(number=4),), tags={"team": "x"})
 
 

@@ -37,7 +37,7 @@ def here(folder: Path, request: pytest.FixtureRequest) -> Path:
     return made
 
 
-@pytest.mark.sampled(every=4)
+@pytest.mark.sampled(every=16)
 @pytest.mark.parametrize("forgery", often(), ids=lambda one: one.name)
 def test_every_reader_gives_the_one_right_answer(forgery: Forgery, here: Path, database: Path) -> None:
     assert [cell.wrong for cell in cells(forgery, here, database) if cell.wrong] == []
@@ -51,7 +51,7 @@ def test_every_reader_gives_the_one_right_answer_to_the_rest_of_the_tables(
     assert [cell.wrong for cell in cells(forgery, here, database) if cell.wrong] == []
 
 
-@pytest.mark.sampled(every=4)
+@pytest.mark.sampled(every=8)
 @pytest.mark.parametrize("forgery", OUTSIDERS, ids=lambda one: one.name)
 def test_a_repair_from_a_genuine_target_brings_back_what_an_outsider_forged(
     forgery: Forgery, here: Path, database: Path

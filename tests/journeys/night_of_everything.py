@@ -31,6 +31,7 @@ from tests.cli.program import ROOT, Machine, command
 from tests.journeys.house import on_paper
 from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import Answered, OpenBao, dev_server
+from tests.live.vault_parts import shipped
 from tests.operations.alerts.people import People, reachable
 from tests.process import free_port
 from tests.workers.cluster import descendants, until
@@ -317,7 +318,7 @@ def configure(night: Night) -> None:
 
 def source_token(vault: OpenBao) -> str:
     """Return a token of what is shipped for reading."""
-    vault.policy("strongroom-backup", (ROOT / "ops" / "vault" / "backup-read.hcl").read_text())
+    vault.policy("strongroom-backup", shipped("backup-read"))
     return vault.new_token("strongroom-backup", ttl="720h")
 
 
@@ -401,7 +402,7 @@ def recover(night: Night, safe: Path, vault: OpenBao) -> None:
     machine = Machine(night.machine.home.parent / "other")
     _, signer = on_paper(safe / "kit.html")
     for policy in ("backup-read", "restore", "restore-system"):
-        vault.policy(policy, (ROOT / "ops" / "vault" / f"{policy}.hcl").read_text())
+        vault.policy(policy, shipped(policy))
     files = {
         "aws": (safe / "aws").read_text(),
         "recovery.key": (safe / "recovery.key").read_text(),

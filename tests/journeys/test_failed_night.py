@@ -20,7 +20,7 @@ def test_a_night_that_fails_is_seen_everywhere_and_then_repaired(machine: Machin
     to_two_targets(machine.path("strongroom.toml"), machine.home)
     for name, value in SECRETS.items():
         machine.set(name, value, "--tag", "priority=critical")
-    with up(machine) as running:  # the slots of the last night, week and month are due at once
+    with up(machine, forked=True) as running:  # the slots of the last night, week and month are due at once
         until(lambda: states(machine) == {"done": 3}, what="the first night")
         machine.ok("secrets", "delete", *SECRETS, "--force")
         machine.ok("backup", "--cluster", "--policy", "monthly-full")

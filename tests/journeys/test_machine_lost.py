@@ -33,6 +33,7 @@ def test_every_night_made_what_was_due(house: House) -> None:
     assert len(made) == len(house.runs)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("region", REGIONS)
 def test_the_runbooks_lines_bring_everything_back(house: House, other: Machine, region: str) -> None:
     places: dict[str, str | Path] = {"/mnt/region-a": other.path(region), "sr1:…": house.signer}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.program import ROOT, Machine
 from tests.journeys.house import tutorial, typed
 
@@ -35,6 +37,7 @@ def test_the_third_tutorial_loses_a_region_and_the_machine_and_restores_everythi
     assert "degraded" in done.out
 
 
+@pytest.mark.long  # the one before it does the same on a machine of its own
 def test_the_third_tutorial_comes_after_the_first_on_the_same_machine(machine: Machine) -> None:
     """The first leaves an installation whose targets are called as the folders of the third."""
     first = typed(reader(machine), tutorial("first-backup.md", but=("Install Strongroom",)), {})

@@ -28,14 +28,14 @@ from strongroom.sources.raft.source import SpoolStore
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao, RaftServer
+from tests.live.vault_parts import shipped as printed
 
-POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
 MEMBERS = ("meta.json", "state.bin", "SHA256SUMS", "SHA256SUMS.sealed")
 
 
 def shipped(server: OpenBao, name: str) -> str:
-    """Write a policy that is shipped; return its name."""
-    server.policy(name, (POLICIES / f"{name}.hcl").read_text())
+    """Write a policy that is printed; return its name."""
+    server.policy(name, printed(name))
     return name
 
 

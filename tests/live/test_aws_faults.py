@@ -54,6 +54,7 @@ def source(moto: Moto, proxy: FaultyProxy) -> AwsSource:
     return AwsSource(moto.options(endpoint_url=proxy.url, in_flight=2), name="aws")
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("fault", [THROTTLED, BROKEN, Reset(), LoseReply(), Truncate(keep=20)])
 def test_what_passes_is_asked_again(moto: Moto, proxy: FaultyProxy, source: AwsSource, fault: Fault) -> None:
     aws_account.fill(moto, (0, 1, 5, 6, 7))

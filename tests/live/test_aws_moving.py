@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom.model import ListedSecret
+from strongroom.plugins.conformance.sources import secret
 from strongroom.sources import SecretChange
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.errors import SourceChanged
@@ -18,7 +19,6 @@ from tests.live.proxy import (
     FaultyProxy,
     Request,
 )
-from tests.sources.conformance import secret
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from strongroom.errors import ConfigError, SourceError
 from strongroom.model import Secret
+from strongroom.plugins.conformance.sources import RICH, SECRETS, DestinationConformance, secret
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
 from tests.live.aws_account import OTHER_REGION
 from tests.live.moto import REGION, Moto
-from tests.sources.conformance import RICH, SECRETS, DestinationConformance, secret
 
 ADDED = "aws"
 

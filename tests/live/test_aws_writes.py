@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret, SecretBytes
 from strongroom.operations.restore.restore import restore
+from strongroom.plugins.conformance.sources import secret, versions
 from strongroom.sources import SecretChange
 from strongroom.sources.aws import AwsSource, restore_seconds
+from strongroom.sources.aws.secrets import own_id
 from strongroom.system.errors import Conflict
 from tests.live import aws_account
 from tests.live.aws_parts import DENIED, WRITES, op
@@ -30,7 +32,6 @@ from tests.live.proxy import (
     Request,
     Reset,
 )
-from tests.sources.conformance import secret, versions
 
 
 @pytest.fixture
@@ -242,6 +243,41 @@ def test_the_estimate_counts_the_requests_of_a_restore(moto: Moto, proxy: Faulty
     held = [Secret(name=f"s{number:02}", versions=versions(1, 2)) for number in range(20)]
     write_all(AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws"), held)
     assert restore_seconds(20, 40, requests_per_second=1) == len(proxy.seen())
+
+
+def test_a_new_secret_of_one_version_takes_three_requests_and_a_twentieth(
+    moto: Moto, proxy: FaultyProxy
+) -> None:
+    held = [Secret(name=f"s{number:02}", versions=versions(1)) for number in range(20)]
+    write_all(AwsSource(moto.options(endpoint_url=proxy.url), name="aws"), held)
+    assert restore_seconds(20, 20, requests_per_second=1) == len(proxy.seen()) == 3 * 20 + 1
+
+
+def test_the_same_version_with_another_value_that_is_there_meanwhile_is_a_conflict(
+    moto: Moto, proxy: FaultyProxy, source: AwsSource
+) -> None:
+    client, wanted = moto.client(), Secret(name="A", versions=versions(1))
+    id_ = own_id("A", wanted.current.number, wanted.current.media)
+    create = Call(
+        lambda request: client.create_secret(Name="A", ClientRequestToken=id_, SecretString="CANARY-faster")
+    )
+    proxy.fail(create, when=op("CreateSecret"))
+    assert source.heads(["A"]) == {}
+    with pytest.raises(Conflict, match="'A' was created meanwhile"):
+        source.write([SecretChange(secret=wanted, expected=None)])
+    assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
+
+
+def test_a_version_that_comes_before_the_reading_back_is_read(
+    moto: Moto, proxy: FaultyProxy, source: AwsSource
+) -> None:
+    source.heads(["A"])
+    source.write([SecretChange(secret=Secret(name="A", versions=versions(1)), expected=None)])
+    moto.client().put_secret_value(SecretId="A", SecretString="CANARY-later")
+    (there,) = source.read_written(["A"])
+    assert there is not None
+    assert [version.value for version in there.versions][-1] == SecretBytes(b"CANARY-later")
+    assert len(there.versions) == 2
 
 
 def test_a_policy_that_another_account_refuses_can_be_left_out(

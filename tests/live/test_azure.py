@@ -15,11 +15,11 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, TargetError
+from strongroom.plugins.conformance.targets import MIB, SharedConformance, get, killed_putter, names, put
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.azure import AzureAccount, AzureTarget, BlobLock
 from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import ACCOUNT, Azurite
-from tests.targets.conformance import MIB, SharedConformance, get, killed_putter, names, put
 
 
 def container_client(azurite: Azurite, container: str) -> ContainerClient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,13 +12,16 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.checks.probe import probe_rights
+from strongroom.operations.rights.azure_roles import sas_letters
+from strongroom.plugins.conformance.targets import MIB, SharedConformance, get, names, put
 from strongroom.targets import Target
 from strongroom.targets.azure import AzureAccount, AzureTarget
 from tests.live.azurite import ACCOUNT, Azurite
-from tests.process import ROOT
-from tests.targets.conformance import MIB, SharedConformance, get, names, put
 
-SAS: dict[str, str] = json.loads((ROOT / "ops" / "azure" / "sas.json").read_text(encoding="utf-8"))
+SAS = {
+    role: sas_letters(role, locks=True)
+    for role in ("transfer", "control", "prune", "recover", "verify", "page")
+}
 NOT_ENFORCED = frozenset("i")
 """Azurite has no immutability, so that nobody needs the right to set it."""
 EITHER = frozenset("c")
@@ -86,11 +88,11 @@ def reads(target: Target) -> None:
 
 WORK: dict[str, Callable[[Target], None]] = {
     "transfer": uploads,
-    "repair": uploads,
+    "recover": uploads,
     "control": sweeps,
     "prune": sweeps,
     "verify": reads,
-    "restore": reads,
+    "page": reads,
 }
 
 

@@ -69,8 +69,9 @@ def sink() -> Iterator[Sink]:
         yield server
 
 
+@pytest.mark.long  # tests/journeys holds the same of one failure, with each way out on
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("times", [3, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [3, 12])
 def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
     own_openbao: OpenBao, sink: Sink, tmp_path: Path, times: int
 ) -> None:

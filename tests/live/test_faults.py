@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError, StrongroomError, TargetError
+from strongroom.plugins.conformance.targets import MIB, get, names, put
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
@@ -31,7 +32,6 @@ from tests.live.proxy import (
     method,
 )
 from tests.live.regions import SLOW_SECONDS, Region, azure_region, s3_region
-from tests.targets.conformance import MIB, get, names, put
 
 CONTENT = b"CANARY-" + os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).digest()

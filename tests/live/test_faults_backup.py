@@ -129,7 +129,7 @@ def check_brought_up(fleet: Fleet, backup: str) -> None:
     assert sorted(secret.name for secret in opened.secrets()) == [s.name for s in made_up(SECRETS)]
 
 
-@pytest.mark.sampled(every=2)
+@pytest.mark.sampled(every=8)
 @pytest.mark.parametrize("case", STAYING.values(), ids=STAYING.keys())
 def test_one_region_s_fault_degrades_a_backup_and_repair_brings_it_up(
     tmp_path: Path, region: Region, others: dict[str, Region], case: Case
@@ -151,6 +151,7 @@ def test_one_region_s_fault_degrades_a_backup_and_repair_brings_it_up(
         check_brought_up(fleet, run.id)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
 def test_a_region_that_loses_its_replies_to_puts_holds_the_backup_all_the_same(
     tmp_path: Path, region: Region, others: dict[str, Region], times: int | None
@@ -168,6 +169,7 @@ def test_a_region_that_loses_its_replies_to_puts_holds_the_backup_all_the_same(
         assert names_on(services.target(FAULTY)) == names_on(services.target("eu"))
 
 
+@pytest.mark.sampled(every=2)
 def test_a_region_whose_certificate_expired_degrades_a_backup_and_hears_nothing(
     tmp_path: Path, region: Region, others: dict[str, Region]
 ) -> None:

@@ -15,13 +15,13 @@ from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted
+from strongroom.plugins.conformance.targets import MIB, get, names, put
 from strongroom.state.records import Run, RunState
 from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
 from tests.live.regions import azure_region, s3_region
 from tests.operations.world import made_up, make_world
-from tests.targets.conformance import MIB, get, names, put
 from tests.targets.disks import small_disk
 
 pytestmark = pytest.mark.platform

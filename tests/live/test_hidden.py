@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.plugins.conformance.targets import put
 from strongroom.targets import HiddenVersion
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Resilient
@@ -18,7 +19,6 @@ from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
 from tests.live.regions import credentials_file
 from tests.live.test_policies import Account, account, moto  # noqa: F401 - fixtures
-from tests.targets.conformance import put
 
 DAY = timedelta(days=1)
 

@@ -1,7 +1,7 @@
-"""The shipped S3 policies are enough for each role, and each action in them is needed.
+"""The printed S3 policies are enough for each role, and each action in them is needed.
 
 On moto, which enforces a user's actions and resources. It has no conditions, and knows none
-of the actions of locks: see ``ops/aws/README.md`` for what is not shown. It also wants an
+of the actions of locks: see docs/how-to/grant-rights.md for what is not shown. It also wants an
 action for HEAD on a bucket that AWS does not have; each test grants that besides.
 """
 
@@ -24,6 +24,7 @@ from strongroom.operations.backup.repair import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.checks.probe import probe_rights
 from strongroom.operations.engine.drive import drive
+from strongroom.plugins.conformance.targets import MIB, SharedConformance, get, names, put
 from strongroom.state.records import RunState
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import ProbeResult, Target
@@ -35,7 +36,6 @@ from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
 from tests.live.regions import credentials_file, s3_region
 from tests.operations.world import made_up, make_world, names_on
-from tests.targets.conformance import MIB, SharedConformance, get, names, put
 
 REGION = "eu-central-1"
 BIG = os.urandom(6 * MIB)
@@ -113,7 +113,7 @@ class TestTheSuiteOfTargetsUnderTheControlPolicy(SharedConformance):
 
     @pytest.fixture
     def target(self, account: Account) -> Target:
-        return account.target("s3-control.json")
+        return account.target("control")
 
 
 def uploads(target: Target) -> None:
@@ -203,18 +203,17 @@ def _expect(kind: type[StrongroomError], work: Callable[[], object]) -> None:
 
 
 WORK: dict[str, Callable[[Target], None]] = {
-    "s3-transfer.json": uploads,
-    "s3-control.json": sweeps,
-    "s3-repair.json": uploads,
-    "s3-recover.json": rotates,
-    "s3-prune.json": prunes,
-    "s3-verify.json": verifies,
+    "transfer": uploads,
+    "control": sweeps,
+    "recover": rotates,
+    "prune": prunes,
+    "verify": verifies,
 }
 
 
 def _before(account: Account) -> None:
     """Put one object, and one that is hidden then."""
-    control = account.target("s3-control.json")
+    control = account.target("control")
     put(control, "containers/r/0", b"content")
     put(control, "containers/r/hidden", b"content")
     control.delete("containers/r/hidden")
@@ -248,9 +247,9 @@ def test_without_any_one_of_its_actions_it_is_not(account: Account, policy: str,
 
 @pytest.mark.parametrize("role", ["transfer", "control", "recover", "verify", "prune"])
 def test_the_probe_finds_nothing_missing_and_nothing_too_many(account: Account, role: str) -> None:
-    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    put(account.target("control"), "containers/r/0", b"content")
 
-    probe = probe_rights(account.target(f"s3-{role}.json"), role=role)
+    probe = probe_rights(account.target(role), role=role)
 
     assert [check for check in probe.checks if check.failed] == []
 
@@ -260,26 +259,24 @@ def test_the_probe_finds_the_policy_of_another_role_too_much_or_too_little(accou
         probe = probe_rights(account.target(policy), role=role)
         return {(check.what, check.outcome.value) for check in probe.checks if check.failed}
 
-    assert failed("s3-control.json", "transfer") == {("delete", "too many")}
-    assert failed("s3-transfer.json", "verify") == {("put", "too many")}
-    assert failed("s3-transfer.json", "control") == {("delete an object", "missing")}
-    assert failed("s3-verify.json", "transfer") == {("put", "missing")}
+    assert failed("control", "transfer") == {("delete", "too many")}
+    assert failed("transfer", "verify") == {("put", "too many")}
+    assert failed("transfer", "control") == {("delete an object", "missing")}
+    assert failed("verify", "transfer") == {("put", "missing")}
 
 
 @pytest.mark.parametrize("lacks", ["s3:ListBucketVersions", "s3:GetLifecycleConfiguration"])
 def test_the_probe_names_what_a_report_of_old_versions_lacks(account: Account, lacks: str) -> None:
-    target = account.target("s3-recover.json", lacks=lacks)
+    target = account.target("recover", lacks=lacks)
 
     advice = [check.detail for check in probe_rights(target, role="recover").of(ProbeResult.ADVICE)]
 
     assert [lacks in detail for detail in advice] == [True]
 
 
-@pytest.mark.parametrize(
-    "policy", ["s3-transfer.json", "s3-repair.json", "s3-recover.json", "s3-verify.json"]
-)
+@pytest.mark.parametrize("policy", ["transfer", "recover", "verify"])
 def test_who_has_it_can_hide_or_destroy_nothing(account: Account, policy: str) -> None:
-    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    put(account.target("control"), "containers/r/0", b"content")
     target = account.target(policy)
 
     with pytest.raises(TargetReadOnly):
@@ -306,15 +303,15 @@ def test_who_has_it_can_hide_or_destroy_nothing(account: Account, policy: str) -
 def test_a_right_that_is_missing_is_named(
     account: Account, lacks: str, work: Callable[[Target], object]
 ) -> None:
-    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    put(account.target("control"), "containers/r/0", b"content")
 
     with pytest.raises(StrongroomError, match=f"it needs {lacks}"):
-        work(account.target("s3-control.json", lacks=lacks))
+        work(account.target("control", lacks=lacks))
 
 
 def test_a_key_that_nobody_has_is_called_that_and_no_missing_right(account: Account, tmp_path: Path) -> None:
     """To HEAD, which comes first, a server says 403 and not why."""
-    right = account.target("s3-transfer.json").bucket.options
+    right = account.target("transfer").bucket.options
     unknown = credentials_file(tmp_path / "unknown.aws", key="AKIANOBODYHASTHIS000")
     target = S3Target(structs.replace(right, credentials_file=unknown), name="eu")
 
@@ -326,7 +323,7 @@ def test_a_key_that_nobody_has_is_called_that_and_no_missing_right(account: Acco
 
 def test_a_policy_is_for_one_bucket_only(account: Account, moto: Moto, tmp_path: Path) -> None:
     other = Account(moto, tmp_path)
-    foreign = other.target("s3-control.json")
+    foreign = other.target("control")
     target = S3Target(
         S3Options(
             bucket=account.bucket,
@@ -352,16 +349,16 @@ def test_a_backup_is_made_verified_and_repaired_under_the_policies(moto: Moto, t
     def targets(policy: str) -> dict[str, Target]:
         return {name: Resilient(found.target(policy, name=name)) for name, found in accounts.items()}
 
-    world = make_world(tmp_path, secrets=made_up(6), pieces=1).with_targets(targets("s3-control.json"))
-    run = world.back_up(world.services(targets=targets("s3-transfer.json")))
+    world = make_world(tmp_path, secrets=made_up(6), pieces=1).with_targets(targets("control"))
+    run = world.back_up(world.services(targets=targets("transfer")))
     assert run.state is RunState.DONE, run.error
 
     _damage(moto, accounts["us"].bucket, run.id)
-    repairing = world.services(targets=targets("s3-repair.json"))
+    repairing = world.services(targets=targets("transfer"))
     ended, tickets = submit_repair(repairing, backup=run.id)
     repaired = drive(ended, tickets, repairing, processes=1)
     assert repaired.state is RunState.DONE, repaired.error
-    verifying = world.services(targets=targets("s3-verify.json"))
+    verifying = world.services(targets=targets("verify"))
     ended, tickets = submit_verify(verifying, backup=run.id, depth=Depth.COMPARED)
     verified = drive(ended, tickets, verifying, processes=1)
     assert verified.state is RunState.DONE, verified.error
@@ -395,7 +392,7 @@ def test_the_bucket_s_settings_are_taken_as_they_are_shipped_and_a_locked_backup
     assert client.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     kept = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert {rule["ID"] for rule in kept} == {
-        rule["ID"] for rule in shipped.shipped("bucket/lifecycle.json", bucket)["Rules"]
+        rule["ID"] for rule in shipped.setting("lifecycle", bucket)["Rules"]
     }
     rules = client.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rules[0]["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == shipped.KEY
@@ -404,34 +401,34 @@ def test_the_bucket_s_settings_are_taken_as_they_are_shipped_and_a_locked_backup
     assert [check for check in target.settings() if check.failed] == []
 
 
-PRUNE = "s3-prune.json"
+PRUNE = "prune"
 """Its workers delete by themselves what was marked long enough ago, versions too; a lock stops them."""
 
 
 def test_what_destroys_is_only_in_policies_that_demand_a_second_factor_and_in_that_of_prune_workers() -> None:
     destroys = {"s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold"}
-    for name in shipped.names():
+    for name in shipped.ROLES:
         allowed = {"s3:DeleteObjectVersion"} if name == PRUNE else set[str]()
-        for statement in shipped.shipped(name, "b").get("Statement", ()):
+        for statement in shipped.shipped(name, "b")["Statement"]:
             if statement["Effect"] == "Allow" and (destroys - allowed) & set(statement["Action"]):
                 assert statement["Condition"]["Bool"]["aws:MultiFactorAuthPresent"] == "true", name
 
 
 def test_who_restores_or_deletes_needs_a_second_factor_for_all_of_it() -> None:
-    for name in ("s3-restore.json", "s3-retention.json"):
+    for name in ("read-backups", "retention"):
         for statement in shipped.shipped(name, "b")["Statement"]:
             assert statement["Condition"]["Bool"]["aws:MultiFactorAuthPresent"] == "true"
 
 
 def test_no_shipped_policy_grants_more_than_single_named_actions_on_the_bucket() -> None:
-    for name in shipped.names():
-        for statement in shipped.shipped(name, "bucket").get("Statement", ()):
+    for name in shipped.ROLES:
+        for statement in shipped.shipped(name, "bucket")["Statement"]:
             if statement["Effect"] == "Allow":
                 assert not any("*" in action for action in statement["Action"]), name
-                if name == PRUNE and isinstance(statement["Resource"], list):  # certain folders alone
-                    assert all(re.fullmatch(FOLDER, one) for one in statement["Resource"])
+                if name == PRUNE and len(statement["Resource"]) > 1:  # certain folders alone
+                    assert all(re.fullmatch(FOLDER, place) for place in statement["Resource"])
                     continue
-                assert statement["Resource"] in {"arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*", shipped.KEY}
+                assert statement["Resource"] in (["arn:aws:s3:::bucket"], ["arn:aws:s3:::bucket/*"])
 
 
-FOLDER = r"arn:aws:s3:::bucket/(\*/)?(manifests|containers|keys|index|emergency|deletion|probes)/\*"
+FOLDER = r"arn:aws:s3:::bucket/(manifests|containers|keys|index|emergency|deletion|probes)/\*"

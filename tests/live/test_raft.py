@@ -14,6 +14,7 @@ from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.vault_snapshot import assembled
+from strongroom.plugins.conformance.sources import in_a_child
 from strongroom.sources.raft import RaftSource
 from strongroom.sources.raft.source import PART
 from strongroom.state.records import RunState
@@ -23,7 +24,6 @@ from strongroom.vault.client import Vault
 from tests.live.openbao import RaftServer
 from tests.live.raft_parts import about_of, content_of, rekey, running_server, snapshot_of, source_of
 from tests.operations.world import make_world
-from tests.sources.conformance import in_a_child
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Machine
 from tests.cli.test_store import on_a_terminal
 from tests.live.openbao import RaftServer
-from tests.live.raft_parts import POLICIES, shipped
+from tests.live.raft_parts import shipped
 
 PASSPHRASE_GIVEN = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
 CONFIG = """
@@ -65,14 +64,6 @@ def test_the_documents_settings_are_sound(document: str, tmp_path: Path) -> None
 
     found = load_settings({"HOME": str(tmp_path), "STRONGROOM_CONFIG": str(file)})
     assert {"server", "vault-eu"} & {*found.sources, *found.targets}
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_policy_that_a_document_names_is_shipped_and_named(document: str) -> None:
-    words = (ROOT / "docs" / "how-to" / document).read_text()
-    named = set(re.findall(r"[a-z-]+\.hcl", words))
-    shipped_files = {path.name for path in POLICIES.glob(DOCUMENTS[document])}
-    assert named == shipped_files != set()
 
 
 @pytest.fixture(scope="module")

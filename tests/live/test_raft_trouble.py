@@ -130,7 +130,7 @@ def test_without_the_right_to_snapshots_it_says_which_policy_has_it(
 ) -> None:
     with pytest.raises(SourceError, match="may not") as caught:
         list(source_of(server, tmp_path, "default").list())
-    assert "raft-snapshot.hcl" in caught.value.hint
+    assert "cluster rules vault --role control" in caught.value.hint
 
 
 def test_without_the_right_to_see_rotations_their_number_is_unknown(

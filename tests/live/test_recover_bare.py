@@ -118,11 +118,14 @@ def signer_on(kit: Path) -> str:
 
 
 def test_a_lost_vault_comes_back_by_the_login_that_may_write_but_what_that_may_not(
-    site: Machine, own_openbao: OpenBao
+    beside_files: Machine, own_openbao: OpenBao
 ) -> None:
+    site = beside_files
     done = recover(site)
     assert done.code == RunDegraded.exit_code, done
-    assert [part["into"] for part in done.document["parts"]] == ["recovery"]
+    into = {part["source"]: part["into"] for part in done.document["parts"]}
+    assert into == {"vault": "recovery", "env": "local"}, done
+    assert site.ok("get", "api.txt", "--show-value").out == "CANARY-file"
     assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5, done
     assert "1 secret cannot be restored, and is left out" in done.err
     assert "secret/app-03/db: " in done.err
@@ -137,7 +140,7 @@ def test_a_lost_vault_comes_back_by_the_login_that_may_write_but_what_that_may_n
     assert own_openbao.data("secret/data/app-07/db")["data"] == {"password": "CANARY-7"}
 
 
-@pytest.mark.sampled(every=2)
+@pytest.mark.long  # tests/cli/test_recover_anywhere.py holds it of a directory
 @pytest.mark.parametrize("words", [(), ("--from-target", "eu")], ids=["configured", "named"])
 def test_a_new_machine_recovers_from_a_configured_s3_target_alone(
     site: Machine, tmp_path: Path, words: tuple[str, ...]
@@ -179,13 +182,6 @@ def beside_files(site: Machine) -> Machine:
     site.ok("backup", "--policy", "files", "--force")
     shutil.rmtree(site.path("env"))
     return site
-
-
-def test_files_that_are_lost_with_a_vault_come_back_into_the_local_store(beside_files: Machine) -> None:
-    done = recover(beside_files)
-    into = {part["source"]: part["into"] for part in done.document["parts"]}
-    assert into == {"vault": "recovery", "env": "local"}, done
-    assert beside_files.ok("get", "api.txt", "--show-value").out == "CANARY-file"
 
 
 def test_a_source_of_which_nothing_can_be_restored_does_not_stop_the_others(

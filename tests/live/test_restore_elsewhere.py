@@ -20,13 +20,13 @@ from strongroom.operations.restore.plan import (
 )
 from strongroom.operations.restore.plan_file import make_plan
 from strongroom.operations.restore.restore import restore
+from strongroom.plugins.conformance.sources import secret
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.local import LocalStore
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
 from tests.live.vault_parts import RESTORE, shipped, source_of
-from tests.sources.conformance import secret
 
 OWN = "elsewhere/"
 

@@ -12,6 +12,7 @@ from threading import Barrier
 import pytest
 
 from strongroom.errors import TargetError
+from strongroom.plugins.conformance.targets import RACERS, SharedConformance, get, names, put
 from strongroom.targets import Target
 from strongroom.targets.s3 import LockMode, S3Target
 from tests.live import test_faults, test_s3_locks
@@ -20,7 +21,6 @@ from tests.live.regions import Region, credentials_file, s3_region
 from tests.live.rgw import Gateway
 from tests.live.rgw_parts import bucket_of, code_of, repeated
 from tests.live.test_s3_locks import DAY, locked_target, now
-from tests.targets.conformance import RACERS, SharedConformance, get, names, put
 
 pytestmark = pytest.mark.long
 

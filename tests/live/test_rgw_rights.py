@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.errors import StrongroomError
+from strongroom.plugins.conformance.targets import put
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.s3 import LockMode, S3Target
 from strongroom.targets.s3.bucket import FOREVER
@@ -22,7 +23,6 @@ from tests.live.regions import credentials_file
 from tests.live.rgw import Gateway
 from tests.live.rgw_parts import code_of, repeated
 from tests.live.test_s3_locks import DAY, locked_target, now
-from tests.targets.conformance import put
 
 pytestmark = pytest.mark.long
 
@@ -81,7 +81,7 @@ def locked_as(gateway: Gateway, folder: Path, *, lacks: str = "", **how: Any) ->
     """Return a bucket with locks as who has the shipped policy for uploads, or all but one action."""
     owned = locked_target(gateway, folder, **how)
     bucket = owned.bucket.options.bucket
-    policy = shipped.without(shipped.shipped("s3-transfer.json", bucket), lacks)
+    policy = shipped.without(shipped.shipped("transfer", bucket), lacks)
     user = Users(gateway).user(policy)
     file = credentials_file(
         folder / "user.aws", key=user["AWS_ACCESS_KEY_ID"], secret=user["AWS_SECRET_ACCESS_KEY"]
@@ -182,7 +182,7 @@ UNKNOWN = ("s3:PutEncryptionConfiguration", "s3:PutBucketOwnershipControls")
 
 def guard(gateway: Gateway, bucket: str) -> None:
     """Put a bucket under as much of the shipped policy as the gateway takes."""
-    policy = shipped.shipped("bucket/policy.json", bucket)
+    policy = shipped.setting("policy", bucket)
     for statement in policy["Statement"]:
         if isinstance(statement["Action"], list):
             statement["Action"] = [one for one in statement["Action"] if one not in UNKNOWN]
@@ -203,7 +203,7 @@ def test_under_the_bucket_s_policy_its_owner_destroys_nothing_without_a_second_f
         "versioning": lambda: client.put_bucket_versioning(**suspended),
         "policy": lambda: client.delete_bucket_policy(Bucket=guarded),
         "lifecycle": lambda: client.put_bucket_lifecycle_configuration(
-            Bucket=guarded, LifecycleConfiguration=shipped.shipped("bucket/lifecycle.json", guarded)
+            Bucket=guarded, LifecycleConfiguration=shipped.setting("lifecycle", guarded)
         ),
         "bucket": lambda: client.delete_bucket(Bucket=guarded),
     }

@@ -14,6 +14,7 @@ import pytest
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
 from strongroom.operations.errors import RefusalMissing, RightMissing
+from strongroom.plugins.conformance.targets import MIB, get, put
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.s3 import LockMode, S3Target
 from tests.cli.program import Machine
@@ -23,7 +24,6 @@ from tests.live.regions import credentials_file, s3_region
 from tests.live.rgw import KEY, TRANSIT, Gateway, library
 from tests.live.rgw_parts import bucket_of
 from tests.live.test_probe_cli import outcomes
-from tests.targets.conformance import MIB, get, put
 
 pytestmark = pytest.mark.long
 

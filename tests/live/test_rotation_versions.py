@@ -128,12 +128,12 @@ def test_who_may_not_list_versions_is_told_that_and_not_that_there_are_none(
     tmp_path: Path,
 ) -> None:
     at = Rotated(tmp_path)
-    at.world = only(at.world, account.target("s3-control.json"))
+    at.world = only(at.world, account.target("control"))
     backup = at.back_up()
-    may = account.target("s3-recover.json", lacks="s3:ListBucketVersions")
+    may = account.target("recover", lacks="s3:ListBucketVersions")
     [still] = still_opens(at.manifest(backup), [may], (at.recipient,))
     assert still.old_versions == OldVersions(count=-1, locked_until="unknown", until="unknown")
-    may = account.target("s3-recover.json", lacks="s3:GetLifecycleConfiguration")
+    may = account.target("recover", lacks="s3:GetLifecycleConfiguration")
     at.world.targets["eu"].delete(f"containers/{backup}/{at.manifest(backup).containers[0].sha256}")
     [still] = still_opens(at.manifest(backup), [may], (at.recipient,))
     assert still.old_versions == OldVersions(count=1, until="unknown")
@@ -146,7 +146,7 @@ def test_shredding_waits_for_the_day_on_which_what_is_hidden_goes(
 ) -> None:
     """By a key that nobody can prove to be gone, and a credential that may only hide."""
     at = Vault(tmp_path, key_service=FileDestroyer)
-    at.world = only(at.world, account.target("s3-control.json"))
+    at.world = only(at.world, account.target("control"))
     backup = at.back_up()
     at.current = "k2"
     moto.enforce(after="inf")

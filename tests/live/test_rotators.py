@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Selection
-from strongroom.operations.engine.services import RotatorKind, SecretRotator, Services
+from strongroom.operations.engine.services import RotatorWork, SecretRotator, Services
 from strongroom.operations.rotation.secret_plan import Rotated
 from strongroom.operations.rotation.secrets_job import rotate_secrets
 from strongroom.sources.aws import AwsSource
@@ -125,8 +125,8 @@ class Place:
                 field="password",
             )
 
-        given = {"name": "engine", "kind": RotatorKind.VAULT_ENGINE, "selection": EVERYTHING, **more}
-        return SecretRotator(engine=engine, **given)  # type: ignore[arg-type]
+        given = {"name": "engine", "selection": EVERYTHING, **more}
+        return SecretRotator(work=RotatorWork(does="asks an engine", engine=engine), **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_mount_that_keeps_no_versions_gets_the_former_value_back_from_memory(p
 
 
 def test_the_rights_of_a_restore_are_enough_to_rotate(place: Place) -> None:
-    with_policies(place.bao, elsewhere={"secret/": place.mount})
+    with_policies(place.bao)
     place.bao.put(place.mount, "shop/key", {"key": "CANARY-leaked"})
     services = place.services(random_rotator(selection=EVERYTHING), policies=RESTORE)
     rotated = rotate_secrets(services, [f"{place.mount}shop/key"], source="vault", reason=REASON)
@@ -407,7 +407,8 @@ def aws_services(folder: Path, account: tuple[Moto, FaultyProxy], *rotators: Sec
 
 
 def aws_rotator(**more: object) -> SecretRotator:
-    given: dict[str, object] = {"name": "function", "kind": RotatorKind.AWS, "selection": EVERYTHING}
+    work = RotatorWork(does="asks the source")
+    given: dict[str, object] = {"name": "function", "work": work, "selection": EVERYTHING}
     return SecretRotator(**{**given, **more})  # type: ignore[arg-type]
 
 

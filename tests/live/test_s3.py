@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from strongroom.plugins.conformance.targets import SharedConformance
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import CREDENTIALS, MiniStack
-from tests.targets.conformance import SharedConformance
 
 MakeTarget = Callable[..., S3Target]
 

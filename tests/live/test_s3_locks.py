@@ -19,6 +19,7 @@ from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted
+from strongroom.plugins.conformance.targets import MIB, get, killed_putter, names, put
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
@@ -29,7 +30,6 @@ from tests.live.ministack import MiniStack
 from tests.live.proxy import FaultyProxy, LoseReply, method
 from tests.live.regions import s3_region
 from tests.operations.world import World, made_up, make_world, names_on
-from tests.targets.conformance import MIB, get, killed_putter, names, put
 
 DAY = timedelta(days=1)
 Clock = Callable[[], datetime]
@@ -280,7 +280,7 @@ def test_a_backup_by_hosts_whose_clocks_are_ten_minutes_off_is_whole_and_locked(
         assert all(end is not None and end > now() + 29 * DAY for end in ends)
 
 
-@pytest.mark.parametrize("kind", ["containers/", "manifests/"])
+@pytest.mark.parametrize("kind", [pytest.param("containers/", marks=pytest.mark.long), "manifests/"])
 def test_a_damaged_locked_object_is_repaired_beside_it_and_read_from_there(
     world: World, other_ministack: MiniStack, kind: str
 ) -> None:

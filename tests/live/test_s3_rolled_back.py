@@ -110,8 +110,8 @@ def put_an_older_manifest_over_the_newest(bucket: Bucket) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "good"),
     [
-        (hide_all, MissingPiece, [False, False]),
-        (hide_the_newest_manifest, Stale, [True, False]),
+        pytest.param(hide_all, MissingPiece, [False, False], marks=pytest.mark.long),
+        pytest.param(hide_the_newest_manifest, Stale, [True, False], marks=pytest.mark.long),
         (put_an_older_manifest_over_the_newest, Stale, [True, False]),
     ],
 )

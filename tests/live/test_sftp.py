@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError, StrongroomError, TargetError
+from strongroom.plugins.conformance.targets import MIB, SharedConformance, get, names, put
 from strongroom.system.errors import KeyFileExposed, TargetFull, TargetReadOnly
 from strongroom.targets import ProbeResult
 from strongroom.targets.directory import MARKER
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.sftp import SftpTarget
 from tests.live.sshd import PROGRAM, Sshd
-from tests.targets.conformance import MIB, SharedConformance, get, names, put
 from tests.targets.disks import read_only, small_disk
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no sshd on the path; 'make services'")
@@ -42,6 +42,16 @@ class TestSftp(SharedConformance):
 
 
 # -- being there -----------------------------------------------------------------
+
+
+def test_a_place_that_is_not_there_yet_is_asked_for_room_first_as_a_stage_is(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    with pytest.raises(TargetUnavailable, match=MARKER):
+        sshd.target(tmp_path / "new", create=False).require_room(1)
+    assert not (tmp_path / "new").exists()
+    sshd.target(tmp_path / "new").require_room(1)
+    assert (tmp_path / "new" / MARKER).exists()
 
 
 @pytest.mark.parametrize("present", [False, True], ids=["missing", "empty mount point"])

@@ -39,6 +39,7 @@ from tests.live.openbao import OpenBao, RaftServer
 from tests.live.rotation_kinds import quorum
 from tests.live.softhsm import SoftHsm
 from tests.live.test_s3_locks import locked_target
+from tests.live.vault_parts import shipped
 from tests.operations.shredding.worlds import Locked, Vault
 from tests.operations.world import names_on
 
@@ -86,7 +87,7 @@ def transit(openbao: OpenBao, tmp_path: Path) -> Transit:
 
 def shredding_key(transit: Transit) -> TransitKey:
     """Return the key under the shipped policies and no others."""
-    text = (Path("ops") / "vault" / "transit-shred.hcl").resolve().read_text()
+    text = shipped("transit-shred")
     transit.server.policy(f"{transit.mount}-shred", text.replace('"transit/', f'"{transit.mount}/'))
     return transit.key("open", "seal", "shred")
 
@@ -240,10 +241,10 @@ def test_the_shipped_policy_schedules_and_the_one_that_opens_does_not(
     own_moto: Moto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arn = make_key(own_moto)
-    as_user(own_moto, actions_of("kms-open.json"), monkeypatch)
+    as_user(own_moto, actions_of("verify"), monkeypatch)
     with pytest.raises(KeyDenied):
         KmsDestroyer("k1", of(own_moto, arn)).destroy(0)
-    as_user(own_moto, actions_of("kms-shred.json"), monkeypatch)
+    as_user(own_moto, actions_of("shred"), monkeypatch)
     destroyer = KmsDestroyer("k1", of(own_moto, arn))
     destroyer.destroy(0)
     assert destroyer.look(0).fate is Fate.PENDING

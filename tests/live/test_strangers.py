@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom.errors import StrongroomError, TargetError
+from strongroom.plugins.conformance.targets import get, names, put
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from tests.live.proxy import Answer, FaultyProxy, method
 from tests.live.regions import Region
-from tests.targets.conformance import get, names, put
 
 CONTENT = os.urandom(1000)
 PAGE = b"<html><body>CANARY-page</body></html>"

@@ -26,7 +26,6 @@ from tests.live.openbao import OpenBao
 from tests.live.softhsm import PIN, SoftHsm
 
 KEYS = ("hsm", "hsm-aes", "bao", "kms-eu", "board", "emergency", "mixed", "rec", "box", "words")
-FEW = ("hsm", "emergency", "words")
 SECRETS = ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
 OWN = """
 [keys.mixed]
@@ -54,11 +53,13 @@ regions = 1
 DIRECTORY = 'kind = "directory"\npath = "place"\nregion = "x"\n'
 
 
-@pytest.fixture(params=[FEW, pytest.param(KEYS, marks=pytest.mark.long)], ids=["few", "all"])
-def keys(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The keys that a backup is sealed for: by each a person brings it back. A directory has all of them."""
-    found: tuple[str, ...] = request.param
-    return found
+def sealed_for(*few: str) -> pytest.MarkDecorator:
+    """Give a test the keys that its backup is sealed for: by each of them a person brings it back.
+
+    Four tests share all of them; where the long ones run, each has all.
+    """
+    each = [few, pytest.param(KEYS, marks=pytest.mark.long)]
+    return pytest.mark.parametrize("keys", each, ids=["few", "all"])
 
 
 def furnish(machine: Machine, place: str, keys: tuple[str, ...]) -> None:
@@ -149,17 +150,19 @@ def brings_back(house: Machine, other: Machine, lines: str, *, ways: int) -> Non
     assert other.ok("get", "JWT_SECRET_KEY", "--show-value").out.strip().endswith("CANARY-JWT")
 
 
-def test_a_directory_comes_back_by_the_kit(site: Machine, other: Machine) -> None:
-    furnish(site, DIRECTORY, KEYS)
+@sealed_for("hsm", "bao", "rec")
+def test_a_directory_comes_back_by_the_kit(site: Machine, other: Machine, keys: tuple[str, ...]) -> None:
+    furnish(site, DIRECTORY, keys)
     site.path("place").mkdir()
     (site.path("place") / MARKER).touch()
     site.ok("backup", "--policy", "all", "--force")
     site.ok("emergency", "kit", "--output", "kit.html")
     printed = carry(site, other, site.path("kit.html"))
     lines = printed["What to type: policy 'all', from a copy of a target 'place'"]
-    brings_back(site, other, lines, ways=len(KEYS))
+    brings_back(site, other, lines, ways=len(keys))
 
 
+@sealed_for("hsm-aes", "mixed", "emergency")
 def test_a_bucket_comes_back_by_the_kit(
     site: Machine, other: Machine, ministack: MiniStack, keys: tuple[str, ...]
 ) -> None:
@@ -177,6 +180,7 @@ def test_a_bucket_comes_back_by_the_kit(
     brings_back(site, other, lines, ways=len(keys))
 
 
+@sealed_for("kms-eu", "box", "words")
 def test_a_backup_file_comes_back_by_the_kit(site: Machine, other: Machine, keys: tuple[str, ...]) -> None:
     furnish(site, DIRECTORY, keys)
     recipients = [word for key in keys for word in ("--recipient", key)]
@@ -186,7 +190,8 @@ def test_a_backup_file_comes_back_by_the_kit(site: Machine, other: Machine, keys
     brings_back(site, other, printed["What to type: the file a b.sr"], ways=len(keys))
 
 
-@pytest.mark.parametrize("printed_on", ["kit", "runbook"])
+@sealed_for("board", "hsm", "words")
+@pytest.mark.parametrize("printed_on", [pytest.param("kit", marks=pytest.mark.long), "runbook"])
 def test_a_medium_comes_back_by_kit_and_runbook(
     site: Machine, other: Machine, printed_on: str, keys: tuple[str, ...]
 ) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import ListedSecret, Secret
+from strongroom.operations.restore.batch import present
 from strongroom.operations.restore.plan import RestoreAction
-from strongroom.operations.restore.restore import present
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.aws.client import Api
@@ -59,7 +59,7 @@ def told(server: OpenBao, mount: str, key: str) -> Any:
 @pytest.fixture
 def vault(openbao: OpenBao, tmp_path: Path) -> Iterator[tuple[OpenBao, str, Any]]:
     mount = openbao.mount("undoing")
-    with_policies(openbao, elsewhere={"secret/": mount})
+    with_policies(openbao)
     yield openbao, mount, source_of(openbao, tmp_path, *RESTORE, mounts=(mount,), system=False)
     openbao.unmount("undoing")
 
@@ -219,7 +219,7 @@ def test_who_may_not_remove_is_told_before_an_undo_begins(
     openbao: OpenBao, tmp_path: Path, restoring: Restoring
 ) -> None:
     mount = openbao.mount("undoing2")
-    with_policies(openbao, elsewhere={"secret/": mount})
+    with_policies(openbao)
     root, least = tmp_path / "root", tmp_path / "least"
     root.mkdir()
     least.mkdir()

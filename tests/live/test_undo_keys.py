@@ -148,6 +148,7 @@ def test_a_lost_key_stops_neither_a_restore_that_overwrites_nor_its_undo_by_a_co
     assert site.values() == AFTER
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("lose", [token_file_gone, kms_key_disabled])
 def test_a_restore_that_only_creates_is_undone_too_and_blames_nobody(
     site: Site, lose: Callable[[Site], None]

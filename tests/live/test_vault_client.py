@@ -16,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
+from strongroom.plugins.conformance.sources import in_a_child
 from strongroom.system.attempts import RequestPace
 from strongroom.system.process import PerProcess
 from strongroom.vault import answers
@@ -27,7 +28,6 @@ from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Answer, FaultyProxy, method
 from tests.live.vault_parts import source_of
-from tests.sources.conformance import in_a_child
 
 LIMIT = 60.0
 READER = 'path "secret/data/*" { capabilities = ["read"] }'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from strongroom.errors import SourceError
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource, records
 from strongroom.vault.client import Vault
-from tests.live.certificates import server_context
+from tests.live.certificates import Authority, server_context
 from tests.live.openbao import OpenBao, RaftServer
 from tests.live.proxy import Answer, Call, FaultyProxy, Request, Reset, Truncate, method
 from tests.live.vault_parts import Site
@@ -63,6 +64,7 @@ ALL = [b'{"value":"CANARY-%d"}' % number for number in range(COUNT)]
         pytest.param(Truncate(40), id="an answer cut short"),
     ],
 )
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("when", [METADATA, DETAILS, DATA], ids=["list", "describe", "read"])
 def test_passing_trouble_passes(site: Site, kv: str, fault: Any, when: Any) -> None:
     rule = site.proxy.fail(fault, when=when, times=2)
@@ -148,6 +150,28 @@ def test_an_expired_certificate_is_named(openbao: OpenBao, kv: str, tmp_path: Pa
         pytest.raises(SourceError, match="certificate has expired"),
     ):
         values(Site(openbao, proxy, tmp_path).source(kv, ca_file=trusted))
+
+
+def test_a_server_that_nobody_trusts_or_that_has_another_name_gets_no_token(
+    openbao: OpenBao, kv: str, tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    context, _ = server_context(tmp_path / "one")
+    _, trusted = server_context(tmp_path / "other")
+    with FaultyProxy(openbao.process.port, tls=context) as proxy:
+        for ca_file in (trusted, None):
+            with pytest.raises(SourceError, match="its certificate is not accepted"):
+                values(Site(openbao, proxy, tmp_path).source(kv, ca_file=ca_file))
+        assert proxy.seen() == []
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("elsewhere", hosts=["vault.example"])
+    named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    named.load_cert_chain(certificate, key)
+    with FaultyProxy(openbao.process.port, tls=named) as proxy:
+        with pytest.raises(SourceError, match="its certificate is not accepted"):
+            values(Site(openbao, proxy, tmp_path).source(kv, ca_file=tmp_path / "ca.pem"))
+        assert proxy.seen() == []
 
 
 def test_a_server_that_is_sealed_meanwhile_is_told_at_once(raft_server: RaftServer, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ NEWEST = [f"CANARY-{number}-3" for number in range(COUNT)]
 # -- three real nodes --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["leader", "standby"])
+@pytest.mark.parametrize("where", [pytest.param("leader", marks=pytest.mark.long), "standby"])
 def test_a_restore_goes_on_through_two_changes_of_the_leader(
     raft_cluster: RaftCluster, tmp_path: Path, where: str
 ) -> None:
@@ -149,6 +149,7 @@ LEADERLESS = [
 ]
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("fault", LEADERLESS)
 @pytest.mark.parametrize("begins", [1, 5])
 def test_half_a_minute_without_a_leader_is_waited_for(

@@ -16,7 +16,8 @@ from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion, VersionState
 from strongroom.sources import SecretChange
 from strongroom.sources.vault import VaultSource
-from strongroom.vault.client import PathRights, Vault
+from strongroom.vault.client import Vault
+from strongroom.vault.rights import PathRights
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import capabilities, shipped, without
@@ -116,7 +117,7 @@ def test_reading_has_what_it_needs_and_nothing_more(server: OpenBao, tmp_path: P
 
 
 def test_what_is_missing_and_what_is_too_much_is_named(server: OpenBao, tmp_path: Path) -> None:
-    text = without("backup-read", "secret/data/*", '"read"') + 'path "kv1/*" { capabilities = ["delete"] }'
+    text = without("backup-read", "+/data/*", '"read"') + 'path "kv1/*" { capabilities = ["delete"] }'
     found = {right.path: right for right in source_with(server, tmp_path, text).rights() if not right.fits}
     assert {path: (right.missing, right.excess) for path, right in found.items()} == {
         "secret/data/*": (("read",), ()),

@@ -26,8 +26,13 @@ from tests.live.vault_parts import READ, RESTORE, shipped, source_of, with_polic
 from tests.live.vault_seeds import Seeds, everything
 from tests.operations.world import World, make_world
 
-ELSEWHERE = {'"secret/': '"deep/er/secret/', '"+/': '"team/sub/', "kv1/": "plain/"}
-"""The mounts and the namespace that the shipped policies do not name."""
+ELSEWHERE = (
+    ('"+/', '"deep/er/secret/'),
+    ('"+/', '"team/sub/'),
+    ('"kv1/', '"plain/'),
+    ('"kv1/', '"team/sub/plain/'),
+)
+"""The mounts and the namespace that the printed policies do not name."""
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from strongroom.plugins.conformance.sources import RICH, DestinationConformance, _new, _read
 from strongroom.sources import Destination
 from strongroom.sources.vault import records
 from strongroom.sources.vault.reading import _held
 from strongroom.sources.vault.records import Folder, KeyInfo, KeyVersion
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import RESTORE, Within, source_of, with_policies
-from tests.sources.conformance import RICH, DestinationConformance, _new, _read
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_what_is_known_of_a_large_folder_takes_few_bytes_a_key() -> None:
     times = {"created_time": "2026-11-26T08:00:00.123456789Z", "updated_time": "2026-11-26T08:00:00.1Z"}
     keys = [f"app-{number:06}" for number in range(10_000)]
     tracemalloc.start()
-    held = _held(_pages(keys, times))
+    held, _ = _held(_pages(keys, times), 20_000)
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(held.info) == len(keys)

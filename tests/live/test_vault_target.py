@@ -14,13 +14,13 @@ import pytest
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
+from strongroom.plugins.conformance.targets import MIB, SharedConformance, get, killed_putter, names, put
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.vault import VaultTarget
 from strongroom.targets.vault.chunks import in_order
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
 from tests.live.vault_target_parts import keys, make, small
-from tests.targets.conformance import MIB, SharedConformance, get, killed_putter, names, put
 
 
 @pytest.fixture

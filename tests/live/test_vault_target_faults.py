@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import TargetError
+from strongroom.plugins.conformance.targets import MIB, get, names, put
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.vault import VaultTarget
@@ -34,7 +35,6 @@ from tests.live.proxy import (
 )
 from tests.live.vault_parts import shipped
 from tests.live.vault_target_parts import keys, make, new_mount
-from tests.targets.conformance import MIB, get, names, put
 from tests.targets.disks import small_disk
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from strongroom.errors import TargetError
 from strongroom.operations.checks.probe import probe_rights, probe_storage
+from strongroom.plugins.conformance.targets import get, names, put
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import ProbeResult
 from strongroom.targets.vault import VaultTarget
 from tests.live.openbao import Answered, OpenBao
 from tests.live.vault_parts import shipped, without
 from tests.live.vault_target_parts import keys, make, small
-from tests.targets.conformance import get, names, put
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_each_right_that_the_policy_grants_is_needed(
 
     with pytest.raises(TargetError, match="may not") as caught:
         fails(target)
-    assert "kv-target.hcl" in caught.value.hint
+    assert "cluster rules vault" in caught.value.hint
     assert isinstance(caught.value, TargetReadOnly) is (
         capability in ("create", "delete") or "encrypt" in path
     )

@@ -184,7 +184,8 @@ class writing:  # noqa: N801 - a context
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+    "number",
+    [*(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL],
 )
 def test_a_restore_that_is_interrupted_is_told_and_gone_on_with(
     lost: tuple[Machine, dict[str, Any]], count: int, own_openbao: OpenBao, number: signal.Signals

@@ -39,6 +39,7 @@ MARKS = ["/delete/a", "/destroy/a"]
 FAULTS = {"reply": LoseReply(), "request": Reset(), "503": Answer(503), "500": Answer(500)}
 
 
+@pytest.mark.sampled(every=4)
 @pytest.mark.parametrize(
     ("lost", "fault"),
     [(path, fault) for path in CHECKED for fault in FAULTS]

@@ -2,71 +2,112 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from strongroom.config import load_settings
 from strongroom.model import ListedSecret, Secret, VersionState
+from strongroom.operations.rights.vault_policies import Policy, policy_text, vault_policies
 from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
+from strongroom.vault.rights import NONE
 from tests.live.openbao import OpenBao
 from tests.live.proxy import FaultyProxy
 
-POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
 READ = ("backup-read",)
 RESTORE = ("backup-read", "restore", "restore-undo", "restore-system", "restore-undo-system")
-"""Names of the shipped policies, and of the files that they are in."""
+"""Names of policies; :data:`PRINTED` says whose each is."""
+
+OLD_MOUNTS = ("kv1", "team/kv1")
+_VAULT = """
+state_dir = "/nowhere"
+[vaults.main]
+address = "http://127.0.0.1:8200"
+token_file = "/nowhere/token"
+"""
+_SOURCE = '[sources.main]\nkind = "vault"\nvault = "main"\ndestination = true\n'
+_RAFT = '[sources.main]\nkind = "raft"\nvault = "main"\n'
+_TARGET = (
+    '[targets.main]\nkind = "vault"\nvault = "main"\nmount = "strongroom"\nregion = "r"\n'
+    'transit_key = "strongroom"\n'
+)
+_KEY = '[keys.main]\nkind = "transit"\nvault = "main"\nkey = "strongroom"\n'
+PRINTED: dict[str, tuple[str, str]] = {
+    "backup-read": (_SOURCE, "seal"),
+    "restore": (_SOURCE, "recover"),
+    "restore-undo": (_SOURCE, "undo"),
+    "restore-system": (_SOURCE, "rebuild"),
+    "restore-undo-system": (_SOURCE, "rebuild-undo"),
+    "kv-target": (_TARGET, "control"),
+    "kv-target-write": (_TARGET, "transfer"),
+    "kv-target-read": (_TARGET, "verify"),
+    "kv-target-prune": (_TARGET, "prune"),
+    "drill-scratch": ("scratch = true\n", "drill"),
+    "raft-snapshot": (_RAFT, "control"),
+    "raft-restore": (_RAFT, "restore-snapshot"),
+    "transit-seal": (_KEY, "seal"),
+    "transit-open": (_KEY, "verify"),
+    "transit-shred": (_KEY, "shred"),
+}
+"""Of each policy the configuration, and whose rules ``cluster rules vault`` prints as it."""
 
 
-def shipped(name: str) -> str:
-    """Return a shipped policy as it is."""
-    return (POLICIES / f"{name}.hcl").read_text()
-
-
-_GRANT = re.compile(r'path "([^"]+)"\s*\{\s*capabilities = \[([^\]]*)\]')
-
-
-def capabilities(name: str) -> list[Any]:
-    """Return each capability of a shipped policy, as a test's parameters: its path and itself."""
-    found = [
-        pytest.param(path, each.strip(), id=f"{each.strip()} {path}".replace('"', ""))
-        for path, listed in _GRANT.findall(shipped(name))
-        for each in listed.split(",")
-    ]
-    assert len(_GRANT.findall(shipped(name))) == shipped(name).count("capabilities =")
+@cache
+def _policy(name: str) -> Policy:
+    config, role = PRINTED[name]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "strongroom.toml"
+        file.write_text(_VAULT + config)
+        settings = load_settings({"HOME": folder}, path=file)
+    found = vault_policies(settings, [role], kv1=OLD_MOUNTS if "source" in config else ())["main"][role]
+    if name == "restore":  # what it has beside reading
+        reading = _policy("backup-read")
+        return {
+            path: can - reading.get(path, NONE)
+            for path, can in found.items()
+            if can - reading.get(path, NONE)
+        }
     return found
 
 
+def shipped(name: str) -> str:
+    """Return a policy as it is printed."""
+    return policy_text(_policy(name))
+
+
+def capabilities(name: str) -> list[Any]:
+    """Return each capability of a printed policy, as a test's parameters: its path and itself."""
+    return [
+        pytest.param(path, f'"{each}"', id=f"{each} {path}")
+        for path, can in _policy(name).items()
+        for each in sorted(can)
+    ]
+
+
 def without(name: str, path: str, capability: str) -> str:
-    """Return a shipped policy less one capability of one path."""
-
-    def cut(grant: re.Match[str]) -> str:
-        left = [each for each in grant[2].split(",") if (grant[1], each.strip()) != (path, capability)]
-        return f'path "{grant[1]}" {{ capabilities = [{",".join(left)}]'
-
-    text = _GRANT.sub(cut, shipped(name))
-    assert text.count(capability) == shipped(name).count(capability) - 1
-    return text
+    """Return a printed policy less one capability of one path."""
+    policy = dict(_policy(name))
+    assert capability.strip('"') in policy[path]
+    return policy_text(policy | {path: policy[path] - {capability.strip('"')}})
 
 
-def with_policies(server: OpenBao, *, elsewhere: Mapping[str, str] | None = None) -> None:
-    """Load the shipped policies.
+def with_policies(server: OpenBao, *, elsewhere: Sequence[tuple[str, str]] = ()) -> None:
+    """Load the printed policies.
 
     Args:
-        elsewhere: texts to replace, for policies of other mounts: their lines written again, as the
-            files say.
+        elsewhere: what their lines are written again for: a text, and what stands in its place then.
     """
     for name in RESTORE:
         text = shipped(name)
-        for old, new in (elsewhere or {}).items():
-            text = text.replace(old, new)
-        server.policy(name, shipped(name) + (text if elsewhere else ""))
+        server.policy(name, "\n".join([text, *(text.replace(old, new) for old, new in elsewhere)]))
 
 
 def source_of(server: OpenBao, folder: Path, *policies: str, **settings: Any) -> VaultSource:
@@ -150,7 +191,7 @@ class Site:
 
     def source(self, mount: str, **settings: Any) -> VaultSource:
         """Return a source that reaches one mount through the proxy, under the shipped policies."""
-        with_policies(self.server, elsewhere={"secret/": mount})
+        with_policies(self.server)
         connection = self.server.connection(self.folder, *RESTORE, **({"patience_seconds": 5.0} | settings))
         vault = Vault(replace(connection, address=self.proxy.url))
         return VaultSource(vault, mounts=(mount,), system=False)

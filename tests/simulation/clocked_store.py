@@ -108,6 +108,8 @@ def _set_clock(connection: sqlite3.Connection, clock: Callable[[], float]) -> No
 _really_new = runs._new
 
 
-def _new(conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any]) -> Run:
-    run = _really_new(conn, spec, request_id, facts)
+def _new(
+    conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any], *, queued: bool
+) -> Run:
+    run = _really_new(conn, spec, request_id, facts, queued=queued)
     return structs.replace(run, id=name_of(spec, run.created_at))

@@ -91,6 +91,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("place", PLANTED)
 def test_a_planted_bug_is_found_and_told_with_the_few_faults_that_it_needs(place: str) -> None:
     bug = PLANTED[place]

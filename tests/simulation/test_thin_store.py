@@ -19,7 +19,7 @@ from tests.simulation.year import MakeStore, simulated
 DAYS = 6
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.long)])
 def test_the_store_in_memory_does_what_the_real_one_does(seed: int, tmp_path: Path) -> None:
     real = _lived(seed, partial(ClockedStore, tmp_path / "state.db"))
     assert _lived(seed, ThinStore) == real

@@ -11,6 +11,7 @@ import pytest
 from tests.simulation.simulation import live, shrink
 
 
+@pytest.mark.sampled(every=3)
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_no_rule_is_broken_however_much_goes_wrong(seed: int) -> None:
     lived = live(seed, days=60)

@@ -39,7 +39,7 @@ from strongroom.state.records import (
     Ticket,
 )
 from strongroom.state.recovery import LossPatience, Queue, UnsettledStep, is_live, is_lost
-from strongroom.state.runs import AHEAD, FARTHEST
+from strongroom.state.runs import AHEAD, BEGUN_TOGETHER, FARTHEST, YIELDS
 from strongroom.state.store import RunStore
 from strongroom.times import stamp
 
@@ -114,6 +114,9 @@ class ThinStore(RunStore):
     def close(self) -> None:
         """There is nothing to close."""
 
+    def make_row(self, step: RunStep) -> Row:
+        return Row(step)
+
     # -- runs ------------------------------------------------------------------------------------------------
 
     def create(
@@ -124,6 +127,7 @@ class ThinStore(RunStore):
         request_id: str | None = None,
         slot: tuple[str, float] | None = None,
         facts: Mapping[str, Any] | None = None,
+        queued: bool = False,
     ) -> Run | None:
         self._reach()
         now = self._clock()
@@ -141,8 +145,9 @@ class ThinStore(RunStore):
             finished_at=None,
             error=None,
             facts=dict(facts or {}),
+            queued=queued,
         )
-        self._runs[name], self._steps[name] = run, {step: Row(step) for step in first}
+        self._runs[name], self._steps[name] = run, {step: self.make_row(step) for step in first}
         if request_id is not None:
             self._requests[request_id] = name
         self._active[name] = None
@@ -240,7 +245,7 @@ class ThinStore(RunStore):
         if self._runs[run].state.final:
             return []
         now = self._clock()
-        due = [row for row in self._steps[run].values() if row.state is READY and _is_due(row, now)]
+        due = self._due(run, now)
         if not due:
             return []
         due.sort(key=lambda row: (row.step.kind is StepKind.CAPTURE, row.step.piece, row.step))
@@ -252,7 +257,48 @@ class ThinStore(RunStore):
                 going.append(self._send(run, row, now))
         return going
 
+    def _due(self, run: str, now: float) -> list[Row]:
+        return [row for row in self._steps[run].values() if row.state is READY and _is_due(row, now)]
+
+    def queued_kinds(self) -> list[RunKind]:
+        self._reach()
+        return sorted({run.spec.kind for run in self.all_active() if run.queued})
+
+    def begin_next(self, kind: RunKind, *, most: int, window: int, apart: bool = False) -> list[Ticket]:
+        self._reach()
+        active = [run for run in self.all_active() if run.spec.kind is kind]
+        queued = sorted((run for run in active if run.queued), key=lambda run: run.created_at)
+        at_work = [run.spec.policy for run in active if not run.queued and self._is_at_work(run.id)]
+        room, busy = min(most - len(at_work), BEGUN_TOGETHER), set(at_work)
+        tickets = []
+        for run in queued:
+            if room > 0 and not (apart and run.spec.policy in busy):
+                tickets += self.take_ready(run.id, window=window)
+                self._change(self._runs[run.id], queued=False)
+                room -= 1
+                busy.add(run.spec.policy)
+        return tickets
+
+    def _is_at_work(self, run: str) -> bool:
+        now = self._clock()
+        rows = [row for row in self._steps[run].values() if row.state in UNSETTLED]
+        waits = [row.waits_since for row in rows if row.waits_since is not None]
+        if any(since <= now - YIELDS for since in waits):
+            return False
+        return any(row.state is not SENT or self._will_be_taken(row, now) for row in rows)
+
+    def _will_be_taken(self, row: Row, now: float) -> bool:
+        """Tell whether a message is young, or its queue is served."""
+        served = any(
+            other.state is RUNNING and other.step.kind is row.step.kind and (other.lease_expires or 0.0) > now
+            for name in self._active
+            for other in self._steps[name].values()
+        )
+        return (row.sent_at or 0.0) > now - YIELDS or served
+
     def _send(self, run: str, row: Row, now: float) -> Ticket:
+        if self._runs[run].queued:
+            self._change(self._runs[run], queued=False)
         self._dispatch += 1
         row.state, row.dispatch, row.sends, row.sent_at = SENT, self._dispatch, row.sends + 1, now
         return Ticket(run, row.step, row.dispatch)
@@ -283,7 +329,7 @@ class ThinStore(RunStore):
         row.state, row.owner, row.started_at = RUNNING, owner, now
         row.attempts, row.silent, row.fence, row.sends = row.attempts + 1, row.silent + 1, row.fence + 1, 0
         row.lease_expires = now + self._lease(lease)
-        return Claim(ticket=ticket, owner=owner, fence=row.fence, attempt=row.attempts)
+        return Claim(ticket=ticket, run=run, owner=owner, fence=row.fence, attempt=row.attempts)
 
     def renew(self, claim: Claim, *, lease: float | None = None) -> bool:
         self._reach()
@@ -295,14 +341,16 @@ class ThinStore(RunStore):
 
     # -- outcomes --------------------------------------------------------------------------------------------
 
-    def finish(self, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
+    def finish(
+        self, claim: Claim, result: Mapping[str, Any], decide: Decide, *, window: int | None = None
+    ) -> tuple[Run, list[Ticket]]:
         self._reach()
         run = self._runs[claim.ticket.run]
         row = self._held(claim)
-        if row is None:
-            return run, self.tally(run.id)
-        self._settle(row, DONE, result=result)
-        return self._conclude(run, claim.ticket.step, decide)
+        if row is not None:
+            self._settle(row, DONE, result=result)
+            run, _ = self._conclude(run, claim.ticket.step, decide)
+        return run, [] if window is None else self.take_ready(run.id, window=window)
 
     def fail(
         self,
@@ -404,7 +452,7 @@ class ThinStore(RunStore):
         rows = self._steps[run]
         for step in steps:
             if step not in rows:
-                rows[step] = Row(step)
+                rows[step] = self.make_row(step)
 
     def _wake(self, run: Run, kinds: Sequence[StepKind]) -> None:
         for row in self._steps[run.id].values() if kinds else ():
@@ -414,7 +462,7 @@ class ThinStore(RunStore):
     def _close(self, run: Run, ending: RunState, error: str | None) -> Run:
         if not run.closing:
             facts = {**run.facts, "ending": ending.value, "error": error}
-            run = self._change(run, closing=True, facts=facts, error=error)
+            run = self._change(run, closing=True, queued=False, facts=facts, error=error)
         self._drop(run, run.error, (READY, SENT))
         self._report_when_idle(run)
         return run
@@ -462,7 +510,8 @@ class ThinStore(RunStore):
         return [
             name
             for name in sorted(self._active)
-            if any(row.state is READY and _is_due(row, now) for row in self._steps[name].values())
+            if not self._runs[name].queued
+            and any(row.state is READY and _is_due(row, now) for row in self._steps[name].values())
         ]
 
     def _stuck(self, now: float, queues: Mapping[StepKind, str]) -> dict[str, list[Row]]:

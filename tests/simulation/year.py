@@ -53,7 +53,7 @@ HARMLESS = (
     *("messages twice", "target full", "source away", "prune workers away"),
 )
 """Faults that keep nothing from being read."""
-LIMITS = RunLimits(patience=3 * HOUR)
+LIMITS = RunLimits(patience=3 * HOUR, at_once=8)
 
 
 class Killed(BaseException):

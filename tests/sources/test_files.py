@@ -17,11 +17,11 @@ from msgspec.structs import replace
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import ListedSecret, Media, RotationSchedule, Secret, SecretVersion
+from strongroom.plugins.conformance.sources import Filled, SourceConformance, secret
 from strongroom.sources import Listable, Source, json_files
 from strongroom.sources.errors import EmptySource, SourceChanged
 from strongroom.sources.files import detect, open_files
 from strongroom.sources.records import BadRecordError, Records
-from tests.sources.conformance import Filled, SourceConformance, secret
 from tests.sources.rights import as_nobody
 
 

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, Secret
+from strongroom.plugins.conformance.sources import Filled, SourceConformance
 from strongroom.sources import Source, sealed_files
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
-from tests.sources.conformance import Filled, SourceConformance
 from tests.sources.under import Under
 
 

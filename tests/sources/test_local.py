@@ -19,6 +19,7 @@ import pytest
 from strongroom.container.errors import DuplicateSecret, Tampered, UnsupportedVersion, WrongKey
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Media, RotationSchedule, Secret, SecretBytes, SecretVersion
+from strongroom.plugins.conformance.sources import RICH, DestinationConformance, in_a_child, secret, versions
 from strongroom.sources import SecretChange, batches, database, local
 from strongroom.sources.errors import SecretNotFound, SourceUnavailable
 from strongroom.sources.local import LocalStore
@@ -26,7 +27,6 @@ from strongroom.system.errors import WouldOverwrite
 from tests.chaos.series import OWN_MOUNTS, may_mount
 from tests.files import child_has_a_lock, locked_by
 from tests.process import ROOT
-from tests.sources.conformance import RICH, DestinationConformance, in_a_child, secret, versions
 
 pytestmark = pytest.mark.durable
 

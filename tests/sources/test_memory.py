@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.plugins.conformance.sources import DestinationConformance, secret
 from strongroom.sources import Destination
 from strongroom.sources.memory import MemoryStore
-from tests.sources.conformance import DestinationConformance, secret
 
 
 class TestMemoryStore(DestinationConformance):

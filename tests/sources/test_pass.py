@@ -10,10 +10,10 @@ import pytest
 
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, Secret
+from strongroom.plugins.conformance.sources import Filled, SourceConformance
 from strongroom.sources import Source, sealed_files
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
-from tests.sources.conformance import Filled, SourceConformance
 from tests.sources.gpg import KEY, end_agent, gpg, gpg_home
 
 LOCKED = "locked@example.org"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from strongroom.model import ListedSecret, Selection
+from strongroom.plugins.conformance.sources import secret
 from strongroom.sources.batches import matches
-from tests.sources.conformance import secret
 
 
 def selected(selection: Selection, name: str, tags: Mapping[str, str] | None = None) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media
 from strongroom.sources import tree
-from strongroom.sources.errors import EmptySource
+from strongroom.sources.errors import EmptySource, SourceChanged
 from strongroom.sources.files import open_files
 from tests.sources.rights import as_nobody
 
@@ -68,6 +68,64 @@ def test_names_are_paths_below_the_directory(tmp_path: Path) -> None:
     (tmp_path / "a" / "b" / "c").write_text("1")
     (tmp_path / ".hidden").write_text("2")
     assert values(tmp_path) == {"a/b/c": b"1", ".hidden": b"2"}
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A tree that is worth several processes to list."""
+    for number in range(tree.FEWEST_CUT):
+        (tmp_path / f"d{number:02}" / "deep").mkdir(parents=True)
+        (tmp_path / f"d{number:02}" / "a").write_text("CANARY-a")
+        (tmp_path / f"d{number:02}" / "deep" / "b").write_text("CANARY-b")
+    (tmp_path / "top").write_text("CANARY-top")
+    (tmp_path / "..hidden").write_text("CANARY-hidden")
+    return tmp_path
+
+
+def listed_in(path: Path, most: int) -> list[list[ListedSecret]]:
+    return [list(part.list(with_tags=True)) for part in open_files(path, "tree").parts(most)]
+
+
+def test_the_parts_of_a_tree_list_together_what_the_tree_does(wide: Path) -> None:
+    (wide / "d03" / "link").symlink_to("../d09/deep/b")
+    whole = sorted(entry.name for entry in open_files(wide, "tree").list())
+    for most in (2, 3, 5):
+        parts = listed_in(wide, most)
+        assert len(parts) == most
+        assert sorted(entry.name for part in parts for entry in part) == whole
+        assert {entry.size for part in parts for entry in part} == {8, 10}
+        assert max(map(len, parts)) - min(map(len, parts)) <= 4
+
+
+@pytest.mark.parametrize("beside", ["..data", "link"])
+def test_a_tree_with_links_on_top_is_listed_as_a_whole(wide: Path, beside: str) -> None:
+    (wide / beside).symlink_to("d00", target_is_directory=True)
+    assert len(listed_in(wide, 4)) == 1
+
+
+def test_a_tree_with_few_directories_or_very_many_entries_on_top_is_listed_as_a_whole(
+    wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(listed_in(wide, 1)) == 1
+    monkeypatch.setattr(tree, "MOST_CUT", 10)
+    assert len(listed_in(wide, 4)) == 1
+    monkeypatch.undo()
+    (wide / "d00" / "a").unlink()
+    (wide / "d00" / "deep" / "b").unlink()
+    (wide / "d00" / "deep").rmdir()
+    (wide / "d00").rmdir()
+    assert len(listed_in(wide, 4)) == 1
+
+
+def test_a_part_follows_no_link_to_what_is_hidden_in_another(wide: Path) -> None:
+    """Both would: a secret that the whole tree shows once would be listed twice."""
+    (wide / "d01" / "..data").mkdir()
+    (wide / "d01" / "..data" / "c").write_text("CANARY-c")
+    (wide / "d01" / "own").symlink_to("..data", target_is_directory=True)
+    assert ["d01/own/c"] in [[e.name for e in part if e.name.endswith("c")] for part in listed_in(wide, 2)]
+    (wide / "d02" / "across").symlink_to("../d01/..data", target_is_directory=True)
+    with pytest.raises(SourceChanged, match="as a whole"):
+        listed_in(wide, tree.FEWEST_CUT)
 
 
 def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def env(hsm: Hsm, redis_server: RedisServer, tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **told}
 
 
-@pytest.mark.sampled(every=2)
+@pytest.mark.long  # test_hsm_trouble.py holds both of forks and threads without Celery
 def test_a_thousand_unwraps_by_both_pools_are_right_though_the_token_is_taken_out(
     hsm: Hsm, softhsm: SoftHsm, env: dict[str, str], redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

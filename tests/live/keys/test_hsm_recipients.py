@@ -15,7 +15,7 @@ from strongroom.keys.pkcs11.token_keys import (
     Pkcs11AesRecipient,
     Pkcs11EcIdentity,
 )
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, with_arg
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance, with_arg
 from tests.live import nss, softhsm
 from tests.live.keys.conftest import AES, AES_OTHER, EC, EC_384, EC_OTHER, Hsm
 

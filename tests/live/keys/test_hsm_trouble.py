@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pkcs11
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pkcs11.exceptions import DeviceError, GeneralError
 
+from strongroom.container.wrapping import Identity, Stanza
 from strongroom.errors import ConfigError, KeyServiceError
 from strongroom.keys.ec import EcRecipient
 from strongroom.keys.errors import (
@@ -37,7 +40,7 @@ from strongroom.keys.pkcs11.token_keys import (
     next_version,
     versions,
 )
-from tests.keys.conformance import CONTEXT, KEY
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY
 from tests.live.keys.conftest import AES, EC, EC_OTHER, Hsm
 from tests.live.nss import LABEL as NSS_LABEL
 from tests.live.nss import Nss
@@ -387,3 +390,34 @@ def test_a_thousand_unwraps_in_forks_and_threads_at_once_are_all_right(
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"right": 200, "children": [200] * 4, "codes": [0] * 4}
+
+
+def test_threads_at_work_miss_a_token_that_is_taken_out_and_go_on_with_it(
+    softhsm: SoftHsm, softhsm_keys: Hsm
+) -> None:
+    ec = Pkcs11EcIdentity(softhsm_keys.token(), key="backup", version=EC)
+    aes = Pkcs11AesIdentity(HsmAesKey(softhsm_keys.token(), key="backup", version=AES))
+    sealed = [(each, each.recipient().wrap(KEY, context=CONTEXT)) for each in (ec, aes) * 2]
+    missed, ended = threading.Event(), threading.Event()
+
+    def go_on(identity: Identity, stanza: Stanza) -> int:
+        """Return how often it opened once the token was missed, and wait for one that is away."""
+        opened = 0
+        while opened < 20 and not ended.is_set():
+            try:
+                assert identity.unwrap(stanza, context=CONTEXT) == KEY
+                opened += missed.is_set()
+            except KeyServiceUnavailable:
+                missed.set()
+        return opened
+
+    with ThreadPoolExecutor(len(sealed)) as threads:
+        at_work = [threads.submit(go_on, *each) for each in sealed]
+        plug = softhsm.unplug()
+        try:
+            was_missed = missed.wait(60)
+            plug()
+            assert was_missed
+            assert [each.result(60) for each in at_work] == [20] * len(sealed)
+        finally:
+            ended.set()

@@ -19,11 +19,10 @@ from strongroom.keys.errors import (
     MechanismMissing,
 )
 from strongroom.keys.kms import Kms, KmsIdentity, KmsOptions, KmsRecipient, arn_of
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 from tests.live.moto import FOR_EVER, REGION, Moto
 from tests.live.proxy import Answer, Call, FaultyProxy, always
-from tests.live.shipped import KEY as SHIPPED_KEY
-from tests.live.shipped import shipped, without
+from tests.live.shipped import for_key, without
 
 OTHER_REGION = "us-east-1"
 
@@ -226,8 +225,8 @@ def enforced(moto: Moto) -> Iterator[Moto]:
 
 def actions_of(name: str) -> dict[str, Any]:
     """Return a shipped policy for any key: this server knows no key by its ARN when it looks at rights."""
-    found: dict[str, Any] = json.loads(json.dumps(shipped(name, "")).replace(SHIPPED_KEY, "*"))
-    return found
+    policy: dict[str, Any] = for_key(name)
+    return policy | {"Statement": [statement | {"Resource": "*"} for statement in policy["Statement"]]}
 
 
 def as_user(server: Moto, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,12 +240,12 @@ def as_user(server: Moto, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 def test_under_the_shipped_policies_who_seals_cannot_open_and_who_opens_cannot_seal(
     enforced: Moto, arn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_user(enforced, actions_of("kms-seal.json"), monkeypatch)
+    as_user(enforced, actions_of("seal"), monkeypatch)
     stanza = KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
     with pytest.raises(KeyDenied):
         KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT)
 
-    as_user(enforced, actions_of("kms-open.json"), monkeypatch)
+    as_user(enforced, actions_of("verify"), monkeypatch)
     assert KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT) == KEY
     with pytest.raises(KeyDenied):
         KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
@@ -255,9 +254,9 @@ def test_under_the_shipped_policies_who_seals_cannot_open_and_who_opens_cannot_s
 @pytest.mark.parametrize(
     ("policy", "action"),
     [
-        ("kms-seal.json", "kms:Encrypt"),
-        ("kms-seal.json", "kms:DescribeKey"),
-        ("kms-open.json", "kms:Decrypt"),
+        ("seal", "kms:Encrypt"),
+        ("seal", "kms:DescribeKey"),
+        ("verify", "kms:Decrypt"),
     ],
 )
 def test_a_right_that_is_taken_away_is_missed(
@@ -266,8 +265,8 @@ def test_a_right_that_is_taken_away_is_missed(
     stanza = KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
     as_user(enforced, without(actions_of(policy), action), monkeypatch)
     use: dict[str, Callable[[], object]] = {
-        "kms-seal.json": lambda: KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT),
-        "kms-open.json": lambda: KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT),
+        "seal": lambda: KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT),
+        "verify": lambda: KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT),
     }
     with pytest.raises(KeyDenied):
         use[policy]()

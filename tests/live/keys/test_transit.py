@@ -19,13 +19,12 @@ from strongroom.keys.errors import (
 )
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
+from strongroom.plugins.conformance.recipients import CONTEXT, KEY, RecipientConformance
 from strongroom.vault.client import Vault
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance
 from tests.live.openbao import OpenBao
 from tests.live.proxy import FaultyProxy, LoseReply, method
-from tests.process import ROOT
+from tests.live.vault_parts import shipped
 
-POLICIES = ROOT / "ops" / "vault"
 _numbers = itertools.count(1)
 
 
@@ -39,7 +38,7 @@ class Transit:
         server.call("POST", f"sys/mounts/{self.mount}", {"type": "transit"})
         server.call("POST", f"{self.mount}/keys/strongroom", {"type": "aes256-gcm96"})
         for kind in ("seal", "open"):
-            text = (POLICIES / f"transit-{kind}.hcl").read_text()
+            text = shipped(f"transit-{kind}")
             server.policy(f"{self.mount}-{kind}", text.replace('"transit/', f'"{self.mount}/'))
 
     def key(self, *kinds: str, name: str = "strongroom", **settings: Any) -> TransitKey:
