@@ -14,9 +14,14 @@ import os, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from strongroom.cli.terminal.stopping import in_order
+from strongroom.operations.engine.drive import _begin_forked
+from strongroom.system.process import uninterrupted
 
-with in_order(), ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
-    pool.submit(os.getpid).result()
+begin = {"initializer": _begin_forked, "initargs": (os.getpid(),)}
+with in_order(), ProcessPoolExecutor(2, mp_context=get_context("fork"), **begin) as pool:
+    with uninterrupted():
+        waiting = pool.submit(os.getpid)
+    waiting.result()
     try:
         print("ready", flush=True)
         time.sleep(60)
@@ -25,7 +30,7 @@ with in_order(), ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
 """
 
 
-def test_forked_processes_that_wait_for_work_print_no_stack() -> None:
+def test_forked_processes_end_by_the_signal_itself_and_print_no_stack() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", POOLED],
         cwd=ROOT,

@@ -26,7 +26,7 @@ from strongroom.errors import ConfigError, StrongroomError
 from strongroom.operations.backup import outcome
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.engine import run_log
-from strongroom.operations.engine.drive import drive, end, is_abandoned
+from strongroom.operations.engine.drive import drive, end_interrupted, is_abandoned
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.judge.fact_records import ENDED, pace_of
@@ -157,8 +157,7 @@ def drive_here(run_id: str, tickets: list[Ticket], services: Services, output: O
         with showing_progress(output, services.store) as watch:
             return drive(run_id, tickets, services, watch=by_ticket(watch))
     except KeyboardInterrupt:
-        services.store.cancel(run_id, error="interrupted")
-        end(run_id, services)
+        end_interrupted(run_id, services)
         raise
 
 

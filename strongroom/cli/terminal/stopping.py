@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _AGAIN: Final = 0.01
@@ -25,14 +26,11 @@ class Abandoned(KeyboardInterrupt):
     """Asked a third time: ends at once, whatever is left."""
 
 
-class Silently(KeyboardInterrupt, SystemExit):
-    """In a forked process: handed back like Ctrl-C by what is at work, and no stack printed by what waits."""
-
-
 @contextmanager
 def in_order() -> Iterator[None]:
     """Have signals raise in this process, and let it take back what it began."""
     asked = _StopRequests()
+    terminal = _terminal()
     before, hook = {}, sys.unraisablehook
     with suppress(ValueError):  # a thread may not set signals; whoever calls from one has its own
         before = {number: signal.signal(number, asked) for number in _SIGNALS}
@@ -44,6 +42,22 @@ def in_order() -> Iterator[None]:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+        if asked.times and terminal:
+            _set_terminal(terminal)
+
+
+def _terminal() -> list[Any]:
+    """Return how the terminal is set; nothing if there is none."""
+    with suppress(OSError, ValueError, termios.error):
+        return termios.tcgetattr(0)
+    return []
+
+
+def _set_terminal(before: list[Any]) -> None:
+    """Have a terminal show again what is typed: a forked process may be killed while it asks for a secret."""
+    with suppress(OSError, ValueError, termios.error):
+        if os.tcgetpgrp(0) == os.getpgrp():  # the kernel would stop a process in the background
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 @contextmanager
@@ -60,20 +74,18 @@ class _StopRequests:
     """Counts how often it was asked. Forked processes are asked too, and stay silent."""
 
     def __init__(self) -> None:
-        self._times = 0
+        self.times = 0
         self._process = os.getpid()
         self._raised: type[KeyboardInterrupt] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._times += 1
+        self.times += 1
         forked = os.getpid() != self._process
-        if self._times == 1:
-            self._raised = (
-                Silently if forked else Terminated if number == signal.SIGTERM else KeyboardInterrupt
-            )
+        if self.times == 1:
+            self._raised = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         elif forked:
             return
-        elif self._times > 2:
+        elif self.times > 2:
             self._raised = Abandoned
         else:
             print(

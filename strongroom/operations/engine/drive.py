@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Thread
@@ -24,7 +25,7 @@ from strongroom.state.records import Run, RunKind, StepKind, StepState, Ticket
 from strongroom.state.store import RunStore
 from strongroom.system.every_core import begin_as_child
 from strongroom.system.lazy import lazy
-from strongroom.system.process import cores, may_fork
+from strongroom.system.process import cores, may_fork, uninterrupted
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -96,6 +97,20 @@ def end(run_id: str, services: Services, tickets: Iterable[Ticket] | None = None
     return drive(run_id, due, services, processes=1, patience=ENDS_SECONDS)
 
 
+def end_interrupted(run_id: str, services: Services) -> None:
+    """Cancel a run that this process drove until it was interrupted, and bring it to its end.
+
+    An interruption may come between the claim of a step and its work, and it kills the forked processes.
+    So what is claimed here still is lost: nobody waits for its lease.
+
+    Raises:
+        StillEnding: another process kept a step for too long.
+    """
+    services.store.cancel(run_id, error="interrupted")
+    services.store.forsake(run_id, owners={services.owner})
+    end(run_id, services)
+
+
 def _drive_to_end(
     run_id: str,
     queue: list[Ticket],
@@ -114,6 +129,9 @@ def _drive_to_end(
             run = services.store.load(run_id)
             if run.state.final:
                 return run
+            if pool.is_broken:  # nothing of this process is at work now: what it claims is lost
+                pool.is_broken = False
+                services.store.forsake(run_id, owners={services.owner})
             queue = _take_overdue(run_id, services)
             if not queue and time.monotonic() > until:
                 _raise_still_ending(run_id, services)
@@ -189,6 +207,10 @@ class _Pool:
         self._leaving: Thread | None = None
         self._futures: dict[Future[list[Ticket]], Ticket] = {}
 
+        self.is_broken = False
+        """Whether somebody killed a forked process, as the kernel does for want of memory. All go then, and
+        what they were at is done here."""
+
     @property
     def busy(self) -> bool:
         return bool(self._futures)
@@ -200,7 +222,7 @@ class _Pool:
         if where is Where.THREAD and self._may_overlap and (queued > 1 or self._futures):
             self._overlapped(ticket)
         elif worth and self._forks(ticket.step.kind, where) and self._may_fork():
-            self._submit(ticket, asks=where is not Where.FORKED_AFTER_FIRST)
+            return self._submit(ticket, asks=where is not Where.FORKED_AFTER_FIRST)
         else:
             return False
         return True
@@ -224,23 +246,41 @@ class _Pool:
             self._threads = None
         return True
 
-    def _submit(self, ticket: Ticket, *, asks: bool) -> None:
+    def _submit(self, ticket: Ticket, *, asks: bool) -> bool:
         if self._executor is None:
             # A fork inherits the services; nothing of them could be pickled, nor should it be.
             _Forked.services = self._services
             self._executor = _process_pool(
                 self._processes,
                 mp_context=_context_of("fork"),
-                initializer=begin_as_child,
+                initializer=_begin_forked,
                 initargs=(os.getpid(),),
             )
-        self._futures[self._executor.submit(_perform_forked, ticket, asks=asks)] = ticket
+        try:
+            with uninterrupted():  # the first ticket forks
+                self._futures[self._executor.submit(_perform_forked, ticket, asks=asks)] = ticket
+        except BrokenExecutor:
+            self._break()
+            return False
+        return True
 
     def collect(self, *, block: bool) -> list[tuple[Ticket, list[Ticket]]]:
+        """Return the steps that are over, and what is due after each."""
         if not self._futures:
             return []
         done, _ = wait(self._futures, timeout=None if block else 0, return_when=FIRST_COMPLETED)
-        return [(self._futures.pop(future), future.result()) for future in done]
+        over = []
+        for future in done:
+            ticket = self._futures.pop(future)
+            try:
+                over.append((ticket, future.result()))
+            except BrokenExecutor:
+                self._break()
+        return over
+
+    def _break(self) -> None:
+        self.is_broken = True
+        self._processes = 1
 
     def dismiss(self) -> None:
         """Have the forked processes go, and do not wait until they have let go of their memory."""
@@ -261,6 +301,18 @@ class _Forked:
     """What a forked worker finds already there."""
 
     services: Services
+
+
+def _begin_forked(parent: int) -> None:
+    """Have a signal kill this process, whatever it is doing.
+
+    Ctrl-C asks each process of a command. Raised in here, it may be lost in what hands a result back, or
+    leave half of what a library does. The record knows what a killed process claimed.
+    """
+    begin_as_child(parent)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def _perform_forked(ticket: Ticket, *, asks: bool) -> list[Ticket]:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from msgspec.structs import replace as msgspec_replace
 from sqlalchemy import event
 
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.engine import drive as driving
 from strongroom.operations.engine.drive import _Pool, drive
 from strongroom.operations.engine.jobs import Where, decide_given_up
+from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.steps import perform
 from strongroom.operations.errors import StillEnding
 from strongroom.state.errors import StateUnavailable, StateUnkept
-from strongroom.state.records import RunState, StepKind, StepRow, StepState
+from strongroom.state.records import Claim, RunState, StepKind, StepRow, StepState, Ticket
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, REGIONS, make_world
@@ -68,6 +73,53 @@ def test_forked_processes_leave_once_nothing_is_left_to_spread(tmp_path: Path) -
     pool.close()
     assert active_children() == []
     assert not [thread for thread in threading.enumerate() if thread.name == "dismiss"]
+
+
+def test_what_a_killed_process_was_at_is_done_by_the_one_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel kills one for want of memory. No lease ends before the run does."""
+    services = make_world(tmp_path, pieces=3).services()
+    run, [planned] = submit_backup(services, policy=POLICY)
+    captures = perform(planned, services)
+    parent, at_work = os.getpid(), driving.perform
+
+    def perform_here_alone(ticket: Ticket, services: Services) -> list[Ticket]:
+        if os.getpid() != parent:
+            services.store.claim(ticket, owner=services.owner, lease=1e6)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return at_work(ticket, services)
+
+    monkeypatch.setattr(driving, "perform", perform_here_alone)
+    assert drive(run, captures, services, processes=2).state is RunState.DONE
+    rows = services.store.rows(run, StepKind.CAPTURE)
+    assert len(rows) == len(captures) > 1
+    assert max(row.attempts for row in rows) == 2, "a process claimed one, and was killed"
+
+
+def test_a_run_that_is_interrupted_between_a_claim_and_its_work_waits_for_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = make_world(tmp_path, pieces=2).services()
+    services = replace(services, limits=msgspec_replace(services.limits, lease=1e6))
+    run, tickets = submit_backup(services, policy=POLICY)
+    claim = services.store.claim
+    asked = 0
+
+    def interrupted(ticket: Ticket, *, owner: str, lease: float | None = None) -> Claim | None:
+        nonlocal asked
+        asked += 1
+        claimed = claim(ticket, owner=owner, lease=lease)
+        if asked == 2:
+            raise KeyboardInterrupt
+        return claimed
+
+    monkeypatch.setattr(services.store, "claim", interrupted)
+    monkeypatch.setattr(driving, "ENDS_SECONDS", 0.3)
+    with pytest.raises(KeyboardInterrupt):
+        drive(run, tickets, services, processes=1)
+    driving.end_interrupted(run, services)
+    assert services.store.load(run).state is RunState.CANCELLED
 
 
 def test_what_a_whole_backup_asks_of_the_database_a_step_does_not_grow(tmp_path: Path) -> None:
