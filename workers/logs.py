@@ -57,13 +57,13 @@ def _name_of(value: object) -> str:
     return f"<{type(value).__name__}>"
 
 
-def set_up(process: str, *, level: int = logging.INFO) -> None:
+def set_up(process: str) -> None:
     """Send the root logger's lines to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
     for name, own in QUIETER.items():
         logging.getLogger(name).setLevel(own)
 

@@ -66,7 +66,6 @@ from strongroom.targets.single_file import BundleReader
 from strongroom.times import beginning, by_then
 from strongroom.words import plural
 
-NOBODY = Signers()
 T = TypeVar("T")
 Identities = str | Path | Opener | Sequence[str | Path | Opener]
 Places = str | Path | Sequence[str | Path]

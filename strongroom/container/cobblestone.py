@@ -189,17 +189,12 @@ def name_hashes(name_key: bytes, names: Iterable[str]) -> list[bytes]:
     return [compute(name.encode())[:SIZE] for name in names]
 
 
-def value_digest(digest_key: bytes, source: str, name: str, version: int, value: bytes) -> bytes:
-    """Return the keyed digest of one version's value, bound to where it belongs.
+def value_digester(digest_key: bytes, source: str) -> ValueDigester:
+    """Return what gives the keyed digest of one version's value, bound to where it belongs.
 
     Whoever holds both the digest and its key can guess weak values, so the digests lie
     sealed and the key stays with the processes that seal and compare.
     """
-    return value_digester(digest_key, source)(name, version, value)
-
-
-def value_digester(digest_key: bytes, source: str) -> ValueDigester:
-    """Return :func:`value_digest` with key and source filled in, for many values."""
     require_key(digest_key, "digest key")
     compute = keyed_hash(digest_key, DIGEST + _prefixed(source))
     return lambda name, number, value: compute(_prefixed(name) + number.to_bytes(8, "big") + value)[:SIZE]

@@ -52,11 +52,11 @@ def generate_key_file(path: Path, algorithm: str = ALGORITHM, *, passphrase: str
         _WRITE_SEALED(path, passphrase, kind=KIND, variety=ALGORITHM, key=key, id=_key_id(key))
 
 
-def load_key_file(path: Path, passphrases: Passphrases = nobody) -> bytes:
+def load_key_file(path: Path) -> bytes:
     """Return the 32 bytes of a key file. Raises ConfigError, or as :meth:`Sealed.open`."""
     if not files.is_sealed(path):
         return _checked(path, *files.read_line(path, kind=KIND))
-    return _opened(_READ_SEALED(path, kind=KIND), passphrases)
+    return _opened(_READ_SEALED(path, kind=KIND), nobody)
 
 
 def _opened(sealed: SealedKeyFile, passphrases: Passphrases) -> bytes:

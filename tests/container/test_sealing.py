@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.container import layout, segment, writer
-from strongroom.container.cobblestone import keyed_hash, name_hash, value_digest
+from strongroom.container.cobblestone import keyed_hash, name_hash, value_digester
 from strongroom.container.errors import (
     DuplicateSecret,
     Malformed,
@@ -158,15 +158,14 @@ def test_stored_digests_are_those_of_source_name_version_and_value() -> None:
         ),
     )
     data, _ = sealed([two])
-    stored = {
-        number: value_digest(DIGEST_KEY, "local", "a", number, b"CANARY-%d" % number) for number in (1, 3)
-    }
+    digest = value_digester(DIGEST_KEY, "local")
+    stored = {number: digest("a", number, b"CANARY-%d" % number) for number in (1, 3)}
     assert list(opened(data).digested()) == [("a", stored)]
 
 
 def test_a_digest_differs_where_source_name_version_or_value_does() -> None:
     digests = {
-        value_digest(DIGEST_KEY, source, name, version, value)
+        value_digester(DIGEST_KEY, source)(name, version, value)
         for source, name, version, value in [
             ("s", "n", 1, b"v"),
             ("sn", "", 1, b"v"),
@@ -469,7 +468,7 @@ def test_a_key_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(UsageError):
         sealed([], wrapping_key=WrappingKey(bytes(16), WrappingKey.create([KEY]).record))
     with pytest.raises(UsageError):
-        value_digest(b"short", "s", "n", 1, b"v")
+        value_digester(b"short", "s")
 
 
 def test_names_hash_to_sixteen_bytes_of_hmac_sha256() -> None:

@@ -168,12 +168,6 @@ def require_good(run: Run) -> None:
     raise run_log.failure_of(run)
 
 
-def require_all_whole(runs: Sequence[Run]) -> None:
-    """Return if each run did all that it was to do."""
-    if (lack := lack_of_all(runs)) is not None:
-        raise lack
-
-
 def lack_of_all(runs: Sequence[Run], *, failed: Sequence[StrongroomError] = ()) -> StrongroomError | None:
     """Return what runs fall short of, for an answer to end with; a failure, of a run or of what else
     ``failed``, weighs more than what lacks."""
@@ -182,15 +176,12 @@ def lack_of_all(runs: Sequence[Run], *, failed: Sequence[StrongroomError] = ()) 
     return next(filter(None, (*bad, *failed, *lacks)), None)
 
 
-def require_whole(run: Run) -> None:
-    """Return if a run did all that it was to do: who only looks at the exit code has to learn, too,
-    that a backup holds less than expected or lacks a replica."""
-    if (lack := lack_of(run)) is not None:
-        raise lack
-
-
 def lack_of(run: Run) -> StrongroomError | None:
-    """Return what a run falls short of, for an answer to end with; raise what stopped it if it failed."""
+    """Return what a run falls short of, for an answer to end with; raise what stopped it if it failed.
+
+    Who only looks at the exit code has to learn, too, that a backup holds less than expected or lacks a
+    replica.
+    """
     require_good(run)
     if run.state is not RunState.DEGRADED:
         return None

@@ -154,7 +154,6 @@ class _Identity(Struct):
     type: str = ""
     arn: str = ""
     principal_id: str = field(default="", name="principalId")
-    account_id: str = field(default="", name="accountId")
     invoked_by: str = field(default="", name="invokedBy")
 
 

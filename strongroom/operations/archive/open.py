@@ -407,7 +407,6 @@ def open_backup(
     *,
     identities: Sequence[Identity],
     trusted: frozenset[str] | None,
-    known: Callable[[str], int] | None = None,
 ) -> Backup:
     """Open a backup.
 
@@ -416,12 +415,11 @@ def open_backup(
         backup: which one; the newest if left out.
         identities: who tries to open. Nothing is unwrapped before a container is read.
         trusted: fingerprints of signers; ``None`` accepts any, which the caller must say.
-        known: see :class:`Backup`.
     """
     manifest = read_manifest(objects, backup, trusted=trusted)
     if trusted is None:  # then nobody else's containers and envelopes count than its own installation's
         trusted = frozenset({signed_copy(objects, manifest.backup_id, trusted=None).fingerprint})
-    return Backup(objects, manifest, identities, trusted=trusted, known=known)
+    return Backup(objects, manifest, identities, trusted=trusted)
 
 
 # -- Containers, each core on one of them (the bars of verifying, comparing and sealing anew) ----

@@ -161,10 +161,9 @@ class Replicated:
         """Return one secret's metadata and digests with a few ranged reads, or ``None``."""
         return self.first(lambda backup: backup.digested_row(name))
 
-    def parts(
-        self, work: Callable[[Backup, ContainerEntry], Iterator[bytes]], *, ordered: bool = False
-    ) -> Iterator[bytes]:
-        """Yield the parts that some work makes of each container, by every core; no value may be in one.
+    def parts(self, work: Callable[[Backup, ContainerEntry], Iterator[bytes]]) -> Iterator[bytes]:
+        """Yield the parts that some work makes of each container, by every core, in any order; no value
+        may be in one.
 
         A child asks the best place alone. What that does not give whole is asked here of the next ones, and
         told.
@@ -174,7 +173,7 @@ class Replicated:
             lambda entry: self.each(lambda backup: work(backup, entry)),
             lambda entry: work(next(iter(self._places.values())), entry),
             unlock=self.unlock,
-            ordered=ordered,
+            ordered=False,
         )
 
     def name_key(self) -> bytes:

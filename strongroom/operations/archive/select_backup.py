@@ -363,16 +363,10 @@ class Chooser:
         """Tell whether nothing that is seen here says whether a backup is in quarantine."""
         return self._standing.of(backup).unseen
 
-    def pass_over(self, manifest: Manifest, why: str, broken: StrongroomError | None = None) -> None:
+    def pass_over(self, manifest: Manifest, why: str) -> None:
         """Note that a backup is not taken after all."""
         self.passed.append(
-            Passed(
-                backup=manifest.backup_id,
-                policy=manifest.policy,
-                created_at=manifest.created_at,
-                why=why,
-                broken=broken,
-            )
+            Passed(backup=manifest.backup_id, policy=manifest.policy, created_at=manifest.created_at, why=why)
         )
 
     def refusal(self, backup: str) -> BackupQuarantined:

@@ -29,7 +29,6 @@ from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, read_facts
 from strongroom.operations.engine.services import Services
-from strongroom.operations.engine.submit import Submitted, submit
 from strongroom.operations.errors import BackupQuarantined, MassChange
 from strongroom.operations.restore.by_record import open_anywhere
 from strongroom.state.errors import RecordRefused
@@ -259,7 +258,7 @@ class DriftJob(Job):
         """Return the comparison of a policy; nothing for one that has no backup yet."""
         if newest_if_any(services, entry.policy) is None:
             return None
-        return _spec(services, entry.policy, msgspec.convert(entry.options, MassChangeLimits))
+        return drift_spec(services, entry.policy, msgspec.convert(entry.options, MassChangeLimits))
 
 
 def _describe_lacking(facts: DriftFacts) -> str:
@@ -272,13 +271,7 @@ def _describe_lacking(facts: DriftFacts) -> str:
 JOB = DriftJob()
 
 
-def submit_drift(
-    services: Services, *, policy: str, limits: MassChangeLimits | None = None, request_id: str | None = None
-) -> Submitted:
-    """Create a run that compares a policy's newest backup with its source."""
-    return submit(services, _spec(services, policy, limits or MassChangeLimits()), request_id=request_id)
-
-
-def _spec(services: Services, policy: str, limits: MassChangeLimits) -> Spec:
+def drift_spec(services: Services, policy: str, limits: MassChangeLimits) -> Spec:
+    """Return the run that compares a policy's newest backup with its source."""
     backup = newest(services, policy)
     return spec_about(services, RunKind.DRIFT, backup, options=msgspec.to_builtins(limits))

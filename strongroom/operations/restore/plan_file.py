@@ -196,7 +196,6 @@ def make_plan(
     *,
     note: Note,
     first: Sequence[str] = FIRST,
-    tried: frozenset[str] = frozenset(),
     backup_of: Callable[[str], str] = _own,
     missing: Iterable[MissingSecret] = (),
     earlier: Callable[[], Iterable[Manifest]] = _none,
@@ -209,7 +208,6 @@ def make_plan(
         asked: the head as far as it is known before: its ``totals`` and ``entries`` are filled in.
         choose: gives what is asked for, under the backup's own names.
         first: tags of the secrets that come before the others.
-        tried: what interrupted restores were writing.
         backup_of: names the earlier backup that a secret is taken from; empty for the plan's own.
         missing: what it lacks and is not taken from another one.
         earlier: gives the backups that something was taken from, when all is known.
@@ -232,7 +230,6 @@ def make_plan(
         relocation=asked.relocation,
         first=first,
         note=keep,
-        tried=tried,
         newest_only=asked.secret_version is not None,
     )
     for missing_secret in missing:

@@ -133,9 +133,7 @@ def _results(run: Run, services: Services, kind: StepKind, record: type[R]) -> d
     return {row.step.target: read_result(run, row.step, row.result, record) for row in rows}
 
 
-def submit_prune(
-    services: Services, *, policy: str = EVERY_POLICY, request_id: str | None = None
-) -> Submitted:
+def submit_prune(services: Services, *, policy: str = EVERY_POLICY) -> Submitted:
     """Create a run that marks and deletes what no rule keeps, of one policy or of all.
 
     Raises:
@@ -144,7 +142,7 @@ def submit_prune(
     known = services.retention()
     if policy not in (EVERY_POLICY, *known):
         raise ConfigError(f"there is no policy '{policy}'", hint=nearest(policy, known))
-    return submit(services, prune_spec(services, policy=policy), request_id=request_id)
+    return submit(services, prune_spec(services, policy=policy))
 
 
 def prune_spec(services: Services, *, policy: str = EVERY_POLICY) -> Spec:

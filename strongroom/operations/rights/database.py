@@ -66,8 +66,6 @@ _BESIDE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 }
 """What each may do beside reading."""
 
-GRANTEES: Final = tuple(_BESIDE)
-
 
 class DatabaseUser(Struct, frozen=True, kw_only=True):
     """What the database has to grant to the user of a role, table by table."""

@@ -17,8 +17,9 @@ from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.checks.drift import MassChangeLimits
-from strongroom.operations.checks.drift_job import submit_drift
+from strongroom.operations.checks.drift_job import drift_spec
 from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.submit import submit
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunState
@@ -38,7 +39,7 @@ def world(tmp_path: Path) -> World:
 
 def drift(world: World, **changed: Any) -> Run:
     services = world.services(**changed)
-    run, tickets = submit_drift(services, policy=POLICY, limits=LIMITS)
+    run, tickets = submit(services, drift_spec(services, POLICY, LIMITS))
     return drive(run, tickets, services, processes=1)
 
 
