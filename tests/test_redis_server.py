@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from tests.patience import until
 from tests.process import ROOT, ServerUnavailable
 from tests.redis_server import RedisServer
-from tests.workers.cluster import is_alive, until
+from tests.workers.cluster import is_alive
 
 
 @pytest.fixture

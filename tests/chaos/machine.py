@@ -18,7 +18,8 @@ from strongroom.state.records import Run
 from strongroom.state.store import RunStore
 from tests.chaos.place import POLICY, Place, made_up, make_place
 from tests.chaos.plan import Progress
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 
 POOLS = ("control", "seal", "transfer", "verify")
 GUARD_SECONDS = 900.0

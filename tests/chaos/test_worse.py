@@ -17,9 +17,10 @@ from tests.chaos.machine import GUARD_SECONDS, Machine, machine
 from tests.chaos.monkey import Killed
 from tests.chaos.plan import Kill, Phase, Progress, Victim
 from tests.chaos.verdict import broken
+from tests.patience import until
 from tests.postgres import PostgresServer, program
 from tests.redis_server import server_program
-from tests.workers.cluster import descendants, until
+from tests.workers.cluster import descendants
 
 pytestmark = [
     pytest.mark.timeout(1800),

@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cli.program import REGIONS, ROOT, SCRIPT, Machine
 from tests.cli.seven import LATE, edit, provoke, put_right
 from tests.operations.alerts.receiver import Receiver
+from tests.patience import until
 from tests.process import ServerProcess, free_port
-from tests.workers.cluster import until
 from workers import metrics_server, names, paths
 
 OPS = ROOT / "ops" / "prometheus"

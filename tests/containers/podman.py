@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tests.process import ends_with_this
-from tests.workers.cluster import until
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "containers"

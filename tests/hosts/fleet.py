@@ -39,9 +39,10 @@ from tests.hosts.network import HostNetwork, can_be_made
 from tests.live.certificates import Authority
 from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import OpenBao, dev_server
+from tests.patience import until
 from tests.process import ROOT, ends_with_this, free_port
 from tests.ssh_people import allow, person
-from tests.workers.cluster import descendants, until
+from tests.workers.cluster import descendants
 
 POLICY: Final = "all"
 OPENS: Final = {Role.VERIFY.value, Role.DRILL.value, Role.RECOVER.value}

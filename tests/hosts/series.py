@@ -19,7 +19,7 @@ from typing import Final
 
 from strongroom.state.records import RunState
 from tests.hosts.fleet import Fleet, fleet
-from tests.workers.cluster import until
+from tests.patience import until
 
 SECRETS: Final = 24
 LONGEST: Final = 600.0

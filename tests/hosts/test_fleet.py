@@ -17,7 +17,7 @@ from strongroom.keys.hosts import removed
 from strongroom.keys.keyring import Keyring
 from strongroom.state.records import RunState
 from tests.hosts.fleet import Fleet, fleet
-from tests.workers.cluster import until
+from tests.patience import until
 from tests.workers.test_worker_refuses import signed
 from workers import names
 

@@ -27,8 +27,8 @@ from strongroom.operations.show.acting import ASKED
 from strongroom.state.records import RunState
 from tests.hosts.fleet import POLICY, Fleet, FleetHost, fleet
 from tests.live.openbao import Answered
+from tests.patience import until
 from tests.process import listens
-from tests.workers.cluster import until
 from tests.workers.visitor import Visitor
 from workers import page_server, paths
 

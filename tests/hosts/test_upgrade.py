@@ -10,7 +10,7 @@ from strongroom.state.migrations import HEAD
 from strongroom.state.records import RunState
 from tests.hosts.fleet import Fleet, fleet
 from tests.hosts.other_version import NEXT, next_version
-from tests.workers.cluster import until
+from tests.patience import until
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
 

@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 
 from tests.cli.program import ROOT
 from tests.once_a_run import FOLDER
-from tests.workers.cluster import until
+from tests.patience import until
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from scripts.check_docs import dead_links
 from strongroom.errors import ConfigError
 from strongroom.state.migrations import HEAD
 from tests.installed.environment import Installed, build_wheel, install
-from tests.workers.cluster import until
+from tests.patience import until
 
 SECRETS = {"PAYMENTS_API_KEY": "CANARY-payments", "DATABASE_URL": "CANARY-database"}
 CONFIG = """

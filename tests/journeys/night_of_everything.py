@@ -33,8 +33,9 @@ from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_parts import shipped
 from tests.operations.alerts.people import People, reachable
+from tests.patience import until
 from tests.process import free_port
-from tests.workers.cluster import descendants, until
+from tests.workers.cluster import descendants
 from tests.workers.collector import Collector
 from tests.workers.sentry import Sink
 from tests.workers.visitor import Visitor

@@ -24,8 +24,9 @@ from tests.cli.conftest import stock
 from tests.cli.program import ROOT, Machine
 from tests.operations.alerts.people import People, reachable
 from tests.operations.alerts.receiver import Receiver
+from tests.patience import until
 from tests.process import free_port
-from tests.workers.cluster import until, up
+from tests.workers.cluster import up
 from tests.workers.collector import Collector
 from tests.workers.sentry import Sink
 from tests.workers.visitor import Visitor

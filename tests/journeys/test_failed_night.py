@@ -9,7 +9,8 @@ from typing import Any
 from strongroom.operations.errors import WarningsRaised
 from tests.cli.program import Machine
 from tests.journeys.house import section_of, to_two_targets, values, words_of
-from tests.workers.cluster import until, up
+from tests.patience import until
+from tests.workers.cluster import up
 
 SECRETS = {"PAYMENTS_API_KEY": "CANARY-payments", "DATABASE_PASSWORD": "CANARY-database"}
 

@@ -14,7 +14,7 @@ from tests.installed.environment import Installed, build_wheel, install
 from tests.journeys.house import in_page
 from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import ROOT_TOKEN, OpenBao, dev_server, program
-from tests.workers.cluster import until
+from tests.patience import until
 
 pytestmark = pytest.mark.timeout(600)
 SECTION = "Five commands to scheduled backups"

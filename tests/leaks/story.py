@@ -27,7 +27,8 @@ from tests.leaks.search import NAMES, Blob, Found, search
 from tests.leaks.wiretap import Wiretap
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.alerts.receiver import Receiver
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from tests.workers.collector import Collector
 from tests.workers.sentry import Sink
 from workers import paths

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.targets.gcs import GcsBucket, GcsLock, GcsTarget
+from tests.patience import until
 from tests.process import free_port, listens
-from tests.workers.cluster import until
 
 MIB = 1024 * 1024
 

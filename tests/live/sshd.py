@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.targets.sftp import SftpServer, SftpTarget
+from tests.patience import until
 from tests.process import free_port, listens
-from tests.workers.cluster import descendants, until
+from tests.workers.cluster import descendants
 
 PROGRAM = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 _CONFIG = """\

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.cli.program import Machine
+from tests.patience import until
 from tests.ssh_people import allow, person
-from tests.workers.cluster import descendants, until, up
+from tests.workers.cluster import descendants, up
 
 COUNT = 50
 CONFIG = """

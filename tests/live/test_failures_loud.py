@@ -14,8 +14,9 @@ import pytest
 
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
+from tests.patience import until
 from tests.process import free_port
-from tests.workers.cluster import until, up
+from tests.workers.cluster import up
 from tests.workers.sentry import Sink
 from workers import flower, paths
 

@@ -13,7 +13,8 @@ import pytest
 from strongroom.errors import ConfigError, UsageError
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
-from tests.workers.cluster import descendants, until, up
+from tests.patience import until
+from tests.workers.cluster import descendants, up
 
 COUNT, KILLS = 2_000, 3
 CONFIG = """

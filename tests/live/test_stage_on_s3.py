@@ -19,12 +19,13 @@ from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
 from tests.live.openbao import OpenBao
 from tests.live.regions import credentials_file
+from tests.patience import until
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 from tests.process import free_port
 from tests.redis_server import RedisServer
 from tests.ssh_people import allow, person
-from tests.workers.cluster import CommandUp, descendants, until, up
+from tests.workers.cluster import CommandUp, descendants, up
 
 COUNT = 60
 CONFIG = """

@@ -22,7 +22,8 @@ from tests.live.ministack import MiniStack
 from tests.live.openbao import OpenBao
 from tests.live.regions import credentials_file
 from tests.live.vault_parts import READ, RESTORE, shipped, with_policies
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 
 CONFIG = """
 [vaults.prod]

@@ -27,9 +27,9 @@ from strongroom.targets import Target
 from strongroom.wiring import adapters
 from strongroom.wiring.jobs import rotators
 from strongroom.wiring.keys import identities, recipient
+from tests.patience import until
 from tests.plugins.installed import TARGET, install
 from tests.plugins.test_registry import NAMED, OURS, load, refused, site
-from tests.workers.cluster import until
 
 __all__ = ["site"]
 

@@ -6,29 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from tests.cli.program import Machine, command
+from tests.patience import PATIENCE, until
 from tests.process import ends_with_this, free_port
 from workers import status
 
-PATIENCE = 150.0
 FORKED = str(Path(__file__).with_name("forked.py"))
-T = TypeVar("T")
-
-
-def until(condition: Callable[[], T | None], *, what: str, seconds: float = PATIENCE) -> T:
-    """Return what ``condition`` gives once it is true; a hang guard, not a measurement."""
-    end = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 def descendants(pid: int) -> set[int]:

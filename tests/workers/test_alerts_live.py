@@ -15,7 +15,8 @@ from redis import Redis
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.operations.alerts.people import People, reachable
-from tests.workers.cluster import descendants, until, up
+from tests.patience import until
+from tests.workers.cluster import descendants, up
 from workers import names, paths, status
 
 TARGETS = """

@@ -14,8 +14,9 @@ from sqlalchemy import text
 from strongroom.alert_kinds import BEAT_RESTS
 from strongroom.state.records import RunState
 from strongroom.state.store import RunStore
+from tests.patience import until
 from tests.state.pipeline import new_run
-from tests.workers.cluster import RunningCluster, until
+from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import CONFIG, Installation
 from workers import names
 from workers.beat_fallback import UNHEARD, BeatFallback

@@ -21,9 +21,9 @@ from redis import Redis
 
 from strongroom.config import BrokerSettings, load_settings
 from strongroom.errors import ConfigError
+from tests.patience import until
 from tests.process import free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import until
 from workers import broker, paths
 from workers.errors import BrokerUnavailable
 

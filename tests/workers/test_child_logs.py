@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.cli.program import Machine
-from tests.workers.cluster import until, up
+from tests.patience import until
+from tests.workers.cluster import up
 from workers.process import LONGEST, ChildLog, LogFile, Wakeup
 
 OURS = {

@@ -27,9 +27,9 @@ from strongroom.state.tables import metadata
 from tests.cli.program import Machine
 from tests.closed_servers import ClosedPostgres, ClosedRedis
 from tests.live.certificates import Authority
+from tests.patience import until
 from tests.process import ends_with_this, free_port
 from tests.redis_server import server_program
-from tests.workers.cluster import until
 from tests.workers.visitor import Visitor
 from workers import broker, names, page_server, transport
 from workers.errors import BrokerRefused

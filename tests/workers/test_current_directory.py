@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tests.process import free_port
-from tests.workers.cluster import descendants, until
+from tests.workers.cluster import descendants
 
 SCRIPT = Path(sys.executable).parent / "strongroom"
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,8 @@ import pytest
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
-from tests.workers.cluster import RunningCluster, is_alive, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster, is_alive
 from tests.workers.test_worker_refuses import shell
 from workers import flower, paths
 

@@ -9,7 +9,8 @@ import subprocess
 from typing import Any
 
 from tests.cli.program import command
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from workers.pools import POOLS
 
 

@@ -28,8 +28,9 @@ from strongroom.config import load_settings
 from strongroom.config.served import Served
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
+from tests.patience import until
 from tests.process import free_port
-from tests.workers.cluster import RunningCluster, until
+from tests.workers.cluster import RunningCluster
 from tests.workers.serving import serving
 from workers import http_server, logs, metrics_server, names, paths
 from workers.http_server import AT_ONCE, Site

@@ -28,9 +28,10 @@ from strongroom.state.store import RunStore
 from strongroom.times import for_people
 from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
+from tests.patience import until
 from tests.process import free_port, installed
 from tests.workers.browser import Browser, browsing
-from tests.workers.cluster import RunningCluster, until
+from tests.workers.cluster import RunningCluster
 from tests.workers.serving import serving
 from tests.workers.visitor import Visitor
 from workers import flower, page_server, paths

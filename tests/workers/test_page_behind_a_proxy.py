@@ -20,8 +20,8 @@ from strongroom.config.served import PageProxySettings
 from strongroom.operations.errors import MessageRefused
 from strongroom.state.store import RunStore
 from tests.live.certificates import Authority
+from tests.patience import until
 from tests.process import ROOT, ends_with_this, free_port
-from tests.workers.cluster import until
 from tests.workers.test_page import served
 from tests.workers.visitor import Visitor
 

@@ -18,7 +18,8 @@ from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from tests.workers.test_worker_refuses import shell
 from workers import paths
 

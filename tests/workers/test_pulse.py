@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from strongroom.state.store import RunStore
+from tests.patience import until
 from tests.process import ends_with_this, free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import descendants, until
+from tests.workers.cluster import descendants
 from workers import names, paths, status
 from workers.consumer import StrictConsumer
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom.state.records import Run, RunKind, RunState
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import CONFIG, Installation
 from workers import status
 

@@ -14,7 +14,8 @@ from strongroom.operations.backup.job import INDEXING
 from strongroom.operations.keys.health import CHECKED
 from strongroom.operations.rotation.job import results
 from strongroom.state.records import RunKind, RunState, StepState
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import CONFIG, Installation
 from tests.workers.test_worker_refuses import shell
 from workers import paths

@@ -20,10 +20,11 @@ from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import NotYetSeen
 from strongroom.state.records import RunKind, RunState, StepState
 from strongroom.state.store import RunStore
+from tests.patience import until
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 from tests.redis_server import RedisServer
-from tests.workers.cluster import RunningCluster, until
+from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import BACKUP, Installation
 from tests.workers.test_worker_refuses import shell
 from workers import names, paths, submission_receipts

@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
+from tests.patience import until
 from tests.process import free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import RunningCluster, descendants, is_alive, until
+from tests.workers.cluster import RunningCluster, descendants, is_alive
 from workers import paths, status
 from workers.process import backoff
 

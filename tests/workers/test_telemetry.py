@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.workers.cluster import until
+from tests.patience import until
 from tests.workers.sentry import Sink
 from workers.logs import HIDDEN
 from workers.telemetry import scrub, start

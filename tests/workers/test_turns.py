@@ -17,7 +17,8 @@ from strongroom.sources.local import LocalStore
 from strongroom.state import tables
 from strongroom.state.records import Run, RunState, RunStep, StepKind
 from strongroom.state.store import RunStore
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 
 AT_ONCE = 3
 POLICIES = [f"policy-{number:02}" for number in range(30)]

@@ -18,9 +18,9 @@ from redis import Redis
 
 from strongroom.state.store import RunStore
 from tests.chaos.wall_clock import MovedClock
+from tests.patience import until
 from tests.process import free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import until
 from workers import names
 
 

@@ -9,7 +9,8 @@ import pytest
 from msgspec import structs
 
 from strongroom.state.records import RunKind, RunState
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import Installation
 
 DAY = 86_400.0

@@ -18,7 +18,8 @@ from redis import Redis
 from strongroom.keys.keyring import Keyring
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
-from tests.workers.cluster import RunningCluster, until
+from tests.patience import until
+from tests.workers.cluster import RunningCluster
 from workers import names, paths
 from workers.envelope import CONTENT_TYPE, seal
 from workers.messages import header_digest

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
 
-from tests.workers.cluster import until
+from tests.patience import until
 
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
