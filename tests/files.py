@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 
 def locked_by(path: Path) -> set[int]:
     """Return the processes to which the kernel gave a POSIX lock on a file."""
@@ -22,7 +24,7 @@ def child_has_a_lock(path: Path, use: Callable[[], object]) -> bool:
     child.start()
     locked = child.pid in told.get()
     go_on.put(None)
-    child.join(30)
+    child.join(PATIENCE)
     return locked
 
 

@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.process import POLL_SECONDS, STOP_SECONDS, ServerProcess
+from tests.patience import PATIENCE
+from tests.process import POLL_SECONDS, ServerProcess
 
 FOLDER: Final = "STRONGROOM_TESTS_SERVERS"
 """The variable that tells the processes of one run where it is written which servers run."""
@@ -66,7 +67,7 @@ def end_all(folder: Path) -> None:
 def _end(found: dict[str, Any]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(found["pid"], signal.Signals(found["signal"]))
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while _runs(found["pid"]) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     shutil.rmtree(found["folder"], ignore_errors=True)

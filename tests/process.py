@@ -17,12 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLED = ROOT / "build" / "live"
 """Where ``scripts/install-live-servers`` puts the servers that have an environment of their own."""
 
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
 
 
@@ -137,7 +137,7 @@ class ServerProcess:
             return words in log.read()
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self._ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -165,10 +165,10 @@ class ServerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, how)
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(PATIENCE)
         self.process = None
 
     def close(self) -> None:

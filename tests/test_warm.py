@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import warm
+from tests.patience import PATIENCE
 
 PROGRAMS = {
     "arguments, folder and environment": "import os, sys; print(sys.argv, os.getcwd(), sorted(os.environ))",
@@ -42,7 +43,7 @@ def test_a_forked_program_does_what_a_started_one_does(tmp_path: Path, program: 
     started = subprocess.run(
         [sys.executable, *words], cwd=tmp_path, env=env, input=b"given", capture_output=True, check=False
     )
-    forked = warm.run(words, cwd=tmp_path, env=env, stdin=b"given", timeout=60)
+    forked = warm.run(words, cwd=tmp_path, env=env, stdin=b"given", timeout=PATIENCE)
     assert (forked.returncode, forked.stdout) == (started.returncode, started.stdout)
     assert forked.stderr.splitlines()[-1:] == started.stderr.splitlines()[-1:]
 
@@ -51,7 +52,7 @@ def test_a_program_does_not_wait_for_another(tmp_path: Path) -> None:
     waiting = [sys.executable, _written(tmp_path, "import sys; print(sys.stdin.read())")]
     pipe = subprocess.PIPE
     with warm.Popen(waiting, cwd=tmp_path, env=_env(), stdin=pipe, stdout=pipe) as process:
-        assert warm.run(waiting[1:], cwd=tmp_path, env=_env(), timeout=60).returncode == 0
+        assert warm.run(waiting[1:], cwd=tmp_path, env=_env(), timeout=PATIENCE).returncode == 0
         assert process.poll() is None
         assert process.communicate(b"heard")[0] == b"heard\n"
     assert process.returncode == 0
@@ -71,19 +72,17 @@ def test_a_program_that_does_not_end_can_be_ended(tmp_path: Path) -> None:
 def test_a_server_that_ends_is_an_error_and_no_good_ending_of_a_program(tmp_path: Path) -> None:
     program = _written(tmp_path, "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
     with pytest.raises(warm.ServerEndedError):
-        warm.run([program], cwd=tmp_path, env=_env(), timeout=60)
-    assert (
-        warm.run([_written(tmp_path, "raise SystemExit(3)")], cwd=tmp_path, env=_env(), timeout=60).returncode
-        == 3
-    )
+        warm.run([program], cwd=tmp_path, env=_env(), timeout=PATIENCE)
+    next_one = [_written(tmp_path, "raise SystemExit(3)")]
+    assert warm.run(next_one, cwd=tmp_path, env=_env(), timeout=PATIENCE).returncode == 3
 
 
 @pytest.mark.parametrize("name", ["PYTHONHASHSEED", "LC_ALL", "OPENSSL_CONF"])
 def test_a_variable_that_is_read_at_the_start_makes_it_a_process_started(tmp_path: Path, name: str) -> None:
     program = _written(tmp_path, "import sys; print('strongroom.errors' in sys.modules)")
-    assert warm.run([program], cwd=tmp_path, env=_env(), timeout=60).stdout == b"True\n"
+    assert warm.run([program], cwd=tmp_path, env=_env(), timeout=PATIENCE).stdout == b"True\n"
     env = _env() | {name: {"PYTHONHASHSEED": "1", "LC_ALL": "C", "OPENSSL_CONF": "/dev/null"}[name]}
-    assert warm.run([program], cwd=tmp_path, env=env, timeout=60).stdout == b"False\n"
+    assert warm.run([program], cwd=tmp_path, env=env, timeout=PATIENCE).stdout == b"False\n"
 
 
 def _written(folder: Path, program: str) -> str:

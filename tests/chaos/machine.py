@@ -18,7 +18,7 @@ from strongroom.state.records import Run
 from strongroom.state.store import RunStore
 from tests.chaos.place import POLICY, Place, made_up, make_place
 from tests.chaos.plan import Progress
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster
 
 POOLS = ("control", "seal", "transfer", "verify")
@@ -42,10 +42,10 @@ class Machine(Struct, frozen=True, kw_only=True):
             env={**os.environ, **self.place.environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=True,
         )
-        return until(lambda: self._known(told.stdout.strip()), what="the run", seconds=120).id
+        return until(lambda: self._known(told.stdout.strip()), what="the run").id
 
     def _known(self, request: str) -> Run | None:
         try:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from tests.chaos.frozen import is_writable
 from tests.chaos.place import REGIONS
 from tests.chaos.site import Site
+from tests.patience import PATIENCE
 from tests.process import ServerProcess
 from tests.workers.cluster import descendants
 
@@ -164,7 +165,7 @@ def _database_away(site: Site, action: Action) -> Undo:
 
 def _database_locked(site: Site, action: Action) -> Undo:
     """Somebody holds SQLite's write lock, as a backup tool or a shell that was forgotten would."""
-    held = sqlite3.connect(site.place.state / "state.db", timeout=30, isolation_level=None)
+    held = sqlite3.connect(site.place.state / "state.db", timeout=PATIENCE, isolation_level=None)
     held.execute("BEGIN IMMEDIATE")
     return held.close
 

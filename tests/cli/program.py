@@ -15,6 +15,7 @@ from typing import Any
 from strongroom.cli.terminal.failures import BROKEN_PIPE, INTERRUPTED, TERMINATED, UNEXPECTED
 from strongroom.errors import StrongroomError
 from tests import warm
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "secrets_cli.py"
@@ -94,7 +95,9 @@ class Machine:
     def run(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:
         """Run one command line to its end."""
         content = stdin.encode() if isinstance(stdin, str) else stdin
-        done = warm.run(command(*words)[1:], cwd=self.home, env=self.env | env, stdin=content, timeout=250)
+        done = warm.run(
+            command(*words)[1:], cwd=self.home, env=self.env | env, stdin=content, timeout=PATIENCE
+        )
         ended = Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
         ended.check_contract(json="--json" in words)
         return ended

@@ -16,9 +16,8 @@ from contextlib import suppress
 from typing import Self
 
 from tests.cli.program import Machine, command
+from tests.patience import PATIENCE
 
-PATIENCE = 200.0
-"""Seconds in which something is said, on a machine that has much else to do."""
 _MARKS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

@@ -171,7 +171,6 @@ def watch(configured: Machine, tmp_path: Path, request: pytest.FixtureRequest) -
     yield from Watch(configured, request.param, folder).run()
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "watch",
     [
@@ -191,11 +190,11 @@ def test_alertmanager_tells_of_each_of_the_seven_of_a_silent_beat_and_of_a_dead_
 
     provoke(watch.machine)
     edit(watch.machine, LONG_SILENT)
-    until(lambda: are("firing", other="resolved"), what="the seven and the silent beat", seconds=150)
+    until(lambda: are("firing", other="resolved"), what="the seven and the silent beat")
     assert not PEOPLE & abouts(told(pager), "firing"), "warnings wake nobody"
     put_right(watch.machine)
     edit(watch.machine, HEARD_AGAIN)
-    until(lambda: are("resolved", other="firing"), what="their end", seconds=150)
+    until(lambda: are("resolved", other="firing"), what="their end")
 
     assert not DEAD_HOST & (abouts(told(pager), "firing") | abouts(told(pager), "resolved"))
     watch.host.kill()

@@ -35,6 +35,7 @@ from strongroom.targets.directory import DirectoryTarget
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import PASSPHRASE, Done, Machine, command
+from tests.patience import PATIENCE
 from tests.targets.disks import read_only
 
 SEALED = ("--include-values", "--force")
@@ -253,7 +254,7 @@ def test_a_full_disk_leaves_nothing_and_the_last_backup_whole(
             env=machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=PATIENCE,
             check=False,
             preexec_fn=small,
         )

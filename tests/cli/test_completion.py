@@ -15,6 +15,7 @@ import pytest
 from strongroom.cli.commands.setup.completion import NAMES
 from strongroom.cli.table import COMMANDS, PROCEDURES
 from tests.cli.program import Machine
+from tests.patience import PATIENCE
 
 CONFIG = """
 [keys.recovery]
@@ -78,7 +79,7 @@ def in_fish(machine: Machine, line: str) -> list[str]:
 
 def run(machine: Machine, *words: str) -> str:
     done = subprocess.run(
-        words, cwd=machine.home, env=machine.env, capture_output=True, text=True, timeout=60, check=True
+        words, cwd=machine.home, env=machine.env, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     return done.stdout
 
@@ -110,7 +111,7 @@ def in_zsh(machine: Machine, line: str) -> list[str]:
 
 def send(terminal: int, text: str, *, until: bytes) -> None:
     os.write(terminal, text.encode())
-    shown, deadline = b"", time.monotonic() + 60
+    shown, deadline = b"", time.monotonic() + PATIENCE
     while until not in shown and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1)[0]:
             shown += os.read(terminal, 65536)
@@ -188,7 +189,7 @@ def test_names_are_told_without_what_takes_long_to_load(furnished: Machine) -> N
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stderr.strip() == "[]"
     assert done.stdout.split()

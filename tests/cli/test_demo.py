@@ -17,6 +17,7 @@ import pytest
 from strongroom.cli.commands.setup import demo
 from strongroom.errors import UsageError
 from tests.cli.program import Machine, command
+from tests.patience import PATIENCE
 from tests.workers.cluster import FORKED
 
 
@@ -47,7 +48,6 @@ def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None
     assert len({secret.type for secret in secrets}) == 8
 
 
-@pytest.mark.timeout(180)
 def test_the_demo_stops_in_order(near: Machine) -> None:
     process = subprocess.Popen(
         command("demo"),
@@ -62,14 +62,13 @@ def test_the_demo_stops_in_order(near: Machine) -> None:
         if "Start the cluster" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert [path.name for path in near.home.iterdir() if path.name.startswith("strongroom-demo")] == []
     assert running(near.home) == []
 
 
-@pytest.mark.timeout(240)
 def test_a_backup_is_submitted_followed_and_the_cluster_stopped(near: Machine) -> None:
     near.set("A", "CANARY-A")
     near.ok("keys", "new", "--output", "recovery.key")
@@ -101,14 +100,14 @@ recipients = ["recovery"]
             assert "CANARY" not in json.dumps([submitted, followed])
         finally:
             up.send_signal(signal.SIGINT)
-            assert up.wait(timeout=90) == 0
+            assert up.wait(timeout=PATIENCE) == 0
     assert running(near.home) == []
 
 
 def _document(process: subprocess.Popen[str]) -> str:
     """Read one indented JSON document from a process that goes on."""
     assert process.stdout is not None
-    until = time.monotonic() + 90
+    until = time.monotonic() + PATIENCE
     lines = []
     for line in process.stdout:
         assert time.monotonic() < until

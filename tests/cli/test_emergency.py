@@ -18,6 +18,7 @@ from strongroom.targets.errors import TargetUnavailable
 from tests.cli.conftest import stock
 from tests.cli.furnished import Furnish, furnished
 from tests.cli.program import ROOT, SCRIPT, Machine, command
+from tests.patience import PATIENCE
 from tests.slots import monthly
 
 CONFIG = """
@@ -138,7 +139,7 @@ def test_it_waits_for_the_medium(house: Machine) -> None:
         assert process.stderr is not None
         assert "waiting for safe" in process.stderr.readline()
         mount(house)
-        process.communicate(timeout=100)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert list(house.path("medium").glob("manifests/*.json"))
 
@@ -178,7 +179,7 @@ python3() {{ "{sys.executable}" "$@"; }}
         env=machine.env,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, (text, done)

@@ -17,6 +17,7 @@ from strongroom.sources.errors import SecretNotFound
 from strongroom.system.errors import HostExhausted, TargetFull, WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine, command
 from tests.cli.test_bad_input import KINDS, SEALED, back_up, nothing_left, refused
+from tests.patience import PATIENCE
 from tests.targets.disks import read_only, small_disk
 
 
@@ -27,7 +28,7 @@ def without_stream(machine: Machine, number: int, *words: str) -> Done:
         cwd=machine.home,
         env=machine.env,
         capture_output=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
         preexec_fn=lambda: os.close(number),
     )
@@ -62,7 +63,7 @@ def test_a_host_that_gives_no_thread_is_named_and_no_fault_of_ours(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == HostExhausted.exit_code, done
@@ -158,7 +159,7 @@ def test_two_restores_in_one_second_each_keep_a_way_back(stocked: Machine) -> No
     for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD"):
         stocked.set(name, "CANARY-other")
     running = [_restoring(stocked, full, name) for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD")]
-    assert [process.wait(timeout=110) for process in running] == [0, 0]
+    assert [process.wait(timeout=PATIENCE) for process in running] == [0, 0]
     assert len(list((stocked.state / "undo").iterdir())) == 2
 
 
@@ -176,7 +177,7 @@ def test_what_keygen_advises_works_as_written(machine: Machine) -> None:
         cwd=machine.home,
         env=machine.env,
         check=False,
-        timeout=110,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0
     machine.ok("check", "config")

@@ -13,6 +13,7 @@ from strongroom.cli.table import COMMANDS
 from tests.cli.conftest import configure, stock
 from tests.cli.furnished import furnished
 from tests.cli.program import PASSPHRASE, ROOT, Machine
+from tests.patience import PATIENCE
 
 HEAVY = ("sqlalchemy", "alembic", "boto3", "botocore", "celery", "kombu", "pydantic", "redis", "rich")
 RUN = f"""
@@ -47,7 +48,7 @@ def loads(machine: Machine, *words: str | Path, run: str = RUN, **env: str) -> s
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done

@@ -12,6 +12,7 @@ from strongroom.errors import UsageError
 from strongroom.operations.engine.process_lock import FOLDER, driving, status
 from strongroom.operations.errors import RunFailed
 from tests.cli.program import ROOT, Machine
+from tests.patience import PATIENCE
 
 KILLED = """
 import os, signal, sys
@@ -37,7 +38,7 @@ def killed(machine: Machine, *words: str, kind: str = "backup", step: str) -> st
         env=machine.env | {"PYTHONPATH": str(ROOT)},
         start_new_session=True,
         capture_output=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done

@@ -13,6 +13,7 @@ from strongroom.container.errors import Tampered
 from tests import warm
 from tests.cli.conftest import configure
 from tests.cli.program import Machine
+from tests.patience import PATIENCE
 
 OWN_FAULT = 1
 
@@ -82,7 +83,7 @@ def run_all(machine: Machine, commands: list[list[str]]) -> dict[str, int]:
     """Run command lines one after the other in one process; return their exit codes."""
     program = machine.path("run_all.py")
     program.write_text(RUN_ALL)
-    done = warm.run([str(program), json.dumps(commands)], cwd=machine.home, env=machine.env, timeout=110)
+    done = warm.run([str(program), json.dumps(commands)], cwd=machine.home, env=machine.env, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     codes: dict[str, int] = json.loads(done.stdout)
     return codes

@@ -15,6 +15,7 @@ from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
 from strongroom.sheet import Sheet
 from tests.cli.program import PASSPHRASE, ROOT, Machine, command
+from tests.patience import PATIENCE
 
 ANSWERS = [
     ("list",),
@@ -141,7 +142,11 @@ def test_a_value_is_printed_byte_for_byte(machine: Machine) -> None:
     value = bytes(range(256)) + b"\n"
     machine.ok("set", "BINARY", "--exact", stdin=value)
     done = subprocess.run(
-        command("get", "BINARY", "--show-value"), env=machine.env, capture_output=True, check=True, timeout=60
+        command("get", "BINARY", "--show-value"),
+        env=machine.env,
+        capture_output=True,
+        check=True,
+        timeout=PATIENCE,
     )
     assert done.stdout == value
     document = machine.ok("get", "BINARY", "--show-value", "--json").document
@@ -150,7 +155,9 @@ def test_a_value_is_printed_byte_for_byte(machine: Machine) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(sealed: Machine) -> None:
     line = " ".join(map(str, command("config", "reference"))) + " | head -c 10"
-    done = subprocess.run(["sh", "-c", line], env=sealed.env, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", line], env=sealed.env, capture_output=True, check=False, timeout=PATIENCE
+    )
     assert done.stderr == b""
 
 
@@ -171,7 +178,7 @@ def test_a_fault_of_our_own_shows_no_traceback_and_no_text(machine: Machine) -> 
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 1
         assert "RuntimeError" in done.stderr
@@ -204,7 +211,7 @@ def test_what_ends_a_command_and_is_no_error_of_ours_stands_in_the_document_besi
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     document = json.loads(done.stdout)
     assert (done.returncode, document["found"]) == (code, 1)

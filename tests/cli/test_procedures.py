@@ -17,6 +17,7 @@ from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def typed(stocked: Machine):
             env=env,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=PATIENCE,
             check=False,
         )
         return Done(code=done.returncode, out=done.stdout, err=done.stderr)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import termios
 
+from tests.patience import PATIENCE
+
 PROGRAM = """
 import time
 from strongroom.cli.terminal import prompts
@@ -40,7 +42,7 @@ def test_a_prompt_does_not_stand_on_the_line_of_the_progress_bar() -> None:
     os.write(ours, b"1234\n")
     while b"over" not in said:
         said += os.read(ours, 4096)
-    process.wait(20)
+    process.wait(PATIENCE)
     os.close(ours)
     before = said.partition(b"PIN of the HSM: ")[0]
     # The bar's line was erased, and the cursor is at its beginning.

@@ -16,6 +16,7 @@ from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.errors import UsageError, by_name
 from strongroom.sources.errors import SecretNotFound
 from tests.cli.program import PASSPHRASE, ROOT, Machine
+from tests.patience import PATIENCE
 
 NAME = "PAYMENTS_API_KEY"
 VALUE = b"CANARY-payments"
@@ -62,7 +63,7 @@ def test_the_first_example_of_the_page_prints_the_names(made: Machine, signer: s
         env=made.env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -170,7 +171,7 @@ def test_importing_it_loads_nothing_heavy_and_all_its_names_are_there() -> None:
     )
     command = [sys.executable, "-c", program]
 
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
 
     assert told.stdout == "[]\nTrue\n[]\n"
 

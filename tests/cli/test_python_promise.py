@@ -16,6 +16,7 @@ import pytest
 import strongroom
 from strongroom.errors import StrongroomError, by_name
 from tests.cli.program import ROOT, Machine
+from tests.patience import PATIENCE
 
 PROMISED = ROOT / "tests" / "cli" / "promised.txt"
 PROGRAM = ROOT / "tests" / "cli" / "python_program.py"
@@ -110,7 +111,7 @@ def test_a_typed_program_passes_and_a_typo_does_not(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     found = [line for line in told.stdout.splitlines() if "strongroom/" not in line.split(":")[0]]
@@ -137,7 +138,7 @@ def test_the_typed_program_shows_an_installation_and_plans_a_restore(machine: Ma
         env=machine.env | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -23,6 +23,7 @@ from strongroom.system import process
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Done, Machine, command
 from tests.keys.quorum.made import made
+from tests.patience import PATIENCE
 
 NAMES = ["Ada", "Björn", "Chi"]
 CLEARED = "\x1b[2J"
@@ -82,7 +83,7 @@ def at_table(machine: Machine, *words: str | Path, answer: Callable[[str], bytes
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    return process.wait(timeout=60), shown.decode(errors="replace")
+    return process.wait(timeout=PATIENCE), shown.decode(errors="replace")
 
 
 def create(machine: Machine, table: Table, file: str = "board.quorum") -> tuple[int, str]:

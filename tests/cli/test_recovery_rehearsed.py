@@ -19,6 +19,7 @@ from strongroom.operations.restore.scratch import scratch
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
+from tests.patience import PATIENCE
 
 NAMES = ("JWT_SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD")
 HOURS = {"full": 7200.0, "category": 1800.0, "single": 900.0}
@@ -218,7 +219,7 @@ def stopped(machine: Machine, by: signal.Signals, *words: str) -> int:
         cwd=machine.home,
         env=machine.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_PASSPHRASE": PASSPHRASE},
         capture_output=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     ).returncode
 

@@ -12,6 +12,7 @@ from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
 from strongroom.operations.errors import NothingOpens, RunDegraded
 from tests.cli.program import ROOT, Done, Machine, command
+from tests.patience import PATIENCE
 
 MAKE = """
 python scripts/secrets_cli.py generate-backup-key \\
@@ -42,7 +43,7 @@ def typed(machine: Machine, line: str) -> Done:
         env=env,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     return Done(code=done.returncode, out=done.stdout, err=done.stderr)

@@ -17,6 +17,7 @@ from strongroom.operations.errors import ConfirmationRequired, NotCovered, RunDe
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, Done, Machine, command
+from tests.patience import PATIENCE
 
 PASS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
 
@@ -46,7 +47,7 @@ def on_a_terminal(machine: Machine, *words: str, typed: bytes, **env: str) -> tu
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    return process.wait(timeout=60), shown.decode(errors="replace")
+    return process.wait(timeout=PATIENCE), shown.decode(errors="replace")
 
 
 def test_a_value_typed_at_the_prompt_is_not_shown(machine: Machine) -> None:

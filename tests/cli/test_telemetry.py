@@ -8,6 +8,7 @@ import sys
 from strongroom.cli.terminal.failures import UNEXPECTED
 from strongroom.sources.errors import SecretNotFound
 from tests.cli.program import ROOT, Machine
+from tests.patience import PATIENCE
 from tests.workers.test_telemetry import Sink, sink
 
 __all__ = ["sink"]
@@ -27,7 +28,7 @@ sys.exit(main.main(sys.argv[1:]))
 def run(machine: Machine, sink: Sink, *words: str) -> int:
     env = machine.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_SENTRY__DSN": sink.dsn}
     line = [sys.executable, "-c", BROKEN, *words]
-    return subprocess.run(line, env=env, capture_output=True, check=False, timeout=60).returncode
+    return subprocess.run(line, env=env, capture_output=True, check=False, timeout=PATIENCE).returncode
 
 
 def test_a_fault_is_reported_without_text_or_values(machine: Machine, sink: Sink) -> None:
@@ -51,7 +52,7 @@ def test_a_fault_is_told_where_the_package_of_the_sink_is_not_installed(machine:
     without = f"import sys\nsys.modules['sentry_sdk'] = None\n{BROKEN}"
     env = machine.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_SENTRY__DSN": sink.dsn}
     words = [sys.executable, "-c", without, "list"]
-    told = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
+    told = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert told.returncode == UNEXPECTED
     assert "a fault of its own (RuntimeError" in told.stderr
     assert "sentry_sdk" not in told.stderr

@@ -19,6 +19,7 @@ from strongroom.operations.errors import LeftAside, NotCovered
 from tests.cli.program import ROOT, Machine
 from tests.cli.test_right_backup import words_of
 from tests.cli.test_signers import RESTORE, house, installation, signers
+from tests.patience import PATIENCE
 
 __all__ = ["house"]
 
@@ -101,7 +102,7 @@ def recovered(house: Machine, *words: object, on: str = "region-a") -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

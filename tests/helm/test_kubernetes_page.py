@@ -13,6 +13,7 @@ from strongroom.config import load_settings
 from tests.cli.program import Machine
 from tests.helm.chart import ON_THIS, faults, of_kind, pods, render, unconfined
 from tests.live.certificates import Authority
+from tests.patience import PATIENCE
 from tests.process import ROOT
 from workers import names
 
@@ -123,7 +124,9 @@ def test_a_pod_begins_with_what_it_needs_or_says_what_its_secret_lacks(
         (real / file).write_text(given[file])
         (role / file).symlink_to(Path("..data", file))  # as the kubelet does
     (tmp_path / "var/lib/strongroom/keys").mkdir(parents=True)
-    done = subprocess.run(["sh", "-ceu", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["sh", "-ceu", script], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     if missing:
         assert (done.returncode, done.stderr) == (1, f"The Secret strongroom-{name} has no {missing}.\n")
         return

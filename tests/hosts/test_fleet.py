@@ -54,7 +54,7 @@ def test_a_backup_is_made_by_hosts_that_share_no_folder(found: Fleet) -> None:
 
     # A host is killed in the midst of a run, and comes back.
     second = found.backup(ada)
-    until(lambda: found.begun(second, "capture"), what="bob to begin", seconds=180)
+    until(lambda: found.begun(second, "capture"), what="bob to begin")
     bob.kill()
     bob.start()
     run = found.ended(second)
@@ -71,11 +71,11 @@ def test_a_backup_is_made_by_hosts_that_share_no_folder(found: Fleet) -> None:
 
     # One is thrown out: every other one refuses it, and it stops by itself.
     ada.ok("cluster", "remove", "eve", "--reason", "laptop lost", "--force")
-    until(lambda: "host-was-removed" in eve.log, what=f"eve to learn of it\n{eve.log[-2000:]}", seconds=180)
-    until(lambda: not eve.runs, what="eve to stop", seconds=180)
+    until(lambda: "host-was-removed" in eve.log, what=f"eve to learn of it\n{eve.log[-2000:]}")
+    until(lambda: not eve.runs, what="eve to stop")
     for host in (ada, bob):
         path = host.state / "keys" / "roles"
-        until(partial(is_removed, path, "eve"), what=f"{host.name} to learn of it", seconds=180)
+        until(partial(is_removed, path, "eve"), what=f"{host.name} to learn of it")
         assert rolelist.read(path).on("eve", "transfer")[0].accepts(datetime.now(UTC)) is False
 
     # Whoever copied its keys before, and still has its password, is refused by its name, on record.
@@ -109,5 +109,4 @@ def refused(found: Fleet, why: str) -> None:
             why in event.detail["reason"] for event in found.store.happened("message-refused", since=0.0)
         ),
         what=f"the refusal on record: {why}",
-        seconds=180,
     )

@@ -24,6 +24,7 @@ from strongroom.state.store import RunStore
 from tests.cli.program import Done, Machine
 from tests.hosts.conftest import Hosts
 from tests.hosts.other_version import NEXT, next_version
+from tests.patience import PATIENCE
 
 
 def begun(machine: Machine, *words: str) -> dict[str, Any]:
@@ -274,7 +275,7 @@ def test_a_join_that_waits_goes_on_once_somebody_certifies(first: Machine, anoth
     while not another("bob").state.joinpath("join-request.json").exists():
         waits.join(0.1)
     first.ok("cluster", "certify")
-    waits.join(60)
+    waits.join(PATIENCE)
     assert [done.code for done in ended] == [0], ended
     assert "strongroom-worker@seal" in ended[0].out
 
@@ -383,7 +384,7 @@ def test_a_join_goes_on_though_a_newer_version_migrates_the_database_meanwhile(
         command = [sys.executable, "-P", "-m", "strongroom.cli", *words]
         env = machine.env | {"PYTHONPATH": str(tree)}
         return subprocess.run(
-            command, env=env, cwd=machine.home, capture_output=True, text=True, check=False, timeout=120
+            command, env=env, cwd=machine.home, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
     assert newer(first, "cluster", "hosts").returncode == StateUnavailable.exit_code, "it changes nothing"

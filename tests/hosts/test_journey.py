@@ -76,7 +76,7 @@ def restore_though_one_is_killed(found: Fleet, backup: str) -> tuple[str, FleetH
     ada = found.hosts["ada"]
     words = ("restore", "--full-restore", "--backup", backup, "--to", "vault", "--overwrite-existing")
     run = str(ada.ok(*words, "--cluster")["run"])
-    until(lambda: run in str(ada.ok("approvals")), what="it to wait for approval", seconds=240)
+    until(lambda: run in str(ada.ok("approvals")), what="it to wait for approval")
     assert found.begun(run, "restore") == 0
     key = ada.give("alice", found.alice.file.read_bytes())
     ada.give("alice.pub", found.alice.file.with_suffix(".pub").read_bytes())
@@ -84,7 +84,6 @@ def restore_though_one_is_killed(found: Fleet, backup: str) -> tuple[str, FleetH
     until(
         lambda: any(name.startswith(f"undo/{run}/") for name in found.names("fleet-stage")),
         what="the way back to lie on the stage",
-        seconds=240,
     )
     owner = found.owner(run, "restore")
     victim = found.hosts[owner.partition(":")[0]]
@@ -94,7 +93,6 @@ def restore_though_one_is_killed(found: Fleet, backup: str) -> tuple[str, FleetH
     return run, victim
 
 
-@pytest.mark.timeout(600)
 def test_a_restore_goes_on_where_the_host_that_wrote_was_killed(found: Fleet) -> None:
     values = found.secrets(12)
     ada = found.begin("ada", "control", "submit", "seal", "transfer", "verify")

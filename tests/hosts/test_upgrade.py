@@ -31,7 +31,7 @@ def test_hosts_are_upgraded_one_after_the_other_with_runs_in_flight(tmp_path: Pa
         found.start()
         tree = next_version(found.root / "next")
         run = found.backup(ada)
-        until(lambda: found.begun(run, "capture"), what="the run to begin", seconds=90)
+        until(lambda: found.begun(run, "capture"), what="the run to begin")
         assert found.migrate(tree).code == 0
         assert schema(found) == NEXT
         bob.kill()
@@ -61,7 +61,6 @@ def test_a_version_that_older_hosts_cannot_work_with_says_what_to_stop_first(tmp
         until(
             lambda: any(process.lives for process in found.store.processes()),
             what="ada to report",
-            seconds=90,
         )
         tree = next_version(found.root / "next", oldest=NEXT)
         refused = found.migrate(tree)
@@ -73,7 +72,6 @@ def test_a_version_that_older_hosts_cannot_work_with_says_what_to_stop_first(tmp
         until(
             lambda: not any(process.lives for process in found.store.processes()),
             what="ada to be silent",
-            seconds=120,
         )
         assert found.migrate(tree).code == 0
         assert schema(found) == NEXT

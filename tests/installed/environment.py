@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 
 from tests.cli.program import ROOT
 from tests.once_a_run import FOLDER
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 
 @functools.cache
@@ -117,7 +117,7 @@ class Installed:
             input=text,
             capture_output=True,
             text=True,
-            timeout=250,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -143,13 +143,13 @@ class Installed:
                 stderr=err,
             )
         try:
-            until(lambda: "The cluster is up" in said.read_text(), what="the cluster", seconds=150)
+            until(lambda: "The cluster is up" in said.read_text(), what="the cluster")
             yield
         except AssertionError as error:
             raise AssertionError(errors.read_text()) from error
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
 
     def runs(self, policy: str) -> list[Mapping[str, str]]:
         document = json.loads(self.ok("strongroom", "runs", "--json"))

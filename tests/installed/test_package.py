@@ -15,6 +15,7 @@ import pytest
 from scripts.package import build, provenance, unpack
 from strongroom.cli.table import summaries
 from tests.cli.program import ROOT
+from tests.patience import PATIENCE
 
 EPOCH = 1_796_000_000  # 2026-11-30
 
@@ -74,7 +75,7 @@ def test_the_pages_are_without_a_fault(manual: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stdout + done.stderr == ""
 
@@ -83,7 +84,7 @@ def test_a_page_says_what_help_says(manual: Path) -> None:
     if shutil.which("mandoc") is None:
         pytest.skip("no mandoc")
     words = ["mandoc", "-T", "utf8", "-O", "width=200", str(manual / "man1" / "strongroom-backups.1")]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    shown = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
     plain = subprocess.run(["col", "-b"], input=shown, capture_output=True, text=True, check=True).stdout
     assert "strongroom backups verify [OPTION]..." in plain
     assert "--structure" in plain

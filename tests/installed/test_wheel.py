@@ -149,7 +149,7 @@ def test_a_cluster_does_what_is_scheduled_submitted_and_sent_from_python(install
         installed.ok("strongroom", "backup", "--cluster", "--policy", "asked", "--follow")
         installed.python("from tasks.backup import full_backup; full_backup.delay(policy='asked')")
         until(lambda: len(installed.runs("asked")) == 2, what="the submitted and the sent backup")
-        until(lambda: installed.runs("minutely"), what="the scheduled backup", seconds=90)
+        until(lambda: installed.runs("minutely"), what="the scheduled backup")
     log = (installed.home / "up.err").read_text()
     assert "exited" not in log
 

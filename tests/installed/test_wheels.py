@@ -20,6 +20,7 @@ from strongroom.operations.backup.medium import LOCKED, wheels_of
 from tests.cli.program import ROOT
 from tests.installed.environment import Installed, build_wheel, install
 from tests.installed.test_wheel import CONFIG
+from tests.patience import PATIENCE
 
 NEEDED = ("cffi", "cryptography", "pycparser", "zstandard")
 PYTHON = f"cp{sys.version_info.major}{sys.version_info.minor}"
@@ -149,7 +150,7 @@ def test_the_medium_opens_in_an_empty_environment_without_a_network(wheels: Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE,
     )
     recovered = tmp_path / "safe-room" / "recovered"
     assert done.returncode == 0, done

@@ -13,6 +13,7 @@ from html import unescape
 from pathlib import Path
 
 from tests.cli.program import ROOT, SCRIPT, Done, Machine
+from tests.patience import PATIENCE
 
 START = 1_737_331_200
 """2025-01-20T00:00:00Z, a Monday: two weeks before the first of a month."""
@@ -89,7 +90,7 @@ def nights(machine: Machine, start: int, many: int, *, since: int = 0) -> list[t
         input=json.dumps(changes),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done
@@ -150,7 +151,7 @@ python3() {{ "{sys.executable}" -I "$@"; }}
         env=machine.env,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     return Done(code=done.returncode, out=done.stdout, err=done.stderr)

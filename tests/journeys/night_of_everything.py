@@ -33,7 +33,7 @@ from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_parts import shipped
 from tests.operations.alerts.people import People, reachable
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.workers.cluster import descendants
 from tests.workers.collector import Collector
@@ -50,7 +50,6 @@ CHANGED: Final = range(100)
 """Critical secrets that get another value before the weekly backup."""
 DELETED: Final = range(50, 1_250)
 """What somebody deletes on Saturday, more than half of it."""
-PATIENCE: Final = 240.0
 HOUR: Final = 3600
 ENDED: Final = frozenset({"done", "degraded", "failed", "cancelled"})
 
@@ -177,7 +176,7 @@ for name in ({names.TICK!r}, {names.ALERTS!r}):
         subprocess.run(words, cwd=ROOT, env=environment, check=True)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
-        until(lambda: condition() or None, what=what, seconds=PATIENCE)
+        until(lambda: condition() or None, what=what)
 
     def looks_until(self, condition: Callable[[], object], what: str) -> None:
         """Have alerts looked at until something is so: a look may come before what it is to see."""

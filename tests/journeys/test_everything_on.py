@@ -24,7 +24,7 @@ from tests.cli.conftest import stock
 from tests.cli.program import ROOT, Machine
 from tests.operations.alerts.people import People, reachable
 from tests.operations.alerts.receiver import Receiver
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.workers.cluster import up
 from tests.workers.collector import Collector
@@ -33,8 +33,6 @@ from tests.workers.visitor import Visitor
 from workers import flower, metrics_server, names, page_server, paths, status
 
 HASTE = Path(__file__).with_name("haste")
-SECONDS = 180.0
-"""A hang guard for one event."""
 
 CONFIG = """
 [targets.eu]
@@ -127,7 +125,10 @@ class House:
         self.machine.path("twice.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
     def rows(self, query: str) -> list[Any]:
-        with closing(sqlite3.connect(self.machine.state / "state.db", timeout=30)) as database, database:
+        with (
+            closing(sqlite3.connect(self.machine.state / "state.db", timeout=PATIENCE)) as database,
+            database,
+        ):
             return database.execute(query).fetchall()
 
     def runs(self, policy: str, state: str) -> list[str]:
@@ -136,7 +137,10 @@ class House:
 
     def age_heartbeat(self) -> None:
         """Have beat as silent as it would be in ten minutes."""
-        with closing(sqlite3.connect(self.machine.state / "state.db", timeout=30)) as database, database:
+        with (
+            closing(sqlite3.connect(self.machine.state / "state.db", timeout=PATIENCE)) as database,
+            database,
+        ):
             database.execute(f"UPDATE heartbeats SET at = at - 600 WHERE name = '{names.BEAT}'")
 
     def pid(self, process: str) -> int:
@@ -173,7 +177,7 @@ class House:
             return (f'kind="{key.partition(":")[0]}' in "".join(self.active())) is not over
 
         for heard in (hook, mail, ping, metrics, *((service,) if critical else ())):
-            until(heard, what=f"{key} by {heard.__name__}, over: {over}", seconds=SECONDS)
+            until(heard, what=f"{key} by {heard.__name__}, over: {over}")
 
     def active(self) -> Iterator[str]:
         """Yield the lines of the metrics that tell of an active alert."""
@@ -200,7 +204,7 @@ class House:
 
 def fetch(url: str, authorization: str) -> bytes:
     request = urllib.request.Request(url, headers={"Authorization": authorization})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         content: bytes = answer.read()
         return content
 
@@ -222,20 +226,19 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield found
 
 
-@pytest.mark.timeout(600)
 def test_with_every_option_on_each_alert_reaches_people_everywhere_and_is_called_over(house: House) -> None:
     pytest.importorskip("apprise")
     machine = house.machine
     with up(machine, "--flower", "--page", "--metrics", wait=False) as running:
-        until(lambda: "The cluster is up" in running.answer(), what="the cluster", seconds=SECONDS)
+        until(lambda: "The cluster is up" in running.answer(), what="the cluster")
         # Both slots of the last hour are due at once.
-        until(lambda: house.runs("good", "done"), what="a good backup", seconds=SECONDS)
-        until(lambda: house.runs("failing", "done"), what="the other one", seconds=SECONDS)
+        until(lambda: house.runs("good", "done"), what="a good backup")
+        until(lambda: house.runs("failing", "done"), what="the other one")
 
         since = house.so_far()
         house.write_source("app/twice", "app/twice")
         machine.ok("backup", "--cluster", "--policy", "failing")
-        until(lambda: house.runs("failing", "failed"), what="the failed one", seconds=SECONDS)
+        until(lambda: house.runs("failing", "failed"), what="the failed one")
         house.await_news(FAILED, since, critical=True)
         assert "run failed since its newest whole backup" in house.page_of_alerts()
         failures = until(lambda: [one for one in house.tasks() if one["state"] == "FAILURE"], what="Flower")

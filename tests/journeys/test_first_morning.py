@@ -16,7 +16,6 @@ from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import ROOT_TOKEN, OpenBao, dev_server, program
 from tests.patience import until
 
-pytestmark = pytest.mark.timeout(600)
 SECTION = "Five commands to scheduled backups"
 SECRETS = {"database/main": "CANARY-database", "payments/stripe": "CANARY-stripe"}
 
@@ -95,9 +94,8 @@ def test_after_the_fifth_command_backups_are_made_verified_and_nothing_is_red(so
         until(
             lambda: made(somebody) == {"daily-metadata", "monthly-full"},
             what="the first backups",
-            seconds=150,
         )
-        until(lambda: "health" in _done(somebody), what="the first look", seconds=150)
+        until(lambda: "health" in _done(somebody), what="the first look")
         nothing_red(somebody)
     assert "warning" not in (somebody.home / "up.err").read_text()
     replicas = json.loads(somebody.ok("strongroom", "backups", "replicas", "--json"))["replicas"]
@@ -125,7 +123,6 @@ def test_the_first_morning_finds_nothing_red(somebody: Installed) -> None:
             until(
                 lambda: _last(somebody, due[0]) >= f"{tomorrow}T{due[1]}",  # noqa: B023 - of this turn
                 what=f"{due[0]} at {due[1]}",
-                seconds=180,
             )
             if due[0] == "health":
                 nothing_red(somebody)

@@ -15,6 +15,7 @@ import pytest
 from tests.cli.program import ROOT, Done, Machine
 from tests.installed.environment import asked_for, link
 from tests.journeys.house import CRITICAL, MONTHLY, NEWEST_WEEKLY, REGIONS, House
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(bare: Path, cwd: Path, *words: str | Path) -> Done:
     """Run the bare Python in an environment without a single variable."""
     line = ["/usr/bin/env", "-i", str(bare / "bin" / "python"), "-I", *map(str, words)]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, timeout=110, check=False)
+    done = subprocess.run(line, cwd=cwd, capture_output=True, timeout=PATIENCE, check=False)
     return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
 

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from tests.chaos.place import Place
 from tests.leaks.search import Blob
+from tests.patience import PATIENCE
 from tests.workers.cluster import RunningCluster, descendants
 from tests.workers.visitor import Visitor
 from workers import flower, metrics_server, page_server, paths
@@ -83,7 +84,7 @@ class Everywhere:
         for page in FLOWER:
             url = f"http://127.0.0.1:{self._cluster.port}{page}"
             request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 yield f"Flower's {page}", answer.read()
 
     def _page(self) -> Iterator[Blob]:
@@ -99,7 +100,7 @@ class Everywhere:
             f"http://127.0.0.1:{self._cluster.metrics_port}/metrics",
             headers={"Authorization": f"Bearer {token}"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             yield "metrics", answer.read()
 
 

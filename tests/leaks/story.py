@@ -27,14 +27,11 @@ from tests.leaks.search import NAMES, Blob, Found, search
 from tests.leaks.wiretap import Wiretap
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.alerts.receiver import Receiver
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster
 from tests.workers.collector import Collector
 from tests.workers.sentry import Sink
 from workers import paths
-
-SECONDS = 300.0
-"""A hang guard."""
 
 
 @dataclass(kw_only=True)
@@ -147,7 +144,7 @@ def _back_up(story: Story) -> None:
     os.kill(transfer, signal.SIGSTOP)
     try:
         run = _submit(story, f"tasks.backup.full_backup.delay(policy={POLICY!r})")
-        until(lambda: _all_captured(story.store, run), what="the captures", seconds=SECONDS)
+        until(lambda: _all_captured(story.store, run), what="the captures")
         story.staged_meanwhile = sum(path.is_file() for path in story.place.stage.rglob("sealed/*/*"))
         with story.everywhere.redis() as client:
             story.queued_meanwhile = int(client.llen("transfer"))
@@ -175,10 +172,10 @@ def _submit(story: Story, request: str) -> str:
         env={**os.environ, **story.place.environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
-    return until(lambda: _known(story.store, told.stdout.strip()), what="the run", seconds=SECONDS).id
+    return until(lambda: _known(story.store, told.stdout.strip()), what="the run").id
 
 
 def _known(store: RunStore, request: str) -> Run | None:
@@ -193,7 +190,7 @@ def _end_of(store: RunStore, run: str) -> Run:
         found = store.load(run)
         return found if found.state.final else None
 
-    return until(ended, what=f"the end of {run}", seconds=SECONDS)
+    return until(ended, what=f"the end of {run}")
 
 
 def _tell(story: Story) -> None:
@@ -230,7 +227,7 @@ def _strongroom(story: Story, *words: str | Path, more: Mapping[str, str] = Mapp
         [Path(sys.executable).parent / "strongroom", *words],
         env={**os.environ, **story.place.environment, **more},
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,  # what is wrong is the point
     ).stdout
 
@@ -240,7 +237,7 @@ def _save(everywhere: Everywhere) -> None:
     with everywhere.redis() as client:
         client.save()
         client.bgrewriteaof()
-        until(lambda: not _rewriting(client), what="the rewritten log", seconds=SECONDS)
+        until(lambda: not _rewriting(client), what="the rewritten log")
 
 
 def _rewriting(client: Redis) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.targets.gcs import GcsBucket, GcsLock, GcsTarget
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port, listens
 
 MIB = 1024 * 1024
@@ -56,7 +56,7 @@ class FakeGcs:
             data=f'{{"name": "{name}"}}'.encode(),
             headers={"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(made, timeout=10).close()
+        urllib.request.urlopen(made, timeout=PATIENCE).close()
 
     def target(
         self, bucket: str, *, prefix: str = "", lock: GcsLock | None = None, **other: object

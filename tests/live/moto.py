@@ -18,6 +18,7 @@ import pytest
 from botocore.session import Session
 
 from strongroom.sources.aws.client import AwsOptions
+from tests.patience import PATIENCE
 from tests.process import HasServer, ServerProcess, beside_python, free_port
 
 REGION = "eu-central-1"
@@ -87,5 +88,5 @@ class Moto(HasServer):
     def _tell(self, what: str, body: bytes) -> None:
         headers = {"Content-Type": "application/json"}  # as a form, it would not be looked at
         request = urllib.request.Request(f"{self.endpoint}/moto-api/{what}", body, headers, method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             answer.read()

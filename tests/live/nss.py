@@ -12,6 +12,7 @@ from pathlib import Path
 
 from strongroom.keys.pkcs11.session import Pin, PinFile, Token
 from tests.live.softhsm import file_with
+from tests.patience import PATIENCE
 from tests.process import ServerUnavailable
 
 PIN = "CANARY-nss-1"
@@ -45,7 +46,7 @@ class Nss:
         database = self.folder / "db"
         database.mkdir()
         command = ["certutil", "-N", "-d", f"sql:{database}", "-f", str(self.pin_file)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
         # The library would otherwise open the person's own database.
         self.env = {"NSS_LIB_PARAMS": f"configDir=sql:{database}"}
         os.environ.update(self.env)

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from strongroom.vault.tokens import AppRole, TokenFile
 from strongroom.vault.transport import VaultConnection
+from tests.patience import PATIENCE
 from tests.process import (
     POLL_SECONDS,
-    START_SECONDS,
     ServerProcess,
     ServerUnavailable,
     beside_python,
@@ -64,7 +64,7 @@ class OpenBao:
             | ({"X-Vault-Namespace": namespace} if namespace else {}),
         )
         try:
-            with _WITHOUT_PROXY.open(request, timeout=30) as answer:
+            with _WITHOUT_PROXY.open(request, timeout=PATIENCE) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -174,7 +174,7 @@ class OpenBao:
 
 
 def _await(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not true():
         if time.monotonic() > deadline:
             raise ServerUnavailable("the server answers, and not as it should by now")

@@ -10,6 +10,7 @@ from typing import Self
 
 from strongroom.keys.pkcs11.session import PinFile, Token
 from tests.live.softhsm import SoftHsm, module
+from tests.patience import PATIENCE
 from tests.process import ServerUnavailable
 
 _CLIENTS = ("/usr/lib/*/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so")
@@ -50,7 +51,7 @@ class P11Kit:
         """Kill the server and the child that holds our session."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(PATIENCE)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._socket.unlink(missing_ok=True)

@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-UPSTREAM_SECONDS = 60.0
-LIMIT_SECONDS = 60.0
+from tests.patience import PATIENCE
+
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"})
 
 
@@ -157,7 +157,7 @@ class Hold(Fault):
 
     def before(self, request: Request) -> Request:
         self.reached.set()
-        self.released.wait(LIMIT_SECONDS)
+        self.released.wait(PATIENCE)
         return request
 
     def release(self) -> None:
@@ -254,7 +254,7 @@ class FaultyProxy:
 
     def forward(self, request: Request) -> Reply:
         """Ask the server."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._upstream, timeout=UPSTREAM_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self._upstream, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
             for name, value in _passed_on(request):
@@ -274,7 +274,7 @@ class FaultyProxy:
         self._release()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(LIMIT_SECONDS)
+        self._thread.join(PATIENCE)
 
     def _release(self) -> None:
         for rule in self._rules:

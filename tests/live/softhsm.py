@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.keys.pkcs11.session import Pin, PinFile, Token
+from tests.patience import PATIENCE
 from tests.process import ServerUnavailable
 
 PIN = "CANARY-2468"
@@ -53,7 +54,7 @@ class SoftHsm:
             env=os.environ | self.env,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
 
@@ -70,7 +71,7 @@ class SoftHsm:
             env=os.environ | self.env,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
 

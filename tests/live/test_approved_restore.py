@@ -68,7 +68,6 @@ def in_production(machine: Machine) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_it_waits_is_killed_is_approved_meanwhile_is_done_once_and_no_replay_does_it_again(
     tmp_path: Path,
 ) -> None:

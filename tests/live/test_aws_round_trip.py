@@ -86,7 +86,6 @@ def differences(before: Any, after: Any, at: str = "") -> Iterator[str]:
             yield f"{path} {'gone' if key in before else 'new'}"
 
 
-@pytest.mark.timeout(400)  # two thousand versions, one request after the other
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_wiped_account_comes_back_as_the_api_told_it(
     world: World, own_moto: Moto, empty_moto: Moto, tmp_path: Path, count: int

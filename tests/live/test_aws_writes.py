@@ -32,6 +32,7 @@ from tests.live.proxy import (
     Request,
     Reset,
 )
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -209,12 +210,12 @@ def test_nothing_is_still_being_written_when_the_error_arrives(moto: Moto, proxy
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert hold.reached.wait(60)
-    assert denied.wait(60)
+    assert hold.reached.wait(PATIENCE)
+    assert denied.wait(PATIENCE)
     writer.join(0.5)  # it ends here if it does not wait for the other
     assert not errors
     hold.release()
-    writer.join(60)
+    writer.join(PATIENCE)
     assert len(errors) == 1
     assert source.heads(["held", "denied"]) == {"held": 1}
 

@@ -64,7 +64,6 @@ into = "prod"
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 def test_a_failover_drill_passes_while_the_server_of_the_region_is_dead(
     openbao: OpenBao, ministack: MiniStack, own_ministack: MiniStack, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tests.cli.program import SCRIPT, Machine
 from tests.keys.quorum.made import made
 from tests.live import softhsm
 from tests.live.softhsm import SoftHsm
+from tests.patience import PATIENCE
 
 HSM = """
 [keys.hsm]
@@ -99,7 +100,7 @@ def typed(machine: Machine, folder: Path, lines: str) -> subprocess.CompletedPro
         env=machine.env,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.workers.cluster import up
 from tests.workers.sentry import Sink
@@ -71,7 +71,6 @@ def sink() -> Iterator[Sink]:
 
 
 @pytest.mark.long  # tests/journeys holds the same of one failure, with each way out on
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("times", [3, 12])
 def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
     own_openbao: OpenBao, sink: Sink, tmp_path: Path, times: int
@@ -87,7 +86,7 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
     with up(machine, "--flower", forked=True) as running:  # the slot of the last hour is due at once
         for _ in range(times - 1):
             machine.ok("backup", "--cluster", "--policy", "hourly")
-        until(lambda: len(failures(machine, port)) == times, what="Flower's failures", seconds=150)
+        until(lambda: len(failures(machine, port)) == times, what="Flower's failures")
         until(lambda: len(events(sink)) == times, what="Sentry's events")
         shown, tasks = failures(machine, port), all_tasks(machine, port)
         said = running.errors()
@@ -149,6 +148,6 @@ def all_tasks(machine: Machine, port: int) -> list[dict[str, Any]]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/tasks", headers={"Authorization": f"Basic {token}"}
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         found: dict[str, dict[str, Any]] = json.load(response)
     return list(found.values())

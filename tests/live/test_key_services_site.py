@@ -19,6 +19,7 @@ from strongroom.keys.quorum.record import SharesTooFew
 from tests.cli.program import Machine
 from tests.live.moto import Moto
 from tests.live.softhsm import PIN, SoftHsm, module
+from tests.patience import PATIENCE
 
 LOG_IN = (
     "import pkcs11, sys; pkcs11.lib(sys.argv[1]).get_token(token_label='site').open(user_pin=sys.argv[2])"
@@ -74,7 +75,7 @@ def log_in_by_hand(hsm: SoftHsm) -> None:
         env=os.environ | hsm.env,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
 

@@ -73,7 +73,6 @@ def done(machine: Machine, run: str) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_a_restore_whose_cluster_is_killed_again_and_again_ends_as_planned_and_is_undone(
     openbao: OpenBao, tmp_path: Path
 ) -> None:

@@ -203,7 +203,7 @@ class Site:
 
     def killed_in(self, run: str, ready: Callable[[], Any], victim: int) -> dict[str, Any]:
         """Kill a host in the middle of a run, have the other end it, and start the killed one again."""
-        until(ready, what=f"run {run} to be under way", seconds=120)
+        until(ready, what=f"run {run} to be under way")
         self.look()
         self.hosts[victim].kill()
         ended = self.ended(run, self.hosts[1 - victim])

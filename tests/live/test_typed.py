@@ -24,6 +24,7 @@ from tests.live.key_services import CUSTODIANS
 from tests.live.ministack import MiniStack
 from tests.live.openbao import OpenBao
 from tests.live.softhsm import PIN, SoftHsm
+from tests.patience import PATIENCE
 
 KEYS = ("hsm", "hsm-aes", "bao", "kms-eu", "board", "emergency", "mixed", "rec", "box", "words")
 SECRETS = ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
@@ -101,7 +102,7 @@ python3() {{ "{sys.executable}" "$@"; }}
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    return process.wait(timeout=60), shown
+    return process.wait(timeout=PATIENCE), shown
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from tests.live.certificates import Authority
 from tests.live.conftest import use_credentials
 from tests.live.moto import Moto
 from tests.live.openbao import ROOT_TOKEN, Answered, OpenBao, program
+from tests.patience import PATIENCE
 from tests.process import ServerProcess, free_port, listens
 
 READS = 'path "secret/data/a" { capabilities = ["read"] }'
@@ -109,7 +110,7 @@ class Secured:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = Secured(tmp_path_factory.mktemp("secured"))
     with made.server:
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while True:
             try:
                 made.server.put("secret/", "a", {"value": "CANARY"})
@@ -253,7 +254,7 @@ class _Vouches(BaseHTTPRequestHandler):
             headers={name: value[0] for name, value in headers.items()},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 known = b"GetCallerIdentityResult" in answer.read()
         except urllib.error.HTTPError:
             known = False

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.cli.program import PASSPHRASE, Machine, command
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Call, FaultyProxy, Request, When, method
+from tests.patience import PATIENCE
 
 CONFIG = """
 [vaults.prod]
@@ -35,7 +36,7 @@ def stopped(machine: Machine, words: Sequence[str | Path], proxy: FaultyProxy, *
         start_new_session=True,
     )
     proxy.fail(Call(lambda _: os.killpg(process.pid, signal.SIGINT)), when=when)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     return err
 

@@ -22,10 +22,10 @@ from strongroom.system.errors import Conflict
 from tests.cli.program import Machine, command
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_nasty import DENIED, ENGINES, METHODS, all_of, fill
+from tests.patience import PATIENCE
 
 FIRST = 100  # a slice: what a restore has put on record before it is interrupted
 COUNTS = [300, pytest.param(2_000, marks=pytest.mark.long)]
-pytestmark = pytest.mark.timeout(300)
 CONFIG = """
 [vaults.{name}]
 address = "{address}"
@@ -204,7 +204,7 @@ def test_a_restore_that_is_interrupted_is_told_and_gone_on_with(
     )
     await_created(machine, at_least=FIRST)
     os.kill(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     if number is not signal.SIGKILL:
         assert process.returncode == 128 + number, (out, err)
         assert "This restore was stopped before its end." in out

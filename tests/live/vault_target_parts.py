@@ -13,6 +13,7 @@ from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_parts import shipped
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def mount(bao: OpenBao) -> Iterator[str]:
 def new_mount(server: OpenBao, **settings: Any) -> str:
     """Make the mount; it refuses requests until its upgrade from nothing is over."""
     path = server.mount("strongroom", **settings)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             server.call("GET", f"{path}config")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 RACE = """
 import sys, threading
 import msgspec
@@ -49,7 +51,7 @@ def test_eight_threads_that_read_a_record_first_do_not_end_the_process(
     module, _, name = record.rpartition(".")
     program = RACE.format(module=module, record=name, data=data)
     for _ in range(3):
-        assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+        assert subprocess.run([sys.executable, "-c", program], check=False, timeout=PATIENCE).returncode == 0
 
 
 def test_no_record_is_left_to_be_prepared_in_the_middle_of_work(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_no_record_is_left_to_be_prepared_in_the_middle_of_work(tmp_path: Path) 
         [sys.executable, "-m", "tests.operations.first_use", str(tmp_path / "machine")],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert (told.returncode, told.stdout) == (0, ""), told.stderr

@@ -27,7 +27,7 @@ from strongroom.targets import Target
 from strongroom.wiring import adapters
 from strongroom.wiring.jobs import rotators
 from strongroom.wiring.keys import identities, recipient
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.plugins.installed import TARGET, install
 from tests.plugins.test_registry import NAMED, OURS, load, refused, site
 
@@ -446,7 +446,7 @@ def test_a_plugin_that_does_not_come_back_is_named_in_the_log(
     monkeypatch.setattr(registry, "_watch", registry._Watch())
     target = tape(site, tmp_path)
     monkeypatch.setattr(
-        sys.modules["acme_tape"], "KeyError", lambda _: released.wait(60) or OSError(), raising=False
+        sys.modules["acme_tape"], "KeyError", lambda _: released.wait(PATIENCE) or OSError(), raising=False
     )
     working = Thread(target=_stat, args=(target,))
     working.start()

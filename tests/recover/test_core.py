@@ -16,6 +16,7 @@ from strongroom.operations.errors import LeftAside
 from strongroom.targets.single_file import BundleReader
 from tests.forgeries.genuine import genuine
 from tests.forgeries.voices import write_directory, write_keys
+from tests.patience import PATIENCE
 from tests.recover.families import FAMILIES
 from tests.recover.test_keys import sealed
 from tests.recover.test_recover import PROGRAM, recover
@@ -38,7 +39,7 @@ def target(tmp_path: Path) -> Path:
 
 def run(program: Path, *words: str | Path) -> tuple[int, str, str]:
     command = [sys.executable, "-I", program, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     return done.returncode, done.stdout, done.stderr
 
 

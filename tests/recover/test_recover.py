@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.backup.single_file import backup_to_file
 from tests.operations.world import made_up, make_world
+from tests.patience import PATIENCE
 from tests.recover.families import family
 from tests.vectors.vector import Vector, parse, stored
 
@@ -155,7 +156,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     """Run the program in a process where nothing of Strongroom can be imported."""
     command = [sys.executable, "-I", "-c", GUARDED, PROGRAM, *arguments]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE)
 
 
 @pytest.fixture

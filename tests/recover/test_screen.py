@@ -25,6 +25,7 @@ from tests.forgeries.genuine import (
     genuine,
 )
 from tests.forgeries.voices import write_directory, write_keys
+from tests.patience import PATIENCE
 from tests.reader.reader import BAD
 from tests.recover.test_recover import PROGRAM, run
 from tests.vectors import good
@@ -123,7 +124,7 @@ def test_a_value_is_written_as_it_is_but_to_a_terminal(tmp_path: Path) -> None:
             stdout=secondary,
             stderr=subprocess.PIPE,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         os.close(secondary)
         shown = screen.read(4096).replace(b"\r\n", b"\n")

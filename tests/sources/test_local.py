@@ -26,6 +26,7 @@ from strongroom.sources.local import LocalStore
 from strongroom.system.errors import WouldOverwrite
 from tests.chaos.series import OWN_MOUNTS, may_mount
 from tests.files import child_has_a_lock, locked_by
+from tests.patience import PATIENCE
 from tests.process import ROOT
 
 pytestmark = pytest.mark.durable
@@ -518,7 +519,7 @@ def test_no_use_of_the_file_in_a_process_takes_away_its_lock(tmp_path: Path, use
     elif use == "child":
         child = multiprocessing.get_context("fork").Process(target=another)
         child.start()
-        child.join(30)
+        child.join(PATIENCE)
         assert child.exitcode == 0
     else:
         another()

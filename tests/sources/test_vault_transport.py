@@ -13,6 +13,7 @@ import pytest
 from strongroom.vault.answers import ServerAnswer, Unavailable
 from strongroom.vault.tokens import TokenFile
 from strongroom.vault.transport import NeverSent, Transport, VaultConnection
+from tests.patience import PATIENCE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -97,7 +98,7 @@ def test_a_request_is_what_was_asked_for_and_the_connection_is_used_again() -> N
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
     with serving([OK], [OK]) as (server, ask):
         ask()
-        server.hung_up[0].wait(10)
+        server.hung_up[0].wait(PATIENCE)
         assert ask("POST", body=b"{}").status == 200
 
 

@@ -10,9 +10,8 @@ from strongroom.state import runs
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Claim, Run, RunState, RunStep, StepConsequence, Tally, Ticket
 from strongroom.state.store import RunStore
+from tests.patience import PATIENCE
 from tests.state.pipeline import PLAN, SPEC, decide
-
-SECONDS = 60
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([__name__])
@@ -33,9 +32,9 @@ def race(target: Callable[..., object], arguments: Sequence[tuple[Any, ...]]) ->
     ]
     for racer in racers:
         racer.start()
-    found = dict(results.get(timeout=SECONDS) for _ in racers)
+    found = dict(results.get(timeout=PATIENCE) for _ in racers)
     for racer in racers:
-        racer.join(SECONDS)
+        racer.join(PATIENCE)
     failed = [result for result in found.values() if isinstance(result, Exception)]
     assert not failed, failed
     return [found[number] for number in range(len(racers))]
@@ -63,18 +62,18 @@ def finish_while_the_other_counts(
 
     def slowly(run: Run, tally: Tally, step: RunStep) -> StepConsequence:
         events[0].set()
-        events[1].wait(1.0 if locked else SECONDS)
+        events[1].wait(1.0 if locked else PATIENCE)
         return decide(run, tally, step)
 
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     store.finish(claim, {}, slowly)
 
 
 def finish_all(barrier: Any, url: str, claims: Sequence[Claim]) -> None:
     """Record pieces, one after another."""
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     for claim in claims:
         store.finish(claim, {}, decide)
 
@@ -82,21 +81,21 @@ def finish_all(barrier: Any, url: str, claims: Sequence[Claim]) -> None:
 def claim_all(barrier: Any, url: str, tickets: Sequence[Ticket], owner: str) -> list[RunStep]:
     """Try to claim every ticket; return those that were."""
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     return [ticket.step for ticket in tickets if store.claim(ticket, owner=owner) is not None]
 
 
 def take_all(barrier: Any, url: str, run: str, window: int) -> list[Ticket]:
     """Take what is ready, a few times."""
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     return [ticket for _ in range(5) for ticket in store.take_ready(run, window=window)]
 
 
 def create(barrier: Any, url: str, request_id: str | None, slot: tuple[str, float] | None) -> str | None:
     """Make a run, trying again when told that another process is at it."""
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     while True:
         try:
             run = store.create(SPEC, first=[PLAN], request_id=request_id, slot=slot)
@@ -108,14 +107,14 @@ def create(barrier: Any, url: str, request_id: str | None, slot: tuple[str, floa
 def reconcile(barrier: Any, url: str) -> None:
     """Put right what got lost."""
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     store.reconcile(decide)
 
 
 def open_first(barrier: Any, url: str) -> list[str]:
     """Open a database that nobody has opened before."""
     store = RunStore(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     store.check()
     store.event("opened")
     return [event.kind for event in store.events()]
@@ -124,7 +123,7 @@ def open_first(barrier: Any, url: str) -> list[str]:
 def work_until_done(barrier: Any, url: str, run: str, owner: str) -> int:
     """Take, claim and finish whatever is due until the run ends; return how many steps."""
     store = _opened(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     done = 0
     while store.load(run).state is RunState.ACTIVE:
         for ticket in store.take_ready(run, window=8):
@@ -144,7 +143,7 @@ def _opened(url: str) -> RunStore:
 def append_events(barrier: Any, url: str, count: int) -> None:
     """Append events as fast as it goes."""
     store = RunStore(url)
-    barrier.wait(SECONDS)
+    barrier.wait(PATIENCE)
     for number in range(count):
         store.event("key.proven", number=number)
     store.close()

@@ -26,6 +26,7 @@ from strongroom.state import engine, filesystem, sql
 from strongroom.state.errors import StateError, StateUnavailable
 from strongroom.state.store import RunStore
 from tests.files import child_has_a_lock, locked_by
+from tests.patience import PATIENCE
 from tests.postgres import PostgresServer
 from tests.state.pipeline import new_run, work_off
 
@@ -128,7 +129,7 @@ def test_a_store_made_before_a_fork_works_on_both_sides(store: RunStore) -> None
     found = multiprocessing.get_context("fork").SimpleQueue()
     child = multiprocessing.get_context("fork").Process(target=_use_after_fork, args=(store, run.id, found))
     child.start()
-    child.join(30)
+    child.join(PATIENCE)
     assert child.exitcode == 0
     assert found.get() is True
     store.event("parent")
@@ -146,7 +147,7 @@ def test_threads_share_a_store(store: RunStore) -> None:
 
     def work(number: int) -> None:
         try:
-            start.wait(30)
+            start.wait(PATIENCE)
             for _ in range(5):
                 store.event("thread", number=number)
         except Exception as error:  # noqa: BLE001  # shown by the test
@@ -187,7 +188,7 @@ def use_and_close_another(url: str) -> None:
 def use_in_a_child(url: str) -> None:
     child = multiprocessing.get_context("fork").Process(target=use_and_close_another, args=(url,))
     child.start()
-    child.join(30)
+    child.join(PATIENCE)
     assert child.exitcode == 0
 
 
@@ -246,12 +247,12 @@ def test_a_fork_waits_for_the_transactions_of_other_threads(file: Path) -> None:
     def write() -> None:
         with store._database.writing() as conn:
             begun.set()
-            finish.wait(30)
+            finish.wait(PATIENCE)
             conn.execute(text("DELETE FROM heartbeats"))
 
     writer = threading.Thread(target=write)
     writer.start()
-    begun.wait(30)
+    begun.wait(PATIENCE)
     threading.Timer(0.2, finish.set).start()
     use_in_a_child(f"sqlite:///{file}")
     writer.join()
@@ -268,7 +269,7 @@ def test_a_child_forked_amid_a_transaction_refuses_the_database_and_the_parent_k
         child = context.Process(target=_tell_error, args=(store, told))
         child.start()
         assert "in use when this process was forked" in told.get()
-        child.join(30)
+        child.join(PATIENCE)
     store.event("parent")
     assert os.getpid() in locked_by(file)
     store.close()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 pytestmark = pytest.mark.durable
 
 PROGRAM = """
@@ -37,7 +39,7 @@ def test_a_process_ends_though_a_thread_is_in_the_middle_of_a_statement(tmp_path
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "state.db")],
         cwd=Path(__file__).parents[2],
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.system.program import NotStarted, TooSlow, run_program
+from tests.patience import PATIENCE
 
 VALUE = "CANARY-value"
 
@@ -29,7 +30,7 @@ def test_a_program_has_all_that_it_reads_though_its_caller_is_killed_as_it_start
             os.kill(os.getpid(), signal.SIGKILL)
 
         subprocess.Popen = start_and_die  # type: ignore[assignment, misc]
-        run_program(["/bin/sh", "-c", f"cat > {got}"], told={}, timeout=20, given=VALUE.encode())
+        run_program(["/bin/sh", "-c", f"cat > {got}"], told={}, timeout=PATIENCE, given=VALUE.encode())
 
     process = get_context("fork").Process(target=work)
     process.start()
@@ -41,7 +42,7 @@ def test_a_program_has_all_that_it_reads_though_its_caller_is_killed_as_it_start
 def test_what_a_program_cannot_be_given_whole_it_is_not_given_at_all(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     with pytest.raises(NotStarted, match="too large"):
-        run_program(["/usr/bin/touch", str(ran)], told={}, timeout=20, given=b"x" * 10_000_000)
+        run_program(["/usr/bin/touch", str(ran)], told={}, timeout=PATIENCE, given=b"x" * 10_000_000)
     assert not ran.exists()
 
 
@@ -66,7 +67,7 @@ def test_a_program_that_became_another_user_is_not_waited_for_without_end() -> N
         process = get_context("fork").Process(target=work)
         process.start()
         try:
-            process.join(30)
+            process.join(PATIENCE)
             assert process.exitcode == 0
         finally:
             gate.open("wb").close()  # lets the program end

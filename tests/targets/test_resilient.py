@@ -20,6 +20,7 @@ from strongroom.targets import Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Afresh, Resilient, RetryWaits
+from tests.patience import PATIENCE
 from tests.targets.flaky import START, Clock, FlakyTarget, LockingTarget, gone
 
 CONTENT = b"CANARY-content"
@@ -364,7 +365,7 @@ def test_while_one_call_tries_all_others_are_refused(clock: Clock) -> None:
         def stat(self, name: str) -> None:
             if clock.seconds > 30:
                 entered.set()
-                assert go.wait(30)
+                assert go.wait(PATIENCE)
             super().stat(name)
 
     flaky = Slow()
@@ -372,11 +373,11 @@ def test_while_one_call_tries_all_others_are_refused(clock: Clock) -> None:
     clock.seconds = 31.0
     with ThreadPoolExecutor(1) as pool:
         trying = pool.submit(target.stat, "a")
-        assert entered.wait(30)
+        assert entered.wait(PATIENCE)
         with pytest.raises(TargetUnavailable, match="is being tried again now"):
             target.delete("a")
         go.set()
-        trying.result(30)
+        trying.result(PATIENCE)
 
     target.delete("a")
 
@@ -426,7 +427,7 @@ def test_failures_side_by_side_are_one_failure(clock: Clock) -> None:
 
     class Hiccup(FlakyTarget):
         def stat(self, name: str) -> None:
-            all_in.wait(30)
+            all_in.wait(PATIENCE)
             raise gone() if name else AssertionError
 
     target = around(Hiccup(), clock, attempts=1, failures=2)

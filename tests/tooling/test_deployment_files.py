@@ -23,6 +23,7 @@ from strongroom.config import load_settings
 from strongroom.errors import ConfigError
 from strongroom.schedule import next_slot
 from tests.helm import chart
+from tests.patience import PATIENCE
 from tests.process import ROOT
 from tests.tooling.test_prometheus import names, panels
 
@@ -54,7 +55,7 @@ def _run(program: str, *words: str | Path, folder: Path) -> str:
     if found is None:
         pytest.skip(f"no {program} on the path")
     done = subprocess.run(
-        [found, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [found, *words], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr or "refused"
 
@@ -80,7 +81,7 @@ def units(root: Path, file: Path) -> str:
         ["systemd-analyze", "verify", "--man=no", *each],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return "\n".join(line for line in done.stderr.splitlines() if "is not executable" not in line)

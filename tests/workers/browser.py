@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-PATIENCE = 60.0
+from tests.patience import PATIENCE
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -150,7 +151,7 @@ def _tab(folder: Path, process: subprocess.Popen[bytes]) -> str:
         assert process.poll() is None, "the browser ended"
         with suppress(OSError, ValueError, StopIteration, IndexError):
             port = int(note.read_text().splitlines()[0])
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE) as answer:
                 tabs = json.load(answer)
             return str(next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"))
         assert time.monotonic() < end, "the browser does not answer"

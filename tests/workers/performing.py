@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from tests.cli.program import ROOT, Machine
+from tests.patience import PATIENCE
 
 
 def perform(machine: Machine, task: str, *, role: str) -> tuple[int, str]:
@@ -17,7 +18,7 @@ def perform(machine: Machine, task: str, *, role: str) -> tuple[int, str]:
         env=machine.env | {"STRONGROOM_ROLE": role, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from strongroom.config.served import Served
 from strongroom.errors import ConfigError
+from tests.patience import PATIENCE
 from workers import http_server
 from workers.http_server import Site
 
@@ -32,7 +33,7 @@ def serving(settings: Served, site: Site) -> Iterator[str]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    loop, ends = begun.result(30)
+    loop, ends = begun.result(PATIENCE)
     try:
         yield http_server.address(settings)
     finally:

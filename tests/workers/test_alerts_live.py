@@ -15,7 +15,7 @@ from redis import Redis
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.operations.alerts.people import People, reachable
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import descendants, up
 from workers import names, paths, status
 
@@ -72,11 +72,14 @@ class Site:
         return new, over, active
 
     def edit(self, statement: str) -> None:
-        with closing(sqlite3.connect(self.machine.state / "state.db", timeout=30)) as database, database:
+        with (
+            closing(sqlite3.connect(self.machine.state / "state.db", timeout=PATIENCE)) as database,
+            database,
+        ):
             database.execute(statement)
 
     def count(self, query: str) -> int:
-        with closing(sqlite3.connect(self.machine.state / "state.db", timeout=30)) as database:
+        with closing(sqlite3.connect(self.machine.state / "state.db", timeout=PATIENCE)) as database:
             return int(database.execute(query).fetchone()[0])
 
     def backed_up(self, policy: str) -> None:
@@ -104,7 +107,6 @@ LONG_AGO = f"UPDATE heartbeats SET at = at - 600 WHERE name = '{names.BEAT}'"
 
 
 @pytest.mark.long  # tests/cli/test_alertmanager.py holds it of one receiver, tests/journeys of one cluster
-@pytest.mark.timeout(240)
 def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_outside_and_called_over(
     site: Site,
 ) -> None:
@@ -155,14 +157,13 @@ def kill_host(pid: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_the_workers_notify_by_themselves_within_the_first_minutes_after_the_start(site: Site) -> None:
     site.configure("daily")
     site.machine.ok("backup", "--policy", "daily", "--force")
     with up(site.machine, forked=True):
         with closing(Redis(unix_socket_path=str(paths.broker_socket(site.machine.state)))) as broker:
             broker.lpush(names.CONTROL, "CANARY, no message")
-        until(lambda: site.people.hook.posts, what="the message of the workers", seconds=200)
+        until(lambda: site.people.hook.posts, what="the message of the workers")
         [post] = site.people.hook.posts
         assert [one["key"] for one in post.document["data"]["alerts"]] == ["message.refused:control"]
         until(lambda: site.people.mail.mails and site.people.switch.posts, what="mail and ping")

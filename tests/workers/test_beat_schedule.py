@@ -13,6 +13,7 @@ from msgspec import structs
 import beat_schedule
 from strongroom.config import Settings, load_settings
 from strongroom.config.live import LiveSettings
+from tests.patience import PATIENCE
 from workers import names
 from workers.app import Strongroom
 from workers.rights import may_send
@@ -141,7 +142,7 @@ def test_the_schedule_needs_no_database_no_adapter_no_job_and_no_app() -> None:
         "heavy = {'sqlalchemy', 'workers.app', 'tasks', 'strongroom.operations'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)
 
 
 def scheduler_of(settings: Settings) -> MemoryScheduler:

@@ -21,7 +21,7 @@ from redis import Redis
 
 from strongroom.config import BrokerSettings, load_settings
 from strongroom.errors import ConfigError
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.redis_server import RedisServer
 from workers import broker, paths
@@ -143,7 +143,7 @@ def test_the_stand_in_serves_and_takes_its_address_away(tmp_path: Path) -> None:
         assert url.startswith("redis://127.0.0.1:")
         broker.check(url)
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(PATIENCE)
 
     assert not file.exists()
 
@@ -209,7 +209,7 @@ def test_a_shell_that_submits_to_a_dead_broker_is_told_within_seconds(tmp_path: 
             env={**os.environ, "STRONGROOM_STATE_DIR": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -263,7 +263,7 @@ def test_a_broker_that_takes_nothing_more_is_told_as_that_and_not_as_gone(
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 

@@ -27,7 +27,7 @@ from strongroom.state.tables import metadata
 from tests.cli.program import Machine
 from tests.closed_servers import ClosedPostgres, ClosedRedis
 from tests.live.certificates import Authority
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import ends_with_this, free_port
 from tests.redis_server import server_program
 from tests.workers.visitor import Visitor
@@ -115,7 +115,7 @@ class Closed:
             process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(60)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -161,7 +161,6 @@ def assert_it_ends_well_and_nobody_is_refused(closed: Closed, *words: str) -> No
         run = until(
             lambda: found if (found := store.load(told["run"])).state.final else None,
             what=f"the end of {words}\n{closed.log}",
-            seconds=120,
         )
         assert (run.state, run.error) == (RunState.DONE, None)
     finally:
@@ -171,7 +170,6 @@ def assert_it_ends_well_and_nobody_is_refused(closed: Closed, *words: str) -> No
     assert "42501" not in closed.log
 
 
-@pytest.mark.timeout(400)
 def test_with_what_is_printed_a_backup_is_made_and_nobody_is_refused(closed: Closed) -> None:
     closed.machine.set("app/1", "CANARY-value")
     closed.start(BACKUP)
@@ -179,7 +177,6 @@ def test_with_what_is_printed_a_backup_is_made_and_nobody_is_refused(closed: Clo
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
 def test_with_what_is_printed_a_drill_is_made_and_nobody_is_refused(closed: Closed) -> None:
     closed.machine.set("app/1", "CANARY-value")
     closed.start(DRILL)
@@ -187,7 +184,6 @@ def test_with_what_is_printed_a_drill_is_made_and_nobody_is_refused(closed: Clos
     assert_it_ends_well_and_nobody_is_refused(closed, "schedule", "run", "full-drill")
 
 
-@pytest.mark.timeout(400)
 def test_with_what_is_printed_people_act_on_the_page_and_nobody_is_refused(closed: Closed) -> None:
     """The page has no right but to ask the control pool, which does what it was asked for."""
     closed.machine.env["STRONGROOM_PAGE__PORT"] = str(port := free_port())
@@ -196,9 +192,9 @@ def test_with_what_is_printed_people_act_on_the_page_and_nobody_is_refused(close
     assert "strongroom-page" in closed.rules("redis")
     closed.start((names.CONTROL, names.PAGE))
     password = closed.machine.state / "run" / page_server.GENERATED
-    until(password.exists, what=f"the page\n{closed.log}", seconds=120)
+    until(password.exists, what=f"the page\n{closed.log}")
     someone = Visitor(port)
-    until(lambda: _logged_in(someone, password.read_text().strip()), what="the login", seconds=120)
+    until(lambda: _logged_in(someone, password.read_text().strip()), what="the login")
 
     told = someone.do("/act/run?of=verification", of="verification")
 

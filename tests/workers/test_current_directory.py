@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.workers.cluster import descendants
 
@@ -75,11 +75,11 @@ def test_a_cluster_executes_nothing_that_lies_where_up_is_typed(tmp_path: Path, 
         until(lambda: answers(port), what="Flower")
         folders = {Path(f"/proc/{pid}/cwd").resolve() for pid in descendants(up.pid)}
         up.send_signal(signal.SIGINT)
-        up.wait(60)
+        up.wait(PATIENCE)
     finally:
         if up.poll() is None:
             up.send_signal(signal.SIGINT)
-            up.wait(60)
+            up.wait(PATIENCE)
         if up.stdout is not None:
             up.stdout.close()
 
@@ -97,7 +97,7 @@ def test_the_settings_that_lie_where_up_is_typed_are_read_all_the_same(tmp_path:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
 
     told = subprocess.run(
-        command, cwd=here, env=environment, capture_output=True, text=True, timeout=60, check=True
+        command, cwd=here, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
 
     assert told.stdout == "['only-here']\n"

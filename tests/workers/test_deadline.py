@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.patience import PATIENCE
 from workers.deadline import OVERDUE_EXIT, deadline
 
 
 def run(program: str) -> int:
     return subprocess.run(
-        [sys.executable, "-c", program], timeout=60, check=False, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", program], timeout=PATIENCE, check=False, stderr=subprocess.DEVNULL
     ).returncode
 
 

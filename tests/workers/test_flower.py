@@ -19,7 +19,7 @@ import pytest
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster, is_alive
 from tests.workers.test_worker_refuses import shell
 from workers import flower, paths
@@ -34,7 +34,7 @@ def fetch(cluster: RunningCluster, path: str, *, login: bool = True, method: str
         token = base64.b64encode(f"strongroom:{password}".encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:

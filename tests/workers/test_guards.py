@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from strongroom.errors import ConfigError
+from tests.patience import PATIENCE
 from tests.process import free_port
 from tests.redis_server import RedisServer
 
@@ -21,7 +22,9 @@ def celery(state_dir: Path, *words: str, role: str | None) -> subprocess.Complet
     if role is not None:
         environment["STRONGROOM_ROLE"] = role
     command = [sys.executable, "-m", "celery", "-A", "workers.app", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 @pytest.mark.sampled(every=2)
@@ -53,7 +56,7 @@ def test_a_worker_that_cannot_go_on_ends_with_a_status_that_says_so(tmp_path: Pa
         }
         command = [sys.executable, "-P", "-m", "workers", "transfer"]
         told = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     assert told.returncode == 1
     assert "Unrecoverable error" in told.stderr

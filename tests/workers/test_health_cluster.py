@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 
 from tests.cli.program import command
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster
 from workers.pools import POOLS
 
@@ -19,7 +19,7 @@ def looked(cluster: RunningCluster) -> dict[str, Any]:
         command("check", "--json"),
         env=cluster.environment,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     found: dict[str, Any] = json.loads(done.stdout)

@@ -13,6 +13,7 @@ import pytest
 import redis
 from kombu.transport.redis import Channel, QoS, Transport
 
+from tests.patience import PATIENCE
 from tests.redis_server import RedisServer
 from workers import transport
 from workers.transport import StrictChannel, StrictQoS, StrictTransport
@@ -66,7 +67,7 @@ def test_what_a_channel_holds_stays_with_the_broker_once_its_connection_was_give
     with kombu.Connection(redis_server.broker_url) as connection:
         queue = connection.SimpleQueue("held")
         queue.put({"a": 1})
-        message = queue.get(timeout=10)
+        message = queue.get(timeout=PATIENCE)
         channel = queue.channel
         channel.connection.client = None
 

@@ -19,6 +19,7 @@ from strongroom.keys.keyring import Keyring
 from strongroom.operations.engine.steps import pools
 from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import RunStep, StepKind, Ticket
+from tests.patience import PATIENCE
 from tests.redis_server import RedisServer
 from workers.app import Strongroom
 from workers.messages import HIDDEN, check_task, register_envelope
@@ -43,7 +44,7 @@ class Sender:
     def take(self, queue: str) -> Any:
         """Return the next message as a worker's consumer gets it."""
         with self.connection.SimpleQueue(queue) as simple:
-            message = simple.get(timeout=10)
+            message = simple.get(timeout=PATIENCE)
             message.accept = {"application/x-strongroom-signed"}
             message.ack()
             message._decoded_cache = None  # this queue has opened it already; a worker's has not

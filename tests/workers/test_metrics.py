@@ -28,7 +28,7 @@ from strongroom.config import load_settings
 from strongroom.config.served import Served
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.workers.cluster import RunningCluster
 from tests.workers.serving import serving
@@ -43,7 +43,7 @@ def fetch(url: str, *, token: str = "", context: ssl.SSLContext | None = None) -
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=10, context=context) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -117,7 +117,7 @@ def test_nothing_but_a_question_is_answered(plain: str, method: str) -> None:
     request = urllib.request.Request(plain + "/metrics", method=method)
     request.add_header("Authorization", f"Bearer {TOKEN}")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=PATIENCE)
     with refused.value as error:
         assert error.code == HTTPStatus.METHOD_NOT_ALLOWED
 
@@ -126,7 +126,7 @@ def test_they_come_compressed_in_the_form_and_of_the_names_that_are_asked_for(pl
     request = urllib.request.Request(plain + "/metrics")
     request.add_header("Authorization", f"Bearer {TOKEN}")
     request.add_header("Accept", "application/openmetrics-text; version=1.0.0")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         assert answer.read().endswith(b"# EOF\n")
     assert fetch(plain + "/metrics?name[]=another", token=TOKEN) == (200, "")
@@ -150,7 +150,7 @@ def test_it_ends_when_it_is_asked_to_also_as_the_first_process_of_a_container(
     try:
         until(lambda: _answers(port), what="its answer")
         served.send_signal(signal.SIGTERM)
-        assert served.wait(30) == 0, log.read_text()
+        assert served.wait(PATIENCE) == 0, log.read_text()
     finally:
         served.kill()
         served.wait()

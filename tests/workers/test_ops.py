@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from strongroom.config import load_settings
+from tests.patience import PATIENCE
 from workers import names, paths
 from workers.status import SILENT_AFTER
 
@@ -32,7 +33,7 @@ def services() -> dict[str, Any]:
     if shutil.which(program[0]) is None:
         pytest.skip("no docker-compose on the path; 'make services' installs it")
     command = [*program, "--file", str(COMPOSE), "--profile", "*", "config", "--format", "json"]
-    written = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    written = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout
     found: dict[str, Any] = json.loads(written)["services"]
     return found
 
@@ -206,7 +207,7 @@ def test_no_unit_exposes_more_than_it_needs(tmp_path: Path) -> None:
     for unit in SYSTEMD.glob("*.service"):
         words = ["systemd-analyze", "security", "--offline=true", f"--root={tmp_path}", "--threshold=20"]
         told = subprocess.run(
-            [*words, "--no-pager", unit.name], capture_output=True, text=True, timeout=60, check=False
+            [*words, "--no-pager", unit.name], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert told.returncode == 0, told.stdout + told.stderr
 
@@ -216,7 +217,7 @@ def test_a_cluster_and_a_restore_need_no_system_call_that_the_units_forbid() -> 
     if shutil.which("systemd-analyze") is None or not find_library("seccomp"):
         pytest.skip("no systemd-analyze on the path, or no libseccomp")
     words = [sys.executable, "-m", "tests.workers.system_calls", str(COMMON), "strongroom", "demo"]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "All of it held" in told.stdout, told.stderr
 
 

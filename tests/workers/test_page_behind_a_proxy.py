@@ -20,7 +20,7 @@ from strongroom.config.served import PageProxySettings
 from strongroom.operations.errors import MessageRefused
 from strongroom.state.store import RunStore
 from tests.live.certificates import Authority
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import ROOT, ends_with_this, free_port
 from tests.workers.test_page import served
 from tests.workers.visitor import Visitor
@@ -189,7 +189,7 @@ def nginx(folder: Path, authority: Authority, *, page: int, port: int) -> Iterat
         yield
     finally:
         running.terminate()
-        running.wait(30)
+        running.wait(PATIENCE)
 
 
 def test_the_nginx_of_the_documents_hands_on_whom_a_certificate_names(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from strongroom.state.store import RunStore
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import ends_with_this, free_port
 from tests.redis_server import RedisServer
 from tests.workers.cluster import descendants
@@ -62,7 +62,9 @@ class Host:
 
     def healthy(self, *roles: str) -> tuple[int, str]:
         words = [sys.executable, "-P", "-m", "workers", "--healthy", *roles]
-        told = subprocess.run(words, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        told = subprocess.run(
+            words, env=self.env, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         return told.returncode, told.stdout + told.stderr
 
     def await_told(self, role: str, *, times: int) -> None:
@@ -156,7 +158,7 @@ def test_each_process_tells_that_it_works_and_ends_on_sigterm_as_the_first_of_a_
         for role in ROLES:
             os.kill(pids[role], signal.SIGTERM)
         for role, process in started.items():
-            assert process.wait(60) == 0, host.log(role)
+            assert process.wait(PATIENCE) == 0, host.log(role)
             assert not host.file(role).exists(), "who ended as told is missed by nobody"
     finally:
         redis.close()
@@ -179,7 +181,7 @@ def test_sigterm_ends_a_first_process_that_has_only_begun_to_start(host: Host) -
     os.close(until(reads, what="the process to read its configuration") or 0)
     os.kill(first_within(process), signal.SIGTERM)
 
-    process.wait(60)
+    process.wait(PATIENCE)
 
 
 def test_processes_that_wait_for_their_broker_work(host: Host) -> None:

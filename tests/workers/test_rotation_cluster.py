@@ -14,7 +14,7 @@ from strongroom.operations.backup.job import INDEXING
 from strongroom.operations.keys.health import CHECKED
 from strongroom.operations.rotation.job import results
 from strongroom.state.records import RunKind, RunState, StepState
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import CONFIG, Installation
 from tests.workers.test_worker_refuses import shell
@@ -45,7 +45,7 @@ def house(cluster: RunningCluster) -> Iterator[Installation]:
 def strongroom(house: Installation, *words: str) -> str:
     command = [sys.executable, "-m", "strongroom.cli", *words]
     return subprocess.run(
-        command, env=house.cluster.environment, capture_output=True, text=True, check=True, timeout=60
+        command, env=house.cluster.environment, capture_output=True, text=True, check=True, timeout=PATIENCE
     ).stdout
 
 

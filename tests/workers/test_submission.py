@@ -20,7 +20,7 @@ from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import NotYetSeen
 from strongroom.state.records import RunKind, RunState, StepState
 from strongroom.state.store import RunStore
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 from tests.redis_server import RedisServer
@@ -101,7 +101,7 @@ def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_clust
     until(lambda: met_it(on_postgres), what="the control pool to meet the outage")
     own_postgres.start()
 
-    told, complaint = submitting.communicate(timeout=60)
+    told, complaint = submitting.communicate(timeout=PATIENCE)
 
     assert submitting.returncode == 0, complaint
     answer = json.loads(told)
@@ -114,7 +114,7 @@ def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_clust
     # The second time nobody answers: that is no success, and the run is made all the same.
     own_postgres.kill()
 
-    told, complaint = (submitting := begin_submit(on_postgres)).communicate(timeout=60)
+    told, complaint = (submitting := begin_submit(on_postgres)).communicate(timeout=PATIENCE)
 
     assert submitting.returncode == NotYetSeen.exit_code, complaint
     error = json.loads(told)["error"]
@@ -147,7 +147,8 @@ def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(working
         working.cluster,
         "from tasks.backup import full_backup\n"
         f"asked = full_backup.delay(policy={POLICY!r})\n"
-        "print(asked.state in ('active', 'done'), asked.get(timeout=60).state, asked.state, asked.run)",
+        "before = asked.state in ('active', 'done')\n"
+        f"print(before, asked.get(timeout={PATIENCE}).state, asked.state, asked.run)",
     )
 
     *words, run = told.split()
@@ -161,7 +162,7 @@ def test_an_entry_of_the_calendar_is_run_at_once_by_the_cluster(working: Install
         working.cluster,
         "from tasks.schedule import run_entry\n"
         "asked = run_entry.delay(entry='verification')\n"
-        "print(asked.get(timeout=60).state, asked.run)",
+        f"print(asked.get(timeout={PATIENCE}).state, asked.run)",
     )
 
     state, run = told.split()
@@ -246,8 +247,8 @@ def test_a_program_asks_by_the_record_alone_and_the_cluster_does_it(
     monkeypatch.setenv("STRONGROOM_STATE_DIR", str(working.cluster.state_dir))
     monkeypatch.setenv("STRONGROOM_BROKER__URL", "redis://127.0.0.1:1/0")  # it needs none
     with strongroom.Client(working.cluster.state_dir / "strongroom.toml") as client:
-        made = client.submit(POLICY).wait(timeout=60)
-        verified = client.verify(made.backup, depth="digest").wait(timeout=60)
+        made = client.submit(POLICY).wait(timeout=PATIENCE)
+        verified = client.verify(made.backup, depth="digest").wait(timeout=PATIENCE)
 
         assert (made.state, made.kind, made.run) == ("done", "backup", made.backup)
         assert (verified.state, verified.kind, verified.backup) == ("done", "verify", made.backup)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.redis_server import RedisServer
 from tests.workers.cluster import RunningCluster, descendants, is_alive
@@ -45,7 +45,7 @@ def test_it_answers_alone_starts_again_what_is_killed_and_stops_cleanly(small: R
         env=small.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert "a cluster already runs" in told.stderr
@@ -196,7 +196,7 @@ def ping(cluster: RunningCluster) -> list[str]:
         env=cluster.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     found: list[str] = json.loads(told.stdout)

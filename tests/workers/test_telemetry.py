@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.sentry import Sink
 from workers.logs import HIDDEN
 from workers.telemetry import scrub, start
@@ -72,11 +72,11 @@ def test_no_canary_reaches_sentry_from_frames_messages_arguments_or_logs(
         env={**os.environ, "STRONGROOM_STATE_DIR": str(tmp_path), "STRONGROOM_ROLE": "seal"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
-    until(lambda: sink.text.count('"exception"') >= 2, what=f"both exceptions\n{told.stderr}", seconds=20)
+    until(lambda: sink.text.count('"exception"') >= 2, what=f"both exceptions\n{told.stderr}")
     assert CANARY not in sink.text
     assert "static-event" in sink.text
     assert '"ValueError"' in sink.text
@@ -93,9 +93,9 @@ def test_the_sdks_defaults_would_leak(sink: Sink) -> None:
         "try:\n    f()\nexcept ValueError:\n    sentry_sdk.capture_exception()\n"
         "sentry_sdk.flush(10)\n"
     )
-    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=True)
 
-    until(lambda: CANARY in sink.text, what="the leak", seconds=20)
+    until(lambda: CANARY in sink.text, what="the leak")
 
 
 def test_without_a_dsn_nothing_is_started() -> None:
@@ -180,9 +180,9 @@ except ValueError:
     sentry_sdk.capture_exception()
 sentry_sdk.flush(10)
 """
-    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=True)
 
-    (event,) = until(lambda: sink.items("event"), what="the event", seconds=20)
+    (event,) = until(lambda: sink.items("event"), what="the event")
     frames = event["exception"]["values"][0]["stacktrace"]["frames"]
     assert {frame["module"]: frame["in_app"] for frame in frames if frame["module"] != "__main__"} == {
         "strongroom.x": True,

@@ -18,7 +18,7 @@ from redis import Redis
 
 from strongroom.state.store import RunStore
 from tests.chaos.wall_clock import MovedClock
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.redis_server import RedisServer
 from workers import names
@@ -105,7 +105,7 @@ def test_a_second_beat_sends_nothing_while_the_first_lives_and_takes_over_when_i
     beats.says(second, "beat-took-over")
 
     second.terminate()
-    second.wait(60)
+    second.wait(PATIENCE)
     assert beats.store.take_lease(names.BEAT, "a third", seconds=3600.0) == "a third", (
         "it gave the lease back"
     )
@@ -129,7 +129,7 @@ def test_a_beat_that_waits_for_the_answer_of_its_broker_ends_on_sigterm(beats: B
     until(lambda: any("b" in one["flags"] for one in beats.client.client_list()), what="a message that waits")
     assert beat.poll() is None
     beat.terminate()
-    assert beat.wait(100) == 0
+    assert beat.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(which("gcc") is None, reason="no gcc on the path, which makes a clock that can be moved")

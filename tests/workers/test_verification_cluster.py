@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.state.records import RunKind, RunState
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster
 from tests.workers.test_pipeline import Installation
 
@@ -21,7 +21,9 @@ BACK_UP = ("backup", "--policy", "weekly-critical", "--force")
 @pytest.mark.long
 def test_a_cluster_finds_damage_and_repairs_it_and_nobody_asks(cluster: RunningCluster) -> None:
     house = Installation(cluster)
-    subprocess.run([*COMMAND, *BACK_UP], env=cluster.environment, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [*COMMAND, *BACK_UP], env=cluster.environment, check=True, capture_output=True, timeout=PATIENCE
+    )
     [backup] = house.store.names("weekly-critical")
     house.store.put_checks(
         [structs.replace(one, checked_at=one.checked_at - 29 * DAY) for one in house.store.checks()]

@@ -18,7 +18,7 @@ from redis import Redis
 from strongroom.keys.keyring import Keyring
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.workers.cluster import RunningCluster
 from workers import names, paths
 from workers.envelope import CONTENT_TYPE, seal
@@ -313,7 +313,7 @@ def shell(cluster: RunningCluster, program: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     return told.stdout

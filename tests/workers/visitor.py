@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
 
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -42,9 +42,9 @@ class Visitor:
 
     def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
         made = (
-            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.context)
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=self.context)
             if self.context
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         )
         sent = {"Cookie": self.cookie} if self.cookie else {}
         try:

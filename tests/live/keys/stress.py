@@ -23,6 +23,7 @@ from strongroom.keys.pkcs11.token_keys import (
     Pkcs11EcIdentity,
 )
 from tests.live.keys.conftest import AES, EC
+from tests.patience import PATIENCE
 
 CHILDREN, THREADS, EACH = 4, 4, 50
 CONTEXT = b"stress"
@@ -79,9 +80,9 @@ def main(module: str, label: str, pin: str) -> None:
         told.close()
         started.append((process, end))
     right = work.threads()
-    answers = [end.recv() if end.poll(60) else 0 for _, end in started]
+    answers = [end.recv() if end.poll(PATIENCE) else 0 for _, end in started]
     for process, _ in started:
-        process.join(30)
+        process.join(PATIENCE)
     codes = [process.exitcode for process, _ in started]
     sys.stdout.write(json.dumps({"right": right, "children": answers, "codes": codes}))
 

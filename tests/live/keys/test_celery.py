@@ -21,10 +21,10 @@ from tests.live.keys.celery_app import AWAY, WORK
 from tests.live.keys.conftest import Hsm
 from tests.live.keys.stress import Work
 from tests.live.softhsm import SoftHsm
+from tests.patience import PATIENCE
 from tests.redis_server import RedisServer
 
 PROCESSES, THREADS, TASKS = 3, 4, 1000
-LIMIT = 60.0
 
 
 def describe(hsm: Hsm, folder: Path) -> Path:
@@ -46,7 +46,7 @@ def worker(pool: str, many: int, env: dict[str, str]) -> Iterator[subprocess.Pop
         yield process
     finally:
         process.terminate()
-        process.wait(LIMIT)
+        process.wait(PATIENCE)
 
 
 def take_out(softhsm: SoftHsm, redis: Redis, send: Callable[[], list[AsyncResult]]) -> list[AsyncResult]:
@@ -94,10 +94,10 @@ def test_a_thousand_unwraps_by_both_pools_are_right_though_the_token_is_taken_ou
 ) -> None:
     with worker("prefork", PROCESSES, env) as processes, worker("threads", THREADS, env) as threads:
         sent = open_all(env, monkeypatch)
-        assert sent[50].get(timeout=LIMIT)[0]  # they are at work
+        assert sent[50].get(timeout=PATIENCE)[0]  # they are at work
         if hsm.name == "SoftHSM":
             sent += take_out(softhsm, redis, lambda: open_all(env, monkeypatch, 50))
-        done = [each.get(timeout=LIMIT) for each in sent]
+        done = [each.get(timeout=PATIENCE) for each in sent]
         assert (processes.poll(), threads.poll()) == (None, None)
 
     assert [right for right, _ in done] == [True] * len(sent)

@@ -47,6 +47,7 @@ from tests.live.nss import Nss
 from tests.live.nss import module as nss_module
 from tests.live.p11kit import P11Kit
 from tests.live.softhsm import PIN, SoftHsm, file_with, module
+from tests.patience import PATIENCE
 from tests.targets.disks import small_disk
 
 WRONG = "CANARY-9999"
@@ -65,7 +66,7 @@ def log_in_elsewhere(hsm: SoftHsm, label: str, pin: Path, *, times: int = 1) -> 
     """Log in from so many processes at once; return what each was told."""
     command = [sys.executable, "-m", LOGIN, "login", str(module()), label, str(pin)]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(times)]
-    return [process.communicate(timeout=60)[0].strip() for process in started]
+    return [process.communicate(timeout=PATIENCE)[0].strip() for process in started]
 
 
 # -- the PIN ---------------------------------------------------------------------
@@ -385,7 +386,7 @@ def test_a_thousand_unwraps_in_forks_and_threads_at_once_are_all_right(
         [sys.executable, "-m", "tests.live.keys.stress", token.module, token.label, token._pin._path],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
     assert done.returncode == 0, done.stderr
@@ -415,9 +416,9 @@ def test_threads_at_work_miss_a_token_that_is_taken_out_and_go_on_with_it(
         at_work = [threads.submit(go_on, *each) for each in sealed]
         plug = softhsm.unplug()
         try:
-            was_missed = missed.wait(60)
+            was_missed = missed.wait(PATIENCE)
             plug()
             assert was_missed
-            assert [each.result(60) for each in at_work] == [20] * len(sealed)
+            assert [each.result(PATIENCE) for each in at_work] == [20] * len(sealed)
         finally:
             ended.set()

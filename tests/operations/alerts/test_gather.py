@@ -50,6 +50,7 @@ from strongroom.targets.memory import MemoryTarget
 from strongroom.times import rfc3339
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
+from tests.patience import PATIENCE
 from tests.slots import monthly
 from workers import names
 
@@ -96,7 +97,7 @@ def keys(world: World, *, later: float = 0.0, **changed: object) -> list[str]:
 
 def by_mail(server: MailServer, recipients: tuple[str, ...] = PEOPLE, *, name: str = "mail") -> Route:
     reached = Server(
-        host="127.0.0.1", port=server.port, security="none", sender="strongroom@example.org", timeout=10.0
+        host="127.0.0.1", port=server.port, security="none", sender="strongroom@example.org", timeout=PATIENCE
     )
     mail = Mail(name=name, server=reached, recipients=recipients)
     return Route(name=name, audience=recipients, channels=(mail,), repeat=DAY)

@@ -398,7 +398,6 @@ def test_a_chain_ends_at_its_longest(world: World, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("every", [97, pytest.param(1, marks=pytest.mark.long)])
-@pytest.mark.timeout(600)
 def test_a_crash_at_any_call_leaves_indexes_that_tell_of_both_backups(tmp_path: Path, every: int) -> None:
     template = migrated(tmp_path / "template.db")
     for number in itertools.count(drawn("index crash").randint(1, every), every):

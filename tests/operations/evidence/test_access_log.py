@@ -27,6 +27,7 @@ from strongroom.operations.evidence.access_log import (
 from strongroom.operations.evidence.ledger import check
 from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.durable
 
@@ -121,15 +122,15 @@ def test_no_command_waits_while_the_database_does_not_answer(tmp_path: Path, sto
     class Slow(RunStore):
         def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
             asked.set()
-            assert answered.wait(30)
+            assert answered.wait(PATIENCE)
             super().append(entries)
 
     with ThreadPoolExecutor(2) as pool:
         taking = pool.submit(take, tmp_path, Slow(f"sqlite:///{tmp_path / 'state.db'}"))
-        assert asked.wait(30)
+        assert asked.wait(PATIENCE)
         noting = pool.submit(record_access, tmp_path, OPENED, backup="b2")
         try:
-            noting.result(timeout=30)
+            noting.result(timeout=PATIENCE)
         finally:
             answered.set()
         assert taking.result() == 1

@@ -9,10 +9,11 @@ import pytest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.find import outcomes
 from strongroom.targets.errors import TargetUnavailable
+from tests.patience import PATIENCE
 
 
 def test_the_first_is_read_alone_and_the_others_at_once() -> None:
-    alone, met = list[int](), threading.Barrier(3, timeout=30)
+    alone, met = list[int](), threading.Barrier(3, timeout=PATIENCE)
 
     def look(backup: int) -> int:
         if backup == 0:

@@ -36,6 +36,7 @@ from strongroom.state.records import RunState, RunStep, StepKind
 from strongroom.system.errors import TargetFull
 from tests.cli.program import ROOT
 from tests.operations.world import World, made_up, make_world
+from tests.patience import PATIENCE
 
 HISTORY = Secret(
     name="app/history",
@@ -260,7 +261,9 @@ with scratch(Path(sys.argv[1])) as place:
 
 def killed_in(folder: Path) -> Path:
     before = set(folder.iterdir()) if folder.exists() else set()
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder)], cwd=ROOT, timeout=PATIENCE, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     [left] = set(folder.iterdir()) - before
     return left

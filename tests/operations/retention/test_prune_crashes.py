@@ -64,7 +64,6 @@ def check_gone(found: Stocked, world: World) -> None:
 @pytest.mark.parametrize("every", [41, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-call", "after-the-call"])
 @pytest.mark.parametrize("resumed", [True, False], ids=["resumed", "by-the-next-one"])
-@pytest.mark.timeout(600)
 def test_a_crash_at_any_call_loses_nothing_that_is_needed_and_nothing_is_left(
     marked: Stocked, tmp_path: Path, *, after: bool, every: int, resumed: bool
 ) -> None:

@@ -28,6 +28,7 @@ from strongroom.state.records import Claim, RunState, StepKind, StepRow, StepSta
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, REGIONS, make_world
+from tests.patience import PATIENCE
 
 
 class Meeting(MemoryTarget):
@@ -39,7 +40,7 @@ class Meeting(MemoryTarget):
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         if name.startswith("containers/"):
-            self._barrier.wait(timeout=30)
+            self._barrier.wait(timeout=PATIENCE)
         return super().put(name, chunks, size=size, sha256=sha256)
 
 
@@ -223,7 +224,6 @@ def test_a_run_whose_step_is_leased_for_ever_ends_when_it_is_cancelled(tmp_path:
     assert driving.end(run, services).state is RunState.CANCELLED
 
 
-@pytest.mark.timeout(60)
 def test_a_backup_into_a_database_that_ignores_changes_fails_instead_of_spinning(tmp_path: Path) -> None:
     services = make_world(tmp_path, pieces=1).services()
     run, tickets = submit_backup(services, policy=POLICY)

@@ -21,6 +21,7 @@ from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World
+from tests.patience import PATIENCE
 
 MARKS = (b"CANARY-", b"app/0")
 """What no byte on a stage may show: values, and names of secrets."""
@@ -136,7 +137,7 @@ class Hosts:
     def carry_out(self, submitted: Submitted, *, until: Callable[[], bool] = lambda: False) -> Run:
         """Perform a run to its end, or until something is so."""
         run, due = submitted[0], list(submitted[1])
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while not self.load(run).state.final and not until():
             assert time.monotonic() < deadline, self.load(run)
             due = due or self._due(run)
