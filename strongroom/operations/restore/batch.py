@@ -1,37 +1,29 @@
-"""What is to happen to some secrets of a restore, by what the destination has of them, and whether that came
-about."""
+"""A batch of secrets of a restore: what is to happen to each, by what the destination has of it, and whether
+that came about."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
 from datetime import UTC, datetime
 from math import isqrt
 from typing import TypeVar
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
-from strongroom.container.manifest import ContainerEntry
 from strongroom.errors import SourceError, StrongroomError, UsageError
-from strongroom.model import ListedSecret, Secret, prepare
-from strongroom.operations.archive.open import on_every_core
+from strongroom.model import ListedSecret, Secret
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.restore.journal import RestoreAccount, Restored
 from strongroom.operations.restore.plan import IN_PLACE, WRITES, PlanEntry, Relocation, RestoreAction, Side
 from strongroom.operations.restore.record import Wrote, line_of, spelled
-from strongroom.sources import Destination, Refuse, SealedRow, SecretChange
-from strongroom.sources.batches import batched_secrets, concerns_one
+from strongroom.sources import Destination, Refuse, SecretChange
+from strongroom.sources.batches import concerns_one
 from strongroom.system.errors import Conflict
 from strongroom.system.lazy import batched
-from strongroom.system.process import uncollected
 
 BATCH = 1000
-"""Secrets that are written before the account is put on record, where a destination may lose something,
-and where it is slow beside."""
+"""How many secrets a restore reads, compares and writes together."""
 SNAPSHOT = "raft-snapshot"
 """The type of what a snapshot's parts are kept as (:mod:`strongroom.sources.raft.snapshot`)."""
 
@@ -75,64 +67,65 @@ class RestoreBatch:
         planned: Mapping[str, PlanEntry] | None = None,
         newest_only: bool = False,
     ) -> None:
-        self._tried = tried
-        self._newest_only = newest_only
-        self._entries = planned
-        self.undo_file = ""
+        self._destination, self._kept = destination, destination.kept
+        self._entries, self._tried, self._newest_only = planned, tried, newest_only
         self._digests: dict[str, tuple[str, str]] = {}
-        self._destination = destination
-        self._kept = destination.kept
         self._refused: set[str] = set()
+        self._refuse = None if refuse is None else self._noting(refuse)
+        self.undo_file = ""
+        self._refuse_planned()
+        self._heads = as_far(destination.heads, [s.name for s in self._able(secrets)], self._refuse)
+        names = [name for name in self._heads if name not in self._refused]
+        self._found = as_far(lambda names: present(destination, names), names, self._refuse)
+        self._sort(self._able(secrets), guard, overwrite=overwrite)
 
+    def _noting(self, refuse: Refuse) -> Refuse:
         def note(name: str, error: StrongroomError) -> None:
-            assert refuse is not None
             self._refused.add(name)
             refuse(name, error)
 
-        noting = None if refuse is None else note
-        self._refuse_planned(noting)
-        looked_at = [secret.name for secret in secrets if secret.name not in self._refused]
-        self._heads = as_far(destination.heads, looked_at, noting)
-        names = [name for name in self._heads if name not in self._refused]
-        self._found = as_far(lambda some: present(destination, some), names, noting)
-        able = [secret for secret in secrets if secret.name not in self._refused]
-        begun = {s.name for s in able if s.name in self._found and self._is_begun(s) and self._may_write(s)}
-        same = {s.name for s in able if s.name in self._found and s.name not in begun and self._same(s)}
-        as_wanted = begun | same
-        asked = [s for s in able if guard is not None and s.name not in as_wanted]
-        guarded = {s.name for s in asked if guard and not self._passes(guard, s, noting)}
-        able = [secret for secret in able if secret.name not in self._refused]
-        self.moved = [s.name for s in able if s.name not in as_wanted and self._has_moved(s)]
-        stay = guarded.union(self.moved)
-        self._guarded = guarded
-        self._fresh = ({s.name for s in able if s.name not in self._heads} | begun) - stay
-        self._begun, self._unchanged = begun, same
-        settled = self._fresh | same | stay
-        over = [s for s in able if s.name not in settled]
-        self.changing = [s.name for s in over if (overwrite if planned is None else self._may_write(s))]
-        written = self._fresh.union(self.changing)
-        self.left = [*(s.name for s in over if s.name not in written), *sorted(guarded)]
-        self.back = [s for s in able if s.name in same or s.name in written]
-        self.changes = [self._change(secret) for secret in able if secret.name in written]
+        return note
 
-    def _passes(self, guard: Guard, secret: Secret, refuse: Refuse | None) -> bool:
-        """Ask a guard, which may refuse to say."""
-        try:
-            return guard(secret, self._found.get(secret.name))
-        except StrongroomError as error:
-            if refuse is None or not concerns_one(error):
-                raise
-            refuse(secret.name, error)
-            return True
-
-    def _refuse_planned(self, refuse: Refuse | None) -> None:
+    def _refuse_planned(self) -> None:
         """Refuse what the plan said could not be restored."""
         for name, entry in (self._entries or {}).items():
             if entry.action is RestoreAction.CANNOT:
                 error = refusal_of(entry)
-                if refuse is None:
+                if self._refuse is None:
                     raise error
-                refuse(name, error)
+                self._refuse(name, error)
+
+    def _able(self, secrets: Sequence[Secret]) -> list[Secret]:
+        return [secret for secret in secrets if secret.name not in self._refused]
+
+    def _sort(self, secrets: Sequence[Secret], guard: Guard | None, *, overwrite: bool) -> None:
+        """Decide of each secret whether it is created, finished, changed, left, or there already."""
+        there = [s for s in secrets if s.name in self._found]
+        self._begun = {s.name for s in there if self._is_begun(s) and self._may_write(s)}
+        self._unchanged = {s.name for s in there if s.name not in self._begun and self._same(s)}
+        others = [s for s in secrets if s.name not in self._begun | self._unchanged]
+        self._guarded = {s.name for s in others if guard is not None and not self._passes(guard, s)}
+        self.moved = [s.name for s in self._able(others) if self._has_moved(s)]
+        stay = self._guarded.union(self.moved)
+        able = self._able(secrets)
+        self._fresh = {s.name for s in able if s.name not in self._heads} - stay | self._begun
+        settled = self._fresh | self._unchanged | stay
+        over = [s for s in able if s.name not in settled]
+        self.changing = [s.name for s in over if (overwrite if self._entries is None else self._may_write(s))]
+        written = self._fresh.union(self.changing)
+        self.left = [*(s.name for s in over if s.name not in written), *sorted(self._guarded)]
+        self.back = [s for s in able if s.name in self._unchanged or s.name in written]
+        self.changes = [self._change(secret) for secret in able if secret.name in written]
+
+    def _passes(self, guard: Guard, secret: Secret) -> bool:
+        """Ask a guard, which may refuse to say."""
+        try:
+            return guard(secret, self._found.get(secret.name))
+        except StrongroomError as error:
+            if self._refuse is None or not concerns_one(error):
+                raise
+            self._refuse(secret.name, error)
+            return True
 
     def _may_write(self, secret: Secret) -> bool:
         return self._entries is None or self._entries[secret.name].action in WRITES
@@ -175,7 +168,7 @@ class RestoreBatch:
         return is_equal(self._kept(secret), self._kept(self._found[secret.name]))
 
     def slices(self) -> Iterator[Sequence[SecretChange]]:
-        """Yield what is to be written, in parts after each of which the account is put on record."""
+        """Yield what is to be written, in slices; before each the account is put on record."""
         return batched(self.changes, self._destination.written_at_once)
 
     def counts(self, *, without: Iterable[str] = ()) -> Restored:
@@ -240,39 +233,39 @@ class RestoreBatch:
             yield line_of(wrote)
 
     def compare_written(
-        self, changes: Sequence[SecretChange], note: Refuse, refuse: Refuse | None, *, account: RestoreAccount
+        self, changes: Sequence[SecretChange], refuse: Refuse | None, *, account: RestoreAccount
     ) -> list[SecretChange]:
         """Read back what was written; return what is as it was written."""
-        noting = None if refuse is None else note
         names = [change.secret.name for change in changes]
         unread: set[str] = set()
 
         def note_unread(name: str, error: StrongroomError) -> None:
             unread.add(name)
-            note(name, error)
+            if refuse is not None:
+                refuse(name, error)
 
-        back = as_far(self._read_written, names, None if noting is None else note_unread)
+        back = as_far(self._read_written, names, None if refuse is None else note_unread)
         good = []
         for change in changes:
             name = change.secret.name
-            existing = back.get(name)
             if name in unread:
                 continue
+            existing = back.get(name)
             wanted, there = self._kept(change.secret), self._kept(existing) if existing else None
             if there is not None and is_written(change, wanted, there):
                 if (recorder := account.recorder) is not None:
                     known = self._digests.get(name) if is_spelled_alike(wanted, there) else None
                     account.found([recorder.line_left(there, known)])
                 good.append(change)
-            elif noting is None:
-                raise self._unlike(change, existing)
+            elif refuse is None:
+                raise self._not_as_written(change, existing)
             else:
-                note(change.secret.name, self._unlike(change, existing))
+                refuse(name, self._not_as_written(change, existing))
         return good
 
-    def _unlike(self, change: SecretChange, existing: Secret | None) -> StrongroomError:
+    def _not_as_written(self, change: SecretChange, existing: Secret | None) -> StrongroomError:
         last = max((change.expected or 0) + len(change.secret.versions), change.secret.current.number)
-        return unlike(change.secret.name, existing.current.number if existing else None, last=last)
+        return not_as_written(change.secret.name, existing.current.number if existing else None, last=last)
 
     def _read_written(self, names: list[str]) -> dict[str, Secret]:
         return {secret.name: secret for secret in self._destination.read_written(names) if secret is not None}
@@ -300,7 +293,7 @@ def refusal_of(entry: PlanEntry) -> StrongroomError:
     return kind(entry.why, hint=_PLANNED)
 
 
-def unlike(name: str, there: int | None, *, last: int) -> StrongroomError:
+def not_as_written(name: str, there: int | None, *, last: int) -> StrongroomError:
     """Say what is wrong with a secret that was just written: somebody else may have been faster.
 
     Args:
@@ -320,8 +313,9 @@ def unlike(name: str, there: int | None, *, last: int) -> StrongroomError:
 def as_far(
     work: Callable[[list[str]], Mapping[str, T]], names: Sequence[str], refuse: Refuse | None
 ) -> dict[str, T]:
-    """Do ``work`` for all names at once; where one of them is refused, for ever fewer, so that only that one
-    is left out. Twenty in a thousand cost two more reads of each, where halving would cost six."""
+    """Do ``work`` for all names at once. If one of them fails it, do it for ever fewer at once, until only
+    that one is refused. Twenty in a thousand cost two more reads of each name, where halving would cost
+    six."""
     try:
         return dict(work(list(names)))
     except StrongroomError as error:
@@ -330,10 +324,9 @@ def as_far(
         if len(names) == 1:
             refuse(names[0], error)
             return {}
-    step = isqrt(len(names))
     results: dict[str, T] = {}
-    for some in batched(names, step):
-        results |= as_far(work, some, refuse)
+    for fewer in batched(names, isqrt(len(names))):
+        results |= as_far(work, fewer, refuse)
     return results
 
 
@@ -407,219 +400,3 @@ def no_snapshot(batch: list[Secret]) -> list[Secret]:
 
 
 _PLANNED = "The plan said so. Remove the cause, and make another plan."
-
-
-# -- What is new to a destination that keeps secrets sealed: sealed by every core, written by one process
-#
-# The bar that needs it: a tree of 100,000 secrets is restored in at most 0.3 times what restic takes.
-# Opening a backup, sealing each secret for the destination, opening that again and comparing it with the
-# backup is nearly all of the work, and needs nothing but keys. So each core does it with a container of its
-# own. This process alone does what has an order: it puts on record what is about to be written, writes the
-# sealed rows, reads them back, and holds each byte for byte to the one that was opened and compared.
-#
-# What a child hands over is sealed. It writes nothing and decides nothing: what is there already, cannot be
-# written or is not as it was sealed, it leaves to this process, which writes it as anything else is
-# written.
-
-
-AT_ONCE = 4_096
-AT_ONCE_BYTES = 8 << 20
-"""What is written in one transaction, and put on record before. Each child has a few times as much in
-memory, and each transaction costs a wait for the disk."""
-
-
-class ChosenParts(Struct, frozen=True, kw_only=True):
-    """What is chosen of a backup, container by container.
-
-    Args:
-        here: yields what is chosen of a container; it may ask people, go on to other places and say so.
-        there: does it in a child; what is amiss is raised.
-        rest: yields what is chosen beside, once all containers were read.
-        unlock: opens what the containers are sealed under.
-    """
-
-    entries: Sequence[ContainerEntry] = ()
-    here: Callable[[ContainerEntry], Iterable[Secret]] = lambda entry: ()
-    there: Callable[[ContainerEntry], Iterable[Secret]] = lambda entry: ()
-    rest: Choose = tuple
-    unlock: Callable[[], None] = lambda: None
-
-
-class SealedPart(Struct, frozen=True, array_like=True, gc=False):
-    """New secrets of a container: each sealed, opened again and found to be as in the backup, with its lines
-    of the record and the number of its values."""
-
-    piece: int
-    number: int
-    rows: list[SealedRow]
-    intended: list[bytes]
-    left: list[bytes]
-    versions: list[int]
-
-
-prepare(SealedRow, SealedPart)
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(SealedPart).decode
-_BESIDE = -1
-"""What stands in the place of a container for what is in none."""
-
-
-class _NotPlainlyNewError(Exception):
-    """A child leaves secrets to its parent."""
-
-
-class SealedWriting:
-    """Writes into a destination that seals.
-
-    Args:
-        plainly: writes what is not plainly new, as into any destination.
-    """
-
-    def __init__(
-        self,
-        destination: Destination,
-        account: RestoreAccount,
-        *,
-        refuse: Refuse | None,
-        progress: Progress | None,
-        plainly: Callable[[Sequence[Secret]], None],
-    ) -> None:
-        self._destination, self._account = destination, account
-        self._refuse, self._progress, self._plainly = refuse, progress, plainly
-        self._relocation = Relocation()
-        # Of each container the last part that a child sealed: its number, and the last name in it.
-        self._given: dict[int, tuple[int, str]] = {}
-        self._again: defaultdict[int, set[int]] = defaultdict(set)
-
-    def write(self, parts: ChosenParts, relocation: Relocation) -> None:
-        """Write all of it, the containers in any order."""
-        self._relocation = relocation
-        sealed = on_every_core(
-            parts.entries,
-            lambda entry: self._sealed(parts.here(entry), entry.piece, plainly=self._plainly),
-            lambda entry: self._sealed(parts.there(entry), entry.piece, plainly=_leave),
-            unlock=parts.unlock,
-            ordered=False,
-        )
-        with closing(sealed), uncollected():
-            for part in sealed:
-                self._put(part)
-        for part in self._sealed(parts.rest(), _BESIDE, plainly=self._plainly):
-            self._put(part)
-        for entry in parts.entries:
-            self._write_again(entry.piece, lambda: parts.here(entry))  # noqa: B023
-        self._write_again(_BESIDE, parts.rest)
-
-    # -- in any process ------------------------------------------------------------------
-
-    def _batches(self, secrets: Iterable[Secret]) -> Iterator[tuple[int, list[Secret]]]:
-        chosen = relocated(secrets, self._relocation)
-        batches = batched_secrets(chosen, by=lambda secret: secret, most=AT_ONCE, most_bytes=AT_ONCE_BYTES)
-        return enumerate(map(no_snapshot, batches), 1)
-
-    def _sealed(
-        self, secrets: Iterable[Secret], piece: int, *, plainly: Callable[[Sequence[Secret]], None]
-    ) -> Iterator[bytes]:
-        """Yield what is plainly new, sealed; have all else written in its turn, and yield nothing for it.
-
-        What a child gave of this container is written, and is passed over.
-        """
-        given, last = self._given.get(piece, (0, ""))
-        for number, batch in self._batches(secrets):
-            if number <= given:
-                if number == given and batch[-1].name != last:
-                    # The child was given what this process is not: nothing is passed over unseen.
-                    self._again[piece].update(range(1, number + 1))
-                yield b""
-            elif (part := self._part(piece, number, batch)) is not None:
-                yield _encode(part)
-            else:
-                plainly(batch)
-                yield b""
-
-    def _part(self, piece: int, number: int, secrets: Sequence[Secret]) -> SealedPart | None:
-        """Seal secrets and hold each to what it opens to; ``None`` if that is not all there is to do."""
-        destination, recorder = self._destination, self._account.recorder
-        if destination.heads([secret.name for secret in secrets]):
-            return None
-        part = SealedPart(piece, number, [], [], [], [])
-        try:
-            for wanted, (row, there) in zip(secrets, destination.seal(secrets), strict=True):
-                if not is_whole(destination.kept(wanted), destination.kept(there)):
-                    return None
-                part.rows.append(row)
-                part.versions.append(sum([version.value is not None for version in wanted.versions]))
-                if recorder is not None:
-                    digests = recorder.digest(wanted)
-                    wrote = Wrote(
-                        name=wanted.name, digest=digests[0], value=digests[1], versions=len(wanted.versions)
-                    )
-                    known = digests if is_spelled_alike(wanted, there) else None
-                    part.intended.append(line_of(wrote))
-                    part.left.append(recorder.line_left(there, known))
-        except StrongroomError as error:
-            if not concerns_one(error):
-                raise
-            return None
-        return part
-
-    # -- in this process alone -----------------------------------------------------------
-
-    def _put(self, encoded: bytes) -> None:
-        """Write what was sealed, read it back, and put on record what came of it."""
-        if not encoded:
-            return
-        part = _decode(encoded)
-        self._given[part.piece] = part.number, part.rows[-1].name
-        self._account.writing([row.name for row in part.rows], part.intended)
-        done = len(part.rows)
-        try:
-            try:
-                self._destination.write_sealed(part.rows)
-            except Conflict:  # somebody was faster with one of them: nothing of it is written
-                self._again[part.piece].add(part.number)
-                self._account.written(Restored())
-                done = 0
-            else:
-                self._count(part, self._note)
-        except BaseException:
-            if self._refuse is not None:
-                with suppress(StrongroomError):
-                    self._account.writing(self._count(part, _ignore))
-            raise
-        finally:
-            self._account.lost(self._destination.losses())
-        if self._progress is not None:
-            self._progress(done)
-
-    def _count(self, part: SealedPart, note: Refuse) -> list[str]:
-        """Read back what was written, and count what is there as it was sealed; return what is not."""
-        differing = self._destination.unlike(part.rows)
-        good = [number for number, row in enumerate(part.rows) if row.name not in differing]
-        for row in part.rows if differing else ():
-            if row.name in differing:
-                note(row.name, unlike(row.name, differing[row.name], last=row.head))
-        self._account.found(part.left[number] for number in (good if part.left else ()))
-        versions = sum(part.versions[number] for number in good)
-        self._account.written(Restored(created=len(good), versions=versions))
-        return list(differing)
-
-    def _note(self, name: str, error: StrongroomError) -> None:
-        if self._refuse is None:
-            raise error
-        self._account.refuse(name, error, tried=not isinstance(error, Conflict))
-
-    def _write_again(self, piece: int, secrets: Choose) -> None:
-        """Write plainly what was not to be written sealed."""
-        again = self._again.get(piece)
-        for number, batch in self._batches(secrets()) if again else ():
-            if again is not None and number in again:
-                self._plainly(batch)
-
-
-def _leave(secrets: Sequence[Secret]) -> None:
-    raise _NotPlainlyNewError
-
-
-def _ignore(name: str, error: StrongroomError) -> None:
-    """What is not there as it was sealed is not counted."""

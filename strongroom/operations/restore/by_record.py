@@ -31,12 +31,13 @@ from strongroom.operations.engine.integrity import check_target
 from strongroom.operations.engine.jobs import read_result
 from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.errors import BackupQuarantined
-from strongroom.operations.restore.batch import ChosenParts, Progress
+from strongroom.operations.restore.batch import Progress
 from strongroom.operations.restore.carried import WHOLE, CarriedRecord, bring_run, carried, note_undone_by
 from strongroom.operations.restore.journal import Interrupted, Journal, RestoreAccount, begin_run
 from strongroom.operations.restore.plan import TELLS, PlanEntry, RestorePlan, manifest_digest
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import chosen
+from strongroom.operations.restore.sealed_writing import ChosenByContainer
 from strongroom.operations.restore.staged import (
     REST,
     RunRestored,
@@ -89,7 +90,7 @@ class RecordedRestore:
         assert origin.backup is not None
         return chosen(origin.backup, names=self._options.names, selection=self._run.spec.selection)
 
-    def parts(self, origin: Restorable) -> ChosenParts | None:
+    def by_container(self, origin: Restorable) -> ChosenByContainer | None:
         return None  # a run of the cluster goes by its plan
 
     def planned(self, origin: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:

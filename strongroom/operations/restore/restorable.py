@@ -19,8 +19,8 @@ from strongroom.model import Secret, Selection
 from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Earlier
-from strongroom.operations.restore.batch import ChosenParts
 from strongroom.operations.restore.restore import chosen
+from strongroom.operations.restore.sealed_writing import ChosenByContainer
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import EmptySource, SecretNotFound, VersionNotFound
 from strongroom.sources.json_files import JsonLayout
@@ -104,7 +104,7 @@ class Restorable:
             return chosen(self.backup, selection=selection)
         return (secret for secret in self._secrets if matches(selection, secret))
 
-    def parts(self, selection: Selection) -> ChosenParts | None:
+    def by_container(self, selection: Selection) -> ChosenByContainer | None:
         """Return the same, container by container; ``None`` where it is not of one sealed backup alone."""
         if self.filled is not None or self.backup is None or not self.backup.manifest.sealed:
             return None
@@ -113,8 +113,8 @@ class Restorable:
         def meant(secrets: Iterable[Secret]) -> Iterator[Secret]:
             return (secret for secret in secrets if matches(selection, secret))
 
-        return ChosenParts(
-            entries=backup.manifest.containers,
+        return ChosenByContainer(
+            containers=backup.manifest.containers,
             here=lambda entry: meant(backup.secrets_in(entry)),
             there=lambda entry: meant(best.secrets_in(entry)),
             rest=lambda: meant(backup.instead_of_lost()),

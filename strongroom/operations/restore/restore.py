@@ -17,11 +17,9 @@ from strongroom.model import Secret, Selection
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.restore.batch import (
     Choose,
-    ChosenParts,
     Guard,
     Progress,
     RestoreBatch,
-    SealedWriting,
     as_far,
     batches_of,
     is_equal,
@@ -39,6 +37,7 @@ from strongroom.operations.restore.plan import (
     Relocation,
     comes_first,
 )
+from strongroom.operations.restore.sealed_writing import ChosenByContainer, SealedWriting
 from strongroom.sources import Destination, Foreseen, Refuse, SecretChange
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
@@ -181,7 +180,7 @@ def restore(
     guard: Guard | None = None,
     newest_only: bool = False,
     loss: Callable[[], StrongroomError | None] | None = None,
-    parts: ChosenParts | None = None,
+    by_container: ChosenByContainer | None = None,
 ) -> Restored:
     """Write secrets with check-and-set, then read back and compare each.
 
@@ -201,7 +200,7 @@ def restore(
         newest_only: whether what replaces another value is the newest version alone, and not the history
             before it too.
         loss: says why secrets of a plan did not come, if something of the backup cannot be read any more.
-        parts: what ``choose`` gives, in parts that several processes open at once.
+        by_container: what ``choose`` gives, so that several processes open it at once.
     """
     kept = RestoreAccount() if account is None else account
     refuse = None if account is None else account.refuse
@@ -230,7 +229,7 @@ def restore(
 
     if destination.seals and entries is None and guard is None:
         sealed = SealedWriting(destination, kept, refuse=refuse, progress=progress, plainly=write)
-        sealed.write(parts or ChosenParts(rest=choose), relocation)
+        sealed.write(by_container or ChosenByContainer(rest=choose), relocation)
         return kept.counts
     for secrets in _in_order(choose, destination, relocation, first):
         write(secrets)
@@ -263,10 +262,11 @@ def _write(
         refused.add(name)
         account.refuse(name, error, tried=not isinstance(error, Conflict))
 
+    noting = None if refuse is None else note
     try:
-        destination.write(changes, refuse=None if refuse is None else note)
+        destination.write(changes, refuse=noting)
         whole = [c for c in changes if c.secret.name not in refused]
-        good = batch.compare_written(whole, note, refuse, account=account)
+        good = batch.compare_written(whole, noting, account=account)
         account.written(batch.written_counts(good))
     except BaseException:
         if refuse is not None:
@@ -280,7 +280,7 @@ def _count_interrupted(changes: Sequence[SecretChange], batch: RestoreBatch, acc
     """Count what of an interrupted slice is there, as far as its server still answers."""
     good: list[str] = []
     with suppress(StrongroomError):
-        whole = batch.compare_written(changes, _ignore, _ignore, account=account)
+        whole = batch.compare_written(changes, _ignore, account=account)
         good = [change.secret.name for change in whole]
         account.written(batch.written_counts(whole))
     account.writing([change.secret.name for change in changes if change.secret.name not in good])

@@ -133,7 +133,7 @@ def restore_step(run: Run, step: RunStep, services: Services) -> RunRestored:
             tried=account.tried.union(*(attempt.tried for attempt in earlier)),
             newest_only=options.secret_version is not None,
             loss=backup.loss,
-            parts=work.parts(backup),
+            by_container=work.by_container(backup),
         )
     if before:
         account.wrote_before(_written_before(entries or (), before, traces_of([folder]), account))

@@ -15,11 +15,12 @@ from typing import Protocol
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
-from strongroom.operations.restore.batch import ChosenParts, Progress
+from strongroom.operations.restore.batch import Progress
 from strongroom.operations.restore.carried import CarriedRecord
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan
 from strongroom.operations.restore.restorable import Restorable
+from strongroom.operations.restore.sealed_writing import ChosenByContainer
 from strongroom.operations.restore.staged import StagedPlan
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import Undoing
@@ -71,7 +72,7 @@ class RestoreWork(PlannedWork, Protocol):
         """Yield what is asked for."""
         ...
 
-    def parts(self, origin: Restorable) -> ChosenParts | None:
+    def by_container(self, origin: Restorable) -> ChosenByContainer | None:
         """Return it container by container, if it is a backup's and no plan names what is to be done."""
         ...
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from strongroom.operations.archive.open import signed_copy
 from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.engine.layout import container_name
-from strongroom.operations.restore import batch
+from strongroom.operations.restore import sealed_writing
 from strongroom.operations.restore.batch import present
 from strongroom.operations.restore.journal import Journal, RestoreAccount, Restored
 from strongroom.operations.restore.record import Recorder, traces_of
@@ -107,7 +108,7 @@ class Setting:
             store,
             account=self.account,
             progress=progress or self._see,
-            parts=backup.parts(Selection()),
+            by_container=backup.by_container(Selection()),
         )
 
     def _see(self, secrets: int) -> None:
@@ -120,7 +121,7 @@ class Setting:
 @pytest.fixture
 def on_cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     monkeypatch.setattr(opening, "WORTH", 0)
-    monkeypatch.setattr(batch, "AT_ONCE", 4)
+    monkeypatch.setattr(sealed_writing, "BATCH", 4)
     return lambda number: monkeypatch.setattr(every_core, "cores", lambda: number)
 
 
@@ -244,9 +245,11 @@ def test_damage_that_a_child_meets_is_read_around_by_its_parent(
 
 def children() -> set[str]:
     """Return the process ids of what this process started, and other tests in it."""
-    return {
-        pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
-    }
+    found: set[str] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # it has ended
+            found.update((thread / "children").read_text().split())
+    return found
 
 
 def test_a_restore_that_is_interrupted_leaves_no_child_and_counts_what_is_there(

@@ -45,7 +45,7 @@ from strongroom.operations.archive.filled import Filled
 from strongroom.operations.archive.shortfall import MissingSecret, Shortfall
 from strongroom.operations.engine.lone_run import LoneStore, drive_alone, lone_services
 from strongroom.operations.errors import LeakedValue, NothingSelected, PlanMismatch
-from strongroom.operations.restore.batch import ChosenParts, Progress
+from strongroom.operations.restore.batch import Progress
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount, Restored, continue_with
 from strongroom.operations.restore.plan import (
     FIRST,
@@ -62,6 +62,7 @@ from strongroom.operations.restore.plan import (
 from strongroom.operations.restore.plan_file import PlanFile, open_sealed, seal_plan, sign_head
 from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import plan_restore
+from strongroom.operations.restore.sealed_writing import ChosenByContainer
 from strongroom.operations.restore.staged import RestoreComparison, RestoreOptions, StagedPlan, facts_of
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.undo import UndoSealer
@@ -510,8 +511,8 @@ class AttendedRestore:
     def secrets(self, backup: Restorable) -> Iterator[Secret]:
         return self.request.secrets_of(self.backup)
 
-    def parts(self, backup: Restorable) -> ChosenParts | None:
-        return None if self.request.names else self.backup.parts(self.request.selection)
+    def by_container(self, backup: Restorable) -> ChosenByContainer | None:
+        return None if self.request.names else self.backup.by_container(self.request.selection)
 
     def planned(self, backup: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:
         return self.secrets(backup)
