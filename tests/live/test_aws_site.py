@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.live import aws_account
 from tests.live.aws_account import OTHER_REGION
 from tests.live.moto import CREDENTIALS, FOR_EVER, Moto
 from tests.live.test_aws_rights import shipped
+from tests.patience import until
 
 CONFIG = """
 [sources.eu]
@@ -151,13 +151,14 @@ def test_what_a_killed_restore_lost_is_told_by_the_one_that_finishes(machine: Ma
 
 def await_record(machine: Machine) -> Path:
     """Wait until a restore has put on record that it wrote a first slice; return its folder."""
-    over = threading.Event()
-    for _ in range(600):
+
+    def begun() -> Path | None:
         for file in (machine.state / "undo").glob("*/restore.json"):
             if json.loads(file.read_bytes())["counts"]["created"]:
                 return file.parent
-        over.wait(0.05)
-    raise AssertionError("it never got that far")
+        return None
+
+    return until(begun, what="a restore that is under way")
 
 
 KEPT = ("Description", "Tags", "ResourcePolicy", "KmsKeyId", "RotationEnabled", "RotationRules")

@@ -17,6 +17,7 @@ from strongroom.targets.directory import MARKER
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.sftp import SftpTarget
 from tests.live.sshd import PROGRAM, Sshd
+from tests.patience import PATIENCE
 from tests.targets.disks import read_only, small_disk
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no sshd on the path; 'make services'")
@@ -154,7 +155,7 @@ def test_a_server_that_ends_in_the_middle_of_a_put_leaves_nothing_visible(own: S
 
 
 def test_a_server_that_hangs_is_given_up(sshd: Sshd, tmp_path: Path) -> None:
-    target = sshd.target(tmp_path / "target", seconds=3.0)
+    target = sshd.target(tmp_path / "target", seconds=PATIENCE)
     assert put(target, "a", b"x")
     (tmp_path / "target" / "b").mkdir()
     os.mkfifo(tmp_path / "target" / "pipe")

@@ -22,9 +22,9 @@ from tests.live.proxy import Answer, Call, FaultyProxy, Request, Reset, Truncate
 from tests.live.vault_parts import Site
 from tests.live.vault_parts import own as own  # noqa: PLC0414  # a fixture is found by name
 from tests.live.vault_parts import site as site  # noqa: PLC0414  # as above
+from tests.patience import PATIENCE
 
 COUNT = 40
-LIMIT_SECONDS = 30
 DATA = method("GET", path="/data/")
 METADATA = method("GET", path="/metadata/")
 DETAILS = method("GET", path="/detailed-metadata/")
@@ -236,7 +236,7 @@ def _child(check: Callable[[], bool]) -> int:
     if child == 0:
         status = 1
         try:
-            signal.alarm(LIMIT_SECONDS)
+            signal.alarm(round(PATIENCE))
             status = 0 if check() else 1
         finally:
             os._exit(status)

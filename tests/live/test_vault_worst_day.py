@@ -22,7 +22,7 @@ from strongroom.system.errors import Conflict
 from tests.cli.program import Machine, command
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_nasty import DENIED, ENGINES, METHODS, all_of, fill
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 FIRST = 100  # a slice: what a restore has put on record before it is interrupted
 COUNTS = [300, pytest.param(2_000, marks=pytest.mark.long)]
@@ -225,13 +225,12 @@ def test_a_restore_that_is_interrupted_is_told_and_gone_on_with(
 
 def await_created(machine: Machine, *, at_least: int) -> None:
     """Wait until a restore has put on record that it made so many."""
-    over = threading.Event()
-    for _ in range(3_000):
-        for file in (machine.state / "undo").glob("*/restore.json"):
-            if json.loads(file.read_bytes())["counts"]["created"] >= at_least:
-                return
-        over.wait(0.02)
-    raise AssertionError("it never got that far")
+
+    def made() -> bool:
+        files = (machine.state / "undo").glob("*/restore.json")
+        return any(json.loads(file.read_bytes())["counts"]["created"] >= at_least for file in files)
+
+    until(made, what=f"a restore that made {at_least}")
 
 
 def test_methods_of_every_kind_that_the_server_has_are_among_them(

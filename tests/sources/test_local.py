@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -449,12 +448,11 @@ def test_a_batch_key_is_changed_before_its_limit(monkeypatch: pytest.MonkeyPatch
 
 
 def test_deleting_does_not_wait_for_whoever_reads(store: LocalStore) -> None:
+    """The reader is this thread itself, so that whoever waited would wait in vain, and say so."""
     store.import_([secret(f"{number}") for number in range(1_000)])
     listing = store.list()
     next(listing)
-    started = time.monotonic()
     store.delete(["5"])
-    assert time.monotonic() - started < database.BUSY_SECONDS / 2
     listing.close()  # type: ignore[attr-defined]
 
 

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,8 +25,6 @@ from tests.process import free_port
 from tests.redis_server import RedisServer
 from workers import broker, paths
 from workers.errors import BrokerUnavailable
-
-HANG_GUARD = 3.0
 
 
 @contextmanager
@@ -159,9 +156,13 @@ def test_a_missing_socket_is_said_at_once(tmp_path: Path) -> None:
     assert_unavailable(f"redis+socket://{tmp_path}/none.sock")
 
 
-def test_a_server_that_accepts_and_never_answers_is_said_within_seconds() -> None:
+def test_a_server_that_accepts_and_never_answers_is_asked_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert_unavailable(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        server.setblocking(False)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_an_answer_that_is_not_a_brokers_is_said_at_once() -> None:
@@ -178,24 +179,23 @@ def answer_as_http(server: socket.socket) -> None:
 
 
 def assert_unavailable(url: str) -> None:
-    began = time.monotonic()
     with pytest.raises(BrokerUnavailable, match="does not answer"):
         broker.check(url)
-    assert time.monotonic() - began < HANG_GUARD
 
 
 @pytest.mark.parametrize("state", ["gone", "frozen"])
-def test_a_shell_that_submits_to_a_dead_broker_is_told_within_seconds(tmp_path: Path, state: str) -> None:
+def test_a_shell_that_submits_to_a_dead_broker_asks_it_once(tmp_path: Path, state: str) -> None:
     program = (
-        "import time\n"
+        "import sys\n"
         "from tasks.backup import metadata_backup\n"
         "from workers.errors import BrokerUnavailable\n"
-        "began = time.monotonic()\n"
+        "asked = []\n"
+        "sys.addaudithook(lambda event, _: asked.append(event) if event == 'socket.connect' else None)\n"
         "try:\n"
         "    metadata_backup.delay(policy='daily-metadata')\n"
         "except BrokerUnavailable as error:\n"
         "    print(error.exit_code, error.hint)\n"
-        f"    assert time.monotonic() - began < {HANG_GUARD}\n"
+        "    assert len(asked) == 1, asked\n"
     )
     with running(broker.embedded_command(tmp_path)) as server:
         until(lambda: answers(f"redis+socket://{paths.broker_socket(tmp_path)}"), what="the server")
@@ -213,6 +213,7 @@ def test_a_shell_that_submits_to_a_dead_broker_is_told_within_seconds(tmp_path: 
             check=False,
         )
 
+    assert told.returncode == 0, told.stderr
     assert told.stdout.startswith("60 Start it with 'strongroom up'"), told.stderr
 
 

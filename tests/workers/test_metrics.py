@@ -191,7 +191,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
     certificate, key = make_certificate(tmp_path)
     settings = here(certificate, key) if encrypted else here()
     with serving(settings, shown()) as url, socket.create_connection(where(url)) as slow:
-        slow.settimeout(30)
+        slow.settimeout(PATIENCE)
         slow.sendall(b"\x16\x03\x01" if encrypted else b"GET /metr")
         assert slow.recv(1) == b""
 
@@ -199,12 +199,11 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
 @pytest.mark.parametrize(
     "sent", [b"GET /metr", b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx"]
 )
-def test_a_client_that_takes_its_whole_time_is_cut_off(
-    plain: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_that_takes_its_whole_time_is_cut_off(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "PATIENCE", 3600.0)  # for each part of its request
     monkeypatch.setattr(http_server, "ALTOGETHER", 0.1)
-    with socket.create_connection(where(plain)) as slow:
-        slow.settimeout(9)  # below the time that it has for each part of its request
+    with serving(here(), shown()) as url, socket.create_connection(where(url)) as slow:
+        slow.settimeout(PATIENCE)
         slow.sendall(sent)
         assert slow.recv(1) == b""
 
@@ -224,7 +223,7 @@ def test_what_is_too_long_or_no_request_is_ended_without_a_word_of_it_in_the_log
     for name, level in logs.QUIETER.items():
         caplog.set_level(level, name)
     with socket.create_connection(where(plain)) as odd:
-        odd.settimeout(9)
+        odd.settimeout(PATIENCE)
         odd.sendall(sent)
         with suppress(ConnectionResetError):
             assert odd.recv(100).startswith((b"HTTP/1.1 400", b""))
@@ -234,7 +233,7 @@ def test_what_is_too_long_or_no_request_is_ended_without_a_word_of_it_in_the_log
 
 def test_one_request_is_answered_on_a_connection(plain: str) -> None:
     with socket.create_connection(where(plain)) as kept:
-        kept.settimeout(30)
+        kept.settimeout(PATIENCE)
         kept.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
         answer = b"".join(iter(partial(kept.recv, 1000), b""))
     assert answer.count(b"200 OK") == 1

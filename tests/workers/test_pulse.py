@@ -37,7 +37,7 @@ class Host:
         self.folder = folder
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.systemd.bind(str(folder / "notify"))
-        self.systemd.settimeout(60)
+        self.systemd.settimeout(PATIENCE)
         self.env = {
             **os.environ,
             "STRONGROOM_STATE_DIR": str(self.state),

@@ -39,7 +39,7 @@ def test_it_stops_cleanly_by_ctrl_c(small: RunningCluster) -> None:
 
 
 def test_it_answers_alone_starts_again_what_is_killed_and_stops_cleanly(small: RunningCluster) -> None:
-    assert ping(small) == ["control", "transfer"]
+    until(lambda: ping(small) == ["control", "transfer"], what="both to answer")
     told = subprocess.run(
         [sys.executable, "-m", "tests.workers.up"],
         env=small.environment,
@@ -148,7 +148,7 @@ def test_the_ephemeral_broker_is_warned_of_and_carries_tasks(cluster: RunningClu
     cluster.start()
 
     until(lambda: "keeps nothing" in cluster.log or "ephemeral stand-in" in cluster.log, what="the warning")
-    assert ping(cluster) == ["control"]
+    until(lambda: ping(cluster) == ["control"], what="its answer")
     assert cluster.stop() == 0
     assert cluster.left_over() == set()
     assert not paths.broker_file(cluster.state_dir).exists()

@@ -19,6 +19,7 @@ from strongroom.state.store import RunStore
 from strongroom.wiring.database import database_url
 from tests.closed_servers import ClosedPostgres, ClosedRedis
 from tests.live.certificates import Authority
+from tests.patience import PATIENCE
 from tests.postgres import program
 from tests.process import free_port
 from tests.redis_server import RedisServer, server_program
@@ -55,7 +56,7 @@ class Servers:
         url = self.redis[server].url_of(f"{USER}:CANARY-none", host)
         certificate, key = client or (None, None)
         found = BrokerSettings(url=url, ca_file=ca, certificate_file=certificate, key_file=key)
-        broker.check(url, tls=broker.tls_options(found), seconds=10)
+        broker.check(url, tls=broker.tls_options(found), seconds=PATIENCE)
 
     def ask_postgres(self, server: str, host: str, ca: Path, client: Pair | None) -> None:
         url = self.postgres[server].url_of(USER, "strongroom", host)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.live.keys.celery_app import AWAY, WORK
 from tests.live.keys.conftest import Hsm
 from tests.live.keys.stress import Work
 from tests.live.softhsm import SoftHsm
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.redis_server import RedisServer
 
 PROCESSES, THREADS, TASKS = 3, 4, 1000
@@ -51,14 +50,11 @@ def worker(pool: str, many: int, env: dict[str, str]) -> Iterator[subprocess.Pop
 
 def take_out(softhsm: SoftHsm, redis: Redis, send: Callable[[], list[AsyncResult]]) -> list[AsyncResult]:
     """Take every token away until somebody has missed it. All that was sent before may be done by now."""
-    plug, tick = softhsm.unplug(), threading.Event()
+    plug = softhsm.unplug()
     try:
         more = send()
-        for _ in range(600):
-            if redis.get(AWAY):
-                return more
-            tick.wait(0.05)
-        pytest.fail("nobody missed the token")
+        until(lambda: redis.get(AWAY), what="somebody who misses the token")
+        return more
     finally:
         plug()
 

@@ -18,6 +18,7 @@ from strongroom.operations.errors import ChannelRefused, ChannelUnavailable
 from strongroom.operations.notify.channels import AlertMessage, Apprise, Channel, Webhook
 from tests.live.certificates import server_context
 from tests.operations.alerts.receiver import Receiver
+from tests.patience import PATIENCE
 
 KEY = b"CANARY-webhook-secret-of-32-byte"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
@@ -38,14 +39,19 @@ def receiver() -> Iterator[Receiver]:
 
 
 def webhook(receiver: Receiver, **options: object) -> Webhook:
-    values = {"name": "chat", "url": lambda: receiver.url, "secret": lambda: f"{SECRET}\n", "timeout": 10.0}
+    values = {
+        "name": "chat",
+        "url": lambda: receiver.url,
+        "secret": lambda: f"{SECRET}\n",
+        "timeout": PATIENCE,
+    }
     return Webhook(**{**values, **options})  # type: ignore[arg-type]
 
 
 def apprise(receiver: Receiver, **options: object) -> Apprise:
     pytest.importorskip("apprise")
     url = f"json://user:CANARY-password@127.0.0.1:{receiver.port}/CANARY-path"
-    return Apprise(**{"name": "chat", "url": lambda: url, "timeout": 10.0, **options})  # type: ignore[arg-type]
+    return Apprise(**{"name": "chat", "url": lambda: url, "timeout": PATIENCE, **options})  # type: ignore[arg-type]
 
 
 # -- the webhook ---------------------------------------------------------------

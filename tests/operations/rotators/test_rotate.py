@@ -26,6 +26,7 @@ from tests.operations.rotators.world import (
     store_world,
     values,
 )
+from tests.patience import PATIENCE
 
 
 def test_a_random_value_becomes_the_current_version_and_the_former_one_stays_in_the_history(
@@ -109,18 +110,18 @@ def test_a_command_gets_the_new_value_on_its_standard_input_and_nothing_of_our_e
 
 
 @pytest.mark.parametrize(
-    ("lines", "why"),
+    ("line", "seconds", "why"),
     [
-        (["exit 3"], "ended with status 3"),
-        (["exec sleep 60"], "did not end within 0.5 s, and was ended"),
+        ("exit 3", PATIENCE, "ended with status 3"),
+        ("exec sleep 600", 0.5, "did not end within 0.5 s, and was ended"),
     ],
 )
 def test_the_former_value_is_current_again_if_the_command_fails(
-    tmp_path: Path, lines: list[str], why: str
+    tmp_path: Path, line: str, seconds: float, why: str
 ) -> None:
     world, store = store_world(tmp_path)
     store.import_([held("prod/db")])
-    rotator = command_rotator(script(tmp_path / "set", *lines, timeout=0.5))
+    rotator = command_rotator(script(tmp_path / "set", line, timeout=seconds))
     rotated = rotate_secrets(services_for(world, store, rotator), ["prod/db"], source="local", reason=REASON)
     assert rotated.failed == ("prod/db",)
     assert why in rotated.secrets[0].why

@@ -11,6 +11,7 @@ from strongroom.operations.engine.services import Program, RotatorWork, SecretRo
 from strongroom.sources import Destination
 from strongroom.sources.local import LocalStore
 from tests.operations.world import World, make_world
+from tests.patience import PATIENCE
 
 SHAPE = Shape(length=24, classes=("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"))
 OLD = "CANARY-old-password"
@@ -46,7 +47,7 @@ def command_rotator(program: Program, **more: object) -> SecretRotator:
     return random_rotator(**{"name": "database", "work": work, **more})
 
 
-def script(path: Path, *lines: str, timeout: float = 20.0) -> Program:
+def script(path: Path, *lines: str, timeout: float = PATIENCE) -> Program:
     """Write a program of the user's own; it gets the value on its standard input."""
     path.write_text("\n".join(("#!/bin/sh", *lines, "")))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
