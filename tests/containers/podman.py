@@ -27,7 +27,7 @@ FOLDER = ROOT / "build" / "containers"
 BASE = "localhost/strongroom-base:latest"
 SERVERS = "localhost/strongroom-servers:latest"
 PACKAGES = ("redis-server", "postgresql", "prometheus", "prometheus-alertmanager", "nodejs", "passwd")
-NEEDED = ("podman", "runc", "mmdebstrap", "nft", "docker-compose")
+NEEDED = ("podman", "runc", "mmdebstrap", "nft", "catatonit", "docker-compose")
 
 
 class Podman:
