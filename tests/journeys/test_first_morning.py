@@ -41,10 +41,15 @@ def somebody(tmp_path_factory: pytest.TempPathFactory, bao: OpenBao, bucket: Min
     folder = tmp_path_factory.mktemp("somebody")
     commands = in_page("install.md", SECTION)
     assert len(commands) == 5
-    assert "pip install 'strongroom-0.1.0-py3-none-any.whl[aws,vault]'" in commands[0]
     machine = Installed(install(build_wheel(), folder / "venv", "aws", "vault"), folder / "home")
     del machine.environment["STRONGROOM_STATE_DIR"]
-    machine.environment["PATH"] += f":{Path(str(program())).parent}"
+    # The page's own first command finds the program for those after it; here without an index.
+    (machine.home / ".strongroom").symlink_to(folder / "venv")
+    machine.environment["PATH"] = f"/usr/local/bin:/usr/bin:/bin:{Path(str(program())).parent}"
+    pip = "pip install 'strongroom-0.1.0-py3-none-any.whl[aws,vault]'"
+    assert commands[0].count(pip) == 1
+    first = commands[0].replace(pip, 'printf %s "$PATH"').removeprefix("python3 -m venv .strongroom && ")
+    machine.environment["PATH"] = machine.ok("sh", "-ec", first)
     credentials = machine.home / "s3-credentials"
     credentials.touch(0o600)
     credentials.write_text(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.cli.program import ROOT, Machine
@@ -48,10 +50,20 @@ def test_the_third_tutorial_comes_after_the_first_on_the_same_machine(machine: M
     assert "Nothing is wrong" in done.out
 
 
-def test_the_six_lines_of_the_readme_keep_a_token_and_bring_it_back(machine: Machine) -> None:
+def test_the_lines_of_the_readme_lose_a_secret_and_bring_it_back_in_a_folder_that_git_ignores(
+    machine: Machine,
+) -> None:
+    """After ``make demo`` they need nothing but its environment, and leave no key where git would take it."""
     _, _, section = (ROOT / "README.md").read_text().partition("\n## Use it\n")
-    lines = section.partition("```sh\n")[2].partition("```")[0]
-    assert len(lines.splitlines()) == 6
-    machine.env["TOKEN"] = "CANARY-token"
-    done = typed(reader(machine), lines + "strongroom get PAYMENTS_API_KEY --show-value\n", {})
-    assert (done.code, done.out.endswith("CANARY-token")) == (0, True), done
+    entered, *lines = section.partition("```sh\n")[2].partition("```")[0].splitlines(keepends=True)
+    enters = re.fullmatch(r"\. \.venv/bin/activate && mkdir -p (build/\S+) && cd \1\n", entered)
+    assert enters is not None, entered
+    assert "build/" in (ROOT / ".gitignore").read_text().splitlines()
+    scripts = machine.path(".venv/bin")
+    scripts.mkdir(parents=True)
+    (scripts / "activate").touch()
+    last = "strongroom get PAYMENTS_API_KEY --show-value\n"
+    done = typed(reader(machine), "".join([entered, *lines, last]), {})
+    assert (done.code, done.out.endswith("tok-4711")) == (0, True), done
+    assert "1 secret created" in done.out
+    assert {file.name for file in machine.home.iterdir()} & {"recovery.key", "weekly.strongroom"} == set()
