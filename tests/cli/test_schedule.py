@@ -145,6 +145,25 @@ def test_times_are_by_the_clock_of_the_calendars_zone(configured: Machine) -> No
     assert entries(configured)["repair"]["next_due"].endswith("-01-14T17:00:00Z")
 
 
+def test_a_policy_that_nothing_is_tagged_for_has_not_failed_in_any_list(configured: Machine) -> None:
+    """The first night of 'weekly-critical': one judgement, whoever shows it."""
+    schedule_minutely(configured)
+    file = configured.path("strongroom.toml")
+    file.write_text(
+        file.read_text().replace("[policies.metadata]\n", '[policies.metadata]\ntags = { no = "one" }\n')
+    )
+    assert configured.run("schedule", "run", "metadata").code != 0
+    [run] = configured.run("runs", "--json").document["runs"]
+    [entry] = [line for line in configured.run("schedule").out.splitlines() if line.startswith("metadata ")]
+    [listed] = [line for line in configured.run("runs").out.splitlines() if line.startswith(run["id"])]
+    [stands] = [line for line in configured.run("alerts").out.splitlines() if line.startswith("  metadata ")]
+    shown = configured.run("runs", "show", run["id"]).out
+    for told in (entry, listed, shown.partition("\n")[0]):
+        assert ("nothing to back up yet" in told, "failed" in told) == (True, False), told
+    assert f"metadata: run {run['id']}: " in configured.run("schedule").out
+    assert stands.endswith("no backup yet")
+
+
 def test_a_run_that_failed_says_why_beside_its_entry(configured: Machine) -> None:
     schedule_minutely(configured)
     shutil.rmtree(configured.path("regions"), ignore_errors=True)

@@ -77,3 +77,16 @@ def test_a_policy_selects_by_custom_metadata_if_the_source_says_so_and_it_is_res
     done = machine.ok("restore", *words, "--verify-after-restore", "--json").document
     assert (done["created"], done["not_done"]) == (1, 0)
     assert openbao.data(f"{mount}metadata/db")["custom_metadata"] == CUSTOM
+
+
+def test_where_the_source_counts_the_metadata_already_only_what_to_type_is_said(
+    openbao: OpenBao, mount: str, tmp_path: Path
+) -> None:
+    machine = configured(openbao, tmp_path)
+    configure(machine, openbao, 'tag_metadata = ["priority"]')
+    openbao.call("POST", f"{mount}metadata/db", {"custom_metadata": {}})
+    nothing = machine.run("backup", "--policy", "critical", "--force")
+    assert nothing.failed_with(NothingSelectedYet)
+    said = " ".join(nothing.err.split())
+    assert "kv metadata patch -custom-metadata=priority=critical MOUNT/PATH" in said
+    assert "tag_metadata" not in said

@@ -133,7 +133,8 @@ def _standing(run: Run, rows: list[StepRow], *, abandoned: bool) -> str:
         return "ending"
     if waiting_of(rows) is not None and not run.state.final:
         return "waiting"
-    return job_of(run.spec.kind).states.get(run.state, run.state.value)
+    ended = job_of(run.spec.kind).states.get(run.state, run.state.value)
+    return run_log.NOTHING_YET_IN_WORDS if run_log.found_nothing_yet(run) else ended
 
 
 def _account(run: Run, rows: list[StepRow]) -> RunAccount:

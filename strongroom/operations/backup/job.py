@@ -53,7 +53,7 @@ from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.jobs import Ending, Job, ReportFacts, Result, StepAction, Where, to_facts
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import Submitted, submit
-from strongroom.operations.errors import NOTHING_YET, QuorumNotMet
+from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.evidence.ledger_heads import put_heads_at_end
 from strongroom.state.records import (
     Pool,
@@ -223,7 +223,7 @@ def first_tries(services: Services, policy: str) -> str:
     runs = services.store.runs_of(policy, RunKind.BACKUP, limit=A_DAY_OF_TRIES)
     if not runs or runs[0].state is not RunState.FAILED or services.store.backups(policy=policy, limit=1):
         return ""
-    if run_log.class_in(runs[0].error) in NOTHING_YET:
+    if run_log.found_nothing_yet(runs[0]):
         return ""
     return HOURLY if len(runs) < A_DAY_OF_TRIES else DAILY
 

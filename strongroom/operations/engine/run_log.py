@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from strongroom.container.errors import FormatError
 from strongroom.errors import StrongroomError, by_name, name_of, public_class
-from strongroom.operations.errors import RunFailed
+from strongroom.operations.errors import NOTHING_YET, RunFailed
 from strongroom.state.records import Run, RunState, RunStep, StepConsequence, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
@@ -61,6 +61,15 @@ def class_in(text: str | None) -> str:
     of secrets may not go."""
     error = parse_error(text)
     return error.code if error else code_of(text or "")
+
+
+NOTHING_YET_IN_WORDS: Final = "nothing to back up yet"
+
+
+def found_nothing_yet(run: Run) -> bool:
+    """Tell whether a backup ended without one for there is nothing to back up, and never was: that is no
+    failure, and is shown and counted as none."""
+    return run.state is RunState.FAILED and class_in(run.error) in NOTHING_YET
 
 
 def loss_of(run: Run) -> StrongroomError | None:

@@ -217,7 +217,8 @@ def _at_work(found: EntryStatus, now: float) -> tuple[EntryState, str]:
     if not run.state.final:
         return EntryState.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
     happened, _ = run_log.apart(run.error)
-    return EntryState.ON, f"run {run.id} {_CAME_TO[run.state]}: {happened}"
+    came_to = "" if run_log.found_nothing_yet(run) else f" {_CAME_TO[run.state]}"
+    return EntryState.ON, f"run {run.id}{came_to}: {happened}"
 
 
 _CAME_TO = {RunState.FAILED: "failed", RunState.DEGRADED: "is degraded"}

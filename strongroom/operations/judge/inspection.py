@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from strongroom.operations.archive.open import ReadBackKeys, read_back
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.verify import missing_from_quorum, reaches
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.findings import Finding, finding_of_error, good, remark, unknown, wrong
 from strongroom.operations.engine.services import ConfiguredPolicy, Services
 from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
@@ -297,8 +299,9 @@ SUCCESS = 0.999
 
 class KeyMetrics(Struct, frozen=True, kw_only=True):
     """The procedures' key metrics over a window. ``backups`` counts attempts: one that failed and was then
-    retried is two. Rates are parts of 1, and ``None`` where there was nothing
-    to count. ``oldest_key_days`` is how long the oldest key that policies seal to is in use."""
+    retried is two, and one that had nothing to back up yet is none. Rates are parts of 1, and ``None`` where
+    there was nothing to count. ``oldest_key_days`` is how long the oldest key that policies seal to is in
+    use."""
 
     days: int
     backups: int
@@ -339,7 +342,8 @@ def metrics(
         count for count in services.store.counts(since=facts.now - days * DAY) if count.policy in policies
     ]
     made = _runs(counts, RunKind.BACKUP, RunState.DONE, RunState.DEGRADED)
-    attempts = made + sum(count.failures for count in counts if count.kind is RunKind.BACKUP)
+    failures = sum(count.failures for count in counts if count.kind is RunKind.BACKUP)
+    attempts = made + failures - _found_nothing_yet(services, counts)
     every = list(_replica_metrics(services, kept, policies))
     verified = sum(replica.good and deep for replica, deep in every)
     return KeyMetrics(
@@ -353,6 +357,21 @@ def metrics(
         drills=_runs(counts, RunKind.DRILL, RunState.DONE, RunState.DEGRADED, RunState.FAILED),
         drills_passed=_runs(counts, RunKind.DRILL, RunState.DONE),
         oldest_key_days=max((int((facts.now - used.at) // DAY) for used in facts.keys.used), default=None),
+    )
+
+
+def _found_nothing_yet(services: Services, counts: Sequence[RunCount]) -> int:
+    """Count the backups of a window that had nothing to back up yet. Only the runs themselves say so, and
+    those of a policy without a failure are not read."""
+    backups = [count for count in counts if count.kind is RunKind.BACKUP]
+    runs = Counter({count.policy: 0 for count in backups if count.state is RunState.FAILED})
+    for count in backups:
+        if count.policy in runs:
+            runs[count.policy] += count.runs
+    return sum(
+        run_log.found_nothing_yet(run)
+        for policy, many in runs.items()
+        for run in services.store.runs_of(policy, RunKind.BACKUP, limit=many)
     )
 
 

@@ -14,6 +14,7 @@ from strongroom.alert_kinds import Severity
 from strongroom.errors import by_name, meaning_of
 from strongroom.model import COMMAND
 from strongroom.operations.archive.cases import Incident
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.muted import Muted
 from strongroom.operations.judge.calendar import EntryState, EntryStatus
@@ -195,6 +196,11 @@ def state_mark(of: RunState) -> Cell:
     return Cell("running" if of is RunState.ACTIVE else of.value, _MOODS.get(of, Mood.PLAIN))
 
 
+def run_mark(run: Run) -> Cell:
+    """Return how a run stands, where what it ended with is known too."""
+    return Cell(run_log.NOTHING_YET_IN_WORDS) if run_log.found_nothing_yet(run) else state_mark(run.state)
+
+
 def reason_of(code: str) -> str:
     """Return what a run failed of, in our own words: in its own it may name a secret."""
     kind = by_name(code)
@@ -303,7 +309,7 @@ def _run(run: Run, now: float) -> tuple[Content, ...]:
     took = length((run.finished_at or now) - run.created_at)
     what = f"{run.spec.kind.value} of {run.spec.policy}"
     name = Cell(run.id, link=f"/runs/{quoted(run.id)}")
-    stands = Cell("waits for its turn") if run.queued else state_mark(run.state)
+    stands = Cell("waits for its turn") if run.queued else run_mark(run)
     return (name, what, stands, moment(run.created_at), took)
 
 
@@ -345,7 +351,7 @@ def _entry(found: EntryStatus, shown: PageFacts) -> tuple[Content, ...]:
     return (
         marked(name, bad=found.state is EntryState.OVERDUE),
         together(moment(found.last_ran), slot),  # and its slot, if that was another time
-        Cell(state_mark(run.state), link=f"/runs/{quoted(run.id)}") if run else "-",
+        Cell(run_mark(run), link=f"/runs/{quoted(run.id)}") if run else "-",
         moment(found.next_due),
         state,
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 from strongroom.alert_kinds import Severity
 from strongroom.operations.backup.verified_share import Coverage, describe, percent
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.judge.fact_records import (
     Dated,
@@ -98,7 +99,7 @@ def _days(policy: Policy) -> Content:
     for day in policy.days:
         mood, word = _DAYS[day.state] if day.state else (None, "no run")
         if day.state is RunState.FAILED and is_idle(policy):
-            mood, word = Mood.PLAIN, "nothing to back up"
+            mood, word = Mood.PLAIN, run_log.NOTHING_YET_IN_WORDS
         bars.append((mood, f"{day.date}: {word}"))
         by_state.setdefault(word, []).append(day.date)
     if not bars:
@@ -127,7 +128,7 @@ def _newest_run(policy: Policy, newest: Ran | None, found: Freshness, now: float
         when = f"{about(max(0.0, now - newest.began))} ago"
         why = small(frame.reason_of(newest.code)) if newest.code else ""
         run = Cell(newest.run, link=f"/runs/{quoted(newest.run)}")
-        ended = Cell("nothing to back up yet") if is_idle(policy) else frame.state_mark(newest.state)
+        ended = Cell(run_log.NOTHING_YET_IN_WORDS) if is_idle(policy) else frame.state_mark(newest.state)
         said = (run, ended, small(when), why)
     following = next_slot(policy.schedule, now, policy.time_zone) if policy.schedule else None
     late = small(f"due for {about(now - found.missed_at)}") if found.missed_at is not None else ""

@@ -142,7 +142,7 @@ def _run(of: Run, pace: RunPace, shown: PageFacts) -> Iterator[tuple[str, Conten
     yield "What", f"{of.spec.kind.value} of {of.spec.policy}"
     yield (
         "State",
-        together(frame.state_mark(of.state), "and ends" if of.closing and not of.state.final else ""),
+        together(frame.run_mark(of), "and ends" if of.closing and not of.state.final else ""),
     )
     yield "Began", moment(of.created_at)
     yield "Took" if of.state.final else "So far", frame.length((of.finished_at or now) - of.created_at)

@@ -24,7 +24,7 @@ from strongroom.sources.vault.records import (
     walk,
 )
 from strongroom.sources.vault.scope import NamePlace, ServerScope, foresee
-from strongroom.sources.vault.secrets import ROLE, facts_of, is_unfinished
+from strongroom.sources.vault.secrets import EVERY, ROLE, TAG, facts_of, is_unfinished
 from strongroom.sources.vault.survey import MountChoice, ServerSurvey
 from strongroom.sources.vault.system import AUTH, LAYERS, MOUNT, NAMESPACE, POLICY
 from strongroom.sources.vault.writing import VaultLosses
@@ -282,11 +282,14 @@ class VaultSource(Destination):
 
     def how_to_tag(self, key: str, value: str) -> str:
         """Say what counts as a tag."""
-        patch = f"kv metadata patch -custom-metadata=tag.{key}={value} MOUNT/PATH"
+        counts = key in self._tag_metadata or EVERY in self._tag_metadata
+        patch = f"kv metadata patch -custom-metadata={'' if counts else TAG}{key}={value} MOUNT/PATH"
+        said = f"Custom metadata tags a Vault's secret: 'bao {patch}', or 'vault {patch}'."
+        if counts:
+            return said
         return (
-            f"Custom metadata tags a Vault's secret: 'bao {patch}', or 'vault {patch}'. Where the "
-            f"custom metadata is called '{key}' already, write tag_metadata = [\"{key}\"] into "
-            f"[sources.{self.name}]."
+            f"{said} Where the custom metadata is called '{key}' already, write tag_metadata = [\"{key}\"] "
+            f"into [sources.{self.name}]."
         )
 
     def losses(self) -> tuple[str, ...]:

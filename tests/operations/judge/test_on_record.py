@@ -345,6 +345,17 @@ def test_a_backup_that_failed_and_was_retried_counts_as_two_attempts_of_which_on
     assert (found.backups, found.backups_made, found.success_rate) == (2, 1, 0.5)
 
 
+def test_no_attempt_is_counted_where_there_was_nothing_to_back_up_yet(world: World) -> None:
+    nothing = world.with_spec(selection=Selection(tags={"parity": "none"}))
+    nothing.back_up()
+    found = metrics_of(world)
+    assert (found.backups, found.success_rate) == (0, None)
+    world.back_up()
+    nothing.back_up()  # by now that is a loss
+    found = metrics_of(world)
+    assert (found.backups, found.backups_made, found.success_rate) == (2, 1, 0.5)
+
+
 def test_a_rotation_that_failed_is_told_until_one_succeeds(tmp_path: Path) -> None:
     at = Rotated(tmp_path)
     at.back_up()

@@ -84,7 +84,9 @@ def _row(freshness: Freshness) -> tuple[str, str, str, str, str]:
 def _standing(freshness: Freshness) -> str:
     if freshness.due_at is None:
         return "no schedule"
-    return "overdue" if freshness.overdue else "due" if freshness.missed_at is not None else "fresh"
+    if freshness.overdue or freshness.missed_at is not None:
+        return "overdue" if freshness.overdue else "due"
+    return "fresh" if freshness.judged else "no backup yet"
 
 
 def _told(told: RouteResults) -> Iterator[str]:

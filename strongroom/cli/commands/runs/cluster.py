@@ -36,6 +36,7 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.inventory import LostReplica, look_over, put_on_record
 from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.repair import degraded, submit_repair
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
@@ -168,6 +169,8 @@ def _row(found: EntryStatus) -> tuple[str, ...]:
 def _came_to(run: Run | None) -> str:
     if run is None:
         return "-"
+    if run_log.found_nothing_yet(run):
+        return run_log.NOTHING_YET_IN_WORDS
     took = "" if run.finished_at is None else f" in {measured(run.finished_at - run.created_at)}"
     return f"{run.state.value}{took}"
 
@@ -310,7 +313,7 @@ class RunReporter:
                 self._output.note(f"{at} {_who(line)}: cancelled ({line['run']})")
             case "run-failed" if line["error_class"] in NOTHING_YET:
                 see = f"'strongroom runs show {line['run']}' says more."
-                self._output.note(f"{at} {_who(line)}: nothing to back up yet. {see}")
+                self._output.note(f"{at} {_who(line)}: {run_log.NOTHING_YET_IN_WORDS}. {see}")
             case "run-degraded" | "run-failed" as event:
                 how = "degraded" if event == "run-degraded" else "FAILED"
                 see = f"'strongroom runs show {line['run']}' says why."

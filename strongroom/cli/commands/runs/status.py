@@ -23,7 +23,7 @@ from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND, Depth
 from strongroom.operations.backup.verified_share import coverage_document, describe
-from strongroom.operations.engine import submit
+from strongroom.operations.engine import run_log, submit
 from strongroom.operations.engine.drive import end, take_up
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.engine.jobs import job_of
@@ -180,6 +180,8 @@ def _stands(run: Run, store: RunStore, *, gone: bool) -> str:
         return render_run.WAITS_FOR_APPROVAL
     if run.queued:
         return render_run.WAITS_FOR_TURN
+    if run_log.found_nothing_yet(run):
+        return run_log.NOTHING_YET_IN_WORDS
     return render_run.ABANDONED if gone else run.state.value
 
 
