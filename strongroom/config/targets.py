@@ -362,8 +362,8 @@ class GcsTargetSettings(ObjectStore, frozen=True, kw_only=True):
     LIBRARY: ClassVar[str | None] = "google-cloud-storage"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("credentials_file",)
     RIGHTS: ClassVar[ToType | None] = (
-        "less docs/how-to/store-backups.md",
-        "the rights of the service account of a bucket, and its settings",
+        "gcloud storage buckets add-iam-policy-binding gs://BUCKET --member=MEMBER --role=ROLE",
+        "the rights of the service account of a bucket: how-to/store-backups.md lists those of the role",
     )
     SPELT: ClassVar[str] = "REGION=gs://BUCKET[?credentials_file=FILE]"
     MORE: ClassVar[Mapping[str, str]] = {

@@ -24,7 +24,7 @@ from strongroom.keys.hpke import PublicKey
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.judge.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
-from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
+from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.system.files import write_whole
 from strongroom.targets import ProbeCheck, ProbeResult
 from strongroom.targets.directory import DirectoryTarget
@@ -228,8 +228,8 @@ def _lock(name: str, check: ProbeCheck) -> Iterator[str]:
         yield f"  'strongroom check storage {name}' says so once the bucket answers."
 
 
-def _next(file: Path, settings: Settings) -> Pairs:
-    """Say which commands come next."""
+def _next(file: Path, settings: Settings) -> Lines:
+    """Say which commands come next, each on a line that can be taken as it is."""
     steps = [
         step
         for source in settings.sources.values()
@@ -258,4 +258,5 @@ def _next(file: Path, settings: Settings) -> Pairs:
         ("strongroom up", "run the workers and the calendar"),
         ("strongroom schedule", "see what is due, what was done and what is overdue"),
     ]
-    return Pairs(steps, "Next")
+    lines = [line for command, why in steps for line in (f"{why[:1].upper()}{why[1:]}:", f"  {command}")]
+    return Lines(lines, "Next")
