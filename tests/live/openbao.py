@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from strongroom.vault.tokens import AppRole, TokenFile
 from strongroom.vault.transport import VaultConnection
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.process import (
-    POLL_SECONDS,
     ServerProcess,
     ServerUnavailable,
     beside_python,
@@ -86,7 +84,7 @@ class OpenBao:
         )
         mount = f"{path.strip('/')}/"
         if version == 2:  # for a moment it refuses everything: it is being upgraded
-            _await(lambda: self._answers(f"{mount}config", namespace))
+            until(lambda: self._answers(f"{mount}config", namespace), what=f"the mount {path}")
         return mount
 
     def _answers(self, path: str, namespace: str) -> bool:
@@ -173,14 +171,6 @@ class OpenBao:
         self.close()
 
 
-def _await(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() > deadline:
-            raise ServerUnavailable("the server answers, and not as it should by now")
-        time.sleep(POLL_SECONDS)
-
-
 def _found() -> Path:
     path = program()
     if path is None:
@@ -190,7 +180,7 @@ def _found() -> Path:
 
 def _answers(port: int) -> bool:
     try:
-        with _WITHOUT_PROXY.open(f"http://127.0.0.1:{port}/v1/sys/seal-status", timeout=2) as answer:
+        with _WITHOUT_PROXY.open(f"http://127.0.0.1:{port}/v1/sys/seal-status", timeout=PATIENCE) as answer:
             return bool(json.load(answer))
     except (OSError, ValueError):
         return False
@@ -233,7 +223,7 @@ def _has_secret(port: int) -> bool:
         f"http://127.0.0.1:{port}/v1/secret/config", headers={"X-Vault-Token": ROOT_TOKEN}
     )
     try:
-        with _WITHOUT_PROXY.open(request, timeout=2):
+        with _WITHOUT_PROXY.open(request, timeout=PATIENCE):
             return True
     except OSError:
         return False
@@ -289,7 +279,7 @@ class RaftServer(OpenBao):
         for key in self.keys:
             if not self.call("POST", "sys/unseal", {"key": key}, token="")["sealed"]:
                 break
-        _await(self._is_active)
+        until(self._is_active, what=f"{self.address} to be active")
 
     def joined(self) -> bool:
         """Unseal it as a further node of a cluster; return whether that went well by now."""
@@ -327,14 +317,15 @@ class RaftCluster:
     @property
     def leader(self) -> RaftServer:
         """The node that is active now, which is waited for."""
-        _await(lambda: any(node.health() == 200 for node in self.nodes))
-        return next(node for node in self.nodes if node.health() == 200)
+        return until(lambda: self._one_that_is(200), what="a leader")
 
     @property
     def standby(self) -> RaftServer:
         """A node that answers, and is not active."""
-        _await(lambda: any(node.health() == 429 for node in self.nodes))
-        return next(node for node in self.nodes if node.health() == 429)
+        return until(lambda: self._one_that_is(429), what="a standby")
+
+    def _one_that_is(self, status: int) -> RaftServer | None:
+        return next((node for node in self.nodes if node.health() == status), None)
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -351,8 +342,8 @@ class RaftCluster:
         first = self.nodes[0].initialise()
         for node in self.nodes[1:]:
             node.keys, node.token = first.keys, first.token
-            _await(node.joined)
-        _await(lambda: sorted(node.health() for node in self.nodes) == [200, 429, 429])
+            until(node.joined, what=f"{node.address} to join")
+        until(lambda: sorted(node.health() for node in self.nodes) == [200, 429, 429], what="three nodes")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,6 +15,7 @@ import pytest
 from strongroom.errors import SourceError
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource, records
+from strongroom.system.attempts import CLOCK
 from strongroom.vault.client import Vault
 from tests.live.certificates import Authority, server_context
 from tests.live.openbao import OpenBao, RaftServer
@@ -78,7 +79,7 @@ def test_trouble_that_does_not_pass_is_told_as_such(
 ) -> None:
     site.proxy.fail(Answer(503), when=DATA, times=None)
     with pytest.raises(SourceUnavailable, match="status 503"):
-        values(site.source(kv, patience_seconds=0.5))
+        values(site.source(kv))
 
 
 def test_a_quota_of_twenty_requests_a_second_slows_us_down_and_loses_nothing(
@@ -87,7 +88,7 @@ def test_a_quota_of_twenty_requests_a_second_slows_us_down_and_loses_nothing(
 ) -> None:
     site.server.quota("slow", 20, kv)
     try:
-        assert values(site.source(kv, patience_seconds=60.0)) == ALL
+        assert values(site.source(kv, clock=CLOCK, patience_seconds=PATIENCE)) == ALL
     finally:
         site.server.quota("slow", 0)
     assert len(site.proxy.seen(DATA)) > COUNT
@@ -102,7 +103,7 @@ def test_a_rate_of_our_own_keeps_below_the_quota(
     needed = len(site.proxy.seen())
     site.server.quota("slow", 60, kv)
     try:
-        assert values(site.source(kv, requests_per_second=30)) == ALL
+        assert values(site.source(kv, clock=CLOCK, requests_per_second=30)) == ALL
     finally:
         site.server.quota("slow", 0)
     assert len(site.proxy.seen()) == 2 * needed

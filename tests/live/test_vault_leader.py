@@ -23,6 +23,7 @@ from strongroom.vault.client import Vault
 from strongroom.vault.patience import ATTEMPTS
 from tests.live.openbao import OpenBao, RaftCluster, RaftServer
 from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reset, method
+from tests.live.vault_parts import Time
 from tests.live.vault_parts import own as own  # noqa: PLC0414  # a fixture is found by name
 from tests.live.vault_parts import site as site  # noqa: PLC0414  # as above
 
@@ -117,19 +118,6 @@ def test_a_lost_reply_is_looked_up_where_a_standby_reads_late(
 
 
 # -- one node, and a way there that fails on purpose ---------------------------------
-
-
-class Time:
-    """A clock of our own, in which waiting takes no time. ``passed`` is told after each wait."""
-
-    def __init__(self, passed: Callable[[float], object] = lambda now: None) -> None:
-        self.now = 0.0
-        self._passed = passed
-        self.clock = Clock(wait=self._wait, monotonic=lambda: self.now)
-
-    def _wait(self, seconds: float) -> None:
-        self.now += seconds
-        self._passed(self.now)
 
 
 def source_at(proxy: FaultyProxy, server: OpenBao, folder: Path, mount: str, clock: Clock) -> VaultSource:

@@ -9,8 +9,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from strongroom.errors import ConfigError
+from strongroom.vault import tokens
 from strongroom.vault.answers import LoginRefused
 from strongroom.vault.client import Vault
 from strongroom.vault.tokens import AwsLogin, CertificateLogin, JwtLogin
@@ -27,7 +30,7 @@ from tests.live.certificates import Authority
 from tests.live.conftest import use_credentials
 from tests.live.moto import Moto
 from tests.live.openbao import ROOT_TOKEN, Answered, OpenBao, program
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.process import ServerProcess, free_port, listens
 
 READS = 'path "secret/data/a" { capabilities = ["read"] }'
@@ -93,16 +96,14 @@ class Secured:
             call("POST", f"sys/auth/{method}", {"type": method})
         call("POST", "auth/jwt/config", {"jwt_validation_pubkeys": [self.issuer.public]})
         role = {"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["strongroom"]}
-        role |= {"bound_subject": "backup-host", "token_policies": ["reads"], "token_ttl": "3s"}
+        role |= {"bound_subject": "backup-host", "token_policies": ["reads"], "token_ttl": "1h"}
         call("POST", "auth/jwt/role/backup", role)
         trusted = {"certificate": self.authority.ca.read_text(), "allowed_common_names": ["backup-host"]}
-        call("POST", "auth/cert/certs/backup", trusted | {"token_policies": ["reads"], "token_ttl": "3s"})
+        call("POST", "auth/cert/certs/backup", trusted | {"token_policies": ["reads"], "token_ttl": "1h"})
 
     def vault(self, login: Any, **settings: Any) -> Vault:
         address = f"https://127.0.0.1:{self.port}"
-        connection = VaultConnection(
-            address=address, login=login, ca_file=self.authority.ca, patience_seconds=5, **settings
-        )
+        connection = VaultConnection(address=address, login=login, ca_file=self.authority.ca, **settings)
         return Vault(connection)
 
 
@@ -110,14 +111,13 @@ class Secured:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = Secured(tmp_path_factory.mktemp("secured"))
     with made.server:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                made.server.put("secret/", "a", {"value": "CANARY"})
-                break
-            except Answered:  # it is being mounted
-                assert time.monotonic() < until
-                time.sleep(0.05)
+
+        def mounted() -> bool:
+            with suppress(Answered):  # it is being mounted
+                return made.server.put("secret/", "a", {"value": "CANARY"}) > 0
+            return False
+
+        until(mounted, what="the mount")
         made.set_up()
         yield made
 
@@ -145,20 +145,28 @@ def test_who_has_a_jwt_logs_in_and_again_with_what_the_file_holds_then(
     assert reads(vault) == "CANARY"
 
 
+def renewed(secured: Secured, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Tell whether the token is renewed once most of its life is over, and nobody logs in for that."""
+    held = vault._process.get().tokens
+    token = {"token": held.current()}
+    assert not secured.server.call("POST", "auth/token/lookup", token)["data"].get("last_renewal")
+    with monkeypatch.context() as later:
+        later.setattr(tokens, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 45 * 60))
+        assert reads(vault) == "CANARY"
+    assert token == {"token": held.current()}
+    return bool(secured.server.call("POST", "auth/token/lookup", token)["data"]["last_renewal"])
+
+
 def test_a_token_of_a_jwt_is_renewed_and_one_that_is_revoked_in_between_is_got_again(
-    secured: Secured, tmp_path: Path
+    secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vault = secured.vault(jwt(secured, tmp_path))
-    process = vault._process.get()
-    until = time.monotonic() + 4
-    while time.monotonic() < until:  # longer than the token lasts
-        assert reads(vault) == "CANARY"
-        time.sleep(0.2)
-    before = process.tokens.logins
+    assert renewed(secured, vault, monkeypatch)
 
+    process = vault._process.get()
     secured.server.call("POST", "auth/token/revoke", {"token": process.tokens.current()})
     assert reads(vault) == "CANARY"
-    assert process.tokens.logins == before + 1
+    assert process.tokens.logins == 2
 
 
 @pytest.mark.parametrize("how", [{"subject": "somebody-else"}, {"lasts": -400}], ids=str)
@@ -182,14 +190,12 @@ def test_without_the_file_it_is_named(secured: Secured, tmp_path: Path) -> None:
         reads(secured.vault(JwtLogin(role="backup", jwt_file=tmp_path / "none")))
 
 
-def test_who_shows_a_certificate_logs_in_and_is_renewed(secured: Secured) -> None:
+def test_who_shows_a_certificate_logs_in_and_is_renewed(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own, key = secured.authority.issue("backup-host")
     vault = secured.vault(CertificateLogin(role="backup"), certificate_file=own, certificate_key_file=key)
-    until = time.monotonic() + 4
-    while time.monotonic() < until:
-        assert reads(vault) == "CANARY"
-        time.sleep(0.2)
-    assert vault._process.get().tokens.logins == 1
+    assert renewed(secured, vault, monkeypatch)
 
 
 def test_a_certificate_that_is_renewed_is_shown_at_the_next_login(secured: Secured) -> None:
@@ -283,7 +289,7 @@ def test_who_somebody_is_in_aws_is_proven_by_a_request_that_sts_answers(
     with Vouching(shared_moto.endpoint) as server:
         address = f"http://127.0.0.1:{server.server_address[1]}"
         login = AwsLogin(role="backup", region="eu-central-1", server_id="vault.example.org")
-        assert reads(Vault(VaultConnection(address=address, login=login, patience_seconds=2))) == "CANARY"
+        assert reads(Vault(VaultConnection(address=address, login=login))) == "CANARY"
         (asked,) = server.asked
         assert base64.b64decode(asked["iam_request_url"]) == b"https://sts.eu-central-1.amazonaws.com/"
         (signature,) = asked["headers"]["Authorization"]
@@ -291,7 +297,7 @@ def test_who_somebody_is_in_aws_is_proven_by_a_request_that_sts_answers(
         assert "x-vault-aws-iam-server-id" in signature
         wrong = AwsLogin(role="nobody")
         with pytest.raises(LoginRefused):
-            reads(Vault(VaultConnection(address=address, login=wrong, patience_seconds=2)))
+            reads(Vault(VaultConnection(address=address, login=wrong)))
         server.shutdown()
 
 

@@ -33,7 +33,7 @@ from tests.live.proxy import (
     flipped,
     method,
 )
-from tests.live.vault_parts import shipped
+from tests.live.vault_parts import Time, shipped
 from tests.live.vault_target_parts import keys, make, new_mount
 from tests.targets.disks import small_disk
 
@@ -47,9 +47,9 @@ def proxy(bao: OpenBao, mount: str) -> Iterator[FaultyProxy]:
 
 
 def behind(proxy: FaultyProxy, server: OpenBao, folder: Path, **options: Any) -> VaultTarget:
-    connection = replace(server.connection(folder, "kv-target"), address=proxy.url, patience_seconds=1.0)
+    connection = replace(server.connection(folder, "kv-target"), address=proxy.url, patience_seconds=5.0)
     given = {"mount": "strongroom", "name": "vault-a", "region": "r", "chunk_bytes": 1000}
-    return VaultTarget(Vault(connection), **given | options)
+    return VaultTarget(Vault(connection, clock=Time().clock), **given | options)
 
 
 @dataclass(frozen=True)
@@ -274,9 +274,12 @@ def test_a_full_disk_takes_nothing_half_and_goes_on_once_there_is_room(tmp_path:
 
         target.abort_incomplete("")
         assert 0 < len(held) < 20
-        assert names(target) == held
-        assert all(get(target, name) == content for name in held)
-        assert put(target, f"c/{len(held):02}", content) is True
+        found = names(target)
+        # The server may have had room for its log and none to do what stands in it: then it did so by now,
+        # and the last one is there after all.
+        assert found in (held, [*held, f"c/{len(held):02}"])
+        assert all(get(target, name) == content for name in found)
+        assert put(target, f"c/{len(found):02}", content) is True
         assert target.abort_incomplete("") == 0
 
 

@@ -92,7 +92,7 @@ def test_somebody_elses_version_is_not_taken_for_ours(
 
 def test_a_restore_that_was_interrupted_goes_on_where_it_stopped(site: Site, own: str) -> None:
     wanted = history(f"{own}a")
-    source = site.source(own, patience_seconds=0.2)
+    source = site.source(own)
     whole = _metadata_after(site.server, own, source, wanted)
     for step in range(1, REQUESTS + 1):
         site.server.call("DELETE", f"{own}metadata/a")
@@ -208,7 +208,7 @@ def test_a_restore_that_stops_says_how_to_go_on_and_speaks_of_no_backup(site: Si
         site.source(own).write([live(f"{own}a", b"{}")])
     site.proxy.fail(Answer(503), when=method("GET", path="/metadata/"), times=None)
     with pytest.raises(SourceUnavailable) as away:
-        site.source(own, patience_seconds=0.2).write([live(f"{own}a", b"{}")])
+        site.source(own).write([live(f"{own}a", b"{}")])
     for caught in (refused, away):
         assert "goes on where it stopped" in caught.value.hint
         assert "backup" not in caught.value.hint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from strongroom.model import ListedSecret, Secret, VersionState
 from strongroom.operations.rights.vault_policies import Policy, policy_text, vault_policies
 from strongroom.sources import Destination, Refuse, SecretChange
 from strongroom.sources.vault import VaultSource
+from strongroom.system.attempts import Clock
 from strongroom.vault.client import Vault
 from strongroom.vault.rights import NONE
 from tests.live.openbao import OpenBao
@@ -181,6 +182,23 @@ class Within(Destination):
         return replace(kept, name=found.name.removeprefix(self._mount), versions=versions)
 
 
+class Time:
+    """A clock of our own, in which waiting takes no time, and whatever else takes time takes none of it.
+
+    Args:
+        passed: is told the time after each wait.
+    """
+
+    def __init__(self, passed: Callable[[float], object] = lambda now: None) -> None:
+        self.now = 0.0
+        self._passed = passed
+        self.clock = Clock(wait=self._wait, monotonic=lambda: self.now)
+
+    def _wait(self, seconds: float) -> None:
+        self.now += seconds
+        self._passed(self.now)
+
+
 @dataclass(frozen=True)
 class Site:
     """The shared server, and a way there that fails on purpose."""
@@ -189,11 +207,15 @@ class Site:
     proxy: FaultyProxy
     folder: Path
 
-    def source(self, mount: str, **settings: Any) -> VaultSource:
-        """Return a source that reaches one mount through the proxy, under the shipped policies."""
+    def source(self, mount: str, *, clock: Clock | None = None, **settings: Any) -> VaultSource:
+        """Return a source that reaches one mount through the proxy, under the shipped policies.
+
+        Args:
+            clock: by which it waits; one in which that takes no time, unless told otherwise.
+        """
         with_policies(self.server)
-        connection = self.server.connection(self.folder, *RESTORE, **({"patience_seconds": 5.0} | settings))
-        vault = Vault(replace(connection, address=self.proxy.url))
+        connection = self.server.connection(self.folder, *RESTORE, **settings)
+        vault = Vault(replace(connection, address=self.proxy.url), clock=clock or Time().clock)
         return VaultSource(vault, mounts=(mount,), system=False)
 
 
