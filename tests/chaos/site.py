@@ -20,6 +20,7 @@ from tests.chaos import errands as errands_of
 from tests.chaos.errands import Errands
 from tests.chaos.place import POLICY, REGIONS, Place, made_up, make_place
 from tests.chaos.wall_clock import WallClock
+from tests.patience import PATIENCE
 from tests.postgres import PostgresServer
 from tests.process import ROOT, free_port
 from tests.redis_server import RedisServer
@@ -52,7 +53,7 @@ class Site(Struct, frozen=True, kw_only=True):
             env={**os.environ, **self.place.environment, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
             check=False,
         )
         try:

@@ -39,7 +39,7 @@ from tests.hosts.network import HostNetwork, can_be_made
 from tests.live.certificates import Authority
 from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import OpenBao, dev_server
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import ROOT, ends_with_this, free_port
 from tests.ssh_people import allow, person
 from tests.workers.cluster import descendants
@@ -221,7 +221,7 @@ class FleetHost:
             env=self.env | env,
             input=stdin.encode(),
             capture_output=True,
-            timeout=300,
+            timeout=PATIENCE,
             check=False,
         )
         return Done(code=ended.returncode, out=ended.stdout.decode(), err=ended.stderr.decode())

@@ -62,7 +62,7 @@ class FakeGcs:
         self, bucket: str, *, prefix: str = "", lock: GcsLock | None = None, **other: object
     ) -> GcsTarget:
         """Return a target in a bucket."""
-        options: dict[str, object] = {"endpoint": self.url, "seconds": (2.0, 5.0)}
+        options: dict[str, object] = {"endpoint": self.url, "seconds": (PATIENCE, PATIENCE)}
         place = GcsBucket(bucket=bucket, **(options | other))  # type: ignore[arg-type]
         return GcsTarget(
             place, name="gcs", region="europe-west3", prefix=prefix, lock=lock, piece=1024 * 1024
