@@ -15,7 +15,7 @@ import pytest
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
 from tests.patience import PATIENCE, until
-from tests.process import free_port
+from tests.process import free_port, listens
 from tests.workers.cluster import up
 from tests.workers.sentry import Sink
 from workers import flower, paths
@@ -86,6 +86,7 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
     with up(machine, "--flower", forked=True) as running:  # the slot of the last hour is due at once
         for _ in range(times - 1):
             machine.ok("backup", "--cluster", "--policy", "hourly")
+        until(lambda: listens(port), what="Flower")
         until(lambda: len(failures(machine, port)) == times, what="Flower's failures")
         until(lambda: len(events(sink)) == times, what="Sentry's events")
         shown, tasks = failures(machine, port), all_tasks(machine, port)

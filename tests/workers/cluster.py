@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.cli.program import Machine, command
 from tests.patience import PATIENCE, until
-from tests.process import ends_with_this, free_port
+from tests.process import ends_with_this, free_port, listens
 from workers import status
 
 FORKED = str(Path(__file__).with_name("forked.py"))
@@ -158,11 +159,14 @@ class RunningCluster(Started):
         return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
 
     def start(self, *, wait: bool = True) -> RunningCluster:
-        """Start it; return when all its processes are ready."""
+        """Start it; return when all its processes are ready, and what it serves over HTTP is there."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self.run([sys.executable, "-m", "tests.workers.up", *self.arguments], env=self.environment)
         if wait:
             self.await_ready("ready\n")
+            served = {"--flower": self.port, "--metrics": self.metrics_port, "--page": self.page_port}
+            for option in served.keys() & self.arguments:  # it is up without them
+                until(partial(listens, served[option]), what=f"what {option} serves\n{self.log[-2000:]}")
         return self
 
     def pid(self, name: str) -> int | None:
