@@ -86,9 +86,11 @@ def _run(role: str) -> None:
     if role in (names.METRICS, names.PAGE):
         _serve(role)
         return
+    from strongroom.keys.roles import require_role
     from workers.app import app
     from workers.pools import POOLS
 
+    require_role(paths.role_keys(app.settings.state_dir), role)
     # Flower executes a 'flowerconfig.py' that it finds where it runs.
     os.chdir(paths.private_folder(paths.work_folder(app.settings.state_dir)))
     with status.Pulse(role, app.settings.state_dir) as pulse:

@@ -84,6 +84,10 @@ class KeyNotDestroyed(KeyServiceError):
     default_hint = "The backups still open. Have the right to destroy granted, or do it by hand, then resume."
 
 
+class RoleNotHere(ConfigError):
+    """This host is one of several, and was not given the role whose key this needs."""
+
+
 class WrongPassphrase(CannotOpen):
     """A key's file is sealed by another passphrase than the one that was given."""
 

@@ -27,7 +27,7 @@ from msgspec import Struct, structs
 from strongroom.container import canonical, cobblestone
 from strongroom.container.canonical import unhex
 from strongroom.container.errors import FormatError
-from strongroom.container.signing import PUBLIC
+from strongroom.container.signing import PUBLIC, SIGNATURE, verify_any
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import hosts, rolelist, roles
 from strongroom.keys.errors import TokenRefused
@@ -39,6 +39,7 @@ from strongroom.system import files
 PREFIX = "srjoin1-"
 SECRET = 32
 _DOMAIN = b"strongroom/v1/join/"
+_SAME = _DOMAIN + b"host"
 KEYLESS = frozenset({Role.SUBMIT.value, Role.WATCH.value, Role.PAGE.value})
 """Roles that neither read the stage nor compare values: a token for these alone brings no key for that."""
 
@@ -87,12 +88,15 @@ class Parcel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class JoinRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which keys (public, in hex, by role) a host asks to have certified; ``mac`` shows that it has the
-    token. ``hosts`` is the newest host list that it knows, for whoever certifies without the database."""
+    token. ``same`` is a signature by a key that it has already, if it joined before: it shows that it is no
+    other host of that name. ``hosts`` is the newest host list that it knows, for whoever certifies without
+    the database."""
 
     token: str
     host: str
     keys: Mapping[str, str]
     hosts: tuple[str, ...]
+    same: str = ""
     mac: str = ""
 
     def authenticated(self, key: bytes) -> JoinRequest:
@@ -210,9 +214,18 @@ def open_parcel(token: JoinToken, sealed: bytes) -> Parcel:
 
 
 def ask(folder: Path, token: JoinToken, *, host: str) -> JoinRequest:
-    """Make this host's keys, and return the request to have them certified: the same one each time."""
-    keys = {role: roles.request(folder, role).hex() for role in token.roles}
+    """Make this host's keys, and return the request to have them certified: the same one each time.
+
+    A key of a role that it was given before stays.
+    """
+    own = {
+        role: public for role, public in roles.trusted(folder).items() if (folder / f"{role}.key").exists()
+    }
+    keys = {role: (own.get(role) or roles.request(folder, role)).hex() for role in token.roles}
     request = JoinRequest(token=token.id, host=host, keys=keys, hosts=())
+    if own:
+        signature = roles.load_role(folder, min(own)).sign(_SAME, _digest(request).encode())
+        request = structs.replace(request, same=signature.hex())
     return request.authenticated(token.derived(b"request"))
 
 
@@ -279,15 +292,19 @@ def _require_granted(request: JoinRequest, grant: Grant, *, late: bool) -> None:
 
 def _require_free(folder: Path, request: JoinRequest) -> None:
     """Refuse a name that another host has: its keys would end for those of this one."""
-    asked = set(request.keys.values())
-    for keys in rolelist.read(folder).roles.values():
-        for key in keys:
-            if key.host == request.host and key.signs and key.certificate.key not in asked:
-                raise TokenRefused(
-                    f"there is a host called '{request.host}' already, with other keys",
-                    hint=f"Join with another --name, or throw that one out first: strongroom cluster remove "
-                    f"{request.host}.",
-                )
+    listed = rolelist.read(folder).roles.values()
+    there = [key for keys in listed for key in keys if key.host == request.host and key.signs]
+    if {key.certificate.key for key in there} <= set(request.keys.values()):
+        return
+    try:
+        signature = unhex(request.same, SIGNATURE, "What shows that it is the same host")
+        verify_any([key.raw for key in there], _SAME, _digest(request).encode(), signature)
+    except FormatError:
+        raise TokenRefused(
+            f"there is a host called '{request.host}' already, with other keys",
+            hint="Join with another --name, or throw that one out first: strongroom cluster remove "
+            f"{request.host}.",
+        ) from None
 
 
 def check_digits(request: JoinRequest) -> str:
@@ -297,4 +314,4 @@ def check_digits(request: JoinRequest) -> str:
 
 
 def _digest(request: JoinRequest) -> str:
-    return hashlib.sha256(canonical.encode(structs.replace(request, hosts=(), mac=""))).hexdigest()
+    return hashlib.sha256(canonical.encode(structs.replace(request, hosts=(), same="", mac=""))).hexdigest()

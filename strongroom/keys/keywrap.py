@@ -14,6 +14,8 @@ from strongroom.container.cobblestone import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.errors import Malformed
 from strongroom.container.wrapping import Stanza
 from strongroom.errors import ConfigError, UsageError
+from strongroom.keys import rolelist
+from strongroom.keys.errors import RoleNotHere
 from strongroom.system import files
 
 # -- Wrapping a 32-byte key under another: AES-256-GCM under HKDF-SHA-512(key, fresh salt) ------
@@ -96,10 +98,24 @@ KIND = "strongroom-cluster-key-1"
 
 
 def load_or_create(folder: Path, name: str) -> bytes:
-    """Return the 32 bytes of the key ``name``. Raises ConfigError."""
+    """Return the 32 bytes of the key ``name``, made if there is none and this host is alone.
+
+    All hosts of a cluster have the same: the first makes it, and a token brings it to whoever needs it.
+
+    Raises:
+        RoleNotHere: this is one of several hosts, and joined with roles that do not need it.
+        ConfigError: the file is damaged, or open to others.
+    """
     path = folder / f"{name}.key"
     with files.locked_folder(folder):
         if not path.exists():
+            if rolelist.this_host(folder / "roles"):
+                raise RoleNotHere(
+                    f"this host joined without the installation's key '{name}', which its roles do not need",
+                    hint="Nothing was done. Repeat it on a host that seals, verifies or restores "
+                    "('strongroom cluster hosts'), or have the cluster do it (--cluster, where the command "
+                    "has that).",
+                )
             try:
                 files.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
             except UsageError as error:

@@ -22,6 +22,7 @@ from strongroom.container.signing import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.signing import PUBLIC, CertifiedSigner, Signer, Signers, certify, is_small_order
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import hosts, rolelist
+from strongroom.keys.errors import RoleNotHere
 from strongroom.keys.rolelist import (
     TRUSTED,
     RoleKey,
@@ -50,13 +51,17 @@ Certifier = Path | Signer | None
 _VARIETY = "Ed25519"
 
 
-def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier = None) -> CertifiedSigner:
-    """Return a role's key, making and certifying it if there is none.
+def load_or_create_role(
+    folder: Path, role: str, *, installation_key: Certifier = None, given: bool = False
+) -> CertifiedSigner:
+    """Return a role's key, making and certifying it if there is none and this host may have every role.
 
     Args:
         installation_key: where the installation's private key lies, if not in the folder.
+        given: somebody gives this host the role now: without that, one of several hosts makes no key.
 
     Raises:
+        RoleNotHere: this is one of several hosts, and nobody gave it that role.
         ConfigError: there is no such role, the key's file is damaged or open to others, or a new key
             cannot be certified because the installation key is elsewhere.
     """
@@ -70,12 +75,32 @@ def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier 
                     hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
                     f"strongroom keys signers create {role} --lost",
                 )
+            if not given:
+                require_role(folder, role)
             _ready(folder, installation_key)
             _installation(folder, role, installation_key)  # before a key is made that nobody could certify
             _install(_path(folder, role), Signer.generate())
         _trust(folder, role, _load(_path(folder, role), role), installation_key)
         _tell_hosts(folder, installation_key)
         return load_role(folder, role)
+
+
+def require_role(folder: Path, role: str) -> None:
+    """Return if this host may work as a role: every one of several was given some. Raises RoleNotHere."""
+    own = hosts.own_roles(folder)
+    if own is None or role in own:
+        return
+    how = (
+        f"strongroom cluster init --role {role}"
+        if can_certify(folder)
+        else f"'strongroom cluster token --role {role}' where the cluster was begun, then "
+        "'strongroom cluster join TOKEN' here"
+    )
+    raise RoleNotHere(
+        f"this host has no role '{role}'; it has {', '.join(own) or 'none'}",
+        hint="Nothing was done. Repeat it on a host that has the role ('strongroom cluster hosts'), or have "
+        f"the cluster do it (--cluster, where the command has that). To give this host the role: {how}",
+    )
 
 
 def _own(folder: Path, role: str) -> tuple[RoleKey, ...]:
@@ -292,7 +317,10 @@ def replace(
     with files.locked_folder(folder):
         _finish(folder, role)
         if not _own(folder, role):
-            raise UsageError(f"Role '{role}' never had a key here.", hint="It gets one on first use.")
+            raise UsageError(
+                f"Role '{role}' never had a key here.",
+                hint=f"Make one: strongroom keys signers create {role}",
+            )
         if _path(folder, role).exists():
             raise UsageError(
                 f"The key of role '{role}' is here: it is not lost.",
@@ -579,7 +607,7 @@ def _installation(folder: Path, role: str, installation_key: Certifier) -> Signe
             "that grants it ('strongroom cluster join'). Or run 'strongroom keys signers create "
             f"{role} --request' here: it prints what to run where the key of {listed.fingerprint} is kept. "
             "Or bring that key here for one command: 'strongroom keys signers "
-            f"create {role} {'--lost ' if listed.of(role) else ''}--installation-key FILE'.",
+            f"create {role} {'--lost ' if _own(folder, role) else ''}--installation-key FILE'.",
         )
     signer = _loaded(path)
     if signer.public.hex() != listed.installation:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +28,7 @@ from strongroom.errors import ConfigError, KeyServiceError
 from strongroom.keys import Opener, Recipient, Stanza, passphrase, roles
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying import is_destroyed
+from strongroom.keys.errors import RoleNotHere
 from strongroom.keys.hpke import HpkeRecipient, PublicKey
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileRecipient
@@ -37,7 +39,7 @@ from strongroom.keys.rolelist import ROLES
 from strongroom.model import Role
 from strongroom.operations.engine.integrity import pin_recipient
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RecipientPin
+from strongroom.state.records import Pool, RecipientPin
 from strongroom.system import files
 from strongroom.system.errors import PluginBroken
 
@@ -291,10 +293,25 @@ def signers(keyring: Keyring, role: Role) -> Callable[[Role], CertifiedSigner]:
             raise ConfigError(f"a process of role '{role}' may not sign as '{wanted}'")
         return keyring.signer(wanted)
 
-    if role == Role.OPERATOR:
+    if role == Role.OPERATOR:  # now, and not in the midst of what needs them
         for needed in (*roles.MANIFEST_SIGNERS, Role.SEAL):
-            signer(needed)
+            with suppress(RoleNotHere):
+                signer(Role(needed))
     return signer
+
+
+_SIGN = frozenset({Pool.CONTROL, Pool.SEAL, Pool.RECOVER, Pool.PRUNE})
+"""Pools that sign what they make. Those of the others sign their messages alone."""
+
+
+def require_roles(keyring: Keyring) -> Callable[[Iterable[Pool]], None]:
+    """Return what refuses pools whose work this host may not sign. Raises RoleNotHere."""
+
+    def require(pools: Iterable[Pool]) -> None:
+        for pool in sorted(_SIGN.intersection(pools)):
+            keyring.signer(pool.value)
+
+    return require
 
 
 def trusted(keyring: Keyring, role: Role) -> tuple[bytes, ...]:

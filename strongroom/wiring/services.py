@@ -15,6 +15,7 @@ from strongroom.config import Settings
 from strongroom.config.calendar import HookSettings, HooksSettings
 from strongroom.config.model import OPEN_CONTAINERS
 from strongroom.keys import keywrap, roles
+from strongroom.keys.joining import KEYLESS
 from strongroom.keys.keyring import Keyring
 from strongroom.model import Role
 from strongroom.operations.engine.approving import approved_retention
@@ -111,8 +112,8 @@ def build_services(settings: Settings, *, role: Role, ask: Ask | None = None) ->
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
         retention=cache(lambda: jobs.configured(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
-        work_key=b"" if role == Role.SUBMIT else keywrap.load_or_create(folder, "work"),
-        digest_key=b"" if role == Role.SUBMIT else keywrap.load_or_create(folder, "digest"),
+        work_key=b"" if role in KEYLESS else keywrap.load_or_create(folder, "work"),
+        digest_key=b"" if role in KEYLESS else keywrap.load_or_create(folder, "digest"),
         approvals=approval_rules(settings),
         hooks=hooks(settings),
         checks=checks(settings),
@@ -120,6 +121,7 @@ def build_services(settings: Settings, *, role: Role, ask: Ask | None = None) ->
         writers=writers(settings) if settings.rotators else {},
         limits=_limits(settings, role),
         hands_out=role != Role.SUBMIT,
+        require_roles=keys.require_roles(keyring) if role == Role.OPERATOR else lambda _: None,
     )
     if role == Role.SUBMIT:
         return services

@@ -16,12 +16,12 @@ from msgspec import structs
 
 from strongroom.cli.errors import CertificateAwaited, SignersUnsettled
 from strongroom.errors import UsageError
-from strongroom.keys import joining, rolelist
-from strongroom.keys.errors import TokenRefused
+from strongroom.keys import hosts, joining, rolelist
+from strongroom.keys.errors import RoleNotHere, TokenRefused
 from strongroom.state.errors import SchemaMismatch, StateUnavailable
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
-from tests.cli.program import Done, Machine
+from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
 from tests.hosts.conftest import Hosts
 from tests.hosts.other_version import NEXT, next_version
 from tests.patience import PATIENCE
@@ -88,6 +88,69 @@ def test_a_host_that_joins_has_what_its_roles_need_and_no_more(
         "cluster.certified",
         "cluster.joined",
     ]
+
+
+def test_a_command_gives_a_host_no_role_and_says_what_does(first: Machine, another: Hosts) -> None:
+    begun(first, "--role", "control", "--role", "submit")
+    first.set("app/a", "CANARY-a")
+    backup = ("backup", "full.sr", "--include-values", "--force")
+    refused = first.run(*backup, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert refused.failed_with(RoleNotHere), refused
+    assert "strongroom cluster init --role seal" in refused.err
+    assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control", "submit")}
+    assert not list((keys(first) / "roles").glob("seal*")), "made, and listed nowhere"
+    assert first.ok("runs", "list", "--json").document["runs"] == [], "it is refused before it is on record"
+
+    begun(first, "--role", "seal")
+    first.ok(*backup, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    bob = another("bob")
+    joined(first, bob, "bob", "recover")
+    refused = bob.run("ledger", "publish")
+    assert refused.failed_with(RoleNotHere), refused
+    assert "cluster token --role control" in " ".join(refused.err.split())
+
+
+def test_a_host_that_joined_without_the_common_keys_makes_none_of_its_own(
+    first: Machine, another: Hosts
+) -> None:
+    begun(first)
+    bob = another("bob")
+    joined(first, bob, "bob", "submit")
+    assert bob.run("ledger", "publish").failed_with(RoleNotHere)
+    assert not list(keys(bob).glob("*.key"))
+
+
+def test_another_token_gives_a_host_more_roles_and_nobody_else_its_name(
+    first: Machine, another: Hosts
+) -> None:
+    begun(first)
+    bob, eve = another("bob"), another("eve")
+    joined(first, bob, "bob", "submit")
+    before = (keys(bob) / "roles" / "submit.key").read_bytes()
+    joined(first, bob, "bob", "submit", "seal")
+    assert join(eve, token(first, "drill"), "bob").failed_with(CertificateAwaited)
+    assert "called 'bob' already" in first.run("cluster", "certify").out
+    assert (keys(bob) / "digest.key").read_bytes() == (keys(first) / "digest.key").read_bytes()
+    assert hosts.roles_of(keys(first) / "roles")["bob"] == ("seal", "submit")
+    assert (keys(bob) / "roles" / "submit.key").read_bytes() == before
+    assert (keys(bob) / "digest.key").read_bytes() == (keys(first) / "digest.key").read_bytes()
+
+
+@pytest.mark.parametrize("role", ["seal", "beat", "page"])
+def test_a_process_of_a_role_that_its_host_does_not_have_does_not_start(first: Machine, role: str) -> None:
+    begun(first, "--role", "control")
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "workers", role],
+        env=first.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_PAGE__ACT": "true"},
+        cwd=first.home,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == RoleNotHere.exit_code, ended.stderr
+    assert f"cluster init --role {role}" in ended.stderr
+    assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control",)}
 
 
 def test_two_hosts_have_keys_of_one_role_and_both_count(first: Machine, another: Hosts) -> None:

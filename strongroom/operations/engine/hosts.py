@@ -87,6 +87,8 @@ def begin(
     Repeated, it makes what is missing.
     """
     roles.installation_signer(folder, installation_key)  # it begins an installation that has none
+    for key in ("work", "digest"):
+        keywrap.load_or_create(folder.parent, key)
     with files.locked_folder(folder):
         hosts.name_host(folder, name)
         listed = rolelist.read(folder)
@@ -96,7 +98,7 @@ def begin(
         }
         rolelist.write(folder, msgspec.structs.replace(listed, roles=named))
     for role in wanted:
-        roles.load_or_create_role(folder, role, installation_key=installation_key)
+        roles.load_or_create_role(folder, role, installation_key=installation_key, given=True)
     installation = roles.installation_signer(folder, installation_key)
     with files.locked_folder(folder):
         number = hosts.sign_next(folder, installation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -24,7 +24,7 @@ from strongroom.operations.engine.calendar_entries import Hooks
 from strongroom.operations.engine.layout import InProcessListing, Lister
 from strongroom.operations.errors import NothingOpens
 from strongroom.sources import Destination, ScratchPlace, Source
-from strongroom.state.records import RecipientPin, Run, RunKind, Spec
+from strongroom.state.records import Pool, RecipientPin, Run, RunKind, Spec
 from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 
@@ -273,7 +273,8 @@ class Services:
 
     ``pinned`` looks a policy up in this process's own configuration. ``signers`` gives the
     private key of a role this process may act in, ``trusted`` the public keys of any role whose
-    new signatures count, the newest first.
+    new signatures count, the newest first. ``require_roles`` refuses, where a person's own command line would
+    drive a run, pools whose keys its host was not given; a worker drives none.
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
     ``hooks`` are called around the runs of "policy NAME" or of an entry of the calendar.
     ``checks`` are what a run of kind CHECK does, by name.
@@ -319,6 +320,7 @@ class Services:
     installation: Callable[[], str] = str
     listing: Lister = InProcessListing
     hands_out: bool = True
+    require_roles: Callable[[Iterable[Pool]], None] = lambda _: None
     restoring: Callable[[Run, Services], RestoreWork] = _RECORDED_RESTORE
     undoing: Callable[[Run, Services], UndoWork] = _RECORDED_UNDO
     drilling: Callable[[Run, Services], DrillWork] = _RECORDED_DRILL

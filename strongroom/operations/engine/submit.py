@@ -12,7 +12,7 @@ from strongroom.operations.engine.jobs import begin_next, decide, job_of, waits_
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import NothingToDo
 from strongroom.state.errors import StateError
-from strongroom.state.records import Pause, Run, Spec, Ticket
+from strongroom.state.records import Pause, Run, RunKind, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]
 """A run's id, and what to send first."""
@@ -20,11 +20,17 @@ Submitted = tuple[str, list[Ticket]]
 
 def submit(services: Services, spec: Spec, *, request_id: str | None = None) -> Submitted:
     """Create a run and return its id and what to send first."""
+    require_roles(services, spec.kind)
     first, queued = first_step(services, spec), waits_its_turn(services, spec.kind)
     run = services.store.create(spec, first=(first,), request_id=request_id, queued=queued)
     assert run is not None  # only a slot can be taken already
     run_log.begun(run)
     return run.id, first_tickets(services, run)
+
+
+def require_roles(services: Services, kind: RunKind) -> None:
+    """Refuse a run that this process would drive and whose work its host may not sign. Raises RoleNotHere."""
+    services.require_roles({action.pool for action in job_of(kind).actions.values()})
 
 
 def first_tickets(services: Services, run: Run) -> list[Ticket]:
@@ -127,6 +133,7 @@ def _begin_now(services: Services, entry: Scheduled, request_id: str | None) -> 
     spec = job_of(entry.kind).scheduled_spec(entry, services, now)
     if spec is None:
         return []
+    require_roles(services, spec.kind)
     first, slot = first_step(services, spec, entry.name), (entry.name, now)
     queued = waits_its_turn(services, spec.kind)
     run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot, queued=queued)

@@ -134,7 +134,7 @@ def create_key(given: CreateRoleKey, output: Output) -> Answer:
     if given.need.lost:
         return _replace_key(given, folder, output)
     signer = roles.load_or_create_role(
-        folder, role, installation_key=given_key(given.certifier, folder, output)
+        folder, role, installation_key=given_key(given.certifier, folder, output), given=True
     )
     lines = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
     return _made(role, signer.certificate, *lines)

@@ -224,11 +224,14 @@ def retry_run(given: RetryRun, output: Output) -> Answer:
     settings = load_settings()
     services = open_services(settings)
     run = services.store.find(given.id)
+    here = given.here or not cluster_runs(settings)
+    if here:
+        submit.require_roles(services, run.spec.kind)
     if not nobody_drives(run, services.store):
         run = submit.retry(services, run.id)
     elif run.spec.policy == COMMAND:
         raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
-    if given.here or not cluster_runs(settings):
+    if here:
         return finish(run.id, take_up(run.id, services), services, output)
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
     said = f"Run {run.id} is taken up again by the cluster."
