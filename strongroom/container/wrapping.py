@@ -6,7 +6,7 @@ import hmac
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, runtime_checkable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -73,6 +73,7 @@ def legs_of(stanza: Stanza) -> Legs:
     return legs
 
 
+@runtime_checkable  # what a plug-in gives is held to it
 class Recipient(Protocol):
     """Something that can wrap a key.
 

@@ -396,6 +396,17 @@ def test_a_key_that_opens_nothing_here_says_so_and_wraps_as_it_is(site: Path, tm
     assert opener.unwrap(wrapped, context=b"") is None
 
 
+def test_what_a_key_gives_to_seal_with_is_taken_and_held_to_what_it_has_to_be(
+    site: Path, tmp_path: Path
+) -> None:
+    [opener, *_] = identities(key(site, tmp_path))
+    assert opener.recipient().fingerprint == "acme-tape:1"
+    type(opener).__mro__[1].recipient = lambda _: "CANARY"  # type: ignore[attr-defined]
+    [opener, *_] = identities(load(tmp_path, '[keys.one]\nkind = "tape"\n'))
+    with pytest.raises(KeyServiceError, match=r"'recipient': it gave str, and has to give Recipient"):
+        opener.recipient()
+
+
 @pytest.mark.parametrize(
     ("secret", "step", "why"),
     [
