@@ -13,10 +13,12 @@ from tests.workers.test_telemetry import Sink, sink
 
 __all__ = ["sink"]
 
-BROKEN = """
+BROKEN = f"""
 import sys
 from strongroom.cli import main
 from strongroom.cli.commands.secrets import store
+from strongroom.cli.terminal import telemetry
+telemetry.FLUSH_SECONDS = {PATIENCE}
 def broken(*_):
     inside = "CANARY-LOCAL"
     raise RuntimeError("CANARY-TEXT " + inside)

@@ -59,7 +59,7 @@ except ValueError:
     sentry_sdk.set_extra("x", "{CANARY}-scope")
     sentry_sdk.set_tag("t", "{CANARY}-tag")
     sentry_sdk.capture_exception()
-sentry_sdk.flush(10)
+sentry_sdk.flush({PATIENCE})
 """
 
 
@@ -91,7 +91,7 @@ def test_the_sdks_defaults_would_leak(sink: Sink) -> None:
         f"sentry_sdk.init(dsn={sink.dsn!r})\n"
         f"def f():\n    held = '{CANARY}' + '-local'\n    raise ValueError('x')\n"
         "try:\n    f()\nexcept ValueError:\n    sentry_sdk.capture_exception()\n"
-        "sentry_sdk.flush(10)\n"
+        f"sentry_sdk.flush({PATIENCE})\n"
     )
     subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=True)
 
@@ -178,7 +178,7 @@ try:
     ours["f"](theirs["g"])
 except ValueError:
     sentry_sdk.capture_exception()
-sentry_sdk.flush(10)
+sentry_sdk.flush({PATIENCE})
 """
     subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=True)
 
