@@ -27,16 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(json="--json" in words)
-    try:
-        with in_order():
+    with in_order() as asked:
+        try:
             _run(words, output)
             output.settle()
             sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
-        failures.debug(error)
-        _settle_accesses(error)
-        return _explain(error, output)
-    _settle_accesses(None)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
+            asked.is_over = True
+            failures.debug(error)
+            _settle_accesses(error)
+            return _explain(error, output)
+        asked.is_over = True
+        _settle_accesses(None)
     return 0
 
 

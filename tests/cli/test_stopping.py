@@ -7,7 +7,16 @@ import signal
 import subprocess
 import sys
 
+from strongroom.errors import UsageError
 from tests.cli.program import ROOT
+
+
+def run(program: str, *words: str) -> tuple[int, str, str]:
+    """Run a program, and return its exit code, its output and what it said."""
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    return done.returncode, done.stdout, done.stderr
+
 
 POOLED = """
 import os, time
@@ -66,7 +75,97 @@ with in_order():
 
 
 def test_an_interruption_that_comes_where_nothing_can_be_raised_interrupts_all_the_same() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", DROPPED], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Terminated\n", "")
+    assert run(DROPPED) == (0, "Terminated\n", "")
+
+
+ENTERED = """
+import os, signal, time
+from strongroom.cli.terminal.stopping import in_order
+
+class Held:
+    def __enter__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def __exit__(self, *_):
+        print("let go")
+
+with in_order():
+    try:
+        with Held():
+            time.sleep(60)
+            print("went on")
+    except KeyboardInterrupt as stopped:
+        print(type(stopped).__name__)
+"""
+
+
+def test_what_is_entered_as_an_interruption_comes_is_left_too() -> None:
+    """A transaction that nobody left kept its lock, and what took back what was begun waited for that."""
+    assert run(ENTERED) == (0, "let go\nTerminated\n", "")
+
+
+LEFT = """
+import os, signal
+from strongroom.cli.terminal.stopping import in_order
+
+class Last:
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+with in_order():
+    with Last():
+        pass
+print(signal.getitimer(signal.ITIMER_REAL))
+"""
+
+
+def test_an_interruption_at_the_very_end_kills_nothing_later() -> None:
+    assert run(LEFT) == (0, "(0.0, 0.0)\n", "")
+
+
+TOLD = """
+import os, signal, sys
+from strongroom.cli import main
+from strongroom.cli.terminal import failures
+
+def interrupted(_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+failures.debug = interrupted
+main._settle_accesses = interrupted
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_nothing_interrupts_telling_how_a_command_ended() -> None:
+    code, _, err = run(TOLD, "get")
+    assert (code, err.splitlines()[0]) == (UsageError.exit_code, "strongroom: UsageError")
+    assert run(TOLD, "--version")[::2] == (0, "")
+
+
+TWICE = """
+import os, signal, sys, time
+from strongroom.cli.terminal.stopping import in_order
+
+class Again:
+    def write(self, text):
+        raise RuntimeError("reentrant call")
+
+with in_order():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        sys.stderr = Again()
+        os.kill(os.getpid(), signal.SIGINT)
+        sys.stderr = sys.__stderr__
+        print("took back")
+"""
+
+
+def test_a_second_interruption_is_answered_in_the_middle_of_any_output() -> None:
+    code, out, err = run(TWICE)
+    assert (code, out) == (0, "took back\n")
+    assert "Once more stops it at once." in err

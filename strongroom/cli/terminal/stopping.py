@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,8 +15,10 @@ from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _AGAIN: Final = 0.01
-"""Seconds until a signal raises again whose exception Python dropped: nothing can be raised from a callback
-such as ``__del__``, and a command that was interrupted there must not end as if nobody had asked."""
+"""Seconds until a signal raises that could not where it came. Python drops what is raised in a callback such
+as ``__del__``, and a command that was interrupted there must not end as if nobody had asked. And what is
+raised between entering a ``with`` block and its first line leaves it without its end: a transaction stayed
+open, and whoever took back what was begun waited for its lock."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,9 +30,9 @@ class Abandoned(KeyboardInterrupt):
 
 
 @contextmanager
-def in_order() -> Iterator[None]:
+def in_order() -> Iterator[StopRequests]:
     """Have signals raise in this process, and let it take back what it began."""
-    asked = _StopRequests()
+    asked = StopRequests()
     terminal = _terminal()
     before, hook = {}, sys.unraisablehook
     with suppress(ValueError):  # a thread may not set signals; whoever calls from one has its own
@@ -37,8 +40,10 @@ def in_order() -> Iterator[None]:
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, asked.raise_again)
         sys.unraisablehook = partial(asked.dropped, hook)
     try:
-        yield
+        yield asked
     finally:
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -70,15 +75,29 @@ def leaving(words: str) -> Iterator[None]:
         raise
 
 
-class _StopRequests:
+_TAKING_BACK: Final = (
+    b"\nstrongroom: taking back what was begun; a few seconds. Once more stops it at once.\n"
+)
+
+
+def _enters_or_leaves(frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_name in ("__enter__", "__exit__") or code.co_filename == contextlib.__file__
+
+
+class StopRequests:
     """Counts how often it was asked. Forked processes are asked too, and stay silent."""
 
     def __init__(self) -> None:
         self.times = 0
+        self.is_over = False
+        """Whether all that is left is to tell how it ended, which nothing interrupts."""
         self._process = os.getpid()
         self._raised: type[KeyboardInterrupt] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.is_over:
+            return
         self.times += 1
         forked = os.getpid() != self._process
         if self.times == 1:
@@ -88,16 +107,16 @@ class _StopRequests:
         elif self.times > 2:
             self._raised = Abandoned
         else:
-            print(
-                "\nstrongroom: taking back what was begun; a few seconds. Once more stops it at once.",
-                file=sys.stderr,
-            )
+            with suppress(OSError):  # by no stream, which may be in the middle of writing something
+                os.write(2, _TAKING_BACK)
             return
         self.raise_again(number, frame)
 
-    def raise_again(self, _number: int, _frame: FrameType | None) -> None:
-        """Raise what the last signal raised."""
-        if self._raised is not None:
+    def raise_again(self, _number: int, frame: FrameType | None) -> None:
+        """Raise what the last signal raised; a moment later, if a ``with`` block is just entered or left."""
+        if frame is not None and _enters_or_leaves(frame):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        elif self._raised is not None and not self.is_over:
             raise self._raised
 
     def dropped(self, hook: Callable[[sys.UnraisableHookArgs], object], args: sys.UnraisableHookArgs) -> None:
