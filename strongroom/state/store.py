@@ -417,6 +417,8 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
     def __init__(self, url: str, *, patience: LossPatience | None = None) -> None:
         super().__init__(url)
         self._patience = patience or LossPatience()
+        self.created: list[str] = []
+        """The runs that this process put on record, or tried to: it may be interrupted as that is done."""
 
     def close(self) -> None:
         """Close this process's connections."""
@@ -452,7 +454,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
             the slot (policy, due time) has been claimed, in which case nothing is written.
         """
         with self._database.writing() as conn:
-            return runs.create(
+            run = runs.create(
                 conn,
                 spec,
                 first=first,
@@ -461,6 +463,8 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
                 facts=facts or {},
                 queued=queued,
             )
+            self.created += [run.id] if run is not None else []
+            return run
 
     def cancel(self, run: str, *, error: str = "cancelled") -> Run:
         """Begin to cancel a run and return it, ``closing``.

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 
+from strongroom.cli.terminal import failures
 from strongroom.errors import UsageError
-from tests.cli.program import ROOT
+from strongroom.operations.engine.process_lock import FOLDER
+from tests.cli.program import ROOT, Machine
 
 
 def run(program: str, *words: str) -> tuple[int, str, str]:
@@ -169,3 +171,67 @@ def test_a_second_interruption_is_answered_in_the_middle_of_any_output() -> None
     code, out, err = run(TWICE)
     assert (code, out) == (0, "took back\n")
     assert "Once more stops it at once." in err
+
+
+INTERRUPTED = """
+import os, signal, sys
+from strongroom.cli.main import main
+from strongroom.operations.engine import run_log
+from strongroom.operations.engine.jobs import job_of
+from strongroom.state.records import RunKind, StepKind
+
+def interrupt(*_):
+    os.killpg(0, signal.SIGINT)
+
+kind, step, *words = sys.argv[1:]
+if step:
+    actions = job_of(RunKind(kind)).actions
+    actions[StepKind(step)] = actions[StepKind(step)]._replace(perform=interrupt)
+else:
+    run_log.begun = interrupt
+sys.exit(main(words))
+"""
+
+
+def interrupted(machine: Machine, *words: str, kind: str, step: str = "") -> list[str]:
+    """Run a command line that is interrupted as a kind of step begins, or else as a run was put on record.
+
+    Returns:
+        how its runs stand.
+    """
+    before = len(machine.ok("runs", "--json").document["runs"])
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, kind, step, *words],
+        cwd=machine.home,
+        env=machine.env | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == failures.INTERRUPTED, done
+    assert "nothing half-written was left" in done.stderr
+    assert machine.staged() == []
+    assert not list((machine.state / FOLDER).iterdir())
+    runs = machine.ok("runs", "--json").document["runs"]
+    return [run["state"] for run in runs[: len(runs) - before]]
+
+
+BACKUP = ("backup", "--policy", "full", "--force")
+
+
+def test_a_run_is_ended_that_was_interrupted_before_its_first_step(configured: Machine) -> None:
+    assert interrupted(configured, *BACKUP, kind="backup") == ["cancelled"]
+
+
+def test_a_rotation_a_repair_and_what_the_calendar_began_are_ended(configured: Machine) -> None:
+    config = configured.path("strongroom.toml")
+    key = 'public_key_file = "recovery.key.pub"'
+    config.write_text(config.read_text().replace(key, f'{key}\nidentity_file = "recovery.key"'))
+    made = configured.ok(*BACKUP, "--json").document["id"]
+    rotation = ("keys", "rotate", "full", "--renew")
+    assert interrupted(configured, *rotation, kind="rotate", step="rewrap") == ["cancelled"]
+    repair = ("backups", "repair", made)
+    assert interrupted(configured, *repair, kind="repair", step="plan") == ["cancelled"]
+    assert interrupted(configured, "schedule", "run", "verification", kind="verify") == ["cancelled"]

@@ -26,8 +26,9 @@ from strongroom.errors import ConfigError, StrongroomError
 from strongroom.operations.backup import outcome
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.engine import run_log
-from strongroom.operations.engine.drive import drive, end_interrupted, is_abandoned
+from strongroom.operations.engine.drive import drive, ended_if_interrupted, is_abandoned
 from strongroom.operations.engine.services import Services
+from strongroom.operations.engine.submit import Submitted
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.judge.fact_records import ENDED, pace_of
 from strongroom.sheet import Lines, Pairs, Sheet
@@ -137,28 +138,27 @@ def end_abandoned(policy: str, services: Services, output: Output) -> None:
         output.note(f"run {run.id} was abandoned, for its process is gone; it is {run.state.value} now")
 
 
-def finish(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> Answer:
-    """Drive a run to its end here, and answer with what came of it.
+def finish(begin: Callable[[], Submitted], services: Services, output: Output) -> Answer:
+    """Begin a run, drive it to its end here, and answer with what came of it.
 
     Raises:
         StrongroomError: what the run failed of.
     """
-    run = drive_here(run_id, tickets, services, output)
+    run = drive_here(begin, services, output)
     lack = lack_of(run)
     return replace(render_run.answer_run(run, render_run.rows_of(services.store, run)), error=lack)
 
 
-def drive_here(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> Run:
-    """Drive a run to its end here, and return it.
+def drive_here(begin: Callable[[], Submitted], services: Services, output: Output) -> Run:
+    """Begin a run, drive it to its end here, and return it.
 
     Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
     """
-    try:
+    with ended_if_interrupted(services) as driven:
+        run_id, tickets = begin()
+        driven.append(run_id)
         with showing_progress(output, services.store) as watch:
             return drive(run_id, tickets, services, watch=by_ticket(watch))
-    except KeyboardInterrupt:
-        end_interrupted(run_id, services)
-        raise
 
 
 def require_good(run: Run) -> None:

@@ -14,7 +14,7 @@ from strongroom.keys import Recipient
 from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.engine import run_log
-from strongroom.operations.engine.drive import GONE, Watch, drive, end_interrupted, take_up
+from strongroom.operations.engine.drive import GONE, Watch, drive, ended_if_interrupted, take_up
 from strongroom.operations.engine.integrity import pin_recipient, pin_target
 from strongroom.operations.engine.layout import InProcessListing, Lister, SecretListing
 from strongroom.operations.engine.services import Pinned, Services
@@ -104,13 +104,9 @@ def _list_ahead(ahead: SecretListing | None) -> Lister:
 
 
 def _drive_run(services: Services, spec: Spec, watch: Watch | None) -> Run:
-    run_id, tickets = submit(services, spec)
-    try:
+    with ended_if_interrupted(services):
         # The file is open in this process only, and written by one at a time.
-        run = drive(run_id, tickets, services, watch=watch, apart=frozenset({StepKind.CAPTURE}))
-    except KeyboardInterrupt:
-        end_interrupted(run_id, services)
-        raise
+        run = drive(*submit(services, spec), services, watch=watch, apart=frozenset({StepKind.CAPTURE}))
     if run.state is RunState.FAILED and (refused := _upload_error(run, services)):
         raise refused
     return require_done(run)

@@ -6,9 +6,9 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from strongroom.operations.engine.process_lock import driving
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.steps import perform, recover
 from strongroom.operations.errors import ApprovalNeeded, StillEnding
-from strongroom.state.errors import StateError
+from strongroom.state.errors import RunNotFound, StateError
 from strongroom.state.records import Run, RunKind, StepKind, StepState, Ticket
 from strongroom.state.store import RunStore
 from strongroom.system.every_core import begin_as_child
@@ -97,18 +97,27 @@ def end(run_id: str, services: Services, tickets: Iterable[Ticket] | None = None
     return drive(run_id, due, services, processes=1, patience=ENDS_SECONDS)
 
 
-def end_interrupted(run_id: str, services: Services) -> None:
-    """Cancel a run that this process drove until it was interrupted, and bring it to its end.
+@contextmanager
+def ended_if_interrupted(services: Services) -> Iterator[list[str]]:
+    """Have an interruption cancel what runs this process put on record within the block, and those that are
+    added to the list, and bring them to their ends.
 
-    An interruption may come between the claim of a step and its work, and it kills the forked processes.
-    So what is claimed here still is lost: nobody waits for its lease.
+    It may come between the claim of a step and its work, and it kills the forked processes. So what is
+    claimed here still is lost: nobody waits for its lease.
 
     Raises:
         StillEnding: another process kept a step for too long.
     """
-    services.store.cancel(run_id, error="interrupted")
-    services.store.forsake(run_id, owners={services.owner})
-    end(run_id, services)
+    before, driven = len(services.store.created), list[str]()
+    try:
+        yield driven
+    except KeyboardInterrupt:
+        for run in dict.fromkeys(driven + services.store.created[before:]):
+            with suppress(RunNotFound):  # the interruption kept it off the record
+                services.store.cancel(run, error="interrupted")
+                services.store.forsake(run, owners={services.owner})
+                end(run, services)
+        raise
 
 
 def _drive_to_end(

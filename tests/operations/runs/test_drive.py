@@ -103,7 +103,6 @@ def test_a_run_that_is_interrupted_between_a_claim_and_its_work_waits_for_no_lea
 ) -> None:
     services = make_world(tmp_path, pieces=2).services()
     services = replace(services, limits=msgspec_replace(services.limits, lease=1e6))
-    run, tickets = submit_backup(services, policy=POLICY)
     claim = services.store.claim
     asked = 0
 
@@ -117,10 +116,15 @@ def test_a_run_that_is_interrupted_between_a_claim_and_its_work_waits_for_no_lea
 
     monkeypatch.setattr(services.store, "claim", interrupted)
     monkeypatch.setattr(driving, "ENDS_SECONDS", 0.3)
+
+    def back_up() -> None:
+        with driving.ended_if_interrupted(services):
+            drive(*submit_backup(services, policy=POLICY), services, processes=1)
+
     with pytest.raises(KeyboardInterrupt):
-        drive(run, tickets, services, processes=1)
-    driving.end_interrupted(run, services)
-    assert services.store.load(run).state is RunState.CANCELLED
+        back_up()
+    [run] = services.store.runs()
+    assert run.state is RunState.CANCELLED
 
 
 def test_what_a_whole_backup_asks_of_the_database_a_step_does_not_grow(tmp_path: Path) -> None:

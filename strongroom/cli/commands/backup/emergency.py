@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from strongroom.cli.commands.backup.arguments import EmergencyBackup, EscrowKeys
 from strongroom.cli.commands.backup.kit import configuration, quorum_files, render_kit
@@ -12,7 +13,7 @@ from strongroom.cli.shared import access_log, identities, recipients, render_run
 from strongroom.cli.shared.installation_key import installation_fingerprints, list_role_keys
 from strongroom.cli.shared.opening import explain_wrong_key, open_objects, open_trusted, read_signer
 from strongroom.cli.shared.options import BackupSource, RecipientOptions
-from strongroom.cli.shared.runs import by_ticket, end_abandoned, lack_of, require_good, showing_progress
+from strongroom.cli.shared.runs import drive_here, end_abandoned, lack_of, require_good
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
@@ -40,7 +41,6 @@ from strongroom.operations.backup.medium import (
 )
 from strongroom.operations.backup.recovery_kit import gather, put_back
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.sheet import Lines, Sheet
@@ -149,9 +149,7 @@ def _await_media(given: EmergencyBackup, settings: Settings, services: Services,
 
 def _back_up(policy: str, services: Services, output: Output) -> Run:
     end_abandoned(policy, services, output)
-    run_id, tickets = submit_backup(services, policy=policy)
-    with showing_progress(output, services.store) as watch:
-        run = drive(run_id, tickets, services, watch=by_ticket(watch))
+    run = drive_here(partial(submit_backup, services, policy=policy), services, output)
     require_good(run)
     return run
 

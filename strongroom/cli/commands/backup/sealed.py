@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from strongroom.cli.commands.backup.arguments import MakeBackup
@@ -107,8 +108,7 @@ def back_up(given: MakeBackup, output: Output) -> Answer:
     if policy.kind == "full" and policy.offline:
         access_log.require_medium_approved(place.find(), name, policy.targets, services)
     end_abandoned(name, services, output)
-    run, tickets = submit_backup(services, policy=name)
-    return finish(run, tickets, services, output)
+    return finish(partial(submit_backup, services, policy=name), services, output)
 
 
 # -- backup --policy --cluster: the workers do what a backup in this process does ---------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 
 from msgspec import Struct
 
@@ -64,8 +65,8 @@ def prune_backups(given: PruneBackups, output: Output) -> Answer:
     waiting = tuple(_unapproved(settings, services, policies))
     if given.dry_run:
         return _preview(settings, services, given.policy, waiting)
-    run_id, tickets = submit_prune(services, policy=given.policy or EVERY_POLICY)
-    run = drive_here(run_id, tickets, services, output)
+    begin = partial(submit_prune, services, policy=given.policy or EVERY_POLICY)
+    run = drive_here(begin, services, output)
     lack = lack_of(run)
     return _pruned(run, services, waiting, _without_rules(settings, policies), lack)
 

@@ -168,7 +168,7 @@ def incident_steps(
         incident,
         by=who(),
         steps=steps,
-        driven_by=lambda run, tickets: drive_here(run, tickets, services, output),
+        driven_by=lambda run, tickets: drive_here(lambda: (run, tickets), services, output),
         watching=lambda: _watching(services, output),
         exposed=exposed,
         missed=missed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from strongroom.cli.shared import access_log, admission, passphrases, recipients
 from strongroom.cli.shared.identities import load_key, with_identities
 from strongroom.cli.shared.options import FurtherOpeningOptions
 from strongroom.cli.shared.recipients import describe_remaining
-from strongroom.cli.shared.runs import by_ticket, lack_of_all, showing_progress
+from strongroom.cli.shared.runs import drive_here, lack_of_all
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
@@ -27,7 +28,6 @@ from strongroom.keys.hpke import HpkeRecipient
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import ApprovalAction, Role
-from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.keys.replacement import Swap, swapped
 from strongroom.operations.rotation.job import results, submit_rotation
@@ -253,10 +253,9 @@ def _policies(given: ReplaceKey, settings: Settings, services: Services, swap: S
 
 
 def _rotated(policy: str, how: RotateOptions, services: Services, output: Output) -> Run:
-    """Rotate in this process. One that is stopped is taken over when the command is repeated."""
-    run, tickets = submit_rotation(services, policy=policy, options=how, take_over=True)
-    with showing_progress(output, services.store) as watch:
-        return drive(run, tickets, services, watch=by_ticket(watch))
+    """Rotate in this process. One whose process was killed is taken over when the command is repeated."""
+    begin = partial(submit_rotation, services, policy=policy, options=how, take_over=True)
+    return drive_here(begin, services, output)
 
 
 # -- files ---------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def run_drill(given: RunDrill, output: Output) -> Answer:
         run = follow(output, submitted.id)
     else:
         asked = drill_options(settings, given.scope, **_asked(given))
-        run = drive_here(*submit_drill(services, policy=policy, options=asked), services, output)
+        run = drive_here(partial(submit_drill, services, policy=policy, options=asked), services, output)
     report = report_of(run, Ending(run.state, run.error), services)
     events = services.store.events(run=run.id, kind=REPORTED)
     stored = dict(events[-1].detail) if events else {"on": [], "missed": {}}

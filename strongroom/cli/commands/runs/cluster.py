@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,12 +22,11 @@ from strongroom.cli.parameters import Nothing
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.runs import (
     answer_submission,
-    by_ticket,
     cluster_runs,
+    drive_here,
     known_backup,
     lack_of_all,
     log_to,
-    showing_progress,
 )
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
 from strongroom.cli.terminal.answer import Answer
@@ -38,7 +38,7 @@ from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.repair import degraded, submit_repair
 from strongroom.operations.engine import run_log
 from strongroom.operations.engine.calendar_entries import Scheduled
-from strongroom.operations.engine.drive import drive
+from strongroom.operations.engine.drive import ended_if_interrupted
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import run_now
 from strongroom.operations.errors import NOTHING_YET, BackupOverdue, NothingToDo
@@ -124,9 +124,7 @@ def _say(name: str, lost: Sequence[LostReplica], output: Output) -> None:
 
 
 def _one(backup: str, services: Services, output: Output) -> Run:
-    run, tickets = submit_repair(services, backup=backup)
-    with showing_progress(output, services.store) as watch:
-        return drive(run, tickets, services, watch=by_ticket(watch))
+    return drive_here(partial(submit_repair, services, backup=backup), services, output)
 
 
 # -- schedule: the calendar, each entry with its last and next time, and what is overdue and why ---
@@ -196,10 +194,10 @@ def run_entry(given: RunEntry, output: Output) -> Answer:
 
 def _run_here(entries: Sequence[Scheduled], output: Output) -> Answer:
     services = open_services()
-    runs = []
-    for run, tickets in run_now(services, entries):
-        with showing_progress(output, services.store) as watch:
-            runs.append(drive(run, tickets, services, watch=by_ticket(watch)))
+    with ended_if_interrupted(services):  # those too whose turn has not come: nobody else would drive them
+        begun, runs = run_now(services, entries), []
+        while begun:
+            runs.append(drive_here(lambda: begun.pop(0), services, output))
     return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
 
 

@@ -232,7 +232,7 @@ def retry_run(given: RetryRun, output: Output) -> Answer:
     elif run.spec.policy == COMMAND:
         raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
     if here:
-        return finish(run.id, take_up(run.id, services), services, output)
+        return finish(lambda: (run.id, take_up(run.id, services)), services, output)
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
     said = f"Run {run.id} is taken up again by the cluster."
     about = f"Follow it: strongroom runs show {run.id} --follow"
