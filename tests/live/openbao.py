@@ -284,9 +284,11 @@ class RaftServer(OpenBao):
     def joined(self) -> bool:
         """Unseal it as a further node of a cluster; return whether that went well by now."""
         try:
+            if not self.call("GET", "sys/seal-status", token="")["initialized"]:
+                return False  # it has not found the others yet
             self.call("POST", "sys/unseal", {"key": self.keys[0]}, token="")
         except Answered:
-            return False  # it has not found the others yet
+            return False
         return self.health() == 429
 
     def seal(self) -> None:
