@@ -36,8 +36,7 @@ from strongroom.operations.restore.carried import WHOLE, CarriedRecord, bring_ru
 from strongroom.operations.restore.journal import Interrupted, Journal, RestoreAccount, begin_run
 from strongroom.operations.restore.plan import TELLS, PlanEntry, RestorePlan, manifest_digest
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.restore import chosen
-from strongroom.operations.restore.sealed_writing import ChosenByContainer
+from strongroom.operations.restore.restore import ChosenByContainer, chosen
 from strongroom.operations.restore.staged import (
     REST,
     RunRestored,

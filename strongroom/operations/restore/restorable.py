@@ -19,8 +19,7 @@ from strongroom.model import Secret, Selection
 from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Earlier
-from strongroom.operations.restore.restore import chosen
-from strongroom.operations.restore.sealed_writing import ChosenByContainer
+from strongroom.operations.restore.restore import ChosenByContainer, chosen
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import EmptySource, SecretNotFound, VersionNotFound
 from strongroom.sources.json_files import JsonLayout

@@ -20,7 +20,7 @@ from strongroom.operations.restore.carried import CarriedRecord
 from strongroom.operations.restore.journal import Interrupted, RestoreAccount
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.sealed_writing import ChosenByContainer
+from strongroom.operations.restore.restore import ChosenByContainer
 from strongroom.operations.restore.staged import StagedPlan
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import Undoing

@@ -20,7 +20,7 @@ from strongroom.operations.archive.open import signed_copy
 from strongroom.operations.archive.reading import Replicated
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.engine.layout import container_name
-from strongroom.operations.restore import sealed_writing
+from strongroom.operations.restore import restore as restoring
 from strongroom.operations.restore.batch import present
 from strongroom.operations.restore.journal import Journal, RestoreAccount, Restored
 from strongroom.operations.restore.record import Recorder, traces_of
@@ -121,7 +121,7 @@ class Setting:
 @pytest.fixture
 def on_cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     monkeypatch.setattr(opening, "WORTH", 0)
-    monkeypatch.setattr(sealed_writing, "BATCH", 4)
+    monkeypatch.setattr(restoring, "SEALED_AT_ONCE", 4)
     return lambda number: monkeypatch.setattr(every_core, "cores", lambda: number)
 
 

@@ -61,8 +61,7 @@ from strongroom.operations.restore.plan import (
 )
 from strongroom.operations.restore.plan_file import PlanFile, open_sealed, seal_plan, sign_head
 from strongroom.operations.restore.restorable import Restorable
-from strongroom.operations.restore.restore import plan_restore
-from strongroom.operations.restore.sealed_writing import ChosenByContainer
+from strongroom.operations.restore.restore import ChosenByContainer, plan_restore
 from strongroom.operations.restore.staged import RestoreComparison, RestoreOptions, StagedPlan, facts_of
 from strongroom.operations.restore.step import whole_plan
 from strongroom.operations.restore.undo import UndoSealer
