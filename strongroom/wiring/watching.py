@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from msgspec import Struct
 
@@ -29,10 +29,13 @@ from strongroom.config.load import find_config
 from strongroom.config.model import DEFAULT_STAGE
 from strongroom.config.registry import maker, require_made
 from strongroom.errors import ConfigError
+from strongroom.operations.access.follow import LogFolder, LogPlace
+from strongroom.operations.access.look import AccessLog, Watch, look
 from strongroom.operations.checks import drift
 from strongroom.operations.engine.calendar_entries import Ping
 from strongroom.operations.engine.services import CheckResult, Services
 from strongroom.operations.evidence.ledger_heads import carries, compare_with_heads
+from strongroom.operations.judge.calendar import late_entries
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
     InstallationFacts,
@@ -43,6 +46,7 @@ from strongroom.operations.judge.fact_records import (
 from strongroom.operations.judge.facts import on_record
 from strongroom.operations.notify.channels import AlertMessage, Apprise, Channel, Mail, MailServer, Webhook
 from strongroom.operations.notify.message import Route
+from strongroom.operations.notify.notify import Sending
 from strongroom.sources.local import LocalStore
 from strongroom.state import engine
 from strongroom.state.engine import StateDatabase
@@ -50,25 +54,12 @@ from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from strongroom.system import files
 from strongroom.system.errors import PluginBroken
-from strongroom.system.lazy import lazy
 from strongroom.wiring import adapters, keys
 from strongroom.wiring.adapters import log_store
 from strongroom.wiring.calendar import CHECKS, calendar
 from strongroom.wiring.database import database_url
 from strongroom.wiring.jobs import configured
 from strongroom.wiring.read_only import looking_services
-
-if TYPE_CHECKING:
-    from strongroom.operations.access.follow import LogPlace
-    from strongroom.operations.access.look import AccessLog
-    from strongroom.operations.notify.notify import Sending
-
-_sending = lazy("strongroom.operations.notify.notify:Sending")
-_late_entries = lazy("strongroom.operations.judge.calendar:late_entries")
-_log_folder = lazy("strongroom.operations.access.follow:LogFolder")
-_access_log = lazy("strongroom.operations.access.look:AccessLog")
-_watch = lazy("strongroom.operations.access.look:Watch")
-_look = lazy("strongroom.operations.access.look:look")
 
 # -- The channels and routes as this process's own configuration has them. Secrets are read on use ---
 
@@ -94,8 +85,7 @@ def sending(
     ping = ping_of(settings, settings.alerts.ping) if settings.alerts.ping and not email else None
     if not routes and ping is None:
         return None
-    made: Sending = _sending(routes=tuple(routes), ping=ping, everything=everything, by=by)
-    return made
+    return Sending(routes=tuple(routes), ping=ping, everything=everything, by=by)
 
 
 def _routes(settings: Settings) -> list[Route]:
@@ -261,7 +251,7 @@ def watched(settings: Settings) -> WatchedInstallation:
     return replace(
         seen,
         hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use, digests=carries),
-        late_entries=lambda now: _late_entries(looking_services(settings), seen.calendar, now=now),
+        late_entries=lambda now: late_entries(looking_services(settings), seen.calendar, now=now),
     )
 
 
@@ -358,8 +348,7 @@ NAME = "access"
 
 def check(services: Services, settings: Settings) -> CheckResult:
     """Read all access logs, as the calendar asks for it."""
-    looked: CheckResult = _look(services, access_logs(settings), now=time.time())
-    return looked
+    return look(services, access_logs(settings), now=time.time())
 
 
 def access_logs(settings: Settings) -> tuple[AccessLog, ...]:
@@ -372,18 +361,16 @@ def _log(name: str, log: AccessLogSettings, settings: Settings) -> AccessLog:
         if log.store is not None:
             return log_store(name, log.store, settings)
         assert log.directory is not None
-        folder: LogPlace = _log_folder(log.directory)
-        return folder
+        return LogFolder(log.directory)
 
-    watch = _watch(
+    watch = Watch(
         places=tuple(_places(log, settings)),
         keys=tuple(_keys(log, settings)),
         ours=log.ours,
         networks=log.networks,
         refusals=log.refusals,
     )
-    made: AccessLog = _access_log(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
-    return made
+    return AccessLog(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
 
 
 def _places(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
