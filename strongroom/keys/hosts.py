@@ -128,7 +128,11 @@ def kept(folder: Path) -> dict[bytes, HostList]:
 
 def number(folder: Path) -> int:
     """Return the number of the newest list that is kept here; 0 if there is none."""
-    return max((statement.number for statement in kept(folder).values()), default=0)
+    return _highest(kept(folder))
+
+
+def _highest(lists: Mapping[bytes, HostList]) -> int:
+    return max((statement.number for statement in lists.values()), default=0)
 
 
 def removed(folder: Path) -> dict[str, RemovedHost]:
@@ -191,7 +195,7 @@ def sign_next(folder: Path, installation: Signer, *, remove: RemovedHost | None 
     gone = {host.host: host for statement in known.values() for host in statement.removed}
     if remove is not None:
         gone[remove.host] = remove
-    newest = max((statement.number for statement in known.values()), default=0)
+    newest = _highest(known)
     made = HostList(
         number=newest + 1,
         made_at=rfc3339(datetime.now(UTC)),
@@ -238,14 +242,13 @@ def adopt(folder: Path, found: Iterable[bytes]) -> bool:
     with files.locked_folder(folder):
         for content in found:
             known = kept(folder)
-            highest = max((each.number for each in known.values()), default=0)
             if content in known or (opened := _opened(folder, content)) is None:
                 continue
             statement, listed = opened
             if listed != rolelist.read(folder):
                 rolelist.write(folder, listed)
                 new = True
-            if statement.number >= highest:
+            if statement.number >= _highest(known):
                 _keep(folder, content, statement)
                 new = True
     return new

@@ -150,14 +150,14 @@ def _grouped(conn: Connection, run: str) -> list[StepRow]:
 
 
 def _joined(first: StepRow, other: StepRow) -> StepRow:
-    times = [row for row in (first, other) if row.started_at is not None]
-    ends = [row for row in (first, other) if row.finished_at is not None]
+    began = [row.started_at for row in (first, other) if row.started_at is not None]
+    ended = [row.finished_at for row in (first, other) if row.finished_at is not None]
     return structs.replace(
         first,
         attempts=first.attempts + other.attempts,
         error=first.error or other.error,
-        started_at=min((row.started_at or 0.0 for row in times), default=None),
-        finished_at=max((row.finished_at or 0.0 for row in ends), default=None),
+        started_at=min(began, default=None),
+        finished_at=max(ended, default=None),
         steps=first.steps + other.steps,
         worked=round((first.worked or 0.0) + (other.worked or 0.0), 3),
     )

@@ -102,7 +102,7 @@ class HostRecord(Transactions):
     # -- tokens
 
     def put_join(self, token: str, *, digest: str, parcel: bytes, seconds: float) -> None:
-        """Enter a token that was made, as an event too."""
+        """Enter a token that was made."""
         with self._database.writing() as conn:
             now: float = conn.execute(select(sql.now())).scalar_one()
             row = {"id": token, "digest": digest, "parcel": base64.b64encode(parcel).decode()}

@@ -236,6 +236,14 @@ class PerProcess(Generic[T]):
         made = self._held
         return made[1] if made is not None and made[0] == os.getpid() else None
 
+    def forget(self) -> T | None:
+        """Have the next call make another; return this process's own, if there is one, to be closed."""
+        with self._lock:
+            own = self.peek()
+            if own is not None:
+                self._held = None
+            return own
+
     def _own(self) -> T:
         if self._held is not None and self._held[0] != os.getpid():
             self._foreign.append(self._held[1])

@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,7 +34,7 @@ from strongroom.errors import ConfigError, StrongroomError, TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.system.files import read_private
-from strongroom.system.process import is_loopback
+from strongroom.system.process import PerProcess, is_loopback
 from strongroom.targets import (
     ProbeCheck,
     ProbeResult,
@@ -131,26 +129,6 @@ def _of_file(path: Path) -> tuple[Any, str]:
     return made, str(told.get("project_id") or "none")
 
 
-class _Clients:
-    """Gives each process its own client: one that crossed a fork would mix up replies."""
-
-    def __init__(self, bucket: GcsBucket) -> None:
-        self._bucket = bucket
-        self._lock = threading.Lock()
-        self._held: tuple[int, Client] | None = None
-
-    def get(self) -> Client:
-        with self._lock:
-            if self._held is None or self._held[0] != os.getpid():
-                self._held = os.getpid(), self._bucket.connect()
-            return self._held[1]
-
-    def close(self) -> None:
-        held, self._held = self._held, None
-        if held is not None and held[0] == os.getpid():
-            held[1].close()
-
-
 class _CheckedStream(io.RawIOBase):
     """What is checked, as the library reads it: whole pieces, the last of them only once all is right."""
 
@@ -227,7 +205,7 @@ class GcsTarget(Target):
     ) -> None:
         self._prefix = canonical_prefix(prefix)
         self._bucket = bucket
-        self._clients = _Clients(bucket)
+        self._client = PerProcess(bucket.connect)
         self._lock = lock
         self._piece = piece
         self._there = False
@@ -237,7 +215,8 @@ class GcsTarget(Target):
 
     def close(self) -> None:
         """Close this process's connections; the next call opens new ones."""
-        self._clients.close()
+        if (client := self._client.forget()) is not None:
+            client.close()
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         if self.stat(name) is not None:
@@ -277,9 +256,7 @@ class GcsTarget(Target):
         return self._read(name, offset, length)
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
-        blob = self._looked_at(name)
-        if blob is None:
-            raise MissingPiece(f"{self.place} does not hold {name}")
+        blob = self._required(name)
         end = blob.size if length is None else min(blob.size, offset + length)
         while offset < end:
             last = min(end, offset + READ) - 1
@@ -322,7 +299,7 @@ class GcsTarget(Target):
                 return
 
     def _page(self, prefix: str, token: str | None) -> tuple[Sequence[tuple[str, int]], str | None]:
-        listed = self._clients.get().list_blobs(
+        listed = self._client.get().list_blobs(
             self._bucket.bucket,
             prefix=self._prefix + prefix,
             page_token=token,
@@ -361,9 +338,7 @@ class GcsTarget(Target):
         lock = self._lock
         if lock is None:
             raise TargetError(f"{self.place} is not set up to lock", hint="Set the target's 'lock'.")
-        blob = self._looked_at(name)
-        if blob is None:
-            raise MissingPiece(f"{self.place} does not hold {name}")
+        blob = self._required(name)
         wanted, now = min(until, lock.in_days(lock.most_days)), _lock_end(blob)
         if now is not None and now >= wanted:
             return now
@@ -415,7 +390,7 @@ class GcsTarget(Target):
         """Ask which rights that nobody needs this credential has: the service tells."""
         what = "rights of the credential"
         try:
-            bucket = self._clients.get().bucket(self._bucket.bucket)
+            bucket = self._client.get().bucket(self._bucket.bucket)
             has = self._ask(
                 what,
                 lambda: bucket.test_iam_permissions(list(EXCESS), retry=None, timeout=self._bucket.seconds),
@@ -430,7 +405,7 @@ class GcsTarget(Target):
 
     def _blob(self, name: str) -> Blob:
         check_name(name)
-        return self._clients.get().bucket(self._bucket.bucket).blob(self._prefix + name)
+        return self._client.get().bucket(self._bucket.bucket).blob(self._prefix + name)
 
     def _looked_at(self, name: str) -> Blob | None:
         blob = self._blob(name)
@@ -439,6 +414,12 @@ class GcsTarget(Target):
         except MissingPiece:
             self._require_bucket()
             return None
+        return blob
+
+    def _required(self, name: str) -> Blob:
+        blob = self._looked_at(name)
+        if blob is None:
+            raise MissingPiece(f"{self.place} does not hold {name}")
         return blob
 
     def _require_bucket(self) -> None:
@@ -455,17 +436,11 @@ class GcsTarget(Target):
             return question()
         except StrongroomError:
             raise
-        except (
-            GoogleAPICallError,
-            GoogleAuthError,
-            RequestException,
-            InvalidResponse,
-            DataCorruption,
-        ) as error:
+        except _RAISED as error:
             raise _typed(error, str(self.place), doing, writing=writing) from None
 
 
-RAISED = (GoogleAPICallError, GoogleAuthError, RequestException, InvalidResponse, DataCorruption)
+_RAISED = (GoogleAPICallError, GoogleAuthError, RequestException, InvalidResponse, DataCorruption)
 EXCESS = (
     *("storage.buckets.delete", "storage.buckets.update", "storage.buckets.setIamPolicy"),
     *("storage.objects.overrideUnlockedRetention", "storage.objects.setIamPolicy"),

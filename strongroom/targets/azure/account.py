@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import re
 import ssl
-import threading
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -174,36 +172,6 @@ def _from_connection_string(text: str, endpoint: str, place: str) -> Any:
     if token := fields.get("SharedAccessSignature"):
         return token.lstrip("?")
     raise ConfigError(f"the connection string in '{place}' holds no key and no SAS token")
-
-
-class AzureClient:
-    """Gives each process its own client: one that crossed a fork would mix up replies."""
-
-    def __init__(self, account: AzureAccount) -> None:
-        self._account = account
-        self._lock = threading.Lock()
-        self._held: tuple[int, ContainerClient] | None = None
-
-    def get(self) -> ContainerClient:
-        """Return this process's client, made on first use."""
-        held = self._held
-        if held is not None and held[0] == os.getpid():
-            return held[1]
-        with self._lock:
-            held = self._held
-            if held is None or held[0] != os.getpid():
-                held = self._held = (os.getpid(), self._account.connect())
-            return held[1]
-
-    def forget(self) -> None:
-        """Have the next call make a client, which reads the credential anew."""
-        self._held = None
-
-    def close(self) -> None:
-        """Close this process's connections."""
-        held, self._held = self._held, None
-        if held is not None and held[0] == os.getpid():
-            held[1].close()
 
 
 _ENDPOINT = "Write it as https://ACCOUNT.blob.core.windows.net."

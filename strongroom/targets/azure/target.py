@@ -23,6 +23,7 @@ from strongroom.config import AzureTargetSettings, Settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ObjectInfo
+from strongroom.system.process import PerProcess
 from strongroom.targets import (
     HiddenVersion,
     ProbeCheck,
@@ -40,7 +41,6 @@ from strongroom.targets.azure.account import (
     NOT_AZURE,
     RAISED,
     AzureAccount,
-    AzureClient,
     code_of,
     status_of,
     typed,
@@ -346,7 +346,7 @@ class AzureTarget(Target):
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self._account = account
-        self._client = AzureClient(account)
+        self._client = PerProcess(account.connect)
         self._prefix = canonical_prefix(prefix)
         address = f"{account.endpoint()}/{account.container}/{self._prefix}".rstrip("/")
         super().__init__(TargetIdentity(name=name, region=region, provider=provider, address=address))
@@ -356,7 +356,8 @@ class AzureTarget(Target):
 
     def close(self) -> None:
         """Close this process's connections; the next call opens new ones."""
-        self._client.close()
+        if (client := self._client.forget()) is not None:
+            client.close()
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         if self.stat(name) is not None:

@@ -14,16 +14,17 @@ from msgspec.structs import replace
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
+from strongroom.system.process import PerProcess
 from strongroom.targets import ProbeCheck, ProbeResult
 from strongroom.targets.errors import TargetAbsent, TargetLocked
 from strongroom.targets.probing import DESTROYS, OBJECT_LOCK, UNUSED_LOCK, must_be_refused
 from strongroom.targets.s3.client import (
-    Clients,
     Contended,
     NotConfigured,
     ObjectExists,
     S3Options,
     Unexplained,
+    make_client,
     translated,
 )
 
@@ -52,7 +53,7 @@ class Bucket:
     def __init__(self, options: S3Options, *, title: str) -> None:
         self.options = options
         self.title = title
-        self._clients = Clients(options)
+        self._client = PerProcess(lambda: make_client(options))
         owner = options.expected_bucket_owner
         self._common = {"Bucket": options.bucket} | ({"ExpectedBucketOwner": owner} if owner else {})
         self._prefix = f"{options.prefix}/" if options.prefix else ""
@@ -68,13 +69,13 @@ class Bucket:
     def call(self, operation: str, doing: str, *, writing: bool = False, **params: Any) -> dict[str, Any]:
         """Make one request; raises our errors."""
         with translated(self.title, doing, writing=writing):
-            reply: dict[str, Any] = getattr(self._clients.get(), operation)(**self._common, **params)
+            reply: dict[str, Any] = getattr(self._client.get(), operation)(**self._common, **params)
         return reply
 
     def pages(self, operation: str, doing: str, **params: Any) -> Iterator[dict[str, Any]]:
         """Yield a listing page by page."""
         with translated(self.title, doing):
-            pages = iter(self._clients.get().get_paginator(operation).paginate(**self._common, **params))
+            pages = iter(self._client.get().get_paginator(operation).paginate(**self._common, **params))
         while True:
             with translated(self.title, doing):
                 page = next(pages, None)

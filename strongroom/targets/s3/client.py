@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from threading import Lock as ThreadLock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -467,28 +465,6 @@ def _origin(url: str) -> str:
 
 
 CONNECTIONS = 32
-
-
-class Clients:
-    """Gives a process its own client.
-
-    A connection that two processes share hands one the other's reply. The locks are a
-    process's own too: one that a thread held during the fork would stay held.
-    """
-
-    def __init__(self, options: S3Options) -> None:
-        self._options = options
-        self._clients: dict[int, Any] = {}
-        self._locks: dict[int, ThreadLock] = {}
-
-    def get(self) -> Any:
-        """Return this process's client; the SDK's clients may be used by many threads."""
-        pid = os.getpid()
-        if pid not in self._clients:
-            with self._locks.setdefault(pid, ThreadLock()):
-                if pid not in self._clients:
-                    self._clients[pid] = make_client(self._options)
-        return self._clients[pid]
 
 
 def make_client(options: S3Options, **credentials: str) -> Any:
