@@ -75,13 +75,14 @@ def matches(selection: Selection, item: ListedSecret | Secret) -> bool:
         ValueError: the selection has tags, and the entry was listed without them. Taking
             that for "no match" would leave secrets out of a backup in silence.
     """
-    return _named(selection, item.name) and _is_tagged(selection, item)
+    return is_named(item.name, selection.include, selection.exclude) and _is_tagged(selection, item)
 
 
-def _named(selection: Selection, name: str) -> bool:
-    if selection.include and not any(fnmatchcase(name, pattern) for pattern in selection.include):
+def is_named(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Say whether a name is like one of some patterns, if there are any, and like none of others."""
+    if include and not any(fnmatchcase(name, pattern) for pattern in include):
         return False
-    return not any(fnmatchcase(name, pattern) for pattern in selection.exclude)
+    return not any(fnmatchcase(name, pattern) for pattern in exclude)
 
 
 def _is_tagged(selection: Selection, item: ListedSecret | Secret) -> bool:

@@ -23,14 +23,13 @@ from msgspec import Raw, Struct
 
 from strongroom.errors import SourceError
 from strongroom.model import ListedSecret, Media, Secret, SecretBytes, SecretVersion
-from strongroom.sources import Source
 from strongroom.sources.batches import only
 from strongroom.sources.dotenv import ParsedFiles
 from strongroom.sources.errors import EmptySource, SourceUnavailable
 from strongroom.sources.json_files import LARGEST as LARGEST_SLICE
 from strongroom.sources.json_files import opened, refusal
 from strongroom.sources.records import BadRecordError, attempt, parse_value
-from strongroom.sources.tree import GONE, Directories, SecretTreeWalk
+from strongroom.sources.tree import GONE, Directories, FilesBelow, SecretTreeWalk
 
 # -- Runs a program that decrypts: what it says goes through pipes into memory, and nowhere else ---
 #
@@ -417,12 +416,9 @@ _LEAST = 4_096
 _log = logging.getLogger(__name__)
 
 
-class PassTree(Source):
-    """The source over a store of ``pass``."""
-
-    def __init__(self, path: str, *, name: str) -> None:
-        self._path = path
-        self.name = name
+class PassTree(FilesBelow):
+    """The source over a store of ``pass``. Reading raises SourceError if gpg is missing, has no key for a
+    file, may not use it, or finds it damaged."""
 
     def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every sealed file. Its size is a guess from the file's: gpg packs.
@@ -445,20 +441,6 @@ class PassTree(Source):
             _log.warning("%d files of '%s' are not sealed by gpg; left out", left_out, self._path)
         if entry is None:
             raise EmptySource(f"'{self._path}' holds no file that ends with {SUFFIX}")
-
-    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
-        """Yield each secret, or ``None`` if there is no such file (any more).
-
-        Raises:
-            SourceError: gpg is missing, has no key for a file or may not use it, or finds it damaged.
-        """
-        directories = Directories(self._path)
-        try:
-            for entry in entries:
-                value = self._value(directories, entry.name)
-                yield None if value is None else only(entry.name, value)
-        finally:
-            directories.close()
 
     def _value(self, directories: Directories, name: str) -> bytes | None:
         if any(part.startswith(".") for part in name.split("/")):

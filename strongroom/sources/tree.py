@@ -33,12 +33,29 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class SecretTree(Source):
-    """The source over a directory of secret files."""
+class FilesBelow(Source):
+    """A source over the files below a directory, each with one secret."""
 
     def __init__(self, path: str, *, name: str) -> None:
         self._path = path
         self.name = name
+
+    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
+        """Yield each file's secret, or ``None`` if there is no such file (any more)."""
+        directories = Directories(self._path)
+        try:
+            for entry in entries:
+                value = self._value(directories, entry.name)
+                yield None if value is None else only(entry.name, value)
+        finally:
+            directories.close()
+
+    def _value(self, directories: Directories, name: str) -> bytes | None:
+        raise NotImplementedError
+
+
+class SecretTree(FilesBelow):
+    """The source over a directory of secret files."""
 
     def list(self, *, with_tags: bool = False) -> Iterator[ListedSecret]:
         """Yield an entry for every file; sockets, pipes and devices are no secrets.
@@ -73,16 +90,6 @@ class SecretTree(Source):
             (_checked(item.name, self._path), _size(item)) for item in files if not _hides(item.name)
         ]
         return cut
-
-    def read(self, entries: Sequence[ListedSecret]) -> Iterator[Secret | None]:
-        """Yield each file's secret, or ``None`` if there is no such file (any more)."""
-        directories = Directories(self._path)
-        try:
-            for entry in entries:
-                value = self._value(directories, entry.name)
-                yield None if value is None else only(entry.name, value)
-        finally:
-            directories.close()
 
     def _value(self, directories: Directories, name: str) -> bytes | None:
         try:

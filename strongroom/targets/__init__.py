@@ -179,7 +179,16 @@ class Target:
         raise NotImplementedError
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range of an object. Ends early only at the object's end."""
+        """Stream a range of an object. Ends early only at the object's end.
+
+        The call itself refuses what cannot be a name or a range, before anything is streamed; :meth:`list`
+        does so, too. A kind gives :meth:`_read` and :meth:`_list`, or its own of these two.
+        """
+        check_name(name)
+        check_range(offset, length)
+        return self._read(name, offset, length)
+
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         raise NotImplementedError
 
     def stat(self, name: str) -> ObjectInfo | None:
@@ -188,6 +197,10 @@ class Target:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield complete objects whose name starts with ``prefix``, ascending by name."""
+        check_prefix(prefix)
+        return self._list(prefix)
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         raise NotImplementedError
 
     def delete(self, name: str) -> None:

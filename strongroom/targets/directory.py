@@ -32,7 +32,6 @@ from strongroom.targets import (
     TargetIdentity,
     check_name,
     check_prefix,
-    check_range,
     is_segment,
 )
 from strongroom.targets.errors import TargetUnavailable
@@ -317,12 +316,6 @@ class DirectoryTarget(Target):
                 branch.sync()
         return created
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range in chunks of at most 1 MiB."""
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``; a link or a directory is no object."""
         *above, leaf = check_name(name).split("/")
@@ -335,11 +328,6 @@ class DirectoryTarget(Target):
             if info is None:
                 self._link_to(name)
             return info
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield objects ascending by name; provisional and foreign files are passed over."""
-        check_prefix(prefix)
-        return self._list(prefix)
 
     def delete(self, name: str) -> None:
         """Remove an object, and directories that this leaves empty."""
@@ -435,6 +423,7 @@ class DirectoryTarget(Target):
     # -- reading -------------------------------------------------------------
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB."""
         with self._errors(f"read {name}"), self._root() as branch:
             fd = self._open_object(branch, name)
             try:
@@ -480,6 +469,7 @@ class DirectoryTarget(Target):
             _log.warning("%s: '%s' in it is a link and is not followed", self.place, spelled_out(name))
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; provisional and foreign files are passed over."""
         with self._errors(f"list {prefix or 'everything'}"):
             for entry in self._walk(prefix, lambda leaf: leaf if is_segment(leaf) else None):
                 with contextlib.suppress(FileNotFoundError):  # deleted since its directory was read

@@ -43,7 +43,6 @@ from strongroom.targets import (
     canonical_prefix,
     check_name,
     check_prefix,
-    check_range,
     is_name,
 )
 from strongroom.targets.errors import TargetAbsent, TargetGarbled, TargetLocked, TargetUnavailable
@@ -249,13 +248,8 @@ class GcsTarget(Target):
                 return False
             raise
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range in chunks of at most 1 MiB, all of one generation of the object."""
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB, all of one generation of the object."""
         blob = self._required(name)
         end = blob.size if length is None else min(blob.size, offset + length)
         while offset < end:
@@ -283,10 +277,6 @@ class GcsTarget(Target):
         check_name(name)
         blob = self._looked_at(name)
         return None if blob is None else ObjectInfo(name=name, size=int(blob.size))
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        check_prefix(prefix)
-        return self._list(prefix)
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         token = None

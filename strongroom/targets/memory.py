@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.model import ObjectInfo
 from strongroom.system.errors import TargetFull
-from strongroom.targets import Target, TargetIdentity, check_name, check_prefix, check_range
+from strongroom.targets import Target, TargetIdentity, check_name, check_prefix
 from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024
@@ -54,19 +54,12 @@ class MemoryTarget(Target):
             self._held += size
         return True
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range in chunks of at most 1 MiB."""
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def stat(self, name: str) -> ObjectInfo | None:
         content = self._objects.get(check_name(name))
         return None if content is None else ObjectInfo(name=name, size=len(content))
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield objects ascending by name, as they were when the listing began."""
-        check_prefix(prefix)
         with self._lock:
             sizes = {name: len(content) for name, content in self._objects.items()}
         matching = sorted(item for item in sizes.items() if item[0].startswith(prefix))
@@ -82,6 +75,7 @@ class MemoryTarget(Target):
         return 0
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB."""
         content = self._objects.get(name)
         if content is None:
             raise MissingPiece(f"target '{self.name}' does not hold {name}")

@@ -17,7 +17,7 @@ from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system.attempts import backoff
-from strongroom.targets import HiddenVersion, ProbeCheck, Target, check_name, check_prefix, check_range
+from strongroom.targets import HiddenVersion, ProbeCheck, Target
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 
 # -- A circuit breaker: a dead target costs its first callers seconds, and all others nothing ---
@@ -271,23 +271,8 @@ class Resilient(Target):
                     raise lost from None  # the chunks were not to be had again: the first failure counts
                 raise
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range, going on where an attempt stopped.
-
-        Not after :class:`~strongroom.targets.errors.TargetGarbled`: chunks that were given already
-        are not right, and only the caller can start anew.
-        """
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def stat(self, name: str) -> ObjectInfo | None:
         return self.tried(lambda: self.target.stat(name))
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield objects ascending by name, going on after the last one given."""
-        check_prefix(prefix)
-        return self._list(prefix)
 
     def delete(self, name: str) -> None:
         self.tried(lambda: self.target.delete(name))
@@ -343,6 +328,11 @@ class Resilient(Target):
         return getattr(type(self.target), method) is not getattr(Target, method)
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range, going on where an attempt stopped.
+
+        Not after :class:`~strongroom.targets.errors.TargetGarbled`: chunks that were given already
+        are not right, and only the caller can start anew.
+        """
         series = self._series()
         given = 0
         while True:
@@ -364,6 +354,7 @@ class Resilient(Target):
                 series.wait_after(error)
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name, going on after the last one given."""
         series = self._series()
         last = ""
         while True:

@@ -37,7 +37,6 @@ from strongroom.targets import (
     TargetIdentity,
     check_name,
     check_prefix,
-    check_range,
     is_segment,
 )
 from strongroom.targets.directory import MARKER, MARKER_TEXT
@@ -195,13 +194,9 @@ class SftpTarget(Target):
 
     # -- reading -----------------------------------------------------------------------------
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range in chunks of at most 1 MiB."""
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB."""
+
         async def begin(client: SFTPClient) -> tuple[SFTPClientFile, int]:
             if (info := await self._info(client, name)) is None:
                 raise MissingPiece(f"{self.place} does not hold {name}")
@@ -235,9 +230,8 @@ class SftpTarget(Target):
         is_file = found.type == FILEXFER_TYPE_REGULAR and found.size is not None
         return ObjectInfo(name=name, size=found.size or 0) if is_file else None
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; provisional and foreign files are passed over."""
-        check_prefix(prefix)
         found = self._walk(prefix, lambda leaf: leaf if is_segment(leaf) else None)
         return (info for _, info in found)
 

@@ -33,7 +33,6 @@ from strongroom.targets import (
     canonical_prefix,
     check_name,
     check_prefix,
-    check_range,
     is_name,
 )
 from strongroom.targets.azure.account import (
@@ -377,12 +376,6 @@ class AzureTarget(Target):
                 return False
             raise
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range in chunks of at most 1 MiB; each one's MD5 is compared."""
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``; staged blocks are nothing yet."""
         check_name(name)
@@ -393,11 +386,6 @@ class AzureTarget(Target):
             )
         except MissingPiece:
             return None
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield objects ascending by name; blobs of other names are passed over."""
-        check_prefix(prefix)
-        return self._list(prefix)
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -490,6 +478,7 @@ class AzureTarget(Target):
     # -- reading -------------------------------------------------------------
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB; each one's MD5 is compared."""
         object_info = self.stat(name)
         if object_info is None:
             raise MissingPiece(f"{self.place} does not hold {name}")
@@ -510,6 +499,7 @@ class AzureTarget(Target):
         ).chunks()
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; blobs of other names are passed over."""
         last = ""
         for blob in self._each(
             f"list {prefix or 'everything'}",

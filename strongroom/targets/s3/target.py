@@ -19,7 +19,6 @@ from strongroom.targets import (
     TargetIdentity,
     check_name,
     check_prefix,
-    check_range,
     is_name,
 )
 from strongroom.targets.probing import may, stamped
@@ -310,10 +309,8 @@ class S3Target(Target):
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         return self._putter.put(check_name(name), chunks, size=size, sha256=sha256)
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         """Stream a range in chunks of at most 1 MiB."""
-        check_name(name)
-        check_range(offset, length)
         return self._reader.read(name, offset=offset, length=length)
 
     def stat(self, name: str) -> ObjectInfo | None:
@@ -323,11 +320,6 @@ class S3Target(Target):
             self.bucket.check_there()
             return None
         return ObjectInfo(name=name, size=head.size)
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Yield objects ascending by name; keys that are no names are passed over."""
-        check_prefix(prefix)
-        return self._list(prefix)
 
     def delete(self, name: str) -> None:
         """Remove an object; TargetLocked while a lock or a legal hold keeps it."""
@@ -384,6 +376,7 @@ class S3Target(Target):
         return self._prober.settings()
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; keys that are no names are passed over."""
         last = ""
         for key, size in self._listed(prefix):
             name = self.bucket.name(key)

@@ -19,7 +19,6 @@ from strongroom.targets import (
     TargetIdentity,
     check_name,
     check_prefix,
-    check_range,
     is_name,
 )
 from strongroom.targets.errors import TargetUnavailable
@@ -190,20 +189,13 @@ class VaultTarget(Target):
             ),
         )
 
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range, reading only the chunks that it touches; each one's SHA-256 is compared."""
-        check_name(name)
-        check_range(offset, length)
-        return self._read(name, offset, length)
-
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``; chunks without a head are nothing yet."""
         head = self._head(check_name(name))
         return None if head is None else ObjectInfo(name=name, size=head.total)
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; entries of other names are passed over."""
-        check_prefix(prefix)
         names = self._entries.walk(OBJECTS, prefix, doing=f"list {prefix or 'everything'}")
         objects = in_order(
             self._entries.vault.threads,
@@ -303,6 +295,7 @@ class VaultTarget(Target):
         return None if fields is None else parse_head(fields, name)
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        """Stream a range, reading only the chunks that it touches; each one's SHA-256 is compared."""
         head = self._head(name)
         if head is None:
             raise MissingPiece(f"{self.place} does not hold {name}")
