@@ -185,6 +185,12 @@ class TrustList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 prepare(TrustList)
 
 
+def require_own_key(certificate: Certificate) -> None:
+    """Refuse what is not the word of the installation key itself. Raises UntrustedSigner."""
+    if certificate.key != certificate.installation:
+        raise UntrustedSigner("Signed by another key than the installation's own, which alone signs this.")
+
+
 class TrustListKind(StatementKind[TrustList], frozen=True, kw_only=True):
     """Trust lists: of each installation the highest number counts."""
 
@@ -195,10 +201,7 @@ class TrustListKind(StatementKind[TrustList], frozen=True, kw_only=True):
         return number_in(name) == statement.number  # copies of one lie beside it
 
     def admit(self, certificate: Certificate) -> None:
-        if certificate.key != certificate.installation:
-            raise UntrustedSigner(
-                "Signed by another key than the installation's own, which alone signs this."
-            )
+        require_own_key(certificate)
 
     def check(self, statement: TrustList) -> None:
         check_number(statement.number, "The trust list's number", lowest=1)

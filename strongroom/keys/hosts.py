@@ -17,8 +17,8 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from strongroom.container.canonical import printable
-from strongroom.container.errors import FormatError, Malformed, UntrustedSigner
-from strongroom.container.marks import MAX_REASON, StatementKind, check_number, is_time
+from strongroom.container.errors import FormatError, Malformed
+from strongroom.container.marks import MAX_REASON, StatementKind, check_number, is_time, require_own_key
 from strongroom.container.signing import Certificate, CertifiedSigner, Signer
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import rolelist
@@ -58,10 +58,7 @@ class HostListKind(StatementKind[HostList], frozen=True, kw_only=True):
     """Host lists: the highest number counts."""
 
     def admit(self, certificate: Certificate) -> None:
-        if certificate.key != certificate.installation:
-            raise UntrustedSigner(
-                "Signed by another key than the installation's own, which alone signs this."
-            )
+        require_own_key(certificate)
 
     def check(self, statement: HostList) -> None:
         check_number(statement.number, "The host list's number", lowest=1)

@@ -18,6 +18,7 @@ from strongroom.model import Selection
 from strongroom.operations.archive.envelopes import UnreadableEnvelope, find_newest, wrapping_keys
 from strongroom.operations.engine.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.errors import LeftAside, LessThanKnown, NewestUnseen
+from strongroom.sources.batches import is_named
 from strongroom.targets.reading import (
     MANIFESTS,
     ManifestListing,
@@ -106,7 +107,9 @@ def _covers_asked(selection: ManifestSelection, asked: Asked) -> bool:
 
     Of one secret nobody knows the tags before it is found, so a backup of a category may hold it.
     """
-    return _holds_name(selection, asked.name) if asked.name else covers(selection, asked.selection)
+    if asked.name:
+        return is_named(asked.name, selection.include, selection.exclude)
+    return covers(selection, asked.selection)
 
 
 def covers(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
@@ -132,12 +135,6 @@ def _not_excluded(selection: ManifestSelection | Selection, wanted: Selection) -
     return not left_out or (
         plain and not any(fnmatchcase(n, pattern) for n in wanted.include for pattern in left_out)
     )
-
-
-def _holds_name(selection: ManifestSelection, name: str) -> bool:
-    if selection.include and not any(fnmatchcase(name, pattern) for pattern in selection.include):
-        return False
-    return not any(fnmatchcase(name, pattern) for pattern in selection.exclude)
 
 
 def _is_plain(pattern: str) -> bool:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.wrapping import Stanza, WrappingKeyRecord
+from strongroom.container.wrapping import Stanza
 from strongroom.keys import passphrase
 from strongroom.keys.allof import stanza_key
 from strongroom.operations.archive.cases import incidents_on_record
@@ -21,7 +21,7 @@ from strongroom.operations.judge.backups import aging, proven
 from strongroom.operations.judge.fact_records import AlertLimits, Dated
 from strongroom.operations.judge.replicas import ENCRYPTION
 from strongroom.operations.keys.health import ProofsOnRecord, events, read_proofs
-from strongroom.operations.keys.usage import Opens, opens_with, pinned_key
+from strongroom.operations.keys.usage import Opens, keys_of, opens_with, pinned_key
 
 LEAKED = "incident.opened"
 
@@ -113,9 +113,9 @@ def _drift(manifest: Manifest, opened: Opens, policy: ConfiguredPolicy | None) -
         return
     named = {pinned_key(pin): pin.name for pin in policy.spec.recipients}
     labels = _labels(opened)
-    lacking = sorted({named[key] for record in opened.records for key in named.keys() - _keys(record)})
+    lacking = sorted({named[key] for record in opened.records for key in named.keys() - keys_of(record)})
     others = sorted(
-        {labels[key] for record in opened.records for key in _keys(record) - named.keys()}
+        {labels[key] for record in opened.records for key in keys_of(record) - named.keys()}
         - {*policy.unpinned}
     )
     if lacking:
@@ -131,10 +131,6 @@ def _rotate(manifest: Manifest, what: str) -> Finding:
         "names now."
     )
     return wrong(ENCRYPTION, KeysOutOfPolicy(what, hint=hint))
-
-
-def _keys(record: WrappingKeyRecord) -> frozenset[str]:
-    return frozenset(stanza_key(stanza) for stanza in record.stanzas)
 
 
 def _labels(opened: Opens) -> dict[str, str]:
@@ -159,7 +155,7 @@ def _leaked(what: str, manifest: Manifest) -> Finding:
 
 def _by_copy(manifest: Manifest, opened: Opens, known: History) -> Iterator[Finding]:
     """Say what only the containers' own envelopes open for: rotation takes nothing back."""
-    left = opened.first - {key for record in opened.records for key in _keys(record)}
+    left = opened.first - {key for record in opened.records for key in keys_of(record)}
     for key in sorted(left):
         words = f"anyone who kept {_short(key)} still opens it by its containers' own envelopes"
         leak = next((leaked_backup for leaked_backup in known.leaked if leaked_backup.key == key), None)
