@@ -87,22 +87,22 @@ _MADE: Mapping[str, type | Sequence[str]] = {
 
 def source(name: str, settings: Settings) -> Source:
     """Return a configured source. One whose plug-in is broken says so when it is used, and not before."""
-    found = settings.sources[name]
+    record = settings.sources[name]
     try:
-        made: Source = maker(found, found.MADE_BY)(name, found, settings)
-        wanted = Destination if found.WRITABLE else Source
-        require_made(made, wanted, found)
-        made = guarded(made, found, wanted, SourceError)
+        made: Source = maker(record, record.MADE_BY)(name, record, settings)
+        wanted = Destination if record.WRITABLE else Source
+        require_made(made, wanted, record)
+        made = guarded(made, record, wanted, SourceError)
     except StrongroomError as broken:
-        if not is_plugin(found):
+        if not is_plugin(record):
             raise
         return _BrokenSource(name, broken.message, broken.hint)
     return made
 
 
-def broken_source(name: str, found: UnusableSource, settings: Settings) -> Source:
+def broken_source(name: str, record: UnusableSource, settings: Settings) -> Source:
     """Return what stands in for a source whose plug-in cannot be used."""
-    return _BrokenSource(name, found.problem, found.mend)
+    return _BrokenSource(name, record.problem, record.mend)
 
 
 class _BrokenSource(Destination):
@@ -133,27 +133,27 @@ class _BrokenSource(Destination):
 
 def destinations(settings: Settings) -> Mapping[str, Destination]:
     """Return the sources that can be restored into. Files cannot; a snapshot goes its own way."""
-    return {name: destination(name, settings) for name, found in settings.sources.items() if found.WRITABLE}
+    return {name: destination(name, settings) for name, record in settings.sources.items() if record.WRITABLE}
 
 
 def destination(name: str, settings: Settings) -> Destination:
     """Return a configured source that can be restored into. Raises UsageError."""
     if name in settings.sources and not settings.sources[name].WRITABLE:
-        others = [other for other, found in settings.sources.items() if found.WRITABLE]
+        others = [other for other, record in settings.sources.items() if record.WRITABLE]
         raise UsageError(
             f"Nothing can be restored into '{name}': it is only read.", hint=nearest(name, others)
         )
     return cast("Destination", source(name, settings))
 
 
-def local_source(name: str, found: LocalSourceSettings, settings: Settings) -> Destination:
+def local_source(name: str, record: LocalSourceSettings, settings: Settings) -> Destination:
     """Return a local store."""
-    return LocalStore(found.path or settings.state_dir, name=name)
+    return LocalStore(record.path or settings.state_dir, name=name)
 
 
-def files_source(name: str, found: FilesSourceSettings, settings: Settings) -> Source:
+def files_source(name: str, record: FilesSourceSettings, settings: Settings) -> Source:
     """Return secrets in files."""
-    return open_files(found.path, found.format, name=name)
+    return open_files(record.path, record.format, name=name)
 
 
 def scratch(name: str, settings: Settings) -> ScratchPlace:
@@ -190,8 +190,8 @@ def target(name: str, settings: Settings, *, prepare: bool) -> Target:
     return _prepared(_made(name, settings.targets[name], settings), settings.targets[name], prepare=prepare)
 
 
-def _prepared(made: Target, found: TargetKind, *, prepare: bool) -> Target:
-    if prepare and isinstance(made, DirectoryTarget) and getattr(found, "create", False):
+def _prepared(made: Target, record: TargetKind, *, prepare: bool) -> Target:
+    if prepare and isinstance(made, DirectoryTarget) and getattr(record, "create", False):
         # One target that is full or read-only must not keep this process from the others;
         # its own calls say what is wrong with it.
         with suppress(TargetError):
@@ -204,30 +204,30 @@ def log_store(name: str, store: TargetKind, settings: Settings) -> Target:
     return _made(name, store, settings)
 
 
-def _made(name: str, found: TargetKind, settings: Settings) -> Target:
+def _made(name: str, record: TargetKind, settings: Settings) -> Target:
     try:
-        made: Target = maker(found, found.MADE_BY)(name, found, settings)
-        require_made(made, Target, found)
-        made = guarded(made, found, Target, TargetError)
+        made: Target = maker(record, record.MADE_BY)(name, record, settings)
+        require_made(made, Target, record)
+        made = guarded(made, record, Target, TargetError)
     except StrongroomError as broken:
-        if not is_plugin(found):
+        if not is_plugin(record):
             raise
-        return _BrokenTarget(name, found, broken.message, broken.hint)
-    return Resilient(made) if found.REMOTE else made
+        return _BrokenTarget(name, record, broken.message, broken.hint)
+    return Resilient(made) if record.REMOTE else made
 
 
-def broken_target(name: str, found: UnusableTarget, settings: Settings) -> Target:
+def broken_target(name: str, record: UnusableTarget, settings: Settings) -> Target:
     """Return what stands in for a target whose plug-in cannot be used."""
-    return _BrokenTarget(name, found, found.problem, found.mend)
+    return _BrokenTarget(name, record, record.problem, record.mend)
 
 
 class _BrokenTarget(Target):
     """A target whose plug-in cannot be used: whoever asks it is told why, and asks the others."""
 
-    def __init__(self, name: str, found: TargetKind, problem: str, to_do: str) -> None:
-        address = f"{found.kind}:{name}"
+    def __init__(self, name: str, record: TargetKind, problem: str, to_do: str) -> None:
+        address = f"{record.kind}:{name}"
         super().__init__(
-            TargetIdentity(name=name, region=found.region, provider=found.provider, address=address)
+            TargetIdentity(name=name, region=record.region, provider=record.provider, address=address)
         )
         self._problem, self._to_do = problem, to_do
 
@@ -253,6 +253,6 @@ class _BrokenTarget(Target):
         self._refuse()
 
 
-def directory_target(name: str, found: DirectoryTargetSettings, settings: Settings) -> Target:
+def directory_target(name: str, record: DirectoryTargetSettings, settings: Settings) -> Target:
     """Return a directory."""
-    return DirectoryTarget(found.path, name=name, region=found.region, provider=found.provider)
+    return DirectoryTarget(record.path, name=name, region=record.region, provider=record.provider)

@@ -264,47 +264,47 @@ _ENGINE = lazy("strongroom.wiring.vault_adapters:secrets_engine")
 
 def rotators(settings: Settings) -> tuple[SecretRotator, ...]:
     """Return every rotator, in the order of the configuration."""
-    return tuple(_rotator(name, found, settings) for name, found in settings.rotators.items())
+    return tuple(_rotator(name, rotator, settings) for name, rotator in settings.rotators.items())
 
 
-def _rotator(name: str, found: RotatorKind, settings: Settings) -> SecretRotator:
+def _rotator(name: str, rotator: RotatorKind, settings: Settings) -> SecretRotator:
     try:
-        work: RotatorWork = maker(found, found.MADE_BY)(name, found, settings)
-        require_made(work, RotatorWork, found)
-        work = _guarded_work(work, found)
+        work: RotatorWork = maker(rotator, rotator.MADE_BY)(name, rotator, settings)
+        require_made(work, RotatorWork, rotator)
+        work = _guarded_work(work, rotator)
     except PluginBroken as broken:
         work = _broken_work(broken.message, broken.hint)
-    selection = Selection(include=found.include, exclude=found.exclude, tags=found.tags)
-    check = Program(command=found.check, timeout=found.timeout) if found.check else None
+    selection = Selection(include=rotator.include, exclude=rotator.exclude, tags=rotator.tags)
+    check = Program(command=rotator.check, timeout=rotator.timeout) if rotator.check else None
     return SecretRotator(
         name=name,
         work=work,
-        source=found.source or "",
-        destination=found.destination or "",
+        source=rotator.source or "",
+        destination=rotator.destination or "",
         selection=selection,
-        field=found.field,
+        field=rotator.field,
         check=check,
-        timeout=found.timeout,
-        to_do=found.to_do,
+        timeout=rotator.timeout,
+        to_do=rotator.to_do,
     )
 
 
-def _guarded_work(work: RotatorWork, found: RotatorKind) -> RotatorWork:
+def _guarded_work(work: RotatorWork, rotator: RotatorKind) -> RotatorWork:
     """Return what a plug-in does to a secret, with all that fails in it told as its own."""
-    if not is_plugin(found):
+    if not is_plugin(rotator):
         return work
     begin, carry = work.engine, work.carry
 
     def engine(name: str) -> Engine:
         assert begin is not None
-        made = guarded_call(begin, found, "engine", SecretNotRotated)(name)
-        require_made(made, ("rotate", "read"), found)
-        return guarded(made, found, Engine, SecretNotRotated)
+        made = guarded_call(begin, rotator, "engine", SecretNotRotated)(name)
+        require_made(made, ("rotate", "read"), rotator)
+        return guarded(made, rotator, Engine, SecretNotRotated)
 
     return replace(
         work,
         engine=engine if begin else None,
-        carry=guarded_call(carry, found, "carry", PluginBroken) if carry else None,
+        carry=guarded_call(carry, rotator, "carry", PluginBroken) if carry else None,
     )
 
 
@@ -330,32 +330,32 @@ def _server(source: VaultSourceSettings, settings: Settings) -> tuple[str, str]:
     return server.address.rstrip("/"), server.namespace.strip("/")
 
 
-def random_work(name: str, found: RandomRotator, settings: Settings) -> RotatorWork:
+def random_work(name: str, rotator: RandomRotator, settings: Settings) -> RotatorWork:
     """Return what writes a random value."""
-    return RotatorWork(does="writes a random value", shape=_shape(found))
+    return RotatorWork(does="writes a random value", shape=_shape(rotator))
 
 
-def command_work(name: str, found: CommandRotator, settings: Settings) -> RotatorWork:
+def command_work(name: str, rotator: CommandRotator, settings: Settings) -> RotatorWork:
     """Return what writes a random value and gives it to a program."""
-    program = Program(command=found.command, timeout=found.timeout)
-    does = f"writes a random value and runs '{found.command[0]}'"
-    return RotatorWork(does=does, shape=_shape(found), program=program)
+    program = Program(command=rotator.command, timeout=rotator.timeout)
+    does = f"writes a random value and runs '{rotator.command[0]}'"
+    return RotatorWork(does=does, shape=_shape(rotator), program=program)
 
 
-def engine_work(name: str, found: VaultEngineRotator, settings: Settings) -> RotatorWork:
+def engine_work(name: str, rotator: VaultEngineRotator, settings: Settings) -> RotatorWork:
     """Return what has a secrets engine of a Vault make a value."""
     does = "has the Vault's secrets engine make a new value"
-    return RotatorWork(does=does, engine=_engine(found, settings))
+    return RotatorWork(does=does, engine=_engine(rotator, settings))
 
 
-def aws_work(name: str, found: AwsRotator, settings: Settings) -> RotatorWork:
+def aws_work(name: str, rotator: AwsRotator, settings: Settings) -> RotatorWork:
     """Return what has the source itself rotate a secret."""
     return RotatorWork(does="has AWS run the secret's rotation function")
 
 
-def broken_work(name: str, found: UnusableRotator, settings: Settings) -> RotatorWork:
+def broken_work(name: str, rotator: UnusableRotator, settings: Settings) -> RotatorWork:
     """Return what stands in for a rotator whose plug-in cannot be used."""
-    return _broken_work(found.problem, found.mend)
+    return _broken_work(rotator.problem, rotator.mend)
 
 
 def _broken_work(problem: str, to_do: str) -> RotatorWork:
@@ -365,14 +365,14 @@ def _broken_work(problem: str, to_do: str) -> RotatorWork:
     return RotatorWork(does="cannot be used: its plug-in is broken", engine=refuse)
 
 
-def _shape(found: RandomRotator | CommandRotator) -> Shape:
-    symbols = (found.symbols,) if found.symbols else ()
-    return Shape(length=found.length, classes=(*CLASSES[found.alphabet], *symbols))
+def _shape(rotator: RandomRotator | CommandRotator) -> Shape:
+    symbols = (rotator.symbols,) if rotator.symbols else ()
+    return Shape(length=rotator.length, classes=(*CLASSES[rotator.alphabet], *symbols))
 
 
-def _engine(found: VaultEngineRotator, settings: Settings) -> Callable[[str], Engine]:
+def _engine(rotator: VaultEngineRotator, settings: Settings) -> Callable[[str], Engine]:
     def of_secret(name: str) -> Engine:
-        made: Engine = _ENGINE(found, settings, last=name.rpartition("/")[2])
+        made: Engine = _ENGINE(rotator, settings, last=name.rpartition("/")[2])
         return made
 
     return of_secret
@@ -383,12 +383,16 @@ def _engine(found: VaultEngineRotator, settings: Settings) -> Callable[[str], En
 
 def approval_rules(settings: Settings) -> ApprovalRules:
     """Return the rules for approvals, and whose signatures count."""
-    found = settings.approvals
+    approvals = settings.approvals
     return ApprovalRules(
-        rules=tuple(ApprovalRule(name=name, **structs.asdict(rule)) for name, rule in found.rules.items()),
-        break_glass=None if found.break_glass is None else _break_glass(found.break_glass),
-        valid=found.valid,
-        signers=partial(read_allowed_signers, found.allowed_signers) if found.allowed_signers else no_signers,
+        rules=tuple(
+            ApprovalRule(name=name, **structs.asdict(rule)) for name, rule in approvals.rules.items()
+        ),
+        break_glass=None if approvals.break_glass is None else _break_glass(approvals.break_glass),
+        valid=approvals.valid,
+        signers=partial(read_allowed_signers, approvals.allowed_signers)
+        if approvals.allowed_signers
+        else no_signers,
     )
 
 
@@ -419,5 +423,5 @@ def absent_programs(settings: Settings) -> Iterator[str]:
             )
 
 
-def _break_glass(found: BreakGlassSettings) -> ApprovalRule:
-    return ApprovalRule(name="break-glass", actions=tuple(ApprovalAction), k=found.k, people=found.people)
+def _break_glass(rule: BreakGlassSettings) -> ApprovalRule:
+    return ApprovalRule(name="break-glass", actions=tuple(ApprovalAction), k=rule.k, people=rule.people)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Settings, TransitKeySettings
 from strongroom.config.registry import maker
@@ -112,8 +111,13 @@ def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | Non
 
 def file_destroyer(name: str, key: KeyFileKey, settings: Settings, ask: Ask | None) -> Destroyer:
     """Return what destroys a key file."""
-    load = partial(load_identity, passphrases=passphrases(ask))
-    return FileDestroyer(name, key.file, type=keyfile.TYPE, public=lambda: _file_id(key.file), load=load)
+    return FileDestroyer(
+        name,
+        key.file,
+        type=keyfile.TYPE,
+        public=lambda: KeyFileRecipient.load(key.file).fingerprint,
+        load=partial(load_identity, passphrases=passphrases(ask)),
+    )
 
 
 def pair_destroyer(name: str, key: HpkeKey, settings: Settings, ask: Ask | None) -> Destroyer:
@@ -136,7 +140,3 @@ def transit_destroyer(name: str, key: TransitKeySettings, settings: Settings, as
 def kms_destroyer(name: str, key: KmsKey, settings: Settings, ask: Ask | None) -> Destroyer:
     """Return what destroys a key of KMS."""
     return KmsDestroyer(name, kms(key))
-
-
-def _file_id(file: Path) -> str:
-    return KeyFileRecipient.load(file).fingerprint

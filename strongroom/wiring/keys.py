@@ -59,10 +59,7 @@ class Ask:
     key_file: Passphrases
 
 
-# -- Keys, made from their settings: recipients to seal for, identities to open with ------------
-#
-# A recipient needs what sealing needs, so a host that only makes backups names public halves.
-# Identities are all that the host was given besides: private keys, a token's PIN, a login.
+# -- Recipients to seal for, identities to open with --------------------------------------------
 
 
 def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipient:

@@ -92,14 +92,14 @@ def _routes(settings: Settings) -> list[Route]:
     routes = [
         Route(
             name=name,
-            audience=(name, *found.to),
-            channels=tuple(_channel(channel, settings.channels[channel], settings) for channel in found.to),
-            repeat=found.repeat or settings.alerts.repeat,
-            severity=Severity(found.severity),
-            policies=found.policies,
-            kinds=found.kinds,
+            audience=(name, *route.to),
+            channels=tuple(_channel(channel, settings.channels[channel], settings) for channel in route.to),
+            repeat=route.repeat or settings.alerts.repeat,
+            severity=Severity(route.severity),
+            policies=route.policies,
+            kinds=route.kinds,
         )
-        for name, found in settings.routes.items()
+        for name, route in settings.routes.items()
     ]
     by_mail = [_by_mail(settings, settings.alerts.email)] if settings.alerts.email else []
     return by_mail + routes
@@ -115,39 +115,39 @@ def _by_mail(settings: Settings, addresses: Sequence[str]) -> Route:
     )
 
 
-def _channel(name: str, found: ChannelKind, settings: Settings) -> Channel:
+def _channel(name: str, channel: ChannelKind, settings: Settings) -> Channel:
     try:
-        made: Channel = maker(found, found.MADE_BY)(name, found, settings)
-        require_made(made, ("name", "where", "send"), found)
+        made: Channel = maker(channel, channel.MADE_BY)(name, channel, settings)
+        require_made(made, ("name", "where", "send"), channel)
     except PluginBroken as broken:
         return _BrokenChannel(name, broken.message, broken.hint)
     return made
 
 
-def mail_channel(name: str, found: MailChannel, settings: Settings) -> Channel:
+def mail_channel(name: str, channel: MailChannel, settings: Settings) -> Channel:
     """Return mail to some addresses."""
-    return Mail(name=name, server=mail_server(settings), recipients=found.to)
+    return Mail(name=name, server=mail_server(settings), recipients=channel.to)
 
 
-def webhook_channel(name: str, found: WebhookChannel, settings: Settings) -> Channel:
+def webhook_channel(name: str, channel: WebhookChannel, settings: Settings) -> Channel:
     """Return a webhook."""
-    secret = partial(_read, found.secret_file)
-    return Webhook(name=name, url=_address(found), secret=secret, ca_file=found.ca_file)
+    secret = partial(_read, channel.secret_file)
+    return Webhook(name=name, url=_address(channel), secret=secret, ca_file=channel.ca_file)
 
 
-def apprise_channel(name: str, found: AppriseChannel, settings: Settings) -> Channel:
+def apprise_channel(name: str, channel: AppriseChannel, settings: Settings) -> Channel:
     """Return a service that Apprise knows."""
-    return Apprise(name=name, url=partial(_read, found.url_file))
+    return Apprise(name=name, url=partial(_read, channel.url_file))
 
 
-def no_channel(name: str, found: PingChannel, settings: Settings) -> NoReturn:
+def no_channel(name: str, channel: PingChannel, settings: Settings) -> NoReturn:
     """Refuse to carry a message to a dead man's switch, which the settings' checks let no route name."""
     raise ConfigError(f"channels.{name} is a dead man's switch: a message cannot go there.")
 
 
-def broken_channel(name: str, found: UnusableChannel, settings: Settings) -> Channel:
+def broken_channel(name: str, channel: UnusableChannel, settings: Settings) -> Channel:
     """Return what stands in for a channel whose plug-in cannot be used: the next of its route is taken."""
-    return _BrokenChannel(name, found.problem, found.mend)
+    return _BrokenChannel(name, channel.problem, channel.mend)
 
 
 class _BrokenChannel(Struct, frozen=True):
@@ -165,19 +165,19 @@ class _BrokenChannel(Struct, frozen=True):
 
 def ping_of(settings: Settings, name: str) -> Ping:
     """Return the dead man's switch of a name. Raises ConfigError if there is none."""
-    found = settings.channels.get(name)
-    if not isinstance(found, PingChannel):
+    channel = settings.channels.get(name)
+    if not isinstance(channel, PingChannel):
         raise ConfigError(f"There is no channel '{name}' of kind ping.")
     return Ping(
         name=name,
-        url=_address(found),
-        ca_file=found.ca_file,
-        warnings=found.fails_on == "warning",
+        url=_address(channel),
+        ca_file=channel.ca_file,
+        warnings=channel.fails_on == "warning",
     )
 
 
-def _address(found: WebhookChannel | PingChannel) -> Callable[[], str]:
-    return partial(_read, found.url_file) if found.url_file is not None else partial(str, found.url)
+def _address(channel: WebhookChannel | PingChannel) -> Callable[[], str]:
+    return partial(_read, channel.url_file) if channel.url_file is not None else partial(str, channel.url)
 
 
 def mail_server(settings: Settings) -> MailServer:
@@ -293,12 +293,12 @@ def _store(settings: Settings) -> RunStore:
 
 def limits(settings: Settings, *, threshold_age: float | None = None) -> AlertLimits:
     """Return from when on something is told."""
-    found = settings.alerts
+    alerts = settings.alerts
     return AlertLimits(
-        threshold_age=found.threshold_age if threshold_age is None else threshold_age,
-        key_age=found.key_age,
-        notice=found.notice,
-        free_percent=found.free_percent,
+        threshold_age=alerts.threshold_age if threshold_age is None else threshold_age,
+        key_age=alerts.key_age,
+        notice=alerts.notice,
+        free_percent=alerts.free_percent,
         mass_change=drift.MassChangeLimits(mass_change_percent=settings.drift.mass_change_percent),
     )
 
@@ -333,9 +333,9 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:
             yield f"{section}.{key}", getattr(getattr(settings, section), key)
     yield "mail.ca_file", settings.mail.ca_file
     for section in ("vaults", "sources", "targets", "stages", "channels"):
-        for name, found in getattr(settings, section).items():
+        for name, entry in getattr(settings, section).items():
             for key in ("ca_file", "certificate_file"):
-                path = getattr(found, key, None)
+                path = getattr(entry, key, None)
                 yield f"{section}.{name}.{key}", path if isinstance(path, Path) else None
 
 
