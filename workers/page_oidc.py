@@ -6,7 +6,6 @@ have begun here, with the same browser: else a stranger could log somebody in as
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -21,7 +20,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from strongroom.config.served import PageOidcSettings
 from strongroom.errors import ConfigError
 from strongroom.system.process import is_loopback
-from workers.page_people import LoginRefused
+from workers.page_people import LoginRefused, digest_of
 from workers.paths import given_or_made
 
 BEGUN_LASTS: Final = 600.0
@@ -78,7 +77,7 @@ class Oidc:
             self._begun.pop(next(iter(self._begun)))
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         self._begun[state] = _Begun(
-            browser=_digest(browser), nonce=nonce, verifier=verifier, onward=onward, at=now
+            browser=digest_of(browser), nonce=nonce, verifier=verifier, onward=onward, at=now
         )
         asked = {
             "response_type": "code",
@@ -87,7 +86,7 @@ class Oidc:
             "scope": " ".join(dict.fromkeys(("openid", *oidc.scopes))),
             "state": state,
             "nonce": nonce,
-            "code_challenge": urlsafe_b64encode(_digest(verifier)).rstrip(b"=").decode(),
+            "code_challenge": urlsafe_b64encode(digest_of(verifier)).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
         return f"{provider.authorize}{'&' if '?' in provider.authorize else '?'}{urlencode(asked)}"
@@ -103,7 +102,7 @@ class Oidc:
         begun = self._begun.pop(answer.get("state", ""), None)
         if begun is None or time.monotonic() - begun.at > BEGUN_LASTS:
             raise LoginRefused("This login was not begun here, or too long ago. Begin again.")
-        if not secrets.compare_digest(begun.browser, _digest(browser)):
+        if not secrets.compare_digest(begun.browser, digest_of(browser)):
             raise LoginRefused("This login was begun by another browser. Begin again.")
         provider = await self._provider(oidc)
         names = answer.get("iss")
@@ -238,7 +237,3 @@ def _private(url: object) -> str:
         if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             return url
     raise LoginRefused("The provider names an address that others could listen on.")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

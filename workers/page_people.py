@@ -68,7 +68,7 @@ class People:
 
     def __init__(self, user: str, password: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._user = user
-        self._wanted = None if password is None else (_digest(user), _digest(password))
+        self._wanted = None if password is None else (digest_of(user), digest_of(password))
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._sessions: dict[bytes, Visitor] = {}
@@ -83,12 +83,14 @@ class People:
             self._sessions.pop(next(iter(self._sessions)))
         session = secrets.token_urlsafe(32)
         token, ends = secrets.token_urlsafe(32), self._clock() + LASTS
-        self._sessions[_digest(session)] = Visitor(name=name, how=how, token=token, claims=claims, ends=ends)
+        self._sessions[digest_of(session)] = Visitor(
+            name=name, how=how, token=token, claims=claims, ends=ends
+        )
         return session
 
     def of_session(self, session: str, page: PageSettings) -> Visitor | None:
         """Return whose session it is, if it was begun here, has not ended, and its person is still let in."""
-        found = self._sessions.get(_digest(session))
+        found = self._sessions.get(digest_of(session))
         if found is None:
             return None
         if self._clock() >= found.ends or not _counts(found, page):
@@ -98,11 +100,11 @@ class People:
 
     def holds(self, session: str) -> bool:
         """Tell whether a session was begun here and not ended."""
-        return _digest(session) in self._sessions
+        return digest_of(session) in self._sessions
 
     def end(self, session: str) -> None:
         """End a session."""
-        self._sessions.pop(_digest(session), None)
+        self._sessions.pop(digest_of(session), None)
 
     # -- the password ----------------------------------------------------------------------
 
@@ -115,7 +117,7 @@ class People:
         if sum(at > since for at in wrong) >= GUESSES:
             return HTTPStatus.TOO_MANY_REQUESTS
         # Both are compared, as digests: no time tells which one was wrong, or how long it is.
-        given = _digest(user), _digest(password)
+        given = digest_of(user), digest_of(password)
         wanted = self._wanted or (b"", b"")
         right = [hmac.compare_digest(*pair) for pair in zip(given, wanted, strict=True)]
         if not all(right):
@@ -151,7 +153,7 @@ class People:
             raise MessageRefused("a person's name in a header, without the certificate of the page's proxy")
         if proxy.secret_file is not None or proxy.ca_file is None:
             given = headers.get_list(SECRET)
-            if len(given) != 1 or not hmac.compare_digest(_digest(given[0]), _digest(_secret(proxy))):
+            if len(given) != 1 or not hmac.compare_digest(digest_of(given[0]), digest_of(_secret(proxy))):
                 raise MessageRefused("a person's name in a header, without the secret of the page's proxy")
         if len(named) != 1 or not is_name(named[0]):
             raise MessageRefused("a header of the page's proxy that names no person, or several")
@@ -211,5 +213,6 @@ def _secret(proxy: PageProxySettings) -> str:
         raise MessageRefused("a header of the page's proxy, whose secret cannot be read here") from error
 
 
-def _digest(text: str) -> bytes:
+def digest_of(text: str) -> bytes:
+    """Return what is kept, or compared, of something secret."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

@@ -48,13 +48,14 @@ _FRESH_MFA: Final = _MFA | {"NumericLessThan": {"aws:MultiFactorAuthAge": "3600"
 def bucket_arn(target: S3TargetSettings, below: str = "") -> str:
     """Return how policies name a bucket, or what lies in it. A wildcard would cover others than itself."""
     for name in (target.bucket, target.prefix):
-        if not name.isprintable() or any(mark in name for mark in '*?${}"\\'):
-            raise ConfigError(
-                f"{name!r} cannot stand in a policy: it would cover more than itself",
-                hint="Name buckets and prefixes without '*', '?', '$', quotes and braces.",
-            )
+        _require_literal(name, "Name buckets and prefixes without '*', '?', '$', quotes and braces.")
     inner = f"/{folder(target)}{below}" if below else ""
     return f"arn:aws:s3:::{target.bucket}{inner}"
+
+
+def _require_literal(name: str, hint: str) -> None:
+    if not name.isprintable() or any(mark in name for mark in '*?${}"\\'):
+        raise ConfigError(f"{name!r} cannot stand in a policy: it would cover more than itself", hint=hint)
 
 
 def folder(target: S3TargetSettings) -> str:
@@ -134,11 +135,7 @@ def _named(names: dict[TargetAction, tuple[str, ...]], actions: frozenset[Target
 
 def _key_arn(key: str, region: str) -> tuple[str, Document]:
     """Return how a policy names a KMS key, and what else it has to say so."""
-    if not key.isprintable() or any(mark in key for mark in '*?${}"\\'):
-        raise ConfigError(
-            f"{key!r} cannot stand in a policy: it would cover more than itself",
-            hint="Name the key by its id, its ARN or its alias.",
-        )
+    _require_literal(key, "Name the key by its id, its ARN or its alias.")
     alias = key if key.startswith("alias/") else key.partition(":alias/")[2]
     if alias:
         alias = alias if alias.startswith("alias/") else f"alias/{alias}"

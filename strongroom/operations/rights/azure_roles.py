@@ -65,7 +65,10 @@ def sas_letters(role: str, *, locks: bool) -> str:
     """Return the permissions of a role's SAS token. ``locks``: blobs get an immutability policy."""
     actions = needs.ON_TARGETS.get(role, frozenset())
     letters = {letter for action, each in LETTERS.items() if action in actions for letter in each}
-    letters |= {"i"} if locks and "w" in letters else set()
+    return _in_order(letters | {"i"} if locks and "w" in letters else letters)
+
+
+def _in_order(letters: set[str]) -> str:
     return "".join(letter for letter in _ORDER if letter in letters)
 
 
@@ -75,26 +78,23 @@ def azure_grants(settings: Settings, roles: Iterable[str]) -> dict[str, dict[str
     Raises:
         ConfigError: a name is none that Azure gives.
     """
-    targets = {name: each for name, each in settings.targets.items() if isinstance(each, AzureTargetSettings)}
-    stages = {name: each for name, each in settings.stages.items() if isinstance(each, AzureTargetSettings)}
-    found = {
-        role: {
-            name: _grant(name, each, sas_letters(role, locks=each.lock != "none"))
-            for name, each in targets.items()
-        }
-        | {f"stage-{name}": _on_stage(name, each, role) for name, each in stages.items()}
-        for role in roles
-    }
-    granted = {
-        role: {name: grant for name, grant in each.items() if grant.letters} for role, each in found.items()
-    }
-    return {role: each for role, each in granted.items() if each}
+    found = {role: dict(_grants(settings, role)) for role in roles}
+    return {role: grants for role, grants in found.items() if grants}
 
 
-def _on_stage(name: str, stage: AzureTargetSettings, role: str) -> AzureGrant:
-    """A container knows no prefixes, so a role has what it does anywhere on the stage."""
-    letters = {letter for verb in verbs_on_stage(role) for letter in _VERBS[verb]}
-    return _grant(name, stage, "".join(each for each in _ORDER if each in letters), section="stages")
+def _grants(settings: Settings, role: str) -> Iterator[tuple[str, AzureGrant]]:
+    for name, target in settings.targets.items():
+        if isinstance(target, AzureTargetSettings):
+            grant = _grant(name, target, sas_letters(role, locks=target.lock != "none"))
+            if grant.letters:
+                yield name, grant
+    # A container knows no prefixes, so a role has what it does anywhere on the stage.
+    letters = _in_order({letter for verb in verbs_on_stage(role) for letter in _VERBS[verb]})
+    for name, stage in settings.stages.items():
+        if isinstance(stage, AzureTargetSettings):
+            grant = _grant(name, stage, letters, section="stages")
+            if letters:
+                yield f"stage-{name}", grant
 
 
 _VERBS: Final = {"put": "cw", "get": "r", "delete": "d", "list": "l"}
