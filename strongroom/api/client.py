@@ -7,7 +7,8 @@ no key: who may write to the state database may ask.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -325,10 +326,7 @@ def _restore_plan(
             stands_in=salvaged.stands_in,
         )
     if plan_out is not None:
-        with placed(plan_out) as file:
-            file.writelines(map(encode_entry, entries))
-            signer = load_or_create_role(settings.state_dir / "keys" / "roles", Role.RECOVER)
-            file.write(sign_head(head, signer))
+        _write_plan(plan_out, head, entries, settings)
     return PlannedRestore(
         backup=head.backup,
         to=to,
@@ -341,6 +339,12 @@ def _restore_plan(
         digest=head.digest,
         entries=tuple(entries),
     )
+
+
+def _write_plan(path: Path, head: RestorePlan, entries: Sequence[PlanEntry], settings: Settings) -> None:
+    with placed(path) as file:
+        file.writelines(map(encode_entry, entries))
+        file.write(sign_head(head, load_or_create_role(settings.state_dir / "keys" / "roles", Role.RECOVER)))
 
 
 # -- ``strongroom.Client`` ----------------------------------------------------------------------
@@ -376,19 +380,15 @@ class Client:
 
     def submit(self, policy: str) -> Submission:
         """Ask for a backup by a policy."""
-        request = str(uuid4())
-        return self._on_record(request, submit_backup(self._services, policy=policy, request_id=request))
+        return self._submitted(partial(submit_backup, self._services, policy=policy))
 
     def verify(self, backup: str, *, depth: str = Depth.DIGEST.value) -> Submission:
         """Ask that a backup be read back from every target of its policy."""
-        request = str(uuid4())
-        submitted = submit_verify(self._services, backup=backup, depth=Depth(depth), request_id=request)
-        return self._on_record(request, submitted)
+        return self._submitted(partial(submit_verify, self._services, backup=backup, depth=Depth(depth)))
 
     def repair(self, backup: str) -> Submission:
         """Ask that a backup's bad replicas be brought up again."""
-        request = str(uuid4())
-        return self._on_record(request, submit_repair(self._services, backup=backup, request_id=request))
+        return self._submitted(partial(submit_repair, self._services, backup=backup))
 
     def drill(self, policy: str, *, drill: str = "full", **options: Any) -> Submission:
         """Ask for a rehearsed recovery.
@@ -397,10 +397,8 @@ class Client:
             drill: single, category, full, failover or emergency.
             options: ``secret``, ``tags``, ``target``, ``into``, ``within_days``, ``objective_seconds``.
         """
-        request = str(uuid4())
         asked = drill_options(self._settings, drill, **options)
-        submitted = submit_drill(self._services, policy=policy, options=asked, request_id=request)
-        return self._on_record(request, submitted)
+        return self._submitted(partial(submit_drill, self._services, policy=policy, options=asked))
 
     def restore(
         self,
@@ -417,7 +415,7 @@ class Client:
         Args:
             relocate: ``FROM=TO``: what is called ``FROM…`` in the backup, and nothing else, becomes ``TO…``.
         """
-        request, selection = str(uuid4()), Selection(tags=dict(filter_tag or {}))
+        selection = Selection(tags=dict(filter_tag or {}))
         options = restore_options(
             self._settings,
             to=to,
@@ -427,19 +425,15 @@ class Client:
             relocate=relocate,
             requester=who(),
         )
-        submitted = submit_restore(
-            self._services, backup=backup, options=options, selection=selection, request_id=request
-        )
-        return self._on_record(request, submitted)
+        submit = partial(submit_restore, self._services, backup=backup, options=options, selection=selection)
+        return self._submitted(submit)
 
     def undo(
         self, run: str, *, include: Sequence[str] = (), filter_tag: Mapping[str, str] | None = None
     ) -> Submission:
         """Ask for the undoing of a restore run, by its id or that of its request: all, or named secrets."""
-        request = str(uuid4())
         options = UndoOptions(undoes=run, requester=who(), selection=named_or_tagged(include, filter_tag))
-        submitted = submit_undo(self._services, options=options, request_id=request)
-        return self._on_record(request, submitted)
+        return self._submitted(partial(submit_undo, self._services, options=options))
 
     def rotate(
         self,
@@ -451,10 +445,8 @@ class Client:
         rate: float | None = None,
     ) -> Submission:
         """Ask that a policy's backups be rotated to the recipients that it names now."""
-        request = str(uuid4())
         options = RotateOptions(reencrypt=re_encrypt, renew=renew, backups=tuple(backup), rate=rate)
-        submitted = submit_rotation(self._services, policy=policy, options=options, request_id=request)
-        return self._on_record(request, submitted)
+        return self._submitted(partial(submit_rotation, self._services, policy=policy, options=options))
 
     # -- looking: nothing is asked of the cluster ------------------------------------------
 
@@ -512,5 +504,7 @@ class Client:
         run = self._services.store.find(id)
         return Submission(id=run.request_id or run.id, run=run.id, store=self._services.store)
 
-    def _on_record(self, request: str, submitted: Submitted) -> Submission:
-        return Submission(id=request, run=submitted[0], store=self._services.store)
+    def _submitted(self, submit: Callable[..., Submitted]) -> Submission:
+        request = str(uuid4())
+        run, _ = submit(request_id=request)
+        return Submission(id=request, run=run, store=self._services.store)

@@ -318,9 +318,8 @@ def finalise(conn: Connection, run: Run, state: RunState, error: str | None) -> 
         state, error = RunState(run.facts["ending"]), run.facts["error"]
     moment: float = conn.execute(select(sql.now())).scalar_one()
     unsettled = (StepState.READY, StepState.SENT, StepState.RUNNING)
-    while (
-        _drop(conn, run, "the run had ended", *unsettled) >= SLICE
-    ):  # a report comes when nearly none is left
+    # A report comes when nearly none is left.
+    while _drop(conn, run, "the run had ended", *unsettled) >= SLICE:
         pass
     # Whether a backup's run leaves something: its report says so, or it never had one.
     report = run.facts.get("report")

@@ -57,15 +57,15 @@ class Inspection(Struct, frozen=True, kw_only=True):
 
     kind: str
     depth: Depth
-    backup: str
-    policy: str
-    source: str
-    created_at: str
-    sealed: bool
-    values: bool
-    secrets: int | None
-    versions: int | None
-    containers: int
+    backup: str = ""
+    policy: str = ""
+    source: str = ""
+    created_at: str = ""
+    sealed: bool = True
+    values: bool = True
+    secrets: int | None = None
+    versions: int | None = None
+    containers: int = 1
     size: int
     recipients: Sequence[ManifestRecipient] = ()
     signer: str | None = None
@@ -261,7 +261,6 @@ def _inspect_document(path: Path, trust: TrustOptions) -> Inspection:
         values=False,
         secrets=written.secrets,
         versions=written.versions,
-        containers=1,
         size=written.size,
     )
 
@@ -273,15 +272,8 @@ def _inspect_legacy(path: Path, given: BackupSource, means: InspectOptions) -> I
     return Inspection(
         kind="old Fernet file",
         depth=means.depth if shape else Depth.OPENED,
-        backup="",
-        policy="",
-        source="",
-        created_at="",
-        sealed=True,
-        values=True,
         secrets=secrets,
         versions=secrets,
-        containers=1,
         size=path.stat().st_size,
     )
 
@@ -297,15 +289,6 @@ def _inspect_container(path: Path, trust: TrustOptions, means: InspectOptions) -
         found = Inspection(
             kind="container",
             depth=Depth.DIGEST,
-            backup="",
-            policy="",
-            source="",
-            created_at="",
-            sealed=True,
-            values=True,
-            secrets=None,
-            versions=None,
-            containers=1,
             size=scrubbed.size,
             signer=scrubbed.certificate.fingerprint,
             signer_known=maker.known,
