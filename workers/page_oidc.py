@@ -21,7 +21,7 @@ from strongroom.config.served import PageOidcSettings
 from strongroom.errors import ConfigError
 from strongroom.system.process import is_loopback
 from workers.page_people import LoginRefused, digest_of
-from workers.paths import given_or_made
+from workers.paths import read_given
 
 BEGUN_LASTS: Final = 600.0
 """Seconds that somebody may take to log in at the provider."""
@@ -197,9 +197,8 @@ class Oidc:
         """Return a provider's answer."""
         headers = {"Accept": "application/json"}
         if form is not None and oidc.client_secret_file is not None:
-            given = oidc.client_secret_file
             try:
-                secret = given_or_made(given, given, name="", setting="page.oidc.client_secret_file")
+                secret = read_given(oidc.client_secret_file, "page.oidc.client_secret_file")
             except ConfigError:
                 raise LoginRefused("The page's secret at the provider cannot be read on this host.") from None
             login = f"{quote(oidc.client_id, safe='')}:{quote(secret, safe='')}"

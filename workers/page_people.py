@@ -18,7 +18,7 @@ from tornado.httputil import HTTPHeaders
 from strongroom.config.served import PageOidcSettings, PageProxySettings, PageSettings
 from strongroom.errors import ConfigError
 from strongroom.operations.errors import MessageRefused
-from workers.paths import given_or_made
+from workers.paths import read_given
 
 LASTS: Final = 12 * 3600
 """Seconds that a session lasts."""
@@ -208,7 +208,7 @@ def _secret(proxy: PageProxySettings) -> str:
     if proxy.secret_file is None:
         raise MessageRefused("a header of the page's proxy, of which nothing is known here to prove it")
     try:
-        return given_or_made(proxy.secret_file, proxy.secret_file, name="", setting="page.proxy.secret_file")
+        return read_given(proxy.secret_file, "page.proxy.secret_file")
     except ConfigError as error:
         raise MessageRefused("a header of the page's proxy, whose secret cannot be read here") from error
 

@@ -24,7 +24,7 @@ from strongroom.operations.show.frame import PAGE, PageFacts
 from strongroom.operations.show.single import OneBackup
 from strongroom.sheet import Sheet
 from strongroom.state.errors import RecordRefused, RunNotFound
-from strongroom.state.records import ROTATING, CatalogEntry, Event, RecipientPin, Run, RunKind
+from strongroom.state.records import ROTATING, CatalogEntry, Event, Run, RunKind
 from strongroom.state.store import RunStore
 from strongroom.times import as_written
 from strongroom.wiring.calendar import calendar
@@ -124,7 +124,7 @@ class Views:
         backup = OneBackup(
             entry=entry,
             replicas=store.replicas(name),
-            readers=_readers(sealed) if sealed else (),
+            readers=sealed.readers if sealed else (),
             sealed=sealed,
             made=made,
             quarantine=on_record(store).get(name, ""),
@@ -192,11 +192,6 @@ def _made_by(store: RunStore, entry: CatalogEntry) -> Run | None:
         return store.load(entry.backup)
     except RunNotFound:
         return None
-
-
-def _readers(run: Run) -> list[RecipientPin]:
-    absent = run.facts.get("left_out", ())
-    return [pin for pin in run.spec.recipients if pin.name not in absent]
 
 
 def _events(store: RunStore, entry: CatalogEntry) -> list[Event]:

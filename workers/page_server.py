@@ -30,7 +30,7 @@ from strongroom.system.lazy import require_package
 from workers import http_server, names, status
 from workers.exporter import Exporter
 from workers.http_server import Handler, Healthcheck, in_thread
-from workers.page_oidc import Oidc
+from workers.page_oidc import BEGUN_LASTS, Oidc
 from workers.page_people import LASTS, PER, LoginRefused, People, Visitor, allowed_values, is_name
 from workers.page_routes import Asked, NotThere, Show, StillAsked, Views
 from workers.paths import given_or_made, role_keys, secret_file
@@ -325,7 +325,7 @@ class _BeginOidc(_Handler):
             return
         # The provider's page sends the browser back: a cookie that is Strict would stay behind.
         options = self.application.cookie_options | {"samesite": "Lax"}
-        self.set_signed_cookie(self.cookie, browser, expires_days=None, max_age=600, **options)
+        self.set_signed_cookie(self.cookie, browser, expires_days=None, max_age=int(BEGUN_LASTS), **options)
         self.redirect(there, status=HTTPStatus.SEE_OTHER)
 
 
@@ -335,7 +335,7 @@ class _EndOidc(_BeginOidc):
         if oidc is None:
             self.redirect("/login", status=HTTPStatus.SEE_OTHER)
             return
-        browser = (self.get_signed_cookie(self.cookie, max_age_days=600 / 86400) or b"").decode()
+        browser = (self.get_signed_cookie(self.cookie, max_age_days=BEGUN_LASTS / 86400) or b"").decode()
         self.clear_cookie(self.cookie, **self.application.cookie_options)
         answer = {name: self.get_query_argument(name) for name in self.request.query_arguments}
         try:

@@ -95,7 +95,11 @@ def given_or_made(given: Path | None, state_dir: Path, *, name: str, setting: st
     Raises:
         ConfigError: it cannot be read, or is empty.
     """
-    path = given or _made(state_dir, name)
+    return read_given(given or _made(state_dir, name), setting)
+
+
+def read_given(path: Path, setting: str) -> str:
+    """Return what the file of a setting holds. Raises as :func:`given_or_made`."""
     try:
         found = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -267,6 +267,12 @@ class Run(Struct, frozen=True, kw_only=True):
         """How long it took, or takes so far."""
         return round(max(0.0, (self.finished_at or time.time()) - self.created_at), 3)
 
+    @property
+    def readers(self) -> tuple[RecipientPin, ...]:
+        """Who can open its backup: not the keys whose services were away."""
+        absent = self.facts.get("left_out", ())
+        return tuple(pin for pin in self.spec.recipients if pin.name not in absent)
+
 
 class RunCount(Struct, frozen=True, kw_only=True):
     """How many runs of a policy, or entry of the calendar, and kind stand in a state, and how often a person

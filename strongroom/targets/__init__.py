@@ -6,10 +6,12 @@ Objects are immutable: they are put once, only if absent, and never changed. Nam
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -103,6 +105,17 @@ class HiddenVersion(Struct, frozen=True, kw_only=True):
     expires: datetime | None = None
     lock_known: bool = True
     rule_known: bool = True
+
+
+class TakesObjects(Protocol):
+    """What objects are put into: a target, or a single-file backup that is being written."""
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool: ...
+
+
+def put_whole(place: TakesObjects, name: str, content: bytes | memoryview) -> bool:
+    """Put an object of which all is at hand; see :meth:`Target.put`."""
+    return place.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 class ProbeResult(StrEnum):

@@ -18,7 +18,6 @@ from strongroom.operations.rotation.secret_plan import PlannedRotation, SecretRo
 from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
-    RecipientPin,
     Run,
     RunState,
     StepKind,
@@ -44,7 +43,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "kind": run.spec.kind,
         "policy": run.spec.policy,
         "backup": job_of(run.spec.kind).backup_of(run) or None,
-        "recipients": [pin.describes for pin in _readers(run)],
+        "recipients": [pin.describes for pin in run.readers],
         "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,
         "closing": run.closing,
@@ -164,7 +163,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield "unswept", "; ".join(filter(None, (f"{place}: {why}", job.swept_again)))
     if kept := run.facts.get("report", {}).get("kept"):
         yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
-    yield from identities.recipient_fields(_readers(run))
+    yield from identities.recipient_fields(run.readers)
     for kind, entry in steps(rows).items():
         yield (
             kind,
@@ -210,12 +209,6 @@ def waits_for_people(rows: Iterable[StepRow]) -> StrongroomError | None:
     """Return what people have to approve before a run goes on, if it waits for that."""
     waiting = (run_log.parse_error(row.error) for row in rows if row.waits_since and row.error)
     return next((error for error in waiting if isinstance(error, ApprovalNeeded)), None)
-
-
-def _readers(run: Run) -> list[RecipientPin]:
-    """Return who can open a run's backup: not the keys whose keepers were away."""
-    absent = run.facts.get("left_out", ())
-    return [pin for pin in run.spec.recipients if pin.name not in absent]
 
 
 def _counts(run: Run) -> Mapping[str, Any]:

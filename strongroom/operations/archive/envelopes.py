@@ -40,7 +40,7 @@ from strongroom.errors import StrongroomError, TargetError, Untrusted
 from strongroom.keys import BY_LABEL, allof
 from strongroom.model import ObjectInfo
 from strongroom.operations.engine.layout import container_name, containers_prefix
-from strongroom.targets import HiddenVersion, Target
+from strongroom.targets import HiddenVersion, Target, put_whole
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.reading import put_beside
 
@@ -307,7 +307,7 @@ def place_envelope(
     """
     content = write_detached(record, signer)
     name = envelope_name(record.id, record.generation)
-    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    put_whole(target, name, content)
     if b"".join(target.read(name, length=len(content) + 1)) == content:
         return record  # what was just signed need not be taken apart again
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ListedSecret, Role
 from strongroom.operations.rights.needs import ON_TARGETS, TargetAction
 from strongroom.sources import Source
-from strongroom.targets import ProbeCheck, ProbeResult, Target
+from strongroom.targets import ProbeCheck, ProbeResult, Target, put_whole
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.probing import DESTROYS, of_mode
 from strongroom.targets.resilient import bare
@@ -176,7 +175,7 @@ class _Own:
         self.name = own_name(now)
 
     def put(self) -> bool:
-        return _put(self._target, self.name, self._content)
+        return put_whole(self._target, self.name, self._content)
 
     def read(self) -> None:
         _same(b"".join(self._target.read(self.name)), self._content)
@@ -192,7 +191,7 @@ class _Own:
         """Put other content under the same name; the first has to stay."""
         what = "put other content under its name"
         try:
-            created = _put(self._target, self.name, bytes(BYTES))
+            created = put_whole(self._target, self.name, bytes(BYTES))
             self.read()
         except TargetError as error:
             return ProbeCheck(what=what, outcome=ProbeResult.NOT_SHOWN, detail=error.message)
@@ -251,10 +250,6 @@ def _delete_unless_locked(target: Target, name: str) -> None:
         target.delete(name)
     except TargetLocked:
         return
-
-
-def _put(target: Target, name: str, content: bytes) -> bool:
-    return target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def _same(read: bytes, put: bytes) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.model import prepare
 from strongroom.operations.archive.shortfall import Shortfall
-from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.jobs import read_facts, read_options
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.scratch import DrillScope
 from strongroom.state.errors import RecordRefused
@@ -154,10 +153,7 @@ prepare(DrillOptions, DrillPlan, DrillFacts)
 
 def options_of(run: Run) -> DrillOptions:
     """Return what a drill was asked for."""
-    try:
-        return msgspec.convert(run.spec.options, DrillOptions)
-    except msgspec.ValidationError:
-        raise RecordRefused(f"the options of run {run.id} are not those of a drill") from None
+    return read_options(run, DrillOptions, "a drill")
 
 
 def took_seconds(facts: DrillFacts) -> float:

@@ -285,6 +285,14 @@ def read_facts(run: Run, kind: type[R]) -> R:
         raise RecordRefused(f"the facts of run {run.id} are not those of a {run.spec.kind.value}") from None
 
 
+def read_options(run: Run, kind: type[R], of: str) -> R:
+    """Return the options of a run as a record. ``of``: what has such options, as "a drill"."""
+    try:
+        return msgspec.convert(run.spec.options, kind)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the options of run {run.id} are not those of {of}") from None
+
+
 def to_facts(record: msgspec.Struct, *names: str) -> dict[str, Any]:
     """Return these fields of a record as facts, or all of them."""
     facts: dict[str, Any] = msgspec.to_builtins(record)

@@ -24,7 +24,7 @@ from strongroom.operations.engine.services import Services, StageUsage
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, StagePin
 from strongroom.system.errors import TargetFull
-from strongroom.targets import Target
+from strongroom.targets import Target, put_whole
 from strongroom.targets.errors import StageDiffers, TargetUnavailable
 from strongroom.times import compact
 
@@ -122,7 +122,7 @@ class Stage:
     def seal_as(self, name: str, content: bytes, *, context: bytes) -> bool:
         """Seal something under a name of its own; return whether it was not there yet."""
         sealed = cobblestone.seal(self._key, content, context=context)
-        return self.place.put(name, [sealed], size=len(sealed), sha256=hashlib.sha256(sealed).digest())
+        return put_whole(self.place, name, sealed)
 
     def open_as(self, name: str, *, context: bytes) -> bytes | None:
         """Return what was sealed under a name, or ``None``. Raises StageDiffers if it was not."""

@@ -13,7 +13,6 @@ read from the newest name downwards, many at once.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from strongroom.container.signing import CertifiedSigner
 from strongroom.errors import StrongroomError
 from strongroom.model import ObjectInfo
 from strongroom.operations.errors import TargetUnsound
-from strongroom.targets import Target
+from strongroom.targets import Target, put_whole
 from strongroom.targets.reading import Objects
 from strongroom.times import rfc3339
 from strongroom.words import plural, verb
@@ -290,7 +289,7 @@ def put_checked(target: Target, name: str, content: bytes, *, until: datetime | 
     Raises:
         VerificationFailed: the target holds something else afterwards.
     """
-    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    put_whole(target, name, content)
     if b"".join(target.read(name, length=len(content) + 1)) != content:
         raise VerificationFailed(f"target '{target.name}' holds something else under the name '{name}'")
     if until is not None and target.locks:

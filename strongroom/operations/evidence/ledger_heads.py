@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +34,7 @@ from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain, is_
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.state.records import RunStep, StepKind
 from strongroom.state.store import RunStore
-from strongroom.targets import Target
+from strongroom.targets import Target, put_whole
 from strongroom.times import rfc3339
 
 # -- Signed heads of the ledger on the targets: what was cut off or made anew shows without any paper
@@ -218,7 +217,7 @@ def put(target: Target, head: LedgerHead, content: bytes, trusted: frozenset[str
         TargetError: something else lies there under its name already, among others.
     """
     name = HEAD.name_of(head, content)
-    made = target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    made = put_whole(target, name, content)
     there = content if made else b"".join(target.read(name, length=HEAD.most + 1))
     if not isinstance(judge(HEAD, name, there, trusted=trusted), Counting):  # else another host was faster
         raise TargetError(

@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
@@ -28,7 +26,7 @@ from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.archive.shortfall import Earlier, MissingSecret, Shortfall
 from strongroom.operations.engine.integrity import check_target
-from strongroom.operations.engine.jobs import read_result
+from strongroom.operations.engine.jobs import read_options, read_result
 from strongroom.operations.engine.services import Services, openers
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.restore.batch import Progress
@@ -264,10 +262,7 @@ def _require_head(undone: Run, row: StepRow, heads: Mapping[str, str]) -> None:
 
 def undo_options_of(run: Run) -> UndoOptions:
     """Return what an undo run is asked for."""
-    try:
-        return msgspec.convert(run.spec.options, UndoOptions)
-    except msgspec.ValidationError:
-        raise RecordRefused(f"the options of run {run.id} are not those of an undo") from None
+    return read_options(run, UndoOptions, "an undo")
 
 
 def _uncounted(secrets: int) -> None:

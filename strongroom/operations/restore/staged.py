@@ -18,7 +18,7 @@ from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.engine.approvals import UNKNOWN, ApprovalRequest, shown, shown_lines
 from strongroom.operations.engine.approving import require_approval
-from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.jobs import read_facts, read_options
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.stage import stage_of, staged_plan
 from strongroom.operations.restore.journal import Restored
@@ -187,10 +187,7 @@ prepare(
 
 def options_of(run: Run) -> RestoreOptions:
     """Return what a restore run is asked for."""
-    try:
-        return msgspec.convert(run.spec.options, RestoreOptions)
-    except msgspec.ValidationError:
-        raise RecordRefused(f"the options of run {run.id} are not those of a restore") from None
+    return read_options(run, RestoreOptions, "a restore")
 
 
 def named_or_tagged(names: Sequence[str], tags: Mapping[str, str] | None) -> Selection:

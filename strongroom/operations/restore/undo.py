@@ -6,7 +6,6 @@ file before it writes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +38,7 @@ from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
 from strongroom.sources.batches import only
 from strongroom.sources.memory import MemoryStore
+from strongroom.targets import put_whole
 from strongroom.targets.single_file import BundleWriter
 from strongroom.times import rfc3339, unique
 
@@ -258,15 +258,11 @@ def seal_to_file(
     )
     manifest = sign_manifest(_manifest(about, sealed, recipients, signer), signer)
     with BundleWriter(path, replace=replace) as bundle:
-        _add(bundle, container_name(about.backup_id, sealed.hexdigest), content)
+        put_whole(bundle, container_name(about.backup_id, sealed.hexdigest), bytes(content))
         for name, trust_list in signer.lists.items():
-            _add(bundle, name, trust_list)
-        _add(bundle, manifest_name(about.backup_id), manifest)
+            put_whole(bundle, name, trust_list)
+        put_whole(bundle, manifest_name(about.backup_id), manifest)
         bundle.close(commit=True)
-
-
-def _add(bundle: BundleWriter, name: str, content: bytes | bytearray) -> None:
-    bundle.put(name, [bytes(content)], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def _about(source: str, policy: str) -> ContainerHeader:

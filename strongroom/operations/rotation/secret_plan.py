@@ -14,12 +14,11 @@ from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction, ListedSecret, Secret, prepare
 from strongroom.operations.engine.approvals import UNKNOWN, ApprovalRequest
 from strongroom.operations.engine.approving import require_approval
-from strongroom.operations.engine.jobs import read_facts
+from strongroom.operations.engine.jobs import read_facts, read_options
 from strongroom.operations.engine.services import SecretRotator, Services
 from strongroom.operations.rotation.secret_values import SecretPlace, identify
 from strongroom.sources import Source, is_setting
 from strongroom.sources.batches import matches
-from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RotationState, Run, RunKind, RunStep, SecretRotation
 from strongroom.times import rfc3339
 from strongroom.words import plural
@@ -40,10 +39,7 @@ class RotateSecretsOptions(Struct, frozen=True, kw_only=True):
         """Return what a run was asked for. Raises UsageError for a run of another kind."""
         if run.spec.kind is not RunKind.ROTATE_SECRET:
             raise UsageError(f"Run {run.id} is a {run.spec.kind.value}: it rotated no secret.", hint="")
-        try:
-            return msgspec.convert(run.spec.options, cls)
-        except msgspec.ValidationError:
-            raise RecordRefused(f"the options of run {run.id} are not those of a rotation") from None
+        return read_options(run, cls, "a rotation")
 
 
 class PlannedRotation(Struct, frozen=True, kw_only=True):

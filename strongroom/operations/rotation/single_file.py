@@ -35,6 +35,7 @@ from strongroom.operations.engine.services import Services
 from strongroom.operations.rotation.reencrypt import reseal, reseal_all, resealed_manifest
 from strongroom.operations.rotation.rewrap import RewrapOrder, rewrap_backup
 from strongroom.system.errors import Conflict, WouldOverwrite
+from strongroom.targets import put_whole
 from strongroom.targets.single_file import BundleReader, BundleWriter
 
 RECENT = 100_000
@@ -183,7 +184,7 @@ def _reseal(
     for resealed in reseal_all(manifest.containers, backup.container, seal, unlock=backup.unlock):
         entries.append(resealed.entry)
         name = container_name(successor_of(manifest.backup_id), resealed.entry.sha256)
-        _add(new, name, resealed.content)
+        put_whole(new, name, memoryview(resealed.content))
     content = manifest_bytes(old, manifest.backup_id, trusted=rotation.trusted)
     sealed = resealed_manifest(
         manifest,
@@ -194,13 +195,9 @@ def _reseal(
         trust=rotation.signer.trust,
     )
     for name, trust_list in rotation.signer.lists.items():
-        _add(new, name, trust_list)
-    _add(new, manifest_name(sealed.backup_id), sign_manifest(sealed, rotation.signer))
+        put_whole(new, name, trust_list)
+    put_whole(new, manifest_name(sealed.backup_id), sign_manifest(sealed, rotation.signer))
     return sealed
-
-
-def _add(new: BundleWriter, name: str, content: bytes | bytearray | memoryview) -> None:
-    new.put(name, [memoryview(content)], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def _read_back(new: BundleWriter, manifest: Manifest, rotation: RewrapOrder) -> Depth:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +29,7 @@ from strongroom.sources.raft.snapshot import (
     split_name,
 )
 from strongroom.system.attempts import on_failure
+from strongroom.targets import put_whole
 from strongroom.times import compact, unique
 from strongroom.vault.answers import Denied, VaultError
 from strongroom.vault.client import Vault, rights
@@ -78,7 +78,7 @@ class Spool:
         """Keep a part."""
         name = self._name(snapshot, part)
         sealed = cobblestone.seal(self._key, content, context=_context(name))
-        self._place.put(name, [sealed], size=len(sealed), sha256=hashlib.sha256(sealed).digest())
+        put_whole(self._place, name, sealed)
 
     def get(self, snapshot: str, part: int | None) -> bytes | None:
         """Return a part, or ``None`` if it is not there. Raises Tampered if it is another."""
