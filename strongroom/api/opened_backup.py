@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -129,11 +128,9 @@ class _Attempt:
     def _note(self, kind: str, **more: str) -> None:
         if not self._state_dir.is_dir():  # no installation is here
             return
-        who = {"command": "python", "by": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename}
+        detail = access_log.by_whom("python") | {"backup": self._backup, "where": self._where} | more
         try:
-            access_log.record_access(
-                self._state_dir, kind, backup=self._backup, where=self._where, **who, **more
-            )
+            access_log.record_access(self._state_dir, kind, **detail)
         except OSError as error:
             warnings.warn(f"that this was opened could not be put on record: {error.strerror}", stacklevel=5)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,21 +82,11 @@ def record_access(
         record_outcomes(None)
     if not installation.state_dir.is_dir():
         return
-    who = {"command": output.command, "by": _user_name(), "host": os.uname().nodename}
     try:
+        who = access_log.by_whom(output.command)
         access_log.record_access(installation.state_dir, kind, **who, **detail)
     except OSError as error:
         output.note(f"note: that this was opened could not be put on record: {error.strerror}")
-
-
-def _user_name() -> str:
-    """Return who runs this, and behind sudo who typed it: whom the system knows, not what is claimed."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = f"uid {os.getuid()}"
-    typed = os.environ.get("SUDO_USER", "")
-    return f"{name} (sudo by {typed[:64]})" if typed.isprintable() and typed else name
 
 
 # -- Asking whether people have to approve what a command is about to do. Without rules this loads nothing

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
 import stat
 import time
@@ -61,6 +62,17 @@ def record_access(state_dir: Path, kind: str, **detail: str | int | None) -> Non
     access = Access(id=token_hex(8), at=time.time(), kind=kind, detail=detail)
     with _held(state_dir / FILE, os.O_CREAT) as descriptor:
         _append(descriptor, msgspec.json.encode(access) + b"\n")
+
+
+def by_whom(command: str) -> dict[str, str]:
+    """Return who runs this, and behind sudo who typed it: whom the system knows, not what is claimed."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    typed = os.environ.get("SUDO_USER", "")
+    by = f"{name} (sudo by {typed[:64]})" if typed.isprintable() and typed else name
+    return {"command": command, "by": by, "host": os.uname().nodename}
 
 
 def take(state_dir: Path, store: RunStore) -> int:
