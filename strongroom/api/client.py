@@ -326,7 +326,10 @@ def _restore_plan(
             stands_in=salvaged.stands_in,
         )
     if plan_out is not None:
-        _write_plan(plan_out, head, entries, settings)
+        with placed(plan_out) as file:
+            file.writelines(map(encode_entry, entries))
+            signer = load_or_create_role(settings.state_dir / "keys" / "roles", Role.RECOVER)
+            file.write(sign_head(head, signer))
     return PlannedRestore(
         backup=head.backup,
         to=to,
@@ -339,12 +342,6 @@ def _restore_plan(
         digest=head.digest,
         entries=tuple(entries),
     )
-
-
-def _write_plan(path: Path, head: RestorePlan, entries: Sequence[PlanEntry], settings: Settings) -> None:
-    with placed(path) as file:
-        file.writelines(map(encode_entry, entries))
-        file.write(sign_head(head, load_or_create_role(settings.state_dir / "keys" / "roles", Role.RECOVER)))
 
 
 # -- ``strongroom.Client`` ----------------------------------------------------------------------

@@ -204,42 +204,14 @@ def _cell(text: str) -> str:
 def manual(date: str) -> dict[str, str]:
     """Return each page of the manual by the name of its file: ``strongroom.1``, a page for each word that a
     command begins with, and ``strongroom.toml.5``. ``date`` is when the package was made, as 2026-11-30."""
-    words, settings = summaries(), f"`{PROGRAM}.toml(5)`"
-    codes = exit_codes_markdown().partition("|---:|---|---|\n")[2].partition("\n\n")[0]
-    families = [re.split(r"(?<!\\\\) \\| ", row.strip("| ")) for row in codes.splitlines()]
+    settings = (
+        "# DESCRIPTION\n" + reference_markdown().partition("-->")[2] + f"\n# SEE ALSO\n\n`{PROGRAM}(1)`\n"
+    )
     texts = {
-        f"{PROGRAM}.1": (
-            INTRODUCTION.rstrip("."),
-            f"# SYNOPSIS\n\n`{PROGRAM} COMMAND` …\n\n# DESCRIPTION\n"
-            + _HEAD.partition("-->")[2].partition("`python scripts/secrets_cli.py")[0]
-            + _HEAD.partition("runs the same program.")[2]
-            + "".join(
-                f"## {group}\n\n" + "".join(f"- `{PROGRAM} {word}`: {says}\n" for word, says in rows.items())
-                for group in GROUPS
-                if (rows := summaries_of(group))
-            )
-            + "\n# EXIT STATUS\n\n"
-            + "".join(f"- `{code}`: {' '.join(rest)}\n" for code, *rest in families)
-            + f"\n# SEE ALSO\n\n{', '.join(f'`{PROGRAM}-{word}(1)`' for word in words)}, {settings}\n",
-        ),
-        f"{PROGRAM}.toml.5": (
-            "configuration of Strongroom",
-            "# DESCRIPTION\n"
-            + reference_markdown().partition("-->")[2]
-            + f"\n# SEE ALSO\n\n`{PROGRAM}(1)`\n",
-        ),
+        f"{PROGRAM}.1": (INTRODUCTION.rstrip("."), _of_program()),
+        f"{PROGRAM}.toml.5": ("configuration of Strongroom", settings),
+        **{f"{PROGRAM}-{word}.1": (summary, _of_word(word)) for word, summary in summaries().items()},
     }
-    for word, summary in words.items():
-        names = [name for name in COMMANDS if name.partition(" ")[0] == word]
-        synopsis = "".join(
-            f"{_typed(name, parser)}\n" for name in names for name, _, parser in _parsers(name)
-        )
-        texts[f"{PROGRAM}-{word}.1"] = (
-            summary,
-            f"# SYNOPSIS\n\n```\n{synopsis}```\n\n"
-            + "".join(_command(name, {}).replace("### ", f"# {PROGRAM} ", 1) for name in names)
-            + f"# SEE ALSO\n\n`{PROGRAM}(1)`, {settings}\n",
-        )
     pages = {}
     for file, (summary, text) in texts.items():
         name, _, section = file.rpartition(".")
@@ -247,6 +219,38 @@ def manual(date: str) -> dict[str, str]:
         head += f".SH NAME\n{_in_roff(name)} \\- {_in_roff(summary)}\n"
         pages[file] = head + "".join(_roff(text))
     return pages
+
+
+_SETTINGS_PAGE: Final = f"`{PROGRAM}.toml(5)`"
+
+
+def _of_program() -> str:
+    codes = exit_codes_markdown().partition("|---:|---|---|\n")[2].partition("\n\n")[0]
+    families = [re.split(r"(?<!\\\\) \\| ", row.strip("| ")) for row in codes.splitlines()]
+    return (
+        f"# SYNOPSIS\n\n`{PROGRAM} COMMAND` …\n\n# DESCRIPTION\n"
+        + _HEAD.partition("-->")[2].partition("`python scripts/secrets_cli.py")[0]
+        + _HEAD.partition("runs the same program.")[2]
+        + "".join(
+            f"## {group}\n\n" + "".join(f"- `{PROGRAM} {word}`: {says}\n" for word, says in rows.items())
+            for group in GROUPS
+            if (rows := summaries_of(group))
+        )
+        + "\n# EXIT STATUS\n\n"
+        + "".join(f"- `{code}`: {' '.join(rest)}\n" for code, *rest in families)
+        + f"\n# SEE ALSO\n\n{', '.join(f'`{PROGRAM}-{word}(1)`' for word in summaries())}, {_SETTINGS_PAGE}\n"
+    )
+
+
+def _of_word(word: str) -> str:
+    """Return what there is to say of the commands that begin with a word."""
+    names = [name for name in COMMANDS if name.partition(" ")[0] == word]
+    synopsis = "".join(f"{_typed(name, parser)}\n" for name in names for name, _, parser in _parsers(name))
+    return (
+        f"# SYNOPSIS\n\n```\n{synopsis}```\n\n"
+        + "".join(_command(name, {}).replace("### ", f"# {PROGRAM} ", 1) for name in names)
+        + f"# SEE ALSO\n\n`{PROGRAM}(1)`, {_SETTINGS_PAGE}\n"
+    )
 
 
 def _typed(name: str, parser: argparse.ArgumentParser) -> str:

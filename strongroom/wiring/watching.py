@@ -363,20 +363,12 @@ def _log(name: str, log: AccessLogSettings, settings: Settings) -> AccessLog:
         assert log.directory is not None
         return LogFolder(log.directory)
 
+    targets = (settings.targets[target] for target in log.targets or settings.targets)
     watch = Watch(
-        places=tuple(_places(log, settings)),
-        keys=tuple(_keys(log, settings)),
+        places=tuple(filter(None, (target.logged_as(log.format) for target in targets))),
+        keys=tuple(filter(None, (key.logged_as(log.format) for key in settings.keys.values()))),
         ours=log.ours,
         networks=log.networks,
         refusals=log.refusals,
     )
     return AccessLog(name=name, format=log.format, place=place, watch=watch, settle=log.settle)
-
-
-def _places(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
-    names = (settings.targets[name].logged_as(log.format) for name in log.targets or settings.targets)
-    yield from filter(None, names)
-
-
-def _keys(log: AccessLogSettings, settings: Settings) -> Iterator[str]:
-    yield from filter(None, (key.logged_as(log.format) for key in settings.keys.values()))

@@ -114,7 +114,7 @@ class RestoreBatch:
         self.changing = [s.name for s in over if (overwrite if self._entries is None else self._may_write(s))]
         written = self._fresh.union(self.changing)
         self.left = [*(s.name for s in over if s.name not in written), *sorted(self._guarded)]
-        self.back = [s for s in able if s.name in self._unchanged or s.name in written]
+        self.to_settle = [s for s in able if s.name in self._unchanged or s.name in written]
         self.changes = [self._change(secret) for secret in able if secret.name in written]
 
     def _passes(self, guard: Guard, secret: Secret) -> bool:

@@ -95,28 +95,27 @@ class CarriedRecord:
             StageDiffers: the entries do not follow on one another.
         """
         there: dict[str, bytes] = {}
-        self._sent, behind = {}, False
+        self._sent, another_host = {}, False
         for entry in self._entries():
             for change in entry.changes:
                 kept = there.get(change.file, b"")
                 if len(kept) < change.offset or not is_segment(change.file):
                     raise self._differs()
                 whole = kept[: change.offset] + change.content
-                self._sent[change.file] = _told(whole)
+                self._sent[change.file] = _size_and_digest(whole)
                 if not change.file.endswith(_FINAL):
                     there[change.file] = whole
                 elif self._here(change.file) != whole:  # written at once: it may be large, and is not held
-                    behind = True
+                    another_host = True
                     self._put(change.file, whole)
-        # A file that is only appended to has here what the stage has, and more. Where one has not, another
-        # host went on, and what it left counts.
-        others = behind or any(
-            not ((self._folder / file).exists() and self._here(file).startswith(content))
-            for file, content in there.items()
-            if file not in _REPLACED
+        # Another host went on with the record if it lacks something here: what is only appended to begins
+        # here with all that the stage has. What that host left counts then.
+        appended = [file for file in there if file not in _REPLACED]
+        another_host = another_host or not all(
+            (self._folder / file).exists() and self._here(file).startswith(there[file]) for file in appended
         )
         for file, content in there.items():
-            if others or not (self._folder / file).exists():
+            if another_host or not (self._folder / file).exists():
                 self._put(file, content)
 
     def send(self) -> None:
@@ -137,7 +136,7 @@ class CarriedRecord:
                 hint="It is tried again with what that one put on record.",
             )
         self._count, self._head = self._count + 1, hashlib.sha256(content).hexdigest()
-        self._sent |= {change.file: _told(self._here(change.file)) for change in changes}
+        self._sent |= {change.file: _size_and_digest(self._here(change.file)) for change in changes}
 
     def _ended(self, changes: tuple[_Change, ...]) -> bool:
         """Tell whether what was begun on the stage has come to its end: of nothing else alone it is told."""
@@ -154,9 +153,9 @@ class CarriedRecord:
             if path.name.endswith(_FINAL) and size == path.stat().st_size:
                 continue
             content = path.read_bytes()
-            if path.name in _REPLACED or _told(content[:size]) != (size, digest):
+            if path.name in _REPLACED or _size_and_digest(content[:size]) != (size, digest):
                 size = 0
-            if _told(content) != self._sent.get(path.name):
+            if _size_and_digest(content) != self._sent.get(path.name):
                 yield _Change(path.name, size, content[size:])
 
     def _entries(self) -> Iterator[_Entry]:
@@ -193,7 +192,7 @@ class CarriedRecord:
         return StageDiffers(f"what the stage has under {self._prefix} is not what was put there")
 
 
-def _told(content: bytes) -> tuple[int, str]:
+def _size_and_digest(content: bytes) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 

@@ -166,10 +166,6 @@ STANDS_IN = "its part of the backup is damaged"
 """Why a plan takes a secret from an earlier backup that the planned one would give were it whole."""
 
 
-def _own(name: str) -> str:
-    return ""
-
-
 def _missing(missing_secret: MissingSecret, asked: RestorePlan) -> PlanEntry:
     return PlanEntry(
         name=spelled(missing_secret.name),
@@ -185,10 +181,6 @@ def _lost(name: str, asked: RestorePlan) -> PlanEntry:
     return PlanEntry(name=spelled(name), to=spelled(asked.relocation.there(name)), action=RestoreAction.LOST)
 
 
-def _none() -> tuple[()]:
-    return ()
-
-
 def make_plan(
     asked: RestorePlan,
     choose: Choose,
@@ -196,9 +188,9 @@ def make_plan(
     *,
     note: Note,
     first: Sequence[str] = FIRST,
-    backup_of: Callable[[str], str] = _own,
+    backup_of: Callable[[str], str] = lambda name: "",
     missing: Iterable[MissingSecret] = (),
-    earlier: Callable[[], Iterable[Manifest]] = _none,
+    earlier: Callable[[], Iterable[Manifest]] = tuple,
     lost: Callable[[], LostParts | None] = lambda: None,
     stands_in: Callable[[str], bool] = lambda name: False,
 ) -> RestorePlan:

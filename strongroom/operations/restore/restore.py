@@ -233,7 +233,7 @@ def restore(
             batch.undo_file = undo(batch.changing)
         for changes in batch.slices():
             _write(changes, batch, destination, kept, refuse)
-        destination.settle(batch.back)
+        destination.settle(batch.to_settle)
         kept.lost(destination.losses())
         if progress is not None:
             progress(len(secrets))
