@@ -14,7 +14,7 @@ from strongroom.container.wrapping import WrappingKey, write_detached
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
 from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
-from strongroom.operations.archive.open import ObjectReader, carried_record, open_backup
+from strongroom.operations.archive.open import Backup, ObjectReader, carried_record
 from strongroom.operations.engine.layout import container_name
 from strongroom.operations.rotation.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
@@ -262,8 +262,8 @@ def test_a_generation_older_than_one_known_from_elsewhere_is_stale(at: Rotated) 
     backup = at.back_up()
     rotate(at, backup)
     at.world.targets["us"].delete(envelope_name(key_of(at, backup), 2))
-    found = open_backup(
-        at.world.targets["us"], backup, identities=[at.old], trusted=at.trusted, known=lambda _: 2
+    found = Backup(
+        at.world.targets["us"], at.manifest(backup), [at.old], trusted=at.trusted, known=lambda _: 2
     )
     with pytest.raises(Stale):
         list(found.secrets())
