@@ -171,6 +171,7 @@ def watch(configured: Machine, tmp_path: Path, request: pytest.FixtureRequest) -
     yield from Watch(configured, request.param, folder).run()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "watch",
     [

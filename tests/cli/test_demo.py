@@ -48,6 +48,7 @@ def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None
     assert len({secret.type for secret in secrets}) == 8
 
 
+@pytest.mark.timeout(900)
 def test_the_demo_stops_in_order(near: Machine) -> None:
     process = subprocess.Popen(
         command("demo"),
@@ -69,6 +70,7 @@ def test_the_demo_stops_in_order(near: Machine) -> None:
     assert running(near.home) == []
 
 
+@pytest.mark.timeout(900)
 def test_a_backup_is_submitted_followed_and_the_cluster_stopped(near: Machine) -> None:
     near.set("A", "CANARY-A")
     near.ok("keys", "new", "--output", "recovery.key")

@@ -93,6 +93,7 @@ def restore_though_one_is_killed(found: Fleet, backup: str) -> tuple[str, FleetH
     return run, victim
 
 
+@pytest.mark.timeout(900)
 def test_a_restore_goes_on_where_the_host_that_wrote_was_killed(found: Fleet) -> None:
     values = found.secrets(12)
     ada = found.begin("ada", "control", "submit", "seal", "transfer", "verify")

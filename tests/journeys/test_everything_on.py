@@ -226,6 +226,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield found
 
 
+@pytest.mark.timeout(900)
 def test_with_every_option_on_each_alert_reaches_people_everywhere_and_is_called_over(house: House) -> None:
     pytest.importorskip("apprise")
     machine = house.machine

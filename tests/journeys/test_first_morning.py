@@ -16,6 +16,7 @@ from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import ROOT_TOKEN, OpenBao, dev_server, program
 from tests.patience import until
 
+pytestmark = pytest.mark.timeout(900)
 SECTION = "Five commands to scheduled backups"
 SECRETS = {"database/main": "CANARY-database", "payments/stripe": "CANARY-stripe"}
 

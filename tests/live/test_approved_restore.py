@@ -67,6 +67,7 @@ def in_production(machine: Machine) -> int:
     return len(machine.ok("list", "--source", "production", "--json").document["secrets"])
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long
 def test_it_waits_is_killed_is_approved_meanwhile_is_done_once_and_no_replay_does_it_again(
     tmp_path: Path,

@@ -86,6 +86,7 @@ def differences(before: Any, after: Any, at: str = "") -> Iterator[str]:
             yield f"{path} {'gone' if key in before else 'new'}"
 
 
+@pytest.mark.timeout(900)  # two thousand versions, one request after the other
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_wiped_account_comes_back_as_the_api_told_it(
     world: World, own_moto: Moto, empty_moto: Moto, tmp_path: Path, count: int

@@ -63,6 +63,7 @@ into = "prod"
 """
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long
 def test_a_failover_drill_passes_while_the_server_of_the_region_is_dead(
     openbao: OpenBao, ministack: MiniStack, own_ministack: MiniStack, tmp_path: Path

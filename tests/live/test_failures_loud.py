@@ -70,6 +70,7 @@ def sink() -> Iterator[Sink]:
         yield server
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long  # tests/journeys holds the same of one failure, with each way out on
 @pytest.mark.parametrize("times", [3, 12])
 def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(

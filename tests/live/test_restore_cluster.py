@@ -72,6 +72,7 @@ def done(machine: Machine, run: str) -> int:
     return progress["done"] if progress else 0
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long
 def test_a_restore_whose_cluster_is_killed_again_and_again_ends_as_planned_and_is_undone(
     openbao: OpenBao, tmp_path: Path

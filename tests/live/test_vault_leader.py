@@ -31,6 +31,7 @@ COUNT = 60
 NOT_ACTIVE = b'{"errors":["local node not active but active cluster node not found"]}'
 WRITES = method("POST", path="/data/")
 READS = method("GET", path="/data/")
+pytestmark = pytest.mark.timeout(900)
 
 
 def wanted(prefix: str, *, count: int = COUNT) -> list[Secret]:

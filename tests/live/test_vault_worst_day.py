@@ -26,6 +26,7 @@ from tests.patience import PATIENCE, until
 
 FIRST = 100  # a slice: what a restore has put on record before it is interrupted
 COUNTS = [300, pytest.param(2_000, marks=pytest.mark.long)]
+pytestmark = pytest.mark.timeout(900)
 CONFIG = """
 [vaults.{name}]
 address = "{address}"

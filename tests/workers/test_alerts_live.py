@@ -106,6 +106,7 @@ def judged(keys: Iterable[str]) -> set[str]:
 LONG_AGO = f"UPDATE heartbeats SET at = at - 600 WHERE name = '{names.BEAT}'"
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long  # tests/cli/test_alertmanager.py holds it of one receiver, tests/journeys of one cluster
 def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_outside_and_called_over(
     site: Site,
@@ -156,6 +157,7 @@ def kill_host(pid: int) -> None:
         os.kill(each, signal.SIGKILL)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long
 def test_the_workers_notify_by_themselves_within_the_first_minutes_after_the_start(site: Site) -> None:
     site.configure("daily")

@@ -170,12 +170,14 @@ def assert_it_ends_well_and_nobody_is_refused(closed: Closed, *words: str) -> No
     assert "42501" not in closed.log
 
 
+@pytest.mark.timeout(900)
 def test_with_what_is_printed_a_backup_is_made_and_nobody_is_refused(closed: Closed) -> None:
     closed.machine.set("app/1", "CANARY-value")
     closed.start(BACKUP)
     assert_it_ends_well_and_nobody_is_refused(closed, "backup", "--policy", "weekly-critical", "--cluster")
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.long
 def test_with_what_is_printed_a_drill_is_made_and_nobody_is_refused(closed: Closed) -> None:
     closed.machine.set("app/1", "CANARY-value")
@@ -184,6 +186,7 @@ def test_with_what_is_printed_a_drill_is_made_and_nobody_is_refused(closed: Clos
     assert_it_ends_well_and_nobody_is_refused(closed, "schedule", "run", "full-drill")
 
 
+@pytest.mark.timeout(900)
 def test_with_what_is_printed_people_act_on_the_page_and_nobody_is_refused(closed: Closed) -> None:
     """The page has no right but to ask the control pool, which does what it was asked for."""
     closed.machine.env["STRONGROOM_PAGE__PORT"] = str(port := free_port())

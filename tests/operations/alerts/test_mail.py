@@ -19,6 +19,7 @@ from strongroom.operations.notify.channels import MailServer as Server
 from strongroom.operations.notify.mail import _Limited, send
 from tests.live.certificates import server_context
 from tests.operations.alerts.mail_server import MailServer
+from tests.patience import PATIENCE
 
 PASSWORD = "CANARY-mail-password"
 PEOPLE = ("one@example.org", "two@example.org")
@@ -36,7 +37,7 @@ def plain() -> Iterator[MailServer]:
 
 
 def to(server: MailServer, **options: object) -> Server:
-    values = {"host": "127.0.0.1", "port": server.port, "security": server.tls or "none", "timeout": 10.0}
+    values = {"host": "127.0.0.1", "port": server.port, "security": server.tls or "none", "timeout": PATIENCE}
     return Server(**{**values, "sender": "strongroom@example.org", **options})  # type: ignore[arg-type]
 
 

@@ -110,6 +110,7 @@ def crash_points(world_of: Callable[[int], World], *, after: bool, every: int) -
             return
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-call", "after-the-call"])
 def test_a_crash_at_any_call_loses_nothing_and_leaves_nothing(

@@ -397,6 +397,7 @@ def test_a_chain_ends_at_its_longest(world: World, monkeypatch: pytest.MonkeyPat
     assert [one.head.previous is None for one in indexes(world)] == [True, False, True]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("every", [97, pytest.param(1, marks=pytest.mark.long)])
 def test_a_crash_at_any_call_leaves_indexes_that_tell_of_both_backups(tmp_path: Path, every: int) -> None:
     template = migrated(tmp_path / "template.db")

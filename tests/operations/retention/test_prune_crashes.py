@@ -61,6 +61,7 @@ def check_gone(found: Stocked, world: World) -> None:
     assert services.store.backup(found.new) is not None
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("every", [41, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-call", "after-the-call"])
 @pytest.mark.parametrize("resumed", [True, False], ids=["resumed", "by-the-next-one"])
