@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.config import BrokerSettings
+from strongroom.model import Role
 from strongroom.state.records import StepKind
 from workers import names
 
@@ -101,16 +102,19 @@ class BrokerUser(Struct, frozen=True, kw_only=True):
 
 
 def broker_users(broker: BrokerSettings) -> Iterator[BrokerUser]:
-    """Yield the user of each role that sends or takes messages."""
+    """Yield the user of each role that sends or takes messages, and the operator, who is all of them: the one
+    login of a host whose processes share their settings."""
     database = (urlsplit(broker.url or "").path.strip("/") or "0") if broker.url else "0"
     control, events = f"&/{database}.celery.pidbox", f"&/{database}.celeryev/*"
-    for role in names.ROLES:
-        takes = role in names.QUEUES
-        commands = _SENDING + (_TAKING if takes else () if role in _ONLY_SENDS else _LISTENING)
+    for role in (*names.ROLES, Role.OPERATOR.value):
+        each = names.ROLES if role == Role.OPERATOR else (role,)
+        listens = {*each} - _ONLY_SENDS
+        takes = {*each} & {*names.QUEUES}
+        commands = _SENDING + (_TAKING if takes else _LISTENING if listens else ())
         yield BrokerUser(
             role=role,
-            keys=tuple(_keys(role)),
-            channels=() if role in _ONLY_SENDS else (control, events),
+            keys=tuple(dict.fromkeys(key for one in each for key in _keys(one))),
+            channels=(control, events) if listens else (),
             commands=("-@all", *(f"+{command}" for command in sorted(commands))),
         )
 

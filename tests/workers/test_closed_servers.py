@@ -86,8 +86,8 @@ class Closed:
     def config(self) -> Path:
         return self.machine.path("strongroom.toml")
 
-    def rules(self, where: str) -> str:
-        return self.machine.ok("cluster", "rules", where, "--passwords", self.passwords).out
+    def rules(self, where: str, *words: str) -> str:
+        return self.machine.ok("cluster", "rules", where, "--passwords", self.passwords, *words).out
 
     def env(self, role: str) -> dict[str, str]:
         """What the environment of a role's host says besides."""
@@ -100,15 +100,22 @@ class Closed:
 
     def start(self, roles: tuple[str, ...]) -> None:
         for role in (role for role in roles if role not in self.processes):
-            log = self._stack.enter_context((self.machine.home / f"{role}.log").open("wb"))
-            self.processes[role] = subprocess.Popen(
-                [*ends_with_this(), sys.executable, "-P", "-m", "workers", role],
-                cwd=self.machine.home,
-                env=self.machine.env | self.env(role) | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self._run(role, "-m", "workers", role)
+
+    def up(self) -> None:
+        """Start a cluster whose processes share one login, the operator's."""
+        self._run("operator", "-m", "tests.workers.up", "--started", *BACKUP)
+
+    def _run(self, role: str, *words: str) -> None:
+        log = self._stack.enter_context((self.machine.home / f"{role}.log").open("wb"))
+        self.processes[role] = subprocess.Popen(
+            [*ends_with_this(), sys.executable, "-P", *words],
+            cwd=self.machine.home,
+            env=self.machine.env | self.env(role) | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
     def stop(self) -> None:
         for process in self.processes.values():
@@ -154,10 +161,10 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
             made.stop()
 
 
-def assert_it_ends_well_and_nobody_is_refused(closed: Closed, *words: str) -> None:
+def assert_it_ends_well_and_nobody_is_refused(closed: Closed, *words: str, by: str = "submit") -> None:
     store = RunStore(closed.postgres.url("strongroom"))
     try:
-        told = closed.machine.ok(*words, "--json", **closed.env("submit")).document
+        told = closed.machine.ok(*words, "--json", **closed.env(by)).document
         run = until(
             lambda: found if (found := store.load(told["run"])).state.final else None,
             what=f"the end of {words}\n{closed.log}",
@@ -175,6 +182,23 @@ def test_with_what_is_printed_a_backup_is_made_and_nobody_is_refused(closed: Clo
     closed.machine.set("app/1", "CANARY-value")
     closed.start(BACKUP)
     assert_it_ends_well_and_nobody_is_refused(closed, "backup", "--policy", "weekly-critical", "--cluster")
+
+
+def test_a_host_that_runs_up_has_one_login_for_all_of_it_the_operators(tmp_path: Path) -> None:
+    """Its processes share their settings, so no role's own user would do for the others."""
+    if server_program() is None:
+        pytest.skip("no Redis")
+    with ExitStack() as stack:
+        host = Closed(stack, tmp_path / "host")
+        host.redis.load(host.rules("redis") + host.rules("redis", "--role", "operator"))
+        host.machine.set("app/1", "CANARY-value")
+        host.up()
+        try:
+            words = ("backup", "--policy", "weekly-critical", "--cluster")
+            assert_it_ends_well_and_nobody_is_refused(host, *words, by="operator")
+        finally:
+            host.stop()
+        assert "strongroom-operator" not in host.rules("redis"), "only whoever asks for it gets it"
 
 
 @pytest.mark.timeout(900)
