@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from strongroom.keys.errors import (
+        HostRemoved,
         KeyAmbiguous,
         KeyDenied,
         KeyDisabled,
@@ -264,6 +265,7 @@ __all__ = [
     "HookFailed",
     "HostExhausted",
     "HostIsAlone",
+    "HostRemoved",
     "IncidentClosed",
     "IncidentOverdue",
     "InstallationError",

@@ -86,10 +86,12 @@ def _run(role: str) -> None:
     if role in (names.METRICS, names.PAGE):
         _serve(role)
         return
+    from strongroom.keys.hosts import require_member
     from strongroom.keys.roles import require_role
     from workers.app import app
     from workers.pools import POOLS
 
+    require_member(paths.role_keys(app.settings.state_dir))
     require_role(paths.role_keys(app.settings.state_dir), role)
     # Flower executes a 'flowerconfig.py' that it finds where it runs.
     os.chdir(paths.private_folder(paths.work_folder(app.settings.state_dir)))
@@ -115,9 +117,11 @@ def _run(role: str) -> None:
 
 def _serve(role: str) -> None:
     from strongroom.config.live import LiveSettings
+    from strongroom.keys.hosts import require_member
     from workers import metrics_server, names, page_server, paths, status
 
     live = LiveSettings.load()
+    require_member(paths.role_keys(live.current.state_dir))
     if role == names.PAGE and live.current.page.act:
         from workers import app  # noqa: F401  # it finds the configuration where this process was started
     os.chdir(paths.private_folder(paths.work_folder(live.current.state_dir)))

@@ -24,7 +24,7 @@ from typing import Final
 from strongroom.config import Settings
 from strongroom.config.live import LAST_GOOD
 from strongroom.errors import UsageError
-from strongroom.keys.hosts import own_roles
+from strongroom.keys.hosts import own_roles, require_member
 from strongroom.keys.roles import load_or_create_role
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status
@@ -226,6 +226,7 @@ class Cluster:
                 },
             )
             self._note()
+            require_member(paths.role_keys(self._state))  # then it ended by itself, and would again
             if self._attended and self._unready and child.failures >= GIVEN_UP:
                 raise ProcessNotStarted(
                     f"the process '{child.name}' ended {child.failures} times in a row, before the cluster "
@@ -298,7 +299,9 @@ def run_cluster(
         ConfigError: there is no server program for the embedded broker.
         BrokerUnavailable: the embedded broker does not start, or the configured one refuses the login.
         ProcessNotStarted: ``attended``, and a process cannot start.
+        HostRemoved: this host was thrown out, before or meanwhile.
     """
+    require_member(paths.role_keys(settings.state_dir))
     chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else list(pools)
     own = own_roles(paths.role_keys(settings.state_dir))
     if own is not None:

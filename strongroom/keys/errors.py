@@ -124,6 +124,12 @@ class SignatureRefused(Untrusted):
     default_hint = "Sign again with a key of the allowed signers: 'strongroom approvals approve ID'."
 
 
+class HostRemoved(Untrusted):
+    """This host was thrown out of the installation. Every other host refuses what it sends."""
+
+    default_hint = "To have it join again: move its 'keys' folder elsewhere, and join with a new token."
+
+
 class TokenRefused(Untrusted):
     """A token to join with, or what came with it, counts for nothing here."""
 

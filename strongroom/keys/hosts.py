@@ -22,6 +22,7 @@ from strongroom.container.marks import MAX_REASON, StatementKind, check_number, 
 from strongroom.container.signing import Certificate, CertifiedSigner, Signer
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import rolelist
+from strongroom.keys.errors import HostRemoved
 from strongroom.keys.rolelist import RoleKey, RoleKeyList
 from strongroom.model import prepare
 from strongroom.system import files
@@ -138,6 +139,12 @@ def removed(folder: Path) -> dict[str, RemovedHost]:
     listed = rolelist.read(folder)
     back = {key.host for keys in listed.roles.values() for key in keys if key.signs}
     return {name: host for name, host in gone.items() if name not in back}
+
+
+def require_member(folder: Path) -> None:
+    """Raise HostRemoved if this host was thrown out, as far as it knows."""
+    if gone := removed(folder).get(rolelist.this_host(folder) or ""):
+        raise HostRemoved(f"this host, '{gone.host}', was removed at {gone.at}: {gone.reason}")
 
 
 def roles_of(folder: Path) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,14 +18,16 @@ from msgspec import structs
 from strongroom.cli.errors import CertificateAwaited, SignersUnsettled
 from strongroom.errors import UsageError
 from strongroom.keys import hosts, joining, rolelist
-from strongroom.keys.errors import RoleNotHere, TokenRefused
+from strongroom.keys.errors import HostRemoved, RoleNotHere, TokenRefused
 from strongroom.state.errors import SchemaMismatch, StateUnavailable
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
 from tests.hosts.conftest import Hosts
 from tests.hosts.other_version import NEXT, next_version
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
+from tests.process import free_port
+from tests.redis_server import RedisServer
 
 
 def begun(machine: Machine, *words: str) -> dict[str, Any]:
@@ -46,6 +49,21 @@ def joined(first: Machine, machine: Machine, name: str, *roles: str) -> dict[str
     assert join(machine, token(first, *roles), name).failed_with(CertificateAwaited)
     first.ok("cluster", "certify")
     return machine.ok("cluster", "join", "--json").document
+
+
+def waited(first: Machine, machine: Machine, name: str, *roles: str) -> Done:
+    """Have a host join, and somebody certify it while it waits."""
+    given, ended = token(first, *roles), list[Done]()
+    waits = threading.Thread(
+        target=lambda: ended.append(machine.run("cluster", "join", given, "--name", name))
+    )
+    waits.start()
+    while not (machine.state / "join-request.json").exists():
+        waits.join(0.1)
+    first.ok("cluster", "certify")
+    waits.join(PATIENCE)
+    assert [done.code for done in ended] == [0], ended
+    return ended[0]
 
 
 def keys(machine: Machine) -> Path:
@@ -151,6 +169,30 @@ def test_a_process_of_a_role_that_its_host_does_not_have_does_not_start(first: M
     assert ended.returncode == RoleNotHere.exit_code, ended.stderr
     assert f"cluster init --role {role}" in ended.stderr
     assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control",)}
+
+
+def test_a_host_that_lacks_files_of_the_configuration_has_joined_and_is_told_each(
+    first: Machine, another: Hosts
+) -> None:
+    """What a setting names is in the folder of the configuration, and a token brings that alone."""
+    first.ok("keys", "new", "--output", "recovery.key")
+    file = first.path("strongroom.toml")
+    file.write_text(
+        file.read_text().replace("[broker]\n", '[broker]\npassword_file = "redis-operator"\n')
+        + '[keys.recovery]\nkind = "hpke"\npublic_key_file = "recovery.key.pub"\n'
+    )
+    begun(first)
+    said = waited(first, another("bob"), "bob", "seal").out
+    assert "has joined as 'bob'" in said
+    lacks, _, types = said.partition("\nWhat to type next\n")
+    assert "keys.recovery.public_key_file: there is no such file" in lacks
+    assert "strongroom up" in types
+
+    eve = another("eve")
+    eve.state.mkdir(parents=True)
+    shutil.copy(first.path("recovery.key.pub"), eve.state)
+    said = waited(first, eve, "eve", "seal").out
+    assert f"broker.password_file: {eve.state / 'redis-operator'} is not there" in said
 
 
 def test_two_hosts_have_keys_of_one_role_and_both_count(first: Machine, another: Hosts) -> None:
@@ -293,6 +335,33 @@ def test_a_removed_host_is_told_and_may_join_again_with_new_keys(
     assert len(events(database, "cluster.removed")) == 1
 
 
+def test_up_ends_on_a_host_that_is_removed_and_does_not_start_there_again(
+    first: Machine, another: Hosts, tmp_path: Path
+) -> None:
+    begun(first)
+    bob = another("bob")
+    joined(first, bob, "bob", "transfer")
+    said = tmp_path / "up"
+    words = [sys.executable, "-P", "-m", "strongroom.cli", "up"]
+    with RedisServer(port=free_port()) as redis, said.open("wb") as log:
+        bob.env["STRONGROOM_BROKER__URL"] = redis.broker_url
+        up = subprocess.Popen(words, cwd=bob.home, env=bob.env, stdout=log, stderr=log)
+        try:
+            until(lambda: "The cluster is up" in said.read_text(), what=f"the cluster\n{said.read_text()}")
+            first.ok("cluster", "remove", "bob", "--reason", "laptop lost", "--force")
+            assert up.wait(PATIENCE) == HostRemoved.exit_code, said.read_text()
+        finally:
+            up.kill()
+            up.wait()
+    assert "laptop lost" in said.read_text()
+    assert bob.run("up").failed_with(HostRemoved)
+    alone = [sys.executable, "-P", "-m", "workers", "transfer"]
+    status = f"RestartPreventExitStatus={HostRemoved.exit_code}"
+    assert subprocess.run(alone, cwd=bob.home, env=bob.env, check=False).returncode == HostRemoved.exit_code
+    units = [unit.read_text() for unit in (ROOT / "ops" / "systemd").glob("*.service")]
+    assert all(status in unit for unit in units if "Restart=always" in unit)
+
+
 def test_the_keys_of_a_host_that_leaked_are_distrusted_everywhere(first: Machine, another: Hosts) -> None:
     begun(first)
     joined(first, another("bob"), "bob", "control")
@@ -329,18 +398,7 @@ def test_with_the_installation_key_offline_a_file_goes_there_and_one_comes_back(
 
 def test_a_join_that_waits_goes_on_once_somebody_certifies(first: Machine, another: Hosts) -> None:
     begun(first)
-    given = token(first, "seal")
-    ended: list[Done] = []
-    waits = threading.Thread(
-        target=lambda: ended.append(another("bob").run("cluster", "join", given, "--name", "bob"))
-    )
-    waits.start()
-    while not another("bob").state.joinpath("join-request.json").exists():
-        waits.join(0.1)
-    first.ok("cluster", "certify")
-    waits.join(PATIENCE)
-    assert [done.code for done in ended] == [0], ended
-    assert "strongroom-worker@seal" in ended[0].out
+    assert "strongroom-worker@seal" in waited(first, another("bob"), "bob", "seal").out
 
 
 def test_a_join_that_is_killed_anywhere_goes_on(first: Machine, another: Hosts) -> None:

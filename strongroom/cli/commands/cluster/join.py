@@ -17,6 +17,8 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
+from strongroom.config.checks.stores import secret_files
+from strongroom.config.schema import ConfigProblems, dotted
 from strongroom.errors import UsageError
 from strongroom.keys import hosts, joining, rolelist, roles
 from strongroom.keys.errors import TokenRefused
@@ -141,11 +143,23 @@ def _await_certificates(
         time.sleep(LOOK_SECONDS)
 
 
+def _missing() -> Iterator[str]:
+    """Yield each file that the configuration names and this host lacks: a token brings none of them. Without
+    some of them no command reads the configuration, and this host has joined all the same."""
+    try:
+        settings = load_settings()
+    except ConfigProblems as error:
+        yield from map(str, error.problems)
+        return
+    yield from absent_files(settings)
+    for key, path in secret_files(settings).items():
+        if not path.exists() and key[0] != "keys":
+            yield f"{dotted(key)}: {path} is not there."
+
+
 def _next(granted: tuple[str, ...]) -> Iterator[Part]:
-    settings = load_settings()
-    missing = list(absent_files(settings))
-    if missing:
-        yield Lines(missing, heading="This host must have, of its own")
+    if missing := list(_missing()):
+        yield Lines(missing, heading="This host must have, of its own, what its roles need of these")
     units = ["strongroom-beat" if role == "beat" else f"strongroom-worker@{role}" for role in granted]
     steps = [
         "strongroom check config",
