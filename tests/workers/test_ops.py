@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,14 @@ def test_what_the_demo_names_is_there(services: dict[str, Any]) -> None:
     assert list(Path(mounts[boards["options"]["path"]]).glob("*.json"))
     assert scraped["rule_files"] == ["/etc/strongroom/prometheus/strongroom.rules.yml"]
     assert Path(mounts["/etc/strongroom/prometheus"], "strongroom.rules.yml").exists()
+
+
+def test_each_unit_reads_the_settings_that_its_role_alone_may_have() -> None:
+    """On one of several hosts those are its users of broker and database."""
+    for unit in SYSTEMD.glob("*.service"):
+        role = re.search(r"^ExecStart=.* -m workers (\S+)$", unit.read_text(), re.MULTILINE)
+        if role is not None:
+            assert f"EnvironmentFile=-/etc/strongroom/{role[1]}.env\n" in unit.read_text(), unit.name
 
 
 def test_every_unit_starts_again_what_exits() -> None:
