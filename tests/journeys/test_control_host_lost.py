@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.cli.program import Machine
@@ -53,6 +55,29 @@ def test_a_lost_host_is_rebuilt_from_what_was_kept_every_night(machine: Machine,
     machine.ok("backups", "verify", "region-a", "--depth", "opened", "--identity", "recovery.key")
     evidence = typed(machine, compared, places)
     assert (evidence.code, "it is what was printed" in words_of(evidence)) == (0, True), evidence
+
+
+def test_the_copy_of_the_night_is_of_the_record_wherever_that_is_and_never_of_nothing(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """The five commands of install.md leave the state directory where it is by default."""
+    safe = tmp_path / "safe"
+    safe.mkdir()
+    machine.env["SAFE"] = str(safe)
+    del machine.env["STRONGROOM_STATE_DIR"]
+    machine.ok("keys", "new", "--output", "recovery.key")
+    machine.ok("init", "--public-key", "recovery.key.pub", "--single-recipient-reason", "it is in the bank")
+    machine.ok("set", "NAME", stdin="CANARY-value")
+    nightly, _ = in_page(PAGE, "Every night")
+    assert typed(machine, nightly, {}).code == 0
+    [copy] = safe.glob("state-*.db")
+    with closing(sqlite3.connect(copy)) as record:
+        assert record.execute("SELECT count(*) FROM events").fetchone()[0] > 0
+    copy.unlink()
+    machine.env["STRONGROOM_STATE_DIR"] = str(tmp_path / "nowhere")
+    shutil.rmtree(machine.path(".local"))
+    assert typed(machine, nightly.splitlines()[-1], {}).code != 0
+    assert list(safe.glob("state-*.db")) == []
 
 
 def on_targets(machine: Machine) -> set[str]:
