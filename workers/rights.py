@@ -62,20 +62,10 @@ def _sent_by(queue: str, runs: Iterable[set[str]]) -> frozenset[str]:
 
 
 LOOKING: Final = frozenset(
-    {
-        "ping",
-        "stats",
-        "conf",
-        "active",
-        "active_queues",
-        "registered",
-        "reserved",
-        "revoked",
-        "scheduled",
-        "query_task",
-        "enable_events",
-        "heartbeat",
-    }
+    (
+        *("ping", "stats", "conf", "active", "active_queues", "registered", "reserved", "revoked"),
+        *("scheduled", "query_task", "enable_events", "heartbeat"),
+    )
 )
 """Remote-control commands that change nothing a backup depends on."""
 
@@ -129,44 +119,16 @@ _UNACKED: Final = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
 _CONNECTING: Final = ("client|setinfo", "client|setname", "hello", "info", "ping", "select")
 _SENDING: Final = (*_CONNECTING, "discard", "exec", "llen", "lpush", "multi", "sadd", "smembers")
 _LISTENING: Final = (
-    *(
-        "brpop",
-        "del",
-        "evalsha",
-        "exists",
-        "pexpire",
-        "psubscribe",
-        "publish",
-        "punsubscribe",
-        "rpop",
-    ),
-    *(
-        "script|exists",
-        "script|load",
-        "srem",
-        "subscribe",
-        "time",
-        "unsubscribe",
-        "zadd",
-        "zrangebyscore",
-        "zrem",
-    ),
+    *("brpop", "del", "evalsha", "exists", "pexpire", "psubscribe", "publish", "punsubscribe", "rpop"),
+    *("script|exists", "script|load", "srem", "subscribe", "time", "unsubscribe", "zadd", "zrangebyscore"),
+    "zrem",
 )
 """Remote control and events. The scripts are kombu's, which look after the queues of answers."""
 _ONLY_SENDS: Final = frozenset({names.BEAT, names.PAGE})
 """Roles that listen to nobody."""
 _TAKING: Final = (
     *_LISTENING,
-    "expire",
-    "get",
-    "hdel",
-    "hget",
-    "hset",
-    "rpush",
-    "set",
-    "unwatch",
-    "watch",
-    "zrange",
+    *("expire", "get", "hdel", "hget", "hset", "rpush", "set", "unwatch", "watch", "zrange"),
 )
 
 

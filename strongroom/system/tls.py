@@ -138,13 +138,12 @@ _ALERTS: Final = {
         "does not believe our certificate",
         "Name in '{section}.certificate_file' one that an authority signed which {host} believes.",
     ),
-    "ALERT_CERTIFICATE": (
-        "refuses our certificate",
-        "Compare '{section}.certificate_file' with what {host} asks for; its log says why.",
-    ),
-    "BAD_CERTIFICATE": (
-        "refuses our certificate",
-        "Compare '{section}.certificate_file' with what {host} asks for; its log says why.",
+    **dict.fromkeys(
+        ("ALERT_CERTIFICATE", "BAD_CERTIFICATE"),
+        (
+            "refuses our certificate",
+            "Compare '{section}.certificate_file' with what {host} asks for; its log says why.",
+        ),
     ),
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "RECORD_LAYER_FAILURE": _NO_TLS,

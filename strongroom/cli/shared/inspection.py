@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -149,7 +149,11 @@ def _inspect_manifest(
         access_log.record_reading(means.output, means.place, backup=manifest.backup_id, where=target.name)
     pins = opening.report_unlisted(objects, signed, known, means.output, newest=not choice.backup)
     tools = ReadBackKeys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
-    seen = nullcontext() if target is None or not means.entering else _recorded(target, manifest, means)
+    seen = (
+        nullcontext()
+        if target is None or not means.entering
+        else recorded(target, manifest, _read_depth(means), means.place, means.output)
+    )
     try:
         with (
             seen,
@@ -201,10 +205,6 @@ def _newest_envelopes(
         return
     if error := opening.find_newer_envelope(target, manifest, means.place, trusted=pins):
         raise error
-
-
-def _recorded(target: Target, manifest: Manifest, means: InspectOptions) -> AbstractContextManager[None]:
-    return recorded(target, manifest, _read_depth(means), means.place, means.output)
 
 
 def require_digest_key(means: InspectOptions) -> bytes | None:
