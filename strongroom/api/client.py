@@ -43,6 +43,7 @@ from strongroom.operations.restore.plan import (
     name_destination,
 )
 from strongroom.operations.restore.plan_file import make_plan, sign_head
+from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import chosen
 from strongroom.operations.restore.staged import UndoOptions, named_or_tagged
 from strongroom.operations.restore.undo_job import submit_undo
@@ -320,10 +321,7 @@ def _restore_plan(
             destination,
             note=entries.append,
             first=options.first,
-            backup_of=salvaged.backup_of,
-            earlier=salvaged.earlier,
-            lost=lambda: salvaged.lost,
-            stands_in=salvaged.stands_in,
+            origin=Restorable(opened.id, (), salvaged),
         )
     if plan_out is not None:
         with placed(plan_out) as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,7 +18,6 @@ from strongroom.container.signing import CertifiedSigner, require_in_time
 from strongroom.keys import Identity, Recipient
 from strongroom.model import Role
 from strongroom.operations.archive.open import Backup, open_backup
-from strongroom.operations.archive.salvage import LostParts
 from strongroom.operations.archive.shortfall import MissingSecret
 from strongroom.operations.restore.batch import Choose
 from strongroom.operations.restore.plan import (
@@ -34,6 +33,7 @@ from strongroom.operations.restore.plan import (
     manifest_digest,
 )
 from strongroom.operations.restore.record import spelled
+from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.restore.undo import seal_to_file
 from strongroom.sources import Destination
@@ -188,11 +188,8 @@ def make_plan(
     *,
     note: Note,
     first: Sequence[str] = FIRST,
-    backup_of: Callable[[str], str] = lambda name: "",
+    origin: Restorable | None = None,
     missing: Iterable[MissingSecret] = (),
-    earlier: Callable[[], Iterable[Manifest]] = tuple,
-    lost: Callable[[], LostParts | None] = lambda: None,
-    stands_in: Callable[[str], bool] = lambda name: False,
 ) -> RestorePlan:
     """Give ``note`` each entry in the order in which it will be done, and return the plan's head.
 
@@ -200,18 +197,16 @@ def make_plan(
         asked: the head as far as it is known before: its ``totals`` and ``entries`` are filled in.
         choose: gives what is asked for, under the backup's own names.
         first: tags of the secrets that come before the others.
-        backup_of: names the earlier backup that a secret is taken from; empty for the plan's own.
+        origin: what ``choose`` reads. It tells what came from earlier backups instead, and what is lost.
         missing: what it lacks and is not taken from another one.
-        earlier: gives the backups that something was taken from, when all is known.
-        lost: says what of the backup could not be read, when all was.
-        stands_in: tells whether a secret is from an earlier backup because its part of this one is lost.
     """
+    origin = origin or Restorable(asked.backup, (), None)
     entries = hashlib.sha256()
 
     def keep(entry: PlanEntry) -> None:
         if entry.action not in TELLS:
-            why = entry.why or (STANDS_IN if stands_in(entry.name) else "")
-            entry = replace(entry, backup=backup_of(entry.name), why=why)
+            why = entry.why or (STANDS_IN if origin.stands_in(entry.name) else "")
+            entry = replace(entry, backup=origin.backup_of(entry.name), why=why)
         entries.update(encode_entry(entry))
         note(entry)
 
@@ -227,16 +222,16 @@ def make_plan(
     for missing_secret in missing:
         if asked.relocation.covers(missing_secret.name):
             keep(_missing(missing_secret, asked))
-    found = lost()
-    for name in found.names if found is not None else ():
+    lost = origin.lost
+    for name in lost.names if lost is not None else ():
         if asked.relocation.covers(name):
             keep(_lost(name, asked))
     return replace(
         asked,
         totals=totals,
         entries=entries.hexdigest(),
-        earlier=tuple(map(_earlier, earlier())),
-        lost=found,
+        earlier=tuple(map(_earlier, origin.taken_from())),
+        lost=lost,
     )
 
 

@@ -81,11 +81,8 @@ def plan_step(run: Run, step: RunStep, services: Services) -> StagedPlan:
         work.destination,
         note=keeper.add,
         first=options.first,
-        backup_of=backup.backup_of,
+        origin=backup,
         missing=work.missing(),
-        earlier=backup.taken_from,
-        lost=lambda: backup.lost,
-        stands_in=backup.stands_in,
     )
     return keeper.finish(made)
 
