@@ -176,8 +176,8 @@ def installation_signer(folder: Path, installation_key: Certifier = None) -> Sig
 
 def write_installation_key(path: Path, key: Signer) -> None:
     """Write an installation key into a file of its own, and read it back."""
-    _install_as(path, key, INSTALLATION_KIND)
-    if _loaded(path).public != key.public:
+    _install(path, key, INSTALLATION_KIND)
+    if read_installation_key(path).public != key.public:
         raise ConfigError(f"'{path}' does not hold what was written", hint="Take another medium.")
 
 
@@ -195,9 +195,9 @@ def make_all(folder: Path) -> Signer:
     return installation
 
 
-def read_installation_key(path: Path) -> Signer:
-    """Return the installation key that a file holds. Raises ConfigError if it is none."""
-    return _loaded(path)
+def read_installation_key(key: Path | Signer) -> Signer:
+    """Return the installation key, or that which a file holds. Raises ConfigError if it is none."""
+    return key if isinstance(key, Signer) else _load_as(key, INSTALLATION_KIND, "the installation key")
 
 
 def remove_installation_key(folder: Path) -> bool:
@@ -345,15 +345,13 @@ def request(folder: Path, role: str) -> bytes:
     with files.locked_folder(folder):
         _finish(folder, role)
         path = _next(folder, role)
-        if path.exists() and _is_spent(_load(path, role).public, rolelist.read(folder).of(role)):
+        listed = {key.raw: key for key in rolelist.read(folder).of(role)}
+        known = listed.get(_load(path, role).public) if path.exists() else None
+        if known is not None and not (known.signs or known.announced):
             path.unlink()
         if not path.exists():
             _install(path, Signer.generate())
         return _load(path, role).public
-
-
-def _is_spent(public: bytes, keys: tuple[RoleKey, ...]) -> bool:
-    return any(key.raw == public and not (key.signs or key.announced) for key in keys)
 
 
 def certify_key(
@@ -400,9 +398,7 @@ def certify_key(
 def _known(listed: RoleKeyList, role: str, public: bytes) -> RoleKey | None:
     """Return the entry of a key that is to be certified. Raises UsageError if it must not be."""
     for owner, keys in listed.roles.items():
-        for key in keys:
-            if key.raw != public:
-                continue
+        for key in (key for key in keys if key.raw == public):
             if owner != role:
                 raise UsageError(
                     f"That is the key of role '{owner}': no two roles share one.",
@@ -520,9 +516,8 @@ def _begin(folder: Path, role: str, made: RoleKey, *, ends: str) -> RoleKey:
     before = tuple(
         _ended(key, ends) if key.host == made.host else key for key in listed.of(role) if key.raw != made.raw
     )
-    rolelist.write(
-        folder, listed.with_keys(role, tuple(sorted((*before, begun), key=lambda key: key.version)))
-    )
+    keys = sorted((*before, begun), key=lambda key: key.version)
+    rolelist.write(folder, listed.with_keys(role, tuple(keys)))
     _finish(folder, role)
     return begun
 
@@ -547,13 +542,10 @@ def _finish(folder: Path, role: str) -> None:
 
 def _found(listed: RoleKeyList, fingerprint: str) -> tuple[str, RoleKey]:
     for role, keys in listed.roles.items():
-        for key in keys:
-            if key.fingerprint == fingerprint:
-                return role, key
-    raise UsageError(
-        "No role of this installation has or had a key of that fingerprint.",
-        hint="See 'strongroom keys signers list'.",
-    )
+        if key := next((key for key in keys if key.fingerprint == fingerprint), None):
+            return role, key
+    what = "No role of this installation has or had a key of that fingerprint."
+    raise UsageError(what, hint="See 'strongroom keys signers list'.")
 
 
 # -- the installation key --------------------------------------------------------
@@ -586,14 +578,10 @@ def _ready(folder: Path, installation_key: Certifier) -> RoleKeyList:
         )
     path = installation_key or folder / INSTALLATION
     if isinstance(path, Path) and not path.exists():
-        _install_as(path, Signer.generate(), INSTALLATION_KIND)
-    begun = structs.replace(listed, installation=_loaded(path).public.hex())
+        _install(path, Signer.generate(), INSTALLATION_KIND)
+    begun = structs.replace(listed, installation=read_installation_key(path).public.hex())
     rolelist.write(folder, begun)
     return begun
-
-
-def _loaded(key: Path | Signer) -> Signer:
-    return key if isinstance(key, Signer) else _load_as(key, INSTALLATION_KIND, "the installation key")
 
 
 def _installation(folder: Path, role: str, installation_key: Certifier) -> Signer:
@@ -609,7 +597,7 @@ def _installation(folder: Path, role: str, installation_key: Certifier) -> Signe
             "Or bring that key here for one command: 'strongroom keys signers "
             f"create {role} {'--lost ' if _own(folder, role) else ''}--installation-key FILE'.",
         )
-    signer = _loaded(path)
+    signer = read_installation_key(path)
     if signer.public.hex() != listed.installation:
         given = f"'{path}' is" if isinstance(path, Path) else "what was given is"
         raise ConfigError(
@@ -650,11 +638,7 @@ def _load_as(path: Path, kind: str, what: str) -> Signer:
     return Signer.from_private(private)
 
 
-def _install(path: Path, signer: Signer) -> None:
-    _install_as(path, signer, KIND)
-
-
-def _install_as(path: Path, signer: Signer, kind: str) -> None:
+def _install(path: Path, signer: Signer, kind: str = KIND) -> None:
     try:
         files.write_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
     except UsageError as error:
@@ -689,24 +673,22 @@ def refused(folder: Path) -> Iterator[ConfigError]:
 
 
 def _refusal(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError | None:
-    signs = any(key.raw == signer.public and key.signs for key in keys)
-    return None if signs else _mistrusted(role, keys, signer)
-
-
-def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError:
-    for key in keys:
-        if key.raw == signer.public and key.distrusted:
+    listed = [key for key in keys if key.raw == signer.public]
+    if any(key.signs for key in listed):
+        return None
+    for key in listed:
+        if key.distrusted:
             return ConfigError(
                 f"the private key of role '{role}' is distrusted since {key.distrusted}: {key.reason}",
                 hint=f"Nothing is signed with it. Make another: 'strongroom keys signers rotate {role}'.",
             )
-        if key.raw == signer.public and key.removed:
+        if key.removed:
             return ConfigError(
                 f"this host was removed from the installation, and its key of role '{role}' with it",
                 hint="Every other host refuses what it sends. To have it join again: move its 'keys' folder "
                 "elsewhere, then 'strongroom cluster join' with a new token.",
             )
-        if key.raw == signer.public and key.until:
+        if key.until:
             return ConfigError(
                 f"the private key of role '{role}' is version {key.version}, which was rotated away",
                 hint="Bring the present one back from its escrow, or rotate once more.",
