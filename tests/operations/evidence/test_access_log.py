@@ -21,6 +21,7 @@ from strongroom.operations.evidence.access_log import (
     OPENED,
     RESTORED,
     UNREADABLE,
+    by_whom,
     record_access,
     take,
 )
@@ -35,6 +36,13 @@ pytestmark = pytest.mark.durable
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
     return RunStore(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_a_user_without_a_name_is_noted_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a number that no user has, for Python's own way in too."""
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert by_whom("python")["by"] == "uid 54321"
 
 
 def test_what_was_noted_is_in_the_record_once_and_the_chain_holds(tmp_path: Path, store: RunStore) -> None:
