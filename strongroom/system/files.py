@@ -54,10 +54,6 @@ def atomic(
     Raises:
         FileExistsError: something is there, and ``replace`` was not given.
     """
-    # Remove provisional files whose writers are gone: nobody holds their locks.
-    for left in provisional_files(path):
-        with contextlib.suppress(OSError), locked(left, _LOOK, wait=False):
-            left.unlink()
     provisional, descriptor = make_provisional(path, mode)
     with os.fdopen(descriptor, "wb") as file:
         try:
@@ -76,7 +72,13 @@ def atomic(
 
 
 def make_provisional(path: Path, mode: int = 0o600) -> tuple[Path, int]:
-    """Make a locked file beside a path; anew, if somebody took it for abandoned before it was locked."""
+    """Make a locked file beside a path; anew, if somebody took it for abandoned before it was locked.
+
+    Provisional files whose writers are gone are removed: nobody holds their locks.
+    """
+    for left in provisional_files(path):
+        with contextlib.suppress(OSError), locked(left, _LOOK, wait=False):
+            left.unlink()
     while True:
         provisional = path.with_name(provisional_name(path.name))
         descriptor = os.open(provisional, _NEW, mode)

@@ -133,8 +133,8 @@ class BundleWriter(_BackupFile):
                 self._publish()
         finally:
             self._open = False
+            self._provisional.unlink(missing_ok=True)  # first: it stays, should this be interrupted
             os.close(self._fd)
-            self._provisional.unlink(missing_ok=True)
 
     def _publish(self) -> None:
         with translated(self.path):

@@ -65,3 +65,28 @@ def test_a_fault_in_the_work_is_no_fault_of_the_guide() -> None:
 
     ended = APART.run(work, str)
     assert (ended.answer, ended.code) == (None, "CommandCutShort")
+
+
+def test_a_process_ends_with_the_one_that_is_led_by_it() -> None:
+    """It went on restoring, and the same command, typed again, did so beside it."""
+    heard, told = os.pipe()
+    gate, opens = os.pipe()
+
+    def work(opening: OpeningOptions, output: Output) -> str:
+        os.close(opens)
+        os.write(told, b"!")
+        os.read(gate, 1)
+        os.write(told, b"?")
+        return "it went on"
+
+    if not (guide := os.fork()):
+        APART.run(work, str)
+        os._exit(0)
+    os.close(told)
+    assert os.read(heard, 1) == b"!"
+    os.kill(guide, signal.SIGKILL)
+    os.waitpid(guide, 0)
+    os.close(opens)
+    assert os.read(heard, 1) == b""
+    os.close(heard)
+    os.close(gate)

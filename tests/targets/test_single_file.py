@@ -13,6 +13,7 @@ import pytest
 from strongroom.container.errors import MissingPiece, NotABackup, Tampered, VerificationFailed
 from strongroom.container.kinds import FileKind, sniff
 from strongroom.errors import TargetError
+from strongroom.system import files
 from strongroom.system.errors import TargetReadOnly, WouldOverwrite
 from strongroom.targets.single_file import BundleReader, BundleWriter
 
@@ -62,6 +63,26 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="planned"):
         fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / files.provisional_name("b")).write_bytes(b"half of it")
+    assert list(tmp_path.iterdir()) != [tmp_path / "b"]
+    assert list(made(tmp_path / "b").parent.iterdir()) == [tmp_path / "b"]
+
+
+def test_an_interruption_as_it_is_closed_leaves_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    bundle = BundleWriter(tmp_path / "b")
+    with monkeypatch.context() as patched:
+        patched.setattr("strongroom.targets.single_file.os.close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bundle.close(commit=False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,9 +25,8 @@ from strongroom.cli.shared.options import OpeningOptions
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, clean, encode, paint
-from strongroom.cli.terminal.prompts import somebody_there
-from strongroom.cli.terminal.stopping import Terminated
 from strongroom.errors import StrongroomError, by_name
+from strongroom.system.process import die_with_parent, uninterrupted
 
 A = TypeVar("A")
 Work = Callable[[OpeningOptions, Output], A]
@@ -90,15 +89,32 @@ class Apart:
         command = command or self._output.command
         sys.stdout.flush()
         with _handed_over() as file:
-            if not (process := os.fork()):
-                self._in_child(work, file, command)
-            status = _wait(process)
+            status = self._forked(work, file, command)
             file.seek(0)
             return _ended(f"strongroom {command}", file.read(), answers, os.waitstatus_to_exitcode(status))
 
-    def _in_child(self, work: Work[Any], file: IO[bytes], command: str) -> NoReturn:
+    def _forked(self, work: Work[Any], file: IO[bytes], command: str) -> int:
+        """Do the work in a process, and return how that ended; one that is interrupted takes back what it
+        began."""
+        process, parent = 0, os.getpid()
+        try:
+            with uninterrupted():  # or a child might be left, or unwind what its parent began
+                if not (process := os.fork()):
+                    self._in_child(work, file, command, parent)
+            return os.waitpid(process, 0)[1]
+        except KeyboardInterrupt:
+            if process:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGTERM)  # Ctrl-C came to it too, unless it was forked after that
+                with suppress(ChildProcessError):
+                    os.waitpid(process, 0)
+            raise
+
+    def _in_child(self, work: Work[Any], file: IO[bytes], command: str, parent: int) -> NoReturn:
         code = failures.UNEXPECTED
         try:
+            die_with_parent(parent)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
             output = _Unheard(quiet=self._output.quiet, command=command)
             file.write(msgspec.json.encode(self._done(work, output)))
             file.flush()
@@ -148,18 +164,6 @@ def _handed_over() -> Iterator[IO[bytes]]:
     else:
         with TemporaryFile() as file:
             yield file
-
-
-def _wait(process: int) -> int:
-    """Wait for the end of a process; one that is asked to end has time to take back what it began."""
-    try:
-        return os.waitpid(process, 0)[1]
-    except KeyboardInterrupt as stopped:
-        if isinstance(stopped, Terminated) or not somebody_there():
-            os.kill(process, signal.SIGTERM)  # Ctrl-C on a terminal came to it too; this did not
-        with suppress(ChildProcessError):
-            os.waitpid(process, 0)
-        raise
 
 
 def _ended(name: str, content: bytes, answers: type[A], code: int) -> ForkedStepEnd[A]:
