@@ -34,12 +34,21 @@ class Keyring:
                 self._signers[role] = roles.load_or_create_role(self._folder, role)
             return self._signers[role]
 
-    def accepted(self, role: str) -> tuple[bytes, ...]:
-        """Return the public keys of a role whose new signatures count, the newest first."""
+    def accepted(self, role: str, *, begun: datetime | None = None) -> tuple[bytes, ...]:
+        """Return the public keys of a role whose new signatures count, the newest first.
+
+        Args:
+            begun: when the run began that they are of. What a host signed for it that was thrown out since
+                counts too, as all else that it made before.
+        """
         with self._lock:
             self._look()
             now = datetime.now(UTC)
-            return tuple(key.raw for key in reversed(self._listed.of(role)) if key.accepts(now))
+            return tuple(
+                key.raw
+                for key in reversed(self._listed.of(role))
+                if key.accepts(now) or (begun is not None and key.stays_good(begun))
+            )
 
     def removed(self, role: str) -> dict[bytes, str]:
         """Return the public keys of a role whose hosts were thrown out, each with its host's name."""

@@ -193,6 +193,11 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
             return False
         return not self.until or now <= datetime.fromisoformat(self.until)
 
+    def stays_good(self, begun: datetime) -> bool:
+        """Tell whether what it signed for work that began then still counts though its host was thrown out
+        since: unless as leaked."""
+        return self.removed and not self.distrusted and begun <= datetime.fromisoformat(self.until)
+
 
 class RoleKeyList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The installation's public key (hex, empty before there is one), and every role's keys, the oldest

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -311,9 +312,10 @@ def require_roles(keyring: Keyring) -> Callable[[Iterable[Pool]], None]:
     return require
 
 
-def trusted(keyring: Keyring, role: Role) -> tuple[bytes, ...]:
-    """Return a role's public keys whose new signatures count. Raises RecordRefused if there is none."""
-    if not (known := keyring.accepted(role)):
+def trusted(keyring: Keyring, role: Role, begun: float) -> tuple[bytes, ...]:
+    """Return a role's public keys whose signatures in a run count that began then. Raises RecordRefused if
+    there is none."""
+    if not (known := keyring.accepted(role, begun=datetime.fromtimestamp(begun, UTC))):
         raise RecordRefused(f"no key of role '{role}' is trusted here")
     return known
 

@@ -52,7 +52,7 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         sources={},
         pinned=lambda name: Pinned(spec=terms(name).spec),
         signers=_signs_nothing,
-        trusted=lambda role: keys.trusted(keyring, role),
+        trusted=lambda role, begun: keys.trusted(keyring, role, begun),
         signer_fingerprints=keys.fingerprints(settings, folder / "roles"),
         span=settings.verification.span_days * 86_400.0,
         installation=lambda: roles.installation_fingerprint(folder / "roles"),

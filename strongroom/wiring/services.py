@@ -106,7 +106,7 @@ def build_services(settings: Settings, *, role: Role, ask: Ask | None = None) ->
         scratch=partial(adapters.scratch, settings=settings) if role in DRILLS else no_scratch,
         pinned=jobs.pinned(settings, targets, stages, seals=role in SEALS, ask=ask),
         signers=keys.signers(keyring, role),
-        trusted=lambda wanted: keys.trusted(keyring, wanted),
+        trusted=lambda wanted, begun: keys.trusted(keyring, wanted, begun),
         signer_fingerprints=keys.fingerprints(settings, folder / "roles"),
         span=settings.verification.span_days * 86_400.0,
         installation=lambda: roles.installation_fingerprint(folder / "roles"),

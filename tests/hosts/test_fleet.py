@@ -85,6 +85,21 @@ def test_a_backup_is_made_by_hosts_that_share_no_folder(found: Fleet) -> None:
     assert (gone.detail["host"], gone.detail["reason"]) == ("eve", "laptop lost")
 
 
+def test_a_host_that_is_thrown_out_leaves_what_it_did_of_a_run(found: Fleet) -> None:
+    found.secrets(60, size=40_000)
+    ada = found.begin("ada", "control", "submit", "beat", "verify", "transfer")
+    bob, eve = found.join("bob", "seal"), found.join("eve", "seal")
+    ada.start()
+    bob.start()
+    run = found.backup(ada)
+    until(lambda: found.begun(run, "capture") > 1, what="bob to begin")
+    bob.kill()
+    ada.ok("cluster", "remove", "bob", "--reason", "sold", "--force")
+    eve.start()
+    ended = found.ended(run)
+    assert (ended.state, ended.error) == (RunState.DONE, None)
+
+
 def is_removed(keys: Path, host: str) -> bool:
     return host in removed(keys)
 

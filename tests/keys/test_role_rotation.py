@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import UntrustedSigner
-from strongroom.container.signing import Signers, require_in_time, require_trusted
+from strongroom.container.signing import Signer, Signers, require_in_time, require_trusted
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import rolelist, roles
+from strongroom.keys import hosts, rolelist, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.system import files
 
@@ -49,6 +49,23 @@ def test_a_rotated_role_signs_with_its_next_key_and_the_last_one_counts_for_a_wh
     assert ring.accepted("control") == (new.public, old.public)
     assert roles.believed(folder) == {roles.installation_fingerprint(folder)}
     assert roles.believed(folder).retired.keys() == {old.fingerprint}
+
+
+def test_what_a_host_signed_for_a_run_that_began_before_it_was_thrown_out_stays_good(folder: Path) -> None:
+    ring = Keyring(folder)
+    with files.locked_folder(folder):
+        hosts.name_host(folder, "ada")
+    own = roles.load_or_create_role(folder, "seal", given=True).public
+    gone = roles.certify_key(folder, "seal", Signer.generate().public, host="bob")
+    installation = roles.installation_signer(folder)
+    with files.locked_folder(folder):
+        removal = hosts.RemovedHost(host="bob", at=NOW.isoformat(), reason="sold")
+        hosts.sign_next(folder, installation, remove=removal)
+    assert ring.accepted("seal") == (own,), "messages, and all else that comes from now on"
+    assert ring.accepted("seal", begun=NOW + HOUR) == (own,)
+    assert ring.accepted("seal", begun=NOW - HOUR) == (gone.raw, own)
+    roles.distrust(folder, gone.fingerprint, reason="stolen")
+    assert ring.accepted("seal", begun=NOW - HOUR) == (own,), "unless its keys leaked"
 
 
 def test_when_its_time_is_over_nothing_new_of_a_retired_key_is_accepted(folder: Path) -> None:

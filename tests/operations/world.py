@@ -76,7 +76,7 @@ class World:
             destinations={self.source.name: self.source},
             pinned=lambda policy: Pinned(spec=self.spec, recipients=(recipient,)),
             signers=lambda role: self.signers[role],
-            trusted=lambda role: (self.signers[role].public,),
+            trusted=lambda role, _: (self.signers[role].public,),
             signer_fingerprints=frozenset({self.installation.fingerprint}),
             installation=lambda: self.installation.fingerprint,
             retention=lambda: {

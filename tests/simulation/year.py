@@ -361,7 +361,7 @@ class Year:
             sources={},
             pinned=lambda name: Pinned(spec=self.installation.policies[name].spec),
             signers=_nobody,
-            trusted=lambda role: (),
+            trusted=lambda role, _: (),
             signer_fingerprints=frozenset(),
             identities=lambda: (),
             work_key=b"",

@@ -381,7 +381,9 @@ def vouch(run: Run, step: RunStep, services: Services) -> Vouched:
     indexed = _indexed(run, services)
     try:
         signature = canonical.unhex(indexed.signature, 64, "A signature")
-        verify_any(services.trusted(Role.SEAL), _SEALED, canonical.encode(indexed.receipt), signature)
+        verify_any(
+            services.trusted(Role.SEAL, run.created_at), _SEALED, canonical.encode(indexed.receipt), signature
+        )
     except (Malformed, Tampered):
         indexed = Indexed()
     if indexed.receipt is None:

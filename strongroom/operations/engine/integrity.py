@@ -153,12 +153,21 @@ def _signed_record(run: Run, services: Services) -> dict[str, str]:
     try:
         record = msgspec.convert(run.facts[RECORD], dict[str, str])
         signature = bytes.fromhex(run.facts[SIGNATURE])
-        verify_any(services.trusted(Role.CONTROL), _DOMAIN, _signed_bytes(run.id, record), signature)
+        verify_any(
+            services.trusted(Role.CONTROL, run.created_at), _DOMAIN, _signed_bytes(run.id, record), signature
+        )
     except (KeyError, TypeError, ValueError, msgspec.ValidationError, Tampered):
         raise RecordRefused(
-            f"the record of run {run.id} is not the one that the control role signed"
+            f"the record of run {run.id} is not the one that the control role signed", hint=_UNSIGNED
         ) from None
     return record
+
+
+_UNSIGNED = (
+    "If a key was distrusted since the run began, or a host thrown out as leaked, that is why: begin "
+    "another. "
+    f"Else: {RecordRefused.default_hint}"
+)
 
 
 def _changed(run: Run, field: str) -> RecordRefused:
@@ -190,9 +199,11 @@ def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services:
     """Return a capture's receipt, refusing one that the seal role did not sign for this piece."""
     try:
         signed = msgspec.convert({key: (result or {})[key] for key in ("receipt", "signature")}, SignedRun)
-        signer = verify_receipt(signed.receipt, signed.signature, services.trusted(Role.SEAL))
+        signer = verify_receipt(signed.receipt, signed.signature, services.trusted(Role.SEAL, run.created_at))
     except (KeyError, msgspec.ValidationError, Tampered, Malformed):
-        raise RecordRefused(f"the receipt of piece {piece} of run {run.id} is not the seal role's") from None
+        raise RecordRefused(
+            f"the receipt of piece {piece} of run {run.id} is not the seal role's", hint=_UNSIGNED
+        ) from None
     if (signed.receipt.run, signed.receipt.piece) != (run.id, piece):
         raise RecordRefused(f"the receipt of piece {piece} of run {run.id} belongs elsewhere")
     return msgspec.structs.replace(signed, signer=signer)

@@ -275,7 +275,7 @@ def lone_services(store: LoneStore, spec: Spec, *, state_dir: Path, **more: Any)
         sources={},
         pinned=lambda policy: Pinned(spec=spec),
         signers=lambda role: signer,
-        trusted=lambda role: (signer.public,),
+        trusted=lambda role, _: (signer.public,),
         signer_fingerprints=frozenset(),
         identities=_no_key,
         work_key=secrets.token_bytes(32),

@@ -273,8 +273,9 @@ class Services:
 
     ``pinned`` looks a policy up in this process's own configuration. ``signers`` gives the
     private key of a role this process may act in, ``trusted`` the public keys of any role whose
-    new signatures count, the newest first. ``require_roles`` refuses, where a person's own command line would
-    drive a run, pools whose keys its host was not given; a worker drives none.
+    signatures count in a run that began at a time, the newest first.
+    ``require_roles`` refuses, where a person's own command line would drive a run, pools whose keys its host
+    was not given; a worker drives none.
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
     ``hooks`` are called around the runs of "policy NAME" or of an entry of the calendar.
     ``checks`` are what a run of kind CHECK does, by name.
@@ -301,7 +302,7 @@ class Services:
     sources: Mapping[str, Source]
     pinned: Callable[[str], Pinned]
     signers: Callable[[Role], CertifiedSigner]
-    trusted: Callable[[Role], Sequence[bytes]]
+    trusted: Callable[[Role, float], Sequence[bytes]]
     signer_fingerprints: frozenset[str]
     identities: Callable[[], Sequence[Opener]]
     work_key: bytes

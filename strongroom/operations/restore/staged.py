@@ -311,7 +311,9 @@ def staged_plan_of(run: Run, services: Services) -> StagedPlan:
         raise RecordRefused(f"run {run.id} does not record what it is to restore")
     try:
         signature = bytes.fromhex(plan.signature)
-        verify_any(services.trusted(Role.RECOVER), DOMAIN, _signed_bytes(run, plan), signature)
+        verify_any(
+            services.trusted(Role.RECOVER, run.created_at), DOMAIN, _signed_bytes(run, plan), signature
+        )
     except (ValueError, Tampered):
         raise RecordRefused(f"the restore plan of run {run.id} is not the one that was signed") from None
     return plan
