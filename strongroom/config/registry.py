@@ -324,7 +324,8 @@ def _checked(name: str, said: Any) -> Any:
 def guarded(made: T, record: SettingsSection, base: type, failed: type[StrongroomError]) -> T:
     """Have all that fails in what a plug-in made say whose it is, and nothing of the words, which may hold a
     secret. Whatever the plug-in was given, such as the chunks of an object, fails as it did. An answer of
-    another type than its base promises is a failure, too, and one that does not come is logged.
+    another type than its base promises is a failure, too, and one that does not come is logged. So does what
+    it gives that keeps a protocol itself: the sealing half of a key.
 
     Args:
         base: what it inherits from, or the protocol that it keeps. What it leaves to that stays as it is.
@@ -334,12 +335,15 @@ def guarded(made: T, record: SettingsSection, base: type, failed: type[Strongroo
     if titled is None:
         return made
     kind = type(made)
-    if "_guarded" in vars(kind):  # a plug-in may make the same thing twice
+    if any(vars(each).get("_guarded") is base for each in kind.__mro__):  # it may make the same thing twice
         return made
-    guards: dict[str, Any] = {"_guarded": True}
+    guards: dict[str, Any] = {"_guarded": base}
     for name in _own_answers(kind, base):
         answer = getattr_static(kind, name, None)
-        guard = _MethodGuard(titled, name, failed, type(record).__module__, _promised(base, name))
+        promised = _promised(base, name)
+        guard = _MethodGuard(titled, name, failed, type(record).__module__, promised)
+        if (kept := promised.protocol) is not None:
+            guard = guard._replace(hand_on=partial(guarded, record=record, base=kept, failed=failed))
         if isinstance(answer, property) and answer.fget is not None:
             guards[name] = property(guard.of(answer.fget))
         elif isinstance(answer, FunctionType):
@@ -372,6 +376,11 @@ class _Promised(NamedTuple):
 
     whole: tuple[type, ...] = ()
     each: tuple[type, ...] = ()
+
+    @property
+    def protocol(self) -> type | None:
+        """The protocol that an answer keeps, if it is to keep one."""
+        return next((each for each in self.whole if getattr(each, "_is_protocol", False)), None)
 
     def require(self, said: Any, classes: tuple[type, ...]) -> Any:
         """Return it. Raises _AnotherType if it is not what was promised."""
@@ -453,6 +462,7 @@ class _MethodGuard(NamedTuple):
     failed: type[StrongroomError]
     module: str
     promised: _Promised
+    hand_on: Callable[[Any], Any] | None = None
 
     def of(self, answer: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(answer)
@@ -465,7 +475,9 @@ class _MethodGuard(NamedTuple):
             said = self._try(
                 made, ours, lambda: self.promised.require(answer(made, *given, **named), self.promised.whole)
             )
-            return self._each(made, ours, said) if isinstance(said, Iterator) else said
+            if isinstance(said, Iterator):
+                return self._each(made, ours, said)
+            return said if self.hand_on is None else self.hand_on(said)
 
         return ask
 

@@ -401,7 +401,9 @@ def test_what_a_key_gives_to_seal_with_is_taken_and_held_to_what_it_has_to_be(
 ) -> None:
     [opener, *_] = identities(key(site, tmp_path))
     assert opener.recipient().fingerprint == "acme-tape:1"
-    type(opener).__mro__[1].recipient = lambda _: "CANARY"  # type: ignore[attr-defined]
+    with pytest.raises(KeyServiceError, match="package acme-tape failed in its 'wrap': KeyError"):
+        opener.recipient().wrap(bytes(32), context=b"")
+    type(opener).__mro__[-2].recipient = lambda _: "CANARY"  # type: ignore[attr-defined]
     [opener, *_] = identities(load(tmp_path, '[keys.one]\nkind = "tape"\n'))
     with pytest.raises(KeyServiceError, match=r"'recipient': it gave str, and has to give Recipient"):
         opener.recipient()
