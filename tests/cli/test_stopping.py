@@ -81,7 +81,7 @@ def test_an_interruption_that_comes_where_nothing_can_be_raised_interrupts_all_t
 
 
 ENTERED = """
-import os, signal, time
+import os, signal, sys, time
 from strongroom.cli.terminal.stopping import in_order
 
 class Held:
@@ -91,8 +91,16 @@ class Held:
     def __exit__(self, *_):
         print("let go")
 
+class Open:
+    def close(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("closed")
+
 with in_order():
     try:
+        if sys.argv[1:]:
+            Open().close()
+            time.sleep(60)
         with Held():
             time.sleep(60)
             print("went on")
@@ -104,6 +112,7 @@ with in_order():
 def test_what_is_entered_as_an_interruption_comes_is_left_too() -> None:
     """A transaction that nobody left kept its lock, and what took back what was begun waited for that."""
     assert run(ENTERED) == (0, "let go\nTerminated\n", "")
+    assert run(ENTERED, "close") == (0, "closed\nTerminated\n", "")
 
 
 LEFT = """

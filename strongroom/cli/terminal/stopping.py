@@ -80,9 +80,12 @@ _TAKING_BACK: Final = (
 )
 
 
+_ENDS: Final = ("__enter__", "__exit__", "close")
+
+
 def _enters_or_leaves(frame: FrameType) -> bool:
     code = frame.f_code
-    return code.co_name in ("__enter__", "__exit__") or code.co_filename == contextlib.__file__
+    return code.co_name in _ENDS or code.co_filename == contextlib.__file__
 
 
 class StopRequests:
