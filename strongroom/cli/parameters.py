@@ -13,7 +13,15 @@ from __future__ import annotations
 
 import math
 import time
-from argparse import SUPPRESS, ArgumentTypeError, Namespace, _ActionsContainer
+from argparse import (
+    SUPPRESS,
+    Action,
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    _ActionsContainer,
+)
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -241,8 +249,27 @@ def _add(parser: _ActionsContainer, field: FieldInfo, shape: _Shape) -> None:
         return
     if several:
         taken |= {"action": "extend", "nargs": "+"} if how.many else {"action": "append"}
+    elif kind is not bool:
+        taken["action"] = _Once
     names = how.names or (f"--{field.name.replace('_', '-')}",)
     parser.add_argument(*names, dest=field.name, required=field.required, **taken)
+
+
+class _Once(Action):
+    """Takes one value, and refuses another: the first would be dropped without a word."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,  # noqa: ARG002 - as argparse calls it
+        namespace: Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        given = vars(namespace).setdefault("_given", set())
+        if self.dest in given:
+            raise ArgumentError(self, "takes one value, and is given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 def _default(field: FieldInfo) -> Any:

@@ -11,6 +11,8 @@ from strongroom.errors import ConfigError, StrongroomError, UsageError
 from tests.cli.program import Machine
 
 REFUSED = [
+    ("--policy", ["backup", "--policy", "full", "--policy", "metadata"]),
+    ("--role", ["cluster", "rules", "redis", "--role", "control", "--role", "beat"]),
     ("--include", ["backup", "--policy", "full", "--include", "x*"]),
     ("--exclude", ["backup", "--policy", "full", "--exclude", "x*"]),
     ("--passphrase-file", ["backup", "--policy", "full", "--passphrase-file", "words"]),
