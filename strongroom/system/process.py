@@ -38,6 +38,10 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+INTERRUPTING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+"""SIGALRM brings an interruption that had to be put off (:mod:`strongroom.cli.terminal.stopping`)."""
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Have Ctrl-C and SIGTERM wait until the block ends; forked processes never get them.
@@ -45,7 +49,7 @@ def uninterrupted() -> Iterator[None]:
     Python drops what a signal's handler raises while it forks: the command would go on as if
     nobody had stopped it. A child would unwind its parent's stack and report for it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTING)
     try:
         yield
     finally:

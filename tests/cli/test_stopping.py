@@ -115,6 +115,27 @@ def test_what_is_entered_as_an_interruption_comes_is_left_too() -> None:
     assert run(ENTERED, "close") == (0, "closed\nTerminated\n", "")
 
 
+FORKED = """
+import os, signal
+from strongroom.cli.terminal.stopping import in_order
+from strongroom.system.process import uninterrupted
+
+with in_order() as asked:
+    try:
+        with uninterrupted():
+            asked._raised = KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGALRM)
+            print("forked")
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interruption_that_was_put_off_does_not_come_during_a_fork() -> None:
+    """It kept the lock of the log from being let go, which Python holds while it forks."""
+    assert run(FORKED) == (0, "forked\ninterrupted\n", "")
+
+
 LEFT = """
 import os, signal
 from strongroom.cli.terminal.stopping import in_order

@@ -25,7 +25,7 @@ from strongroom.state.records import Run, RunKind, StepKind, StepState, Ticket
 from strongroom.state.store import RunStore
 from strongroom.system.every_core import begin_as_child
 from strongroom.system.lazy import lazy
-from strongroom.system.process import cores, may_fork, uninterrupted
+from strongroom.system.process import INTERRUPTING, cores, may_fork, uninterrupted
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -321,7 +321,7 @@ def _begin_forked(parent: int) -> None:
     begin_as_child(parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING)
 
 
 def _perform_forked(ticket: Ticket, *, asks: bool) -> list[Ticket]:

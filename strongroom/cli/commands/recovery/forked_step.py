@@ -26,7 +26,7 @@ from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, clean, encode, paint
 from strongroom.errors import StrongroomError, by_name
-from strongroom.system.process import die_with_parent, uninterrupted
+from strongroom.system.process import INTERRUPTING, die_with_parent, uninterrupted
 
 A = TypeVar("A")
 Work = Callable[[OpeningOptions, Output], A]
@@ -114,7 +114,7 @@ class Apart:
         code = failures.UNEXPECTED
         try:
             die_with_parent(parent)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING)
             output = _Unheard(quiet=self._output.quiet, command=command)
             file.write(msgspec.json.encode(self._done(work, output)))
             file.flush()
