@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPo
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Thread
+from traceback import clear_frames
 from typing import TYPE_CHECKING
 
 from strongroom.keys.passphrase import unasked
@@ -111,7 +112,8 @@ def ended_if_interrupted(services: Services) -> Iterator[list[str]]:
     before, driven = len(services.store.created), list[str]()
     try:
         yield driven
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        clear_frames(interrupt.__traceback__)  # a transaction that nobody left ends with what holds it
         for run in dict.fromkeys(driven + services.store.created[before:]):
             with suppress(RunNotFound):  # the interruption kept it off the record
                 services.store.cancel(run, error="interrupted")

@@ -127,6 +127,28 @@ def test_a_run_that_is_interrupted_between_a_claim_and_its_work_waits_for_no_lea
     assert run.state is RunState.CANCELLED
 
 
+def test_what_an_interruption_left_open_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strongroom.state.engine.BUSY_SECONDS", 0.3)
+    services = make_world(tmp_path, pieces=1).services()
+    run, _ = submit_backup(services, policy=POLICY)
+
+    def interrupted() -> None:
+        writing = services.store._database.writing()
+        writing.__enter__()
+        raise KeyboardInterrupt
+
+    def driven() -> None:
+        with driving.ended_if_interrupted(services) as known:
+            known.append(run)
+            interrupted()
+
+    with pytest.raises(KeyboardInterrupt):
+        driven()
+    assert services.store.load(run).state is RunState.CANCELLED
+
+
 def test_what_a_whole_backup_asks_of_the_database_a_step_does_not_grow(tmp_path: Path) -> None:
     services = make_world(tmp_path, pieces=3).services()
     run, tickets = submit_backup(services, policy=POLICY)
