@@ -89,9 +89,9 @@ class TestAzureInSmallBlocks(SharedConformance):
 
 
 def test_a_killed_put_leaves_staged_blocks_that_a_sweep_drops(
-    target: AzureTarget, azurite: Azurite, container: str
+    target: AzureTarget, account: AzureAccount, azurite: Azurite, container: str
 ) -> None:
-    small = make(target._client._account, block_bytes=MIB)
+    small = make(account, block_bytes=MIB)
     with killed_putter(small, "containers/r/a", sent=3 * MIB):
         assert staged(azurite, container) == ["containers/r/a"]
 
