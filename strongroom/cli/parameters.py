@@ -256,7 +256,8 @@ def _add(parser: _ActionsContainer, field: FieldInfo, shape: _Shape) -> None:
 
 
 class _Once(Action):
-    """Takes one value, and refuses another: the first would be dropped without a word."""
+    """Takes one value, and refuses another: the first would be dropped without a word. The same one again is
+    none; the procedures' names stand for words that people may type with them."""
 
     def __call__(
         self,
@@ -266,8 +267,8 @@ class _Once(Action):
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         given = vars(namespace).setdefault("_given", set())
-        if self.dest in given:
-            raise ArgumentError(self, "takes one value, and is given twice")
+        if self.dest in given and getattr(namespace, self.dest) != values:
+            raise ArgumentError(self, "takes one value, and is given two")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
 
