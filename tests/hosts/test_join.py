@@ -164,7 +164,7 @@ def test_a_process_of_a_role_that_its_host_does_not_have_does_not_start(first: M
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert ended.returncode == RoleNotHere.exit_code, ended.stderr
     assert f"cluster init --role {role}" in ended.stderr
