@@ -417,8 +417,9 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
     def __init__(self, url: str, *, patience: LossPatience | None = None) -> None:
         super().__init__(url)
         self._patience = patience or LossPatience()
-        self.created: list[str] = []
-        """The runs that this process put on record, or tried to: it may be interrupted as that is done."""
+        self.created: list[str] | None = None
+        """The runs that this process put on record, or tried to, while somebody wants to know: it may be
+        interrupted as that is done."""
 
     def close(self) -> None:
         """Close this process's connections."""
@@ -463,7 +464,8 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
                 facts=facts or {},
                 queued=queued,
             )
-            self.created += [run.id] if run is not None else []
+            if run is not None and self.created is not None:
+                self.created.append(run.id)
             return run
 
     def cancel(self, run: str, *, error: str = "cancelled") -> Run:

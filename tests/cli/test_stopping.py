@@ -265,3 +265,31 @@ def test_a_rotation_a_repair_and_what_the_calendar_began_are_ended(configured: M
     repair = ("backups", "repair", made)
     assert interrupted(configured, *repair, kind="repair", step="plan") == ["cancelled"]
     assert interrupted(configured, "schedule", "run", "verification", kind="verify") == ["cancelled"]
+
+
+THIRD = """
+import os, signal, time
+from strongroom.cli.terminal.stopping import in_order
+
+class Held:
+    def __enter__(self):
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    def __exit__(self, *_):
+        pass
+
+with in_order():
+    try:
+        with Held():
+            pass
+    except KeyboardInterrupt as stopped:
+        print(type(stopped).__name__)
+"""
+
+
+def test_the_third_is_put_off_by_nothing() -> None:
+    code, out, err = run(THIRD)
+    assert (code, out) == (0, "Abandoned\n")
+    assert err.count("taking back what was begun") == 1

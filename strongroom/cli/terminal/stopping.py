@@ -116,8 +116,9 @@ class StopRequests:
         self.raise_again(number, frame)
 
     def raise_again(self, _number: int, frame: FrameType | None) -> None:
-        """Raise what the last signal raised; a moment later, if a ``with`` block is just entered or left."""
-        if frame is not None and _enters_or_leaves(frame):
+        """Raise what the last signal raised; a moment later, if a ``with`` block is just entered or left and
+        it was not asked to end at once."""
+        if frame is not None and _enters_or_leaves(frame) and self._raised is not Abandoned:
             signal.setitimer(signal.ITIMER_REAL, _AGAIN)
         elif self._raised is not None and not self.is_over:
             raise self._raised

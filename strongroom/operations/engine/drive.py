@@ -109,17 +109,20 @@ def ended_if_interrupted(services: Services) -> Iterator[list[str]]:
     Raises:
         StillEnding: another process kept a step for too long.
     """
-    before, driven = len(services.store.created), list[str]()
+    driven = list[str]()
+    before, services.store.created = services.store.created, driven
     try:
         yield driven
     except KeyboardInterrupt as interrupt:
         clear_frames(interrupt.__traceback__)  # a transaction that nobody left ends with what holds it
-        for run in dict.fromkeys(driven + services.store.created[before:]):
+        for run in dict.fromkeys(driven):
             with suppress(RunNotFound):  # the interruption kept it off the record
                 services.store.cancel(run, error="interrupted")
                 services.store.forsake(run, owners={services.owner})
                 end(run, services)
         raise
+    finally:
+        services.store.created = before
 
 
 def _drive_to_end(
