@@ -113,13 +113,20 @@ def ended_if_interrupted(services: Services) -> Iterator[list[str]]:
     before, services.store.created = services.store.created, driven
     try:
         yield driven
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, StillEnding) as interrupt:  # what was driven within may not end, and told so
         clear_frames(interrupt.__traceback__)  # a transaction that nobody left ends with what holds it
+        still_ending: StillEnding | None = None
         for run in dict.fromkeys(driven):
-            with suppress(RunNotFound):  # the interruption kept it off the record
+            try:
                 services.store.cancel(run, error="interrupted")
                 services.store.forsake(run, owners={services.owner})
                 end(run, services)
+            except RunNotFound:  # the interruption kept it off the record
+                continue
+            except StillEnding as error:  # it keeps no other from its end
+                still_ending = error
+        if still_ending is not None:
+            raise still_ending from None
         raise
     finally:
         services.store.created = before

@@ -149,6 +149,27 @@ def test_what_an_interruption_left_open_holds_up_nothing(
     assert services.store.load(run).state is RunState.CANCELLED
 
 
+def test_a_run_that_does_not_end_keeps_no_other_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "ENDS_SECONDS", 0.3)
+    services = make_world(tmp_path, pieces=1).services()
+
+    def begin_both() -> None:
+        with driving.ended_if_interrupted(services):
+            run, [ticket] = submit_backup(services, policy=POLICY)
+            submit_backup(services, policy=POLICY)
+            services.store.claim(ticket, owner="another process", lease=1e6)
+            with driving.ended_if_interrupted(services) as at_work:
+                at_work.append(run)
+                raise KeyboardInterrupt
+
+    with pytest.raises(StillEnding):
+        begin_both()
+    states = [run.state for run in reversed(services.store.runs())]
+    assert states == [RunState.ACTIVE, RunState.CANCELLED]
+
+
 def test_what_a_whole_backup_asks_of_the_database_a_step_does_not_grow(tmp_path: Path) -> None:
     services = make_world(tmp_path, pieces=3).services()
     run, tickets = submit_backup(services, policy=POLICY)
