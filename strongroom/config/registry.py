@@ -285,9 +285,10 @@ def _answer_for(record: type[SettingsSection], base: type[SettingsSection], titl
 
 
 def _own_answers(made: type, base: type) -> list[str]:
-    """Return what a class answers itself of what its base is asked for."""
-    public = (name for name in dir(base) if not name.startswith("_"))
-    return [name for name in public if getattr_static(made, name, None) is not getattr_static(base, name)]
+    """Return what a class answers itself of what its base is asked for, also by what the base asks it for
+    that: a target's ``_read`` for ``read``."""
+    own = {name for name in dir(base) if getattr_static(made, name, None) is not getattr_static(base, name)}
+    return [name for name in dir(base) if not name.startswith("_") and own & {name, f"_{name}"}]
 
 
 def _told(

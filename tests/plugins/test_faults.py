@@ -192,6 +192,23 @@ def test_what_fails_in_a_target_says_whose_it_is_and_where_without_its_words(
     assert not told.value.transient
 
 
+@pytest.mark.parametrize("method", ["list", "read"])
+def test_what_fails_where_a_target_leaves_the_checks_of_names_to_its_base_is_told_alike(
+    site: Path, tmp_path: Path, method: str
+) -> None:
+    text = FAULTY.replace("def list(self, prefix=", "def _list(self, prefix=")
+    text = text.replace(
+        "def read(self, name, *, offset=0, length=None)", "def _read(self, name, offset, length)"
+    )
+    install(site, "acme-tape", text)
+    target = adapters.target("one", load(tmp_path, NAMED), prepare=False)
+    with pytest.raises(TargetError, match=r"is not the name|cannot begin the name"):
+        getattr(target, method)("../a")
+    with pytest.raises(TargetError, match="package acme-tape failed in its") as told:
+        list(getattr(target, method)("a"))
+    assert "CANARY" not in f"{told.value.message} {told.value.hint}"
+
+
 def test_the_way_to_a_fault_leads_into_the_plugin(site: Path, tmp_path: Path) -> None:
     with pytest.raises(TargetError) as told:
         tape(site, tmp_path).stat("a")
