@@ -39,7 +39,7 @@ class Keyring:
 
         Args:
             begun: when the run began that they are of. What a host signed for it that was thrown out since
-                counts too, as all else that it made before.
+                counts too, as all else that it made before, while the run may go on.
         """
         with self._lock:
             self._look()
@@ -47,7 +47,7 @@ class Keyring:
             return tuple(
                 key.raw
                 for key in reversed(self._listed.of(role))
-                if key.accepts(now) or (begun is not None and key.stays_good(begun))
+                if key.accepts(now) or (begun is not None and key.stays_good(begun, now))
             )
 
     def removed(self, role: str) -> dict[bytes, str]:

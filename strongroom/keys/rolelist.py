@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -151,6 +151,9 @@ def _name(signed_index: SignedTrustList, content: bytes) -> str:
 
 TRUSTED = "trusted.json"
 LIMIT = 1024 * 1024
+A_RUN_LASTS = timedelta(days=7)
+"""How long what was signed for a run is needed, at most. When it began is the state database's word: without
+this, a host that was thrown out could sign for ever what it dates back."""
 
 
 class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -158,8 +161,8 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
     ``host``: where its private half lies, once there are several hosts. ``announced``: others shall know it
     before it signs. ``until``: nothing that is made later counts. ``removed``: its host was thrown out, so
-    nothing counts that comes from now on, whatever the time. ``distrusted``: since when nothing of it counts
-    at all, with the ``reason``.
+    nothing counts that comes from now on, but for a run that goes on (:meth:`stays_good`). ``distrusted``:
+    since when nothing of it counts at all, with the ``reason``.
     """
 
     version: int
@@ -193,10 +196,12 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
             return False
         return not self.until or now <= datetime.fromisoformat(self.until)
 
-    def stays_good(self, begun: datetime) -> bool:
-        """Tell whether what it signed for work that began then still counts though its host was thrown out
-        since: unless as leaked."""
-        return self.removed and not self.distrusted and begun <= datetime.fromisoformat(self.until)
+    def stays_good(self, begun: datetime, now: datetime) -> bool:
+        """Tell whether what it signed for a run that began then still counts though its host was thrown out
+        since: unless as leaked, and for as long as a run lasts."""
+        if not self.removed or self.distrusted:
+            return False
+        return begun <= datetime.fromisoformat(self.until) and now - begun <= A_RUN_LASTS
 
 
 class RoleKeyList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.signing import Receipt, verify_any, verify_receipt
 from strongroom.keys import Recipient, allof
 from strongroom.keys.allof import recipient_key
+from strongroom.keys.rolelist import A_RUN_LASTS
 from strongroom.model import Role, prepare
 from strongroom.operations.engine.services import Pinned, Services
 from strongroom.state.errors import RecordRefused
@@ -76,7 +77,7 @@ RECORD, SIGNATURE = "record", "record_signature"
 
 AHEAD = 3600.0
 """Seconds that a run may be dated ahead of this host's clock: those of a database server run apart."""
-OLDEST = 7 * 86_400.0
+OLDEST = A_RUN_LASTS.total_seconds()
 """Seconds after which a run is neither planned nor committed any more. A backup is kept from its run's date
 on: whoever could date a run back, or finish one of long ago, could have a backup that is hardly locked."""
 
@@ -164,8 +165,8 @@ def _signed_record(run: Run, services: Services) -> dict[str, str]:
 
 
 _UNSIGNED = (
-    "If a key was distrusted since the run began, or a host thrown out as leaked, that is why: begin "
-    "another. "
+    "If a key was distrusted since the run began, or a host thrown out (as leaked, or a run of more than a "
+    "week), that is why: begin another. "
     f"Else: {RecordRefused.default_hint}"
 )
 
