@@ -80,8 +80,10 @@ def test_a_process_ends_with_the_one_that_is_led_by_it() -> None:
         return "it went on"
 
     if not (guide := os.fork()):
-        APART.run(work, str)
-        os._exit(0)
+        try:
+            APART.run(work, str)
+        finally:
+            os._exit(0)
     os.close(told)
     assert os.read(heard, 1) == b"!"
     os.kill(guide, signal.SIGKILL)
