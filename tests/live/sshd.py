@@ -58,14 +58,22 @@ class Sshd:
             )
         until(lambda: listens(self.port), what="the SSH server")
 
+    def hang(self) -> None:
+        """Have it answer nobody until it is ended."""
+        self._signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """End it, and each session of it."""
+        self._signal(signal.SIGKILL)
         process, self._process = self._process, None
         if process is not None:
-            for pid in (*descendants(process.pid), process.pid):  # each session is a process of its own
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
             process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            for pid in (*descendants(self._process.pid), self._process.pid):  # each session is a process
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
 
     def server(self, **other: object) -> SftpServer:
         """Return where it is, and the login by its key."""

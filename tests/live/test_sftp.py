@@ -17,7 +17,6 @@ from strongroom.targets.directory import MARKER
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.sftp import SftpTarget
 from tests.live.sshd import PROGRAM, Sshd
-from tests.patience import PATIENCE
 from tests.targets.disks import read_only, small_disk
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no sshd on the path; 'make services'")
@@ -154,8 +153,15 @@ def test_a_server_that_ends_in_the_middle_of_a_put_leaves_nothing_visible(own: S
     assert put(target, "a", b"whole")
 
 
-def test_a_server_that_hangs_is_given_up(sshd: Sshd, tmp_path: Path) -> None:
-    target = sshd.target(tmp_path / "target", seconds=PATIENCE)
+def test_a_server_that_hangs_is_given_up(own: Sshd, tmp_path: Path) -> None:
+    target = own.target(tmp_path / "target", seconds=0.5)
+    own.hang()
+    with pytest.raises(TargetUnavailable, match=r"no answer in 0\.5 s"):
+        target.stat("a")
+
+
+def test_nothing_waits_for_what_is_no_file(sshd: Sshd, tmp_path: Path) -> None:
+    target = sshd.target(tmp_path / "target")
     assert put(target, "a", b"x")
     (tmp_path / "target" / "b").mkdir()
     os.mkfifo(tmp_path / "target" / "pipe")
