@@ -16,11 +16,17 @@ PATIENCE: Final = 240.0
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T | None], *, what: str, seconds: float = PATIENCE) -> T:
-    """Return what ``condition`` gives once it is true."""
+def until(
+    condition: Callable[[], T | None], *, what: str | Callable[[], str], seconds: float = PATIENCE
+) -> T:
+    """Return what ``condition`` gives once it is true.
+
+    Args:
+        what: is waited for; a function where it quotes a log, which says the most at the end.
+    """
     end = time.monotonic() + seconds
     while True:
         if found := condition():
             return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"waited in vain for {what if isinstance(what, str) else what()}"
         time.sleep(0.02)

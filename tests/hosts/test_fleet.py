@@ -71,7 +71,7 @@ def test_a_backup_is_made_by_hosts_that_share_no_folder(found: Fleet) -> None:
 
     # One is thrown out: every other one refuses it, and it stops by itself.
     ada.ok("cluster", "remove", "eve", "--reason", "laptop lost", "--force")
-    until(lambda: "host-was-removed" in eve.log, what=f"eve to learn of it\n{eve.log[-2000:]}")
+    until(lambda: "host-was-removed" in eve.log, what=lambda: f"eve to learn of it\n{eve.log[-2000:]}")
     until(lambda: not eve.runs, what="eve to stop")
     for host in (ada, bob):
         path = host.state / "keys" / "roles"

@@ -86,7 +86,7 @@ class Started:
             assert self.process.poll() is None, self.errors()
             return words in self.answer()
 
-        until(ready, what=f"the cluster\n{self.errors()}")
+        until(ready, what=lambda: f"the cluster\n{self.errors()}")
         self.note()
 
     def note(self) -> set[int]:
@@ -103,7 +103,12 @@ class Started:
         assert self.process is not None
         self.note()
         self.process.send_signal(how)
-        return self.process.wait(PATIENCE)  # warm, then cold, then killed
+        return self.wait()  # warm, then cold, then killed
+
+    def wait(self) -> int:
+        """Return its exit status once it has ended."""
+        assert self.process is not None
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
         """End it and whatever is left of it."""
@@ -166,7 +171,10 @@ class RunningCluster(Started):
             self.await_ready("ready\n")
             served = {"--flower": self.port, "--metrics": self.metrics_port, "--page": self.page_port}
             for option in served.keys() & self.arguments:  # it is up without them
-                until(partial(listens, served[option]), what=f"what {option} serves\n{self.log[-2000:]}")
+                until(
+                    partial(listens, served[option]),
+                    what=lambda option=option: f"what {option} serves\n{self.log[-2000:]}",
+                )
         return self
 
     def pid(self, name: str) -> int | None:

@@ -48,7 +48,9 @@ def edit(store: RunStore, statement: str) -> None:
 def test_with_beat_stopped_runs_end_and_what_is_due_is_begun(scheduled: Installation) -> None:
     store = scheduled.store
     run = new_run(store)  # nobody was sent its first step: a reconcile alone notices it
-    until(lambda: store.load(run.id).state.final, what=f"the run's end\n{scheduled.cluster.log[-3000:]}")
+    until(
+        lambda: store.load(run.id).state.final, what=lambda: f"the run's end\n{scheduled.cluster.log[-3000:]}"
+    )
 
     edit(store, "DELETE FROM slots")
     before = {one.id for one in store.runs()}

@@ -167,7 +167,7 @@ def assert_it_ends_well_and_nobody_is_refused(closed: Closed, *words: str, by: s
         told = closed.machine.ok(*words, "--json", **closed.env(by)).document
         run = until(
             lambda: found if (found := store.load(told["run"])).state.final else None,
-            what=f"the end of {words}\n{closed.log}",
+            what=lambda: f"the end of {words}\n{closed.log}",
         )
         assert (run.state, run.error) == (RunState.DONE, None)
     finally:
@@ -219,7 +219,7 @@ def test_with_what_is_printed_people_act_on_the_page_and_nobody_is_refused(close
     assert "strongroom-page" in closed.rules("redis")
     closed.start((names.CONTROL, names.PAGE))
     password = closed.machine.state / "run" / page_server.GENERATED
-    until(password.exists, what=f"the page\n{closed.log}")
+    until(password.exists, what=lambda: f"the page\n{closed.log}")
     someone = Visitor(port)
     until(lambda: _logged_in(someone, password.read_text().strip()), what="the login")
 

@@ -81,7 +81,7 @@ class Installation:
                 return None
             return found if found.state.final else None
 
-        return until(run, what=f"the run's end\n{self.cluster.log[-3000:]}")
+        return until(run, what=lambda: f"the run's end\n{self.cluster.log[-3000:]}")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_what_is_added_is_done_and_a_broken_file_stops_nothing(
         return [run for run in backups if run.spec.policy == "added" and run.state.final]
 
     file.write_text(added)
-    made = until(ended, what=f"a backup of what was added\n{installation.cluster.log[-3000:]}")
+    made = until(ended, what=lambda: f"a backup of what was added\n{installation.cluster.log[-3000:]}")
     assert {(run.state, run.error) for run in made} == {(RunState.DONE, None)}
     assert [event.kind for event in store.happened("settings.taken", since=0.0)] == ["settings.taken"]
 
@@ -54,7 +54,7 @@ def test_what_is_added_is_done_and_a_broken_file_stops_nothing(
     until(lambda: store.events(kind="settings.refused"), what="the refusal on record")
     with store._database.writing() as conn:
         conn.exec_driver_sql("DELETE FROM slots")
-    until(lambda: len(ended()) > len(made), what=f"one more\n{installation.cluster.log[-3000:]}")
+    until(lambda: len(ended()) > len(made), what=lambda: f"one more\n{installation.cluster.log[-3000:]}")
     assert {(run.state, run.error) for run in ended()} == {(RunState.DONE, None)}
     assert "HOOK_ENTRY=health" in until(
         lambda: note.exists() and note.read_text(), what="the hook of a check"

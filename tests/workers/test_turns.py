@@ -61,7 +61,7 @@ def test_the_first_of_thirty_is_whole_before_the_last_is_planned(
         runs = [store.load(name) for name in names]
         return runs if all(run.state.final for run in runs) else None
 
-    runs = until(all_ended, what=f"thirty backups\n{cluster.log[-3000:]}")
+    runs = until(all_ended, what=lambda: f"thirty backups\n{cluster.log[-3000:]}")
     assert {run.state for run in runs} == {RunState.DONE}
     begun = {run.id: store.row(run.id, RunStep(StepKind.PLAN)).started_at or 0.0 for run in runs}
     ended = {run.id: run.finished_at or 0.0 for run in runs}
@@ -81,7 +81,7 @@ def test_live_workers_fold_what_is_old_while_they_back_up(cluster: RunningCluste
     def back_up(policies: list[str]) -> list[Run]:
         with Client(file) as client:
             names = [client.submit(policy).run for policy in policies]
-        return until(lambda: ended(names), what=f"{policies}\n{cluster.log[-3000:]}")
+        return until(lambda: ended(names), what=lambda: f"{policies}\n{cluster.log[-3000:]}")
 
     old = back_up(POLICIES[:5])
     rows = {run.id: len(store.rows(run.id)) for run in old}
@@ -101,7 +101,7 @@ def test_live_workers_fold_what_is_old_while_they_back_up(cluster: RunningCluste
             return not conn.execute(left).scalar()
 
     young = back_up(POLICIES[5:8])
-    until(folded, what=f"folding\n{cluster.log[-3000:]}")
+    until(folded, what=lambda: f"folding\n{cluster.log[-3000:]}")
     assert {run.state for run in young} == {RunState.DONE}
     assert all(len(store.rows(run.id)) > 10 for run in young), "what is young stays"
     for name, many in rows.items():

@@ -55,7 +55,7 @@ class Beats:
         return (self.folder / f"{self.processes.index(beat)}.log").read_text()
 
     def says(self, beat: subprocess.Popen[bytes], word: str) -> None:
-        until(lambda: word in self.log(beat), what=f"{word}\n{self.log(beat)[-2000:]}")
+        until(lambda: word in self.log(beat), what=lambda: f"{word}\n{self.log(beat)[-2000:]}")
 
     def sent(self, beat: subprocess.Popen[bytes]) -> int:
         """Count the messages that a beat sent."""
@@ -101,7 +101,7 @@ def test_a_second_beat_sends_nothing_while_the_first_lives_and_takes_over_when_i
     assert beats.sent(second) == 0
 
     os.kill(first.pid, signal.SIGKILL)
-    until(lambda: beats.sent(second), what=f"what the second sends\n{beats.log(second)[-2000:]}")
+    until(lambda: beats.sent(second), what=lambda: f"what the second sends\n{beats.log(second)[-2000:]}")
     beats.says(second, "beat-took-over")
 
     second.terminate()
@@ -116,7 +116,7 @@ def test_a_beat_that_hung_does_not_send_beside_the_one_that_took_over(beats: Bea
     until(lambda: beats.sent(first), what="what the first sends")
     second = beats.start()
     until(lambda: beats.stopped(first), what="a moment at which the first writes nothing")
-    until(lambda: beats.sent(second), what=f"what the second sends\n{beats.log(second)[-2000:]}")
+    until(lambda: beats.sent(second), what=lambda: f"what the second sends\n{beats.log(second)[-2000:]}")
 
     os.kill(first.pid, signal.SIGCONT)
     beats.says(first, "beat-stands-by")
@@ -140,4 +140,6 @@ def test_a_clock_that_was_days_ahead_for_a_moment_stops_nothing_of_what_beat_sen
     for days in (2, -2):
         clock.advance(days * 86_400)
         before = beats.sent(beat)
-        until(lambda before=before: beats.sent(beat) > before + 2, what=f"more of it\n{beats.log(beat)}")
+        until(
+            lambda before=before: beats.sent(beat) > before + 2, what=lambda: f"more of it\n{beats.log(beat)}"
+        )
