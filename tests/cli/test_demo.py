@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +16,7 @@ from strongroom.cli.commands.setup import demo
 from strongroom.errors import UsageError
 from tests.cli.program import Machine, command
 from tests.patience import PATIENCE
-from tests.workers.cluster import FORKED
+from tests.workers.cluster import up
 
 
 @pytest.fixture
@@ -83,37 +81,15 @@ kind = "full"
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
 """)
-    with subprocess.Popen(
-        [sys.executable, FORKED, "up", "--json"],
-        cwd=near.home,
-        env=near.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as up:
-        try:
-            assert json.loads(_document(up))["ready"]
-            assert near.run("up").failed_with(UsageError)
-            submitted = near.ok("backup", "--cluster", "--policy", "full", "--follow", "--json").document
-            assert (submitted["state"], submitted["secrets"]) == ("done", 1)
-            again = near.ok("backup", "--cluster", "--policy", "full", "--json").document
-            followed = near.ok("runs", "show", again["id"], "--follow", "--json").document
-            assert (followed["state"], followed["request_id"]) == ("done", again["id"])
-            assert "CANARY" not in json.dumps([submitted, followed])
-        finally:
-            up.send_signal(signal.SIGINT)
-            assert up.wait(timeout=PATIENCE) == 0
+    with up(near, "--json", wait=False, forked=True) as cluster:
+        cluster.await_ready("\n}\n")
+        assert json.loads(cluster.answer())["ready"]
+        assert near.run("up").failed_with(UsageError)
+        submitted = near.ok("backup", "--cluster", "--policy", "full", "--follow", "--json").document
+        assert (submitted["state"], submitted["secrets"]) == ("done", 1)
+        again = near.ok("backup", "--cluster", "--policy", "full", "--json").document
+        followed = near.ok("runs", "show", again["id"], "--follow", "--json").document
+        assert (followed["state"], followed["request_id"]) == ("done", again["id"])
+        assert "CANARY" not in json.dumps([submitted, followed])
+        assert cluster.stop() == 0
     assert running(near.home) == []
-
-
-def _document(process: subprocess.Popen[str]) -> str:
-    """Read one indented JSON document from a process that goes on."""
-    assert process.stdout is not None
-    until = time.monotonic() + PATIENCE
-    lines = []
-    for line in process.stdout:
-        assert time.monotonic() < until
-        lines.append(line)
-        if line == "}\n":
-            break
-    return "".join(lines)

@@ -139,7 +139,10 @@ def test_it_waits_for_the_medium(house: Machine) -> None:
         assert process.stderr is not None
         assert "waiting for safe" in process.stderr.readline()
         mount(house)
-        process.communicate(timeout=PATIENCE)
+        try:
+            process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert list(house.path("medium").glob("manifests/*.json"))
 
