@@ -138,7 +138,7 @@ def test_the_stand_in_serves_and_takes_its_address_away(tmp_path: Path) -> None:
         until(file.exists, what="the address")
         url = broker.broker_url(settings)
         assert url.startswith("redis://127.0.0.1:")
-        broker.check(url)
+        broker.check(url, seconds=PATIENCE)
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
 

@@ -126,6 +126,8 @@ def test_a_hook_is_ended_with_all_that_it_started_when_its_time_is_over(world: W
         assert f"did not end within {seconds:g} s" in (run.error or "")
         if notes.exists() and (started := notes.read_text()):
             break
+    else:
+        pytest.fail("it never got as far as its note")
     assert not is_alive(int(started))
 
 
