@@ -129,6 +129,7 @@ def _mark(
 
 def _set(services: Services, mark: HoldMark) -> dict[str, str]:
     HOLD.check(mark)  # before it is on record
+    signer = services.signers(Role.CONTROL)  # a host that may not sign it puts nothing on record, either
     detail = {"of": mark.kind, "subject": mark.subject, "reason": mark.reason, "by": mark.by}
     if mark.state == "held":
         services.store.event(HELD, **detail, until=mark.until)
@@ -138,7 +139,7 @@ def _set(services: Services, mark: HoldMark) -> dict[str, str]:
         list(services.targets.values()),
         HOLD,
         mark,
-        signer=services.signers(Role.CONTROL),
+        signer=signer,
         trusted=services.signer_fingerprints,
     )
 

@@ -52,6 +52,7 @@ def quarantine(
 ) -> Unmarked:
     """Put backups into quarantine: on record, and by a mark on each target that has them."""
     unmarked: dict[str, Mapping[str, str]] = {}
+    services.signers(Role.CONTROL)  # a host that may not sign marks puts nothing on record, either
     for backup in backups:
         services.store.event(QUARANTINED, backup=backup, incident=incident, reason=reason)
         failed = _mark(services, backup, "quarantined", reason=reason, incident=incident, by=by)
@@ -62,6 +63,7 @@ def quarantine(
 def release(services: Services, backups: Iterable[str], *, reason: str, by: str = "") -> Unmarked:
     """Let backups be restored from again, by every host that reads the marks."""
     unmarked: dict[str, Mapping[str, str]] = {}
+    services.signers(Role.CONTROL)
     for backup in backups:
         services.store.event(RELEASED, backup=backup, reason=reason)
         failed = _mark(services, backup, "released", reason=reason, incident="", by=by)

@@ -20,7 +20,7 @@ from strongroom.container.wrapping import FileKeyWrap, WrappingKey, WrappingKeyR
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.keys.allof import recipient_key
-from strongroom.model import COMMAND, ListedSecret, Secret
+from strongroom.model import COMMAND, ListedSecret, Role, Secret
 from strongroom.operations.access.look import STRANGE, noted
 from strongroom.operations.archive.cases import (
     INCIDENT,
@@ -320,6 +320,7 @@ def open_case(
         unread=exposed.unread,
         gone=exposed.gone,
     )
+    services.signers(Role.CONTROL)  # a host that may not sign the entry puts nothing on record, either
     for key in whole.keys or ("",):
         detail: dict[str, Any] = {"key": key, "version": whole.version, "backups": len(opening.affected)}
         services.store.event("incident.opened", incident=case, by=by, reason=fit(reason), **detail)

@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from msgspec.structs import replace as replace_struct
 
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.allof import recipient_key
-from strongroom.model import ListedSecret, Secret, SecretBytes, SecretVersion, Selection
+from strongroom.keys.errors import RoleNotHere
+from strongroom.model import ListedSecret, Role, Secret, SecretBytes, SecretVersion, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.cases import (
     STEPS,
@@ -573,6 +574,26 @@ class Dying:
         if self._left[0] < 0:
             raise Died
         return self._target.put(name, chunks, size=size, sha256=sha256)
+
+
+def test_a_host_without_the_role_that_signs_marks_puts_nothing_on_record(at: Rotated) -> None:
+    backup, services = at.back_up(), at.services(at.old, at.new)
+
+    def refuse(role: Role) -> NoReturn:
+        raise RoleNotHere(f"this host has no role '{role}'")
+
+    without = replace(services, signers=refuse)
+    before = services.store.events()
+    for work in (
+        lambda: holds.hold(without, "backup", backup, reason="case 17", by=BY),
+        lambda: holds.release(without, "backup", backup, reason="over", by=BY),
+        lambda: quarantine(without, [backup], incident="leak", reason="seen abroad"),
+        lambda: release(without, [backup], reason="a false alarm"),
+        lambda: open_case(without, Suspicion(keys=(leaked(at),)), by=BY, reason="lost"),
+    ):
+        with pytest.raises(RoleNotHere):
+            work()
+    assert services.store.events() == before
 
 
 def lead(services: Services, suspicion: Suspicion) -> Incident:
