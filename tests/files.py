@@ -19,16 +19,18 @@ def locked_by(path: Path) -> set[int]:
 def child_has_a_lock(path: Path, use: Callable[[], object]) -> bool:
     """Tell whether a forked child that uses a file holds a lock on it in its own name."""
     context = multiprocessing.get_context("fork")
-    told, go_on = context.SimpleQueue(), context.SimpleQueue()
+    told, go_on = context.Queue(), context.SimpleQueue()
     child = context.Process(target=_show_locks, args=(path, use, told, go_on))
     child.start()
-    locked = child.pid in told.get()
+    locked = child.pid in told.get(timeout=PATIENCE)
     go_on.put(None)
     child.join(PATIENCE)
     return locked
 
 
 def _show_locks(path: Path, use: Callable[[], object], told: Any, go_on: Any) -> None:
-    use()
-    told.put(locked_by(path))
+    try:
+        use()
+    finally:
+        told.put(locked_by(path))
     go_on.get()

@@ -263,12 +263,12 @@ def test_a_fork_waits_for_the_transactions_of_other_threads(file: Path) -> None:
 def test_a_child_forked_amid_a_transaction_refuses_the_database_and_the_parent_keeps_it(file: Path) -> None:
     store = opened(file)
     context = multiprocessing.get_context("fork")
-    told = context.SimpleQueue()
+    told = context.Queue()
     with store._database.writing() as conn:
         conn.execute(text("SELECT 1"))
         child = context.Process(target=_tell_error, args=(store, told))
         child.start()
-        assert "in use when this process was forked" in told.get()
+        assert "in use when this process was forked" in told.get(timeout=PATIENCE)
         child.join(PATIENCE)
     store.event("parent")
     assert os.getpid() in locked_by(file)
