@@ -161,10 +161,11 @@ def test_what_the_demo_names_is_there(services: dict[str, Any]) -> None:
 
 def test_each_unit_reads_the_settings_that_its_role_alone_may_have() -> None:
     """On one of several hosts those are its users of broker and database."""
-    for unit in SYSTEMD.glob("*.service"):
-        role = re.search(r"^ExecStart=.* -m workers (\S+)$", unit.read_text(), re.MULTILINE)
-        if role is not None:
-            assert f"EnvironmentFile=-/etc/strongroom/{role[1]}.env\n" in unit.read_text(), unit.name
+    texts = [unit.read_text() for unit in SYSTEMD.glob("*.service")]
+    roles = [re.findall(r"^ExecStart=.* -m workers (\S+)$", text, re.MULTILINE) for text in texts]
+    assert sum(map(len, roles)) == 5
+    for text, role in zip(texts, roles, strict=True):
+        assert all(f"EnvironmentFile=-/etc/strongroom/{one}.env\n" in text for one in role), role
 
 
 def test_every_unit_starts_again_what_exits() -> None:
