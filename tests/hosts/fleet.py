@@ -455,8 +455,10 @@ class Fleet:
         try:
             return until(
                 lambda: found if (found := store.load(run)).state.final else None,
-                what=f"the end of run {run}\n"
-                + "\n".join(f"-- {host.name}\n{host.log[-2500:]}" for host in self.hosts.values()),
+                what=lambda: (
+                    f"the end of run {run}\n"
+                    + "\n".join(f"-- {host.name}\n{host.log[-2500:]}" for host in self.hosts.values())
+                ),
                 seconds=seconds,
             )
         finally:
