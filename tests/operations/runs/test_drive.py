@@ -92,7 +92,7 @@ def test_what_a_killed_process_was_at_is_done_by_the_one_that_is_left(
         return at_work(ticket, services)
 
     monkeypatch.setattr(driving, "perform", perform_here_alone)
-    assert drive(run, captures, services, processes=2).state is RunState.DONE
+    assert drive(run, captures, services, processes=2, patience=0.0).state is RunState.DONE
     rows = services.store.rows(run, StepKind.CAPTURE)
     assert len(rows) == len(captures) > 1
     assert max(row.attempts for row in rows) == 2, "a process claimed one, and was killed"
