@@ -274,10 +274,14 @@ def test_a_run_whose_step_is_leased_for_ever_ends_when_it_is_cancelled(tmp_path:
 def test_a_backup_into_a_database_that_ignores_changes_fails_instead_of_spinning(tmp_path: Path) -> None:
     services = make_world(tmp_path, pieces=1).services()
     run, tickets = submit_backup(services, policy=POLICY)
+
+    def done(_: Ticket) -> NoReturn:
+        pytest.fail("a step was done that is not on record")
+
     with services.store._database.writing() as conn:
         conn.exec_driver_sql("CREATE TRIGGER t BEFORE UPDATE ON steps BEGIN SELECT RAISE(IGNORE); END")
     with pytest.raises(StateUnkept):
-        drive(run, tickets, services, processes=1)
+        drive(run, tickets, services, processes=1, watch=done)
     services.store.cancel(run)
     with pytest.raises(StateUnkept):
         driving.end(run, services)
