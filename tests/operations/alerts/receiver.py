@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from tests.patience import PATIENCE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
@@ -49,7 +51,7 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 owner.posts.append(Post(path=self.path, headers=headers, body=body))
                 if owner.status == 0:
-                    owner.over.wait()
+                    owner.over.wait(PATIENCE)
                     return
                 self.send_response(owner.status)
                 if owner.location:
