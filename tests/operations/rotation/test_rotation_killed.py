@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -86,7 +87,8 @@ class House:
 
     def rotate(self, told: Connection, *, reencrypt: bool = False) -> None:
         """Take over what a dead process began; runs in a process of its own until it is killed."""
-        targets = {name: Told(target, lambda: told.send_bytes(b".")) for name, target in self.targets.items()}
+
+        targets = {name: Told(target, partial(tell, told)) for name, target in self.targets.items()}
         services = self.services(targets=targets)
         options = RotateOptions(reencrypt=reencrypt)
         run, tickets = submit_rotation(services, policy=POLICY, options=options, take_over=True)
@@ -109,9 +111,15 @@ class House:
             return False
 
 
+def tell(told: Connection) -> None:
+    """Tell of a call of the only thread, and wait until it is heard: else it is killed far ahead."""
+    told.send_bytes(b".")
+    told.recv_bytes()
+
+
 def kill_after(calls: int, work: Callable[[Connection], None]) -> bool:
     """Run ``work`` in a forked process and kill it after so many calls; say if it came to its end."""
-    ours, theirs = get_context("fork").Pipe(duplex=False)
+    ours, theirs = get_context("fork").Pipe()
     process = get_context("fork").Process(target=work, args=(theirs,))
     process.start()
     theirs.close()
@@ -119,7 +127,8 @@ def kill_after(calls: int, work: Callable[[Connection], None]) -> bool:
     try:
         for _ in range(calls):
             ended = ours.recv_bytes() == b"end" or ended
-    except EOFError:
+            ours.send_bytes(b".")
+    except (EOFError, OSError):  # it has ended
         pass
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
