@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 from tests.patience import PATIENCE
 
@@ -30,11 +32,41 @@ class ServerUnavailable(Exception):
     """The server's program is missing, or it did not start."""
 
 
+_PORTS: Final = range(12_000, 32_000, 2)
+"""The kernel gives none of these to a connection, or to who asks for any port: those begin at 32768.
+
+OpenBao listens on the next one as well.
+"""
+
+
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
+    """Return a loopback port that nobody listens on, and that no other process of this run is told.
+
+    What is told here is bound a second or two later, by a server that has to start first. A port of the
+    kernel's own choosing would by then belong, now and then, to a server or a connection of another test.
+    """
+    with Path(tempfile.gettempdir(), "sr-next-port").open("a+") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        port = int(kept.read() or random.choice(_PORTS))
+        while not (_is_free(port) and _is_free(port + 1)):
+            port = _after(port)
+        kept.truncate(0)
+        kept.write(str(_after(port)))
+        return port
+
+
+def _after(port: int) -> int:
+    return port + _PORTS.step if port < _PORTS[-1] else _PORTS[0]
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def beside_python(program: str) -> Path | None:
@@ -140,9 +172,14 @@ class ServerProcess:
         deadline = time.monotonic() + PATIENCE
         while not self._ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"it did not start: {self.log.read_text(errors='replace')[-2000:]}")
+                self._did_not_start()
             time.sleep(POLL_SECONDS)
+        if process.poll() is not None:  # somebody else answered
+            self._did_not_start()
+
+    def _did_not_start(self) -> NoReturn:
+        self.kill()
+        raise ServerUnavailable(f"it did not start: {self.log.read_text(errors='replace')[-2000:]}")
 
     @property
     def pid(self) -> int:

@@ -16,12 +16,10 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,8 @@ from strongroom.state.records import Run, RunState, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets.s3 import S3Options
 from strongroom.targets.s3.client import make_client
+from tests.patience import until
+from tests.process import free_port, listens
 from workers.supervisor import Cluster, run_cluster
 
 SECRETS, SMALL = 50_000, 200
@@ -46,7 +46,6 @@ RATE = 4e6
 PROGRAM = Path("build/live/ministack/bin/ministack")
 CREDENTIALS = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
 POLICY = "bench"
-PATIENCE = 240.0
 
 
 def main() -> int:
@@ -93,9 +92,7 @@ def _once(scratch: Path, buckets: Sequence[str]) -> float:
 def _running(region: str) -> Iterator[tuple[int, int]]:
     """Run a region: a server, and a link before it; yield both ports."""
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-s3-") as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "IOT_MTLS_ENABLED": "0"}
         place = {"MINISTACK_REGION": region, "S3_DATA_DIR": folder, "STATE_DIR": folder, "HOME": folder}
         env = {"PATH": os.environ["PATH"]} | settings | place
@@ -103,18 +100,8 @@ def _running(region: str) -> Iterator[tuple[int, int]]:
             process([str(PROGRAM.resolve())], env=env, cwd=folder),
             linked(port, rate=RATE, delay=DELAYS[region]) as link,
         ):
-            _await(port)
+            until(lambda: listens(port), what=f"the S3 server on port {port}")
             yield port, link
-
-
-def _await(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"the S3 server on port {port} did not start")
 
 
 def _bucket(region: str, port: int, link: int) -> str:
@@ -157,13 +144,10 @@ def _backup(source: Path, regions: Sequence[str]) -> int:
 
 
 def _ended(store: RunStore, request: str) -> Run:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        for run in store.runs(5):
-            if run.request_id == request and run.state.final:
-                return run
-        time.sleep(0.05)
-    raise TimeoutError(f"the backup is not done after {PATIENCE:.0f} s")
+    def ended() -> Run | None:
+        return next((run for run in store.runs(5) if run.request_id == request and run.state.final), None)
+
+    return until(ended, what="the backup to be done")
 
 
 def _settings(source: Path, regions: Sequence[str]) -> Settings:
