@@ -41,10 +41,18 @@ class Terminal:
             env=machine.env | {"TERM": "xterm", "COLUMNS": str(size[1] or 110)} | objects,
         )
         os.close(theirs)
-        self.said = ""
-        self.drawn = ""
-        """All that was written, with what moves the cursor."""
+        self._written = b""
         self._answered = 0
+
+    @property
+    def drawn(self) -> str:
+        """All that was written, with what moves the cursor."""
+        return self._written.decode(errors="replace")
+
+    @property
+    def said(self) -> str:
+        """The words of it. Of all of it: a letter, or a mark, may be read in two parts."""
+        return _MARKS.sub("", self.drawn).replace("\r\n", "\n")
 
     def answer(self, question: str, answer: str) -> None:
         """Wait until something is asked, and type a line."""
@@ -76,8 +84,7 @@ class Terminal:
             found = os.read(self._ours, 65_536) if ready else b""
         except OSError:  # the other end is closed
             found = b""
-        self.drawn += found.decode(errors="replace")
-        self.said += _MARKS.sub("", found.decode(errors="replace")).replace("\r\n", "\n")
+        self._written += found
         return bool(found)
 
     def __enter__(self) -> Self:
