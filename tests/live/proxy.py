@@ -17,13 +17,16 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.patience import PATIENCE
+from tests.process import free_port
 
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"})
 
@@ -94,6 +97,18 @@ class Answer(Fault):
 
     def before(self, request: Request) -> Reply:  # noqa: ARG002
         return Reply(status=self.status, reason="", headers=list(self.headers.items()), body=self.body)
+
+
+@dataclass(frozen=True)
+class OtherClock(Answer):
+    """Answer by a clock that is so far ahead of this host's."""
+
+    ahead: timedelta = timedelta()
+
+    def before(self, request: Request) -> Reply:
+        reply = super().before(request)
+        date = format_datetime(datetime.now(UTC) + self.ahead, usegmt=True)
+        return replace(reply, headers=[*reply.headers, ("Date", date)])
 
 
 @dataclass(frozen=True)
@@ -208,7 +223,7 @@ class FaultyProxy:
         self._tls = tls
         self.requests: list[Request] = []
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = _Server(("127.0.0.1", port), handler)
+        self._server = _Server(("127.0.0.1", port or free_port()), handler)
         if tls is not None:
             # The handshake is each connection's own thread's: here it would hold up accept().
             self._server.socket = tls.wrap_socket(

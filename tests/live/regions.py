@@ -9,8 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ from strongroom.targets.resilient import Breaker, Resilient, RetryWaits
 from strongroom.targets.s3 import S3Options, S3Target
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.live.ministack import CREDENTIALS, MiniStack
-from tests.live.proxy import Answer, Fault, When, method
+from tests.live.proxy import Answer, Fault, OtherClock, When, method
+from tests.patience import PATIENCE
 
 Make = Callable[..., Target]
 SLOW_SECONDS = 0.4
-"""How long a client waits for a server that does not answer."""
+"""How long a client waits for a server that answers nothing at all: one that answers may need longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Region:
         makes_visible: the request that makes an object visible, if there is none of its name.
         reads: the requests that bring an object's content back.
         full: how the service says that it has no room.
-        skewed: how it refuses a client whose clock is 10 minutes off.
+        skewed: how it refuses a client whose clock is 10 minutes ahead.
     """
 
     kind: str
@@ -71,7 +71,7 @@ def s3_region(server: MiniStack, folder: Path, *, name: str, locking: bool = Fal
     bucket = server.make_bucket(f"sr-{secrets.token_hex(6)}", locking=locking)
     file = credentials_file(folder / f"{bucket}.aws")
 
-    def make(url: str, *, seconds: float = 20.0, **options: Any) -> Target:
+    def make(url: str, *, seconds: float = PATIENCE, **options: Any) -> Target:
         given = {"max_attempts": 1, "read_timeout": seconds, "credentials_file": file} | fixed | options
         made = S3Options(bucket=bucket, region=server.region, endpoint_url=url, **given)
         return S3Target(made, name=name, region=name)
@@ -84,7 +84,7 @@ def s3_region(server: MiniStack, folder: Path, *, name: str, locking: bool = Fal
         makes_visible=method("PUT"),
         reads=method("GET", path=f"/{bucket}/"),
         full=Answer(507, body=_s3_error("InsufficientStorage")),
-        skewed=Answer(403, {"Date": _ten_minutes_ago()}, _s3_error("RequestTimeTooSkewed")),
+        skewed=OtherClock(403, body=_s3_error("RequestTimeTooSkewed"), ahead=timedelta(minutes=-10)),
     )
 
 
@@ -95,7 +95,7 @@ def azure_region(server: Azurite, folder: Path, *, name: str) -> Region:
         client.create_container()
     file = server.key_file(folder / f"{container}.key")
 
-    def make(url: str, *, seconds: float = 20.0, ca_bundle: Path | None = None) -> Target:
+    def make(url: str, *, seconds: float = PATIENCE, ca_bundle: Path | None = None) -> Target:
         account = AzureAccount(
             url=f"{url}/{ACCOUNT}",
             container=container,
@@ -114,7 +114,7 @@ def azure_region(server: Azurite, folder: Path, *, name: str) -> Region:
         makes_visible=method("PUT", query="comp=blocklist"),
         reads=method("GET", path=f"/{container}/"),
         full=Answer(507, {"x-ms-error-code": "InsufficientStorage"}),
-        skewed=Answer(403, {"x-ms-error-code": "AuthenticationFailed", "Date": _ten_minutes_ago()}),
+        skewed=OtherClock(403, {"x-ms-error-code": "AuthenticationFailed"}, ahead=timedelta(minutes=-10)),
     )
 
 
@@ -133,7 +133,3 @@ def _s3_error(code: str) -> bytes:
     return (
         f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>CANARY-message</Message></Error>".encode()
     )
-
-
-def _ten_minutes_ago() -> str:
-    return format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True)

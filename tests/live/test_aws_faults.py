@@ -8,9 +8,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from strongroom.errors import ConfigError, SourceError
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.errors import RunFailed
-from strongroom.sources.aws import AwsSource
+from strongroom.sources.aws import AwsSource, client
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.directory import DirectoryTarget
@@ -32,6 +33,7 @@ from tests.live.proxy import (
     Fault,
     FaultyProxy,
     LoseReply,
+    OtherClock,
     Reply,
     Request,
     Reset,
@@ -125,8 +127,12 @@ def test_every_page_is_read(moto: Moto, proxy: FaultyProxy, operation: str, memb
     assert len(proxy.seen(op("GetSecretValue"))) == older
 
 
-def test_a_throttle_that_lasts_is_given_time_and_then_said(moto: Moto, proxy: FaultyProxy) -> None:
-    source = AwsSource(moto.options(endpoint_url=proxy.url, patience=1.0), name="aws")
+def test_a_throttle_that_lasts_is_given_time_and_then_said(
+    moto: Moto, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = count()  # each look at the clock finds it a second later, however busy this machine is
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    source = AwsSource(moto.options(endpoint_url=proxy.url, patience=3.0), name="aws")
     rule = proxy.fail(THROTTLED, when=op("ListSecrets"), times=None)
     with pytest.raises(SourceUnavailable, match="could not list the secrets: ThrottlingException"):
         list(source.list())
@@ -236,11 +242,8 @@ def test_a_refusal_says_what_to_do(proxy: FaultyProxy, source: AwsSource, code: 
 def test_a_clock_that_is_ten_minutes_off_is_named(
     proxy: FaultyProxy, source: AwsSource, minutes: int, side: str
 ) -> None:
-    then = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True)
-    rule = proxy.fail(
-        Answer(400, {"Date": then}, b'{"__type": "InvalidSignatureException", "message": "CANARY"}'),
-        times=None,
-    )
+    said = b'{"__type": "InvalidSignatureException", "message": "CANARY"}'
+    rule = proxy.fail(OtherClock(400, body=said, ahead=timedelta(minutes=minutes)), times=None)
     with pytest.raises(SourceError, match=rf"clock is (60\d|59\d) s {side} the server's") as caught:
         list(source.list())
     assert "NTP" in caught.value.hint

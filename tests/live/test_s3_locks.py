@@ -66,12 +66,13 @@ def target(request: pytest.FixtureRequest, ministack: MiniStack, tmp_path: Path)
 
 
 def test_what_is_put_is_locked_for_a_short_while(target: S3Target) -> None:
+    before = now()
     put(target, "a", b"content")
     end = target.locked_until("a")
 
     assert target.locks
     assert end is not None
-    assert now() + DAY - timedelta(minutes=1) < end < now() + DAY + timedelta(minutes=1)
+    assert before + DAY - timedelta(minutes=1) < end < now() + DAY + timedelta(minutes=1)
 
 
 def test_what_is_put_in_parts_is_locked_too(ministack: MiniStack, tmp_path: Path) -> None:
@@ -150,11 +151,13 @@ def test_a_clock_that_is_ten_minutes_off_locks_all_the_same(
     off = timedelta(minutes=minutes)
     target = locked_target(ministack, tmp_path, clock=lambda: now() + off)
 
+    before = now()
     assert put(target, "a", b"content") is True
     end = target.locked_until("a")
     assert end is not None
-    assert abs(end - (now() + DAY + off)) < timedelta(minutes=1)
-    assert target.extend_lock("a", now() + 30 * DAY) >= now() + 30 * DAY - timedelta(seconds=5)
+    assert before + DAY + off - timedelta(minutes=1) < end < now() + DAY + off + timedelta(minutes=1)
+    wanted = now() + 30 * DAY
+    assert target.extend_lock("a", wanted) >= wanted - timedelta(seconds=5)
 
 
 # -- what goes with a request ----------------------------------------------------------
