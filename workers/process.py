@@ -154,10 +154,12 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Wakeup:
-    """The supervisor's one place to wait. ``stops`` counts how often it was asked to stop."""
+    """The supervisor's one place to wait. ``stops`` counts how often it was asked to stop, and ``stopped_by``
+    is the first signal that did."""
 
     def __init__(self) -> None:
         self.stops = 0
+        self.stopped_by: signal.Signals | None = None
         self._in, self._out = socket.socketpair()
         self._ready_in, self.ready_fd = os.pipe()
         for descriptor in (self._in.fileno(), self._out.fileno(), self._ready_in):
@@ -211,6 +213,7 @@ class Wakeup:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number in STOPPING:
             self.stops += 1
+            self.stopped_by = self.stopped_by or signal.Signals(number)
 
     def close(self) -> None:
         """Give back all descriptors."""

@@ -103,14 +103,15 @@ class Cluster:
         """Ask it to stop; again to hurry it."""
         self._wakeup.stop()
 
-    def run(self, on_ready: OnReady | None = None) -> None:
-        """Run until told to stop; leave nothing running."""
+    def run(self, on_ready: OnReady | None = None) -> signal.Signals | None:
+        """Run until told to stop; leave nothing running. Returns the signal that told it, if one did."""
         with self._open, self._wakeup.listening():
             try:
                 self._start()
                 self._watch(on_ready)
             finally:
                 self._stop()
+        return self._wakeup.stopped_by
 
     # -- what runs -------------------------------------------------------------
 
@@ -283,8 +284,10 @@ def run_cluster(
     log_folder: Path | None = None,
     on_line: OnLine = lambda _line: None,
     attended: bool = False,
-) -> None:
+) -> signal.Signals | None:
     """Run the whole cluster until SIGINT, SIGTERM or ``Cluster.stop``; then leave nothing running.
+
+    Returns the signal that ended it, if one did.
 
     Call from the main thread. ``on_ready`` is called in it once every process is ready, and
     must not take long; give work of its own a thread, and let that call ``stop``.
@@ -324,26 +327,27 @@ def run_cluster(
         attended=attended,
         beat=own is None or names.BEAT in own,
     )
-    while not _has_run(settings.state_dir, make, on_ready, acts=page and settings.page.act):
+    while True:
+        try:
+            return _run_alone(settings.state_dir, make, on_ready, acts=page and settings.page.act)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
         _say_once(f"the disk under {settings.state_dir} is full; the cluster starts as soon as there is room")
-        if _is_stopped_within(LOOK_AGAIN):
-            return
+        if stopped_by := _stopped_within(LOOK_AGAIN):
+            return stopped_by
 
 
-def _has_run(state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | None, *, acts: bool) -> bool:
-    """Run a cluster to its end; tell whether there was room for what it keeps beside the state database."""
-    try:
-        with _alone(state_dir):
-            _need_room(state_dir)
-            own = own_roles(paths.role_keys(state_dir))
-            for role in names.roles_in_use(page_acts=acts) if own is None else own:
-                load_or_create_role(paths.role_keys(state_dir), role)
-            make().run(on_ready)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return False
-    return True
+def _run_alone(
+    state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | None, *, acts: bool
+) -> signal.Signals | None:
+    """Run a cluster to its end. Raises OSError if there is no room for what it keeps beside the database."""
+    with _alone(state_dir):
+        _need_room(state_dir)
+        own = own_roles(paths.role_keys(state_dir))
+        for role in names.roles_in_use(page_acts=acts) if own is None else own:
+            load_or_create_role(paths.role_keys(state_dir), role)
+        return make().run(on_ready)
 
 
 def _need_room(state_dir: Path) -> None:
@@ -353,11 +357,11 @@ def _need_room(state_dir: Path) -> None:
         file.flush()
 
 
-def _is_stopped_within(seconds: float) -> bool:
+def _stopped_within(seconds: float) -> signal.Signals | None:
     wakeup = Wakeup()
     with closing(wakeup), wakeup.listening():
         wakeup.wait(seconds)
-        return wakeup.stops > 0
+        return wakeup.stopped_by
 
 
 @cache

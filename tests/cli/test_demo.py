@@ -47,7 +47,8 @@ def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None
 
 
 @pytest.mark.timeout(900)
-def test_the_demo_stops_in_order(near: Machine) -> None:
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_demo_stops_in_order(near: Machine, by: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
         command("demo"),
         cwd=near.home,
@@ -60,9 +61,9 @@ def test_the_demo_stops_in_order(near: Machine) -> None:
     for line in process.stderr:
         if "Start the cluster" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in err
     assert [path.name for path in near.home.iterdir() if path.name.startswith("strongroom-demo")] == []
     assert running(near.home) == []

@@ -25,6 +25,11 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: ends like Ctrl-C, so that what was begun is taken back."""
 
 
+def interruption(number: int) -> type[KeyboardInterrupt]:
+    """Return what a signal that asks for the end raises."""
+    return Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
 class Abandoned(KeyboardInterrupt):
     """Asked a third time: ends at once, whatever is left."""
 
@@ -104,7 +109,7 @@ class StopRequests:
         self.times += 1
         forked = os.getpid() != self._process
         if self.times == 1:
-            self._raised = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            self._raised = interruption(number)
         elif forked:
             return
         elif self.times > 2:

@@ -32,6 +32,7 @@ from strongroom.cli.shared.runs import follow, log_to
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, paint, plural, size
+from strongroom.cli.terminal.stopping import interruption
 from strongroom.config import load_settings
 from strongroom.container.errors import VerificationFailed
 from strongroom.keys import roles
@@ -360,17 +361,20 @@ def back_up(scratch: Scratch, stages: Stages, output: Output) -> DemoBackup:
 
     Raises:
         StrongroomError: what the run failed of. Nothing is left running.
+        KeyboardInterrupt: a signal ended the cluster.
     """
     log_to(scratch.root / "logs", None)
     work = _DemoWork(lambda: _submit(stages, output))
     with stages.part("Start the cluster") as started:
-        run_cluster(
+        stopped_by = run_cluster(
             load_settings(),
             on_ready=lambda cluster: work.begin(cluster, started),
             ephemeral=find_server() is None,
             log_folder=scratch.root / "logs",
             attended=True,
         )
+    if stopped_by is not None:
+        raise interruption(stopped_by)
     return work.outcome()
 
 
@@ -392,8 +396,7 @@ class _DemoWork:
         """Return what was made, or raise what went wrong."""
         if self._wrong is not None:
             raise self._wrong
-        if self._made is None:  # stopped by Ctrl-C before it was done
-            raise KeyboardInterrupt
+        assert self._made is not None  # nothing else ends a cluster but a signal
         return self._made
 
     def _run(self, cluster: Cluster) -> None:
