@@ -280,6 +280,51 @@ def test_a_rotation_a_repair_and_what_the_calendar_began_are_ended(configured: M
     assert interrupted(configured, "schedule", "run", "verification", kind="verify") == ["cancelled"]
 
 
+HEARD = """
+import os, signal, threading, time
+from strongroom.cli.terminal.stopping import in_order
+
+told, tells = os.pipe()
+os.set_blocking(tells, False)
+signal.set_wakeup_fd(tells)
+said, says = os.pipe()
+os.set_blocking(says, False)
+try:
+    while True:
+        os.write(says, bytes(4096))
+except BlockingIOError:
+    os.set_blocking(says, True)
+os.dup2(says, 2)
+
+def read_once_the_alarm_came():
+    heard = []
+    while heard.count(signal.SIGINT) < 2 or heard[-1] != signal.SIGALRM:
+        heard += os.read(told, 1)
+    while os.read(said, 4096):
+        pass
+
+class Held:
+    def __enter__(self):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def __exit__(self, *_):
+        print("let go")
+
+with in_order():
+    threading.Thread(target=read_once_the_alarm_came, daemon=True).start()
+    try:
+        with Held():
+            time.sleep(600)
+    except KeyboardInterrupt as stopped:
+        print(type(stopped).__name__)
+"""
+
+
+def test_what_is_put_off_does_not_come_while_the_next_signal_is_heard() -> None:
+    assert run(HEARD)[:2] == (0, "let go\nKeyboardInterrupt\n")
+
+
 THIRD = """
 import os, signal, time
 from strongroom.cli.terminal.stopping import in_order

@@ -89,8 +89,9 @@ _ENDS: Final = ("__enter__", "__exit__", "close")
 
 
 def _enters_or_leaves(frame: FrameType) -> bool:
+    """Tell whether it may do so. Where a former signal is being heard, that one's frame is not known."""
     code = frame.f_code
-    return code.co_name in _ENDS or code.co_filename == contextlib.__file__
+    return code.co_name in _ENDS or code.co_filename in (contextlib.__file__, __file__)
 
 
 class StopRequests:
