@@ -149,6 +149,21 @@ def test_what_an_interruption_left_open_holds_up_nothing(
     assert services.store.load(run).state is RunState.CANCELLED
 
 
+def test_a_run_that_was_on_record_before_is_not_taken_back(tmp_path: Path) -> None:
+    """A scrub that is gone on with finds the repairs that it ordered; a cluster may be at work on them."""
+    services = make_world(tmp_path, pieces=1).services()
+    run, _ = submit_backup(services, policy=POLICY, request_id="ordered")
+
+    def order_again() -> None:
+        with driving.ended_if_interrupted(services):
+            assert submit_backup(services, policy=POLICY, request_id="ordered")[0] == run
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        order_again()
+    assert services.store.load(run).state is RunState.ACTIVE
+
+
 def test_a_run_that_does_not_end_keeps_no_other_from_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
