@@ -129,8 +129,6 @@ def create(
     queued: bool,
 ) -> Run | None:
     """Insert a run with its first steps; see :meth:`strongroom.state.store.RunStore.create`."""
-    if request_id is not None and (existing := by_request(conn, request_id)) is not None:
-        return existing
     run = _new(conn, spec, request_id, facts, queued=queued)
     if slot is not None and not notes.take(conn, *slot, run.id):
         return None

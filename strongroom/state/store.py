@@ -419,7 +419,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
         self._patience = patience or LossPatience()
         self.created: list[str] | None = None
         """The runs that this process put on record, or tried to, while somebody wants to know: it may be
-        interrupted as that is done."""
+        interrupted as that is done. One that was there before is another's."""
 
     def close(self) -> None:
         """Close this process's connections."""
@@ -455,6 +455,8 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
             the slot (policy, due time) has been claimed, in which case nothing is written.
         """
         with self._database.writing() as conn:
+            if request_id is not None and (existing := runs.by_request(conn, request_id)) is not None:
+                return existing
             run = runs.create(
                 conn,
                 spec,

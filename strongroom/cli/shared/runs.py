@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from logging import LogRecord
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,8 +158,18 @@ def drive_here(begin: Callable[[], Submitted], services: Services, output: Outpu
     with ended_if_interrupted(services) as driven:
         run_id, tickets = begin()
         driven.append(run_id)
+        output.left = partial(_left, run_id, services.store, output.left)
         with showing_progress(output, services.store) as watch:
             return drive(run_id, tickets, services, watch=by_ticket(watch))
+
+
+def _left(run_id: str, store: RunStore, before: Callable[[], str]) -> str:
+    """Say what became of a run of an interrupted command, which may have ended in the last instant."""
+    state = store.load(run_id).state
+    if state is RunState.CANCELLED:
+        return before()
+    is_there = f"run {run_id} is {state.value}: 'strongroom runs show {run_id}' shows it."
+    return f"{is_there} Of what came after it, nothing half-written was left."
 
 
 def require_good(run: Run) -> None:
@@ -320,6 +331,7 @@ def seal_file(path: Path, output: Output, **options: Any) -> None:
     with loading():
         recipients.warn_of_keys_beside(path, output)
         services = open_services()
+    output.left = partial(_file_left, path, _file_id(path), output.left)
     with showing_progress(output, services.store) as watch:
         manifest = backup_to_file(path, services=services, watch=by_ticket(watch), **options)
     counts, signer, written = manifest.counts, read_signer(path), path.stat().st_size
@@ -347,6 +359,17 @@ def seal_file(path: Path, output: Output, **options: Any) -> None:
     said = f"{path}: read back whole, every byte as it was sealed (depth: digest)."
     note = "Note the installation's fingerprint once: restoring elsewhere asks for it (--signer)."
     output.give(Answer(record=record, sheet=Sheet(parts=[Pairs(pairs, said), Lines([note])])))
+
+
+def _file_left(path: Path, file_id: int, before: Callable[[], str]) -> str:
+    """Say of an interrupted command that its file is there: it gets its name once it is whole."""
+    return before() if _file_id(path) == file_id else f"'{path}' was written, and read back whole."
+
+
+def _file_id(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_ino
+    return 0
 
 
 # -- Handing a run to the cluster by a signed message (``--cluster``), and what is refused before that

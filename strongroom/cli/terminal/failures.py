@@ -96,16 +96,23 @@ def from_os(error: OSError) -> StrongroomError:
 
 
 def interrupted(error: KeyboardInterrupt, output: Output) -> int:
-    """Say what an interruption left: nothing, unless somebody knows better or it was not given the time."""
+    """Say what an interruption left, as far as it was given the time."""
     if isinstance(error, Abandoned):
         left = "'strongroom runs cancel RUN' takes back what was begun."
         print(f"\nstrongroom: stopped at once. {left}", file=sys.stderr)
     else:
-        left = next(iter(getattr(error, "__notes__", ())), "nothing half-written was left.")
+        left = next(iter(getattr(error, "__notes__", ())), "") or _left(output)
         print(f"\nstrongroom: interrupted; {left}", file=sys.stderr)
     code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     _settle(output, _unclassed("Interrupted", code, message="It was asked to end.", means=left, hint=""))
     return code
+
+
+def _left(output: Output) -> str:
+    try:
+        return output.left()
+    except Exception:  # noqa: BLE001 - what was interrupted may have been the state database's last breath
+        return "what it left, the record could not say. 'strongroom runs' lists what is on record."
 
 
 def unexpected(error: BaseException, output: Output) -> int:

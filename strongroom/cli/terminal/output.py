@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom import words
@@ -31,6 +31,8 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.ending: StrongroomError | None = None
+        self.left: Callable[[], str] = lambda: "nothing half-written was left."
+        """Says what an interruption leaves: asked when it came, of whoever knows."""
         self._document: Mapping[str, Any] | Struct | None = None
         self._settled = False
         self._warned: set[str] = set()
