@@ -16,6 +16,7 @@ from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import RunNotFound
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
+from tests.cli.late import interrupted_at
 from tests.cli.program import Machine, command
 from tests.cli.test_incident import SECRETS, keep_house
 from tests.cli.test_keys_list import configure
@@ -128,6 +129,25 @@ def test_ended_while_the_program_runs_the_same_command_gives_it_the_same_value_a
     assert given.read_text().split() == [first, first]
     assert value(rotating, "prod/db") == first
     assert rotating.ok("get", "prod/db", "--json").document["version"] == 2
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        "strongroom.operations.engine.drive:fold_old_steps",
+        "strongroom.cli.commands.secrets.rotate_secret:answer_rotated",
+    ],
+)
+def test_interrupted_once_it_is_over_it_says_so_and_that_the_same_command_would_rotate_again(
+    rotating: Machine, called: str
+) -> None:
+    words = ("secrets", "rotate", "prod/key", *WHY, "--force")
+    code, said = interrupted_at(rotating, called, *words)
+    [run] = rotating.ok("runs", "--json").document["runs"]
+    assert (code, run["state"]) == (130, "done")
+    assert f"rotation {run['id']} has ended, done" in said
+    assert "The same command would rotate them once more." in said
+    assert "goes on where it stopped" not in said
 
 
 def test_a_secret_is_rotated_once_in_an_incident(rotating: Machine) -> None:

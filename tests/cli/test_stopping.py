@@ -12,6 +12,7 @@ import pytest
 from strongroom.cli.terminal import failures
 from strongroom.errors import UsageError
 from strongroom.operations.engine.process_lock import FOLDER
+from tests.cli.late import interrupted_at
 from tests.cli.program import ROOT, Machine
 from tests.patience import PATIENCE
 
@@ -282,26 +283,14 @@ def test_a_rotation_a_repair_and_what_the_calendar_began_are_ended(configured: M
     assert interrupted(configured, "schedule", "run", "verification", kind="verify") == ["cancelled"]
 
 
-LATE = """
-import os, signal, sys
-from strongroom.cli.main import main
-from strongroom.cli.shared import render_run, runs
-from strongroom.operations.engine import drive
-
-def interrupt(*_, **__):
-    os.kill(os.getpid(), signal.SIGINT)
-
-place = {"fold_old_steps": drive, "answer_run": render_run, "read_signer": runs}[sys.argv[1]]
-setattr(place, sys.argv[1], interrupt)
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-@pytest.mark.parametrize("doing", ["fold_old_steps", "answer_run"])
+@pytest.mark.parametrize(
+    "called",
+    ["strongroom.operations.engine.drive:fold_old_steps", "strongroom.cli.shared.render_run:answer_run"],
+)
 def test_an_interruption_that_comes_too_late_says_that_the_run_is_done(
-    configured: Machine, doing: str
+    configured: Machine, called: str
 ) -> None:
-    code, said = late(configured, LATE, doing, *BACKUP)
+    code, said = interrupted_at(configured, called, *BACKUP)
     [run] = configured.ok("runs", "--json").document["runs"]
     assert (code, run["state"]) == (failures.INTERRUPTED, "done")
     assert f"interrupted; run {run['id']} is done: 'strongroom runs show {run['id']}'" in said
@@ -311,24 +300,10 @@ def test_an_interruption_that_comes_once_the_file_is_there_says_so(machine: Mach
     machine.set("A", "CANARY-A")
     machine.ok("keys", "new", "--output", "recovery.key")
     words = ("backup", "out.sealed", "--recipient", "recovery.key.pub")
-    code, said = late(machine, LATE, "read_signer", *words)
+    code, said = interrupted_at(machine, "strongroom.cli.shared.runs:read_signer", *words)
     assert code == failures.INTERRUPTED
     assert "interrupted; 'out.sealed' was written, and read back whole." in said
     assert machine.path("out.sealed").exists()
-
-
-def late(machine: Machine, program: str, *words: str) -> tuple[int, str]:
-    """Run a program on a machine; return its exit code and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        cwd=machine.home,
-        env=machine.env | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return done.returncode, done.stderr
 
 
 HEARD = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -212,6 +212,7 @@ def rotate_secrets(
     reason: str,
     incident: str = "",
     by: str = "",
+    begun: Callable[[str], object] | None = None,
     progress: Watch | None = None,
 ) -> Rotated:
     """Give secrets new values, here and now, and return what came of each.
@@ -222,6 +223,7 @@ def rotate_secrets(
     Args:
         source: the configured source that holds them; it has to be one that can be restored into.
         incident: the incident's id, if they are rotated since somebody else may know them.
+        begun: is told the run, before anything is done.
         progress: is told of each step.
 
     Raises:
@@ -231,6 +233,8 @@ def rotate_secrets(
     """
     options = RotateSecretsOptions(names=tuple(names), reason=reason, by=by, incident=incident)
     run, tickets = submit_secrets(services, source=source, options=options)
+    if begun is not None:
+        begun(run)
     ended = drive(run, tickets, services, watch=progress)
     if ended.state in (RunState.FAILED, RunState.CANCELLED):
         raise run_log.failure_of(ended)

@@ -148,7 +148,7 @@ COMMANDS = {
         "Each secret is given a new value by the first of [rotators] that is for it. Strongroom writes a\n"
         "new version, reads it back, and says what a person must still do. If a program refuses the new\n"
         "value, the former one is made current again. A secret without a rotator is named and left.\n"
-        "If the command is interrupted, the same command goes on where it stopped. The values are printed\n"
-        "nowhere. The exit code is 0 only if every secret has a new value.",
+        "If the command is interrupted, it says whether the same command goes on where it stopped. The\n"
+        "values are printed nowhere. The exit code is 0 only if every secret has a new value.",
     ),
 }

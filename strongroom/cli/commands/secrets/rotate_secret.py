@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from msgspec import structs
 
 from strongroom.cli.commands.secrets.arguments import RotateSecrets
@@ -10,7 +13,6 @@ from strongroom.cli.shared.runs import by_ticket, showing_progress
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line, plural
-from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Selection
@@ -34,6 +36,7 @@ from strongroom.operations.rotation.secrets_job import rotate_secrets, rotated_b
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.sources.batches import matches
 from strongroom.sources.errors import SecretNotFound
+from strongroom.state.store import RunStore
 from strongroom.system.process import who
 from strongroom.words import name_first_few, nearest, told_alike, verb
 
@@ -83,6 +86,10 @@ def answer_rotated(rotated: Rotated) -> Answer:
 
 _LEFT = (
     "one secret may have a new value that nothing else knows yet. The same command goes on where it stopped."
+)
+_OVER = (
+    "rotation {run} has ended, {state}: 'strongroom secrets rotate --show {run}' says what came of each "
+    "secret. The same command would rotate them once more."
 )
 
 
@@ -193,7 +200,9 @@ def _rotate(
     *,
     reason: str,
 ) -> Rotated:
-    with leaving(_LEFT), showing_progress(output, services.store) as watch:
+    begun = list[str]()
+    output.left = partial(_left, begun, services.store)
+    with showing_progress(output, services.store) as watch:
         return rotate_secrets(
             services,
             names,
@@ -201,8 +210,15 @@ def _rotate(
             reason=reason,
             incident=given.incident,
             by=who(),
+            begun=begun.append,
             progress=by_ticket(watch),
         )
+
+
+def _left(begun: Sequence[str], store: RunStore) -> str:
+    """Say whether the same command goes on with an interrupted rotation, or would begin another."""
+    run = store.load(begun[0]) if begun else None
+    return _OVER.format(run=run.id, state=run.state.value) if run and run.state.final else _LEFT
 
 
 def _submit(names: list[str], source: str, given: RotateSecrets, *, reason: str) -> Answer:
