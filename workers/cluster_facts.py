@@ -11,6 +11,7 @@ from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.judge.fact_records import ClusterFacts
 from workers import status
+from workers.errors import BrokerUnavailable
 from workers.names import SUBMIT
 from workers.paths import role_keys
 from workers.pools import POOLS
@@ -44,7 +45,8 @@ def cluster_facts(settings: Settings, *, ask: bool = True) -> ClusterFacts:
         if _silent(answered):
             answered |= _answered(settings, LONGER)
     except StrongroomError as error:
-        return replace(facts, away=error.message)
+        mend = "" if error.hint == BrokerUnavailable.default_hint else error.hint
+        return replace(facts, away=error.message, mend=mend)
     return replace(facts, answered=tuple(sorted(answered)), silent=_silent(answered))
 
 

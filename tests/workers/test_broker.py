@@ -24,6 +24,7 @@ from tests.patience import PATIENCE, until
 from tests.process import free_port
 from tests.redis_server import RedisServer
 from workers import broker, paths
+from workers.cluster_facts import cluster_facts
 from workers.errors import BrokerUnavailable
 
 
@@ -229,6 +230,21 @@ def test_a_password_comes_from_its_file_and_is_never_shown(tmp_path: Path) -> No
 
     assert url == "rediss://worker:CANARY-broker%2Fp%40ss@redis.example.org/0"
     assert broker.without_credentials(url) == "rediss://redis.example.org/0"
+
+
+def test_a_password_file_that_is_not_there_is_named_and_nobody_is_told_to_start_the_broker(
+    tmp_path: Path,
+) -> None:
+    secret = tmp_path / "password"
+    settings = replace(
+        load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}),
+        broker=BrokerSettings(url="rediss://worker@redis.example.org/0", password_file=secret),
+    )
+
+    found = cluster_facts(settings)
+
+    assert f"broker.password_file '{secret}' cannot be read" in found.away
+    assert "Write the password" in found.mend
 
 
 def test_tls_always_checks_the_certificate() -> None:

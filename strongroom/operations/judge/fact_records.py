@@ -287,7 +287,8 @@ class ClusterFacts(Struct, frozen=True, kw_only=True):
 
     On ``host``: ``killed`` tells whether its supervisor is gone, ``down`` names the processes that do not
     run, ``again`` those that were started again. ``broker`` is the one that was asked, if one was; ``away``
-    says why it did not answer, ``unasked`` why no worker was asked. ``answered`` are the pools of which a
+    says why it did not answer, ``mend`` what to do about that if it is not to start the broker, ``unasked``
+    why no worker was asked. ``answered`` are the pools of which a
     worker did, ``silent`` those that always run and of which none did.
     """
 
@@ -298,6 +299,7 @@ class ClusterFacts(Struct, frozen=True, kw_only=True):
     again: tuple[str, ...] = ()
     broker: str = ""
     away: str = ""
+    mend: str = ""
     unasked: str = ""
     answered: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Final
 
+from msgspec.structs import replace
+
 from strongroom.alert_kinds import (
     BEAT_IS_GONE,
     BEAT_RESTS,
@@ -122,7 +124,8 @@ def cluster(facts: InstallationFacts, _limits: AlertLimits) -> Iterator[Finding]
         what = f"started again since the cluster is up: {', '.join(shown.again)}"
         yield remark("process.down", subject, what=what)
     if shown.away:
-        yield wrong("broker.away", what=shown.away)
+        away = wrong("broker.away", what=shown.away)
+        yield replace(away, to_do=shown.mend or away.to_do)
     elif shown.broker:
         yield good("broker.away", what=f"{shown.broker} answers")
         yield _workers(shown)

@@ -707,3 +707,15 @@ def test_what_was_not_verified_in_its_span_is_told_with_the_oldest() -> None:
         "target 'eu': 0.0 % verified: 0 of 1 containers and manifests read within 30 days"
     )
     assert "container 0 of b on eu, 31 days" in alert.what
+
+
+def test_what_mends_a_broker_that_does_not_answer_is_said_where_starting_it_does_not() -> None:
+    silent = ClusterFacts(runs=True, broker="b", away="no answer")
+    said = [
+        finding.to_do
+        for shown in (silent, replace(silent, mend="Write the password."))
+        for finding in alerts(facts(cluster=shown), LIMITS)
+        if finding.kind == "broker.away"
+    ]
+    assert said[0].startswith("Start it")
+    assert said[1] == "Write the password."
