@@ -251,8 +251,8 @@ def _with_password(broker: BrokerSettings) -> str:
     except OSError as error:
         raise ConfigError(
             f"broker.password_file '{broker.password_file}' cannot be read: {error.strerror}",
-            hint="Write the password of the broker's user into that file, or have 'broker.password_file' name "
-            "the file that holds it. Only its owner may read it.",
+            hint="Write the password of the broker's user into that file, or have 'broker.password_file' "
+            "name the file that holds it. Only its owner may read it.",
         ) from None
     parts = urlsplit(broker.url)
     user, _, host = parts.netloc.rpartition("@")
