@@ -168,6 +168,14 @@ def test_a_run_of_another_process_that_lives_is_not_abandoned(tmp_path: Path) ->
     assert status(tmp_path, "run") == (False, frozenset())
 
 
+def test_a_prune_that_was_killed_is_ended_by_the_next_one(configured: Machine) -> None:
+    configured.ok(*BACKUP)
+    gone = killed(configured, "backups", "prune", kind="prune", step="plan")
+    assert f"prune {gone} was abandoned" in configured.ok("backups", "prune").err
+    assert [one["state"] for one in runs(configured)][:2] == ["done", "cancelled"]
+    assert list((configured.state / FOLDER).iterdir()) == []
+
+
 def test_a_rotation_that_was_killed_is_repeated_at_once(configured: Machine) -> None:
     """It was refused for as long as the dead process's lease went on, though nobody worked on it."""
     config = configured.path("strongroom.toml")

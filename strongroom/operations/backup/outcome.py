@@ -30,13 +30,13 @@ from strongroom.operations.backup.verify import (
     read_verified,
     replica_facts,
 )
-from strongroom.operations.engine import process_lock, run_log
+from strongroom.operations.engine import run_log
 from strongroom.operations.engine.drive import GONE, drive, is_abandoned, take_up
 from strongroom.operations.engine.jobs import Ending, read_result
 from strongroom.operations.engine.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.stage import sweep_stage
-from strongroom.state.errors import RecordRefused, RunNotFound
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     ContainerCheck,
     Replica,
@@ -581,23 +581,10 @@ def end_abandoned(services: Services, *, policy: str) -> list[Run]:
     a backup. Any other is cancelled, and what it left removed: the next one takes its place.
     """
     ended: list[Run] = []
-    for name in process_lock.runs_left_behind(services.state_dir):
-        run = _known(name, services)
-        if run is None or run.state.final:
-            process_lock.forget(services.state_dir, name)
-        elif _is_backup_of(run, policy) and is_abandoned(run, services.store, services.state_dir):
+    for run in services.store.active():
+        is_its_backup = run.spec.kind is RunKind.BACKUP and run.spec.policy == policy
+        if is_its_backup and is_abandoned(run, services.store, services.state_dir):
             if not services.store.rows(run.id, StepKind.COMMIT):
                 services.store.cancel(run.id, error=f"{GONE}, and the next backup took its place")
             ended.append(drive(run.id, take_up(run.id, services), services))
     return ended
-
-
-def _known(name: str, services: Services) -> Run | None:
-    try:
-        return services.store.load(name)
-    except RunNotFound:
-        return None
-
-
-def _is_backup_of(run: Run, policy: str) -> bool:
-    return run.spec.kind is RunKind.BACKUP and run.spec.policy == policy

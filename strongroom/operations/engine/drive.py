@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from traceback import clear_frames
@@ -85,6 +86,7 @@ def drive(
         drive(started, due, services, watch=watch, processes=processes, apart=apart, patience=patience)
     with suppress(StateError):  # this run is over, whatever becomes of those of long ago
         fold_old_steps(services, seconds=FOLDS_SECONDS)
+        process_lock.sweep(services.state_dir, partial(_has_ended, services.store))
     return ended
 
 
@@ -359,6 +361,13 @@ def is_abandoned(run: Run, store: RunStore, state_dir: Path) -> bool:
     newest = max(started, key=lambda row: row.started_at or 0.0, default=None)
     busy = any(row.state is StepState.RUNNING and row.owner not in driver.gone for row in started)
     return not busy and (newest is None or newest.owner in driver.gone)
+
+
+def _has_ended(store: RunStore, run: str) -> bool:
+    try:
+        return store.load(run).state.final
+    except RunNotFound:
+        return True
 
 
 def take_up(run: str, services: Services) -> list[Ticket]:

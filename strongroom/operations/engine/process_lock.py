@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -74,10 +74,12 @@ def status(state_dir: Path, run: str) -> DriverStatus:
     return DriverStatus(alive=None in owners, gone=frozenset(filter(None, owners)))
 
 
-def runs_left_behind(state_dir: Path) -> list[str]:
-    """Return the runs that a process was driving when it died, oldest first."""
-    runs = {file.name.partition(".")[0] for file in _files(state_dir)}
-    return sorted(run for run in runs if not status(state_dir, run).alive)
+def sweep(state_dir: Path, has_ended: Callable[[str], bool]) -> None:
+    """Remove what dead processes left, but for runs that somebody can still go on with."""
+    for file in _all_files(state_dir):
+        run, provisional = file.name.partition(".")[0], file.name[0] == "."
+        if _dead_owner(file) is not None and (provisional or has_ended(run)):
+            file.unlink(missing_ok=True)
 
 
 def forget(state_dir: Path, run: str, *, besides: Taken | None = None) -> None:
@@ -87,12 +89,15 @@ def forget(state_dir: Path, run: str, *, besides: Taken | None = None) -> None:
             file.unlink(missing_ok=True)
 
 
-def _files(state_dir: Path, run: str = "") -> list[Path]:
+def _files(state_dir: Path, run: str) -> list[Path]:
+    return [file for file in _all_files(state_dir) if file.name.partition(".")[0] == run]
+
+
+def _all_files(state_dir: Path) -> list[Path]:
     try:
-        files = [file for file in (state_dir / FOLDER).iterdir() if file.name[0] != "."]
+        return list((state_dir / FOLDER).iterdir())
     except OSError:
         return []
-    return [file for file in files if not run or file.name.partition(".")[0] == run]
 
 
 def _dead_owner(file: Path) -> str | None:

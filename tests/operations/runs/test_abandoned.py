@@ -45,6 +45,24 @@ def test_no_lock_is_relied_on_where_another_host_may_not_see_it(
 ) -> None:
     monkeypatch.setattr(filesystem, "kind_of", lambda path: "nfs4")
     with process_lock.driving(tmp_path, "run", "here:1:operator"):
-        assert process_lock.runs_left_behind(tmp_path) == []
         assert process_lock.status(tmp_path, "run").alive is False
         assert not (tmp_path / process_lock.FOLDER).exists()
+
+
+def test_who_drives_next_sweeps_what_dead_processes_left_but_for_what_can_be_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    services = make_world(tmp_path, pieces=1).services()
+    ended, goes_on = (submit_backup(services, policy=POLICY)[0] for _ in range(2))
+    services.store.cancel(ended)
+    drive.end(ended, services)
+    folder = services.state_dir / process_lock.FOLDER
+    folder.mkdir(exist_ok=True)
+    for name in (f"{ended}.00", f"{goes_on}.00", "unknown.00", f".{goes_on}.01"):
+        (folder / name).write_text("another:1:operator")
+    with process_lock.driving(services.state_dir, ended, "living"):
+        drive.drive(*submit_backup(services, policy=POLICY), services, processes=1)
+        left = {file.name for file in folder.iterdir()}
+        assert {f"{goes_on}.00"} < left
+        assert len(left) == 2
+    assert drive.is_abandoned(services.store.load(goes_on), services.store, services.state_dir)

@@ -30,6 +30,7 @@ from strongroom.errors import ConfigError, StrongroomError, TargetError, UsageEr
 from strongroom.model import EVERY_POLICY, ApprovalAction
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import counting, read_deletions
+from strongroom.operations.engine.drive import end_abandoned
 from strongroom.operations.engine.jobs import read_facts
 from strongroom.operations.engine.services import Services
 from strongroom.operations.errors import HoldNotWritten
@@ -45,7 +46,7 @@ from strongroom.operations.retention.plan import (
 )
 from strongroom.operations.retention.prune import marked_by, results_of, submit_prune
 from strongroom.sheet import Lines, Sheet, Table
-from strongroom.state.records import Run
+from strongroom.state.records import Run, RunKind
 from strongroom.system.process import who
 from strongroom.times import rfc3339
 from strongroom.wiring.jobs import configured
@@ -65,6 +66,8 @@ def prune_backups(given: PruneBackups, output: Output) -> Answer:
     waiting = tuple(_unapproved(settings, services, policies))
     if given.dry_run:
         return _preview(settings, services, given.policy, waiting)
+    for gone in end_abandoned(services, RunKind.PRUNE):
+        output.note(f"prune {gone.id} was abandoned, for its process is gone; this one takes its place")
     begin = partial(submit_prune, services, policy=given.policy or EVERY_POLICY)
     run = drive_here(begin, services, output)
     lack = lack_of(run)
