@@ -10,6 +10,7 @@ from pathlib import Path
 
 from strongroom.state.records import StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
+from tests.patience import until
 
 
 def working(store: RunStore, run: str, kind: StepKind) -> dict[int, StepRow]:
@@ -23,6 +24,19 @@ def freeze(pid: int, store: RunStore, run: str, kind: StepKind) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
     return pid in working(store, run, kind)
+
+
+def halt(pid: int, database: Path) -> None:
+    """Stop a process, at a moment at which it does not hold SQLite's write lock; see :func:`is_writable`."""
+
+    def stopped() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        if is_writable(database):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    until(stopped, what=f"a moment at which process {pid} writes nothing")
 
 
 def thaw(pid: int) -> None:

@@ -25,6 +25,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.frozen import halt
 from tests.chaos.series import OWN_MOUNTS
 from tests.chaos.wall_clock import WallClock
 from tests.cli.program import ROOT, Machine, command
@@ -367,7 +368,7 @@ def live(night: Night) -> None:
 
     status = read_status(night.machine.state)
     assert status is not None
-    os.kill(status.processes["beat"].pid, signal.SIGSTOP)
+    halt(status.processes["beat"].pid, night.machine.state / "state.db")
     night.tell("beat", "is stopped")
     night.clock.advance(HOUR)
     night.wait(lambda: night.mailed("beat."), "a mail about the beat")

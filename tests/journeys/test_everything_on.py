@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tests.chaos.frozen import halt
 from tests.cli.conftest import stock
 from tests.cli.program import ROOT, Machine
 from tests.operations.alerts.people import People, reachable
@@ -262,7 +263,7 @@ def test_with_every_option_on_each_alert_reaches_people_everywhere_and_is_called
         house.await_news(AWAY, since, over=True)
 
         since, beat = house.so_far(), house.pid(names.BEAT)
-        os.kill(beat, signal.SIGSTOP)
+        halt(beat, machine.state / "state.db")
         house.age_heartbeat()
         house.await_news(SILENT, since)
         since = house.so_far()

@@ -19,6 +19,7 @@ from redis import Redis
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, StepKind, StepState
 from strongroom.state.store import RunStore
+from tests.chaos.frozen import halt
 from tests.chaos.place import POLICY, Place, make_place
 from tests.leaks import SABOTEUR
 from tests.leaks.places import Everywhere
@@ -141,7 +142,7 @@ def _back_up(story: Story) -> None:
     """Back up, and look around while containers lie on the stage and messages in queues."""
     transfer = story.cluster.pid("transfer")
     assert transfer is not None
-    os.kill(transfer, signal.SIGSTOP)
+    halt(transfer, story.place.state / "state.db")
     try:
         run = _submit(story, f"tasks.backup.full_backup.delay(policy={POLICY!r})")
         until(lambda: _all_captured(story.store, run), what="the captures")

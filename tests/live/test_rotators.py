@@ -32,6 +32,7 @@ from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reply,
 from tests.live.vault_parts import RESTORE, with_policies
 from tests.operations.rotators.world import REASON, command_rotator, random_rotator, script, services_for
 from tests.operations.world import make_world
+from tests.patience import until
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 
@@ -64,6 +65,7 @@ def new_login(server: PostgresServer, password: str, *, more: str = "") -> Login
     rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
     server.execute("SELECT pg_reload_conf()")
     login = Login(server=server, role=role)
+    until(lambda: not login.works("CANARY-another"), what="the server to ask for the password")
     assert login.works(password)
     return login
 

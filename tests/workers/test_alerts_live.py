@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tests.chaos.frozen import halt
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.operations.alerts.people import People, reachable
@@ -122,7 +123,7 @@ def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_o
             lambda: site.count("SELECT count(*) FROM events WHERE kind = 'message-refused'"), what="refusal"
         )
         beat = site.pid(names.BEAT)
-        os.kill(beat, signal.SIGSTOP)
+        halt(beat, site.machine.state / "state.db")
         site.edit(LONG_AGO)
         new, over, active = site.look()
         assert (new, over) == ({"message.refused:control", "beat.silent"}, set())

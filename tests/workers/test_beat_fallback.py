@@ -14,6 +14,7 @@ from sqlalchemy import text
 from strongroom.alert_kinds import BEAT_RESTS
 from strongroom.state.records import RunState
 from strongroom.state.store import RunStore
+from tests.chaos.frozen import halt
 from tests.patience import until
 from tests.state.pipeline import new_run
 from tests.workers.cluster import RunningCluster
@@ -34,7 +35,7 @@ def scheduled(cluster: RunningCluster) -> Iterator[Installation]:
     until(lambda: names.BEAT in made.store.heartbeats(), what="the first tick")
     beat = cluster.pid(names.BEAT)
     assert beat is not None
-    os.kill(beat, signal.SIGSTOP)
+    halt(beat, cluster.state_dir / "state.db")
     yield made
     os.kill(beat, signal.SIGCONT)
     made.store.close()

@@ -18,6 +18,7 @@ from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
+from tests.chaos.frozen import halt
 from tests.patience import until
 from tests.workers.cluster import RunningCluster
 from tests.workers.test_worker_refuses import shell
@@ -102,7 +103,8 @@ def test_a_backup_asked_for_from_a_shell_is_made_and_the_next_one_survives_the_k
 
     transfer = installation.cluster.pid("transfer")
     assert transfer is not None
-    os.kill(transfer, signal.SIGSTOP)  # so the run has not ended before anybody is killed
+    # So the run has not ended before anybody is killed.
+    halt(transfer, installation.cluster.state_dir / "state.db")
     request = installation.ask()
     with installation.redis() as redis:
         until(lambda: redis.llen("transfer"), what="the uploads of one container")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,12 @@ after = {{ command = ["/bin/sh", "-c", "env > {note}"] }}
 """
 
 
+def put(file: Path, text: str) -> None:
+    """Put another file in its place: one that is being written is empty at first, and that is no mistake."""
+    (new := file.with_suffix(".new")).write_text(text)
+    new.replace(file)
+
+
 @pytest.fixture
 def installation(cluster: RunningCluster) -> Iterator[Installation]:
     made = Installation(cluster)
@@ -45,12 +52,12 @@ def test_what_is_added_is_done_and_a_broken_file_stops_nothing(
         backups = (run for run in store.runs() if run.spec.kind is RunKind.BACKUP)
         return [run for run in backups if run.spec.policy == "added" and run.state.final]
 
-    file.write_text(added)
+    put(file, added)
     made = until(ended, what=lambda: f"a backup of what was added\n{installation.cluster.log[-3000:]}")
     assert {(run.state, run.error) for run in made} == {(RunState.DONE, None)}
     assert [event.kind for event in store.happened("settings.taken", since=0.0)] == ["settings.taken"]
 
-    file.write_text(added + "broken")
+    put(file, added + "broken")
     until(lambda: store.events(kind="settings.refused"), what="the refusal on record")
     with store._database.writing() as conn:
         conn.exec_driver_sql("DELETE FROM slots")

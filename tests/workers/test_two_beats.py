@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from shutil import which
 
@@ -17,6 +15,7 @@ import pytest
 from redis import Redis
 
 from strongroom.state.store import RunStore
+from tests.chaos.frozen import halt
 from tests.chaos.wall_clock import MovedClock
 from tests.patience import PATIENCE, until
 from tests.process import free_port
@@ -62,17 +61,6 @@ class Beats:
         messages = [json.loads(text) for text in self.client.lrange(names.CONTROL, 0, -1)]
         return sum(one["headers"]["origin"].partition("@")[0] == f"gen{beat.pid}" for one in messages)
 
-    def stopped(self, beat: subprocess.Popen[bytes]) -> bool:
-        """Stop a beat, unless it is in the midst of writing to SQLite, which holds up everybody else."""
-        os.kill(beat.pid, signal.SIGSTOP)
-        with closing(sqlite3.connect(self.folder / "state.db", timeout=5.0, isolation_level=None)) as record:
-            try:
-                record.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                os.kill(beat.pid, signal.SIGCONT)
-                return False
-        return True
-
     def close(self) -> None:
         for process in self.processes:
             process.kill()
@@ -115,7 +103,7 @@ def test_a_beat_that_hung_does_not_send_beside_the_one_that_took_over(beats: Bea
     first = beats.start()
     until(lambda: beats.sent(first), what="what the first sends")
     second = beats.start()
-    until(lambda: beats.stopped(first), what="a moment at which the first writes nothing")
+    halt(first.pid, beats.folder / "state.db")
     until(lambda: beats.sent(second), what=lambda: f"what the second sends\n{beats.log(second)[-2000:]}")
 
     os.kill(first.pid, signal.SIGCONT)
