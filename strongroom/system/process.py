@@ -56,21 +56,34 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def cores(quotas: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many processors this process may use: by its affinity, and by its container's quota."""
+def cores(quotas: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return how many processors this process may use: by its affinity, and by the tightest quota over it."""
     if sys.platform != "linux":
         return os.cpu_count() or 1
-    return max(1, min(len(os.sched_getaffinity(0)), _quota(quotas)))
+    worth = (_quota(folder) for folder in _groups(quotas, own))
+    return max(1, min(len(os.sched_getaffinity(0)), *worth))
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """Yield the control groups that this process is in (cgroup v2, or v1): a unit's, those above it, and the
+    topmost that is to be seen, which is a container's own."""
+    yield from (root, root / "cpu")
+    with suppress(OSError, ValueError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                base, group = root / ("cpu" if controllers else ""), Path(path.strip("/"))
+                yield from (base / above for above in (group, *group.parents))
 
 
 def _quota(folder: Path) -> int:
-    """Return how many processors a container's quota is worth (cgroup v2, or v1), rounded up."""
+    """Return how many processors a control group's quota is worth, rounded up."""
     quota, period = "max", ""
     with suppress(OSError, ValueError):
         quota, period = (folder / "cpu.max").read_text().split()
     if not period:
         with suppress(OSError):
-            quota, period = ((folder / f"cpu/cpu.cfs_{each}_us").read_text() for each in ("quota", "period"))
+            quota, period = ((folder / f"cpu.cfs_{each}_us").read_text() for each in ("quota", "period"))
     with suppress(ValueError):
         return -(-int(quota) // int(period)) if int(quota) > 0 else sys.maxsize
     return sys.maxsize

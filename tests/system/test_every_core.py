@@ -267,7 +267,30 @@ def test_a_container_has_as_many_cores_as_its_quota_is_worth(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert cores(tmp_path) == expected
+    assert cores(tmp_path, tmp_path / "none") == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"system.slice/seal.service/cpu.max": "300000 100000\n"}, 3),
+        ({"system.slice/seal.service/cpu.max": "max 100000\n", "system.slice/cpu.max": "200000 100000\n"}, 2),
+        ({"system.slice/seal.service/cpu.max": "300000 100000\n", "cpu.max": "100000 100000\n"}, 1),
+        ({"system.slice/other.service/cpu.max": "100000 100000\n"}, 64),
+        ({"cpu/unit/cpu.cfs_quota_us": "500000\n", "cpu/unit/cpu.cfs_period_us": "100000\n"}, 5),
+    ],
+    ids=str,
+)
+def test_a_unit_has_as_many_cores_as_the_tightest_quota_over_it_is_worth(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    own = tmp_path / "own"
+    own.write_text("4:memory:/\n2:cpu,cpuacct:/unit\n1:cpuset:/x\n0::/system.slice/seal.service\n")
+    assert cores(tmp_path, own) == expected
 
 
 _others: set[int] = set()
