@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,6 +25,8 @@ BUILD_TYPE: Final = "urn:strongroom:package:1"
 """What `externalParameters` and the steps mean: those of this script. No page on the web describes it."""
 BUILDER: Final = "urn:strongroom:builder:unattested"
 """Some machine on which somebody typed `make package`: no service vouches for it."""
+SUMS: Final = "SHA256SUMS"
+PROVENANCE: Final = ".provenance.json"
 
 
 def build(target: str, source: Path, folder: Path, *, epoch: int) -> Path:
@@ -77,28 +80,60 @@ def git(*words: str) -> str:
     ).stdout.strip()
 
 
+def vouch(folder: Path, commit: str, *, epoch: int) -> None:
+    """Write beside what was built its digests, and where it comes from."""
+    files = sorted(folder.iterdir())
+    (wheel,) = folder.glob("*.whl")
+    (folder / SUMS).write_text("".join(f"{sha256(file)}  {file.name}\n" for file in files))
+    statement = json.dumps(provenance(files, commit, epoch=epoch), indent=1) + "\n"
+    (folder / f"{wheel.stem}{PROVENANCE}").write_text(statement)
+
+
+def of_former_package(folder: Path) -> set[Path]:
+    """Return what was put there by this script, and is still as it was: its digests say so."""
+    sums = folder / SUMS
+    lines = sums.read_text().splitlines() if sums.exists() else []
+    told = {folder / name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    same = {file for file, digest in told.items() if file.is_file() and sha256(file) == digest}
+    return {*same, *(file.with_name(f"{file.stem}{PROVENANCE}") for file in same), sums}
+
+
+def others_in(folder: Path) -> list[str]:
+    """Name what somebody else put there."""
+    there = set(folder.iterdir()) if folder.exists() else set()
+    return sorted(file.name for file in there - of_former_package(folder))
+
+
+def deliver(made: Path, folder: Path) -> None:
+    """Move what was built to its place, and remove what was there of a former package."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in of_former_package(folder):
+        file.unlink(missing_ok=True)
+    for file in made.iterdir():
+        shutil.move(file, folder / file.name)
+
+
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0] if arguments else "dist").absolute()
     if git("status", "--porcelain", "--untracked-files=no"):
         print("The tree has changes that no commit has, and the provenance names a commit: commit first.")
         return 1
-    if folder.exists() and any(folder.iterdir()):
-        print(f"{folder} is not empty: remove what is in it, or name another folder.")
+    if others := others_in(folder):
+        print(f"{folder} has what no package of this script is: {', '.join(others)}.")
+        print("Remove it, or name another folder.")
         return 1
     commit, epoch = git("rev-parse", "HEAD"), int(git("log", "-1", "--format=%ct"))
     with TemporaryDirectory() as scratch:
-        archive = Path(scratch, "commit.tar")
+        archive, made = Path(scratch, "commit.tar"), Path(scratch, "made")
         git("archive", "--format=tar", f"--output={archive}", commit)
         unpack(archive, Path(scratch, "commit"))
-        source = build("sdist", Path(scratch, "commit"), folder, epoch=epoch)
+        source = build("sdist", Path(scratch, "commit"), made, epoch=epoch)
         # Out of the source package, so that this is known to be whole.
         unpack(source, Path(scratch, "source"))
         (unpacked,) = Path(scratch, "source").iterdir()
-        wheel = build("wheel", unpacked, folder, epoch=epoch)
-    files = [source, wheel]
-    (folder / "SHA256SUMS").write_text("".join(f"{sha256(file)}  {file.name}\n" for file in sorted(files)))
-    statement = json.dumps(provenance(files, commit, epoch=epoch), indent=1) + "\n"
-    (folder / f"{wheel.stem}.provenance.json").write_text(statement)
+        build("wheel", unpacked, made, epoch=epoch)
+        vouch(made, commit, epoch=epoch)
+        deliver(made, folder)
     for file in sorted(folder.iterdir()):
         print(file)
     return 0

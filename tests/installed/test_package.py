@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.package import build, provenance, unpack
+from scripts.package import build, deliver, others_in, provenance, unpack, vouch
 from strongroom.cli.table import summaries
 from tests.cli.program import ROOT
 from tests.patience import PATIENCE
@@ -101,3 +101,25 @@ def test_the_provenance_names_what_was_built_by_its_digest(wheel: Path, source: 
     definition = statement["predicate"]["buildDefinition"]
     assert {"name": "source", "digest": {"gitCommit": "0" * 40}} in definition["resolvedDependencies"]
     assert statement["predicate"]["runDetails"]["builder"]["id"].endswith("unattested")
+
+
+def test_a_second_package_replaces_the_first_and_nothing_that_somebody_else_put_there(tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    for version in ("1", "2"):
+        made = tmp_path / version
+        made.mkdir()
+        for name in (f"strongroom-{version}.whl", f"strongroom-{version}.tar.gz"):
+            (made / name).write_text(version)
+        vouch(made, "0" * 40, epoch=EPOCH)
+        assert others_in(dist) == []
+        deliver(made, dist)
+    assert sorted(file.name for file in dist.iterdir()) == [
+        "SHA256SUMS",
+        "strongroom-2.provenance.json",
+        "strongroom-2.tar.gz",
+        "strongroom-2.whl",
+    ]
+
+    (dist / "notes").touch()
+    (dist / "strongroom-2.whl").write_text("another's")
+    assert others_in(dist) == ["notes", "strongroom-2.provenance.json", "strongroom-2.whl"]
