@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.once_a_run import once_a_run
+from tests.patience import until
 from tests.process import ServerProcess, ServerUnavailable
 
 READY = b"database system is ready to accept connections"
@@ -84,6 +86,26 @@ class PostgresServer(ServerProcess):
         with psycopg.connect(url or self.url("postgres"), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def let_in(self, role: str, password: str) -> bool:
+        """Say whether somebody is let in with a password."""
+        try:
+            psycopg.connect(host=str(self.folder), user=role, password=password, dbname="postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def ask_for_password(self, role: str) -> None:
+        """Let a role in with its password alone from now on. Several processes may say so of one server."""
+        rules = self.data / "pg_hba.conf"
+        with rules.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            others = file.read()
+            file.seek(0)
+            file.write(f"local all {role} scram-sha-256\n{others}")
+            file.flush()
+            self.execute("SELECT pg_reload_conf()")
+            until(lambda: not self.let_in(role, "CANARY-none"), what="the server to ask for the password")
 
     def _program(self, folder: Path) -> list[str | Path]:
         if not self.data.exists():

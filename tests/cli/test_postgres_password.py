@@ -17,11 +17,9 @@ ROLE = "strongroom"
 @pytest.fixture
 def asked(configured: Machine, postgres_server: PostgresServer) -> Machine:
     """An installation whose state is in a PostgreSQL that lets nobody in without a password."""
-    hba = postgres_server.data / "pg_hba.conf"
-    if ROLE not in hba.read_text():
-        hba.write_text(f"local all {ROLE} scram-sha-256\n{hba.read_text()}")
-        postgres_server.execute("SELECT pg_reload_conf()")
+    if not postgres_server.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{ROLE}'"):
         postgres_server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
+        postgres_server.ask_for_password(ROLE)
     url = postgres_server.new_database()
     postgres_server.execute(f"GRANT ALL ON SCHEMA public TO {ROLE}", url=url)
     secret = configured.path("database-password")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import psycopg
 import pytest
 from msgspec.structs import replace
 
@@ -32,7 +31,6 @@ from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reply,
 from tests.live.vault_parts import RESTORE, with_policies
 from tests.operations.rotators.world import REASON, command_rotator, random_rotator, script, services_for
 from tests.operations.world import make_world
-from tests.patience import until
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 
@@ -48,24 +46,15 @@ class Login:
 
     def works(self, password: str) -> bool:
         """Say whether somebody can log in with a password."""
-        try:
-            psycopg.connect(
-                host=str(self.server.folder), user=self.role, password=password, dbname="postgres"
-            ).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        return self.server.let_in(self.role, password)
 
 
 def new_login(server: PostgresServer, password: str, *, more: str = "") -> Login:
     """Make a role of a test's own, which the server does not trust without a password."""
     role = f"shop_{uuid.uuid4().hex[:12]}"
     server.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}' {more}")
-    rules = server.data / "pg_hba.conf"
-    rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
-    server.execute("SELECT pg_reload_conf()")
+    server.ask_for_password(role)
     login = Login(server=server, role=role)
-    until(lambda: not login.works("CANARY-another"), what="the server to ask for the password")
     assert login.works(password)
     return login
 
