@@ -159,12 +159,12 @@ def _signed_record(run: Run, services: Services) -> dict[str, str]:
         )
     except (KeyError, TypeError, ValueError, msgspec.ValidationError, Tampered):
         raise RecordRefused(
-            f"the record of run {run.id} is not the one that the control role signed", hint=_UNSIGNED
+            f"the record of run {run.id} is not the one that the control role signed", hint=UNSIGNED
         ) from None
     return record
 
 
-_UNSIGNED = (
+UNSIGNED = (
     "If a key was distrusted since the run began, or a host thrown out (as leaked, or a run of more than a "
     "week), that is why: begin another. "
     f"Else: {RecordRefused.default_hint}"
@@ -203,7 +203,7 @@ def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services:
         signer = verify_receipt(signed.receipt, signed.signature, services.trusted(Role.SEAL, run.created_at))
     except (KeyError, msgspec.ValidationError, Tampered, Malformed):
         raise RecordRefused(
-            f"the receipt of piece {piece} of run {run.id} is not the seal role's", hint=_UNSIGNED
+            f"the receipt of piece {piece} of run {run.id} is not the seal role's", hint=UNSIGNED
         ) from None
     if (signed.receipt.run, signed.receipt.piece) != (run.id, piece):
         raise RecordRefused(f"the receipt of piece {piece} of run {run.id} belongs elsewhere")

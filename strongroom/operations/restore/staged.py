@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from glob import escape
 
@@ -18,6 +19,7 @@ from strongroom.operations.archive.salvage import LostParts, Salvaged
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.engine.approvals import UNKNOWN, ApprovalRequest, shown, shown_lines
 from strongroom.operations.engine.approving import require_approval
+from strongroom.operations.engine.integrity import UNSIGNED
 from strongroom.operations.engine.jobs import read_facts, read_options
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.stage import stage_of, staged_plan
@@ -309,14 +311,18 @@ def staged_plan_of(run: Run, services: Services) -> StagedPlan:
     plan = facts_of(run).restore_plan
     if plan is None:
         raise RecordRefused(f"run {run.id} does not record what it is to restore")
-    try:
-        signature = bytes.fromhex(plan.signature)
-        verify_any(
-            services.trusted(Role.RECOVER, run.created_at), DOMAIN, _signed_bytes(run, plan), signature
-        )
-    except (ValueError, Tampered):
-        raise RecordRefused(f"the restore plan of run {run.id} is not the one that was signed") from None
+    if not _is_signed(run, plan, services):
+        raise RecordRefused(f"the restore plan of run {run.id} is not the one that was signed", hint=UNSIGNED)
     return plan
+
+
+def _is_signed(run: Run, plan: StagedPlan, services: Services) -> bool:
+    trusted = services.trusted(Role.RECOVER, run.created_at)
+    for signed in (_signed_bytes(run, plan), _signed_before(run, plan)):
+        with suppress(ValueError, Tampered):
+            verify_any(trusted, DOMAIN, signed, bytes.fromhex(plan.signature))
+            return True
+    return False
 
 
 def head_of(run: Run, plan: StagedPlan, services: Services) -> RestorePlan:
@@ -342,6 +348,15 @@ def _read(run: Run, sha256: str, services: Services) -> bytes:
 
 def _signed_bytes(run: Run, plan: StagedPlan) -> bytes:
     return _encode([run.id, run.spec, replace(plan, signature="")])
+
+
+def _signed_before(run: Run, plan: StagedPlan) -> bytes:
+    """Return the same as a version signed it that knew no stage: an upgrade may find its plan waiting for
+    approvals, or half done."""
+    parts = msgspec.to_builtins([run.id, run.spec, replace(plan, signature="")], order="deterministic")
+    if parts[1]["stage"] is None:
+        del parts[1]["stage"]
+    return msgspec.json.encode(parts)
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import structs
 from sqlalchemy import create_engine, text
 
-from strongroom.model import ApprovalAction
+from strongroom.model import ApprovalAction, Role
 from strongroom.operations.engine import approvals
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.grant import reject
@@ -18,11 +21,18 @@ from strongroom.operations.engine.steps import perform, reconcile
 from strongroom.operations.engine.submit import retry
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.staged import RestoreOptions, UndoOptions
+from strongroom.operations.restore.staged import (
+    DOMAIN,
+    RestoreOptions,
+    UndoOptions,
+    facts_of,
+    staged_plan_of,
+)
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.sources import SecretChange
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, RunStep, StepKind, StepState
 from tests.operations.approval.office import PEOPLE, Office, case_of, events, make_office, refusals
 from tests.operations.world import made_up, make_world
@@ -103,6 +113,30 @@ def test_a_run_waits_without_a_process_and_goes_on_where_it_was_killed_once_it_i
     assert done.state is RunState.DONE, done.error
     assert len(names(production)) == COUNT
     assert len(events(services, approvals.USED)) == len(events(services, approvals.SPENT)) == 1
+
+
+def test_a_plan_that_waited_for_approval_while_the_host_was_upgraded_is_still_the_signed_one(
+    office: Office, services: Services, production: MemoryStore
+) -> None:
+    run = begin(office, services)
+    sign_as_before_stages(office, services, run)
+    office.sign(services, case_of(services, run).document, "alice", "bob")
+    done = go_on(run, services)
+    assert done.state is RunState.DONE, done.error
+    assert len(names(production)) == COUNT
+
+
+def test_a_plan_whose_signer_is_not_trusted_any_more_says_what_else_may_be_why(
+    office: Office, services: Services, production: MemoryStore
+) -> None:
+    run = begin(office, services)
+    office.sign(services, case_of(services, run).document, "alice", "bob")
+    without = {Role.RECOVER: ()}
+    distrusting = replace(services, trusted=lambda role, *at: without.get(role, services.trusted(role, *at)))
+    with pytest.raises(RecordRefused) as refused:
+        staged_plan_of(services.store.load(run), distrusting)
+    assert "thrown out" in refused.value.hint
+    assert names(production) == []
 
 
 def test_no_edited_row_of_a_step_gets_past_the_approval(
@@ -229,6 +263,20 @@ def test_below_the_size_of_the_rule_nobody_is_asked(
     assert drive(run, tickets, services, processes=1).state is RunState.DONE
     assert len(names(production)) == 10
     assert not events(services, approvals.REQUESTED)
+
+
+def sign_as_before_stages(office: Office, services: Services, run: str) -> None:
+    """Sign the run's plan as versions did whose runs had no stage."""
+    found = services.store.load(run)
+    plan = structs.replace(facts_of(found).restore_plan, signature="")
+    spec = json.dumps(msgspec.to_builtins(found.spec), separators=(",", ":"))
+    assert spec.endswith(',"stage":null}')
+    before = spec.removesuffix(',"stage":null}') + "}"
+    plain = json.dumps(msgspec.to_builtins(plan), separators=(",", ":"))
+    signer = office.world.signers[Role.RECOVER]
+    signature = signer.sign(DOMAIN, f'["{run}",{before},{plain}]'.encode()).hex()
+    set_signature = f"json_set(facts, '$.restore_plan.signature', '{signature}')"
+    edit(office, f"UPDATE runs SET facts = {set_signature} WHERE id = '{run}'")
 
 
 def put_past_approval(office: Office, run: str) -> None:
