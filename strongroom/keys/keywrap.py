@@ -97,24 +97,29 @@ def int_arg(args: Args, name: str) -> int:
 KIND = "strongroom-cluster-key-1"
 
 
-def load_or_create(folder: Path, name: str) -> bytes:
+def load_or_create(folder: Path, name: str, *, first: bool = False) -> bytes:
     """Return the 32 bytes of the key ``name``, made if there is none and this host is alone.
 
     All hosts of a cluster have the same: the first makes it, and a token brings it to whoever needs it.
 
+    Args:
+        first: this is one of several hosts, and no other can have it yet.
+
     Raises:
-        RoleNotHere: this is one of several hosts, and joined with roles that do not need it.
+        RoleNotHere: this is one of several hosts, and has it not.
         ConfigError: the file is damaged, or open to others.
     """
     path = folder / f"{name}.key"
     with files.locked_folder(folder):
         if not path.exists():
-            if rolelist.this_host(folder / "roles"):
+            if not first and rolelist.this_host(folder / "roles"):
                 raise RoleNotHere(
-                    f"this host joined without the installation's key '{name}', which its roles do not need",
+                    f"this host, one of several, does not have the installation's key '{name}'",
                     hint="Nothing was done. Repeat it on a host that seals, verifies or restores "
                     "('strongroom cluster hosts'), or have the cluster do it (--cluster, where the command "
-                    "has that).",
+                    f"has that). If this host is to have the key, bring '{path}' from such a host. If there "
+                    "is none yet, type 'strongroom cluster init --role ROLE' where the cluster was begun, "
+                    "with a role that it has: that makes the key.",
                 )
             try:
                 files.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))

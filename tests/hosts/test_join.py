@@ -140,6 +140,35 @@ def test_a_host_that_joined_without_the_common_keys_makes_none_of_its_own(
     assert not list(keys(bob).glob("*.key"))
 
 
+def test_a_cluster_that_was_begun_without_the_common_keys_gets_them_as_it_says(
+    first: Machine, another: Hosts
+) -> None:
+    """Earlier versions made them on first use, so a first host of few roles may have none."""
+    begun(first, "--role", "control", "--role", "submit")
+    lost = {path: path.read_bytes() for path in keys(first).glob("*.key")}
+    for path in lost:
+        path.unlink()
+    refused = first.run("cluster", "token", "--role", "seal")
+    assert refused.failed_with(RoleNotHere), refused
+    assert "type 'strongroom cluster init --role ROLE'" in " ".join(refused.err.split())
+    begun(first, "--role", "control")
+    assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control", "submit")}
+    bob = another("bob")
+    joined(first, bob, "bob", "seal")
+    assert {path.name: path.read_bytes() for path in keys(bob).glob("*.key")} == {
+        path.name: path.read_bytes() for path in keys(first).glob("*.key")
+    }
+
+    for path in lost:
+        path.unlink()
+    refused = first.run("cluster", "init", "--role", "control")
+    assert refused.failed_with(RoleNotHere), "bob has them, and others would part the two hosts"
+    assert "from such a host" in " ".join(refused.err.split())
+    for path in lost:
+        shutil.copy(keys(bob) / path.name, path)
+    begun(first, "--role", "control")
+
+
 def test_another_token_gives_a_host_more_roles_and_nobody_else_its_name(
     first: Machine, another: Hosts
 ) -> None:

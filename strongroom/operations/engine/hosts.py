@@ -87,8 +87,9 @@ def begin(
     Repeated, it makes what is missing.
     """
     roles.installation_signer(folder, installation_key)  # it begins an installation that has none
+    first = not _others_with_keys(folder, store, name)
     for key in ("work", "digest"):
-        keywrap.load_or_create(folder.parent, key)
+        keywrap.load_or_create(folder.parent, key, first=first)
     with files.locked_folder(folder):
         hosts.name_host(folder, name)
         listed = rolelist.read(folder)
@@ -104,6 +105,13 @@ def begin(
         number = hosts.sign_next(folder, installation)
     exchange(folder, store)
     return number
+
+
+def _others_with_keys(folder: Path, store: HostRecord, name: str) -> bool:
+    """Tell whether another host has the installation's common keys, as every role but a few needs."""
+    exchange(folder, store)
+    others = (own for host, own in hosts.roles_of(folder).items() if host not in ("", name))
+    return any(set(own) - joining.KEYLESS for own in others)
 
 
 def make_token(
