@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from strongroom.container.signing import Signers
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.outcome import sweep_targets
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.steps import perform
+from strongroom.operations.engine.submit import retry
 from strongroom.state.records import Run, RunState, StepKind, Ticket
+from tests.certified import certified
 from tests.operations.world import POLICY, World, make_world, names_on
 
 
@@ -151,3 +154,29 @@ def test_a_capture_edited_after_the_commit_removes_nothing_of_a_backup(world: Wo
     backup = open_backup(world.targets["eu"], identities=[world.identity], trusted=None)
     assert run.state is RunState.DONE
     assert len(list(backup.secrets())) == 30
+
+
+@pytest.mark.parametrize("role", ["control", "seal"])
+def test_a_run_whose_signer_is_distrusted_meanwhile_fails_and_a_retry_makes_the_backup(
+    world: World, role: str
+) -> None:
+    """As where a host that had a part in it is thrown out as leaked: nothing counts that it signed."""
+    services = world.services()
+    run, tickets = submit_backup(services, policy=POLICY)
+    while tickets[0].step.kind is not StepKind.COMMIT:
+        tickets += perform(tickets.pop(0), services)
+    leaked = world.signers[role].certificate.key_fingerprint
+    others = {**world.signers, role: certified(role, installation=world.installation)}
+    distrusting = world.services(
+        signers=lambda wanted: others[wanted],
+        trusted=lambda wanted, _: (others[wanted].public,),
+        signer_fingerprints=Signers(
+            {world.installation.fingerprint}, distrusted={leaked: "2026-11-25T00:00:00Z: stolen"}
+        ),
+    )
+    failed = drive(run, tickets, distrusting, processes=1)
+    assert failed.state is RunState.FAILED
+    assert "a host thrown out" in (failed.error or "")
+    retry(distrusting, run)
+    done = drive(run, distrusting.store.take_ready(run, window=9), distrusting, processes=1)
+    assert done.state is RunState.DONE, done.error
