@@ -117,9 +117,9 @@ def load_or_create(folder: Path, name: str, *, first: bool = False) -> bytes:
                     f"this host, one of several, does not have the installation's key '{name}'",
                     hint="Nothing was done. Repeat it on a host that seals, verifies or restores "
                     "('strongroom cluster hosts'), or have the cluster do it (--cluster, where the command "
-                    f"has that). If this host is to have the key, bring '{path}' from such a host. If there "
-                    "is none yet, type 'strongroom cluster init --role ROLE' where the cluster was begun, "
-                    "with a role that it has: that makes the key.",
+                    f"has that). If this host is to have the key, bring '{path}' from such a host. As long "
+                    "as no host has such a role, type 'strongroom cluster init --role ROLE' where the "
+                    "cluster was begun, with a role that it has: that makes the key.",
                 )
             try:
                 files.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))

@@ -88,7 +88,7 @@ _LEFT = (
     "one secret may have a new value that nothing else knows yet. The same command goes on where it stopped."
 )
 _OVER = (
-    "rotation {run} has ended, {state}: 'strongroom secrets rotate --show {run}' says what came of each "
+    "rotation {run} has ended, {state}: 'strongroom secrets rotate --show {run}' shows the result of each "
     "secret. The same command would rotate them once more."
 )
 
