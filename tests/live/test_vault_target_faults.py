@@ -229,6 +229,7 @@ def test_a_server_killed_during_a_put_and_back_later_holds_nothing_half_made(
     raft.start()
     raft.unseal()
 
+    target = make(raft, tmp_path, "kv-target", chunk_bytes=1000)  # its mount may take a while to be there
     assert target.stat("killed/a") is None
     assert target.abort_incomplete("killed/") == 1
     assert put(target, "killed/a", content) is True
@@ -272,6 +273,7 @@ def test_a_full_disk_takes_nothing_half_and_goes_on_once_there_is_room(tmp_path:
         server.start()
         server.unseal()
 
+        target = VaultTarget(Vault(server.connection(tmp_path)), mount="strongroom", name="small", region="r")
         target.abort_incomplete("")
         assert 0 < len(held) < 20
         found = names(target)
