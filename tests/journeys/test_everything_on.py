@@ -26,7 +26,8 @@ from tests.cli.program import ROOT, Machine
 from tests.operations.alerts.people import People, reachable
 from tests.operations.alerts.receiver import Receiver
 from tests.patience import PATIENCE, until
-from tests.process import free_port
+from tests.process import free_port, listens
+from tests.slots import monthly
 from tests.workers.cluster import up
 from tests.workers.collector import Collector
 from tests.workers.sentry import Sink
@@ -60,7 +61,7 @@ source = "local"
 targets = ["eu", "us"]
 recipients = ["recovery"]
 single_recipient_reason = "a test"
-schedule = "0 * * * *"
+schedule = "{schedule}"
 hooks.after = {{ url = "{hook}/after" }}
 hooks.on_error = {{ url = "{hook}/on_error" }}
 
@@ -70,7 +71,7 @@ source = "twice"
 targets = ["eu", "us"]
 recipients = ["recovery"]
 single_recipient_reason = "a test"
-schedule = "0 * * * *"
+schedule = "{schedule}"
 hooks.on_error = {{ url = "{hook}/on_error" }}
 [calendar]
 prune = false
@@ -111,6 +112,7 @@ class House:
         people = self.people.settings(self.machine).replace('threshold_age = "1m"\n', "")
         self.machine.path("strongroom.toml").write_text(
             CONFIG.format(
+                schedule=monthly(),  # no other slot comes due meanwhile
                 hook=self.hook.url,
                 dsn=self.sentry.dsn,
                 traces=self.collector.url,
@@ -233,7 +235,9 @@ def test_with_every_option_on_each_alert_reaches_people_everywhere_and_is_called
     machine = house.machine
     with up(machine, "--flower", "--page", "--metrics", wait=False) as running:
         until(lambda: "The cluster is up" in running.answer(), what="the cluster")
-        # Both slots of the last hour are due at once.
+        served = (house.flower, house.page, house.metrics)  # it is up without them
+        until(lambda: all(map(listens, served)), what=lambda: f"Flower, page and metrics\n{running.errors()}")
+        # The last slot of each policy is due at once.
         until(lambda: house.runs("good", "done"), what="a good backup")
         until(lambda: house.runs("failing", "done"), what="the other one")
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from tests.cli.program import PASSPHRASE, Machine, command
@@ -27,6 +28,8 @@ vault = "prod"
 
 def stopped(machine: Machine, words: Sequence[str | Path], proxy: FaultyProxy, *, when: When) -> str:
     """Press Ctrl-C in the middle of a request; return what the command said."""
+    group: Future[int] = Future()
+    proxy.fail(Call(lambda _: os.killpg(group.result(PATIENCE), signal.SIGINT)), when=when)
     process = subprocess.Popen(
         command(*words),
         cwd=machine.home,
@@ -35,7 +38,7 @@ def stopped(machine: Machine, words: Sequence[str | Path], proxy: FaultyProxy, *
         text=True,
         start_new_session=True,
     )
-    proxy.fail(Call(lambda _: os.killpg(process.pid, signal.SIGINT)), when=when)
+    group.set_result(process.pid)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     return err

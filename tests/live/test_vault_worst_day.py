@@ -21,6 +21,7 @@ from strongroom.sources.vault.writing import TIMES
 from strongroom.system.errors import Conflict
 from tests.cli.program import Machine, command
 from tests.live.openbao import Answered, OpenBao, dev_server
+from tests.live.proxy import FaultyProxy, Hold
 from tests.live.vault_nasty import DENIED, ENGINES, METHODS, all_of, fill
 from tests.patience import PATIENCE, until
 
@@ -65,13 +66,13 @@ def machine_with_backup(folder: Path, *, count: int) -> tuple[Machine, dict[str,
     return machine, before
 
 
-def configure(machine: Machine, *, token: str | None = None, **servers: OpenBao) -> None:
+def configure(machine: Machine, *, token: str | None = None, address: str = "", **servers: OpenBao) -> None:
     text = ""
     for name, server in servers.items():
         file = machine.path(f"token-{name}")
         file.write_text(token or server.token)
         file.chmod(0o600)
-        text += CONFIG.format(name=name, address=server.address, token=file)
+        text += CONFIG.format(name=name, address=address or server.address, token=file)
     machine.path("strongroom.toml").write_text(text)
 
 
@@ -194,18 +195,25 @@ def test_a_restore_that_is_interrupted_is_told_and_gone_on_with(
     machine, before = lost
     for old in (machine.state / "undo").glob("*/restore.json"):
         old.unlink()
+    with FaultyProxy(own_openbao.process.port) as proxy:
+        configure(machine, address=proxy.url, new=own_openbao)
+        hold = Hold()
+        proxy.fail(
+            hold, when=lambda request: request.method == "POST" and has_made(machine, FIRST), times=None
+        )
+        process = subprocess.Popen(
+            command(*RESTORE, "--to", "new"),
+            cwd=machine.home,
+            env=machine.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(lambda: hold.reached.is_set() or process.poll() is not None, what="a restore half done")
+        os.kill(process.pid, number)
+        hold.release()
+        out, err = process.communicate(timeout=PATIENCE)
     configure(machine, new=own_openbao)
-    process = subprocess.Popen(
-        command(*RESTORE, "--to", "new"),
-        cwd=machine.home,
-        env=machine.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    await_created(machine, at_least=FIRST)
-    os.kill(process.pid, number)
-    out, err = process.communicate(timeout=PATIENCE)
     if number is not signal.SIGKILL:
         assert process.returncode == 128 + number, (out, err)
         assert "This restore was stopped before its end." in out
@@ -224,14 +232,10 @@ def test_a_restore_that_is_interrupted_is_told_and_gone_on_with(
     assert (again["created"], again["earlier"]) == (0, [])
 
 
-def await_created(machine: Machine, *, at_least: int) -> None:
-    """Wait until a restore has put on record that it made so many."""
-
-    def made() -> bool:
-        files = (machine.state / "undo").glob("*/restore.json")
-        return any(json.loads(file.read_bytes())["counts"]["created"] >= at_least for file in files)
-
-    until(made, what=f"a restore that made {at_least}")
+def has_made(machine: Machine, count: int) -> bool:
+    """Tell whether a restore has put on record that it made so many."""
+    files = (machine.state / "undo").glob("*/restore.json")
+    return any(json.loads(file.read_bytes())["counts"]["created"] >= count for file in files)
 
 
 def test_methods_of_every_kind_that_the_server_has_are_among_them(

@@ -30,6 +30,7 @@ from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
 from tests.patience import until
 from tests.process import free_port, installed
+from tests.slots import monthly
 from tests.workers.browser import Browser, browsing
 from tests.workers.cluster import RunningCluster
 from tests.workers.serving import serving
@@ -120,7 +121,7 @@ def stock(machine: Machine) -> None:
     )
     policies = "".join(
         f'[policies.{name}]\nkind = "full"\nsource = "{source}"\ntargets = ["eu", "us"]\n'
-        f'recipients = ["recovery", "spare"]\nschedule = "0 * * * *"\n'
+        f'recipients = ["recovery", "spare"]\nschedule = "{monthly()}"\n'
         for name, source in (("full", "local"), ("broken", "gone"))
     )
     sources = (
