@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.show.acting import ASKED, REFUSED
+from strongroom.operations.show.acting import ASKED, AT_A_TERMINAL, REFUSED
 from workers import names
 from workers.app import app
 from workers.base import define
@@ -51,10 +51,9 @@ def retry(*, run: str, by: str) -> None:
 
     def again(services: Services, _request: str) -> Submitted:
         from strongroom.operations.engine import submit
-        from strongroom.state.records import RESTORES, RunKind
 
         found = services.store.load(run)
-        if found.spec.kind in (*RESTORES, RunKind.ROTATE_SECRET):
+        if found.spec.kind in AT_A_TERMINAL:
             raise UsageError(
                 "What this run writes is agreed on at a terminal, and not on the page.",
                 hint=f"Nothing was changed. Type: strongroom runs retry {found.id}",

@@ -9,13 +9,14 @@ from urllib.parse import urlencode
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import text
 
 from strongroom.config import Settings, load_settings
 from strongroom.config.served import PageOidcSettings, PageProxySettings, PageSettings
 from strongroom.operations.engine import muted
 from strongroom.operations.errors import MessageRefused
 from strongroom.operations.show.acting import ASKED, REFUSED
-from strongroom.state.records import RunKind
+from strongroom.state.records import RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from tests.process import free_port
 from tests.workers.cluster import RunningCluster
@@ -121,6 +122,37 @@ def test_no_name_in_a_form_becomes_markup(settings: Settings) -> None:
         page = place.visitor().ask(f"/act/run?{urlencode({'of': HOSTILE})}").text
         assert "<script" not in page
         assert "\u202e" not in page
+
+
+def restore_run(place: Place) -> str:
+    """Put a restore run on record that waits for people, and return it."""
+    spec = Spec(kind=RunKind.RESTORE, policy="nightly", source="local", backup="CANARY-backup")
+    made = place.store.create(spec, first=(RunStep(StepKind.APPROVE),))
+    assert made is not None
+    edit(place, f"UPDATE steps SET error='ApprovalNeeded: see', waits_since=1 WHERE run='{made.id}'")
+    return made.id
+
+
+def edit(place: Place, statement: str) -> None:
+    with place.store._database.writing() as conn:
+        conn.execute(text(statement))
+
+
+def test_a_run_that_waits_for_people_says_so_and_what_they_type(settings: Settings) -> None:
+    with served(settings) as place:
+        run = restore_run(place)
+        page = place.visitor().ask(f"/runs/{run}").text
+        assert "waits for approval" in page
+        assert f"strongroom approvals approve {run}" in page
+
+
+def test_a_run_that_is_taken_up_again_at_a_terminal_alone_has_no_button(settings: Settings) -> None:
+    with served(settings) as place:
+        run = restore_run(place)
+        edit(place, f"UPDATE runs SET state='failed', finished_at=created_at WHERE id='{run}'")
+        page = place.visitor().ask(f"/runs/{run}").text
+        assert "/act/retry" not in page
+        assert f"strongroom runs retry {run}" in page
 
 
 def test_somebody_who_asks_too_often_has_to_wait() -> None:

@@ -7,12 +7,15 @@ from urllib.parse import quote
 
 from strongroom.operations.show.frame import quoted, reason_of
 from strongroom.sheet import Cell, Lines, Mood, Pairs, Picture, Sheet, markup
-from strongroom.state.records import Event
+from strongroom.state.records import RESTORES, Event, Run, RunKind
 
 ASKED: Final = "page.asked"
 """What somebody asked for on the page was done, by whom."""
 REFUSED: Final = "page.refused"
 """It was not, and why."""
+
+AT_A_TERMINAL: Final = (*RESTORES, RunKind.ROTATE_SECRET)
+"""The kinds of runs that are taken up again at a terminal alone: people agree on what they write."""
 
 _WORDS: Final = {
     "run": ("Run now", "It runs at once, and its next time stays as it is."),
@@ -22,6 +25,13 @@ _WORDS: Final = {
         "It is not repeated unless it becomes worse or comes back. The reason goes on record.",
     ),
 }
+
+
+def retrying(run: Run) -> Cell:
+    """Return how somebody who looks at the page has a failed run taken up again."""
+    if run.spec.kind in AT_A_TERMINAL:
+        return Cell(f"strongroom runs retry {run.id}", code=True)
+    return link("retry", run.id)
 
 
 def link(what: str, of: str) -> Cell:

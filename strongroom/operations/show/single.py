@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from strongroom.operations.engine import run_log
 from strongroom.operations.judge.fact_records import RunPace
 from strongroom.operations.procedures.incident_report import account_of, status_of
 from strongroom.operations.show import frame
-from strongroom.operations.show.acting import link
+from strongroom.operations.show.acting import retrying
 from strongroom.operations.show.frame import PageFacts, moment, quoted, together
 from strongroom.operations.show.overview import far, replica
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
@@ -140,10 +141,11 @@ def run(of: Run, rows: Sequence[StepRow], pace: RunPace, shown: PageFacts) -> by
 def _run(of: Run, pace: RunPace, shown: PageFacts) -> Iterator[tuple[str, Content]]:
     now = shown.facts.now
     yield "What", f"{of.spec.kind.value} of {of.spec.policy}"
-    yield (
-        "State",
-        together(frame.run_mark(of), "and ends" if of.closing and not of.state.final else ""),
-    )
+    waits = any(running.run == of.id and running.waits_for_approval for running in shown.facts.active)
+    more = "and ends" if of.closing and not of.state.final else "waits for approval" if waits else ""
+    yield "State", together(frame.run_mark(of), more)
+    if waits:
+        yield "To approve it, type", Cell(f"strongroom approvals approve {quote(of.id)}", code=True)
     yield "Began", moment(of.created_at)
     yield "Took" if of.state.final else "So far", frame.length((of.finished_at or now) - of.created_at)
     if not of.state.final:
@@ -155,7 +157,7 @@ def _run(of: Run, pace: RunPace, shown: PageFacts) -> Iterator[tuple[str, Conten
         yield "Reason", frame.reason_of(code)
         yield "What to do", frame.to_do_about(code)
     if of.state is RunState.FAILED and shown.acts:
-        yield "Again", link("retry", of.id)
+        yield "Again", retrying(of)
     if of.error:
         yield "In full", Cell(f"strongroom runs show {of.id}", code=True)
     made = of.spec.kind is RunKind.BACKUP and of.state in (RunState.DONE, RunState.DEGRADED)
