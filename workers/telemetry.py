@@ -8,6 +8,7 @@ harmless, rather than searched for what looks harmful.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import sys
@@ -171,8 +172,13 @@ def check_in(run: Run, schedules: Mapping[str, tuple[str, str]]) -> None:
 
 
 def slug(policy: str) -> str:
-    """Return the name of a policy's monitor: Sentry takes lower case, digits, hyphens and underscores."""
-    return "policy-" + re.sub(r"[^a-z0-9_-]+", "-", policy.lower())[:40]
+    """Return the name of a policy's monitor: Sentry takes up to 50 of lower case, digits, hyphens and
+    underscores. A name that has to be written otherwise gets a digest, or two policies could share a monitor,
+    where the good run of one hides that the other's failed."""
+    plain = re.sub(r"[^a-z0-9_-]+", "-", policy.lower())[:40]
+    if plain == policy:
+        return f"policy-{plain}"
+    return f"policy-{plain[:34]}-{hashlib.sha256(policy.encode()).hexdigest()[:8]}"
 
 
 def _exception(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from tests.patience import PATIENCE, until
 from tests.workers.sentry import Sink
+from workers import telemetry
 from workers.logs import HIDDEN
 from workers.telemetry import scrub, start
 
@@ -157,6 +159,15 @@ def test_a_check_in_stays_one() -> None:
     event = scrub({**found, "extra": {"x": CANARY}, "user": CANARY}, {})
 
     assert event == {**found, "contexts": {}}
+
+
+def test_no_two_policies_share_a_monitor() -> None:
+    long = "of-the-payment-services-in-the-region-of-frankfurt"
+    policies = ["weekly", "Weekly", "WEEKLY", long, f"{long}-2", long.upper()]
+    slugs = [telemetry.slug(policy) for policy in policies]
+    assert slugs[0] == "policy-weekly"
+    assert len(set(slugs)) == len(policies)
+    assert all(re.fullmatch(r"[a-z0-9_-]{1,50}", slug) for slug in slugs)
 
 
 def test_a_crash_is_sent_once_and_not_by_its_stand_in_too() -> None:
