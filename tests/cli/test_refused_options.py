@@ -26,6 +26,7 @@ REFUSED = [
     ("--all", ["backups", "repair", "B", "--cluster", "--all"]),
     ("Which backup", ["backups", "repair", "--cluster"]),
     ("--to SOURCE", ["restore", "--cluster", "--backup", "B", "--full-restore"]),
+    ("without --cluster", ["restore", "--cluster", "--backup", "B", "--full-restore", "--to", "local"]),
     ("--backup ID", ["restore", "--cluster", "--full-restore", "--to", "spare"]),
     ("--full-restore", ["restore", "--cluster", "--backup", "B", "--to", "spare"]),
     ("--identity", ["restore", "--cluster", "--backup", "B", "--to", "spare", "--identity", "recovery.key"]),

@@ -34,9 +34,11 @@ def task_of(given: Restore, settings: Settings) -> tuple[Any, dict[str, Any]]:
     """Return the task that does what is asked for, and what it is given."""
     refuse_beside(given, _OF_THIS_HOST, "--cluster")
     if given.into.to == LOCAL:
+        others = [name for name in settings.sources if name != LOCAL]
         raise UsageError(
-            "Where is it to be restored into? Nothing was submitted.",
-            hint=f"Say --to SOURCE. {nearest('', settings.sources)}",
+            "Where is it to be restored into? The cluster restores into no machine's 'local'. "
+            "Nothing was submitted.",
+            hint=f"Say --to SOURCE, or restore here, without --cluster. {nearest('', others)}",
         )
     if given.validate:
         return _recovery(given, settings)
