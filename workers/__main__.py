@@ -86,7 +86,7 @@ def _run(role: str) -> None:
     if role in (names.METRICS, names.PAGE):
         _serve(role)
         return
-    from strongroom.keys.hosts import require_member
+    from strongroom.keys.hostlist import require_member
     from strongroom.keys.roles import require_role
     from workers.app import app
     from workers.pools import POOLS
@@ -117,7 +117,7 @@ def _run(role: str) -> None:
 
 def _serve(role: str) -> None:
     from strongroom.config.live import LiveSettings
-    from strongroom.keys.hosts import require_member
+    from strongroom.keys.hostlist import require_member
     from workers import metrics_server, names, page_server, paths, status
 
     live = LiveSettings.load()

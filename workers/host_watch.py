@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom import __version__
 from strongroom.errors import StrongroomError, name_of
-from strongroom.keys import hosts, rolelist, roles
-from strongroom.operations.engine.hosts import certify_waiting, exchange
+from strongroom.keys import hostlist, rolelist, roles
+from strongroom.operations.engine.membership import certify_waiting, exchange
 from workers.paths import role_keys
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class HostWatch:
         if not name:
             return
         if exchange(self._folder, store):
-            log.info("host-list-taken", extra={"number": hosts.number(self._folder)})
-        if name in hosts.removed(self._folder):
+            log.info("host-list-taken", extra={"number": hostlist.number(self._folder)})
+        if name in hostlist.removed(self._folder):
             self._end(name)
         elif self._certifies and roles.can_certify(self._folder):
             self._certify(store, name)

@@ -24,7 +24,7 @@ from typing import Final
 from strongroom.config import Settings
 from strongroom.config.live import LAST_GOOD
 from strongroom.errors import UsageError
-from strongroom.keys.hosts import own_roles, require_member
+from strongroom.keys.hostlist import own_roles, require_member
 from strongroom.keys.roles import load_or_create_role
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status

@@ -29,7 +29,7 @@ from strongroom.container.canonical import unhex
 from strongroom.container.errors import FormatError
 from strongroom.container.signing import PUBLIC, SIGNATURE, verify_any
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import hosts, rolelist, roles
+from strongroom.keys import hostlist, rolelist, roles
 from strongroom.keys.errors import TokenRefused
 from strongroom.keys.rolelist import RoleKey
 from strongroom.keys.roles import Certifier
@@ -256,7 +256,7 @@ def certify(
         _require_granted(request, grant, late=late or by_hand)
         with files.locked_folder(folder):
             _write_grant(folder, structs.replace(grant, used=_digest(request)))
-    hosts.check_name(request.host)
+    hostlist.check_name(request.host)
     _require_free(folder, request)
     return [
         (

@@ -3,8 +3,8 @@
 The installation key vouches for the roles' keys; its fingerprint is all that people pin. It is needed
 only to certify, and may lie offline. On one host all lie in one folder. On several, each host has the
 private keys of its own roles, and ``trusted.json`` says which key is whose: see
-:mod:`strongroom.keys.hosts`. Only the newest private half is kept: what the ones before it signed is checked
-with their public halves, which stay listed.
+:mod:`strongroom.keys.hostlist`. Only the newest private half is kept: what the ones before it signed is
+checked with their public halves, which stay listed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from strongroom.container.marks import counting, number_in, with_lists
 from strongroom.container.signing import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.signing import PUBLIC, CertifiedSigner, Signer, Signers, certify, is_small_order
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import hosts, rolelist
+from strongroom.keys import hostlist, rolelist
 from strongroom.keys.errors import RoleNotHere
 from strongroom.keys.rolelist import (
     TRUSTED,
@@ -87,7 +87,7 @@ def load_or_create_role(
 
 def require_role(folder: Path, role: str) -> None:
     """Return if this host may work as a role: every one of several was given some. Raises RoleNotHere."""
-    own = hosts.own_roles(folder)
+    own = hostlist.own_roles(folder)
     if own is None or role in own:
         return
     how = (
@@ -111,7 +111,7 @@ def _own(folder: Path, role: str) -> tuple[RoleKey, ...]:
 def _tell_hosts(folder: Path, installation_key: Certifier) -> None:
     """Sign the list anew for the other hosts, if there are any and the installation key is at hand."""
     if rolelist.this_host(folder) and can_certify(folder, installation_key):
-        hosts.sign_next(folder, _installation(folder, "installation", installation_key))
+        hostlist.sign_next(folder, _installation(folder, "installation", installation_key))
 
 
 def load_role(folder: Path, role: str) -> CertifiedSigner:

@@ -391,7 +391,7 @@ ANYBODY_S = {
         ),
     ),
     "whose it is, it is sorted by afterwards": (
-        *("strongroom/keys/rolelist.py", "strongroom/keys/hosts.py"),
+        *("strongroom/keys/rolelist.py", "strongroom/keys/hostlist.py"),
         "strongroom/operations/engine/trust_lists.py",
     ),
     "what is looked for is whose it is": (

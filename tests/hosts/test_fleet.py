@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from strongroom.keys import rolelist
-from strongroom.keys.hosts import removed
+from strongroom.keys.hostlist import removed
 from strongroom.keys.keyring import Keyring
 from strongroom.state.records import RunState
 from tests.hosts.fleet import Fleet, fleet

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from strongroom.cli.errors import CertificateAwaited, SignersUnsettled
 from strongroom.errors import UsageError
-from strongroom.keys import hosts, joining, rolelist
+from strongroom.keys import hostlist, joining, rolelist
 from strongroom.keys.errors import HostRemoved, RoleNotHere, TokenRefused
 from strongroom.state.errors import SchemaMismatch, StateUnavailable
 from strongroom.state.migrations import HEAD
@@ -117,7 +117,7 @@ def test_a_command_gives_a_host_no_role_and_says_what_does(first: Machine, anoth
     refused = first.run(*backup, STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert refused.failed_with(RoleNotHere), refused
     assert "strongroom cluster init --role seal" in refused.err
-    assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control", "submit")}
+    assert hostlist.roles_of(keys(first) / "roles") == {"ada": ("control", "submit")}
     assert not list((keys(first) / "roles").glob("seal*")), "made, and listed nowhere"
     assert first.ok("runs", "list", "--json").document["runs"] == [], "it is refused before it is on record"
 
@@ -152,7 +152,7 @@ def test_a_cluster_that_was_begun_without_the_common_keys_gets_them_as_it_says(
     assert refused.failed_with(RoleNotHere), refused
     assert "type 'strongroom cluster init --role ROLE'" in " ".join(refused.err.split())
     begun(first, "--role", "control")
-    assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control", "submit")}
+    assert hostlist.roles_of(keys(first) / "roles") == {"ada": ("control", "submit")}
     bob = another("bob")
     joined(first, bob, "bob", "seal")
     assert {path.name: path.read_bytes() for path in keys(bob).glob("*.key")} == {
@@ -179,7 +179,7 @@ def test_another_token_gives_a_host_more_roles_and_nobody_else_its_name(
     joined(first, bob, "bob", "submit", "seal")
     assert join(eve, token(first, "drill"), "bob").failed_with(CertificateAwaited)
     assert "called 'bob' already" in first.run("cluster", "certify").out
-    assert hosts.roles_of(keys(first) / "roles")["bob"] == ("seal", "submit")
+    assert hostlist.roles_of(keys(first) / "roles")["bob"] == ("seal", "submit")
     assert (keys(bob) / "roles" / "submit.key").read_bytes() == before
     assert (keys(bob) / "digest.key").read_bytes() == (keys(first) / "digest.key").read_bytes()
 
@@ -198,7 +198,7 @@ def test_a_process_of_a_role_that_its_host_does_not_have_does_not_start(first: M
     )
     assert ended.returncode == RoleNotHere.exit_code, ended.stderr
     assert f"cluster init --role {role}" in ended.stderr
-    assert hosts.roles_of(keys(first) / "roles") == {"ada": ("control",)}
+    assert hostlist.roles_of(keys(first) / "roles") == {"ada": ("control",)}
 
 
 def test_a_host_that_lacks_files_of_the_configuration_has_joined_and_is_told_each(

@@ -15,7 +15,7 @@ import pytest
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signer, Signers, require_in_time, require_trusted
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import hosts, rolelist, roles
+from strongroom.keys import hostlist, rolelist, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.system import files
 
@@ -54,13 +54,13 @@ def test_a_rotated_role_signs_with_its_next_key_and_the_last_one_counts_for_a_wh
 def test_what_a_host_signed_for_a_run_that_began_before_it_was_thrown_out_stays_good(folder: Path) -> None:
     ring, now = Keyring(folder), datetime.now(UTC)
     with files.locked_folder(folder):
-        hosts.name_host(folder, "ada")
+        hostlist.name_host(folder, "ada")
     own = roles.load_or_create_role(folder, "seal", given=True).public
     gone = roles.certify_key(folder, "seal", Signer.generate().public, host="bob")
     installation = roles.installation_signer(folder)
     with files.locked_folder(folder):
-        removal = hosts.RemovedHost(host="bob", at=(now - HOUR).isoformat(), reason="sold")
-        hosts.sign_next(folder, installation, remove=removal)
+        removal = hostlist.RemovedHost(host="bob", at=(now - HOUR).isoformat(), reason="sold")
+        hostlist.sign_next(folder, installation, remove=removal)
     assert ring.accepted("seal") == (own,), "messages, and all else that comes from now on"
     assert ring.accepted("seal", begun=now) == (own,)
     assert ring.accepted("seal", begun=now - 2 * HOUR) == (gone.raw, own)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.alert_kinds import HOST_IS_GONE
-from strongroom.keys import BY_LABEL, hosts, passphrase
+from strongroom.keys import BY_LABEL, hostlist, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.access.look import REWRITTEN, SILENT, STRANGE, beat_of
 from strongroom.operations.archive import shredding
@@ -317,7 +317,7 @@ def stage_users(store: RunStore, watched: WatchedInstallation) -> tuple[str, ...
         if process.age < HOST_IS_GONE and rights_on_stage(process.role)
     }
     if len(heard) > 1 and watched.state_dir is not None:
-        heard &= hosts.roles_of(watched.state_dir / "keys" / "roles").keys()
+        heard &= hostlist.roles_of(watched.state_dir / "keys" / "roles").keys()
     return tuple(sorted(heard)) if len(heard) > 1 else ()
 
 

@@ -18,7 +18,7 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.engine import hosts as cluster
+from strongroom.operations.engine import membership
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.findings import Finding, FindingState
@@ -371,7 +371,7 @@ def test_several_hosts_without_a_stage_are_told_of_by_those_of_the_host_list_tha
 ) -> None:
     store, state_dir = RunStore(world.database), world.folder / "state"
     folder = state_dir / "keys" / "roles"
-    cluster.begin(folder, store, name="ada", wanted=["control"], installation_key=None)
+    membership.begin(folder, store, name="ada", wanted=["control"], installation_key=None)
     watched = WatchedInstallation(
         store=lambda: store,
         targets={},

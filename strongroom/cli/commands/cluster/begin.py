@@ -18,12 +18,12 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import hosts, joining, rolelist, roles
+from strongroom.keys import hostlist, joining, rolelist, roles
 from strongroom.keys.errors import TokenRefused
 from strongroom.keys.joining import JoinRequest
 from strongroom.model import ApprovalAction
-from strongroom.operations.engine import hosts as cluster
-from strongroom.operations.engine.hosts import CertifiedHost, RefusedRequest
+from strongroom.operations.engine import membership
+from strongroom.operations.engine.membership import CertifiedHost, RefusedRequest
 from strongroom.sheet import Lines, Sheet
 from strongroom.system import files
 from strongroom.times import for_people
@@ -32,14 +32,14 @@ from strongroom.times import for_people
 def begin_cluster(given: BeginCluster, output: Output) -> Answer:
     settings, folder = load_settings(), place.find().role_keys
     require_shared(settings)
-    name = hosts.check_name(given.name or rolelist.this_host(folder) or socket.gethostname())
+    name = hostlist.check_name(given.name or rolelist.this_host(folder) or socket.gethostname())
     _say_stage_missing(settings, output)
     store = run_store()
     certifier = given_key(given.certifier, folder, output)
-    number = cluster.begin(
+    number = membership.begin(
         folder, store, name=name, wanted=given.role or roles.ROLES, installation_key=certifier
     )
-    mine = hosts.roles_of(folder).get(name, ())
+    mine = hostlist.roles_of(folder).get(name, ())
     store.event("cluster.begun", host=name, roles=list(mine), list=number)
     lines = [
         f"It has the keys of: {', '.join(mine)}. Host list {number} is signed and in the state database.",
@@ -82,7 +82,7 @@ def _say_stage_missing(settings: Settings, output: Output) -> None:
 def make_token(given: MakeToken, output: Output) -> Answer:
     settings, found = load_settings(), place.find()
     require_shared(settings)
-    cluster.require_begun(found.role_keys)
+    membership.require_begun(found.role_keys)
     _say_stage_missing(settings, output)
     granted = tuple(sorted(set(given.role)))
     access_log.require_approved(
@@ -93,14 +93,14 @@ def make_token(given: MakeToken, output: Output) -> Answer:
     )
     text = found.file.read_text(encoding="utf-8") if found.file else ""
     store = run_store()
-    cluster.exchange(found.role_keys, store)
-    token = cluster.make_token(
+    membership.exchange(found.role_keys, store)
+    token = membership.make_token(
         found.role_keys,
         store,
         granted=granted,
         seconds=given.seconds,
         database=_without_password(settings.database_url),
-        configuration=cluster.shared_text(text),
+        configuration=membership.shared_text(text),
     )
     ends = datetime.fromtimestamp(token.expires, UTC).isoformat(timespec="seconds")
     store.event("cluster.token-made", token=token.id, roles=list(granted), expires=ends)
@@ -134,10 +134,10 @@ def certify_hosts(given: CertifyHosts, output: Output) -> Answer:
     certifier = given_key(given.certifier, folder, output)
     if given.request is not None:
         return _certify_file(given, output)
-    cluster.require_begun(folder)
+    membership.require_begun(folder)
     store = run_store()
-    cluster.exchange(folder, store)
-    done, refused = cluster.certify_waiting(folder, store, installation_key=certifier, late=given.late)
+    membership.exchange(folder, store)
+    done, refused = membership.certify_waiting(folder, store, installation_key=certifier, late=given.late)
     for host in done:
         store.event("cluster.certified", host=host.host, keys=dict(host.keys), token=host.token)
     for request in refused:
@@ -165,11 +165,11 @@ def _certify_file(given: CertifyHosts, output: Output) -> Answer:
     output.note(f"The request's check digits are {digits}. Compare them with those that 'join' showed there.")
     prompts.confirm(f"Host '{in_line(request.host)}' gets keys of the roles {asked}", force=given.force)
     certifier = given_key(given.certifier, folder, output)
-    done = cluster.certify_request(folder, request, installation_key=certifier, by_hand=True)
+    done = membership.certify_request(folder, request, installation_key=certifier, by_hand=True)
     answer = _certified([done], [])
     if given.to is None:
         return answer
-    files.write_whole(given.to, cluster.answer_file(folder))
+    files.write_whole(given.to, membership.answer_file(folder))
     return answer.joined(
         Answer(
             record={"answer": given.to},

@@ -18,11 +18,11 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import load_settings
-from strongroom.keys import hosts, rolelist, roles
-from strongroom.keys.hosts import RemovedHost
+from strongroom.keys import hostlist, rolelist, roles
+from strongroom.keys.hostlist import RemovedHost
 from strongroom.keys.roles import Certifier
 from strongroom.model import ApprovalAction
-from strongroom.operations.engine import hosts as cluster
+from strongroom.operations.engine import membership
 from strongroom.operations.engine.spread import learn_lists, spread
 from strongroom.sheet import Lines, Sheet, Table, marked
 from strongroom.state.hosts import ReportedProcess
@@ -52,8 +52,10 @@ class KnownHost(Struct, frozen=True, kw_only=True):
 def list_hosts(given: Nothing, output: Output) -> Answer:
     folder, store = place.find().role_keys, existing_run_store(load_settings())
     if store is not None:
-        cluster.exchange(folder, store)
-    found = known_hosts(store.processes() if store else (), hosts.roles_of(folder), hosts.removed(folder))
+        membership.exchange(folder, store)
+    found = known_hosts(
+        store.processes() if store else (), hostlist.roles_of(folder), hostlist.removed(folder)
+    )
     rows = [
         (
             marked(host.host, bad=host.state not in ("runs", "removed")),
@@ -131,8 +133,8 @@ def _remarks(found: Sequence[KnownHost]) -> Iterator[str]:
 
 def remove_host(given: RemoveHost, output: Output) -> Answer:
     folder = place.find().role_keys
-    name = hosts.check_name(given.host)
-    cluster.require_begun(folder)
+    name = hostlist.check_name(given.host)
+    membership.require_begun(folder)
     access_log.require_approved(
         place.find(),
         ApprovalAction.SIGNERS,
@@ -143,9 +145,9 @@ def remove_host(given: RemoveHost, output: Output) -> Answer:
     prompts.confirm(f"Host '{name}' is removed. {asked} will count", force=given.force)
     certifier = given_key(given.certifier, folder, output)
     store = run_store()
-    number, keys = cluster.remove(folder, store, name, reason=given.reason, installation_key=certifier)
+    number, keys = membership.remove(folder, store, name, reason=given.reason, installation_key=certifier)
     leaked, missed = _distrusted(folder, name, given, certifier) if given.leaked else ((), {})
-    cluster.exchange(folder, store)
+    membership.exchange(folder, store)
     store.event(
         "cluster.removed", host=name, reason=given.reason, list=number, keys=list(keys), leaked=given.leaked
     )

@@ -20,10 +20,10 @@ from strongroom.config import load_settings
 from strongroom.config.checks.stores import secret_files
 from strongroom.config.schema import ConfigProblems, dotted
 from strongroom.errors import UsageError
-from strongroom.keys import hosts, joining, rolelist, roles
+from strongroom.keys import hostlist, joining, rolelist, roles
 from strongroom.keys.errors import TokenRefused
-from strongroom.operations.engine import hosts as cluster
-from strongroom.operations.engine.hosts import JoinUnderway
+from strongroom.operations.engine import membership
+from strongroom.operations.engine.membership import JoinUnderway
 from strongroom.sheet import Lines, Part, Sheet
 from strongroom.state.store import RunStore
 from strongroom.system import files
@@ -44,12 +44,12 @@ def join_cluster(given: JoinCluster, output: Output) -> Answer:
     with _on_record(begun, store):
         written = _use(begun, folder, store)
         if given.answer is not None:
-            cluster.take_answer(folder, given.answer.read_bytes())
+            membership.take_answer(folder, given.answer.read_bytes())
     if written is not None:
         output.note(f"The configuration is written: {written}")
     _await_certificates(begun, folder, store, output, wait=not given.no_wait and given.answer is None)
-    cluster.end_join(folder, begun, store)
-    cluster.exchange(folder, store)
+    membership.end_join(folder, begun, store)
+    membership.exchange(folder, store)
     name, granted = begun.request.host, tuple(sorted(begun.request.keys))
     store.event("cluster.joined", host=name, roles=list(granted), token=token.id)
     (found.state_dir / REQUEST).unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def join_cluster(given: JoinCluster, output: Output) -> Answer:
 
 def _begin(given: JoinCluster, folder: Path) -> JoinUnderway:
     text = sys.stdin.readline() if given.token == "-" else given.token  # noqa: S105 - the word for stdin
-    begun = cluster.underway(folder)
+    begun = membership.underway(folder)
     if not text:
         if begun is None:
             raise UsageError(
@@ -74,7 +74,7 @@ def _begin(given: JoinCluster, folder: Path) -> JoinUnderway:
         return begun
     token = joining.parse(text)  # whether it is over is told by the database, which puts it on record
     name = given.name or rolelist.this_host(folder) or socket.gethostname()
-    return cluster.begin_join(folder, token, host=hosts.check_name(name))
+    return membership.begin_join(folder, token, host=hostlist.check_name(name))
 
 
 def _database(address: str) -> str:
@@ -97,14 +97,14 @@ def _on_record(begun: JoinUnderway, store: RunStore) -> Iterator[None]:
 def _use(begun: JoinUnderway, folder: Path, store: RunStore) -> Path | None:
     """Use the token up, and take over what it brings; return the configuration's file if one was written."""
     try:
-        record = cluster.use_token(begun, store)
+        record = membership.use_token(begun, store)
     except TokenRefused:
         if not roles.installation_fingerprint(folder):  # nothing was brought, so another token can begin
-            cluster.give_up(folder)
+            membership.give_up(folder)
         raise
     if record.parcel is None:  # it was taken over, and the join was about to end
         return None
-    parcel = cluster.unpack(folder, begun, record.sealed)
+    parcel = membership.unpack(folder, begun, record.sealed)
     found = place.find()
     if not parcel.configuration or (found.file is not None and found.file.exists()):
         return None
@@ -120,13 +120,13 @@ def _await_certificates(
 ) -> None:
     """Return once every key that was asked for is certified. Raises CertificateAwaited without waiting."""
     said = False
-    while not cluster.certified(folder, begun):
-        cluster.exchange(folder, store)
-        if cluster.certified(folder, begun):
+    while not membership.certified(folder, begun):
+        membership.exchange(folder, store)
+        if membership.certified(folder, begun):
             return
         file = folder.parent.parent / REQUEST
         if not said:
-            files.write_whole(file, cluster.request_file(folder, begun), replace=True)
+            files.write_whole(file, membership.request_file(folder, begun), replace=True)
         if not wait:
             digits = joining.check_digits(begun.request)
             raise CertificateAwaited(

@@ -44,7 +44,7 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import rolelist, roles
 from strongroom.keys.rolelist import RoleKey
 from strongroom.model import ApprovalAction, Role
-from strongroom.operations.engine.hosts import exchange
+from strongroom.operations.engine.membership import exchange
 from strongroom.operations.engine.spread import learn_lists, spread
 from strongroom.operations.procedures.re_sign import ReSigned, Rests, re_sign_backup, rests_on
 from strongroom.sheet import Lines, Part, Sheet, Table

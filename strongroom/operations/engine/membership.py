@@ -1,7 +1,7 @@
 """Several hosts: how their signed lists travel by the state database, how one joins, and how one is removed.
 
 The database only carries. What each host believes of it is decided by its own folder of keys:
-:mod:`strongroom.keys.hosts` and :mod:`strongroom.keys.joining`.
+:mod:`strongroom.keys.hostlist` and :mod:`strongroom.keys.joining`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from strongroom.container.errors import FormatError
 from strongroom.container.marks import TRUST_LIST, SignedTrustList
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, StrongroomError, UsageError
-from strongroom.keys import hosts, joining, keywrap, rolelist, roles
+from strongroom.keys import hostlist, joining, keywrap, rolelist, roles
 from strongroom.keys.errors import TokenRefused
-from strongroom.keys.hosts import HOST_LIST, RemovedHost
+from strongroom.keys.hostlist import HOST_LIST, RemovedHost
 from strongroom.keys.joining import JoinRequest, JoinToken, Parcel
 from strongroom.keys.rolelist import RoleKeyList
 from strongroom.keys.roles import Certifier
@@ -48,11 +48,11 @@ def exchange(folder: Path, store: HostRecord) -> bool:
     if not rolelist.this_host(folder):
         return False
     new = _exchange_trust(folder, store)
-    there = store.newest_lists(hosts.KIND, after=hosts.number(folder) - BEHIND)
-    new = hosts.adopt(folder, there) or new
-    for content, statement in hosts.kept(folder).items():
+    there = store.newest_lists(hostlist.KIND, after=hostlist.number(folder) - BEHIND)
+    new = hostlist.adopt(folder, there) or new
+    for content, statement in hostlist.kept(folder).items():
         if content not in there:
-            store.put_list(hosts.KIND, statement.number, content)
+            store.put_list(hostlist.KIND, statement.number, content)
     return new
 
 
@@ -91,7 +91,7 @@ def begin(
     for key in ("work", "digest"):
         keywrap.load_or_create(folder.parent, key, first=first)
     with files.locked_folder(folder):
-        hosts.name_host(folder, name)
+        hostlist.name_host(folder, name)
         listed = rolelist.read(folder)
         named = {
             role: tuple(msgspec.structs.replace(key, host=key.host or name) for key in keys)
@@ -102,7 +102,7 @@ def begin(
         roles.load_or_create_role(folder, role, installation_key=installation_key, given=True)
     installation = roles.installation_signer(folder, installation_key)
     with files.locked_folder(folder):
-        number = hosts.sign_next(folder, installation)
+        number = hostlist.sign_next(folder, installation)
     exchange(folder, store)
     return number
 
@@ -110,7 +110,7 @@ def begin(
 def _others_with_keys(folder: Path, store: HostRecord, name: str) -> bool:
     """Tell whether another host has the installation's common keys, as every role but a few needs."""
     exchange(folder, store)
-    others = (own for host, own in hosts.roles_of(folder).items() if host not in ("", name))
+    others = (own for host, own in hostlist.roles_of(folder).items() if host not in ("", name))
     return any(set(own) - joining.KEYLESS for own in others)
 
 
@@ -132,7 +132,7 @@ def make_token(
     parcel = Parcel(
         work=keywrap.load_or_create(shared, "work").hex() if needs else "",
         digest=keywrap.load_or_create(shared, "digest").hex() if needs else "",
-        hosts=_texts(hosts.kept(folder)),
+        hosts=_texts(hostlist.kept(folder)),
         trust=_texts(content for content, _ in rolelist.files_of(folder, rolelist.chain_of(folder))),
         configuration=configuration,
     )
@@ -218,7 +218,7 @@ def begin_join(folder: Path, token: JoinToken, *, host: str) -> JoinUnderway:
             hint="Nothing was changed. To have it join another, begin with an empty state directory.",
         )
     with files.locked_folder(folder):
-        hosts.name_host(folder, host)
+        hostlist.name_host(folder, host)
     begun = JoinUnderway(token=token, request=joining.ask(folder, token, host=host))
     with files.atomic(folder / JOINING, replace=True, mode=0o600) as file:
         file.write(msgspec.json.encode(begun))
@@ -283,7 +283,7 @@ def unpack(folder: Path, begun: JoinUnderway, sealed: bytes) -> Parcel:
             rolelist.write(folder, RoleKeyList(installation=_installation(token, lists)))
     trust = [base64.b64decode(text) for text in parcel.trust]
     rolelist.keep(folder, [content for content in trust if _signed_for(rolelist.chain_of(folder), content)])
-    hosts.adopt(folder, lists)
+    hostlist.adopt(folder, lists)
     return parcel
 
 
@@ -333,7 +333,7 @@ def give_up(folder: Path) -> None:
 
 def request_file(folder: Path, begun: JoinUnderway) -> bytes:
     """Return the request as it is carried to whoever has the installation key, with what this host knows."""
-    request = msgspec.structs.replace(begun.request, hosts=_texts(hosts.kept(folder)))
+    request = msgspec.structs.replace(begun.request, hosts=_texts(hostlist.kept(folder)))
     return msgspec.json.format(msgspec.json.encode(request)) + b"\n"
 
 
@@ -398,10 +398,10 @@ def certify_request(
     """Certify what one host asks for; see :func:`strongroom.keys.joining.certify`."""
     installation = roles.installation_signer(folder, installation_key)
     if by_hand:  # where the installation key lies may be a machine without the database
-        hosts.adopt(folder, [base64.b64decode(text) for text in request.hosts])
+        hostlist.adopt(folder, [base64.b64decode(text) for text in request.hosts])
     made = joining.certify(folder, request, installation_key=installation, late=late, by_hand=by_hand)
     with files.locked_folder(folder):
-        hosts.sign_next(folder, installation)
+        hostlist.sign_next(folder, installation)
     keys = {role: key.fingerprint for role, key in made}
     return CertifiedHost(host=request.host, keys=keys, token=request.token)
 
@@ -423,21 +423,21 @@ def remove(
         raise UsageError(
             "That is this host.", hint="Remove it from another one that has the installation key."
         )
-    if not keys and host not in hosts.removed(folder):
-        known = ", ".join(hosts.roles_of(folder)) or "none"
+    if not keys and host not in hostlist.removed(folder):
+        known = ", ".join(hostlist.roles_of(folder)) or "none"
         raise UsageError(f"There is no host '{host}'.", hint=f"There are: {known}.")
     installation = roles.installation_signer(folder, installation_key)
     if keys:
         gone = RemovedHost(host=host, at=datetime.now(UTC).isoformat(timespec="seconds"), reason=reason)
         with files.locked_folder(folder):
-            hosts.sign_next(folder, installation, remove=gone)
+            hostlist.sign_next(folder, installation, remove=gone)
     exchange(folder, store)
-    return hosts.number(folder), tuple(key.fingerprint for key in keys)
+    return hostlist.number(folder), tuple(key.fingerprint for key in keys)
 
 
 def answer_file(folder: Path) -> bytes:
     """Return the newest host list, which certifies whom it names: what a host waits for."""
-    return max(hosts.kept(folder).items(), key=lambda found: found[1].number)[0]
+    return max(hostlist.kept(folder).items(), key=lambda found: found[1].number)[0]
 
 
 def take_answer(folder: Path, content: bytes) -> None:
@@ -446,7 +446,7 @@ def take_answer(folder: Path, content: bytes) -> None:
     Raises:
         TokenRefused: it does not count here.
     """
-    if not hosts.adopt(folder, [content]) and content not in hosts.kept(folder):
+    if not hostlist.adopt(folder, [content]) and content not in hostlist.kept(folder):
         digest = hashlib.sha256(content).hexdigest()[:16]
         raise TokenRefused(
             f"The answer ({digest}) is no host list that the installation key signed, or an older one.",
