@@ -204,7 +204,7 @@ def dev_server(*, audit_file: Path | None = None) -> OpenBao:
             *([f"-config={_audit(folder, audit_file)}"] if audit_file else []),
         ],
         port=port,
-        ready=lambda: _answers(port) and _has_secret(port),
+        ready=lambda: is_up(port),
         prefix="sr-bao-",
     )
     return OpenBao(process)
@@ -217,8 +217,12 @@ def _audit(folder: Path, file: Path) -> Path:
     return settings
 
 
+def is_up(port: int) -> bool:
+    """Tell whether a dev server can be used: it listens before it is unsealed and has made its mount."""
+    return _answers(port) and _has_secret(port)
+
+
 def _has_secret(port: int) -> bool:
-    """The dev server listens before it has made its mount."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/secret/config", headers={"X-Vault-Token": ROOT_TOKEN}
     )

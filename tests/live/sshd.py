@@ -56,7 +56,9 @@ class Sshd:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True
             )
-        until(lambda: listens(self.port), what="the SSH server")
+            process = self._process
+        until(lambda: listens(self.port) or process.poll() is not None, what="the SSH server")
+        assert process.poll() is None, (self.folder / "log").read_text()
 
     def hang(self) -> None:
         """Have it answer nobody until it is ended."""

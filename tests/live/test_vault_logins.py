@@ -29,7 +29,7 @@ from strongroom.vault.transport import VaultConnection
 from tests.live.certificates import Authority
 from tests.live.conftest import use_credentials
 from tests.live.moto import Moto
-from tests.live.openbao import ROOT_TOKEN, Answered, OpenBao, program
+from tests.live.openbao import ROOT_TOKEN, Answered, OpenBao, is_up, program
 from tests.patience import PATIENCE, until
 from tests.process import ServerProcess, free_port, listens
 
@@ -83,7 +83,7 @@ class Secured:
                     *(f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address=127.0.0.1:{plain}"),
                 ],
                 port=plain,
-                ready=lambda: listens(plain) and listens(self.port),
+                ready=lambda: is_up(plain) and listens(self.port),
                 prefix="sr-bao-",
             )
         )

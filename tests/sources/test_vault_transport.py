@@ -14,6 +14,7 @@ from strongroom.vault.answers import ServerAnswer, Unavailable
 from strongroom.vault.tokens import TokenFile
 from strongroom.vault.transport import NeverSent, Transport, VaultConnection
 from tests.patience import PATIENCE
+from tests.process import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -150,7 +151,5 @@ def test_a_server_that_drips_holds_nobody_for_longer_than_all_of_an_answer_may_t
 
 
 def test_where_nobody_listens_nothing_was_sent() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with pytest.raises(NeverSent):
-        Transport(_connection(port)).send("POST", "/v1/x", b"{}", {})
+        Transport(_connection(free_port())).send("POST", "/v1/x", b"{}", {})

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -53,16 +54,23 @@ def test_a_program_that_became_another_user_is_not_waited_for_without_end() -> N
     nobody = 65534
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        sudo, gate = Path(folder) / "sudo", Path(folder) / "gate"
+        sudo, became, gate = (Path(folder) / name for name in ("sudo", "became", "gate"))
         shutil.copy(shutil.which("perl") or "", sudo)
         sudo.chmod(0o4755)
+        os.mkfifo(became)
         os.mkfifo(gate)
+        changes = f"$< = 0; open(B, '>', '{became}'); open(F, '<', '{gate}')"
+
+        def too_long(process: subprocess.Popen[bytes], seconds: float) -> NoReturn:
+            became.open("rb").close()  # waits until it is another user
+            raise subprocess.TimeoutExpired(process.args, seconds)
 
         def work() -> None:
             os.setgid(nobody)
             os.setuid(nobody)
+            subprocess.Popen.wait = too_long  # type: ignore[assignment, method-assign]
             with pytest.raises(TooSlow, match="runs on"):
-                run_program([str(sudo), "-e", f"$< = 0; open(F, '<', '{gate}')"], told={}, timeout=0.5)
+                run_program([str(sudo), "-e", changes], told={}, timeout=1.0)
 
         process = get_context("fork").Process(target=work)
         process.start()

@@ -434,7 +434,7 @@ def test_failures_side_by_side_are_one_failure(clock: Clock) -> None:
     with ThreadPoolExecutor(8) as pool:
         clock.seconds = 1.0
         calls = [pool.submit(target.stat, "a") for _ in range(8)]
-        errors = [call.exception(30) for call in calls]
+        errors = [call.exception(PATIENCE) for call in calls]
 
     assert all("did not answer" in str(error) for error in errors)
     assert not target._breaker.is_open
