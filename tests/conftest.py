@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import warm
 from tests.redis_server import RedisServer, server_program
@@ -21,6 +22,10 @@ pytest_plugins = [
     "tests.seed",
     "tests.statements_once",
 ]
+
+# What an example takes tells how busy the machine is, and makes no test a bad one.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_sessionfinish() -> None:

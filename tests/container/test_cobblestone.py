@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.container import cobblestone
@@ -22,7 +22,6 @@ def test_what_was_sealed_opens_and_its_length_is_predicted(length: int) -> None:
 
 
 @given(st.binary(max_size=100), st.binary(max_size=40))
-@settings(deadline=None)
 def test_another_context_or_key_opens_nothing(plain: bytes, context: bytes) -> None:
     message = cobblestone.seal(KEY, plain, context=context)
     with pytest.raises(Tampered):

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.container import layout, segment, writer
@@ -103,7 +103,7 @@ def opened(data: bytes, *, key: object = KEY) -> Container:
 
 
 @given(secrets_)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=60)
 def test_any_secrets_come_out_as_they_went_in(secrets: list[Secret]) -> None:
     data, record = sealed(secrets)
     check_sealed(BytesReader(data), record)
@@ -118,7 +118,7 @@ def test_any_secrets_come_out_as_they_went_in(secrets: list[Secret]) -> None:
 
 
 @given(secrets_, st.integers(1, 3))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=40)
 def test_wherever_segments_are_cut_each_name_is_found_and_no_other(secrets: list[Secret], few: int) -> None:
     with patch.object(writer, "SEGMENT_SECRETS", few), patch.object(writer, "BATCH", few):
         data, record = sealed(secrets)

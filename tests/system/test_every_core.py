@@ -44,7 +44,7 @@ ITEMS = st.lists(st.integers(0, 5), max_size=12)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(counts=ITEMS)
 def test_any_number_of_processes_gives_the_same(
     on_cores: Callable[[int], None], processes: int, counts: list[int]

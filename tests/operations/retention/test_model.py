@@ -67,7 +67,7 @@ def found(draw: st.DrawFn) -> list[Candidate]:
 some = st.sets(st.sampled_from([f"{number:02}" for number in range(9)]), max_size=2)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(found(), st.fixed_dictionaries({"daily": RULES, "weekly": RULES}), some, some)
 def test_exactly_what_the_plain_model_keeps_is_kept(
     backups: list[Candidate], rules: dict[str, KeepRules], needed: set[str], held: set[str]
@@ -108,7 +108,7 @@ def selects(selection: Selection, name: str, tags: dict[str, str]) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY, ANY, st.sampled_from(PLAIN), TAGS)
 def test_what_is_said_to_cover_a_selection_means_every_secret_of_it(
     wide: Selection, narrow: Selection, name: str, tags: dict[str, str]
