@@ -13,21 +13,17 @@ a configuration names a kind that is none of ours, and that one alone is importe
 from __future__ import annotations
 
 import importlib
-import logging
-import os
 import sys
-import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import partial, wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from inspect import getattr_static, signature
 from pathlib import Path
-from types import FunctionType, MethodType, UnionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin
 
 from msgspec import Struct
 
+from strongroom.config.plugin_guard import PackageName, guard, guard_call, own_answers, place_of
 from strongroom.config.schema import SettingsSection, fields_of, is_table, kind_of, models_of, stripped
 from strongroom.config.values import is_readable
 from strongroom.errors import StrongroomError
@@ -45,10 +41,6 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
-
-UNANSWERED: Final = 60.0
-"""Seconds after which it is logged that a plug-in has not come back."""
 
 API: Final = 1
 """The version of what a plug-in is asked for. A record says for which one it was written."""
@@ -270,25 +262,18 @@ def _is_readable(kind: Any) -> bool:
     return bool(models_of(kind)) or is_readable(kind)
 
 
-# -- What a plug-in does wrong, told as its own -------------------------------------------------
+# -- What a record of settings answers, though it be a plug-in's that fails ---------------------
 
 
 def _answer_for(record: type[SettingsSection], base: type[SettingsSection], titled: str) -> None:
     """Have a record that fails to answer say nothing, as its base does, and be used for nothing more."""
-    for name in _own_answers(record, base):
+    for name in own_answers(record, base):
         answer, instead = getattr_static(record, name), getattr(base, name)
         if isinstance(answer, property):
             told = _told(answer.fget, instead.fget, record, titled, name)
             setattr(record, name, property(told))
         elif isinstance(answer, FunctionType):
             setattr(record, name, _told(answer, instead, record, titled, name))
-
-
-def _own_answers(made: type, base: type) -> list[str]:
-    """Return what a class answers itself of what its base is asked for, also by what the base asks it for
-    that: a target's ``_read`` for ``read``."""
-    own = {name for name in dir(base) if getattr_static(made, name, None) is not getattr_static(base, name)}
-    return [name for name in dir(base) if not name.startswith("_") and own & {name, f"_{name}"}]
 
 
 def _told(
@@ -300,7 +285,7 @@ def _told(
             said = answer(own, *arguments)
             return iter([_checked(name, each) for each in said]) if name in _LISTED else said
         except Exception as error:  # noqa: BLE001 - a package of others fails as it likes
-            where = _where(error, record.__module__)
+            where = place_of(error, record.__module__)
             _failed.setdefault(
                 record, PluginNotARecord(f"{titled}: its settings cannot be asked for '{name}': {where}")
             )
@@ -322,241 +307,31 @@ def _checked(name: str, said: Any) -> Any:
     return said._replace(key=(key,) if isinstance(key, str) else tuple(key))
 
 
+# -- Making the thing of a record ---------------------------------------------------------------
+
+
 def guarded(made: T, record: SettingsSection, base: type, failed: type[StrongroomError]) -> T:
-    """Have all that fails in what a plug-in made say whose it is, and nothing of the words, which may hold a
-    secret. Whatever the plug-in was given, such as the chunks of an object, fails as it did. An answer of
-    another type than its base promises is a failure, too, and one that does not come is logged. So does what
-    it gives that keeps a protocol itself: the sealing half of a key.
+    """Have all that fails in what a plug-in made say whose it is; see :func:`plugin_guard.guard`.
 
     Args:
         base: what it inherits from, or the protocol that it keeps. What it leaves to that stays as it is.
         failed: the class of the errors.
     """
-    titled = _titled(type(record))
-    if titled is None:
-        return made
-    kind = type(made)
-    if any(vars(each).get("_guarded") is base for each in kind.__mro__):  # it may make the same thing twice
-        return made
-    guards: dict[str, Any] = {"_guarded": base}
-    for name in _own_answers(kind, base):
-        answer = getattr_static(kind, name, None)
-        promised = _promised(base, name)
-        guard = _MethodGuard(titled, name, failed, type(record).__module__, promised)
-        if (kept := promised.protocol) is not None:
-            guard = guard._replace(hand_on=partial(guarded, record=record, base=kept, failed=failed))
-        if isinstance(answer, property) and answer.fget is not None:
-            guards[name] = property(guard.of(answer.fget))
-        elif isinstance(answer, FunctionType):
-            guards[name] = guard.of(answer)
-    with suppress(TypeError):  # of a class of another make, which no class in Python can stand in for
-        made.__class__ = type(
-            kind.__name__, (kind,), {"__slots__": (), "__module__": kind.__module__, **guards}
-        )
-    return made
+    package = _package_of(record)
+    return made if package is None else guard(made, package, base, failed)
 
 
 def guarded_call(
     function: Callable[..., T], record: SettingsSection, name: str, failed: type[StrongroomError]
 ) -> Callable[..., T]:
     """Return a function of a plug-in's that says the same of all that fails in it."""
+    package = _package_of(record)
+    return function if package is None else guard_call(function, package, name, failed)
+
+
+def _package_of(record: SettingsSection) -> PackageName | None:
     titled = _titled(type(record))
-    if titled is None:
-        return function
-    guard = _MethodGuard(titled, name, failed, type(record).__module__, _Promised())
-
-    def call(*arguments: Any, **options: Any) -> T:
-        made: T = guard.of(lambda _, *given, **named: function(*given, **named))(call, *arguments, **options)
-        return made
-
-    return call
-
-
-class _Promised(NamedTuple):
-    """Of which classes an answer is, and each of what it lists; of any, if nothing is said of it here."""
-
-    whole: tuple[type, ...] = ()
-    each: tuple[type, ...] = ()
-
-    @property
-    def protocol(self) -> type | None:
-        """The protocol that an answer keeps, if it is to keep one."""
-        return next((each for each in self.whole if getattr(each, "_is_protocol", False)), None)
-
-    def require(self, said: Any, classes: tuple[type, ...]) -> Any:
-        """Return it. Raises _AnotherType if it is not what was promised."""
-        if said is not _END and classes and not isinstance(said, classes):
-            wanted = " or ".join("None" if each is type(None) else each.__name__ for each in classes)
-            raise _AnotherType(f"it gave {type(said).__name__}, and has to give {wanted}")
-        return said
-
-
-class _AnotherType(Exception):
-    """A plug-in gave what its base does not promise. The words are ours."""
-
-
-def _promised(base: type, name: str) -> _Promised:
-    """Return what a base promises, as far as its annotations are classes."""
-    answer = getattr_static(base, name)
-    function = answer.fget if isinstance(answer, property) else answer
-    try:
-        said = get_type_hints(function).get("return")
-    except (NameError, TypeError, AttributeError):  # of what is imported for type checkers alone
-        return _Promised()
-    if get_origin(said) is Iterator:
-        return _Promised(each=_classes(get_args(said)[0]))
-    return _Promised(whole=() if said is type(None) else _classes(said))
-
-
-def _classes(said: Any) -> tuple[type, ...]:
-    if said is bytes:
-        return bytes, bytearray, memoryview
-    if isinstance(said, UnionType):
-        parts = [_classes(each) for each in get_args(said)]
-        return tuple(each for part in parts for each in part) if all(parts) else ()
-    return (said,) if isinstance(said, type) and said not in (float, object) else ()
-
-
-class _Watch:
-    """Logs which plug-in does not answer: by a thread of its own, from the first call of a process on."""
-
-    def __init__(self) -> None:
-        self.calls: dict[int, tuple[float, str]] = {}
-        self._process = 0
-
-    def begin(self, call: int, what: str) -> None:
-        """Take note of a call."""
-        self.calls[call] = (time.monotonic(), what)
-        if self._process != os.getpid():  # no thread outlives a fork
-            self._process = os.getpid()
-            threading.Thread(target=self._look, daemon=True, name="plugins").start()
-
-    def _look(self) -> None:
-        told: set[tuple[int, float]] = set()
-        while True:
-            time.sleep(UNANSWERED / 6)
-            now, calls = time.monotonic(), dict(self.calls)
-            told &= {(call, began) for call, (began, _) in calls.items()}
-            for call, (began, what) in calls.items():
-                if now - began > UNANSWERED and (call, began) not in told:
-                    told.add((call, began))
-                    log.warning("plugin-does-not-answer", extra={"plugin": what, "seconds": UNANSWERED})
-
-
-_watch = _Watch()
-
-
-class _Asked(threading.local):
-    """What this thread is asking: its own calls of itself are its own affair."""
-
-    def __init__(self) -> None:
-        self.now: set[int] = set()
-
-
-_asked = _Asked()
-_END = object()
-
-
-class _MethodGuard(NamedTuple):
-    titled: str
-    name: str
-    failed: type[StrongroomError]
-    module: str
-    promised: _Promised
-    hand_on: Callable[[Any], Any] | None = None
-
-    def of(self, answer: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(answer)
-        def ask(made: Any, *arguments: Any, **options: Any) -> Any:
-            if id(made) in _asked.now:
-                return answer(made, *arguments, **options)
-            ours: list[BaseException] = []
-            given = [_watched(each, ours) for each in arguments]
-            named = {name: _watched(each, ours) for name, each in options.items()}
-            said = self._try(
-                made, ours, lambda: self.promised.require(answer(made, *given, **named), self.promised.whole)
-            )
-            if isinstance(said, Iterator):
-                return self._each(made, ours, said)
-            return said if self.hand_on is None else self.hand_on(said)
-
-        return ask
-
-    def _each(self, made: Any, ours: list[BaseException], said: Iterator[Any]) -> Iterator[Any]:
-        try:
-            go_on = partial(self.promised.require, classes=self.promised.each)
-            while (each := self._try(made, ours, lambda: go_on(next(said, _END)))) is not _END:
-                yield each
-        finally:
-            if (close := getattr(said, "close", None)) is not None:
-                self._try(made, ours, close)
-
-    def _try(self, made: Any, ours: list[BaseException], work: Callable[[], Any]) -> Any:
-        within = id(made) in _asked.now
-        _asked.now.add(id(made))
-        call = id(ours)
-        _watch.begin(call, f"{self.titled}, '{self.name}'")
-        try:
-            return work()
-        except StrongroomError:
-            raise
-        except Exception as error:
-            if any(error is each for each in ours) or type(error).__module__.startswith("billiard"):
-                raise  # the caller's own trouble; and the worker's, whose time is over
-            why = str(error) if isinstance(error, _AnotherType) else _where(error, self.module)
-            words = f"{self.titled} failed in its '{self.name}': {why}"
-            hint = " ".join((*(() if why == str(error) else (_NO_WORDS,)), PluginBroken.default_hint))
-            raise self.failed(words, hint=hint).with_traceback(error.__traceback__) from None
-        finally:
-            _watch.calls.pop(call, None)
-            if not within:
-                _asked.now.discard(id(made))
-
-
-_NO_WORDS = (
-    "The error's own words are not shown: they may hold a secret. STRONGROOM_DEBUG=1 shows the way to it."
-)
-
-
-def _watched(given: Any, raised: list[BaseException]) -> Any:
-    """Return what is given to a plug-in, with a note of what it raises there."""
-    if isinstance(given, FunctionType | MethodType | partial):
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            try:
-                return given(*arguments, **options)
-            except Exception as error:
-                raised.append(error)
-                raise
-
-        return call
-    if isinstance(given, Iterable) and not isinstance(given, Collection):
-        return _noting(given, raised)
-    return given
-
-
-def _noting(given: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
-    try:
-        yield from given
-    except Exception as error:
-        raised.append(error)
-        raise
-
-
-def _where(error: BaseException, module: str) -> str:
-    """Say what failed and where in a package, without the error's words."""
-    said = type(error).__name__
-    if isinstance(error, OSError) and error.errno is not None:
-        said += f" ({os.strerror(error.errno)})"
-    package, trace, found = module.partition(".")[0], error.__traceback__, ""
-    while trace is not None:
-        if str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] == package:
-            found = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return said + found
-
-
-# -- Making the thing of a record ---------------------------------------------------------------
+    return None if titled is None else PackageName(titled, type(record).__module__)
 
 
 def maker(record: SettingsSection, by: str) -> Callable[..., Any]:
@@ -587,7 +362,7 @@ def maker(record: SettingsSection, by: str) -> Callable[..., Any]:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - its words may quote what it read
             never_begun = error.__traceback__ is not None and error.__traceback__.tb_next is None
             shown = never_begun or isinstance(error, ImportError)
-            why = _said(error) if shown else _where(error, type(record).__module__)
+            why = _said(error) if shown else place_of(error, type(record).__module__)
             raise PluginNotImported(f"{titled} makes nothing: {why}").with_traceback(
                 error.__traceback__
             ) from None

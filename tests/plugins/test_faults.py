@@ -14,7 +14,7 @@ from strongroom.cli.main import main
 from strongroom.cli.shared.opening import target_of
 from strongroom.cli.shared.sources import destination_of, way_into
 from strongroom.cli.terminal import place
-from strongroom.config import Settings, registry
+from strongroom.config import Settings, plugin_guard
 from strongroom.config.kinds import TargetKind
 from strongroom.config.registry import broken_plugins, find_kind
 from strongroom.errors import KeyServiceError, SourceError, TargetError, UsageError
@@ -472,8 +472,8 @@ def test_a_plugin_that_does_not_come_back_is_named_in_the_log(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = Event()
-    monkeypatch.setattr(registry, "UNANSWERED", 0.06)
-    monkeypatch.setattr(registry, "_watch", registry._Watch())
+    monkeypatch.setattr(plugin_guard, "UNANSWERED", 0.06)
+    monkeypatch.setattr(plugin_guard, "_watch", plugin_guard._Watch())
     target = tape(site, tmp_path)
     monkeypatch.setattr(
         sys.modules["acme_tape"], "KeyError", lambda _: released.wait(PATIENCE) or OSError(), raising=False
@@ -487,7 +487,7 @@ def test_a_plugin_that_does_not_come_back_is_named_in_the_log(
         working.join()
     [record] = [each for each in caplog.records if each.message == "plugin-does-not-answer"]
     assert "package acme-tape, 'stat'" in record.plugin  # type: ignore[attr-defined]
-    assert registry._watch.calls == {}
+    assert plugin_guard._watch.calls == {}
 
 
 def _stat(target: Target) -> None:
