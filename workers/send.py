@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from kombu.exceptions import OperationalError
+from kombu.exceptions import EncodeError, OperationalError
 from redis.exceptions import RedisError
 
+from strongroom.keys.errors import RoleNotHere
 from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import RunStep, StepKind, Ticket
 from workers.names import step_task
@@ -24,7 +25,8 @@ def send_tickets(app: Strongroom, tickets: Iterable[Ticket]) -> int:
     """Send each ticket to its queue; return how many were sent.
 
     A ticket that cannot be sent is not lost: its row says SENT, nobody claims it, and
-    reconcile sends it again. So a broker that is gone does not fail a step that is done.
+    reconcile sends it again. So a broker that is gone does not fail a step that is done; nor does a key that
+    counts no more, of a host that was thrown out meanwhile.
     """
     sent = 0
     for ticket in tickets:
@@ -34,6 +36,11 @@ def send_tickets(app: Strongroom, tickets: Iterable[Ticket]) -> int:
             _send(app, ticket)
         except (OperationalError, RedisError, OSError) as error:
             log.error("tickets-not-sent", extra={"run": ticket.run, "why": type(error).__name__})
+            break
+        except EncodeError as error:  # which is what kombu makes of ours
+            if not isinstance(error.__context__, RoleNotHere):
+                raise
+            log.error("tickets-not-sent", extra={"run": ticket.run, "why": error.__context__.code})
             break
         sent += 1
     return sent

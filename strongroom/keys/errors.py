@@ -85,7 +85,7 @@ class KeyNotDestroyed(KeyServiceError):
 
 
 class RoleNotHere(ConfigError):
-    """This host is one of several, and was not given the role whose key this needs."""
+    """This host has no key of the role that counts: it was not given the role, or the key counts no more."""
 
 
 class WrongPassphrase(CannotOpen):

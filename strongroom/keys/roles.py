@@ -678,18 +678,18 @@ def _refusal(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigErro
         return None
     for key in listed:
         if key.distrusted:
-            return ConfigError(
+            return RoleNotHere(
                 f"the private key of role '{role}' is distrusted since {key.distrusted}: {key.reason}",
                 hint=f"Nothing is signed with it. Make another: 'strongroom keys signers rotate {role}'.",
             )
         if key.removed:
-            return ConfigError(
+            return RoleNotHere(
                 f"this host was removed from the installation, and its key of role '{role}' with it",
                 hint="Every other host refuses what it sends. To have it join again: move its 'keys' folder "
                 "elsewhere, then 'strongroom cluster join' with a new token.",
             )
         if key.until:
-            return ConfigError(
+            return RoleNotHere(
                 f"the private key of role '{role}' is version {key.version}, which was rotated away",
                 hint="Bring the present one back from its escrow, or rotate once more.",
             )

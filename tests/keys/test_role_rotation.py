@@ -16,6 +16,7 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signer, Signers, require_in_time, require_trusted
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import hostlist, rolelist, roles
+from strongroom.keys.errors import RoleNotHere
 from strongroom.keys.keyring import Keyring
 from strongroom.system import files
 
@@ -158,7 +159,7 @@ def test_an_old_private_key_that_was_put_back_is_told(folder: Path) -> None:
     old = (folder / "control.key").read_bytes()
     roles.rotate(folder, "control")
     (folder / "control.key").write_bytes(old)
-    with pytest.raises(ConfigError, match="version 1, which was rotated away"):
+    with pytest.raises(RoleNotHere, match="version 1, which was rotated away"):
         roles.load_or_create_role(folder, "control")
 
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError, name_of, raised_at
+from strongroom.keys.errors import RoleNotHere
 from strongroom.model import prepare
 from strongroom.operations.engine import hooks, integrity, run_log
 from strongroom.operations.engine.hooks import call_after
@@ -352,12 +353,14 @@ def _work(run: Run, claim: Claim, services: Services) -> tuple[list[Ticket], Att
 
 
 def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> AttemptOutcome:
+    # A host whose key does not count, such as one that was thrown out a moment ago, is not the run's trouble:
+    # another may have a key that does.
     step = claim.ticket.step
     if not wait_for(run, claim, error, services):
         fail = partial(
             _record_failure,
             *(run, claim, services, error, describe_failure(run, step, error, services)),
-            wait=requested_pause(error) if error.transient else None,
+            wait=requested_pause(error) if error.transient or isinstance(error, RoleNotHere) else None,
         )
         try:
             return fail(unless=unless_needed(run, step, error, services))

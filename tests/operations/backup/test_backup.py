@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from strongroom.container.signing import CertifiedSigner
 from strongroom.errors import SourceError, StrongroomError, UsageError
-from strongroom.model import ListedSecret, Secret, Selection
+from strongroom.keys.errors import RoleNotHere
+from strongroom.model import ListedSecret, Role, Secret, Selection
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
 from strongroom.operations.backup.job import submit_backup
@@ -41,6 +44,22 @@ def test_every_secret_comes_back_equal_from_each_target_alone(world: World) -> N
             target, identities=[world.identity], trusted=frozenset({world.installation.fingerprint})
         )
         assert {secret.name: secret for secret in backup.secrets()} == wanted
+
+
+def test_a_step_of_a_host_that_is_thrown_out_as_it_seals_is_done_by_another(world: World) -> None:
+    services = world.services()
+    thrown_out: list[Role] = []
+
+    def signer(role: Role) -> CertifiedSigner:
+        if role is Role.SEAL and not thrown_out:
+            thrown_out.append(role)
+            raise RoleNotHere("this host was removed from the installation")
+        return world.signers[role]
+
+    run, tickets = submit_backup(services, policy=POLICY)
+    ended = drive(run, tickets, replace(services, signers=signer), processes=1)
+    assert thrown_out
+    assert ended.state is RunState.DONE, ended.error
 
 
 def test_a_run_leaves_nothing_on_the_stage_and_only_its_manifests_objects_on_targets(world: World) -> None:
