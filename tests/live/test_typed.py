@@ -95,9 +95,9 @@ python3() {{ "{sys.executable}" "$@"; }}
         while block := os.read(ours, 4096):
             shown += block.decode(errors="replace")
             question = shown.replace("\r", "").rpartition("\n")[2]
-            if question.endswith(": "):
-                answer = next(words for kind, words in answers.items() if kind in question.lower())
-                os.write(ours, f"{next(answer)}\n".encode())
+            asked = [words for kind, words in answers.items() if kind in question.lower()]
+            if question.endswith(": ") and asked:  # any other line may be read in two parts, too
+                os.write(ours, f"{next(asked[0])}\n".encode())
                 shown += "\n"
     except OSError:  # the other end is closed
         pass
