@@ -249,16 +249,19 @@ def test_a_killed_one_leaves_its_store_until_the_next_while_a_living_ones_stays(
 
 
 def test_the_pace_of_where_a_recovery_would_go_counts(stocked: Machine) -> None:
+    """It takes a quarter of an hour by that pace, and on no machine here ten minutes."""
+    stocked.path("more.env").write_text("".join(f"MORE_{number}=CANARY-{number}\n" for number in range(300)))
+    stocked.ok("secrets", "import", "more.env")
     stocked.seal()
     stocked.path("strongroom.toml").write_text(
         '[sources.aws]\nkind = "aws"\nregion = "eu-central-1"\nrequests_per_second = 1\n'
     )
-    words = ("--backup-file", "full.sr", "--to", "aws", "--objective", "5s", "--report", "aws.json")
+    words = ("--backup-file", "full.sr", "--to", "aws", "--objective", "10m", "--report", "aws.json")
     done = rehearse(stocked, *words)
 
     report = report_of(stocked, "aws.json")
     assert done.failed_with(RecoveryTooSlow)
     assert report["outcome"] == "late"
     assert report["depth"] == "compared"
-    assert report["least_seconds"] > report["objective_seconds"] == 5  # type: ignore[operator]
+    assert report["least_seconds"] > report["objective_seconds"] == 600  # type: ignore[operator]
     assert "the source itself takes" in " ".join(done.err.split())
