@@ -523,7 +523,8 @@ KINDS: Final[Mapping[str, AlertKind]] = {
     "replica.unverified": _warning(
         "replicas",
         "The newest backup was not read back on every target as deep as its policy says.",
-        "'strongroom backups verify BACKUP --cluster', or 'strongroom backups verify' where a key is.",
+        "'strongroom backups verify BACKUP --cluster', or 'strongroom backups verify TARGET --backup BACKUP' "
+        "for each target.",
         about="policy",
     ),
     "backup.ahead": _warning(

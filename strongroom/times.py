@@ -63,6 +63,10 @@ def stamp(moment: float) -> str:
     return f"{_utc(seconds).strftime('%Y%m%dT%H%M%S')}{microseconds:06}Z"
 
 
+RUN_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6})[0-9]{0,6}Z-[0-9a-f]{8}(?:-r[0-9]+)?")
+"""How a run is called, and the backup that it made; what was encrypted anew has a number behind."""
+
+
 def unique(moment: Moment) -> str:
     """Return a name that sorts by its moment, and that nobody else takes: ``20261126T080000Z-5f1c22ab``."""
     return f"{compact(moment)}-{os.urandom(4).hex()}"

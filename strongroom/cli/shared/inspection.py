@@ -90,7 +90,9 @@ def inspect_backup(
     if (target := opening.configured_target(path, means.place)) is not None:
         identities.refuse_legacy_option(given, None)
         return _inspect_objects(target, path, given, means, target=target)
-    opening.refuse_folder_of_files(path, " ".join(["strongroom", means.output.command, *words]))
+    command = " ".join(["strongroom", means.output.command, *words])
+    opening.refuse_folder_of_files(path, command)
+    opening.refuse_stray_name(path, means.place, command)
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     identities.refuse_legacy_option(given, None if path.is_dir() else kind)
     match kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,7 +33,8 @@ from strongroom.system.files import LocalFileReader
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.single_file import BundleReader
-from strongroom.words import nearest
+from strongroom.times import RUN_ID
+from strongroom.words import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from strongroom.targets.directory import DirectoryTarget
@@ -60,7 +62,9 @@ def open_file(path: Path) -> Iterator[RangeReader]:
             )
         reader = LocalFileReader(path)
     except OSError as error:
-        raise MissingPiece(f"'{path}' cannot be read: {error.strerror}.", hint="Check the path.") from None
+        named = f"A backup on targets is no file: '--backup {path}' names it."
+        hint = named if RUN_ID.fullmatch(str(path)) else "Check the path."
+        raise MissingPiece(f"'{path}' cannot be read: {error.strerror}.", hint=hint) from None
     with reader:
         yield reader
 
@@ -104,6 +108,26 @@ def refuse_folder_of_files(path: Path, command: str = "") -> None:
         f"'{path}' is a folder of backup files, not one backup.",
         hint=f"Nothing was changed. Name its files, each with a command of its own: {named}{more}",
     )
+
+
+def refuse_stray_name(path: Path, place: InstallationPlace, command: str) -> None:
+    """Say how a backup on targets is named, where its name alone stands for a file; and of a word that is
+    neither, which target it may have been meant for.
+
+    Args:
+        command: what to type before the target.
+    """
+    word, targets = str(path), list(_target_folders(place))
+    if os.path.lexists(path) or path.name != word or not targets:
+        return
+    if RUN_ID.fullmatch(word):
+        raise UsageError(
+            f"'{word}' is a backup on targets, and no file.",
+            hint="Name a target that has it, as 'strongroom backups replicas' shows: "
+            f"{command} {quote(targets[0])} --backup {word}",
+        )
+    if meant := did_you_mean(word, targets):
+        raise TargetError(f"There is no file or target '{word}'.", hint=meant)
 
 
 @contextmanager

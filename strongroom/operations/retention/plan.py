@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ from strongroom.operations.retention.rules import Candidate, Judgement, Retentio
 from strongroom.state.records import ContainerCheck, Replica, Spec, TargetPin
 from strongroom.system.lazy import batched
 from strongroom.targets import Target
-from strongroom.times import rfc3339
+from strongroom.times import RUN_ID, rfc3339
 
 # -- What retention would remove, where, and why the rest is kept. Nothing is changed by a plan ---
 #
@@ -440,9 +439,6 @@ def _stock(target: Target) -> Stock | None:
 # what is left.
 
 
-_ID = re.compile(r"([0-9]{8}T[0-9]{6})[0-9]{0,6}Z-[0-9a-f]{8}(?:-r[0-9]+)?")
-
-
 ORPHAN = "a run left it that made no backup"
 
 
@@ -484,7 +480,7 @@ def judging_targets(target: str, services: Services) -> frozenset[str]:
 
 def _age(backup: str, now: float) -> float:
     """Return the age of what is called as a run is, by that name; anything else is as young as can be."""
-    match = _ID.fullmatch(backup)
+    match = RUN_ID.fullmatch(backup)
     try:
         made = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if match else None
     except ValueError:

@@ -108,7 +108,8 @@ def _replica(other_replica: Replica, found: OneBackup, now: float) -> tuple[Cont
 
 def _readers(found: OneBackup) -> Iterator[Part]:
     if found.sealed is None:
-        command = Cell(f"strongroom backups verify {found.entry.backup}", code=True)
+        where = next((replica.target for replica in found.replicas if replica.good), "TARGET")
+        command = Cell(f"strongroom backups show {where} --backup {found.entry.backup}", code=True)
         yield Lines([("No run on record sealed it. Its manifest says: ", command)], "Who opens it")
         return
     sealed = Cell(found.sealed.id, link=f"/runs/{quoted(found.sealed.id)}")
