@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from strongroom.errors import UsageError
-from strongroom.operations.errors import RefusalMissing, RightMissing
+from strongroom.operations.errors import RefusalMissing
+from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import Machine
 
 CONFIG = """
@@ -49,11 +50,10 @@ def test_a_target_that_works_and_one_that_is_not_there_are_told_apart(configured
     done = configured.run("check", "storage", "--json")
 
     found = outcomes(done.document)
-    assert done.failed_with(RightMissing)
+    assert done.failed_with(TargetUnavailable)
     assert found["eu", "read it back"] == "fine"
     assert found["us", "write an object"] == "missing"
-    assert "us: write an object" in done.err
-    assert "eu:" not in done.err
+    assert "no answer from us, so nothing shows" in " ".join(done.err.lower().split())
 
 
 def test_a_chosen_target_is_tested_alone_and_shown_as_a_table(configured: Machine) -> None:
@@ -105,8 +105,7 @@ def test_of_very_many_failures_a_few_are_named_again_and_all_are_listed(configur
     )
     done = configured.run("check", "storage")
 
-    assert done.failed_with(RightMissing)
-    assert "in 30 checks" in " ".join(done.err.split())
+    assert done.failed_with(TargetUnavailable)
     assert "t29" in done.out
     assert "t29" not in done.err
     assert "and 22 more" in " ".join(done.err.split())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from strongroom.container.errors import VerificationFailed, WrongKey
-from strongroom.errors import UsageError
+from strongroom.errors import SourceError, UsageError
 from strongroom.operations.errors import NothingSelected
 from strongroom.sources.errors import EmptySource, SecretNotFound
 from tests.cli.conftest import stock
@@ -116,7 +116,8 @@ def test_a_source_that_does_not_answer_hides_no_other(configured: Machine) -> No
         f'{toml.read_text()}{more}source = "gone"\ntargets = ["dublin"]\nquorum = 1\nregions = 1\n'
     )
     done = configured.run("check", "secrets", "--production", "--json")
-    assert done.failed_with(VerificationFailed)
+    assert done.failed_with(SourceError)
+    assert "No secret is known to be wrong" in done.err
     assert {one["source"]: one["secrets"] for one in done.document["sources"]} == {"local": 3, "gone": 0}
     assert checks(done.document)["", "source-unreadable"] is True
 

@@ -313,10 +313,13 @@ def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) 
     )
 
 
+UNREADABLE: Final = "source-unreadable"
+
+
 def unreadable(source: str, error: StrongroomError) -> SecretFinding:
     """Say that a source did not let itself be looked at."""
     text = f"it cannot be read: {error.message} ({error.code})"
-    return SecretFinding(secret="", source=source, check="source-unreadable", text=text)
+    return SecretFinding(secret="", source=source, check=UNREADABLE, text=text)
 
 
 def nothing_there(source: str) -> SecretFinding:

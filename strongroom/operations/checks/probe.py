@@ -103,10 +103,12 @@ def works(what: str, attempt: Callable[[], object]) -> ProbeCheck:
     try:
         attempt()
     except StrongroomError as error:
-        return ProbeCheck(
-            what=what, outcome=ProbeResult.MISSING, detail=describe_error(error), error=error.code
-        )
+        return _failed(what, error)
     return ProbeCheck(what=what)
+
+
+def _failed(what: str, error: StrongroomError) -> ProbeCheck:
+    return ProbeCheck(what=what, outcome=ProbeResult.MISSING, detail=describe_error(error), error=error.code)
 
 
 def describe_error(error: StrongroomError) -> str:
@@ -358,7 +360,7 @@ def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Pro
     try:
         count, entry = _listed(source)
     except StrongroomError as error:
-        yield ProbeCheck(what="list", outcome=ProbeResult.MISSING, detail=describe_error(error))
+        yield _failed("list", error)
         return
     nothing = "it holds no secret that this credential may list"
     yield ProbeCheck(what="list", detail=f"{plural(count, 'name')}, to the end" if entry else nothing)

@@ -20,7 +20,7 @@ from strongroom.cli.terminal.place import InstallationPlace
 from strongroom.cli.terminal.screen import counting
 from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import ConfigError, StrongroomError
+from strongroom.errors import ConfigError, SourceError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import ListedSecret, Selection
 from strongroom.operations.archive.coverage import Asked, BackupPlace
@@ -55,7 +55,7 @@ _TWICE = frozenset({"missing", "unreadable"})
 
 def answer(looked: Sequence[Validated], held: Sequence[PolicyComparison]) -> Answer:
     """Answer with all that was found; with SecretNotFound if secrets are missing and nothing else is wrong,
-    with VerificationFailed if anything is."""
+    with SourceError if nothing but sources could not be read, with VerificationFailed if anything else is."""
     findings = all_findings(looked, held)
     wrong = [finding for finding in findings if finding.wrong]
     remarks = len(findings) - len(wrong)
@@ -157,6 +157,12 @@ def _error(wrong: Sequence[SecretFinding]) -> StrongroomError:
         return SecretNotFound(
             f"{plural(len(wrong), 'secret')} that should be there {'is' if len(wrong) == 1 else 'are'} not.",
             hint="Each is listed. If it was deleted on purpose since, all is well; else restore it.",
+        )
+    if all(finding.check == live.UNREADABLE for finding in wrong):
+        return SourceError(
+            f"{plural(len(wrong), 'source')} could not be read, so nothing of it was looked at: "
+            f"{', '.join(finding.source for finding in wrong[:NAMED])}.",
+            hint="No secret is known to be wrong. Put right what each line above says, then repeat.",
         )
     named = ", ".join(
         in_line(f"{finding.secret or finding.source}: {finding.check}") for finding in wrong[:NAMED]

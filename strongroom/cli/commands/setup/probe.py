@@ -17,7 +17,7 @@ from strongroom.cli.terminal.output import Output, in_line, plural, size
 from strongroom.cli.terminal.screen import counting
 from strongroom.config import Settings, load_settings
 from strongroom.config.registry import broken_plugins
-from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.errors import ConfigError, StrongroomError, UsageError, by_name
 from strongroom.operations.checks.benchmark import (
     Carried,
     Measured,
@@ -115,6 +115,9 @@ def _failure(probes: Sequence[Probe], settings: Settings) -> StrongroomError | N
     if missing and all(error == TargetAbsent.__name__ for _, error in missing):
         names = list(dict.fromkeys(name for name, _ in missing))
         return TargetAbsent(f"There is no such bucket or container as target {_some(names)} names.")
+    if missing and (kind := _away([code for _, code in missing])):
+        names = list(dict.fromkeys(name for name, _ in missing))
+        return kind(f"no answer from {_some(names)}, so nothing shows what may be done there", hint=_ANSWER)
     failed_at = [check.detail for probe in probes for check in probe.of(ProbeResult.MISSING)]
     for broken in (*broken_plugins(), *adapters.unmade(settings)) if failed_at else ():
         if all(broken.message.rstrip(".") in detail for detail in failed_at):
@@ -129,6 +132,12 @@ def _failure(probes: Sequence[Probe], settings: Settings) -> StrongroomError | N
     return None
 
 
+def _away(codes: Sequence[str]) -> type[StrongroomError] | None:
+    """Return the class of what did not answer, if that is all that failed: then no right is missing."""
+    kinds = [by_name(code) for code in codes]
+    return kinds[0] if all(kind is not None and kind.transient for kind in kinds) else None
+
+
 def _some(failed: Sequence[str]) -> str:
     """Name a few: a token that may do too much may do so in a hundred places, which are all listed above."""
     left = len(failed) - _NAMED
@@ -136,6 +145,7 @@ def _some(failed: Sequence[str]) -> str:
 
 
 _NAMED = 8
+_ANSWER = "Put right what each line above says, then repeat. Nothing is known to be wrong with the rights."
 _PUT_RIGHT = "Put right what each line above says; 'strongroom cluster rules' prints the rights that fit."
 
 
