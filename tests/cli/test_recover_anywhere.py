@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import WrongKey
-from strongroom.operations.errors import RunDegraded
+from strongroom.operations.errors import ConfirmationRequired, RunDegraded
 from tests.cli.program import ROOT, Done, Machine
 from tests.cli.terminal import Terminal
 
@@ -283,3 +283,18 @@ def test_enter_at_a_dead_end_leads_out_of_it(house: Machine) -> None:
         person.answer("Enter stops here: what was done stays", "")
         assert person.end() == WrongKey.exit_code, person.said
     assert "This goes on: strongroom recover --resume" in " ".join(person.said.split())
+
+
+def test_a_new_machine_shows_what_it_began_and_what_to_type_to_go_on(house: Machine, new: Machine) -> None:
+    bring_targets(house, new)
+    begun = ("--identity", "recovery.key", "--from-target", "region-a", "--signer", signer_of(house))
+    assert new.run("recover", *begun).failed_with(ConfirmationRequired)
+    shown = new.ok("recover", "--status")
+    assert "Not over yet" in shown.out
+    [found] = new.ok("recover", "--status", "--json").document["recoveries"]
+    assert found["next"] == f"strongroom recover --resume {found['recovery']} --from-target TARGET"
+    [found] = new.ok("recover", "--status", *begun, "--json").document["recoveries"]
+    assert found["next"].startswith("strongroom recover --resume ")
+    done = new.run(*shlex.split(found["next"])[1:], "--answer", "restore=yes")
+    assert done.code == 0, done
+    assert values(new) == VALUES

@@ -160,16 +160,19 @@ def _named_holders(words: Sequence[str], installation: InstallationPlace) -> Ite
         yield BackupPlace(configured_as, partial(_same, target))
 
 
+def target_names(installation: InstallationPlace) -> list[str]:
+    """Return the configured targets, or those that a fresh installation has made."""
+    made = (name for name in opening.DEFAULTS if (installation.state_dir / "targets" / name).is_dir())
+    return list(installation.section("targets")) or list(made)
+
+
 def configured_holders(installation: InstallationPlace) -> Iterator[BackupPlace]:
     """Yield the targets that policies name, or all of them; those of a fresh installation, as far as made.
 
     Raises:
         UsageError: there is none.
     """
-    names = list(installation.section("targets"))
-    if not names:
-        names = [name for name in opening.DEFAULTS if (installation.state_dir / "targets" / name).is_dir()]
-    if not names:
+    if not (names := target_names(installation)):
         raise UsageError(
             "No target is configured here, so there is nothing to read from.",
             hint="Name a copy of a target, or a file: --from-target DIRECTORY, or --backup-file FILE.",

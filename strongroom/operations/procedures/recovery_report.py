@@ -142,10 +142,10 @@ class RecoveryStatus(RecoveryReport, frozen=True, kw_only=True):
     next: str
 
 
-def status_of(case: Recovery, *, objective: float, now: float) -> RecoveryStatus:
-    """Return how a recovery stands."""
-    goes_on = "" if case.closed_at else f"strongroom recover --resume {case.id}"
-    return RecoveryStatus(**asdict(report_of(case, objective=objective, now=now)), next=goes_on)
+def status_of(case: Recovery, *, objective: float, now: float, goes_on: str) -> RecoveryStatus:
+    """Return how a recovery stands, with the command that goes on with it until it is closed."""
+    following = "" if case.closed_at else goes_on
+    return RecoveryStatus(**asdict(report_of(case, objective=objective, now=now)), next=following)
 
 
 # -- A recovery in words: a pure function of its report, whose document vouches for its page ----

@@ -282,7 +282,9 @@ def test_what_people_typed_changes_nothing_of_a_page() -> None:
 
 def test_a_status_says_what_the_report_begins_with_and_last_the_command_that_goes_on() -> None:
     case = recovery(*through(RecoveryStep.RESTORE), entry(2, RecoveryEntryKind.LEFT, lines=("look there",)))
-    status = status_of(case, objective=PLAN.objective, now=OPENED + 600)
+    status = status_of(
+        case, objective=PLAN.objective, now=OPENED + 600, goes_on=f"strongroom recover --resume {CASE}"
+    )
     sheet = account_of(status).status()
     *parts, goes_on = sheet.parts
     assert goes_on == Lines([f"strongroom recover --resume {CASE}"], "Next", style="code")

@@ -10,13 +10,14 @@ from typing import Final, cast
 from msgspec.structs import asdict, replace
 
 from strongroom.cli.commands.recovery import assess, restoring, rotating, secure
-from strongroom.cli.commands.recovery.arguments import Recover
+from strongroom.cli.commands.recovery.arguments import Recover, RecoverFrom
 from strongroom.cli.commands.recovery.forked_step import Apart
 from strongroom.cli.commands.recovery.tools import (
     Dialogue,
     RecoveryScreen,
     RecoveryTools,
     answers_of,
+    going_on,
     notify_others,
     read_plan,
 )
@@ -71,6 +72,12 @@ def open_places(given: Recover, here: InstallationPlace) -> RecordPlaces:
     chooser = backup_selection.make_chooser(given.origin.from_target, here, trusted)
     targets = {name: cast("Target", listing.objects) for name, listing in chooser.listings.items()}
     return RecordPlaces(here.state_dir, targets, trusted=chooser.trusted, signer=signer)
+
+
+def _here_alone(given: Recover, here: InstallationPlace) -> RecordPlaces:
+    trusted = admission.trusted_signers(here, given.trust.signer)
+    signer = load_or_create_role(here.role_keys, Role.RECOVER)
+    return RecordPlaces(here.state_dir, {}, trusted=trusted, signer=signer)
 
 
 def opened(given: Recover, places: RecordPlaces, output: Output) -> Recovery:
@@ -253,9 +260,17 @@ def _close(at: RecoveryTools, settings: Settings | None) -> Answer:
 
 
 def show_status(given: Recover, output: Output) -> Answer:
-    now, (plan, _) = time.time(), read_plan(output)
-    known = open_places(given, place.find()).recoveries().values()
-    standing = [status_of(case, objective=plan.objective, now=now) for case in known]
+    now, here, (plan, _) = time.time(), place.find(), read_plan(output)
+    given = _from_anywhere(given, here)
+    if not given.origin.from_target and not backup_selection.target_names(here):
+        output.note("note: no target is configured, or named by --from-target: only this host is looked at.")
+        places, given = _here_alone(given, here), replace(given, origin=RecoverFrom(from_target=("TARGET",)))
+    else:
+        places = open_places(given, here)
+    standing = [
+        status_of(case, objective=plan.objective, now=now, goes_on=going_on(case.id, given))
+        for case in places.recoveries().values()
+    ]
     parts = list(together(map(account_of, standing)))
     return Answer(
         record={"recoveries": standing},

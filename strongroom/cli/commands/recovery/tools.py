@@ -257,6 +257,19 @@ class RecoveryScreen(Struct, frozen=True):
             self.say("  Nobody to call is configured ([contacts] in strongroom.toml).")
 
 
+def going_on(recovery: str, given: Recover) -> str:
+    """Return the command that goes on with a recovery, with what this one was given."""
+    again = Recover(
+        which=WhichRecovery(resume=recovery),
+        cluster=given.cluster,
+        ask_passphrase=given.ask_passphrase,
+        origin=given.origin,
+        opening=given.opening,
+        trust=given.trust,
+    )
+    return command_line("recover", again)
+
+
 class RecoveryTools(Struct, frozen=True, kw_only=True):
     """One recovery, on one machine, in one process."""
 
@@ -272,15 +285,7 @@ class RecoveryTools(Struct, frozen=True, kw_only=True):
     @property
     def goes_on(self) -> str:
         """Return the command that goes on from here."""
-        again = Recover(
-            which=WhichRecovery(resume=self.record.recovery.id),
-            cluster=self.given.cluster,
-            ask_passphrase=self.given.ask_passphrase,
-            origin=self.given.origin,
-            opening=self.opening,
-            trust=self.given.trust,
-        )
-        return command_line("recover", again)
+        return going_on(self.record.recovery.id, replace(self.given, opening=self.opening))
 
     @property
     def opening(self) -> options.OpeningOptions:
