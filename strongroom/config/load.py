@@ -398,7 +398,9 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
     except ValueError:  # from reading a number of thousands of digits
         problem = _file_problem(file, "holds a number beyond all measure", "No setting takes such a number.")
     except OSError as error:
-        problem = _file_problem(file, f"cannot be read: {error.strerror}", "Name another, or create it.")
+        missing = isinstance(error, FileNotFoundError)
+        hint = "Name another, or create it." if missing else "Check its owner and mode, and its folder's."
+        problem = _file_problem(file, f"cannot be read: {error.strerror}", hint)
     raise ConfigProblems.of([problem]) from None
 
 

@@ -59,7 +59,10 @@ def load(path: Path) -> bytes:
     except FileNotFoundError:
         raise WrongKey(f"the store's master key '{path}' is gone", hint=ESCROW) from None
     except OSError as error:
-        raise SourceError(f"the store's master key '{path}' could not be read: {error.strerror}") from None
+        raise SourceError(
+            f"the store's master key '{path}' could not be read: {error.strerror}",
+            hint="Check the owner and mode of that path, and its disk.",
+        ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise SourceError(f"others may read the store's master key '{path}'", hint=f"chmod 600 '{path}'")
     if len(key) != SIZE:

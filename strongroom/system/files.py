@@ -359,7 +359,7 @@ def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
 
     Raises:
         UsageError: something of that name exists (a link counts), or it cannot be written.
-            Nothing is left behind.
+        TargetFull: the disk has no room. By either, nothing is left behind.
     """
     try:
         with atomic(path, replace=False) as file:
@@ -370,7 +370,10 @@ def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
             hint="What was sealed to it could not be opened any more. Give another name.",
         ) from None
     except OSError as error:
-        raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None
+        words = f"'{path}' cannot be written: {error.strerror}"
+        if error.errno in _FULL:
+            raise TargetFull(words, hint=_HINTS[TargetFull]) from None
+        raise UsageError(words, hint="Check the path.") from None
 
 
 def line(kind: str, variety: str, content: bytes) -> str:

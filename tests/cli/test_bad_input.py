@@ -153,6 +153,29 @@ def test_a_missing_file_is_missing(machine: Machine) -> None:
     assert refused(machine.run("backups", "verify", "nowhere.sr"), MissingPiece)
 
 
+@pytest.mark.parametrize("reader", ["backups verify", "backups show", "backups verify --structure"])
+def test_the_name_of_a_backup_is_no_file_and_what_to_type_instead_works(
+    stocked: Machine, reader: str
+) -> None:
+    stocked.ok("init", "--single-recipient-reason", "a test")
+    stocked.ok("keys", "new", "--output", "recovery.key")
+    stocked.ok("backup", "--policy", "daily-metadata", "--force")
+    [backup] = stocked.ok("backups", "list", "--json").document["backups"]
+    done = stocked.run(*reader.split(), backup["backup"], "--json")
+    assert done.failed_with(UsageError)
+    typed = done.document["error"]["hint"].partition(": strongroom ")[2]
+    assert stocked.ok(*typed.split(), "--json").document["backup"] == backup["backup"]
+
+
+def test_the_name_of_a_target_that_was_mistyped_is_asked_for(machine: Machine) -> None:
+    machine.path("strongroom.toml").write_text(
+        '[targets.office]\nkind = "directory"\npath = "office"\nregion = "here"\n'
+    )
+    done = machine.run("backups", "verify", "offic")
+    assert refused(done, TargetError)
+    assert "Did you mean 'office'?" in done.err
+
+
 def test_an_old_file_needs_its_flag(machine: Machine) -> None:
     old_file(machine.path("old.json"), {"API_KEY": "CANARY-OLD"}, PASSPHRASE)
     given = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
@@ -222,6 +245,21 @@ def test_a_missing_directory_is_told(stocked: Machine, options: tuple[str, ...])
         done = back_up(stocked, "nowhere/new.sr", *options)
         assert refused(done, TargetError)
         assert "Check that the directory is there" in done.err
+
+
+def test_a_key_for_which_the_disk_has_no_room_is_no_fault_of_its_path(machine: Machine) -> None:
+    done = subprocess.run(
+        command("keys", "new", "--output", "recovery.key"),
+        cwd=machine.home,
+        env=machine.env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)),
+    )
+    assert refused(Done(code=done.returncode, out=done.stdout, err=done.stderr), TargetFull)
+    assert not machine.path("recovery.key").exists()
 
 
 @KINDS

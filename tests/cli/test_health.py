@@ -368,3 +368,13 @@ def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
     assert done.code == RunFailed.exit_code
     said = [one["what"] for one in done.document["findings"] if one["check"] == "drills" and one["code"]]
     assert [words for words in said if words.startswith("the full drill of policy 'full' has been due for ")]
+
+
+def test_a_local_store_that_cannot_be_opened_now_is_not_said_to_be_lost(well: Machine) -> None:
+    store = well.state / "store" / "secrets.db"
+    store.rename(store.with_name("aside"))
+    store.mkdir()
+    [finding] = [one for one in well.run("check", "--json").document["findings"] if one["check"] == "store"]
+    assert finding["state"] == "wrong"
+    assert finding["to_do"].startswith("Check the owner and mode of that path")
+    assert "full-restore" not in finding["to_do"]

@@ -260,12 +260,14 @@ class ExposedFile(Struct, frozen=True, kw_only=True):
 
 
 class LocalStoreFacts(Struct, frozen=True, kw_only=True):
-    """A local store of secrets: whether there is one, why it cannot be used, and which error says so."""
+    """A local store of secrets: whether there is one, why it cannot be used, which error says so, and what to
+    do if that is not to bring it back."""
 
     name: str
     made: bool
     trouble: str = ""
     code: str = ""
+    to_do: str = ""
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from strongroom.alert_kinds import CLOCKS_FAR_APART, CLOCKS_MAY_DIFFER
-from strongroom.errors import StrongroomError
+from strongroom.errors import CannotOpen, Damaged, StrongroomError
 from strongroom.operations.engine.findings import Finding
 from strongroom.operations.judge.fact_records import (
     AlertLimits,
@@ -143,7 +145,7 @@ def _unsound(store: RunStore) -> tuple[str, ...]:
 def _local_store(store: LocalStore) -> LocalStoreFacts:
     """Open a store and one name in it, which shows whether its master key is the right one. One that is lost
     is told from one that never was: its master key is made with it, and stays."""
-    made, trouble, code = True, "", ""
+    made, trouble, code, to_do = True, "", "", ""
     try:
         made = store.made
         if not made and store.master_key_path.exists():
@@ -151,7 +153,9 @@ def _local_store(store: LocalStore) -> LocalStoreFacts:
         next(iter(store.list()), None)
     except StrongroomError as error:
         trouble, code = error.message, error.code
-    return LocalStoreFacts(name=store.name, made=made, trouble=trouble, code=code)
+        if not isinstance(error, (CannotOpen, Damaged)):  # a full disk, another's file: nothing is lost
+            to_do = error.hint
+    return LocalStoreFacts(name=store.name, made=made, trouble=trouble, code=code, to_do=to_do)
 
 
 # -- the rules -------------------------------------------------------------------------
@@ -216,7 +220,8 @@ def _stores(shown: HostFacts) -> Iterator[Finding]:
         subject = f"{store.name} on {shown.name}"
         if store.trouble:
             what = f"local store '{store.name}': {store.trouble}"
-            yield wrong("store.unusable", subject, what=what, code=store.code)
+            finding = wrong("store.unusable", subject, what=what, code=store.code)
+            yield replace(finding, to_do=store.to_do or finding.to_do)
         elif store.made:
             what = f"local store '{store.name}' opens, and its master key is the right one"
             yield good("store.unusable", subject, what=what)
