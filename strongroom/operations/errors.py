@@ -358,9 +358,9 @@ class SecretNotRotated(Alarm):
 
 
 class RunFailed(Alarm):
-    """The run ended without a backup. The last good backup is untouched."""
+    """A run failed, or was not made in time. The last good backup is untouched."""
 
-    default_hint = "See 'strongroom runs show RUN', then run 'strongroom runs retry'."
+    default_hint = "See 'strongroom runs show RUN', then run 'strongroom runs retry RUN'."
 
 
 class SettingsRefused(ConfigError):

@@ -24,7 +24,7 @@ class TargetReadOnly(TargetError):
 class TargetFull(TargetError):
     """The target or the stage has no room."""
 
-    default_hint = "Nothing half-written was left. Free space, then run 'strongroom runs retry'."
+    default_hint = "Nothing half-written was left. Free space, then repeat."
 
 
 class KeyFileUnreadable(ConfigError):

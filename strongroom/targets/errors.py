@@ -30,7 +30,7 @@ class StageDiffers(TargetError):
     transient = True
     default_hint = (
         "It is asked again. If it stays so, find out who else writes to the stage, then begin again with "
-        "'strongroom runs retry'."
+        "'strongroom runs retry RUN'."
     )
 
 

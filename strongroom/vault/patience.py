@@ -167,7 +167,7 @@ def failure_of(answer: ServerAnswer) -> Unavailable:
 
 def sealed() -> VaultSealed:
     """Return what is raised at once: what is sealed stays so until a person comes."""
-    return VaultSealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom runs retry'.")
+    return VaultSealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom runs retry RUN'.")
 
 
 def _asked_for(headers: Mapping[str, str]) -> float | None:

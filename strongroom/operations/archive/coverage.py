@@ -348,7 +348,7 @@ def all_away(away: Mapping[str, StrongroomError]) -> StrongroomError:
     first, *others = away.values()
     if not others:
         return first
-    said = "; ".join(f"'{name}': {error.message}" for name, error in away.items())
+    said = "; ".join(f"'{name}': {error.message.rstrip('.')}" for name, error in away.items())
     return type(first)(f"None of the {len(away):,} targets that were asked answers: {said}", hint=first.hint)
 
 

@@ -591,7 +591,7 @@ class Chooser:
 
     def wrong(self) -> dict[str, str]:
         """Return what is wrong with the places: damaged ones, and those that are away and should not be."""
-        away = {n: f"{e.code}: {e.message}" for n, e in self.away.items() if n in self._needed}
+        away = {n: f"{e.code}: {e.message.rstrip('.')}" for n, e in self.away.items() if n in self._needed}
         odd = self.odd_marks
         both = {name: f"{self.troubles[name]}; {odd[name]}" for name in odd if name in self.troubles}
         return {**away, **self.troubles, **odd, **both}

@@ -367,7 +367,7 @@ def in_runs(store: RunStore, state_dir: Path) -> Iterator[Leftover]:
             yield _of(
                 run,
                 "whose process was killed",
-                f"'strongroom runs cancel {run.id}', or 'strongroom runs retry'",
+                f"'strongroom runs cancel {run.id}', or 'strongroom runs retry {run.id}'",
             )
         elif run.spec.kind in ("restore", "drill"):
             yield _of(run, "that has not ended", f"wait for it: 'strongroom runs show {run.id} --follow'")

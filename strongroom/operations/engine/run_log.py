@@ -82,12 +82,14 @@ def loss_of(run: Run) -> StrongroomError | None:
 
 
 def failure_of(run: Run) -> StrongroomError:
-    """Return the error of a run that made nothing: the one that it recorded, or that it failed."""
-    if (error := parse_error(run.error)) is not None:
-        return error
-    happened, to_do = apart(run.error)
-    reason = f": {happened}" if happened else ""
-    return RunFailed(f"run {run.id} {run.state.value}{reason}", hint=to_do or None)
+    """Return the error of a run that made nothing: the one that it recorded, or that it failed. What it says
+    to type names the run."""
+    error = parse_error(run.error)
+    if error is None:
+        happened, to_do = apart(run.error)
+        reason = f": {happened}" if happened else ""
+        error = RunFailed(f"run {run.id} {run.state.value}{reason}", hint=to_do or None)
+    return type(error)(error.message, hint=error.hint.replace(" RUN'", f" {run.id}'"))
 
 
 # -- Logs what became of steps and runs: a fixed name for each event, and fields that identify it ---

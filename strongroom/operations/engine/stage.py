@@ -220,7 +220,7 @@ def _of_document(name: str) -> bytes:
 
 _ELSEWHERE = (
     "Hosts that share runs need a stage that each of them reaches: name one in [stages.default]. "
-    "Else somebody removed it; the run is done again with 'strongroom runs retry'."
+    "Else somebody removed it; the run is done again with 'strongroom runs retry RUN'."
 )
 
 

@@ -132,7 +132,7 @@ _RIGHTS = {
 _HINT_CREDENTIALS = "Nothing on the target changed. Renew its credentials, or name the right profile."
 _HINT_PLACE = "Nothing was read or written. Check the target's bucket, region and endpoint."
 _STRANGE = "what answers there does not speak S3"
-_HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom runs retry'."
+_HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom runs retry RUN'."
 _HINT_CERTIFICATE = (
     "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
 )

@@ -70,7 +70,7 @@ _CHUNK = (
     "entry (1 MiB on Raft, 512 KiB on Consul), and text takes a third more than the bytes."
 )
 _RIGHTS = "Compare the token's policies with what 'strongroom cluster rules vault' prints."
-_ENTRIES_SEALED = "The backups there are safe. Unseal the server, then run 'strongroom runs retry'."
+_ENTRIES_SEALED = "The backups there are safe. Unseal the server, then run 'strongroom runs retry RUN'."
 
 
 # -- Entries of a KV version 2 mount: made once, read, listed, destroyed. Nothing is ever overwritten
@@ -237,7 +237,7 @@ _FOREVER = (
 )
 _IN_THE_WAY = (
     "Somebody deleted it by hand, and its history is in the way. Remove that with 'kv metadata delete', "
-    "then run 'strongroom runs retry'."
+    "then run 'strongroom runs retry RUN'."
 )
 
 

@@ -13,6 +13,7 @@ import pytest
 from strongroom.operations.engine.calendar_entries import Hook, Hooks, Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.hooks import FAILED
+from strongroom.operations.engine.run_log import failure_of
 from strongroom.operations.engine.services import CheckResult, Services
 from strongroom.operations.engine.submit import open_due, retry
 from strongroom.state.records import Run, RunKind, RunState, StepKind
@@ -97,6 +98,7 @@ def test_a_run_whose_hook_before_it_fails_is_not_begun_and_the_hook_on_error_is_
     run = backed_up(world, before=Hook(command=("/bin/false",)), after=noting(notes), on_error=noting(notes))
     assert run.state is RunState.FAILED
     assert f"hook: HookFailed: the hook before '{BACKUPS}' ended with status 1" in (run.error or "")
+    assert f"then 'strongroom runs retry {run.id}'" in failure_of(run).hint
     services = world.services()
     assert [row.step.kind for row in services.store.rows(run.id)] == [StepKind.HOOK, StepKind.REPORT]
     [told] = noted(notes)
