@@ -31,6 +31,8 @@ DRAWN: Final = re.compile(
     r"[A-Za-z0-9+/_-]{40,}={0,2})"
 )
 SHORT: Final = 16
+IDS: Final = ("Z-", "--end ", '"id": "')
+"""What stands before an id, of which one in fifty has digits alone."""
 
 
 class Names:
@@ -55,11 +57,7 @@ class Names:
 
     def _name(self, found: re.Match[str]) -> str:
         drawn = found[0]
-        if (
-            drawn not in self._given
-            and drawn.isdecimal()
-            and found.string[found.start() - 2 : found.start()] != "Z-"
-        ):
+        if drawn not in self._given and drawn.isdecimal() and not found.string[: found.start()].endswith(IDS):
             return drawn  # a number, or a date
         if drawn not in self._given:
             number = len(self._given) + 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden.lists import leaves, lists
+from tests.golden.names import Names
 from tests.golden.script import COMMAND, FOLDER, scripts
 from tests.process import ROOT
 
@@ -54,3 +55,9 @@ def test_every_command_is_typed() -> None:
         for words in typed
     }
     assert not [" ".join(leaf) for leaf in sorted(known - reached)], "type it in a file of tests/golden"
+
+
+def test_an_id_of_digits_alone_has_a_name_too_and_a_number_has_none() -> None:
+    names = Names("/nowhere")
+    assert names.named("alerts silence --end 02785740") == "alerts silence --end id000001"
+    assert names.named('{"id": "02785740", "size": 12345678}') == '{"id": "id000001", "size": 12345678}'
