@@ -77,6 +77,10 @@ def repaired(services: Services, *, hour: int) -> Run:
     return drive(tickets[0].run, tickets, services, processes=1)
 
 
+def damaged(content: bytes) -> bytes:
+    return bytes([*content[:-1], content[-1] ^ 1])
+
+
 def reads(regions: dict[str, Region]) -> dict[str, int]:
     """Return how many containers were read from each region since the last call."""
     found = {name: region.containers_read for name, region in regions.items()}
@@ -134,7 +138,7 @@ def test_of_a_bad_replica_a_repair_reads_what_verification_named_and_sees_that_t
     services, us = world.services(), regions["us"]
     backup = world.back_up(services).id
     bad, gone, *others = sorted(info.name for info in us.list("containers/"))
-    us._objects[bad] = us._objects[bad][:-1] + b"\0"
+    us._objects[bad] = damaged(us._objects[bad])
     run, tickets = submit_verify(services, backup=backup)
     assert drive(run, tickets, services, processes=1).state is RunState.DEGRADED
     us.delete(gone)
@@ -183,7 +187,7 @@ def test_what_was_read_too_long_ago_is_read_again_by_a_repair(
     services, us = world.services(), regions["us"]
     backup = world.back_up(services).id
     names = sorted(info.name for info in us.list("containers/"))
-    us._objects[names[0]] = us._objects[names[0]][:-1] + b"\0"
+    us._objects[names[0]] = damaged(us._objects[names[0]])
     run, tickets = submit_verify(services, backup=backup)
     drive(run, tickets, services, processes=1)
     age = services.read_within + 1

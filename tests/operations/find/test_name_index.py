@@ -281,7 +281,7 @@ def remove_third(target: Target, names: list[str], world: World) -> None:
 def damage_third(target: Target, names: list[str], world: World) -> None:
     content = b"".join(target.read(names[2]))
     target.delete(names[2])
-    put(target, names[2], content[:-200] + b"\0" + content[-199:])
+    put(target, names[2], content[:-200] + bytes([content[-200] ^ 1]) + content[-199:])
 
 
 def sign_third_by_a_stranger(target: Target, names: list[str], world: World) -> None:

@@ -274,7 +274,8 @@ class Lying(MemoryTarget):
             if self.how == "nothing":
                 return super().read("runs/nothing")
             older = next(iter(super().list("runs/"))).name
-            return iter([content[:-1] + b"!"] if self.how == "other bytes" else super().read(older))
+            other = content[:-1] + bytes([content[-1] ^ 1])
+            return iter([other] if self.how == "other bytes" else super().read(older))
         return iter([content])
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
