@@ -9,11 +9,19 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, or_, select, tuple_, update
 
 from strongroom.model import Depth
 from strongroom.state import codec, sql, tables
-from strongroom.state.records import CatalogEntry, ChainedEvent, ContainerCheck, Event, Replica
+from strongroom.state.records import (
+    CatalogEntry,
+    ChainedEvent,
+    ContainerCheck,
+    Event,
+    HeldReplica,
+    ReadContainers,
+    Replica,
+)
 from strongroom.system.lazy import batched
 
 # -- Which backups there are, and where. The targets are the truth; this can be rebuilt ---------
@@ -142,10 +150,64 @@ def checks(conn: Connection, backups: Collection[str] | None) -> list[ContainerC
     return list(codec.readable(conn.execute(query), codec.check_of))
 
 
-def good_replicas(conn: Connection) -> list[Replica]:
-    """Return all replicas that are good on record."""
-    rows = map(codec.replica_of, conn.execute(select(tables.replicas)))
-    return [replica for replica in rows if replica.good]
+def held(conn: Connection) -> list[HeldReplica]:
+    """Return all replicas that are good on record, but for those whose row cannot be read."""
+    return list(codec.readable(conn.execute(_HELD), codec.held_of))
+
+
+_HELD: Final = (
+    select(_replicas.backup, _replicas.target, _catalog.policy, _catalog.created_at, _catalog.size)
+    .add_columns(_catalog.containers, _replicas.verified, _replicas.verified_at)
+    .join_from(tables.replicas, tables.catalog, _catalog.backup == _replicas.backup)
+    .where(_replicas.good.is_(True))
+)
+
+
+def read_counts(
+    conn: Connection, replicas: Collection[tuple[str, str]], *, since: float, until: float
+) -> dict[tuple[str, str], list[ReadContainers]]:
+    """Count the containers of some replicas (backup, target) that were read, by depth, and by whether they
+    were since a time. A row that cannot be read, or is dated later than ``until``, counts as never read."""
+    found: dict[tuple[str, str], list[ReadContainers]] = {}
+    groups = (_checks.backup, _checks.target, _checks.depth, (_checks.checked_at > since).label("lately"))
+    manifests = func.sum(case((_checks.piece < 0, 1), else_=0))
+    query = select(*groups, func.count(), manifests, func.min(_checks.checked_at)).where(*_sound(until))
+    query = query.group_by(*(group.name for group in groups))
+    for some in batched(sorted(replicas), _NAMED):
+        rows = conn.execute(query.where(tuple_(_checks.backup, _checks.target).in_(some)))
+        for replica, read in codec.readable(rows, codec.read_of):
+            found.setdefault(replica, []).append(read)
+    return found
+
+
+def _sound(until: float) -> tuple[ColumnElement[bool], ...]:
+    """Return what holds of the rows that say when a container was read, and how deep."""
+    containers = select(_catalog.containers).where(_catalog.backup == _checks.backup).scalar_subquery()
+    return (
+        _checks.piece.between(_MANIFEST, containers - 1),
+        _checks.depth.in_([depth.value for depth in _DEPTHS]),
+        _checks.checked_at.between(0.0, until),
+    )
+
+
+_MANIFEST: Final = -1
+
+
+def oldest_read(conn: Connection, backup: str, target: str, *, until: float) -> int | None:
+    """Return the container of a replica that was not read for longest, of those that were ever read."""
+    query = select(_checks.piece).where(_checks.backup == backup, _checks.target == target, *_sound(until))
+    return conn.execute(query.order_by(_checks.checked_at, _checks.piece).limit(1)).scalar()
+
+
+def first_unread(conn: Connection, backup: str, target: str, *, until: float) -> int:
+    """Return the first container of a replica that was never read; its manifest is before all others."""
+    query = select(_checks.piece).where(_checks.backup == backup, _checks.target == target, *_sound(until))
+    piece = _MANIFEST
+    for read in conn.execute(query.order_by(_checks.piece)).scalars():
+        if read != piece:
+            break
+        piece += 1
+    return piece
 
 
 # -- What happened, one line each: appended and never changed. Also who was seen alive ----------

@@ -17,6 +17,8 @@ from strongroom.state.records import (
     CatalogEntry,
     ContainerCheck,
     Event,
+    HeldReplica,
+    ReadContainers,
     Replica,
     Run,
     RunCount,
@@ -297,6 +299,45 @@ def _replica(row: AnyRow) -> Replica:
     replica = msgspec.convert(dict(zip(_REPLICA, row, strict=True)), Replica)
     _moment_if_any(replica.verified_at)
     return replica
+
+
+def held_of(row: AnyRow) -> HeldReplica:
+    """Return a good replica with what the catalog has of its backup."""
+    return _readable(_held, row, f"replica of {row.backup}")
+
+
+def _held(row: AnyRow) -> HeldReplica:
+    # By hand: there is a row for each good replica, and all are read to judge verification.
+    backup, target, policy, created_at, size, containers, verified, verified_at = row
+    if not (isinstance(backup, str) and isinstance(target, str) and isinstance(policy, str)):
+        raise TypeError("no names")
+    return HeldReplica(
+        backup=backup,
+        target=target,
+        policy=policy,
+        made_at=moment(datetime.fromisoformat(created_at).timestamp()),
+        size=count(size),
+        containers=count(containers),
+        verified=None if verified is None else Depth(verified),
+        verified_at=_moment_if_any(verified_at),
+    )
+
+
+def read_of(row: AnyRow) -> tuple[tuple[str, str], ReadContainers]:
+    """Return how many containers of which replica were read."""
+    backup, target, *counted = row
+    return (backup, target), _readable(_read, counted, f"check of {backup}")
+
+
+def _read(counted: Sequence[Any]) -> ReadContainers:
+    depth, lately, containers, manifests, oldest = counted
+    return ReadContainers(
+        depth=Depth(depth),
+        lately=bool(lately),
+        containers=count(containers),
+        manifests=count(manifests),
+        oldest=moment(oldest),
+    )
 
 
 def check_of(row: AnyRow) -> ContainerCheck:

@@ -461,6 +461,31 @@ class Replica(Struct, frozen=True, kw_only=True):
     verified_at: float | None
 
 
+class HeldReplica(Struct, frozen=True, kw_only=True):
+    """A good replica, with what the catalog has of its backup. ``verified`` and ``verified_at`` are those of
+    :class:`Replica`: no container of it was read less deep, or longer ago."""
+
+    backup: str
+    target: str
+    policy: str
+    made_at: float
+    size: int
+    containers: int
+    verified: Depth | None
+    verified_at: float | None
+
+
+class ReadContainers(Struct, frozen=True, kw_only=True):
+    """How many containers of a replica were read back to a depth, all of them since some time or none
+    (``lately``). ``manifests`` of them are its manifest, and ``oldest`` is when the first was read."""
+
+    depth: Depth
+    lately: bool
+    containers: int
+    manifests: int
+    oldest: float
+
+
 class ContainerCheck(Struct, frozen=True, kw_only=True):
     """One container of a replica that was read back whole: how deep, and when it was last.
 

@@ -25,8 +25,10 @@ from strongroom.state.records import (
     Decide,
     DecideAgain,
     Event,
+    HeldReplica,
     Needed,
     Pause,
+    ReadContainers,
     Replica,
     Run,
     RunCount,
@@ -225,10 +227,29 @@ class BackupCatalog(Transactions):
         with self._database.reading() as conn:
             return catalog.replicas_of(conn, backups)
 
-    def good_replicas(self) -> list[Replica]:
-        """Return all replicas that are good on record."""
+    def held_replicas(self) -> list[HeldReplica]:
+        """Return all replicas that are good on record, each with what is known of its backup."""
         with self._database.reading() as conn:
-            return catalog.good_replicas(conn)
+            return catalog.held(conn)
+
+    def read_counts(
+        self, replicas: Collection[tuple[str, str]], *, since: float, until: float
+    ) -> dict[tuple[str, str], list[ReadContainers]]:
+        """Count the containers of some replicas (backup, target) that were read until a time, by depth, and
+        by whether they were read since another."""
+        with self._database.reading() as conn:
+            return catalog.read_counts(conn, replicas, since=since, until=until)
+
+    def oldest_read(self, backup: str, target: str, *, until: float) -> int | None:
+        """Return the container of a replica that was not read for longest, of those that were until a time;
+        ``None`` if none was."""
+        with self._database.reading() as conn:
+            return catalog.oldest_read(conn, backup, target, until=until)
+
+    def first_unread(self, backup: str, target: str, *, until: float) -> int:
+        """Return the first container of a replica that was not read until a time."""
+        with self._database.reading() as conn:
+            return catalog.first_unread(conn, backup, target, until=until)
 
     def put_checks(self, checks: Sequence[ContainerCheck]) -> None:
         """Record which containers were read back, how deep and when."""

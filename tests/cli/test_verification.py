@@ -18,6 +18,7 @@ def pass_time(machine: Machine, days: float) -> None:
     """Have everything be read so many days ago, and made as long ago."""
     with closing(sqlite3.connect(machine.state / "state.db")) as database, database:
         database.execute("UPDATE container_checks SET checked_at = checked_at - ?", (days * DAY,))
+        database.execute("UPDATE replicas SET verified_at = verified_at - ?", (days * DAY,))
         database.execute("UPDATE catalog SET created_at = '2020-01-01T00:00:00Z'")
 
 

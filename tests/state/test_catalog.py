@@ -227,4 +227,5 @@ def test_a_check_whose_row_is_unreadable_counts_as_none(store: RunStore) -> None
 
 def test_only_good_replicas_are_given_as_such(store: RunStore) -> None:
     store.put_backup(entry("b1"), [replica("b1", "eu"), replica("b1", "us", good=False)])
-    assert store.good_replicas() == [replica("b1", "eu")]
+    [held] = store.held_replicas()
+    assert (held.backup, held.target) == ("b1", "eu")

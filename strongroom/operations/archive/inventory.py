@@ -24,7 +24,7 @@ from strongroom.operations.archive.open import backup_ids, read_manifest
 from strongroom.operations.engine.layout import manifest_name
 from strongroom.operations.engine.services import Services
 from strongroom.state.errors import RunNotFound
-from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.records import CatalogEntry, HeldReplica, Replica
 from strongroom.system.lazy import batched
 from strongroom.targets import Target
 from strongroom.targets.reading import MOST_BYTES, ManifestListing, whole_copy
@@ -230,7 +230,7 @@ SUPERSEDED = ".superseded"
 SAID_GONE = "backup.gone"
 
 
-def in_a_file(entry: CatalogEntry) -> bool:
+def in_a_file(entry: CatalogEntry | HeldReplica) -> bool:
     """Tell whether a command wrote this backup into a file."""
     return entry.policy == COMMAND
 

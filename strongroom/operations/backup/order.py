@@ -57,7 +57,8 @@ class Terms(Struct, frozen=True, kw_only=True):
 class DueContainer(Struct, frozen=True, kw_only=True):
     """A container of a replica, or its manifest (:data:`MANIFEST`), and when it was last read how deep.
 
-    ``made_at`` is when its backup was made. Times are seconds since the epoch.
+    ``made_at`` is when its backup was made. Times are seconds since the epoch. It may stand for several
+    (``count``) of a target that were all read to its depth, and none longer ago; ``size`` is that of all.
     """
 
     backup: str
@@ -67,11 +68,12 @@ class DueContainer(Struct, frozen=True, kw_only=True):
     made_at: float = 0.0
     depth: Depth | None = None
     checked_at: float | None = None
+    count: int = 1
 
     @property
     def weight(self) -> int:
         """What reading it costs, in bytes."""
-        return self.size + OVERHEAD
+        return self.size + self.count * OVERHEAD
 
     def read_at(self, now: float) -> float:
         """Return when it was last read; 0.0 if never, or if that is dated ahead."""

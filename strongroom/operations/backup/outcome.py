@@ -182,12 +182,14 @@ def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     whole = len(done) == expected
     depths = (read_result(run, row.step, row.result, Verified).depth for row in done)
     depth = min(depths, key=_DEPTHS.index, default=None)
+    # No later than any of its containers was read: reading them all may take a day.
+    read_at = min((row.finished_at for row in done if row.finished_at), default=time.time())
     return Replica(
         backup=run.spec.backup or run.id,
         target=target,
         good=whole,
         verified=depth if whole else None,
-        verified_at=time.time() if whole else None,
+        verified_at=read_at if whole else None,
     )
 
 

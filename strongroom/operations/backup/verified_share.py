@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom.model import EVERY_POLICY, Depth, prepare
 from strongroom.operations.archive.inventory import in_a_file
-from strongroom.operations.backup.order import MANIFEST, DueContainer, Terms, slice_limit
+from strongroom.operations.backup.order import MANIFEST, SKEW, DueContainer, Terms, slice_limit
 from strongroom.operations.engine.calendar_entries import Scheduled
-from strongroom.state.records import CatalogEntry, ContainerCheck, Replica, RunKind
+from strongroom.state.records import ContainerCheck, HeldReplica, ReadContainers, RunKind
 from strongroom.state.store import RunStore
 from strongroom.times import about, for_people, if_any
 from strongroom.words import plural
@@ -24,6 +24,7 @@ from strongroom.words import plural
 
 RECENT = 10
 """Slices that are looked through for the newest that was planned."""
+_DEPTHS = tuple(Depth)
 
 
 class VerificationScope(Terms, frozen=True, kw_only=True):
@@ -77,16 +78,18 @@ def coverage(items: Sequence[DueContainer], terms: Terms, *, now: float) -> Cove
     """Judge items by when they were read. Pure."""
     since = now - terms.span
     read = [item for item in items if item.read_at(now) > since]
-    depths = [item.depth for item in read if item.depth is not None]
+    depths: Counter[Depth | None] = Counter()
+    for item in read:
+        depths[item.depth] += item.count
     oldest = min(items, key=lambda item: item.read_at(now) or item.made_at, default=None)
     # When the slowest target will have been read, if a slice of each is as large as it may be.
     ends = [_end_of_target(mine, terms, now) for mine in by_target(items).values()]
     return Coverage(
-        containers=len(items),
-        read=len(read),
-        late=sum(1 for item in items if (item.read_at(now) or item.made_at) <= since),
-        never=sum(1 for item in items if not item.read_at(now)),
-        depths={depth: depths.count(depth) for depth in Depth if depth in depths},
+        containers=sum(item.count for item in items),
+        read=sum(item.count for item in read),
+        late=sum(item.count for item in items if (item.read_at(now) or item.made_at) <= since),
+        never=sum(item.count for item in items if not item.read_at(now)),
+        depths={depth: depths[depth] for depth in Depth if depth in depths},
         oldest=oldest,
         oldest_since=None if oldest is None else oldest.read_at(now) or oldest.made_at,
         ends_at=max((end for end in ends if end is not None), default=None),
@@ -135,17 +138,109 @@ def standing(
     uncovered_containers = msgspec.convert(
         next((run.facts for run in runs if "outside" in run.facts), {}), _UncoveredContainers
     )
-    items = items_on_record(store, without=gone.union(uncovered_containers.going))
-    away = {entry.backup for entry in store.backups() if entry.policy in scope.offline}
-    here = [item for item in items if item.backup not in away]
+    replicas = _held(store, without=gone.union(uncovered_containers.going))
+    here = [replica for replica in replicas if replica.policy not in scope.offline]
+    items = _known_together(store, here, scope, now=now)
+    found = coverage(items, scope, now=now)
+    targets = {
+        name: _named(store, coverage(mine, scope, now=now), now=now)
+        for name, mine in by_target(items).items()
+    }
     return VerificationState(
         span=scope.span,
-        all=coverage(here, scope, now=now),
-        targets={name: coverage(mine, scope, now=now) for name, mine in by_target(here).items()},
+        all=structs.replace(found, oldest=found.oldest and targets[found.oldest.target].oldest),
+        targets=targets,
         outside=uncovered_containers.outside,
         going=len(uncovered_containers.going),
-        offline=len(items) - len(here),
+        offline=sum(1 + replica.containers for replica in replicas if replica.policy in scope.offline),
     )
+
+
+def _known_together(
+    store: RunStore, replicas: Sequence[HeldReplica], terms: Terms, *, now: float
+) -> list[DueContainer]:
+    """Return what is known of the containers of replicas, many at once: what a replica's own row says holds
+    of each. Only where that is not enough its containers are counted, and none is looked at alone."""
+    since, until = now - terms.span, now + SKEW
+    whole: list[HeldReplica] = []
+    others: list[HeldReplica] = []
+    for replica in replicas:
+        deep = replica.verified is not None and replica.verified is not Depth.PRESENT
+        fresh = since < (replica.verified_at or 0.0) <= until
+        (whole if deep and fresh else others).append(replica)
+    read = store.read_counts(
+        [(replica.backup, replica.target) for replica in others], since=since, until=until
+    )
+    items = [
+        *_read_whole(whole),
+        *(
+            item
+            for replica in others
+            for item in _read_in_part(replica, read.get((replica.backup, replica.target), ()))
+        ),
+    ]
+    return [item for item in items if item.count]
+
+
+def _read_whole(replicas: Iterable[HeldReplica]) -> Iterator[DueContainer]:
+    """Yield the containers, and the manifests, of replicas that were all read whole."""
+    together: dict[tuple[str, Depth], list[HeldReplica]] = {}
+    for replica in replicas:
+        depth = min(replica.verified or Depth.DIGEST, Depth.COMPARED, key=_DEPTHS.index)
+        together.setdefault((replica.target, depth), []).append(replica)
+    for (target, depth), some in together.items():
+        oldest = min(some, key=lambda replica: replica.verified_at or 0.0)
+        manifests = DueContainer(
+            backup=oldest.backup,
+            target=target,
+            piece=MANIFEST,
+            size=0,
+            made_at=oldest.made_at,
+            depth=Depth.DIGEST,
+            checked_at=oldest.verified_at,
+            count=len(some),
+        )
+        yield manifests
+        yield structs.replace(
+            manifests,
+            size=sum(replica.size for replica in some),
+            depth=depth,
+            count=sum(replica.containers for replica in some),
+        )
+
+
+def _read_in_part(replica: HeldReplica, read: Sequence[ReadContainers]) -> Iterator[DueContainer]:
+    """Yield the containers of a replica of which some were not read within the span, or never."""
+    size = replica.size // max(1, replica.containers)
+    never = DueContainer(
+        backup=replica.backup,
+        target=replica.target,
+        piece=MANIFEST,
+        size=size * replica.containers,
+        made_at=replica.made_at,
+        count=1 + replica.containers,
+    )
+    for some in read:
+        part = size * (some.containers - some.manifests)
+        never = structs.replace(never, size=never.size - part, count=never.count - some.containers)
+        yield structs.replace(
+            never, size=part, depth=some.depth, checked_at=some.oldest, count=some.containers
+        )
+    yield never
+
+
+def _named(store: RunStore, found: Coverage, *, now: float) -> Coverage:
+    """Say which container of a replica it is that was not read for longest."""
+    if (oldest := found.oldest) is None:
+        return found
+    where, until = (oldest.backup, oldest.target), now + SKEW
+    piece = (
+        store.first_unread(*where, until=until)
+        if oldest.checked_at is None
+        else store.oldest_read(*where, until=until)
+    )
+    named = structs.replace(oldest, piece=MANIFEST if piece is None else piece, count=1)
+    return structs.replace(found, oldest=named)
 
 
 class _UncoveredContainers(Struct, frozen=True, kw_only=True):
@@ -170,33 +265,32 @@ def items_on_record(
         without: backups that are to be destroyed, or deleted.
         offline: policies whose media lie in a safe: nobody can read them.
     """
-    entries = {
-        entry.backup: entry
-        for entry in store.backups()
-        if entry.backup not in without and entry.policy not in offline and not in_a_file(entry)
-    }
     checks = {(check.backup, check.target, check.piece): check for check in store.checks()}
     return [
         item
-        for replica in store.good_replicas()
-        if replica.backup in entries
-        for item in _items(entries[replica.backup], replica, checks)
+        for replica in _held(store, without=without)
+        if replica.policy not in offline
+        for item in _items(replica, checks)
     ]
 
 
+def _held(store: RunStore, *, without: frozenset[str]) -> list[HeldReplica]:
+    held = store.held_replicas()
+    return [replica for replica in held if not in_a_file(replica) and replica.backup not in without]
+
+
 def _items(
-    entry: CatalogEntry, replica: Replica, checks: Mapping[tuple[str, str, int], ContainerCheck]
+    replica: HeldReplica, checks: Mapping[tuple[str, str, int], ContainerCheck]
 ) -> Iterator[DueContainer]:
-    made_at = datetime.fromisoformat(entry.created_at).timestamp()
-    size = entry.size // max(1, entry.containers)
-    for piece in range(MANIFEST, entry.containers):
-        check = checks.get((entry.backup, replica.target, piece))
+    size = replica.size // max(1, replica.containers)
+    for piece in range(MANIFEST, replica.containers):
+        check = checks.get((replica.backup, replica.target, piece))
         yield DueContainer(
-            backup=entry.backup,
+            backup=replica.backup,
             target=replica.target,
             piece=piece,
             size=0 if piece == MANIFEST else size,
-            made_at=made_at,
+            made_at=replica.made_at,
             depth=check.depth if check else None,
             checked_at=check.checked_at if check else None,
         )

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
+from sqlalchemy import update
 
 from strongroom.model import COMMAND, Depth
-from strongroom.operations.backup.order import MANIFEST, OVERHEAD, DueContainer, Terms
-from strongroom.operations.backup.verified_share import by_target, coverage, items_on_record
+from strongroom.operations.backup.order import MANIFEST, OVERHEAD, DueContainer, Terms, refresh
+from strongroom.operations.backup.verified_share import (
+    VerificationScope,
+    by_target,
+    coverage,
+    items_on_record,
+    standing,
+)
+from strongroom.state import tables
 from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 from strongroom.state.store import RunStore
 from strongroom.times import rfc3339
+from tests.state.test_speed import Work
 
 DAY, HOUR = 86_400.0, 3600.0
 NOW = 1_800_000_000.0
 TERMS = Terms(span=30 * DAY, interval=HOUR)
+SCOPE = VerificationScope(span=30 * DAY, interval=HOUR)
 ITEM = DueContainer(backup="b1", target="eu", piece=0, size=1, made_at=NOW - 40 * DAY)
 
 
@@ -90,3 +103,112 @@ def test_files_of_commands_media_in_a_safe_and_what_is_to_go_are_not_counted(sto
 def test_items_are_told_apart_by_target() -> None:
     us = replace(ITEM, target="us")
     assert by_target([us, ITEM]) == {"eu": [ITEM], "us": [us]}
+
+
+# -- by the record, many containers at once ----------------------------------------------------------------
+
+
+def put_read(store: RunStore, replica: Replica, containers: int, checks: list[ContainerCheck]) -> None:
+    """Record what was read of a replica, as a slice does."""
+    store.put_checks(checks)
+    store.set_replica(refresh(replica, containers, checks))
+
+
+def fill_at_random(store: RunStore, chance: random.Random) -> None:
+    """Record backups of which replicas were read whole, in part, long ago, by a wrong clock, or never."""
+    for number in range(40):
+        made, backup, containers = NOW - chance.random() * 90 * DAY, f"b{number:02}", chance.randrange(5)
+        here = replace(entry(backup, containers=containers), created_at=rfc3339(made))
+        copies = [replica(backup, target, good=chance.random() < 0.9) for target in ("eu", "us")]
+        store.put_backup(here, copies)
+        for copy in copies:
+            oldest, lacks = chance.choice([-2, 2, 29, 31, 60]) * DAY, chance.choice([0, 0, 0.5, 1])
+            checks = [
+                ContainerCheck(
+                    backup=backup,
+                    target=copy.target,
+                    piece=piece,
+                    depth=Depth.DIGEST
+                    if piece == MANIFEST
+                    else chance.choice([Depth.OPENED, Depth.COMPARED]),
+                    checked_at=NOW - (1 - chance.random() / 2) * oldest,
+                )
+                for piece in range(MANIFEST, containers)
+                if chance.random() >= lacks
+            ]
+            put_read(store, copy, containers, checks)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_known_of_many_at_once_is_what_is_known_of_each(store: RunStore, seed: int) -> None:
+    fill_at_random(store, random.Random(seed))
+    found = standing(store, SCOPE, now=NOW, gone=frozenset({"b03", "b07"}))
+    items = items_on_record(store, without=frozenset({"b03", "b07"}))
+    for name, mine in {"": items, **by_target(items)}.items():
+        together, apart = found.targets[name] if name else found.all, coverage(mine, SCOPE, now=NOW)
+        shallow = dict.fromkeys(Depth, 0) | dict(together.depths)
+        assert sum(together.depths.values()) == sum(apart.depths.values()) == together.read
+        assert shallow[Depth.COMPARED] <= apart.depths.get(Depth.COMPARED, 0), (
+            "a replica is as deep as its least"
+        )
+        assert together.oldest is not None
+        assert apart.oldest is not None
+        for found_oldest in ("backup", "piece"):
+            assert getattr(together.oldest, found_oldest) == getattr(apart.oldest, found_oldest)
+        assert together.oldest.read_at(NOW) == apart.oldest.read_at(NOW)
+        assert replace(together, depths=apart.depths, oldest=apart.oldest) == apart
+
+
+def test_a_replica_that_was_only_seen_to_be_there_was_not_read(store: RunStore) -> None:
+    seen = replace(replica("b1", "eu"), verified=Depth.PRESENT, verified_at=NOW)
+    store.put_backup(entry("b1"), [seen, replace(seen, target="us", verified=None)])
+    found = standing(store, SCOPE, now=NOW).all
+    assert (found.containers, found.read, found.never) == (6, 0, 6)
+
+
+def test_odd_rows_prove_nothing_and_hide_no_other(store: RunStore) -> None:
+    for backup in ("b1", "b2", "b3"):
+        store.put_backup(entry(backup), [replica(backup, "eu")])
+        checks = [
+            ContainerCheck(backup=backup, target="eu", piece=piece, depth=Depth.DIGEST, checked_at=NOW)
+            for piece in (-1, 0, 1)
+        ]
+        put_read(store, replica(backup, "eu"), 2, checks)
+    with store._database.writing() as conn:
+        of, checks_of = tables.replicas.c, tables.container_checks.c
+        conn.execute(update(tables.replicas).where(of.backup == "b1").values(verified="sworn"))
+        conn.execute(update(tables.replicas).where(of.backup == "b2").values(verified_at=None))
+        odd = update(tables.container_checks).where(checks_of.backup == "b2")
+        conn.execute(odd.where(checks_of.piece == 0).values(depth="sworn"))
+        conn.execute(odd.where(checks_of.piece == 1).values(checked_at=-5.0))
+    found = standing(store, SCOPE, now=NOW).all
+    assert (found.containers, found.read, found.never) == (6, 4, 2)
+
+
+def test_media_in_a_safe_are_counted_and_not_judged(store: RunStore) -> None:
+    store.put_backup(entry("b1", policy="emergency", containers=4), [replica("b1", "eu")])
+    found = standing(store, replace(SCOPE, offline=("emergency",)), now=NOW)
+    assert (found.all.containers, found.targets, found.offline) == (0, {}, 5)
+
+
+def test_to_say_how_verification_stands_costs_no_more_where_backups_have_more_containers(
+    tmp_path: Path,
+) -> None:
+    def cost(containers: int) -> int:
+        store = RunStore(f"sqlite:///{tmp_path}/{containers}.db")
+        for number in range(20):
+            # Of the one that was not read for longest, the container is named.
+            backup, many, at = f"b{number}", containers if number else 5, NOW - 20 + number
+            store.put_backup(entry(backup, containers=many), [replica(backup, "eu")])
+            checks = [
+                ContainerCheck(backup=backup, target="eu", piece=piece, depth=Depth.COMPARED, checked_at=at)
+                for piece in range(MANIFEST, many)
+            ]
+            put_read(store, replica(backup, "eu"), many, checks)
+        work = Work(store)
+        spent = work.of(lambda: standing(store, SCOPE, now=NOW))
+        store.close()
+        return spent
+
+    few, many = cost(5), cost(500)
+    assert few <= many <= few + 100
