@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, or_, select, tuple_, update
 
 from strongroom.model import Depth
@@ -27,7 +26,6 @@ from strongroom.system.lazy import batched
 # -- Which backups there are, and where. The targets are the truth; this can be rebuilt ---------
 
 
-_DEPTHS = tuple(Depth)
 _catalog, _replicas, _checks = tables.catalog.c, tables.replicas.c, tables.container_checks.c
 
 
@@ -37,21 +35,26 @@ def put(conn: Connection, entry: CatalogEntry, replicas: Sequence[Replica]) -> N
     sql.put(conn, tables.replicas, [codec.replica_row(replica) for replica in replicas])
 
 
-def put_replica(conn: Connection, replica: Replica, damaged: Collection[int] | None) -> None:
-    """Record what is known of one replica of a backup in the catalog. What is damaged of a bad one counts as
-    never read: these containers, or all of them if nobody knows which."""
+def put_replica(conn: Connection, replica: Replica) -> None:
+    """Record what is known of one replica of a backup in the catalog."""
     sql.put(conn, tables.replicas, [codec.replica_row(replica)])
-    if not replica.good:
-        forgotten = delete(tables.container_checks).where(
-            _checks.backup == replica.backup, _checks.target == replica.target
-        )
-        conn.execute(forgotten if damaged is None else forgotten.where(_checks.piece.in_(damaged)))
+
+
+def forget_checks(conn: Connection, name: str, target: str, pieces: Collection[int] | None = None) -> bool:
+    """Have a slice of the containers of a replica count as never read: of these, or of all. Tell whether
+    there may be more."""
+    some = select(*_KEY).where(_checks.backup == name, _checks.target == target).limit(sql.SLICE)
+    if pieces is not None:
+        some = some.where(_checks.piece.in_(pieces))
+    return conn.execute(delete(tables.container_checks).where(tuple_(*_KEY).in_(some))).rowcount >= sql.SLICE
+
+
+_KEY: Final = (_checks.backup, _checks.target, _checks.piece)
 
 
 def drop_replica(conn: Connection, name: str, target: str) -> bool:
     """Forget a replica that was removed; with the last one, the backup. Tell whether it was that."""
     conn.execute(delete(tables.replicas).where(_replicas.backup == name, _replicas.target == target))
-    conn.execute(delete(tables.container_checks).where(_checks.backup == name, _checks.target == target))
     if conn.execute(select(_replicas.target).where(_replicas.backup == name).limit(1)).first():
         return False
     conn.execute(delete(tables.catalog).where(_catalog.backup == name))
@@ -127,18 +130,15 @@ def replicas(conn: Connection, name: str) -> list[Replica]:
 def put_checks(conn: Connection, read: Sequence[ContainerCheck]) -> None:
     """Record which containers were read back. What was once read deeper keeps that depth: it is the same,
     byte by byte."""
-    known = {_key_of(check): check.depth for check in checks(conn, {check.backup for check in read})}
-    deeper = [
-        structs.replace(
-            check, depth=max(check.depth, known.get(_key_of(check), check.depth), key=_DEPTHS.index)
-        )
-        for check in read
-    ]
-    sql.put(conn, tables.container_checks, [codec.check_row(check) for check in deeper])
+
+    def deepest(new: Any) -> Mapping[str, Any]:
+        return {"depth": case((_rank(_checks.depth) > _rank(new.depth), _checks.depth), else_=new.depth)}
+
+    sql.put(conn, tables.container_checks, [codec.check_row(check) for check in read], keeps=deepest)
 
 
-def _key_of(check: ContainerCheck) -> tuple[str, str, int]:
-    return check.backup, check.target, check.piece
+def _rank(depth: Any) -> ColumnElement[int]:
+    return case(*((depth == each.value, rank) for rank, each in enumerate(Depth)), else_=-1)
 
 
 def checks(conn: Connection, backups: Collection[str] | None) -> list[ContainerCheck]:
@@ -185,7 +185,7 @@ def _sound(until: float) -> tuple[ColumnElement[bool], ...]:
     containers = select(_catalog.containers).where(_catalog.backup == _checks.backup).scalar_subquery()
     return (
         _checks.piece.between(_MANIFEST, containers - 1),
-        _checks.depth.in_([depth.value for depth in _DEPTHS]),
+        _checks.depth.in_([depth.value for depth in Depth]),
         _checks.checked_at.between(0.0, until),
     )
 

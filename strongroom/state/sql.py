@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -101,13 +101,24 @@ def insert_one(conn: Connection, table: Table, **values: Any) -> bool:
     return conn.execute(statement).first() is not None
 
 
-def put(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; those whose key exists take the new values."""
+def put(
+    conn: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    keeps: Callable[[Any], Mapping[str, Any]] = lambda _: {},
+) -> None:
+    """Insert rows; those whose key exists take the new values.
+
+    Args:
+        keeps: given the new row's columns, returns what some columns of one that exists become instead.
+    """
     if not rows:
         return
     statement = _insert(conn, table)
     keys = [column.name for column in table.primary_key]
     changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    changed |= keeps(statement.excluded)
     conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))
 
 

@@ -13,7 +13,7 @@ from heapq import merge
 from types import MappingProxyType
 from typing import Any
 
-from strongroom.state import catalog, folding, notes, outcomes, recovery, runs
+from strongroom.state import catalog, folding, notes, outcomes, recovery, runs, sql
 from strongroom.state.engine import Transactions
 from strongroom.state.hosts import HostRecord
 from strongroom.state.notes import AccessMarks, NotifiedAlert, SecretRotations
@@ -47,6 +47,7 @@ from strongroom.state.records import (
 )
 from strongroom.state.recovery import Exhausted, LossPatience
 from strongroom.state.runs import FARTHEST
+from strongroom.system.lazy import batched
 
 __all__ = [
     "BackupCatalog",
@@ -208,14 +209,27 @@ class BackupCatalog(Transactions):
         Args:
             damaged: which containers of a bad one are. Without it all of them count as never read.
         """
+        some = [None] if damaged is None else list(batched(sorted(damaged), sql.SLICE))
+        for pieces in () if replica.good else some:
+            self._forget_checks(replica.backup, replica.target, pieces)
         with self._database.writing() as conn:
-            catalog.put_replica(conn, replica, damaged)
+            catalog.put_replica(conn, replica)
 
     def drop_replica(self, backup: str, target: str) -> bool:
         """Forget a replica that was removed from its target; return whether it was the last one,
         and the backup is forgotten with it."""
+        self._forget_checks(backup, target)
         with self._database.writing() as conn:
             return catalog.drop_replica(conn, backup, target)
+
+    def _forget_checks(self, backup: str, target: str, pieces: Collection[int] | None = None) -> None:
+        """Have containers of a replica count as never read, a slice a transaction. It comes before what else
+        is recorded of the replica: who is killed in between leaves too little that was read, and never a
+        replica that counts as read and was not."""
+        more = True
+        while more:
+            with self._database.writing() as conn:
+                more = catalog.forget_checks(conn, backup, target, pieces)
 
     def replicas(self, backup: str) -> list[Replica]:
         """Return the replicas of a backup, by target."""
@@ -252,9 +266,11 @@ class BackupCatalog(Transactions):
             return catalog.first_unread(conn, backup, target, until=until)
 
     def put_checks(self, checks: Sequence[ContainerCheck]) -> None:
-        """Record which containers were read back, how deep and when."""
-        with self._database.writing() as conn:
-            catalog.put_checks(conn, checks)
+        """Record which containers were read back, how deep and when, a slice a transaction: each stands for
+        itself."""
+        for some in batched(checks, sql.SLICE):
+            with self._database.writing() as conn:
+                catalog.put_checks(conn, some)
 
     def checks(self, backups: Collection[str] | None = None) -> list[ContainerCheck]:
         """Return what was read back of replicas: of these backups, or of all."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
-from sqlalchemy import create_engine, text, update
+from sqlalchemy import create_engine, event, text, update
 
 from strongroom.model import Depth
-from strongroom.state import codec, tables
+from strongroom.state import catalog, codec, sql, tables
 from strongroom.state.errors import StateError
 from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 from strongroom.state.store import RunStore
@@ -223,6 +229,57 @@ def test_a_check_whose_row_is_unreadable_counts_as_none(store: RunStore) -> None
             .values(depth="deepest", checked_at=-5.0)
         )
     assert store.checks() == [check("b1", "eu", 1, at=1.0)]
+
+
+@contextmanager
+def rows_of_checks(store: RunStore) -> Iterator[list[int]]:
+    """Give how many rows of container checks each transaction writes."""
+    written = [0]
+
+    def executed(_conn: object, cursor: Any, statement: str, *_more: object) -> None:
+        if statement.startswith(("INSERT INTO container_checks", "DELETE FROM container_checks")):
+            written[-1] += max(cursor.rowcount, 0)
+
+    engine = store._database.engine
+    event.listen(engine, "after_cursor_execute", executed)
+    event.listen(engine, "begin", begun := lambda _conn: written.append(0))
+    try:
+        yield written
+    finally:
+        event.remove(engine, "after_cursor_execute", executed)
+        event.remove(engine, "begin", begun)
+
+
+def test_no_transaction_about_a_replica_of_very_many_containers_is_longer_than_a_slice(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "SLICE", 4)
+    store.put_backup(entry("b1"), [replica("b1", target) for target in ("ap", "eu", "us")])
+    every = [check("b1", target, piece, at=1.0) for target in ("ap", "eu", "us") for piece in range(-1, 10)]
+    with rows_of_checks(store) as written:
+        store.put_checks(every)
+        assert sorted(store.checks(), key=attrgetter("target", "piece")) == every
+        store.set_replica(replica("b1", "eu", good=False), damaged=range(7))
+        assert [one.piece for one in store.checks() if one.target == "eu"] == [-1, 7, 8, 9]
+        store.set_replica(replica("b1", "eu", good=False))
+        store.drop_replica("b1", "us")
+    assert store.checks() == every[:11]
+    assert sum(written) == 33 + 11 + 11
+    assert max(written) == 4
+
+
+def test_a_replica_counts_as_bad_only_once_what_is_damaged_counts_as_never_read(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who repairs it would take what is damaged for whole."""
+    monkeypatch.setattr(sql, "SLICE", 4)
+    monkeypatch.setattr(catalog, "put_replica", Mock(side_effect=KeyboardInterrupt))
+    store.put_backup(entry("b1"), [replica("b1", "eu")])
+    store.put_checks([check("b1", "eu", piece, at=1.0) for piece in range(-1, 10)])
+    with pytest.raises(KeyboardInterrupt):
+        store.set_replica(replica("b1", "eu", good=False))
+    assert store.replicas("b1") == [replica("b1", "eu")]
+    assert store.checks() == []
 
 
 def test_only_good_replicas_are_given_as_such(store: RunStore) -> None:
