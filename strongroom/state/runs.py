@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,12 +17,12 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    distinct,
     exists,
     func,
     literal,
     or_,
     select,
+    union,
     update,
 )
 
@@ -439,8 +439,10 @@ def give_out(
     if run.state.final or run.unmade:
         return []
     going: list[RunStep] = []
-    if any(kind is not StepKind.CAPTURE for kind in kinds):
-        going += map(codec.step_of, conn.execute(_DUE, {"at_run": run.id}))
+    for kind in sorted(kinds) if kinds is not ALL_KINDS else _kinds(conn, run.id):
+        if kind != StepKind.CAPTURE:
+            going += map(codec.step_of, conn.execute(_DUE, {"at_run": run.id, "at_kind": kind, "room": MOST}))
+    going = sorted(going, key=lambda step: (step.piece, step.kind, step.target))[:MOST]
     if StepKind.CAPTURE in kinds:
         # Count the pieces that lie on the stage, or are about to.
         count: int = conn.execute(_OPEN_PIECES, {"at_run": run.id}).scalar_one()
@@ -459,27 +461,45 @@ _READY: Final = (
     .where(DUE)
 )
 
-# Captures apart: as long as there is no room for them they would keep all else from going out.
+
+# Each kind by itself, for it lies in order in the index: to sort all that wait in a run of very many
+# containers would take longer than all else of a step.
 _DUE: Final = (
-    _READY.where(_steps.kind != StepKind.CAPTURE.value)
-    .order_by(_steps.piece, _steps.kind, _steps.target)
-    .limit(MOST)
+    _READY.where(_steps.kind == bindparam("at_kind"))
+    .order_by(_steps.piece, _steps.target)
+    .limit(bindparam("room"))
 )
 
+
+def _kinds(conn: Connection, run: str) -> Iterator[str]:
+    """Yield the kinds of the steps of a run that may still change, whoever wrote them: each by one look."""
+    kind = conn.execute(_NEXT_KIND, {"at_run": run, "after": ""}).scalar()
+    while kind is not None:
+        yield kind
+        kind = conn.execute(_NEXT_KIND, {"at_run": run, "after": kind}).scalar()
+
+
+_NEXT_KIND: Final = (
+    select(_steps.kind)
+    .where(_steps.run == bindparam("at_run"), tables.UNSETTLED, _steps.kind > bindparam("after"))
+    .order_by(_steps.kind)
+    .limit(1)
+)
+
+# Captures apart: as long as there is no room for them they would keep all else from going out.
 _DUE_CAPTURES: Final = (
     _READY.where(_steps.kind == StepKind.CAPTURE.value).order_by(_steps.piece).limit(bindparam("room"))
 )
 
 
-_OPEN_PIECES: Final = (
-    select(func.count(distinct(_steps.piece)))
-    .where(_steps.run == bindparam("at_run"), tables.UNSETTLED)
-    .where(
-        or_(
-            _steps.kind == StepKind.UPLOAD.value,
-            and_(_steps.kind == StepKind.CAPTURE.value, _steps.state != StepState.READY.value),
-        )
-    )
+# Each state by itself, for of the captures that wait there may be very many.
+_UNDER_WAY: Final = select(_steps.piece).where(_steps.run == bindparam("at_run"), tables.UNSETTLED)
+_CAPTURED: Final = _UNDER_WAY.where(_steps.kind == StepKind.CAPTURE.value)
+_OPEN_PIECES: Final = select(func.count()).select_from(
+    union(
+        _UNDER_WAY.where(_steps.kind == StepKind.UPLOAD.value),
+        *(_CAPTURED.where(_steps.state == at.value) for at in (StepState.SENT, StepState.RUNNING)),
+    ).subquery()
 )
 
 

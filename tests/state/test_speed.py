@@ -6,13 +6,14 @@ costs: commits, which wait for the disk, and instructions of SQLite's virtual ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
-from strongroom.state.records import RunKind, StepConsequence, StepKind
+from strongroom.state import runs
+from strongroom.state.records import RunKind, RunStep, StepConsequence, StepKind, Ticket
 from strongroom.state.store import RunStore
 from tests.state.pipeline import capture, claimed, decide, new_run, take, upload
 from tests.state.test_catalog import entry, replica
@@ -95,6 +96,34 @@ def test_a_tally_reads_no_results(store: RunStore) -> None:
         store.finish(claimed(store, ticket), {"note": "x" * 500}, lambda *_: StepConsequence())
     assert store.tally(run).of(StepKind.UPLOAD) == 600
     assert 0 < Work(store).of(lambda: store.tally(run)) <= 20 * 800
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "second"),
+    [
+        (StepKind.VERIFY, "ab", [(piece, target) for piece in range(5, 10) for target in "ab"]),
+        (StepKind.CAPTURE, [""], [(piece, "") for piece in range(4, 8)]),
+    ],
+)
+def test_to_give_out_what_is_due_costs_no_more_where_more_waits(
+    store: RunStore,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: StepKind,
+    targets: Iterable[str],
+    second: list[tuple[int, str]],
+) -> None:
+    monkeypatch.setattr(runs, "MOST", 10)
+    work = Work(store)
+
+    def spent(many: int) -> int:
+        run = new_run(store, [RunStep(kind, piece, target) for target in targets for piece in range(many)])
+        store.take_ready(run.id, window=4)
+        tickets: list[Ticket] = []
+        instructions = work.of(lambda: tickets.extend(store.take_ready(run.id, window=8)))
+        assert [(ticket.step.piece, ticket.step.target) for ticket in tickets] == second
+        return instructions
+
+    assert abs(spent(1500) - spent(30)) <= 500
 
 
 def test_what_is_degraded_or_unfinished_is_found_without_looking_at_all_there_ever_was(
