@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace as altered
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.drills.facts import DrillOptions
@@ -21,12 +22,14 @@ from strongroom.operations.engine.steps import perform
 from strongroom.operations.judge.metrics import MEASURES, OTHER, Observed, Process, as_text
 from strongroom.operations.notify.notify import gather_and_judge
 from strongroom.sources.memory import MemoryStore
+from strongroom.state import tables
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Replica, RunKind, RunStep, StepKind
 from strongroom.state.store import RunStore
 from tests.operations.alerts.test_gather import LIMITS, Dead, watching
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
+from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
 
 Shown = Mapping[tuple[str, ...], float]
 
@@ -233,3 +236,33 @@ def test_every_metric_is_named_as_prometheus_asks_and_comes_from_a_real_installa
     assert (found.returncode, found.stderr.decode()) == (0, ""), found.stdout
     assert len({measure.name for measure in MEASURES}) == len(MEASURES)
     assert all(measure.says.endswith(".") for measure in MEASURES)
+
+
+@contextmanager
+def locked(database: str) -> Iterator[None]:
+    """Hold what whoever writes, or locks a row, would wait for."""
+    sqlite = database.startswith("sqlite")
+    engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as conn:
+        if sqlite:
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+            conn.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+        yield
+        conn.rollback()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_who_asks_for_metrics_writes_nothing_and_waits_for_nobody(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    database = request.getfixturevalue("postgres_server").new_database() if kind == "postgresql" else None
+    world = make_world(tmp_path, database=database)
+    world.back_up()
+    seen = observed(world)
+    with locked(world.database):
+        facts = gather_and_judge(watching(world), LIMITS, now=time.time(), look=False).facts
+    assert facts.state is None
+    assert shown(altered(seen, facts=facts), "strongroom_backup_secrets") == {(POLICY,): 30.0}
