@@ -417,7 +417,7 @@ def test_a_reconcile_that_took_its_turn_leaves_the_rest_to_the_next(
 def test_steps_are_given_out_in_bounded_numbers_and_captures_keep_nothing_else_back(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_DUE", runs._DUE.limit(50))
+    monkeypatch.setattr(runs, "MOST", 50)
     run = new_run(
         store, [capture(piece) for piece in range(60)] + [upload(piece) for piece in range(60, 130)]
     )

@@ -8,8 +8,9 @@ first. Each target is judged alone, for each has a rate of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, takewhile
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, islice, takewhile
 from operator import sub
 
 from msgspec import Struct, structs
@@ -59,6 +60,7 @@ class DueContainer(Struct, frozen=True, kw_only=True):
 
     ``made_at`` is when its backup was made. Times are seconds since the epoch. It may stand for several
     (``count``) of a target that were all read to its depth, and none longer ago; ``size`` is that of all.
+    What a slice is chosen from stands for those of one replica that follow each other.
     """
 
     backup: str
@@ -108,8 +110,28 @@ def _slice(
     ordered = sorted(items, key=lambda item: item.read_at(now))
     due = _count_due(ordered, terms, now)
     chance = terms.sample / terms.slices
-    sampled = [item for item in ordered[due:] if draw() < chance]
-    return [*ordered[:due], *sampled][:MOST]
+    sampled = (each for item in ordered[due:] for each in _drawn(item, chance, draw))
+    return [*ordered[:due], *islice(sampled, MOST)][:MOST]
+
+
+def _drawn(item: DueContainer, chance: float, draw: Callable[[], float]) -> Iterator[DueContainer]:
+    """Yield of what an item stands for what is drawn: each by the same chance. A draw says how many are
+    passed over, for there may be very many."""
+    if item.count == 1 or not 0 < chance < 1:
+        drawn = range(item.count if draw() < chance else 0)
+        yield from (_alone(item, number) for number in drawn)
+        return
+    number = -1
+    while (drawn_at := draw()) < 1 and (number := number + 1 + _passed_over(drawn_at, chance)) < item.count:
+        yield _alone(item, number)
+
+
+def _passed_over(drawn: float, chance: float) -> int:
+    return int(math.log1p(-drawn) / math.log1p(-chance))
+
+
+def _alone(item: DueContainer, number: int) -> DueContainer:
+    return structs.replace(item, piece=item.piece + number, count=1) if item.count > 1 else item
 
 
 def _count_due(ordered: Sequence[DueContainer], terms: Terms, now: float) -> int:

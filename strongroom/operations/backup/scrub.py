@@ -28,7 +28,12 @@ from strongroom.operations.archive.shredding import shredded_backups
 from strongroom.operations.backup.order import MANIFEST, MOST, DueContainer, Terms, due_checks, refresh
 from strongroom.operations.backup.outcome import ReadBack, describe_with_code
 from strongroom.operations.backup.repair import BY_RECORD, under_way
-from strongroom.operations.backup.verified_share import VerificationScope, items_on_record, scope_of
+from strongroom.operations.backup.verified_share import (
+    VerificationScope,
+    items_on_record,
+    replicas_on_record,
+    scope_of,
+)
 from strongroom.operations.backup.verify import (
     PlannedPieces,
     ReadableTarget,
@@ -156,14 +161,16 @@ def plan_slice(run: Run, step: RunStep, services: Services) -> Slice:
     forget_deleted(services.store, services.targets.values(), trusted=services.signer_fingerprints)
     shredded = shredded_backups(services.store, services.signer_fingerprints)
     # The record first: what is made meanwhile is not missed.
-    items = items_on_record(services.store, without=shredded, offline=frozenset(scope.offline))
-    looks, away = _look(run, frozenset(item.backup for item in items), services)
+    held = replicas_on_record(services.store, without=shredded)
+    replicas = [replica for replica in held if replica.policy not in scope.offline]
+    looks, away = _look(run, frozenset(replica.backup for replica in replicas), services)
     # The backups that are marked for deletion, or deleted: they are left in peace.
     found = (NewestStatement[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
     marks = merge_newest(DELETION, found).newest
     going = frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
-    there = [item for item in items if item.target in looks and item.backup not in going]
-    chosen = _choose(there, looks, scope, now=run.created_at)
+    there = [replica for replica in replicas if replica.target in looks and replica.backup not in going]
+    items = items_on_record(services.store, there, now=run.created_at)
+    chosen = _choose(items, looks, scope, now=run.created_at)
     return Slice(
         plan=PlannedPieces(pieces=len(chosen)),
         places=tuple(

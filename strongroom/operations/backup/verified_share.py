@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +12,9 @@ from msgspec import Struct, structs
 
 from strongroom.model import EVERY_POLICY, Depth, prepare
 from strongroom.operations.archive.inventory import in_a_file
-from strongroom.operations.backup.order import MANIFEST, SKEW, DueContainer, Terms, slice_limit
+from strongroom.operations.backup.order import MANIFEST, MOST, SKEW, DueContainer, Terms, slice_limit
 from strongroom.operations.engine.calendar_entries import Scheduled
-from strongroom.state.records import ContainerCheck, HeldReplica, ReadContainers, RunKind
+from strongroom.state.records import HeldReplica, ReadContainers, RunKind
 from strongroom.state.store import RunStore
 from strongroom.times import about, for_people, if_any
 from strongroom.words import plural
@@ -138,7 +138,7 @@ def standing(
     uncovered_containers = msgspec.convert(
         next((run.facts for run in runs if "outside" in run.facts), {}), _UncoveredContainers
     )
-    replicas = _held(store, without=gone.union(uncovered_containers.going))
+    replicas = replicas_on_record(store, without=gone.union(uncovered_containers.going))
     here = [replica for replica in replicas if replica.policy not in scope.offline]
     items = _known_together(store, here, scope, now=now)
     found = coverage(items, scope, now=now)
@@ -256,44 +256,75 @@ prepare(_UncoveredContainers)
 # -- what there is to read -----------------------------------------------------
 
 
-def items_on_record(
-    store: RunStore, *, without: frozenset[str] = frozenset(), offline: frozenset[str] = frozenset()
-) -> list[DueContainer]:
-    """Return every container of every good replica on record. No target is asked.
+def replicas_on_record(store: RunStore, *, without: frozenset[str] = frozenset()) -> list[HeldReplica]:
+    """Return every good replica on record, those on media in a safe among them. No target is asked.
 
     Args:
         without: backups that are to be destroyed, or deleted.
-        offline: policies whose media lie in a safe: nobody can read them.
     """
-    checks = {(check.backup, check.target, check.piece): check for check in store.checks()}
-    return [
-        item
-        for replica in _held(store, without=without)
-        if replica.policy not in offline
-        for item in _items(replica, checks)
-    ]
-
-
-def _held(store: RunStore, *, without: frozenset[str]) -> list[HeldReplica]:
     held = store.held_replicas()
     return [replica for replica in held if not in_a_file(replica) and replica.backup not in without]
 
 
-def _items(
-    replica: HeldReplica, checks: Mapping[tuple[str, str, int], ContainerCheck]
-) -> Iterator[DueContainer]:
-    size = replica.size // max(1, replica.containers)
-    for piece in range(MANIFEST, replica.containers):
-        check = checks.get((replica.backup, replica.target, piece))
-        yield DueContainer(
-            backup=replica.backup,
-            target=replica.target,
-            piece=piece,
-            size=0 if piece == MANIFEST else size,
-            made_at=replica.made_at,
-            depth=check.depth if check else None,
-            checked_at=check.checked_at if check else None,
-        )
+def items_on_record(
+    store: RunStore, replicas: Iterable[HeldReplica], *, now: float, apart: int = MOST
+) -> list[DueContainer]:
+    """Return every container of some replicas. On each target those that were not read for longest stand by
+    themselves, so many of them (``apart``); of the others those of a replica that was read whole are one."""
+    on_target: dict[str, list[HeldReplica]] = {}
+    for replica in sorted(replicas, key=lambda replica: replica.backup, reverse=True):
+        on_target.setdefault(replica.target, []).append(replica)
+    return [item for mine in on_target.values() for item in _items_of_target(store, mine, now, apart)]
+
+
+def _items_of_target(
+    store: RunStore, replicas: Sequence[HeldReplica], now: float, apart: int
+) -> list[DueContainer]:
+    waiting = deque(
+        sorted(zip(map(_whole, replicas), replicas, strict=True), key=lambda it: it[0].read_at(now))
+    )
+    found: list[DueContainer] = []
+    while waiting and sum(item.read_at(now) <= waiting[0][0].read_at(now) for item in found) < apart:
+        some, containers = [], 0
+        while waiting and containers < apart:
+            some.append(waiting.popleft()[1])
+            containers += 1 + some[-1].containers
+        found += _apart(store, some)
+    return [*found, *(item for item, _ in waiting)]
+
+
+def _whole(replica: HeldReplica) -> DueContainer:
+    """Return all containers of a replica as one: none of them was read longer ago than its row says."""
+    deep = replica.verified not in (None, Depth.PRESENT)
+    return DueContainer(
+        backup=replica.backup,
+        target=replica.target,
+        piece=MANIFEST,
+        size=replica.size,
+        made_at=replica.made_at,
+        depth=replica.verified if deep else None,
+        checked_at=replica.verified_at if deep else None,
+        count=1 + replica.containers,
+    )
+
+
+def _apart(store: RunStore, replicas: Sequence[HeldReplica]) -> Iterator[DueContainer]:
+    """Yield each container of some replicas."""
+    known = store.checks({replica.backup for replica in replicas})
+    checks = {(check.backup, check.target, check.piece): check for check in known}
+    for replica in replicas:
+        size = replica.size // max(1, replica.containers)
+        for piece in range(MANIFEST, replica.containers):
+            check = checks.get((replica.backup, replica.target, piece))
+            yield DueContainer(
+                backup=replica.backup,
+                target=replica.target,
+                piece=piece,
+                size=0 if piece == MANIFEST else size,
+                made_at=replica.made_at,
+                depth=check.depth if check else None,
+                checked_at=check.checked_at if check else None,
+            )
 
 
 # -- How verification stands, in words: the same in status, health and alerts -------------------

@@ -11,12 +11,14 @@ from msgspec.structs import replace
 from sqlalchemy import update
 
 from strongroom.model import COMMAND, Depth
-from strongroom.operations.backup.order import MANIFEST, OVERHEAD, DueContainer, Terms, refresh
+from strongroom.operations.backup import order
+from strongroom.operations.backup.order import MANIFEST, OVERHEAD, DueContainer, Terms, due_checks, refresh
 from strongroom.operations.backup.verified_share import (
     VerificationScope,
     by_target,
     coverage,
     items_on_record,
+    replicas_on_record,
     standing,
 )
 from strongroom.state import tables
@@ -44,6 +46,12 @@ def entry(backup: str, *, policy: str = "weekly", containers: int = 2) -> Catalo
         containers=containers,
         manifest_sha256="ab" * 32,
     )
+
+
+def every_item(store: RunStore, *without: str) -> list[DueContainer]:
+    """Return what is on record of each container by itself."""
+    replicas = replicas_on_record(store, without=frozenset(without))
+    return items_on_record(store, replicas, now=NOW, apart=10**9)
 
 
 def replica(backup: str, target: str, *, good: bool = True) -> Replica:
@@ -83,7 +91,7 @@ def test_every_container_of_every_good_replica_is_there_to_be_read_and_its_manif
     store.put_backup(entry("b1"), [replica("b1", "eu"), replica("b1", "us", good=False)])
     check = ContainerCheck(backup="b1", target="eu", piece=1, depth=Depth.OPENED, checked_at=NOW)
     store.put_checks([check, replace(check, piece=7), replace(check, target="us")])
-    found = items_on_record(store)
+    found = every_item(store)
     made = datetime.fromtimestamp(NOW - 5 * DAY, UTC).timestamp()
     assert [(one.piece, one.size, one.checked_at) for one in found] == [
         (MANIFEST, 0, None),
@@ -96,8 +104,9 @@ def test_every_container_of_every_good_replica_is_there_to_be_read_and_its_manif
 def test_files_of_commands_media_in_a_safe_and_what_is_to_go_are_not_counted(store: RunStore) -> None:
     for backup, policy in (("b1", COMMAND), ("b2", "emergency"), ("b3", "weekly"), ("b4", "weekly")):
         store.put_backup(entry(backup, policy=policy), [replica(backup, "eu")])
-    found = items_on_record(store, without=frozenset({"b3"}), offline=frozenset({"emergency"}))
-    assert {one.backup for one in found} == {"b4"}
+    assert {one.backup for one in every_item(store, "b3")} == {"b2", "b4"}
+    found = standing(store, replace(SCOPE, offline=("emergency",)), now=NOW, gone=frozenset({"b3"}))
+    assert (found.all.containers, found.offline) == (3, 3)
 
 
 def test_items_are_told_apart_by_target() -> None:
@@ -143,7 +152,7 @@ def fill_at_random(store: RunStore, chance: random.Random) -> None:
 def test_what_is_known_of_many_at_once_is_what_is_known_of_each(store: RunStore, seed: int) -> None:
     fill_at_random(store, random.Random(seed))
     found = standing(store, SCOPE, now=NOW, gone=frozenset({"b03", "b07"}))
-    items = items_on_record(store, without=frozenset({"b03", "b07"}))
+    items = every_item(store, "b03", "b07")
     for name, mine in {"": items, **by_target(items)}.items():
         together, apart = found.targets[name] if name else found.all, coverage(mine, SCOPE, now=NOW)
         shallow = dict.fromkeys(Depth, 0) | dict(together.depths)
@@ -185,20 +194,30 @@ def test_odd_rows_prove_nothing_and_hide_no_other(store: RunStore) -> None:
     assert (found.containers, found.read, found.never) == (6, 4, 2)
 
 
-def test_media_in_a_safe_are_counted_and_not_judged(store: RunStore) -> None:
-    store.put_backup(entry("b1", policy="emergency", containers=4), [replica("b1", "eu")])
-    found = standing(store, replace(SCOPE, offline=("emergency",)), now=NOW)
-    assert (found.all.containers, found.targets, found.offline) == (0, {}, 5)
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_read_next_is_chosen_as_if_each_container_had_been_looked_at(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(order, "MOST", 8)
+    fill_at_random(store, random.Random(seed))
+    few = items_on_record(store, replicas_on_record(store), now=NOW, apart=8)
+    assert sum(item.count for item in few) == len(every_item(store)) > len(few)
+    for slow in (1, 50, 10**9):
+        terms = replace(TERMS, rate=(OVERHEAD + 400) / HOUR * slow)
+        chosen = [due_checks(items, terms, now=NOW, draw=lambda: 1.0) for items in (few, every_item(store))]
+        places = [[(one.target, one.read_at(NOW)) for one in some] for some in chosen]
+        assert places[0] == places[1]
+        assert all(one.count == 1 for one in chosen[0])
 
 
-def test_to_say_how_verification_stands_costs_no_more_where_backups_have_more_containers(
+def test_how_verification_stands_and_what_is_next_cost_no_more_where_backups_have_more_containers(
     tmp_path: Path,
 ) -> None:
-    def cost(containers: int) -> int:
+    def costs(containers: int) -> list[int]:
         store = RunStore(f"sqlite:///{tmp_path}/{containers}.db")
         for number in range(20):
-            # Of the one that was not read for longest, the container is named.
-            backup, many, at = f"b{number}", containers if number else 5, NOW - 20 + number
+            # Of those that were not read for longest, the containers are looked at.
+            backup, many, at = f"b{number}", containers if number > 1 else 5, NOW - 20 + number
             store.put_backup(entry(backup, containers=many), [replica(backup, "eu")])
             checks = [
                 ContainerCheck(backup=backup, target="eu", piece=piece, depth=Depth.COMPARED, checked_at=at)
@@ -206,9 +225,11 @@ def test_to_say_how_verification_stands_costs_no_more_where_backups_have_more_co
             ]
             put_read(store, replica(backup, "eu"), many, checks)
         work = Work(store)
-        spent = work.of(lambda: standing(store, SCOPE, now=NOW))
+        spent = [
+            work.of(lambda: standing(store, SCOPE, now=NOW)),
+            work.of(lambda: items_on_record(store, replicas_on_record(store), now=NOW, apart=10)),
+        ]
         store.close()
         return spent
 
-    few, many = cost(5), cost(500)
-    assert few <= many <= few + 100
+    assert all(few <= many <= few + 100 for few, many in zip(costs(5), costs(500), strict=True))
