@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 import ssl
 import stat
 import time
@@ -22,7 +23,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
 from strongroom.operations.engine import muted
-from strongroom.operations.show.frame import PAGE, PAGES
+from strongroom.operations.show.frame import PAGE, PAGES, commands_of
 from strongroom.state.records import CatalogEntry, Replica, RunKind, RunState, RunStep, StepKind
 from strongroom.state.store import RunStore
 from strongroom.times import for_people
@@ -555,3 +556,21 @@ def flowers(cluster: RunningCluster) -> str:
         return Visitor(cluster.port).ask("/workers", Authorization=f"Basic {login}").text
     except OSError:
         return ""
+
+
+def test_what_is_to_be_typed_for_a_backup_in_a_file_names_the_file_and_works(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path / "machine")
+    machine.path("strongroom.toml").write_text(f'state_dir = "{machine.state}"\n')
+    machine.set("JWT_SECRET_KEY", "CANARY-JWT")
+    machine.seal()
+    file = machine.path("full.sr")
+    with served(settings_of(machine)) as place:
+        [entry] = place.store.backups()
+        assert f"--backup-file {file}" in place.show(f"/backups/{entry.backup}")
+        assert "--backup-file FILE" in place.show("/backups")
+    machine.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
+    for line in commands_of(entry, str(file)):
+        machine.ok(*shlex.split(line)[1:], STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert machine.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"

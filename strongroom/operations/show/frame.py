@@ -213,15 +213,23 @@ def to_do_about(code: str) -> str:
     return kind.default_hint if kind is not None else ""
 
 
-def commands_of(entry: CatalogEntry) -> list[str]:
-    """Return what to type to find a secret in a backup, and to bring its secrets back by a plan."""
-    policy = "" if entry.policy == COMMAND else f" --policy {quote(entry.policy)}"
+def commands_of(entry: CatalogEntry, file: str = "FILE") -> list[str]:
+    """Return what to type to find a secret in a backup, and to bring its secrets back by a plan.
+
+    Args:
+        file: where a backup lies that a command wrote into a file: no target has it.
+    """
     plan = quote(f"{entry.backup}.plan")
+    if entry.policy == COMMAND:
+        where = f"--backup-file {quote(file)}"
+        find, made, done = f"strongroom list {where}", where, f" {where}"
+    else:
+        at = f"--policy {quote(entry.policy)} --at {quote(entry.created_at)}"
+        find, made, done = f"strongroom backups find NAME {at}", f"--backup {quote(entry.backup)}", ""
     restore = [
-        f"strongroom restore --backup {quote(entry.backup)} --full-restore --plan-out {plan}",
-        f"strongroom restore --plan {plan}",
+        f"strongroom restore {made} --full-restore --plan-out {plan}",
+        f"strongroom restore --plan {plan}{done}",
     ]
-    find = f"strongroom backups find NAME{policy} --at {quote(entry.created_at)}"
     return [find, *restore] if entry.values else [find]
 
 

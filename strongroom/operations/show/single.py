@@ -8,6 +8,7 @@ from shlex import quote
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.model import COMMAND
 from strongroom.operations.archive.cases import Incident
 from strongroom.operations.engine import run_log
 from strongroom.operations.judge.fact_records import RunPace
@@ -73,12 +74,19 @@ def backup(found: OneBackup, shown: PageFacts) -> bytes:
         parts=[
             Pairs(list(_backup(found))),
             Table(("Target", "Replica", "Read back"), places, "Where it lies", nothing="Nowhere."),
-            Lines(frame.commands_of(found.entry), "To use it, type", style="code"),
+            Lines(frame.commands_of(found.entry, _file(found) or "FILE"), "To use it, type", style="code"),
             *_readers(found),
             Table(("When", "What", "About"), events, "History", nothing="Nothing since."),
         ],
     )
     return frame.document(page, shown)
+
+
+def _file(found: OneBackup) -> str:
+    """Return where a command wrote a backup, if one did and its run is on record."""
+    if found.made is None or found.entry.policy != COMMAND:
+        return ""
+    return found.made.spec.targets[0].address
 
 
 def _backup(found: OneBackup) -> Iterator[tuple[str, Content]]:
@@ -88,6 +96,8 @@ def _backup(found: OneBackup) -> Iterator[tuple[str, Content]]:
     yield "Made", moment(made.timestamp() if made else None)
     held = f"{plural(entry.secrets, 'secret')}, {size(entry.size)}"
     yield "Holds", f"{held} in {plural(entry.containers, 'container')}"
+    if file := _file(found):
+        yield "File", Cell(file, code=True)
     yield "Values", "yes" if entry.values else "no: metadata alone"
     yield "Manifest", Cell(entry.manifest_sha256, code=True)
     if found.made is not None:
