@@ -145,17 +145,29 @@ def submit(task: EntryTask, request: str, send: Callable[[], Any], arguments: di
     _require_key()
     services = app.services.get()
     broker.check(app.conf.broker_url, tls=app.conf.broker_use_ssl)
-    run = _on_record(task, services, request, arguments)
-    if run is not None:
-        try:
-            send()
-        except LOST as error:  # it stands all the same: reconcile finds it
-            log.warning("submitted-without-a-message", extra={"run": run, "why": type(error).__name__})
-    else:
-        with broker.failing_fast(app.conf.broker_url, tls=app.conf.broker_use_ssl):
-            send()
-        run = submission_receipts.wait(app, request)
+    try:
+        run = _on_record(task, services, request, arguments)
+        if run is None:
+            run = _handed_over(request, send)
+        else:
+            _tell_cluster(run, send)
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(f"what was asked for may go on: look with 'strongroom runs show {request}'.")
+        raise
     return Submission(id=request, run=run, store=services.store)
+
+
+def _tell_cluster(run: str, send: Callable[[], Any]) -> None:
+    try:
+        send()
+    except LOST as error:  # it stands all the same: reconcile finds it
+        log.warning("submitted-without-a-message", extra={"run": run, "why": type(error).__name__})
+
+
+def _handed_over(request: str, send: Callable[[], Any]) -> str:
+    with broker.failing_fast(app.conf.broker_url, tls=app.conf.broker_use_ssl):
+        send()
+    return submission_receipts.wait(app, request)
 
 
 def _require_policy(name: str | None) -> None:

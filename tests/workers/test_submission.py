@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import NotYetSeen
-from strongroom.state.records import RunKind, RunState, StepState
+from strongroom.state.errors import RunNotFound
+from strongroom.state.records import Run, RunKind, RunState, StepState
 from strongroom.state.store import RunStore
 from tests.patience import PATIENCE, until
 from tests.postgres import PostgresServer
@@ -123,6 +125,37 @@ def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_clust
     own_postgres.start()
     assert on_postgres.finished(request).state is RunState.DONE
     assert len(on_postgres.backups()) == 2
+
+
+INTERRUPTED = f"""
+import signal
+from tasks.backup import full_backup
+from workers import submission_receipts
+submission_receipts.wait = lambda *_: signal.raise_signal(signal.SIGINT)
+try: full_backup.delay(policy={POLICY!r})
+except KeyboardInterrupt as stopped: print(*stopped.__notes__)
+"""
+
+
+def test_whoever_is_interrupted_before_the_cluster_answers_is_told_that_it_may_go_on(
+    on_postgres: Installation, own_postgres: PostgresServer
+) -> None:
+    on_postgres.start("control")
+    own_postgres.kill()
+    words, environment = [sys.executable, "-c", INTERRUPTED], on_postgres.cluster.environment
+    told = subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
+    request = told.rpartition("strongroom runs show ")[2].split("'")[0]
+    own_postgres.start()
+    run = until(lambda: known(on_postgres, request), what="its run")
+    assert run.spec.policy == POLICY
+
+
+def known(installation: Installation, request: str) -> Run | None:
+    with suppress(RunNotFound):
+        return installation.store.find(request)
+    return None
 
 
 @pytest.fixture(scope="module")
