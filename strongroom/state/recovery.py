@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, tuple_, update
 
 from strongroom.state import catalog, codec, outcomes, runs, sql, tables
 from strongroom.state.engine import StateDatabase
@@ -174,13 +174,17 @@ def _is_failing(database: StateDatabase, run_id: str) -> Run | None:
     return run if run.state is RunState.FAILED or (run.closing and ending) else None
 
 
-def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:
-    """Count the dead's claims as lost; see :meth:`strongroom.state.store.RunStore.forsake`."""
+def forsake(conn: Connection, run: str, owners: Collection[str]) -> bool:
+    """Count the dead's claims as lost, and a slice of what was given out; tell whether there may be more. See
+    :meth:`strongroom.state.store.RunStore.forsake`."""
     runs.lock(conn, run)
     steps = update(tables.steps).where(_steps.run == run, tables.UNSETTLED)
     claimed = steps.where(_steps.state == StepState.RUNNING.value, _steps.owner.in_(list(owners)))
     conn.execute(claimed.values(lease_expires=0.0))
-    conn.execute(steps.where(_steps.state == StepState.SENT.value).values(state=StepState.READY.value))
+    key = (_steps.run, _steps.kind, _steps.piece, _steps.target)
+    sent = select(*key).where(_steps.run == run, tables.UNSETTLED, _steps.state == StepState.SENT.value)
+    given_out = update(tables.steps).where(tuple_(*key).in_(sent.limit(sql.SLICE)))
+    return conn.execute(given_out.values(state=StepState.READY.value)).rowcount >= sql.SLICE
 
 
 def _stuck(conn: Connection, patience: LossPatience, queue_of: QueueOf) -> dict[str, list[UnsettledStep]]:

@@ -719,8 +719,10 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
     def forsake(self, run: str, *, owners: Collection[str]) -> None:
         """Count as lost now what processes held of a run that are known to have died: their claims, and
         what was given out and not begun. :meth:`reconcile` draws the consequence."""
-        with self._database.writing() as conn:
-            recovery.forsake(conn, run, owners)
+        more = True
+        while more:
+            with self._database.writing() as conn:
+                more = recovery.forsake(conn, run, owners)
 
     def _lease(self, given: float | None) -> float:
         return min(self._patience.lease if given is None else given, FARTHEST)

@@ -186,6 +186,15 @@ def test_a_kill_between_any_two_slices_of_a_retry_leaves_a_failed_run_that_is_re
     assert [ticket.step for ticket in take(store, run)] == [PLAN]
 
 
+def test_what_a_dead_process_was_given_is_taken_back_a_slice_a_transaction(store: RunStore) -> None:
+    run = begin(store)
+    assert steps_of(store, run)[StepState.SENT] == len(READINGS)
+    with killed_after(store, 10**6) as written:
+        store.forsake(run.id, owners=())
+    assert max(written) == SLICE
+    assert steps_of(store, run)[StepState.READY] == len(READINGS)
+
+
 def test_a_run_that_is_cancelled_while_more_was_to_come_gets_no_more(store: RunStore) -> None:
     run = new_run(store, [PLAN])
     claim = claimed(store, take(store, run)[0])
