@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from glob import escape
-from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from types import MappingProxyType
@@ -54,7 +53,7 @@ def known_backups(store: RunStore) -> list[KnownBackup]:
     The places of each are those that were to have it: what is noticed to be gone stays missed.
     """
     active = {run.id for run in store.active()}
-    entries = [entry for entry in islice(store.backups(), REMEMBERED) if entry.backup not in active]
+    entries = [entry for entry in store.backups(limit=REMEMBERED) if entry.backup not in active]
     replicas = store.replicas_of([entry.backup for entry in entries])
     known = [_known(entry, replicas.get(entry.backup, ())) for entry in entries]
     return [known_backup for known_backup in known if known_backup.places]

@@ -25,11 +25,15 @@ from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.engine.statements import StatementsOn, write_mark
 from strongroom.operations.errors import BackupQuarantined, NewestUnseen, NotCovered
 from strongroom.operations.evidence.ledger_heads import publish
+from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
+from strongroom.times import rfc3339
 from tests.operations.archive.test_damaged_objects import Dead, damage
 from tests.operations.world import World, make_world, names_on
+from tests.state.test_catalog import entry, replica
+from tests.state.test_speed import Work
 
 
 @pytest.fixture
@@ -406,3 +410,18 @@ def test_a_backup_that_is_dated_ahead_of_the_clock_is_taken_and_told(
     monkeypatch.setattr("strongroom.cli.shared.backup_selection.time.time", lambda: made - 3600)
     report_choice(choice, found, Asked(), Output())
     assert "ahead of this host's clock" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_missed_is_looked_for_among_the_newest_and_no_others_are_read(tmp_path: Path) -> None:
+    store = RunStore(f"sqlite:///{tmp_path}/state.db")
+    work = Work(store)
+
+    def cost(backups: range) -> int:
+        for number in backups:
+            name = f"{number:04}"
+            made_at = rfc3339(1_800_000_000.0 + number)
+            store.put_backup(entry(name, created_at=made_at), [replica(name, "eu")])
+        return work.of(lambda: known_backups(store))
+
+    few = cost(range(250))
+    assert cost(range(250, 1000)) <= few + 100
