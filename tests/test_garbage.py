@@ -41,9 +41,7 @@ def test_it_makes_garbage():
 """
 
 
-def test_what_a_test_of_a_known_module_left_is_not_collected_in_a_later_one(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_a_test_of_a_known_module_left_is_not_collected_in_another(pytester: pytest.Pytester) -> None:
     folder = pytester.path / "tests/live"
     folder.mkdir(parents=True)
     (folder / "test_a.py").write_text(LEAVES + LATER)

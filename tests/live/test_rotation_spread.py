@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from strongroom.keys import Opener
 from strongroom.keys.pkcs11.session import Pin, PinPrompt, Token
 from strongroom.keys.pkcs11.token_keys import Pkcs11EcIdentity, generate_ec, next_version
+from strongroom.operations.rotation import job
 from strongroom.operations.rotation.job import SLICE
 from strongroom.state.records import Run, RunState
 from tests.live import nss
@@ -20,6 +22,12 @@ from tests.live.softhsm import PIN, SoftHsm
 from tests.operations.rotation.test_batch import House, shape
 
 BACKUPS = SLICE + 8
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a slice take its time: on a busy machine it would be over before its end, and others follow."""
+    monkeypatch.setattr(job, "STEP_SECONDS", math.inf)
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])

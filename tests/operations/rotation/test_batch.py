@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 from collections import Counter
@@ -34,6 +35,12 @@ from tests.operations.rotation.rotating import CountingIdentity, Rotated
 from tests.operations.world import POLICY
 
 Asked = Callable[[int], None]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a slice take its time: on a busy machine it would be over before its end, and others follow."""
+    monkeypatch.setattr(job, "STEP_SECONDS", math.inf)
 
 
 class KeyService(CountingIdentity):
