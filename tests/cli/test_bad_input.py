@@ -240,6 +240,18 @@ def test_a_missing_source_makes_no_backup(machine: Machine, options: tuple[str, 
 
 
 @KINDS
+def test_where_the_local_store_holds_nothing_the_configured_sources_are_named(
+    machine: Machine, options: tuple[str, ...]
+) -> None:
+    machine.path("strongroom.toml").write_text('[sources.app]\nkind = "files"\npath = "app.env"\n')
+    machine.path("app.env").write_text("A=CANARY-A\n")
+    done = back_up(machine, "new.sr", *options)
+    assert refused(done, EmptySource)
+    assert "To take another one: --source app" in " ".join(done.err.split())
+    assert back_up(machine, "new.sr", "--source", "app", *options).code == 0
+
+
+@KINDS
 def test_a_missing_directory_is_told(stocked: Machine, options: tuple[str, ...]) -> None:
     with nothing_left(stocked):
         done = back_up(stocked, "nowhere/new.sr", *options)

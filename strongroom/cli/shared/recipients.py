@@ -46,9 +46,10 @@ def warn_of_keys_beside(file: Path, output: Output) -> None:
     except TargetError:
         return  # writing there says what is wrong with it
     if found:
+        are = "is a private key" if len(found) == 1 else "are private keys"
         output.warn(
-            f"{', '.join(found)} in {folder} is a private key: anyone who gets that folder has the backup "
-            "and a key. Keep them apart."
+            f"{', '.join(found)} in {folder} {are}: anyone who gets that folder has the backup and a key. "
+            "Keep them apart."
         )
 
 

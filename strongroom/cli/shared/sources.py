@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared.options import LOCAL
@@ -11,6 +13,7 @@ from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.sources import Destination, Source
 from strongroom.sources.batches import matches
+from strongroom.sources.errors import EmptySource
 from strongroom.system.lazy import batched
 from strongroom.words import nearest
 
@@ -38,6 +41,20 @@ def source_of(spec: str, place: InstallationPlace) -> Source:
         return local_store(place)
     known = nearest(spec, {LOCAL, *configured})
     raise UsageError(f"There is no source '{spec}'.", hint=f"{known} Or give files:PATH[:FORMAT].")
+
+
+@contextmanager
+def naming_others(spec: str, place: InstallationPlace) -> Iterator[None]:
+    """Say which sources are configured, where the local store holds nothing and nobody need have meant it."""
+    try:
+        yield
+    except EmptySource as error:
+        if spec == LOCAL and (others := sorted(set(place.section("sources")) - {LOCAL})):
+            error.hint += (
+                " Without --source, the local store is meant. To take another one: "
+                f"{', '.join(f'--source {quote(name)}' for name in others)}"
+            )
+        raise
 
 
 def refuse_whole_server(name: str, place: InstallationPlace) -> None:

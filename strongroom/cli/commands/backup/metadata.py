@@ -17,9 +17,10 @@ def write_metadata(given: MakeBackup, output: Output) -> Answer:
         output.note(
             "note: free-form metadata can hold secrets; only a sealed backup has it (--encrypt-backup)."
         )
-    source = sources.source_of(given.what.source, place.find())
-    selection = given.selection.selection()
-    written = write_metadata_file(path, source, selection=selection, replace=given.force)
+    here, selection = place.find(), given.selection.selection()
+    source = sources.source_of(given.what.source, here)
+    with sources.naming_others(given.what.source, here):
+        written = write_metadata_file(path, source, selection=selection, replace=given.force)
     record = {
         "file": path,
         "backup": written.about.backup_id,
@@ -32,6 +33,8 @@ def write_metadata(given: MakeBackup, output: Output) -> Answer:
         "sha256": written.sha256.hex(),
         "verified": "digest",
     }
-    said = f"{path}: metadata of {plural(written.secrets, 'secret')}, {size(written.size)}."
+    said = (
+        f"{path}: metadata of {plural(written.secrets, 'secret')} of '{source.name}', {size(written.size)}."
+    )
     about = "It holds no value and is not sealed; it was read back and agrees with its digest."
     return Answer(record=record, sheet=Sheet(verdict=said, about=about))

@@ -69,7 +69,11 @@ def back_up_to_file(given: MakeBackup, output: Output) -> None:
     recipients.warn_of_no_spare(sealed_for, output)
     if values:
         _require_approved(path, source.name, selection, sealed_for, installation)
-    with listed_ahead(source, selection) as listing, sealed_ahead(sealed_for) as derived:
+    with (
+        sources.naming_others(given.what.source, installation),
+        listed_ahead(source, selection) as listing,
+        sealed_ahead(sealed_for) as derived,
+    ):
         with loading():
             seal_file = resolve("strongroom.cli.shared.runs:seal_file")
         seal_file(

@@ -180,7 +180,9 @@ def _error(wrong: Sequence[SecretFinding]) -> StrongroomError:
 def validate_source(given: CheckSecrets, output: Output) -> Answer:
     origin = given.origin if given.origin.where != ComparedPlace() else None
     selection, names = given.selected.selection(), list(dict.fromkeys(given.secrets))
-    return answer([look_at_source(given.source, output, selection=selection, names=names, origin=origin)], [])
+    with sources.naming_others(given.source, place.find()):
+        looked = look_at_source(given.source, output, selection=selection, names=names, origin=origin)
+    return answer([looked], [])
 
 
 # -- one source --------------------------------------------------------------------
