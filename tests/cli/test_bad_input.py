@@ -172,7 +172,7 @@ def test_the_name_of_a_target_that_was_mistyped_is_asked_for(machine: Machine) -
         '[targets.office]\nkind = "directory"\npath = "office"\nregion = "here"\n'
     )
     done = machine.run("backups", "verify", "offic")
-    assert refused(done, TargetError)
+    assert refused(done, MissingPiece)
     assert "Did you mean 'office'?" in done.err
 
 

@@ -127,7 +127,7 @@ def refuse_stray_name(path: Path, place: InstallationPlace, command: str) -> Non
             f"{command} {quote(targets[0])} --backup {word}",
         )
     if meant := did_you_mean(word, targets):
-        raise TargetError(f"There is no file or target '{word}'.", hint=meant)
+        raise MissingPiece(f"There is no file or target '{word}'.", hint=meant.strip())
 
 
 @contextmanager
