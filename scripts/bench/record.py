@@ -42,6 +42,8 @@ from strongroom.errors import UsageError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.model import Role
 from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.order import due_checks
+from strongroom.operations.backup.verified_share import items_on_record, replicas_on_record, scope_of
 from strongroom.operations.backup.verify import verifications
 from strongroom.operations.engine import steps as engine_steps
 from strongroom.operations.engine.drive import drive
@@ -49,6 +51,7 @@ from strongroom.operations.engine.jobs import fold_old_steps
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import open_due
 from strongroom.operations.judge import facts_on_record, judgement
+from strongroom.operations.judge.fact_records import WatchedInstallation
 from strongroom.operations.judge.facts import on_record
 from strongroom.operations.retention.plan import plan_retention
 from strongroom.state import catalog, tables
@@ -503,6 +506,7 @@ def questions(
         "alerts": lambda: judgement.alerts(looked(now=now), limits),
         "signs, with the chain": lambda: facts_on_record.signs(store, watched, now=now),
         "verification": lambda: facts_on_record.verification(store, watched, now=now),
+        "what is verified next": partial(_choose_next, services, watched, now=now),
         "counts of runs": store.counts,
         "page of runs": lambda: store.runs(51),
         "page of backups": lambda: store.replicas_of([e.backup for e in store.backups(limit=51)]),
@@ -520,6 +524,13 @@ def questions(
         "end that run again": Question(large.end, once=True),
         "fold for ten seconds": Question(lambda: fold_old_steps(services, seconds=10.0), once=True),
     }
+
+
+def _choose_next(services: Services, watched: WatchedInstallation, *, now: float) -> None:
+    """Choose what the next slice of verification reads, as if every target showed all that is on record."""
+    assert watched.verification is not None
+    items = items_on_record(services.store, replicas_on_record(services.store), now=now)
+    due_checks(items, scope_of(watched.verification, now), now=now, draw=random.random)
 
 
 def _forget_slots(store: RunStore) -> None:
