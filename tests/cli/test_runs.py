@@ -16,7 +16,13 @@ from msgspec import structs
 
 from strongroom.cli.errors import RunEnded
 from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner, WrongKey
-from strongroom.operations.errors import ConfirmationRequired, LeftAside, QuorumNotMet, RunDegraded
+from strongroom.operations.errors import (
+    ConfirmationRequired,
+    LeftAside,
+    QuorumNotMet,
+    RunDegraded,
+    TargetUnsound,
+)
 from strongroom.state.errors import RunNotFound
 from strongroom.state.store import RunStore
 from strongroom.system.errors import WouldOverwrite
@@ -184,6 +190,20 @@ def test_a_region_that_no_file_configures_is_meant_by_its_name_too(stocked: Mach
     assert stocked.ok("backups", "verify", "region-b", "--json").document["policy"] == "daily-metadata"
     assert stocked.ok("backups", "show", "region-c", "--json").document["policy"] == "daily-metadata"
     assert stocked.run("backups", "verify", "region-d").failed_with(MissingPiece)
+
+
+def test_a_repair_that_looks_at_all_says_what_it_could_not_look_at(configured: Machine) -> None:
+    back_up(configured)
+    dublin, away = configured.path("regions/dublin"), configured.path("regions/away")
+    dublin.rename(away)
+    dublin.write_text("no directory")
+    done = configured.run("backups", "repair", "--all")
+    assert done.failed_with(TargetUnsound)
+    assert "Nobody knows what is missing on 'dublin'" in done.err
+    assert "on every target that answers" in done.out
+    dublin.unlink()
+    away.rename(dublin)
+    configured.ok("backups", "repair", "--all")
 
 
 def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configured: Machine) -> None:

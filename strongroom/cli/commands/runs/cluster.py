@@ -41,7 +41,7 @@ from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import ended_if_interrupted
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.submit import run_now
-from strongroom.operations.errors import NOTHING_YET, BackupOverdue, NothingToDo
+from strongroom.operations.errors import NOTHING_YET, BackupOverdue, NothingToDo, TargetUnsound
 from strongroom.operations.judge.calendar import EntryState, EntryStatus, overview, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.sheet import Lines, Sheet, Table
@@ -66,20 +66,31 @@ NOTHING = (
     "BACKUP' reads it."
 )
 NOTHING_AT_ALL = (
-    "Nothing to repair: every manifest is the one on record, and every container is there in its size. "
-    "'strongroom backups repair BACKUP' reads what is in them."
+    "Nothing to repair: on every target that answers, every manifest is the one on record, and every "
+    "container is there in its size. 'strongroom backups repair BACKUP' reads what is in them."
 )
 SHOWN = 20
 
 
 def repair_backups(given: RepairBackups, output: Output) -> Answer:
-    services = open_services()
-    wanted = [given.backup] if given.backup else _wanting(given, services, output)
+    services, away = open_services(), list[str]()
+    wanted = [given.backup] if given.backup else _wanting(given, services, output, away)
     runs = [_one(backup, services, output) for backup in wanted]
+    error = lack_of_all(runs) or _not_looked_at(away)
     if not runs:
         nothing = NOTHING_AT_ALL if given.target or given.all else NOTHING
-        return Answer(record={"runs": []}, sheet=Sheet(verdict=nothing))
-    return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
+        return Answer(record={"runs": []}, sheet=Sheet(verdict=nothing), error=error)
+    return replace(render_run.answer_runs(runs, services.store), error=error)
+
+
+def _not_looked_at(away: Sequence[str]) -> StrongroomError | None:
+    """Return what a repair ends with that could not look at targets. Media in a safe need not answer."""
+    policies = load_settings().policies.values()
+    expected = {name for policy in policies if not policy.offline for name in policy.targets}
+    if not (missed := [name for name in away if name in expected]):
+        return None
+    named = ", ".join(f"'{name}'" for name in missed)
+    return TargetUnsound(f"Nobody knows what is missing on {named}.", hint="Bring it back, then repeat.")
 
 
 def repair_there(given: RepairBackups, output: Output) -> Answer:
@@ -91,8 +102,11 @@ def repair_there(given: RepairBackups, output: Output) -> Answer:
     return answer_submission(repair_backup.delay(backup=backup), output, wait=given.where.follow)
 
 
-def _wanting(given: RepairBackups, services: Services, output: Output) -> list[str]:
+def _wanting(given: RepairBackups, services: Services, output: Output, away: list[str]) -> list[str]:
     """Look at targets, put on record what they lack, and return the backups that lack something.
+
+    Args:
+        away: gets the names of those that could not be looked at.
 
     Raises:
         TargetError: a target that was named does not answer.
@@ -108,6 +122,7 @@ def _wanting(given: RepairBackups, services: Services, output: Output) -> list[s
         except StrongroomError as error:
             if given.target:
                 raise
+            away.append(name)
             output.note(f"not looked at: '{name}': {error.message}")
     wanted = degraded(services)
     if not given.target:
