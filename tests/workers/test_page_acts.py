@@ -16,6 +16,7 @@ from strongroom.config.served import PageOidcSettings, PageProxySettings, PageSe
 from strongroom.operations.engine import muted
 from strongroom.operations.errors import MessageRefused
 from strongroom.operations.show.acting import ASKED, REFUSED
+from strongroom.state import folding
 from strongroom.state.records import RunKind, RunStep, Spec, StepKind
 from strongroom.state.store import RunStore
 from tests.process import free_port
@@ -144,6 +145,22 @@ def test_a_run_that_waits_for_people_says_so_and_what_they_type(settings: Settin
         page = place.visitor().ask(f"/runs/{run}").text
         assert "waits for approval" in page
         assert f"strongroom approvals approve {run}" in page
+
+
+def test_a_run_of_long_ago_says_how_many_steps_it_had_though_few_records_stand_for_them(
+    settings: Settings,
+) -> None:
+    with served(settings) as place:
+        spec = Spec(kind=RunKind.BACKUP, policy="nightly", source="local")
+        steps = tuple(RunStep(StepKind.CAPTURE, piece) for piece in range(7))
+        made = place.store.create(spec, first=steps)
+        assert made is not None
+        edit(place, "UPDATE steps SET state='done', attempts=1, finished_at=1")
+        edit(place, "UPDATE runs SET state='done', finished_at=1")
+        with place.store._database.writing() as conn:
+            assert folding._slice(conn, (), folding.AFTER) == (False, len(steps))
+        page = place.visitor().ask(f"/runs/{made.id}").text
+        assert "7 of 7" in page
 
 
 def test_a_run_that_is_taken_up_again_at_a_terminal_alone_has_no_button(settings: Settings) -> None:

@@ -182,8 +182,8 @@ def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:
     for row in rows:
         kinds.setdefault(row.step.kind.value, []).append(row)
     for kind, mine in kinds.items():
-        done = sum(step.state is StepState.DONE for step in mine)
-        yield kind, f"{done:,} of {len(mine):,}", sum(step.attempts for step in mine)
+        done = sum(step.steps for step in mine if step.state is StepState.DONE)
+        yield kind, f"{done:,} of {sum(step.steps for step in mine):,}", sum(step.attempts for step in mine)
 
 
 def _trouble(row: StepRow) -> tuple[Content, ...]:
