@@ -603,9 +603,10 @@ def two_nights(folder: Path) -> tuple[World, list[str]]:
 
 
 def lose_a_container(world: World, backup: str) -> None:
+    """Lose the largest: which secrets are together is chance, and in another one may be alone."""
     for target in world.targets.values():
-        for name in sorted(info.name for info in target.list(f"containers/{backup}/"))[:1]:
-            target.delete(name)
+        largest = max(target.list(f"containers/{backup}/"), key=lambda info: (info.size, info.name))
+        target.delete(largest.name)
 
 
 def sizes(there: MemoryStore) -> Counter[int]:
