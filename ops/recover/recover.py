@@ -42,13 +42,16 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+try:
+    from cryptography.exceptions import InvalidSignature, InvalidTag
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA512
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+except ImportError as error:
+    sys.exit(f"Needs cryptography (50 or newer) and zstandard: {error}. RUNBOOK.md or README.md says how.")
 
 try:
     import zstandard
@@ -65,8 +68,7 @@ ADVICE = {
     "Untrusted": "Compare an installation's fingerprint with the kit; then give it with --signer.",
     "CannotOpen": "Nothing is known to be damaged.",
     "Refused": "Take another backup: name it with --backup.",
-    "LeftAside": "Compare with another copy of this backup, which may be newer.",
-}
+    "LeftAside": "Compare with another copy of this backup, which may be newer."}
 
 class Failure(Exception):
     """A failure: its family, what happened, and what more is to be said, a line each."""
@@ -306,12 +308,10 @@ CERTIFICATE = {
 STANZA = {
     "type": matching("[a-z0-9][a-z0-9.-]{0,31}"), "label": matching(PRINTABLE + "{0,128}"),
     "args": lambda value: isinstance(value, dict) and list(value) == sorted(value)
-    and all(fits(each, (str, int)) for each in value.values()),
-}
+    and all(fits(each, (str, int)) for each in value.values())}
 RECORD = {
     "id": 16, "generation": integers(1, 99_999_999),
-    "stanzas": lambda some: fits(some, [STANZA]) and 0 < len(some) < 65 and cost(some) <= 2**25, "mac": 32,
-}
+    "stanzas": lambda some: fits(some, [STANZA]) and 0 < len(some) < 65 and cost(some) <= 2**25, "mac": 32}
 WRAPPED = {"salt": 32, "wrapped": 48}
 
 def open_with_passphrase(passphrase: str, args: Record, context: bytes) -> bytes | None:

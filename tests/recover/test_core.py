@@ -63,6 +63,15 @@ def test_the_core_alone_brings_back_the_backup_that_is_named(alone: Path, target
     assert run(alone, *words, "--get", name)[1].encode() in {file.read_bytes() for file in files}
 
 
+def test_a_machine_without_the_packages_is_told_which_and_where_they_may_be(alone: Path) -> None:
+    command = [sys.executable, "-I", "-S", alone, "region", "--list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "'cryptography'" in done.stderr
+    assert "RUNBOOK.md" in done.stderr
+
+
 def test_the_core_alone_opens_with_the_private_key_that_keygen_makes(alone: Path, tmp_path: Path) -> None:
     identity = HpkeIdentity.generate()
     identity.save(tmp_path / "recovery.key")
