@@ -121,6 +121,8 @@ def test_the_medium_opens_in_an_empty_environment_without_a_network(wheels: Path
     sums = (medium / folder / "SHA256SUMS").read_text()
     assert all(f"{folder}/wheels/{wheel.name}" in sums for wheel in wheels.glob("*.whl"))
     runbook = [line.strip() for line in (medium / folder / "RUNBOOK.md").read_text().splitlines()]
+    assert any(f"Python {sys.version_info.major}.{sys.version_info.minor}" in line for line in runbook)
+    assert any("for no other Python" in line for line in runbook)
     pip = next(at for at, line in enumerate(runbook) if line.startswith("python3 -m pip install"))
     [signer] = set(re.findall(r"sr1:[0-9a-f]{64}", "\n".join(runbook)))
     lines = [

@@ -273,7 +273,7 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
    It restores, reads back and compares.{marks[3]}
 
-5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`.{marks[4]}{wheels}
+5. **Without Strongroom**, with Python 3.11 or newer and what `requirements.txt` names.{marks[4]}{wheels}
 
 {marks[5]}
 {recover}
@@ -289,7 +289,7 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
 
 _FROM_WHEELS = """
-   They are in `{folder}/wheels`, for {systems}. Without a network:
+   They are in `{folder}/wheels`, for {systems}, and for no other Python. Without a network:
 
        python3 -m pip install --target ~/recovery --no-index --find-links {folder}/wheels \\
            cryptography zstandard
