@@ -28,7 +28,8 @@ from strongroom.container.wrapping import (
 )
 from strongroom.errors import KeyServiceError, UsageError
 from strongroom.keys import Opener
-from strongroom.keys.allof import recipient_key, stanza_key
+from strongroom.keys.allof import TYPE as ALL_OF
+from strongroom.keys.allof import inner, recipient_key, stanza_key
 from strongroom.keys.errors import PassphraseNeeded, WrongPassphrase
 from strongroom.model import prepare
 from strongroom.operations.engine.services import CheckResult, Services
@@ -151,7 +152,8 @@ def read_proofs(store: RunStore, *, until: float = float("inf")) -> ProofsOnReco
 
 # -- Key health: every key that a kept backup depends on is tried, again and again, before it is needed
 #
-# A *class* of backups are those of one policy that the same keys open. Of each, the newest is taken
+# A *class* of backups are those of one policy that the same keys open, in the same versions: a key service
+# can lose an old version and keep the newest. Of each, the newest is taken
 # and every recipient is tried that this host has the opening side of. Keys of custodians, and those
 # that lie offline, answer a sealed challenge instead. Each proof is an event; a key without one for
 # too long is an alarm.
@@ -199,10 +201,18 @@ def try_keys(found: Iterable[Opens], identities: Sequence[Identity]) -> list[Tri
 def _classes(openings: Iterable[Opens]) -> Iterator[tuple[Opens, int]]:
     classes: dict[tuple[str, frozenset[str]], list[Opens]] = defaultdict(list)
     for opening in openings:
-        keys = frozenset(stanza_key(stanza) for record in opening.records for stanza in record.stanzas)
+        keys = frozenset(_with_versions(stanza) for record in opening.records for stanza in record.stanzas)
         classes[opening.policy, keys].append(opening)
     for (_, _), members in sorted(classes.items(), key=lambda item: (item[0][0], sorted(item[0][1]))):
         yield max(members, key=lambda opening: (opening.created_at, opening.backup)), len(members)
+
+
+def _with_versions(stanza: Stanza) -> str:
+    """Return which key a stanza was wrapped for, and in which version; of a composed one, in those of its
+    legs."""
+    legs = inner(stanza) if stanza.type == ALL_OF else ((stanza,),)
+    versions = [str(way_in.args.get("version", "")) for leg in legs for way_in in leg]
+    return " ".join((stanza_key(stanza), *versions))
 
 
 def _class(newest: Opens, many: int, identities: Sequence[Identity]) -> Iterator[Tried]:
@@ -248,8 +258,11 @@ def _try(
 
 
 def record_proofs(services: Services, tried: Iterable[Tried]) -> None:
-    """Keep what was found out: a proof for each key that opened, a failure for each that did not."""
-    for trial in tried:
+    """Keep what was found out: a proof for each key that opened, a failure for each that did not.
+
+    Failures last: a key that opens one class of backups and not another is not proven.
+    """
+    for trial in sorted(tried, key=lambda trial: trial.outcome is KeyTrialResult.FAILED):
         if trial.outcome is KeyTrialResult.OPENED:
             services.store.event(PROVEN, key=trial.key, how="opened", backup=trial.backup)
         elif trial.outcome is KeyTrialResult.FAILED:

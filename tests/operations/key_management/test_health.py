@@ -8,14 +8,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from strongroom.container.errors import Malformed, WrongKey
 from strongroom.container.wrapping import Stanza, WrappingKey
 from strongroom.errors import UsageError
 from strongroom.keys.allof import recipient_key
-from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.keys.errors import KeyServiceUnavailable, KeyVersionTooOld
 from strongroom.keys.hpke import HpkeIdentity
-from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.operations.keys.health import (
     CHALLENGE_HOLDS,
     DAY,
@@ -81,6 +82,44 @@ def test_a_key_service_that_does_not_answer_is_a_failure_with_its_reason(at: Rot
         KeyTrialResult.FAILED,
         "KeyServiceUnavailable: the token is not there",
     )
+
+
+class Versioned(KeyFileRecipient):
+    """A key of a key service: each stanza names the version that wrapped."""
+
+    version = 1
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+        stanza = super().wrap(key, context=context)
+        return structs.replace(stanza, args={**stanza.args, "version": self.version})
+
+
+class Forgetful(KeyFileIdentity):
+    """A key service that has the newest version of its key, and no longer the one before."""
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        args = dict(stanza.args)
+        if args.pop("version") == 1:
+            raise KeyVersionTooOld("version 1 is gone")
+        return super().unwrap(structs.replace(stanza, args=args), context=context)
+
+
+def test_a_version_that_a_key_service_lost_is_found_though_the_newest_still_opens(at: Rotated) -> None:
+    secret = os.urandom(32)
+    recipient, opened = Versioned(secret), list[Opens]()
+    for recipient.version in (1, 2):
+        record = WrappingKey.create([recipient]).record
+        name = f"b{recipient.version}"
+        opened.append(Opens(backup=name, policy="p", created_at=name, records=(record,), first=frozenset()))
+    tried = try_keys(opened, [Forgetful(secret)])
+    assert {one.backup: one.outcome for one in tried} == {
+        "b1": KeyTrialResult.FAILED,
+        "b2": KeyTrialResult.OPENED,
+    }
+    services = at.services(at.old)
+    record_proofs(services, tried)
+    now = time.time()
+    assert read_proofs(services.store).of(tried[0].key, "k", since=now, now=now).proof is ProofState.FAILED
 
 
 def test_a_record_that_names_a_key_but_holds_another_is_a_failure(at: Rotated) -> None:
