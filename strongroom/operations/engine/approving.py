@@ -266,8 +266,8 @@ class _Question:
             f"{self._what()} has to be approved first, by {'; and by '.join(standing.lacks)}.",
             expires=document.ends,
             hint=f"'strongroom approvals approve {self._request.subject}', typed by each of them until "
-            f"{until}. A run "
-            "goes on by itself then, if a cluster runs; otherwise repeat the command.",
+            f"{until}. A run that waits for it goes on by itself then, if a cluster runs; retry one that "
+            "failed, and repeat any other command.",
         )
 
     def _what(self) -> str:

@@ -77,6 +77,7 @@ def test_nothing_is_sealed_for_a_new_recipient_before_it_is_approved_and_then_wi
     refused = back_up(services)
     assert refused.state is RunState.FAILED
     assert "ApprovalNeeded" in (refused.error or "")
+    assert "retry one that failed" in (refused.error or ""), "it does not go on by itself"
     document = office.sign(services, find(office, services), "alice", "carol")
     assert document.enough
     for _ in range(2):
