@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, tuple_, update
 
 from strongroom.state import catalog, codec, outcomes, runs, sql, tables
 from strongroom.state.engine import StateDatabase
@@ -273,8 +273,8 @@ def _queue(
 
 def _stalled_runs(conn: Connection) -> list[str]:
     """Active runs in which nothing is left to do and nobody has said so."""
-    pending = select(_steps.run).where(tables.UNSETTLED)
-    return list(conn.execute(select(_runs.id).where(tables.ACTIVE, _runs.id.not_in(pending))).scalars())
+    pending = exists().where(_steps.run == _runs.id, tables.UNSETTLED)
+    return list(conn.execute(select(_runs.id).where(tables.ACTIVE, ~pending)).scalars())
 
 
 def _mend_slowly(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from strongroom.state import runs
+from strongroom.state import recovery, runs
 from strongroom.state.records import RunKind, RunStep, StepConsequence, StepKind, Ticket
 from strongroom.state.store import RunStore
 from tests.state.pipeline import capture, claimed, decide, new_run, take, upload
@@ -169,6 +169,24 @@ def test_a_reconcile_with_nothing_to_do_does_not_grow_with_runs_that_ended(store
         (report,) = take(store, run)
         store.finish(claimed(store, report), {}, decide)
     assert 0 < reconcile() <= 2 * before
+
+
+def test_which_runs_have_nothing_left_to_do_is_found_without_looking_at_all_that_others_have(
+    store: RunStore,
+) -> None:
+    """PostgreSQL looked through all of them for each run that waits: minutes beside a very large run."""
+    work = Work(store)
+
+    def asked() -> int:
+        with store._database.reading() as conn:
+            assert recovery._stalled_runs(conn) == [stalled.id]
+            return work.of(lambda: recovery._stalled_runs(conn))
+
+    stalled = new_run(store, [])
+    new_run(store, [upload(0)])
+    few = asked()
+    new_run(store, [upload(piece) for piece in range(1500)])
+    assert asked() <= few + 100
 
 
 def test_what_metrics_ask_at_each_scrape_costs_no_more_where_more_is_on_record(store: RunStore) -> None:
