@@ -174,7 +174,6 @@ def test_a_reconcile_with_nothing_to_do_does_not_grow_with_runs_that_ended(store
 def test_which_runs_have_nothing_left_to_do_is_found_without_looking_at_all_that_others_have(
     store: RunStore,
 ) -> None:
-    """PostgreSQL looked through all of them for each run that waits: minutes beside a very large run."""
     work = Work(store)
 
     def asked() -> int:
