@@ -160,7 +160,7 @@ def _error(wrong: Sequence[SecretFinding]) -> StrongroomError:
         )
     if all(finding.check == live.UNREADABLE for finding in wrong):
         return SourceError(
-            f"{plural(len(wrong), 'source')} could not be read, so nothing of it was looked at: "
+            f"{plural(len(wrong), 'source')} could not be read, so nothing of it was checked: "
             f"{', '.join(finding.source for finding in wrong[:NAMED])}.",
             hint="No secret is known to be wrong. Put right what each line above says, then repeat.",
         )

@@ -263,7 +263,7 @@ def show_status(given: Recover, output: Output) -> Answer:
     now, here, (plan, _) = time.time(), place.find(), read_plan(output)
     given = _from_anywhere(given, here)
     if not given.origin.from_target and not backup_selection.target_names(here):
-        output.note("note: no target is configured, or named by --from-target: only this host is looked at.")
+        output.note("note: no target is configured, or named by --from-target: only this host was asked.")
         places, given = _here_alone(given, here), replace(given, origin=RecoverFrom(from_target=("TARGET",)))
     else:
         places = open_places(given, here)
