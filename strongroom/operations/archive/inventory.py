@@ -159,8 +159,12 @@ def put_damaged_on_record(
         pieces: which containers it found, where that is known.
     """
     for (name, backup), why in damaged.items():
-        known = [replica for replica in store.replicas(backup) if replica.target == name and replica.good]
-        put_on_record(store, [LostReplica(replica, why) for replica in known], pieces.get((name, backup)))
+        which = pieces.get((name, backup))
+        for replica in (each for each in store.replicas(backup) if each.target == name):
+            if replica.good:
+                put_on_record(store, [LostReplica(replica, why)], which)
+            else:  # of something else: what is repaired of it just now is not all
+                store.set_replica(replica, damaged=which)
 
 
 def why_lost(store: RunStore, backup: str, target: str) -> str:

@@ -175,13 +175,14 @@ def checks_of_replica(
     ]
 
 
-def refresh(replica: Replica, containers: int, checks: Iterable[ContainerCheck]) -> Replica:
+def refresh(replica: Replica, containers: int, checks: Iterable[ContainerCheck], *, now: float) -> Replica:
     """Return what is known of a good replica by what was read of it, container by container.
 
     It was verified when the container was that was not read for longest, and to the depth that each was. As
-    long as one was never read, nothing new is known. Its bytes are the same, so it keeps a depth that it had.
+    long as one was never read, or a wrong clock dated that ahead, nothing new is known. Its bytes are the
+    same, so it keeps a depth that it had.
     """
-    known = {check.piece: check for check in checks}
+    known = {check.piece: check for check in checks if check.checked_at <= now + SKEW}
     if not replica.good or any(piece not in known for piece in range(MANIFEST, containers)):
         return replica
     read = [known[piece] for piece in range(MANIFEST, containers)]

@@ -194,9 +194,13 @@ def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
 
 
 def _vouched_for(replica: Replica, checks: Sequence[ContainerCheck], pieces: int) -> Replica:
-    """Return a replica of which only a part was read: it is as deep as what was read least, and as old."""
-    at = min((check.checked_at for check in checks), default=replica.verified_at)
-    return refresh(structs.replace(replica, verified=Depth.DIGEST, verified_at=at), pieces, checks)
+    """Return a replica of which only a part was read: it is as deep as what was read least, and as old.
+
+    If the record vouches for the rest no more, since that was found to be damaged meanwhile, the replica was
+    only seen.
+    """
+    seen = structs.replace(replica, verified=Depth.PRESENT)
+    return refresh(seen, pieces, checks, now=time.time())
 
 
 def _keep_depth(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -441,8 +442,11 @@ def _refresh_replicas(looked: Sequence[_ReadContainer], services: Services) -> N
     for replica in (each for found in store.replicas_of(backups).values() for each in found):
         key = replica.backup, replica.target
         entry = store.backup(replica.backup) if key in touched else None
-        if entry is not None and (now := refresh(replica, entry.containers, checks.get(key, ()))) != replica:
-            store.set_replica(now)
+        if entry is None:
+            continue
+        refreshed = refresh(replica, entry.containers, checks.get(key, ()), now=time.time())
+        if refreshed != replica:
+            store.set_replica(refreshed)
 
 
 def _damaged(looked: Sequence[_ReadContainer]) -> dict[tuple[str, str], _ReadContainer]:

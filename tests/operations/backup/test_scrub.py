@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,11 @@ from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.archive.inventory import put_damaged_on_record
+from strongroom.operations.backup.repair import BY_RECORD
 from strongroom.operations.backup.scrub import ContainerPlace, make_spec, place_of
 from strongroom.operations.backup.verified_share import VerificationScope, describe, standing
+from strongroom.operations.backup.verify import spec_about
 from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.layout import manifest_name
@@ -137,6 +141,22 @@ def test_damage_is_found_by_the_next_slice_and_repaired_in_one_go(kind: str, at:
     assert re.search(found, told.detail["why"])
     forget_checks(services)
     assert scrub(services).state is RunState.DONE
+
+
+def test_damage_that_is_found_while_another_is_repaired_is_not_vouched_for(world: World) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    put_damaged_on_record(services.store, {("us", backup): "Tampered"}, {("us", backup): {0}})
+    _, tickets = submit(services, spec_about(services, RunKind.REPAIR, backup, options=BY_RECORD))
+    while tickets and tickets[0].step.kind is not StepKind.VERIFY:
+        tickets = perform(tickets[0], services)
+    put_damaged_on_record(services.store, {("us", backup): "Tampered"}, {("us", backup): {1}})
+    run = drive(tickets[0].run, tickets, services, processes=1)
+
+    assert (run.state, bad(services, backup)) == (RunState.DONE, [])
+    found = standing(services.store, OPTIONS, now=time.time())
+    assert (found.all.never, found.targets["us"].never) == (1, 1)
+    assert scrub(services).facts["plan"]["pieces"] == 1
 
 
 # -- what is read, and by whom -----------------------------------------------------------

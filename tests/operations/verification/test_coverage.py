@@ -120,7 +120,7 @@ def test_items_are_told_apart_by_target() -> None:
 def put_read(store: RunStore, replica: Replica, containers: int, checks: list[ContainerCheck]) -> None:
     """Record what was read of a replica, as a slice does."""
     store.put_checks(checks)
-    store.set_replica(refresh(replica, containers, checks))
+    store.set_replica(refresh(replica, containers, checks, now=NOW))
 
 
 def fill_at_random(store: RunStore, chance: random.Random) -> None:
@@ -132,6 +132,7 @@ def fill_at_random(store: RunStore, chance: random.Random) -> None:
         store.put_backup(here, copies)
         for copy in copies:
             oldest, lacks = chance.choice([-2, 2, 29, 31, 60]) * DAY, chance.choice([0, 0, 0.5, 1])
+            again = chance.choice([0, 0, 0.5])
             checks = [
                 ContainerCheck(
                     backup=backup,
@@ -140,7 +141,7 @@ def fill_at_random(store: RunStore, chance: random.Random) -> None:
                     depth=Depth.DIGEST
                     if piece == MANIFEST
                     else chance.choice([Depth.OPENED, Depth.COMPARED]),
-                    checked_at=NOW - (1 - chance.random() / 2) * oldest,
+                    checked_at=NOW - (1 - chance.random() / 2) * (DAY if chance.random() < again else oldest),
                 )
                 for piece in range(MANIFEST, containers)
                 if chance.random() >= lacks
