@@ -97,7 +97,7 @@ class KeyProof(Struct, frozen=True, kw_only=True):
 
 
 class ProofsOnRecord(Struct, frozen=True, kw_only=True):
-    """When each key was last proven and retired, and when and why it last failed."""
+    """When each key was last proven and retired, and when and why it failed, if it was not proven since."""
 
     proven: Mapping[str, float]
     failed: Mapping[str, tuple[float, str]]
@@ -110,7 +110,7 @@ class ProofsOnRecord(Struct, frozen=True, kw_only=True):
             since: when the first backup was sealed to it.
         """
         last = self.proven.get(key)
-        failed_at, why = self.failed.get(key, (0.0, ""))
+        failed_at, why = self.failed.get(key, (None, ""))
         by = (last or since) + QUARTER
         return KeyProof(
             key=key,
@@ -122,8 +122,8 @@ class ProofsOnRecord(Struct, frozen=True, kw_only=True):
         )
 
 
-def _judged(last: float | None, failed_at: float, by: float, now: float) -> ProofState:
-    if failed_at > (last or 0.0):
+def _judged(last: float | None, failed_at: float | None, by: float, now: float) -> ProofState:
+    if failed_at is not None and failed_at >= (last or 0.0):
         return ProofState.FAILED
     if now > by:
         return ProofState.OVERDUE
@@ -133,7 +133,10 @@ def _judged(last: float | None, failed_at: float, by: float, now: float) -> Proo
 
 
 def read_proofs(store: RunStore, *, until: float = float("inf")) -> ProofsOnRecord:
-    """Read what is on record up to a moment. A row that was edited counts for what it still says."""
+    """Read what is on record up to a moment. A row that was edited counts for what it still says.
+
+    Two events may have one moment: SQLite's clock has milliseconds. Which came last is told by their order.
+    """
     proven: dict[str, float] = {}
     failed: dict[str, tuple[float, str]] = {}
     retired: dict[str, float] = {}
@@ -143,6 +146,7 @@ def read_proofs(store: RunStore, *, until: float = float("inf")) -> ProofsOnReco
             continue
         if event.kind == PROVEN:
             proven[key] = event.at
+            failed.pop(key, None)
         elif event.kind == FAILED:
             failed[key] = (event.at, str(event.detail.get("why")))
         else:

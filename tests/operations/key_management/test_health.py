@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec import structs
+from sqlalchemy import update
 
 from strongroom.container.errors import Malformed, WrongKey
 from strongroom.container.wrapping import Stanza, WrappingKey
@@ -21,6 +22,7 @@ from strongroom.operations.keys.health import (
     CHALLENGE_HOLDS,
     DAY,
     FAILED,
+    PROVEN,
     QUARTER,
     RETIRED,
     WARNING,
@@ -35,6 +37,7 @@ from strongroom.operations.keys.health import (
     try_keys,
 )
 from strongroom.operations.keys.usage import Opens, look_all
+from strongroom.state import tables
 from strongroom.times import rfc3339
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
@@ -120,6 +123,20 @@ def test_a_version_that_a_key_service_lost_is_found_though_the_newest_still_open
     record_proofs(services, tried)
     now = time.time()
     assert read_proofs(services.store).of(tried[0].key, "k", since=now, now=now).proof is ProofState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("order", "proof"), [((PROVEN, FAILED), ProofState.FAILED), ((FAILED, PROVEN), ProofState.PROVEN)]
+)
+def test_of_a_proof_and_a_failure_of_one_moment_the_later_one_counts(
+    at: Rotated, order: tuple[str, str], proof: ProofState
+) -> None:
+    store, now = at.services(at.old).store, time.time()
+    for kind in order:
+        store.event(kind, key="k", how="opened", why="it is gone", backup="b1")
+    with store._database.writing() as conn:
+        conn.execute(update(tables.events).values(at=now))
+    assert read_proofs(store).of("k", "k", since=now, now=now).proof is proof
 
 
 def test_a_record_that_names_a_key_but_holds_another_is_a_failure(at: Rotated) -> None:
