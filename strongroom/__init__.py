@@ -105,12 +105,6 @@ if TYPE_CHECKING:
         SharesTooMany,
         SharesWrong,
     )
-    from strongroom.operations.archive.errors import (
-        BackupShredded,
-        KeyShared,
-        NotErasable,
-        OnLegalHold,
-    )
     from strongroom.operations.archive.shortfall import (
         Shortfall,
     )
@@ -122,6 +116,7 @@ if TYPE_CHECKING:
         ApprovalNeeded,
         BackupOverdue,
         BackupQuarantined,
+        BackupShredded,
         BreakGlass,
         ChannelRefused,
         ChannelUnavailable,
@@ -131,6 +126,7 @@ if TYPE_CHECKING:
         HostIsAlone,
         IncidentClosed,
         IncidentOverdue,
+        KeyShared,
         KeysOutOfPolicy,
         KeyStillNeeded,
         KeyStillSeals,
@@ -146,12 +142,14 @@ if TYPE_CHECKING:
         NotAllRead,
         NotApproved,
         NotCovered,
+        NotErasable,
         NothingOpens,
         NothingSelected,
         NothingSelectedYet,
         NothingToDo,
         NothingToRehearse,
         NotYetSeen,
+        OnLegalHold,
         OwnMessageFailed,
         PlanMismatch,
         QuorumNotMet,

@@ -144,7 +144,6 @@ MODULES: Final = (
     "strongroom.targets.errors",
     "strongroom.state.errors",
     "strongroom.operations.errors",
-    "strongroom.operations.archive.errors",
     "strongroom.cli.errors",
     "workers.errors",
     "strongroom.config.schema",

@@ -90,6 +90,44 @@ def end(conn: Connection, entry: str, *, reason: str, by: str) -> bool:
     return bool(gone)
 
 
+class Calendar(Transactions):
+    """Slots and pauses."""
+
+    def newest_slot(self, name: str) -> float | None:
+        """Return when the newest slot claimed under a name was due (epoch seconds)."""
+        with self._database.reading() as conn:
+            return newest(conn, name)
+
+    def last_claimed(self, entry: str, *, others: Collection[str] = ()) -> Slot | None:
+        """Return the newest claimed slot of an entry, or of one of its subjects but for these."""
+        with self._database.reading() as conn:
+            return last_claimed(conn, entry, others)
+
+    def slot_of(self, run: str) -> str | None:
+        """Return the name that a run's slot was claimed under; ``None`` for a run without one."""
+        with self._database.reading() as conn:
+            return of_run(conn, run)
+
+    def clock(self) -> float:
+        """Return the time by the database's clock, which slots go by (epoch seconds)."""
+        return self._database.clock()
+
+    def pauses(self) -> list[Pause]:
+        """Return the pauses on record, those that have ended by themselves too."""
+        with self._database.reading() as conn:
+            return pauses(conn)
+
+    def pause(self, pause: Pause) -> None:
+        """Pause an entry, as an event too."""
+        with self._database.writing() as conn:
+            put(conn, pause)
+
+    def resume(self, entry: str, *, reason: str, by: str) -> bool:
+        """End a pause, as an event too; return whether there was one."""
+        with self._database.writing() as conn:
+            return end(conn, entry, reason=reason, by=by)
+
+
 # -- Which of several processes does what only one needs to do. Nothing rests on it: two at once do no harm
 
 

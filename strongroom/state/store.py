@@ -13,10 +13,10 @@ from heapq import merge
 from types import MappingProxyType
 from typing import Any
 
-from strongroom.state import catalog, folding, notes, outcomes, recovery, runs, sql
+from strongroom.state import catalog, folding, notes, outcomes, recovery, runs, sql, turns
 from strongroom.state.engine import Transactions
 from strongroom.state.hosts import HostRecord
-from strongroom.state.notes import AccessMarks, NotifiedAlert, SecretRotations
+from strongroom.state.notes import AccessMarks, Calendar, NotifiedAlert, SecretRotations
 from strongroom.state.records import (
     CatalogEntry,
     ChainedEvent,
@@ -27,7 +27,6 @@ from strongroom.state.records import (
     Event,
     HeldReplica,
     Needed,
-    Pause,
     ReadContainers,
     Replica,
     Run,
@@ -36,7 +35,6 @@ from strongroom.state.records import (
     RunProgress,
     RunState,
     RunStep,
-    Slot,
     Spec,
     StepKind,
     StepRow,
@@ -143,6 +141,11 @@ class RunQueries(Transactions):
         """Return when a run of each kind last ended, of those that ended within a day."""
         with self._database.reading() as conn:
             return runs.newest_ends(conn)
+
+    def first_run_at(self) -> float | None:
+        """Return when the oldest run on record was created: what was due before, nobody missed."""
+        with self._database.reading() as conn:
+            return runs.first_at(conn)
 
     def row(self, run: str, step: RunStep) -> StepRow:
         """Return one step. Raises StateError if there is no such row."""
@@ -276,52 +279,6 @@ class BackupCatalog(Transactions):
         """Return what was read back of replicas: of these backups, or of all."""
         with self._database.reading() as conn:
             return catalog.checks(conn, backups)
-
-
-# -- What the record says of the calendar: slots that became runs, and entries that are paused ---
-
-
-class Calendar(Transactions):
-    """Slots and pauses."""
-
-    def newest_slot(self, name: str) -> float | None:
-        """Return when the newest slot claimed under a name was due (epoch seconds)."""
-        with self._database.reading() as conn:
-            return notes.newest(conn, name)
-
-    def last_claimed(self, entry: str, *, others: Collection[str] = ()) -> Slot | None:
-        """Return the newest claimed slot of an entry, or of one of its subjects but for these."""
-        with self._database.reading() as conn:
-            return notes.last_claimed(conn, entry, others)
-
-    def slot_of(self, run: str) -> str | None:
-        """Return the name that a run's slot was claimed under; ``None`` for a run without one."""
-        with self._database.reading() as conn:
-            return notes.of_run(conn, run)
-
-    def first_run_at(self) -> float | None:
-        """Return when the oldest run on record was created: what was due before, nobody missed."""
-        with self._database.reading() as conn:
-            return runs.first_at(conn)
-
-    def clock(self) -> float:
-        """Return the time by the database's clock, which slots go by (epoch seconds)."""
-        return self._database.clock()
-
-    def pauses(self) -> list[Pause]:
-        """Return the pauses on record, those that have ended by themselves too."""
-        with self._database.reading() as conn:
-            return notes.pauses(conn)
-
-    def pause(self, pause: Pause) -> None:
-        """Pause an entry, as an event too."""
-        with self._database.writing() as conn:
-            notes.put(conn, pause)
-
-    def resume(self, entry: str, *, reason: str, by: str) -> bool:
-        """End a pause, as an event too; return whether there was one."""
-        with self._database.writing() as conn:
-            return notes.end(conn, entry, reason=reason, by=by)
 
 
 # -- What happened, which processes are alive, and who was told of an alert ---------------------
@@ -564,7 +521,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
     def queued_kinds(self) -> list[RunKind]:
         """Return the kinds of the runs that wait for their turn: nearly always none."""
         with self._database.reading() as conn:
-            return runs.queued_kinds(conn)
+            return turns.queued_kinds(conn)
 
     def begin_next(self, kind: RunKind, *, most: int, window: int, apart: bool = False) -> list[Ticket]:
         """Give out the first steps of the runs of a kind whose turn has come, the oldest first.
@@ -576,7 +533,7 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, A
             apart: of a policy one at a time.
         """
         with self._database.writing() as conn:
-            return runs.begin_next(conn, kind, most=most, window=window, apart=apart)
+            return turns.begin_next(conn, kind, most=most, window=window, apart=apart)
 
     def claim(self, ticket: Ticket, *, owner: str, lease: float | None = None) -> Claim | None:
         """Start a step: take its lease for ``lease`` seconds, count the attempt, and load its run.

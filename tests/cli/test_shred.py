@@ -8,8 +8,13 @@ import pytest
 
 from strongroom.cli.errors import ShredPending
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.archive.errors import BackupShredded, NotErasable, OnLegalHold
-from strongroom.operations.errors import ConfirmationRequired, NothingSelected
+from strongroom.operations.errors import (
+    BackupShredded,
+    ConfirmationRequired,
+    NotErasable,
+    NothingSelected,
+    OnLegalHold,
+)
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import Machine

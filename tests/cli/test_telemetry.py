@@ -17,8 +17,8 @@ BROKEN = f"""
 import sys
 from strongroom.cli import main
 from strongroom.cli.commands.secrets import store
-from strongroom.cli.terminal import telemetry
-telemetry.FLUSH_SECONDS = {PATIENCE}
+from strongroom.cli.terminal import failures
+failures.FLUSH_SECONDS = {PATIENCE}
 def broken(*_):
     inside = "CANARY-LOCAL"
     raise RuntimeError("CANARY-TEXT " + inside)

@@ -26,8 +26,8 @@ from strongroom.keys.pkcs11.token_keys import (
     generate_ec,
 )
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
-from strongroom.operations.archive.errors import KeyShared
 from strongroom.operations.engine.integrity import pin_target
+from strongroom.operations.errors import KeyShared
 from strongroom.targets.s3 import S3Target
 from strongroom.vault.client import Vault as Server
 from tests.live.keys.test_kms import actions_of, as_user, make_key, of

@@ -39,8 +39,9 @@ from strongroom.state.records import (
     Ticket,
 )
 from strongroom.state.recovery import LossPatience, Queue, UnsettledStep, is_live, is_lost
-from strongroom.state.runs import AHEAD, BEGUN_TOGETHER, FARTHEST, YIELDS
+from strongroom.state.runs import AHEAD, FARTHEST
 from strongroom.state.store import RunStore
+from strongroom.state.turns import BEGUN_TOGETHER, YIELDS
 from strongroom.times import stamp
 
 READY, SENT, RUNNING = StepState.READY, StepState.SENT, StepState.RUNNING

@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from strongroom.state import tables
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState, Ticket
-from strongroom.state.runs import YIELDS
 from strongroom.state.store import RunStore
+from strongroom.state.turns import YIELDS
 from tests.state.pipeline import (
     PLAN,
     SPEC,

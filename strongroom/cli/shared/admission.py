@@ -24,13 +24,12 @@ from strongroom.container.signing import Certificate, Signers
 from strongroom.errors import StrongroomError, Untrusted, UsageError
 from strongroom.keys import roles
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.errors import BackupShredded
 from strongroom.operations.archive.on_record import BackupsOnRecord
 from strongroom.operations.archive.quarantine import QUARANTINED, RecordedQuarantine
 from strongroom.operations.archive.reading import Maker, maker_of, maker_of_backup
 from strongroom.operations.archive.select_backup import Chooser
 from strongroom.operations.engine.trust_lists import believed_on
-from strongroom.operations.errors import SetAside, TargetUnsound
+from strongroom.operations.errors import BackupShredded, SetAside, TargetUnsound
 from strongroom.state.filesystem import may_have_event
 from strongroom.targets.reading import ManifestListing, Objects
 

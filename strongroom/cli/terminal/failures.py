@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from textwrap import wrap
 from typing import Final
 
+from strongroom import __version__
 from strongroom.cli.terminal.output import Output, clean, clear_broken_pipe, columns, paint
+from strongroom.cli.terminal.place import find
 from strongroom.cli.terminal.stopping import Abandoned, Terminated
 from strongroom.errors import StrongroomError, TargetError, UsageError, meaning_of, raised_at
 from strongroom.system.errors import TargetFull, TargetReadOnly
@@ -22,6 +25,9 @@ BROKEN_PIPE: Final = 141
 """The reader of the output stopped reading: 128 and the number of SIGPIPE."""
 UNEXPECTED: Final = 1
 """A fault of Strongroom's own, as of any Python program that ends with a traceback."""
+
+FLUSH_SECONDS = 2.0
+"""How long a fault may take on its way to Sentry."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
@@ -130,10 +136,25 @@ def unexpected(error: BaseException, output: Output) -> int:
 
 
 def _capture(error: BaseException) -> None:
+    """Report a fault of the command line's own to Sentry, if a DSN is set, scrubbed as the workers' are."""
     with suppress(Exception):  # reporting a fault must not hide it behind another, nor may a missing package
-        from strongroom.cli.terminal.telemetry import capture
+        dsn = os.environ.get("STRONGROOM_SENTRY__DSN") or _configured("dsn")
+        if not dsn:
+            return
+        import sentry_sdk
 
-        capture(error)
+        from workers import telemetry
+
+        environment = _configured("environment") or "production"
+        telemetry.start(dsn, process="cli", release=__version__, environment=environment)
+        sentry_sdk.capture_exception(error)
+        sentry_sdk.flush(FLUSH_SECONDS)
+
+
+def _configured(key: str) -> str | None:
+    section = find().tables.get("sentry")
+    value = section.get(key) if isinstance(section, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def debug(error: BaseException) -> None:

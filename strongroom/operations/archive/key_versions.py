@@ -20,9 +20,9 @@ from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
 from strongroom.model import Role
 from strongroom.operations.archive.envelopes import find_all, first_answer, wrapping_keys
-from strongroom.operations.archive.errors import NotErasable, OnLegalHold
 from strongroom.operations.archive.open import carried_record, manifest_bytes
 from strongroom.operations.engine.services import Services
+from strongroom.operations.errors import NotErasable, OnLegalHold
 from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
 from strongroom.words import nearest

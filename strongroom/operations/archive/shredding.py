@@ -16,8 +16,8 @@ from strongroom.container.signing import Certificate, CertifiedSigner, require_i
 from strongroom.container.wrapping import Stanza
 from strongroom.keys.destroying import Fate
 from strongroom.model import prepare
-from strongroom.operations.archive.errors import BackupShredded
 from strongroom.operations.archive.key_versions import CONFIRMER, Epoch
+from strongroom.operations.errors import BackupShredded
 from strongroom.state.records import Event
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from strongroom.container.errors import DAMAGE, WrongKey
 from strongroom.errors import ConfigError
 from strongroom.model import prepare
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.errors import BackupShredded
 from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.backup.verify import newest, newest_if_any, spec_about
 from strongroom.operations.checks.drift import (
@@ -29,7 +28,7 @@ from strongroom.operations.engine.calendar_entries import Scheduled
 from strongroom.operations.engine.integrity import TERMS
 from strongroom.operations.engine.jobs import Ending, Job, Result, RunAccount, StepAction, read_facts
 from strongroom.operations.engine.services import Services
-from strongroom.operations.errors import BackupQuarantined, MassChange
+from strongroom.operations.errors import BackupQuarantined, BackupShredded, MassChange
 from strongroom.operations.restore.by_record import open_anywhere
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (

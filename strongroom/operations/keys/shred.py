@@ -14,7 +14,6 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys.destroying import Destroyer, Fate, KeyVersionState, attempt
 from strongroom.keys.errors import KeyNotDestroyed
 from strongroom.model import Selection
-from strongroom.operations.archive.errors import KeyShared
 from strongroom.operations.archive.holds import Holds, HoldSubject, read_holds
 from strongroom.operations.archive.key_versions import (
     CONFIRMER,
@@ -47,6 +46,7 @@ from strongroom.operations.archive.shredding import (
     write,
 )
 from strongroom.operations.engine.services import Services
+from strongroom.operations.errors import KeyShared
 from strongroom.operations.keys.shred_plan import ShredPlan, make_plan, require_alone
 from strongroom.operations.keys.usage import READERS
 from strongroom.targets import Target

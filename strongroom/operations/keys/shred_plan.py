@@ -14,7 +14,6 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import Stanza, wrap_context
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
-from strongroom.operations.archive.errors import KeyShared, OnLegalHold
 from strongroom.operations.archive.holds import HoldSubject, read_holds
 from strongroom.operations.archive.key_versions import (
     Epoch,
@@ -31,7 +30,7 @@ from strongroom.operations.archive.shredding import MeantBackup, MeantKey, Witne
 from strongroom.operations.engine.jobs import job_of
 from strongroom.operations.engine.layout import base_of
 from strongroom.operations.engine.services import Services
-from strongroom.operations.errors import NothingSelected
+from strongroom.operations.errors import KeyShared, NothingSelected, OnLegalHold
 from strongroom.operations.keys.usage import READERS, Opens, look_all
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural

@@ -15,7 +15,6 @@ from strongroom.errors import UsageError
 from strongroom.keys.destroying.services import FileDestroyer
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
 from strongroom.operations.archive.key_versions import ErasurePolicy
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.shredding import INTENT, Intent, events, shredded_backups, sign, write
@@ -23,7 +22,7 @@ from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair import degraded, submit_repair
 from strongroom.operations.backup.verify import newest
 from strongroom.operations.engine.layout import index_name
-from strongroom.operations.errors import NothingSelected
+from strongroom.operations.errors import BackupShredded, KeyShared, NotErasable, NothingSelected, OnLegalHold
 from strongroom.operations.keys.shred import advance, begin, note_lost
 from strongroom.operations.keys.shred_plan import make_plan
 from strongroom.operations.restore.job import submit_restore
