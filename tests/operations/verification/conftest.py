@@ -1,14 +1,22 @@
-"""A store of their own for tests that need one."""
+"""A store of their own for tests that need one, on both databases."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from strongroom.state.store import RunStore
+from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
+from tests.state.conftest import emptied_database as emptied_database  # noqa: PLC0414
+from tests.state.conftest import kind as kind  # noqa: PLC0414
+from tests.state.conftest import migrated_database as migrated_database  # noqa: PLC0414
+from tests.state.conftest import migrated_file as migrated_file  # noqa: PLC0414
+from tests.state.conftest import url as url  # noqa: PLC0414
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(f"sqlite:///{tmp_path / 'state.db'}")
+def store(url: str) -> Iterator[RunStore]:
+    store = RunStore(url)
+    yield store
+    store.close()
