@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output.settle()
             sys.stdout.flush()
         except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
+            failures.ask_what_is_left(error, output)
             asked.is_over = True
             failures.debug(error)
             _settle_accesses(error)

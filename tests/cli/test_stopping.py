@@ -194,6 +194,30 @@ def test_nothing_interrupts_telling_how_a_command_ended() -> None:
     assert (code, out.count("asked"), err) == (0, 1, "")
 
 
+HANGS = """
+import os, signal, sys, threading
+from strongroom.cli import main
+
+def hang():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()
+
+def run(words, output):
+    output.left = hang
+    os.kill(os.getpid(), signal.SIGINT)
+
+main._run = run
+sys.exit(main.main())
+"""
+
+
+def test_a_record_that_hangs_is_asked_what_is_left_until_somebody_interrupts_again() -> None:
+    code, _, err = run(HANGS)
+    assert code == failures.INTERRUPTED
+    assert "interrupted; what it left, the record could not say." in err
+
+
 TWICE = """
 import os, signal, sys, time
 from strongroom.cli.terminal.stopping import in_order

@@ -101,24 +101,33 @@ def from_os(error: OSError) -> StrongroomError:
     return TargetError(words)
 
 
+def ask_what_is_left(error: BaseException, output: Output) -> None:
+    """Note on an interruption what it left, unless somebody did. The record may hang, as it may have before:
+    who interrupts once more, and again, waits for it no longer."""
+    if (
+        not isinstance(error, KeyboardInterrupt)
+        or isinstance(error, Abandoned)
+        or hasattr(error, "__notes__")
+    ):
+        return
+    try:
+        left = output.left()
+    except (Exception, KeyboardInterrupt):  # noqa: BLE001 - the state database's last breath, or none
+        left = "what it left, the record could not say. 'strongroom runs' lists what is on record."
+    error.add_note(left)
+
+
 def interrupted(error: KeyboardInterrupt, output: Output) -> int:
     """Say what an interruption left, as far as it was given the time."""
     if isinstance(error, Abandoned):
         left = "'strongroom runs cancel RUN' takes back what was begun."
         print(f"\nstrongroom: stopped at once. {left}", file=sys.stderr)
     else:
-        left = next(iter(getattr(error, "__notes__", ())), "") or _left(output)
+        left = error.__notes__[0]
         print(f"\nstrongroom: interrupted; {left}", file=sys.stderr)
     code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     _settle(output, _unclassed("Interrupted", code, message="It was asked to end.", means=left, hint=""))
     return code
-
-
-def _left(output: Output) -> str:
-    try:
-        return output.left()
-    except Exception:  # noqa: BLE001 - what was interrupted may have been the state database's last breath
-        return "what it left, the record could not say. 'strongroom runs' lists what is on record."
 
 
 def unexpected(error: BaseException, output: Output) -> int:
