@@ -40,6 +40,13 @@ def put_replica(conn: Connection, replica: Replica) -> None:
     sql.put(conn, tables.replicas, [codec.replica_row(replica)])
 
 
+def is_on_record(conn: Connection, replica: Replica) -> bool:
+    """Tell whether just that is known of a replica; nobody changes it before this transaction ends."""
+    of_it = (_replicas.backup == replica.backup, _replicas.target == replica.target)
+    row = conn.execute(select(tables.replicas).where(*of_it).with_for_update()).first()
+    return row is not None and codec.replica_of(row) == replica
+
+
 def forget_checks(conn: Connection, name: str, target: str, pieces: Collection[int] | None = None) -> bool:
     """Have a slice of the containers of a replica count as never read: of these, or of all. Tell whether
     there may be more."""

@@ -218,6 +218,13 @@ class BackupCatalog(Transactions):
         with self._database.writing() as conn:
             catalog.put_replica(conn, replica)
 
+    def refresh_replica(self, before: Replica, now: Replica) -> None:
+        """Record what is newly known of a replica, unless something else became known of it meanwhile: that
+        it is damaged, or gone."""
+        with self._database.writing() as conn:
+            if catalog.is_on_record(conn, before):
+                catalog.put_replica(conn, now)
+
     def drop_replica(self, backup: str, target: str) -> bool:
         """Forget a replica that was removed from its target; return whether it was the last one,
         and the backup is forgotten with it."""

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from msgspec import structs
 from sqlalchemy import create_engine, event, text, update
 
 from strongroom.model import Depth
@@ -286,3 +287,19 @@ def test_only_good_replicas_are_given_as_such(store: RunStore) -> None:
     store.put_backup(entry("b1"), [replica("b1", "eu"), replica("b1", "us", good=False)])
     [held] = store.held_replicas()
     assert (held.backup, held.target) == ("b1", "eu")
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "damaged", "gone"])
+def test_what_became_known_of_a_replica_meanwhile_is_not_written_over(
+    store: RunStore, meanwhile: str
+) -> None:
+    before, bad = replica("b1", "eu"), replica("b1", "eu", good=False)
+    store.put_backup(entry("b1"), [before, replica("b1", "us")])
+    if meanwhile == "damaged":
+        store.set_replica(bad)
+    elif meanwhile == "gone":
+        store.drop_replica("b1", "eu")
+    now = structs.replace(before, verified=Depth.COMPARED, verified_at=5.0)
+    store.refresh_replica(before, now)
+    known = [each for each in store.replicas("b1") if each.target == "eu"]
+    assert known == {"nothing": [now], "damaged": [bad], "gone": []}[meanwhile]

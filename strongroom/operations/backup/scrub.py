@@ -446,7 +446,7 @@ def _refresh_replicas(looked: Sequence[_ReadContainer], services: Services) -> N
             continue
         refreshed = refresh(replica, entry.containers, checks.get(key, ()), now=time.time())
         if refreshed != replica:
-            store.set_replica(refreshed)
+            store.refresh_replica(replica, refreshed)
 
 
 def _damaged(looked: Sequence[_ReadContainer]) -> dict[tuple[str, str], _ReadContainer]:

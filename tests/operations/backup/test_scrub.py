@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -157,6 +158,26 @@ def test_damage_that_is_found_while_another_is_repaired_is_not_vouched_for(world
     found = standing(services.store, OPTIONS, now=time.time())
     assert (found.all.never, found.targets["us"].never) == (1, 1)
     assert scrub(services).facts["plan"]["pieces"] == 1
+
+
+def test_a_replica_that_somebody_finds_damaged_as_a_slice_ends_stays_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    forget_checks(services)
+    store, known, began = services.store, services.store.replicas_of, services.store.clock()
+
+    def before_it_is_found(backups: Sequence[str]) -> dict[str, list[Replica]]:
+        found = known(backups)
+        if min(one.checked_at for one in store.checks()) >= began:
+            put_damaged_on_record(store, {("us", backup): "Tampered"})
+        return found
+
+    monkeypatch.setattr(store, "replicas_of", before_it_is_found)
+    run, tickets = submit(services, make_spec(services, OPTIONS))
+    drive(run, tickets, services, processes=1)
+    assert [replica.target for replica in bad(services, backup)] == ["us"]
 
 
 # -- what is read, and by whom -----------------------------------------------------------
