@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 
+import pytest
+
+from strongroom.cli.shared import target_comparison
+from strongroom.model import Depth
 from tests.cli.program import Machine
 
 DAY = 86_400
@@ -20,6 +25,16 @@ def pass_time(machine: Machine, days: float) -> None:
         database.execute("UPDATE container_checks SET checked_at = checked_at - ?", (days * DAY,))
         database.execute("UPDATE replicas SET verified_at = verified_at - ?", (days * DAY,))
         database.execute("UPDATE catalog SET created_at = '2020-01-01T00:00:00Z'")
+
+
+def test_a_look_is_on_record_for_when_it_began_and_not_for_when_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted: dict[str, float] = {}
+    monkeypatch.setattr(target_comparison, "_record_result", lambda *_, at: noted.update(at=at))
+    with target_comparison.recorded(None, None, Depth.DIGEST, None, None):  # type: ignore[arg-type]
+        read = time.time()
+    assert noted["at"] <= read
 
 
 def flip_a_bit(machine: Machine, region: str) -> str:

@@ -142,16 +142,23 @@ def recorded(
 
     Where there is no usable catalog the answer is all the same, and a note says so.
     """
+    began = time.time()  # nothing of it was read before, and reading it all may take a day
     try:
         yield
     except DAMAGE:
-        _record_result(target, manifest, None, installation, output)
+        _record_result(target, manifest, None, installation, output, at=began)
         raise
-    _record_result(target, manifest, depth, installation, output)
+    _record_result(target, manifest, depth, installation, output, at=began)
 
 
 def _record_result(
-    target: Target, manifest: Manifest, depth: Depth | None, installation: InstallationPlace, output: Output
+    target: Target,
+    manifest: Manifest,
+    depth: Depth | None,
+    installation: InstallationPlace,
+    output: Output,
+    *,
+    at: float,
 ) -> None:
     try:
         store = admission.find_run_store(installation)
@@ -166,10 +173,10 @@ def _record_result(
                 "looks at what is not looked at here, too, and clears that."
             )
         elif depth is None or _is_as_deep(replica, depth):
-            _update_replica(store, replica, depth)
+            _update_replica(store, replica, depth, at=at)
         if depth is not None:
             found = (manifest.backup_id, target.name, len(manifest.containers))
-            store.put_checks(checks_of_replica(*found, depth, at=time.time()))
+            store.put_checks(checks_of_replica(*found, depth, at=at))
     except StrongroomError as error:
         output.note(f"note: the catalog was not told: {error.message}")
 
@@ -197,7 +204,7 @@ def _is_as_deep(replica: Replica, depth: Depth) -> bool:
     return replica.verified is None or order.index(depth) >= order.index(replica.verified)
 
 
-def _update_replica(store: RunStore, replica: Replica, depth: Depth | None) -> None:
+def _update_replica(store: RunStore, replica: Replica, depth: Depth | None, *, at: float) -> None:
     good = depth is not None
-    store.set_replica(replace(replica, good=good, verified=depth, verified_at=time.time() if good else None))
+    store.set_replica(replace(replica, good=good, verified=depth, verified_at=at if good else None))
     store.event("replica.checked", backup=replica.backup, target=replica.target, good=good, depth=depth)

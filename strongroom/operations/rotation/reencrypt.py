@@ -59,6 +59,7 @@ from strongroom.operations.archive.removal import (
     why_set_aside,
 )
 from strongroom.operations.backup.commit import place
+from strongroom.operations.backup.order import checks_of_replica
 from strongroom.operations.backup.verify import missing_from_quorum
 from strongroom.operations.engine.layout import (
     container_entry,
@@ -273,8 +274,9 @@ class _Reencryption:
         new = parse_manifest(content, trusted=self._rotation.trusted)
         self._each(lambda target: self._complete(target, new, content))
         self._each(lambda target: _sweep(target, new))
+        began = time.time()
         depth = self._verified(new)
-        self._catalogue(new, hashlib.sha256(content).hexdigest(), depth)
+        self._catalogue(new, hashlib.sha256(content).hexdigest(), depth, at=began)
         return new, depth.value, self._missed
 
     # -- making it -------------------------------------------------------------
@@ -388,7 +390,8 @@ class _Reencryption:
             return False
         return True
 
-    def _catalogue(self, new: Manifest, digest: str, depth: Depth) -> None:
+    def _catalogue(self, new: Manifest, digest: str, depth: Depth, *, at: float) -> None:
+        """Enter the new backup, with what was read back of it from a time on."""
         good = {target.name for target in self._targets}
         replicas = [
             Replica(
@@ -396,11 +399,14 @@ class _Reencryption:
                 target=pin.name,
                 good=pin.name in good,
                 verified=depth if pin.name in good else None,
-                verified_at=time.time() if pin.name in good else None,
+                verified_at=at if pin.name in good else None,
             )
             for pin in self._spec.targets
         ]
-        self._services.store.put_backup(entry_of(new, digest), replicas)
+        store = self._services.store
+        store.put_backup(entry_of(new, digest), replicas)
+        for name in good:
+            store.put_checks(checks_of_replica(new.backup_id, name, len(new.containers), depth, at=at))
 
 
 def _place(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.operations.archive import open as open_backup
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import backup_ids, read_manifest
 from strongroom.operations.backup.job import submit_backup
@@ -20,6 +23,7 @@ from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.engine.drive import drive
 from strongroom.operations.engine.services import Services
 from strongroom.operations.restore.by_record import open_anywhere
+from strongroom.operations.rotation import reencrypt
 from strongroom.operations.rotation.job import results, submit_rotation
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.rotate import RotateOptions
@@ -196,6 +200,27 @@ def test_sealed_anew_the_old_key_opens_nothing_of_the_new_backup(at: Rotated) ->
     assert manifests[1].previous is not None
     assert newest(services, POLICY) == new
     assert backup_ids(at.world.targets["eu"])[-1] == new
+
+
+def test_what_was_sealed_anew_is_on_record_as_read_and_no_later_than_it_was(
+    at: Rotated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup, read = at.back_up(), list[float]()
+
+    def read_back(*given: Any) -> int:
+        read.append(time.time())
+        return open_backup.read_back(*given)
+
+    monkeypatch.setattr(reencrypt, "read_back", read_back)
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    new = services.store.backup(f"{backup}-r1")
+    assert new is not None
+    checks = services.store.checks([new.backup])
+    assert len(checks) == 3 * (1 + new.containers)
+    times = {each.checked_at for each in checks}
+    times |= {each.verified_at or 0.0 for each in services.store.replicas(new.backup)}
+    assert max(times) <= min(read)
 
 
 def test_sealing_anew_twice_makes_one_backup(at: Rotated) -> None:
