@@ -49,7 +49,7 @@ def driving(state_dir: Path, run: str, owner: str) -> Iterator[None]:
 Taken = tuple[Path, int]
 
 
-def _take(folder: Path, run: str, owner: str) -> Taken | None:
+def _take(folder: Path, run: str, owner: str, *, tries: int = 3) -> Taken | None:
     """Make a locked file. It gets its name last: without the lock it would look like a dead process's."""
     name = f"{run}.{secrets.token_hex(8)}"
     provisional = folder / f".{name}"
@@ -61,10 +61,11 @@ def _take(folder: Path, run: str, owner: str) -> Taken | None:
     try:
         os.write(descriptor, owner.encode())
         provisional.rename(folder / name)
-    except OSError:
+    except OSError as error:
         provisional.unlink(missing_ok=True)
         os.close(descriptor)
-        return None
+        swept = isinstance(error, FileNotFoundError)  # before it was locked, for a dead process's
+        return _take(folder, run, owner, tries=tries - 1) if swept and tries else None
     return folder / name, descriptor
 
 
@@ -79,7 +80,8 @@ def sweep(state_dir: Path, has_ended: Callable[[str], bool]) -> None:
     for file in _all_files(state_dir):
         run, provisional = file.name.partition(".")[0], file.name[0] == "."
         if _dead_owner(file) is not None and (provisional or has_ended(run)):
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's, who removes it himself
+                file.unlink()
 
 
 def forget(state_dir: Path, run: str, *, besides: Taken | None = None) -> None:

@@ -13,6 +13,7 @@ from strongroom.operations.engine import drive, process_lock
 from strongroom.operations.engine.services import Services
 from strongroom.operations.engine.steps import perform, recover
 from strongroom.state import filesystem
+from strongroom.system import files
 from tests.operations.world import POLICY, World, make_world
 
 
@@ -66,3 +67,35 @@ def test_who_drives_next_sweeps_what_dead_processes_left_but_for_what_can_be_gon
         assert {f"{goes_on}.00"} < left
         assert len(left) == 2
     assert drive.is_abandoned(services.store.load(goes_on), services.store, services.state_dir)
+
+
+def test_a_sweep_before_a_living_process_has_its_lock_costs_it_no_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept, take = list[Path](), files.open_locked
+
+    def swept_once(path: Path, flags: int) -> int:
+        descriptor = take(path, flags)
+        if not swept:
+            swept.append(path)
+            path.unlink()
+        return descriptor
+
+    monkeypatch.setattr(files, "open_locked", swept_once)
+    with process_lock.driving(tmp_path, "r1", "living"):
+        assert swept
+        assert process_lock.status(tmp_path, "r1").alive
+
+
+def test_what_another_user_left_and_nobody_else_may_remove_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / process_lock.FOLDER).mkdir()
+    (tmp_path / process_lock.FOLDER / "r1.00").write_text("another:1:operator")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    process_lock.sweep(tmp_path, lambda _: True)
+    assert process_lock.status(tmp_path, "r1").gone == {"another:1:operator"}
