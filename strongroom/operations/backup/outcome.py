@@ -167,7 +167,7 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
                     if check.target == name
                 }
                 found |= {check.piece: check for check in _read_by(run, services) if check.target == name}
-                now = _vouched_for(now, list(found.values()), pieces_of(run))
+                now = _vouched_for(now, list(found.values()), pieces_of(run), at=services.store.clock())
             replicas[name] = _keep_depth(facts, replicas.get(name), now)
             changed.append(replicas[name])
         if name in replicas and replicas[name].good:
@@ -193,14 +193,14 @@ def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     )
 
 
-def _vouched_for(replica: Replica, checks: Sequence[ContainerCheck], pieces: int) -> Replica:
+def _vouched_for(replica: Replica, checks: Sequence[ContainerCheck], pieces: int, *, at: float) -> Replica:
     """Return a replica of which only a part was read: it is as deep as what was read least, and as old.
 
     If the record vouches for the rest no more, since that was found to be damaged meanwhile, the replica was
     only seen.
     """
     seen = structs.replace(replica, verified=Depth.PRESENT)
-    return refresh(seen, pieces, checks, now=time.time())
+    return refresh(seen, pieces, checks, now=at)
 
 
 def _keep_depth(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -439,12 +438,13 @@ def _refresh_replicas(looked: Sequence[_ReadContainer], services: Services) -> N
     checks: dict[tuple[str, str], list[ContainerCheck]] = {}
     for container_check in store.checks(backups):
         checks.setdefault((container_check.backup, container_check.target), []).append(container_check)
+    now = store.clock()
     for replica in (each for found in store.replicas_of(backups).values() for each in found):
         key = replica.backup, replica.target
         entry = store.backup(replica.backup) if key in touched else None
         if entry is None:
             continue
-        refreshed = refresh(replica, entry.containers, checks.get(key, ()), now=time.time())
+        refreshed = refresh(replica, entry.containers, checks.get(key, ()), now=now)
         if refreshed != replica:
             store.refresh_replica(replica, refreshed)
 
