@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, tuple_, update
 
 from strongroom.state import catalog, codec, outcomes, runs, sql, tables
 from strongroom.state.engine import StateDatabase
@@ -153,17 +153,10 @@ def reconcile(
                 raise
             log.exception("reconcile-failed", extra={"run": run})
     with database.reading() as conn:
-        query = (
-            select(_steps.run)
-            .join(tables.runs, _runs.id == _steps.run)
-            .where(tables.ACTIVE, tables.UNSETTLED)
-            .where(_steps.state == StepState.READY.value, runs.DUE)
-            # An older version beside this one begins a run without a word: what was given out goes on.
-            .where(or_(_runs.queued.is_(False), _steps.dispatch > 0))
-            .distinct()
-            .order_by(_steps.run)
-        )
-        return list(conn.execute(query).scalars())
+        # An older version beside this one begins a run without a word: what was given out goes on.
+        begun = or_(_runs.queued.is_(False), _steps.dispatch > 0)
+        due = runs.has_step(_steps.state == StepState.READY.value, runs.DUE, begun)
+        return list(conn.execute(select(_runs.id).where(tables.ACTIVE, due).order_by(_runs.id)).scalars())
 
 
 def _is_failing(database: StateDatabase, run_id: str) -> Run | None:
@@ -191,14 +184,12 @@ def _stuck(conn: Connection, patience: LossPatience, queue_of: QueueOf) -> dict[
     """Return, by run, the steps to act on; a run without any step to wait for has none."""
     now: float = conn.execute(select(sql.now())).scalar_one()
     in_flight = (StepState.SENT.value, StepState.RUNNING.value)
-    query = (
-        select(tables.steps)
-        .join(tables.runs, _runs.id == _steps.run)
-        .where(tables.ACTIVE, tables.UNSETTLED, _steps.state.in_(in_flight))
-    )
+    # Not joined, for the reason that :func:`runs.has_step` gives.
+    active = set(conn.execute(select(_runs.id).where(tables.ACTIVE)).scalars())
+    rows = conn.execute(select(tables.steps).where(tables.UNSETTLED, _steps.state.in_(in_flight)))
     watched = list(
         codec.readable(
-            conn.execute(query),
+            (row for row in rows if row.run in active),
             lambda row: UnsettledStep(
                 run=row.run,
                 step=codec.step_of(row),
@@ -273,8 +264,7 @@ def _queue(
 
 def _stalled_runs(conn: Connection) -> list[str]:
     """Active runs in which nothing is left to do and nobody has said so."""
-    pending = exists().where(_steps.run == _runs.id, tables.UNSETTLED)
-    return list(conn.execute(select(_runs.id).where(tables.ACTIVE, ~pending)).scalars())
+    return list(conn.execute(select(_runs.id).where(tables.ACTIVE, ~runs.has_step())).scalars())
 
 
 def _mend_slowly(

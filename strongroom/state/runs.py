@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from msgspec import structs
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Double,
     Select,
@@ -113,6 +114,17 @@ def held_by(claim: Claim) -> dict[str, Any]:
 
 
 _runs, _steps, _events = tables.runs.c, tables.steps.c, tables.events.c
+
+
+def has_step(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return what holds of a run that has such a step that may still change: one look into the index a run.
+
+    PostgreSQL makes a join of EXISTS. Where it counted its rows before a run of very many steps came, it
+    compares each step with each run: 261 s for 196,608 of them beside 2,000 runs.
+    """
+    step = select(_steps.run).where(_steps.run == _runs.id, tables.UNSETTLED, *conditions)
+    return step.limit(1).correlate(tables.runs).scalar_subquery().is_not(None)
+
 
 RETRIED: Final = "run.retried"
 

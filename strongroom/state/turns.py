@@ -14,7 +14,7 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
 
 from strongroom.state import codec, runs, tables
 from strongroom.state.errors import StateError
@@ -91,11 +91,7 @@ _IS_SERVED: Final = exists().where(
 _WAITS_BRIEFLY: Final = or_(_steps.waits_since.is_(None), _steps.waits_since > now() - YIELDS)
 
 
-def _has_step(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(_steps.run == _runs.id, tables.UNSETTLED, *conditions)
-
-
-_MOVES: Final = _has_step(
+_MOVES: Final = runs.has_step(
     or_(
         _steps.state == StepState.RUNNING.value,
         and_(
@@ -107,10 +103,10 @@ _MOVES: Final = _has_step(
 )
 # What could go out, and does not beside what is out, has no room, and says nothing.
 _MAY_MOVE: Final = and_(
-    ~_has_step(_steps.state == StepState.SENT.value),
-    _has_step(_steps.state == StepState.READY.value, _WAITS_BRIEFLY),
+    ~runs.has_step(_steps.state == StepState.SENT.value),
+    runs.has_step(_steps.state == StepState.READY.value, _WAITS_BRIEFLY),
 )
-_LONG_WAITING: Final = _has_step(_steps.waits_since <= now() - YIELDS)
+_LONG_WAITING: Final = runs.has_step(_steps.waits_since <= now() - YIELDS)
 _AT_WORK: Final = select(_runs.policy).where(
     tables.BEGUN, _runs.kind == bindparam("at_kind"), or_(_MOVES, _MAY_MOVE), ~_LONG_WAITING
 )
