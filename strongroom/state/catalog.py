@@ -48,15 +48,14 @@ def is_on_record(conn: Connection, replica: Replica) -> bool:
 
 
 def forget_checks(conn: Connection, name: str, target: str, pieces: Collection[int] | None = None) -> bool:
-    """Have a slice of the containers of a replica count as never read: of these, or of all. Tell whether
-    there may be more."""
-    some = select(*_KEY).where(_checks.backup == name, _checks.target == target).limit(sql.SLICE)
-    if pieces is not None:
-        some = some.where(_checks.piece.in_(pieces))
-    return conn.execute(delete(tables.container_checks).where(tuple_(*_KEY).in_(some))).rowcount >= sql.SLICE
-
-
-_KEY: Final = (_checks.backup, _checks.target, _checks.piece)
+    """Have containers of a replica count as never read: these, or a slice of all. Tell whether there may be
+    more."""
+    of_it = (_checks.backup == name, _checks.target == target)
+    if pieces is None:
+        gone = sql.change_some(conn, delete(tables.container_checks), *of_it, most=sql.SLICE)
+        return gone >= sql.SLICE
+    conn.execute(delete(tables.container_checks).where(*of_it, _checks.piece.in_(pieces)))
+    return False
 
 
 def drop_replica(conn: Connection, name: str, target: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, Select, delete, exists, func, select, tuple_, update
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
 from strongroom.state import codec, sql, tables
 from strongroom.state.engine import StateDatabase
@@ -124,9 +124,7 @@ def _fold_run(conn: Connection, run: str, most: int) -> int:
         whole = [structs.replace(row, result=None) if row.step.kind in _GONE else row for row in rows]
         record = msgspec.json.encode([*whole, *_grouped(conn, run)]).decode()
         sql.insert_new(conn, tables.folded_steps, [{"run": run, "steps": record}])
-    key = (_steps.run, _steps.kind, _steps.piece, _steps.target)
-    some = select(*key).where(_steps.run == run).limit(most)
-    return conn.execute(delete(tables.steps).where(tuple_(*key).in_(some))).rowcount
+    return sql.change_some(conn, delete(tables.steps), _steps.run == run, most=most)
 
 
 def _grouped(conn: Connection, run: str) -> list[StepRow]:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import structs
-from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, update
 
 from strongroom.errors import UsageError
 from strongroom.state import catalog, codec, folding, runs, sql, tables
@@ -91,8 +91,17 @@ def wait(conn: Connection, claim: Claim, error: str, *, pause: float, patience: 
     given = {"new_error": error, "pause": min(pause, runs.FARTHEST), "patience": patience}
     if run.closing or conn.execute(_WAIT, runs.held_by(claim) | given).first() is None:
         return False
-    step = claim.ticket.step
-    conn.execute(_PAUSE, runs.at(run.id, step) | {"pause": given["pause"]})
+    # Its like wait with it: each would meet the same, and a capture reads its source for that. Those that
+    # would go out next, that is: of a very large run not all of them in one transaction.
+    step, until = claim.ticket.step, sql.now() + given["pause"]
+    sql.change_some(
+        conn,
+        update(tables.steps).values(not_before=until),
+        *(_steps.run == run.id, tables.UNSETTLED, _steps.state == StepState.READY.value),
+        *(_steps.kind == step.kind.value, _steps.target == step.target, _steps.not_before < until),
+        most=SLICE,
+        order_by=[_steps.piece],
+    )
     return True
 
 
@@ -116,19 +125,6 @@ _WAIT: Final = (
     )
     .returning(_steps.run)
 )
-
-# Its like wait with it: each would meet the same, and a capture reads its source for that. Those that would
-# go out next, that is: of a very large run not all of them in one transaction.
-_KEY: Final = (_steps.run, _steps.kind, _steps.piece, _steps.target)
-_LIKE: Final = (
-    select(*_KEY)
-    .where(_steps.run == bindparam("at_run"), tables.UNSETTLED, _steps.state == StepState.READY.value)
-    .where(_steps.kind == bindparam("at_kind"), _steps.target == bindparam("at_target"))
-    .where(_steps.not_before < _UNTIL)
-    .order_by(_steps.piece)
-    .limit(SLICE)
-)
-_PAUSE: Final = update(tables.steps).where(tuple_(*_KEY).in_(_LIKE)).values(not_before=_UNTIL)
 
 
 def _settle(
@@ -298,12 +294,14 @@ def close(conn: Connection, run: Run, ending: RunState, error: str | None) -> Ru
 
 def _drop(conn: Connection, run: Run, error: str | None, *states: StepState) -> int:
     """Settle a slice of the steps that have not been settled, REPORT aside, as MISSED; return how many."""
-    some = select(*_KEY).where(_steps.run == run.id, tables.UNSETTLED, _steps.kind != StepKind.REPORT.value)
-    some = some.where(_steps.state.in_([state.value for state in states])).limit(SLICE)
-    missed = update(tables.steps).where(tuple_(*_KEY).in_(some))
-    return conn.execute(
-        missed.values(state=StepState.MISSED.value, error=error, finished_at=sql.now(), lease_expires=None)
-    ).rowcount
+    missed = {"state": StepState.MISSED.value, "error": error, "lease_expires": None}
+    return sql.change_some(
+        conn,
+        update(tables.steps).values(**missed, finished_at=sql.now()),
+        *(_steps.run == run.id, tables.UNSETTLED, _steps.kind != StepKind.REPORT.value),
+        _steps.state.in_([state.value for state in states]),
+        most=SLICE,
+    )
 
 
 def _report_when_idle(conn: Connection, run: Run) -> None:
@@ -354,8 +352,7 @@ def forget(conn: Connection, run_id: str) -> bool:
     Who is killed in between leaves a failed run, and it is retried as before."""
     if runs.lock(conn, run_id).state is not RunState.FAILED:
         return False
-    some = select(*_KEY).where(_steps.run == run_id).limit(SLICE)
-    return conn.execute(delete(tables.steps).where(tuple_(*_KEY).in_(some))).rowcount >= SLICE
+    return sql.change_some(conn, delete(tables.steps), _steps.run == run_id, most=SLICE) >= SLICE
 
 
 def retry(

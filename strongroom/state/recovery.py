@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
 from strongroom.state import catalog, codec, outcomes, runs, sql, tables
 from strongroom.state.engine import StateDatabase
@@ -174,10 +174,9 @@ def forsake(conn: Connection, run: str, owners: Collection[str]) -> bool:
     steps = update(tables.steps).where(_steps.run == run, tables.UNSETTLED)
     claimed = steps.where(_steps.state == StepState.RUNNING.value, _steps.owner.in_(list(owners)))
     conn.execute(claimed.values(lease_expires=0.0))
-    key = (_steps.run, _steps.kind, _steps.piece, _steps.target)
-    sent = select(*key).where(_steps.run == run, tables.UNSETTLED, _steps.state == StepState.SENT.value)
-    given_out = update(tables.steps).where(tuple_(*key).in_(sent.limit(sql.SLICE)))
-    return conn.execute(given_out.values(state=StepState.READY.value)).rowcount >= sql.SLICE
+    given_out = (_steps.run == run, tables.UNSETTLED, _steps.state == StepState.SENT.value)
+    ready = update(tables.steps).values(state=StepState.READY.value)
+    return sql.change_some(conn, ready, *given_out, most=sql.SLICE) >= sql.SLICE
 
 
 def _stuck(conn: Connection, patience: LossPatience, queue_of: QueueOf) -> dict[str, list[UnsettledStep]]:

@@ -10,12 +10,15 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Delete,
     Double,
     Engine,
     Index,
     Table,
     TextClause,
+    Update,
     and_,
+    bindparam,
     or_,
     select,
 )
@@ -120,6 +123,29 @@ def put(
     changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     changed |= keeps(statement.excluded)
     conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))
+
+
+def change_some(
+    conn: Connection,
+    change: Update | Delete,
+    *fits: ColumnElement[bool] | TextClause,
+    most: int,
+    order_by: Sequence[Column[Any]] = (),
+) -> int:
+    """Change or remove the rows that fit, so many at most; return how many fitted, or none if the database
+    kept no change.
+
+    They are found and locked first, and each is changed by its key. In one statement PostgreSQL would join
+    them by how many it believes there are, and where it counted before very many came it compares each with
+    each: to cancel a run of 65,536 steps took 332 s.
+    """
+    keys = list(change.table.primary_key)
+    found = conn.execute(select(*keys).where(*fits).order_by(*order_by).limit(most).with_for_update()).all()
+    if not found:
+        return 0
+    its = [key == bindparam(f"at_{key.name}") for key in keys]
+    rows = [{f"at_{key.name}": value for key, value in zip(keys, row, strict=True)} for row in found]
+    return len(found) if conn.execute(change.where(*its), rows).rowcount else 0
 
 
 def _insert(conn: Connection, table: Table) -> Any:
