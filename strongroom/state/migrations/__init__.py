@@ -31,7 +31,7 @@ from strongroom.state.catalog import append
 from strongroom.state.errors import SchemaMismatch
 from strongroom.state.sql import begin_writing, now
 
-HEAD: Final = "0016"
+HEAD: Final = "0017"
 """The newest revision under ``versions/``; a test holds the two together."""
 
 OLDEST: Final = "0013"
