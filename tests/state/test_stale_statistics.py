@@ -19,7 +19,7 @@ from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
 from tests.state.pipeline import decide, new_run, take, upload
 
-FEW, MANY, RUNS = 5, 3_000, 300
+FEW, MANY, RUNS = 2, 3_000, 300
 
 
 @pytest.fixture
