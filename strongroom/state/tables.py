@@ -112,8 +112,8 @@ steps: Final = Table(
     # Since when it waits for room, or for a place that does not answer: starts that do not count.
     Column("waits_since", Double),
     PrimaryKeyConstraint("run", "kind", "piece", "target"),
-    # The state before what makes a key with the run: PostgreSQL, where it counted its rows before a run of very
-    # many steps came, would find one step by this index, among all others of its kind.
+    # The state before what makes a key with the run: where PostgreSQL counted its rows before a run of very
+    # many steps came, it would find one step by this index, among all others of its kind.
     Index("ix_steps_tally", "run", "state", "kind", "target"),
     Index("ix_steps_started", "kind", "started_at"),
 )
