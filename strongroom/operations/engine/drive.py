@@ -382,5 +382,5 @@ def end_abandoned(services: Services, kind: RunKind) -> list[Run]:
     begun = [run for run in services.store.active() if run.spec.kind is kind]
     gone = [run for run in begun if is_abandoned(run, services.store, services.state_dir)]
     for run in gone:
-        services.store.cancel(run.id, error=f"{GONE}, and the next {kind.value} took its place")
+        services.store.cancel(run.id, error=f"{GONE}, and the next {kind.value} cancelled it")
     return [drive(run.id, take_up(run.id, services), services, processes=1) for run in gone]

@@ -67,7 +67,7 @@ def prune_backups(given: PruneBackups, output: Output) -> Answer:
     if given.dry_run:
         return _preview(settings, services, given.policy, waiting)
     for gone in end_abandoned(services, RunKind.PRUNE):
-        output.note(f"prune {gone.id} was abandoned, for its process is gone; this one takes its place")
+        output.note(f"prune {gone.id} was abandoned, for its process is gone: it is cancelled")
     begin = partial(submit_prune, services, policy=given.policy or EVERY_POLICY)
     run = drive_here(begin, services, output)
     lack = lack_of(run)
