@@ -9,9 +9,10 @@ import ssl
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from strongroom.state.store import RunStore
 from strongroom.times import for_people
 from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.process import free_port, installed
 from tests.slots import monthly
 from tests.workers.browser import Browser, browsing
@@ -243,8 +244,10 @@ def test_a_made_up_session_is_none(place: Place, cookie: str) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "999999999999", "\xb2", "0000000199999999999999999999"])
 def test_a_login_form_of_an_odd_length_is_refused(place: Place, length: str) -> None:
-    answer = Visitor(place.port).ask("/login", "POST", "user=a", **{"Content-Length": length})
-    assert answer.status == HTTPStatus.BAD_REQUEST
+    with closing(HTTPConnection("127.0.0.1", place.port, timeout=PATIENCE)) as client:
+        client.request("POST", "/login", "user=a", {"Content-Length": length})
+        # After that it may be a reset that ends the answer: the form was not read.
+        assert client.getresponse().status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "ODD"])
