@@ -15,7 +15,7 @@ from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import generate_key_file, load_key_file
 from strongroom.system import files
-from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
+from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable, TargetFull
 
 pytestmark = pytest.mark.durable
 
@@ -93,7 +93,7 @@ def test_a_disk_without_room_leaves_no_half_a_key(tmp_path: Path, room: int) -> 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        with pytest.raises(UsageError, match="cannot be written"):
+        with pytest.raises(TargetFull, match="cannot be written"):
             write(tmp_path / "key")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
